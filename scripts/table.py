@@ -1,0 +1,195 @@
+"""Read and write tables as CSV, with one rule for what a column is: number, boolean, date, text or empty."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from task import TaskError, replacing
+
+# What pandas' own reader takes for missing.
+MISSING = [
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+]
+BOOLEANS = {"true": True, "false": False}
+DATE_FORMATS = ["%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%dT%H%M%S"]
+DATE_FORMATS += [f"{each} {time}" for each in DATE_FORMATS[:4] for time in ("%H:%M", "%H:%M:%S")]
+# A column of which so many values are numbers (or dates) is one; the others are its bad values.
+MOSTLY = 0.9
+
+
+@dataclass
+class Table:
+    """A table as read: `frame` (n rows × m columns; int64, float64, bool, datetime64 or str), the `kinds` of its
+    columns, and in `bad` for each column the values that are not of its kind, by row (0-based); they are missing in
+    `frame`."""
+
+    frame: pd.DataFrame
+    kinds: dict[str, str]
+    bad: dict[str, pd.Series] = field(default_factory=dict)
+
+
+def parse_options(path: Path) -> pyarrow.csv.ParseOptions:
+    """Return the options that read `path` right: line breaks inside quotes cost speed, so only where quotes are."""
+    with open(path, "rb") as file:
+        quoted = any(b'"' in piece for piece in iter(lambda: file.read(1 << 20), b""))
+    return pyarrow.csv.ParseOptions(newlines_in_values=quoted)
+
+
+def text_options(columns: list[str]) -> pyarrow.csv.ConvertOptions:
+    """Return the options that read every column as text, with the usual spellings of missing as null."""
+    return pyarrow.csv.ConvertOptions(
+        column_types={name: pa.string() for name in columns},
+        include_columns=columns,
+        null_values=MISSING,
+        strings_can_be_null=True,
+    )
+
+
+def header(path: Path) -> list[str]:
+    """Return the column names in the first line of a CSV file (comma, UTF-8)."""
+    import csv
+
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
+    """Read a comma-separated UTF-8 file.
+
+    Parameters
+    ----------
+    path
+        A file as `ingest_data` writes it.
+    kinds
+        What some columns are known to be; the others' kinds are found from all of their values.
+
+    Raises
+    ------
+    TaskError
+        When the file is no table.
+    """
+    columns = header(path)
+    if not columns:
+        raise TaskError(f"{path} is empty. Run the task that writes it again.")
+    try:
+        text = pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
+    except pa.ArrowInvalid as error:
+        raise TaskError(f"{path} cannot be read as a table: {error}. Ingest it again.") from error
+    table = Table(pd.DataFrame(index=pd.RangeIndex(text.num_rows)), {})
+    values = {}
+    for name in columns:
+        kind, parsed, bad = parse_column(text[name], (kinds or {}).get(name))
+        table.kinds[name] = kind
+        values[name] = parsed.to_pandas()
+        if kind == "text":
+            values[name] = values[name].astype("str")
+        if bad.any():
+            table.bad[name] = pd.Series(text[name].to_pandas()[bad], dtype="object")
+    table.frame = pd.DataFrame(values, columns=columns, index=table.frame.index)
+    return table
+
+
+def parse_column(text: pa.ChunkedArray, kind: str | None = None) -> tuple[str, pa.ChunkedArray, pd.Series]:
+    """Return the kind of a column, its values in that kind, and a mask of the values that are not of that kind."""
+    if kind is None:
+        kind = find_kind(text)
+    parsed = PARSERS[kind](text)
+    bad = pc.and_(pc.is_valid(text), pc.is_null(parsed, nan_is_null=True)).to_pandas()
+    if kind == "number" and pa.types.is_floating(parsed.type):
+        # Spellings of "not a number" that only trimming uncovers are missing, not bad.
+        bad &= ~pc.is_in(pc.utf8_trim_whitespace(text), pa.array(MISSING)).to_pandas().astype(bool)
+    return kind, parsed, bad
+
+
+def find_kind(text: pa.ChunkedArray) -> str:
+    """Return what a column of text is, judged on its distinct values."""
+    valid = pc.drop_null(text)
+    if len(valid) == 0:
+        return "empty"
+    for kind in ("number", "boolean", "date"):
+        # Most text columns fail on their first values: no need to look at the others.
+        if pc.is_null(PARSERS[kind](valid.slice(0, 100)), nan_is_null=True).to_pandas().mean() > 0.5:
+            continue
+        parsed = PARSERS[kind](valid)
+        share = 1 - pc.sum(pc.is_null(parsed, nan_is_null=True)).as_py() / len(valid)
+        if share >= (1 if kind == "boolean" else MOSTLY):
+            return kind
+    return "text"
+
+
+def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return int64 where every value is whole, else float64; what is no finite number is null."""
+    for values in (text, pc.utf8_trim_whitespace(text)):
+        try:
+            numbers = pc.cast(values, pa.float64())
+            break
+        except pa.ArrowInvalid:
+            numbers = None
+    if numbers is None:
+        encoded = pc.utf8_trim_whitespace(text).combine_chunks().dictionary_encode()
+        distinct = pd.to_numeric(encoded.dictionary.to_pandas().astype("object"), errors="coerce").astype("float64")
+        numbers = pa.chunked_array([pa.array(distinct.to_numpy(), from_pandas=True).take(encoded.indices)])
+        return pc.if_else(pc.is_finite(numbers), numbers, None)
+    if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.is_valid(numbers)).as_py():
+        return pc.if_else(pc.is_finite(numbers), numbers, None)
+    try:
+        return pc.cast(values, pa.int64())
+    except pa.ArrowInvalid:
+        return numbers
+
+
+def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return bool for true and false in any case; anything else is null."""
+    folded = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    known = pc.is_in(folded, pa.array(list(BOOLEANS)))
+    return pc.if_else(known, pc.equal(folded, "true"), None)
+
+
+def parse_date(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return timestamps in microseconds (UTC where a zone is given): ISO 8601, or a common notation that fits all.
+
+    A notation that reads as day first and as month first alike is not guessed: then nothing parses, and the column
+    stays text.
+    """
+    trimmed = pc.utf8_trim_whitespace(text)
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return pc.cast(trimmed, kind)
+        except pa.ArrowInvalid:
+            pass
+    encoded = trimmed.combine_chunks().dictionary_encode()
+    distinct = encoded.dictionary.to_pandas().astype("object")
+    # A bare number is no date, whatever a lenient parser makes of it.
+    candidates = [pd.to_datetime(distinct, format="ISO8601", errors="coerce", utc=True)]
+    candidates[0][~distinct.str.contains("-", na=False)] = pd.NaT
+    candidates += [pd.to_datetime(distinct, format=each, errors="coerce", utc=True) for each in DATE_FORMATS]
+    found = sorted(candidates, key=lambda each: each.isna().sum())
+    rivals = [each for each in found[1:] if each.isna().sum() == found[0].isna().sum() and not each.equals(found[0])]
+    if rivals:
+        found[0][:] = pd.NaT
+    zoned = distinct.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).any()
+    dates = pa.array((found[0] if zoned else found[0].dt.tz_localize(None)).dt.as_unit("us"), from_pandas=True)
+    return pa.chunked_array([dates.take(encoded.indices)])
+
+
+PARSERS = {
+    "number": parse_number,
+    "boolean": parse_boolean,
+    "date": parse_date,
+    "text": lambda text: text,
+    "empty": lambda text: text,
+}
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with replacing(path) as beside:
+        # An unquoted empty text would read as missing, and so does every spelling in MISSING: quoting keeps the
+        # values apart in the eyes of other readers, and costs no speed.
+        pyarrow.csv.write_csv(table, beside, pyarrow.csv.WriteOptions(quoting_style="needed"))

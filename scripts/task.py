@@ -1,0 +1,149 @@
+"""What the command lines of all tasks share: the log, the one-line error, files that are never half written."""
+
+import argparse
+import contextlib
+import difflib
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+
+
+class TaskError(Exception):
+    """A foreseeable problem. Its message is shown to the user as one line, and says what to do about it."""
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every task has; `description` is the script's docstring."""
+    parser = argparse.ArgumentParser(
+        description=description.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--log", type=Path, help="also write the log to this file")
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        default=bool(os.environ.get("SIGNOFF_VERBOSE")),
+        help="show the Python traceback of a failure (also: SIGNOFF_VERBOSE=1)",
+    )
+    return parser
+
+
+def json_object(text: str) -> dict:
+    """Return the mapping that a command line gave as JSON text; argparse turns the ValueError into exit 2."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{text} is not a JSON object")
+    return value
+
+
+@contextlib.contextmanager
+def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[None]:
+    """Log start and end of `task` on standard error and in `args.log`; turn any failure into one ERROR line and exit 1.
+
+    Raises
+    ------
+    SystemExit
+        With code 1 after any exception of the block, 128 + n after signal n.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if args.log:
+        args.log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
+    # Without a handler SIGTERM would end the process on the spot, and leave a half-written file behind.
+    signal.signal(signal.SIGTERM, _stop)
+    started = time.monotonic()
+    logging.info("[%s] start: %s", task, subject)
+    try:
+        yield
+    except KeyboardInterrupt:
+        logging.error("[%s] interrupted. Run it again to go on.", task)
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as stop:
+        logging.error("[%s] stopped from outside (exit code %s). Run it again to go on.", task, stop.code)
+        raise
+    except Exception as error:
+        logging.error("[%s] %s", task, " ".join(explain(error).split()), exc_info=args.verbose)
+        sys.exit(1)
+    logging.info("[%s] end after %.1f s", task, time.monotonic() - started)
+
+
+def _stop(signal_number: int, _frame: object) -> None:
+    sys.exit(128 + signal_number)
+
+
+def explain(error: Exception) -> str:
+    """Return one sentence that tells a person what went wrong and what to do."""
+    if isinstance(error, TaskError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} does not exist. Check the path, or run the task that writes it."
+    if isinstance(error, MemoryError):
+        return "not enough memory. Run on a machine with more, or on fewer rows."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}. Check the path, its owner and the free space."
+    return (
+        f"unexpected failure ({type(error).__name__}: {error}). "
+        "Run again with --verbose (or SIGNOFF_VERBOSE=1) for the traceback, and report it if it is a bug."
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the clause that points from an unknown name to the known ones most like it."""
+    names = [str(each) for each in names]
+    folded = {each.lower(): each for each in reversed(names)}
+    close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}."
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`; move it into place when the block ends well, delete it when it does not.
+
+    A reader of `path` sees the old file or the whole new one, after SIGKILL too. What an earlier killed process
+    left beside it is deleted first.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    for leftover in path.parent.glob(f".{path.name}.{host}-*.part"):
+        if not Path(f"/proc/{leftover.suffixes[-2].rpartition('-')[2]}").exists() and Path("/proc").exists():
+            leftover.unlink(missing_ok=True)
+    beside = path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
+    try:
+        yield beside
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity raise ValueError: they are not JSON."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """Return the JSON object in `path`. Raises TaskError where it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
