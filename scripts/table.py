@@ -190,6 +190,4 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with replacing(path) as beside:
-        # An unquoted empty text would read as missing, and so does every spelling in MISSING: quoting keeps the
-        # values apart in the eyes of other readers, and costs no speed.
         pyarrow.csv.write_csv(table, beside, pyarrow.csv.WriteOptions(quoting_style="needed"))

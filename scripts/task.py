@@ -107,26 +107,35 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path`; move it into place when the block ends well, delete it when it does not.
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a hidden path in the folder of `path`, for a file that lives as long as the block.
 
-    A reader of `path` sees the old file or the whole new one, after SIGKILL too. What an earlier killed process
-    left beside it is deleted first.
+    What an earlier process left there because it was killed is deleted first.
     """
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    for leftover in path.parent.glob(f".{path.name}.{host}-*.part"):
-        if not Path(f"/proc/{leftover.suffixes[-2].rpartition('-')[2]}").exists() and Path("/proc").exists():
+    prefix = f".{path.name}.{socket.gethostname()}-"
+    for leftover in path.parent.glob(f"{prefix}*.part"):
+        process = leftover.name.removeprefix(prefix).removesuffix(".part")
+        if Path("/proc/self").exists() and not Path("/proc", process).exists():
             leftover.unlink(missing_ok=True)
-    beside = path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
+    hidden = path.with_name(f"{prefix}{os.getpid()}.part")
     try:
-        yield beside
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
+        yield hidden
     finally:
-        beside.unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden path, and move it to `path` when the block ends well.
+
+    A reader of `path` sees the old file or the whole new one, after SIGKILL too.
+    """
+    with beside(path) as new:
+        yield new
+        with new.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(new, path)
 
 
 def write_json(path: Path, value: dict) -> None:

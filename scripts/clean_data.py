@@ -1,0 +1,183 @@
+"""Drop, fill or leave what is missing, column by column, and count what was done to how many values.
+
+    python scripts/clean_data.py --input data/raw/raw_data.csv --output data/processed/cleaned_data.csv
+
+The counts and the columns' kinds go to the output's name with the suffix .json.
+"""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+import task
+from table import MISSING, read_table, write_table
+from task import TaskError, json_object, nearest, write_json
+
+
+def clean_data(
+    frame: pd.DataFrame,
+    policies: dict[str, object] | None = None,
+    default: str = "drop",
+    required: tuple[str, ...] = (),
+    duplicates: str = "keep",
+    max_rows_lost: float = 0.5,
+    bad: dict[str, pd.Series] | None = None,
+) -> tuple[pd.DataFrame, dict]:
+    """Return the clean rows of `frame`, in their order, and the counts of what was done.
+
+    Parameters
+    ----------
+    frame
+        n rows × m columns, with a fresh RangeIndex.
+    policies
+        For a column: "drop" the rows where it is missing, "leave" them, or {"fill": constant}.
+    default
+        The policy of every other column: "drop" or "leave".
+    required
+        Columns without which a row is useless (the target, the time column): always dropped where missing.
+    duplicates
+        "keep" or "drop" rows that repeat an earlier one in every column.
+    max_rows_lost
+        The largest share of rows, 0 to 1, that may be dropped.
+    bad
+        Values that were no number or no date in such a column (missing in `frame`), by row: these rows are dropped,
+        whatever the policy, since nobody knows what the value should have been.
+
+    Raises
+    ------
+    TaskError
+        A policy names an unknown column or does not fit it; no row is left, or too many are lost.
+    """
+    policies, bad = policies or {}, bad or {}
+    for column in (*policies, *required):
+        if column not in frame.columns:
+            raise TaskError(f"cleaning: there is no column {column!r}: {nearest(column, frame.columns)}")
+    clean = frame.copy(deep=False)
+    missing, unreadable = {}, pd.Series(False, index=frame.index)
+    columns = {}
+    for column in frame.columns:
+        policy = "drop" if column in required else policies.get(column, default)
+        absent = frame[column].isna()
+        wrong = pd.Series(False, index=frame.index)
+        wrong.loc[bad[column].index if column in bad else []] = True
+        absent &= ~wrong
+        unreadable |= wrong
+        count = int(absent.sum())
+        columns[column] = {"missing": count, "unreadable": int(wrong.sum()), "dropped": 0, "filled": 0, "left": 0}
+        if policy == "drop":
+            missing[column] = absent
+            columns[column]["dropped"] = count
+        elif policy == "leave":
+            columns[column]["left"] = count
+        else:
+            clean[column] = filled(frame[column], policy["fill"]).where(~wrong)
+            columns[column]["filled"] = count
+    drop = unreadable.copy()
+    for absent in missing.values():
+        drop |= absent
+    repeated = clean[~drop].duplicated()
+    clean = clean[~drop]
+    if duplicates == "drop":
+        clean = clean[~repeated]
+    clean = clean.reset_index(drop=True)
+    counts = {
+        "rows_in": len(frame),
+        "rows_out": len(clean),
+        "rows_dropped": {
+            "unreadable": int(unreadable.sum()),
+            "missing": int((drop & ~unreadable).sum()),
+            "duplicates": int(repeated.sum()) if duplicates == "drop" else 0,
+        },
+        "duplicates": int(repeated.sum()),
+        "columns": columns,
+    }
+    refuse_loss(counts, max_rows_lost)
+    return clean, counts
+
+
+def filled(values: pd.Series, constant: object) -> pd.Series:
+    """Return `values` with `constant` where they are missing. Raises TaskError where it is of another kind."""
+    if isinstance(constant, str) and constant.strip() in MISSING:
+        raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: it reads as missing.")
+    is_text = isinstance(values.dtype, pd.StringDtype)
+    is_date = pd.api.types.is_datetime64_any_dtype(values)
+    if is_date and isinstance(constant, str):
+        try:
+            return values.fillna(pd.Timestamp(constant, tz=values.dt.tz))
+        except ValueError as error:
+            raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: {error}") from error
+    if is_text != isinstance(constant, str) or is_date:
+        kind = "text" if is_text else "dates" if is_date else "numbers"
+        raise TaskError(f"cleaning: column {values.name!r} holds {kind} and cannot be filled with {constant!r}.")
+    return values.fillna(constant)
+
+
+def refuse_loss(counts: dict, max_rows_lost: float) -> None:
+    """Raise TaskError where too few rows are left, naming the columns to blame, the worst first."""
+    lost = counts["rows_in"] - counts["rows_out"]
+    if counts["rows_out"] and lost <= max_rows_lost * counts["rows_in"]:
+        return
+    blame = {name: each["dropped"] + each["unreadable"] for name, each in counts["columns"].items()}
+    worst = sorted((name for name in blame if blame[name]), key=lambda name: -blame[name])[:5]
+    named = (
+        ", ".join(f"{name} ({blame[name]:,} rows)" for name in worst) or f"duplicates ({counts['duplicates']:,} rows)"
+    )
+    raise TaskError(
+        f"cleaning would lose {lost:,} of {counts['rows_in']:,} rows, more than cleaning.max_rows_lost allows "
+        f"({max_rows_lost:.0%}). To blame: {named}. Leave or fill these columns in cleaning.columns, or correct the source."
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
+    parser.add_argument(
+        "--kinds", type=json_object, default={}, help='what columns are: {"zip": "text"}; else found out'
+    )
+    parser.add_argument("--policies", type=json_object, default={}, help='by column: "drop", "leave" or {"fill": 0}')
+    parser.add_argument("--default-policy", choices=["drop", "leave"], default="drop", help="for the other columns")
+    parser.add_argument("--required", nargs="*", default=[], help="columns that no row may lack, such as the target")
+    parser.add_argument("--duplicates", choices=["keep", "drop"], default="keep", help="rows that repeat another")
+    parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows to drop")
+    args = parser.parse_args(argv)
+    with task.logged("clean_data", args, args.input):
+        table = read_table(args.input, args.kinds)
+        clean, counts = clean_data(
+            table.frame,
+            args.policies,
+            args.default_policy,
+            tuple(args.required),
+            args.duplicates,
+            args.max_rows_lost,
+            table.bad,
+        )
+        for column, values in table.bad.items():
+            logging.warning(
+                "[clean_data] column %s: %d values are no %s, their rows are dropped, such as %r in row %d",
+                *(column, len(values), table.kinds[column], values.iloc[0], values.index[0] + 1),
+            )
+        logging.info("[clean_data] completed. Rows before: %d, rows after: %d.", counts["rows_in"], counts["rows_out"])
+        logging.info("[clean_data] nulls handled: %s", nulls_handled(counts))
+        logging.info(
+            "[clean_data] duplicate rows: %d, dropped: %d", counts["duplicates"], counts["rows_dropped"]["duplicates"]
+        )
+        write_table(clean, args.output)
+        write_json(args.output.with_suffix(".json"), {**counts, "kinds": table.kinds})
+        logging.info("[clean_data] wrote cleaned data to %s", args.output)
+
+
+def nulls_handled(counts: dict) -> str:
+    """Return what was done to the missing values of each column that has any, in words."""
+    done = [
+        f"{name} {each[action]} {action}"
+        for name, each in counts["columns"].items()
+        for action in ("dropped", "filled", "left")
+        if each[action]
+    ]
+    return ", ".join(done) or "none were missing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The data contract: a pandera schema in YAML, and what it says of the kinds of columns."""
+
+from pathlib import Path
+
+import yaml
+
+from task import TaskError
+
+KINDS = {
+    "number": ("int", "uint", "float", "decimal"),
+    "boolean": ("bool",),
+    "date": ("date", "timestamp"),
+    "text": ("str", "object", "category", "string"),
+}
+
+
+def read_contract(path: Path) -> dict:
+    """Return the contract as the mapping that its YAML holds.
+
+    Raises
+    ------
+    TaskError
+        When the file is missing, is no YAML, or names no columns.
+    """
+    try:
+        contract = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TaskError(f"the data contract {path} does not exist. Correct validation.schema in the config.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TaskError(f"the data contract {path} is not valid YAML: {error}") from error
+    if not isinstance(contract, dict) or not isinstance(contract.get("columns"), dict):
+        raise TaskError(f"the data contract {path} needs a key 'columns': a pandera schema in YAML.")
+    return contract
+
+
+def kinds(contract: dict) -> dict[str, str]:
+    """Return for each column with a dtype the kind of its values: number, boolean, date or text.
+
+    Raises
+    ------
+    TaskError
+        When a dtype is none of these.
+    """
+    found = {}
+    for column, rules in contract["columns"].items():
+        dtype = (rules or {}).get("dtype")
+        if dtype is None:
+            continue
+        kind = next((kind for kind, names in KINDS.items() if str(dtype).lower().startswith(names)), None)
+        if kind is None:
+            known = "int64, float64, bool, datetime64[ns], str"
+            raise TaskError(f"the data contract: column {column!r} has the dtype {dtype!r}; known are {known}.")
+        found[column] = kind
+    return found

@@ -1,0 +1,413 @@
+"""Bring the source to data/raw/raw_data.csv: whole, checked to be a table, as UTF-8 CSV with commas.
+
+    python scripts/ingest_data.py --input SOURCE --output data/raw/raw_data.csv
+
+Source: a path, file://, http:// or https:// URL of a .csv, .csv.gz, .csv.xz, .csv.zip or .parquet file. It is streamed
+in bounded memory to a file beside the output, which is moved into place only when it has passed every check. A record
+of it goes to the same name with the suffix .json.
+"""
+
+import codecs
+import csv
+import datetime
+import functools
+import gzip
+import io
+import json
+import logging
+import lzma
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+import task
+from retry import retry
+from source import (
+    TIMEOUT_S,
+    Unreachable,
+    is_remote,
+    local_path,
+    local_version,
+    read_record,
+    remote_version,
+    response,
+    shown,
+    use_last,
+)
+from table import MOSTLY, header, parse_number, parse_options, text_options
+from task import TaskError, beside, nearest, replacing, sha256, write_json
+
+MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
+MAGIC |= {b"BZh": "bzip2", b"(\xb5/\xfd": "zstd", b"\xd0\xcf\x11\xe0": "Excel", b"%PDF": "PDF"}
+SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zip": "zip", ".parquet": "parquet"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+INFINITIES = pa.array(
+    [sign + word for sign in ("", "+", "-") for word in ("inf", "Inf", "INF", "infinity", "Infinity", "INFINITY")]
+)
+
+
+class Cut(Unreachable):
+    """The server answered, but its answer ended early: worth another try, never a reason to go on with old data."""
+
+
+def ingest_data(
+    source: str,
+    output: Path,
+    target: str | None = None,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    timeout_s: float = TIMEOUT_S,
+    on_unreachable: str = "use_last",
+) -> dict:
+    """Bring `source` to `output`, and return its record.
+
+    Parameters
+    ----------
+    source
+        Path or URL; see the top of this file.
+    output
+        Where the table goes, as UTF-8 CSV with commas; its record goes beside it with the suffix .json.
+    target
+        The column to predict; without it, only the table as such is checked.
+    delimiter, encoding
+        How the source's text is written.
+    timeout_s
+        How long to wait for a connection (at most 10 s) and for each piece of the body, in seconds.
+    on_unreachable
+        "use_last": a source that cannot be reached leaves the file of the last ingest as it is. "stop": it fails.
+
+    Returns
+    -------
+    dict
+        source, version, source_sha256, sha256, bytes, records, columns, ingested_at (UTC).
+
+    Raises
+    ------
+    TaskError
+        The source is missing, incomplete, or no table that a model of `target` can learn from.
+    Unreachable
+        It cannot be reached, three times, and there is nothing to go on with.
+    """
+    last = read_record(source, output.with_suffix(".json"))
+    with beside(output.with_suffix(".source")) as download:
+        try:
+            arrived, version = fetch(source, download, timeout_s)
+        except Unreachable as error:
+            if last and on_unreachable == "use_last" and not isinstance(error, Cut):
+                logging.warning("[ingest_data] %s", use_last(error, last, output))
+                return last
+            raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error
+        with replacing(output) as table:
+            unpack(arrived, table, shown(source), delimiter, encoding)
+            records, columns = check_table(table, shown(source), target, delimiter)
+            source_sha256, digest = sha256(arrived), sha256(table)
+            if not is_remote(source) and version != local_version(arrived):
+                raise TaskError(f"{source} was changed while it was read. Run again when its writer is done.")
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record = {
+        "source": shown(source),
+        "version": version,
+        "source_sha256": source_sha256,
+        "sha256": digest,
+        "bytes": output.stat().st_size,
+        "records": records,
+        "columns": columns,
+        "ingested_at": last["ingested_at"] if last and last["sha256"] == digest else now,
+    }
+    write_json(output.with_suffix(".json"), record)
+    return record
+
+
+def fetch(source: str, download: Path, timeout_s: float) -> tuple[Path, dict]:
+    """Return where the bytes of `source` are on this machine, and their version; a remote one goes to `download`."""
+    if is_remote(source):
+        return download, retry(on=Unreachable)(download_source)(source, download, timeout_s)
+    path = local_path(source)
+    return path, local_version(path)
+
+
+def download_source(source: str, download: Path, timeout_s: float) -> dict[str, str]:
+    """Stream a remote file to `download` as it is, and return its version.
+
+    Raises
+    ------
+    Unreachable
+        See `source.response`; or the body ended before its announced length.
+    """
+    from urllib3.exceptions import HTTPError
+
+    with response(source, timeout_s=timeout_s) as answer, open(download, "wb") as file:
+        try:
+            for piece in answer.raw.stream(1 << 20, decode_content=False):
+                file.write(piece)
+        except HTTPError as error:
+            raise Cut(f"the transfer of {shown(source)} was cut after {file.tell():,} bytes") from error
+        length = answer.headers.get("Content-Length")
+        if length and int(length) != file.tell():
+            raise Cut(f"the transfer of {shown(source)} was cut: {file.tell():,} of {int(length):,} bytes arrived")
+        return remote_version(answer.headers)
+
+
+def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str) -> None:
+    """Write what is in `arrived`, of whatever format, to `table` as UTF-8 CSV with commas.
+
+    Raises
+    ------
+    TaskError
+        The content is damaged, or not what its name or the reader's options say.
+    """
+    with open(arrived, "rb") as file:
+        head = file.read(8)
+    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
+    expected = SUFFIXES.get(Path(name.partition("?")[0]).suffix.lower())
+    if expected and found != expected:
+        # The reason why is more useful than the fact: most often it is a login page.
+        with open(arrived, "rb") as file:
+            refuse_markup(file.read(512), name)
+        raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
+    try:
+        if found == "parquet":
+            copy_parquet(arrived, table, name)
+        elif found in (None, "gzip", "xz", "zip"):
+            copy_text(functools.partial(open_text, arrived, found, name), table, name, delimiter, encoding)
+        else:
+            raise TaskError(f"{name} is a {found} file. Give CSV (plain, gzip, xz or zip) or Parquet.")
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
+        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
+
+
+def refuse_markup(head: bytes, name: str) -> None:
+    """Raise TaskError where a file begins like a web page: an error or a login page instead of the data."""
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+        line = head.decode("utf-8", "replace").split()
+        raise TaskError(
+            f"{name} is an HTML or XML page, not a table (it begins with {' '.join(line)[:60]!r}). "
+            "Open it in a browser: it may ask to log in, or say that it has moved."
+        )
+
+
+def open_text(arrived: Path, form: str | None, name: str) -> BinaryIO:
+    """Open a file that is plain or compressed, for reading its decompressed bytes."""
+    if form == "gzip":
+        return gzip.open(arrived)
+    if form == "xz":
+        return lzma.open(arrived)
+    if form == "zip":
+        archive = zipfile.ZipFile(arrived)
+        members = [each for each in archive.namelist() if each.lower().endswith(".csv") and "__MACOSX" not in each]
+        if len(members) != 1:
+            raise TaskError(f"{name} holds {len(members)} CSV files. Give an archive with exactly one.")
+        return archive.open(members[0])
+    return open(arrived, "rb")
+
+
+def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, delimiter: str, encoding: str) -> None:
+    """Copy CSV text to `table`: as it is where it has commas, else rewritten with them."""
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise TaskError(f"reader.encoding: Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+    with opened() as stream:
+        head = stream.read(512)
+    refuse_markup(head, name)
+    if codec == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TaskError(f"{name} is UTF-16 text. Set reader.encoding: utf-16 in the config.")
+    if codec == "utf-8":
+        codec = "utf-8-sig"
+    try:
+        with (
+            io.TextIOWrapper(opened(), encoding=codec, newline="") as text,
+            open(table, "w", encoding="utf-8", newline="") as file,
+        ):
+            if delimiter == ",":
+                shutil.copyfileobj(text, file, 1 << 20)
+            else:
+                csv.field_size_limit(sys.maxsize)
+                csv.writer(file, lineterminator="\n").writerows(csv.reader(text, delimiter=delimiter))
+    except UnicodeError as error:
+        with opened() as stream:
+            line = next((n for n, each in enumerate(stream, 1) if not decodes(each, codec)), "?")
+        raise TaskError(
+            f"{name}: line {line} is not {encoding} ({getattr(error, 'reason', error)}). "
+            "Set reader.encoding in the config (often cp1252 or latin-1)."
+        ) from error
+    except csv.Error as error:
+        raise TaskError(f"{name} cannot be read as CSV ({error}). Export it again.") from error
+
+
+def decodes(line: bytes, codec: str) -> bool:
+    """Tell whether a line of bytes is text in that encoding."""
+    try:
+        line.decode(codec)
+    except UnicodeError:
+        return False
+    return True
+
+
+def copy_parquet(arrived: Path, table: Path, name: str) -> None:
+    """Write a Parquet file to `table` as CSV, batch by batch."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(arrived) as parquet:
+        schema = parquet.schema_arrow
+        nested = [each.name for each in schema if pa.types.is_nested(each.type) or pa.types.is_binary(each.type)]
+        if nested:
+            raise TaskError(
+                f"{name}: column {', '.join(nested)} holds no single value a row. Leave it out of the file."
+            )
+        # What CSV has no form for is written as text: categories, durations, decimals.
+        simple = (
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_boolean,
+            pa.types.is_timestamp,
+            pa.types.is_date,
+        )
+        columns = [each if any(is_(each.type) for is_ in simple) else each.with_type(pa.string()) for each in schema]
+        options = pyarrow.csv.WriteOptions(quoting_style="needed")
+        with pyarrow.csv.CSVWriter(table, pa.schema(columns), write_options=options) as writer:
+            for batch in parquet.iter_batches():
+                writer.write_batch(batch.cast(pa.schema(columns)))
+
+
+def check_table(table: Path, name: str, target: str | None, delimiter: str) -> tuple[int, list[str]]:
+    """Return the number of records and the columns of a CSV file, read batch by batch.
+
+    Raises
+    ------
+    TaskError
+        It is empty, has a header alone or one row, rows of different lengths, column names that are empty or stand
+        twice, infinities among numbers; or `target` is missing, constant, no number.
+    """
+    columns = header(table)
+    if not "".join(columns).strip():
+        raise TaskError(f"{name} is empty. Check what writes it.")
+    others = [(mark, word) for mark, word in SEPARATORS.items() if mark in columns[0] and mark != delimiter]
+    if len(columns) == 1 and others:
+        mark, word = others[0]
+        raise TaskError(
+            f"{name} seems to be separated by {word}. Set reader.delimiter: {json.dumps(mark)} in the config."
+        )
+    unnamed = [str(n) for n, each in enumerate(columns, 1) if not each.strip()]
+    if unnamed:
+        raise TaskError(f"{name}: column {', '.join(unnamed)} has no name. Name it in the header, or leave it out.")
+    twice = sorted({each for each in columns if columns.count(each) > 1})
+    if twice:
+        raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
+    if target is not None and target not in columns:
+        raise TaskError(f"{name} has no column {target!r} (the target): {nearest(target, columns)}")
+    if target is not None and len(columns) == 1:
+        raise TaskError(f"{name} has only the target {target!r}: there is nothing to predict it from.")
+    records, goal = 0, {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
+    try:
+        options = {"parse_options": parse_options(table), "convert_options": text_options(columns)}
+        with pyarrow.csv.open_csv(table, **options) as reader:
+            for batch in reader:
+                for column in columns:
+                    refuse_infinities(batch[column], f"{name}: column {column!r}", records, column == target)
+                if target is not None:
+                    add_target(goal, batch[target])
+                records += batch.num_rows
+    except pa.ArrowInvalid as error:
+        raise TaskError(f"{name}: {uneven_row(table, len(columns)) or error}") from error
+    if records < 2:
+        found = "only a header and no row" if records == 0 else "only one row"
+        raise TaskError(f"{name} has {found}. A model needs many; check what writes it.")
+    if target is not None:
+        check_target(goal, f"{name}: the target {target!r}")
+    return records, columns
+
+
+def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: bool) -> None:
+    """Raise TaskError where a column of numbers holds an infinity."""
+    infinite = pc.is_in(text, INFINITIES)
+    if not pc.any(infinite).as_py():
+        return
+    others = pc.filter(text, pc.and_(pc.invert(infinite), pc.is_valid(text)))
+    numbers = len(pc.drop_null(parse_number(pa.chunked_array([others]))))
+    if is_target or (numbers and numbers >= MOSTLY * len(others)):
+        row = rows_before + infinite.index(True).as_py() + 1
+        raise TaskError(
+            f"{where} holds an infinity ({text[row - rows_before - 1]} in row {row}). "
+            "Write such values as missing (an empty cell), or leave the column out."
+        )
+
+
+def add_target(goal: dict, text: pa.Array) -> None:
+    """Add one batch of the target to what is known of it."""
+    numbers = parse_number(pa.chunked_array([text]))
+    goal["values"] += len(text) - text.null_count
+    goal["numbers"] += len(numbers) - numbers.null_count
+    bounds = pc.min_max(numbers).as_py()
+    if bounds["min"] is not None:
+        goal["min"], goal["max"] = min(goal["min"], bounds["min"]), max(goal["max"], bounds["max"])
+    words = pc.filter(text, pc.and_(pc.is_valid(text), pc.is_null(numbers)))
+    if goal["word"] is None and len(words):
+        goal["word"] = words[0].as_py()
+
+
+def check_target(goal: dict, where: str) -> None:
+    """Raise TaskError where a model cannot learn from what is known of the target."""
+    if goal["values"] == 0:
+        raise TaskError(f"{where} has no value at all. Choose another column.")
+    if goal["numbers"] < MOSTLY * goal["values"]:
+        raise TaskError(
+            f"{where} is no number: {goal['values'] - goal['numbers']:,} of {goal['values']:,} values are like "
+            f"{goal['word']!r}. This workflow is for regression; choose a column of numbers."
+        )
+    if goal["min"] == goal["max"]:
+        raise TaskError(
+            f"{where} is constant: every value is {goal['min']:g}. There is nothing to learn; choose another."
+        )
+
+
+def uneven_row(table: Path, expected: int) -> str | None:
+    """Return what is wrong with the first row that has more or fewer fields than the header."""
+    csv.field_size_limit(sys.maxsize)
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        for fields in rows:
+            if fields and len(fields) != expected:
+                return (
+                    f"line {rows.line_num} has {len(fields)} fields, the header has {expected}. "
+                    "Correct it, or quote the text that holds the delimiter."
+                )
+    return None
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, metavar="SOURCE", help="path, file://, http:// or https:// URL")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
+    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
+    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
+    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
+    parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S, help="seconds to wait for each piece")
+    parser.add_argument(
+        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
+    )
+    args = parser.parse_args(argv)
+    with task.logged("ingest_data", args, shown(args.input)):
+        record = ingest_data(
+            args.input, args.output, args.target, args.delimiter, args.encoding, args.timeout_s, args.on_unreachable
+        )
+        logging.info(
+            "[ingest_data] completed. Records ingested: %d, columns: %d, bytes: %d, source: %s",
+            record["records"],
+            len(record["columns"]),
+            record["bytes"],
+            record["source"],
+        )
+        logging.info("[ingest_data] wrote raw data to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()
