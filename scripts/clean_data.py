@@ -125,7 +125,7 @@ def refuse_loss(counts: dict, max_rows_lost: float) -> None:
     )
     raise TaskError(
         f"cleaning would lose {lost:,} of {counts['rows_in']:,} rows, more than cleaning.max_rows_lost allows "
-        f"({max_rows_lost:.0%}). To blame: {named}. Leave or fill these columns in cleaning.columns, or correct the source."
+        f"({max_rows_lost:.0%}). To blame: {named}. Leave or fill them in cleaning.columns, or correct the source."
     )
 
 

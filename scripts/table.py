@@ -189,5 +189,12 @@ PARSERS = {
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    with replacing(path) as beside:
-        pyarrow.csv.write_csv(table, beside, pyarrow.csv.WriteOptions(quoting_style="needed"))
+    with replacing(path) as new:
+        # Arrow quotes every text or none: none reads better, where no value needs it.
+        for style in ("none", "needed"):
+            try:
+                pyarrow.csv.write_csv(table, new, pyarrow.csv.WriteOptions(quoting_style=style, quoting_header=style))
+                break
+            except pa.ArrowInvalid:
+                if style == "needed":
+                    raise

@@ -42,7 +42,8 @@ def validate_data(table: Table, contract: dict | None = None) -> dict:
     """
     violations = [violation(column, f"is a {table.kinds[column]}", values) for column, values in table.bad.items()]
     if contract:
-        violations += whole_number_violations(table.frame, contract) + contract_violations(table.frame, contract)
+        violations += whole_number_violations(table.frame, contract)
+        violations += contract_violations(table.frame, contract, table.bad)
     return {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,
@@ -81,17 +82,17 @@ def whole_number_violations(frame: pd.DataFrame, contract: dict) -> list[dict]:
     return found
 
 
-def contract_violations(frame: pd.DataFrame, contract: dict) -> list[dict]:
-    """Return the violations that pandera finds, checking lazily."""
-    import pandera.errors
-    import pandera.io
+def contract_violations(frame: pd.DataFrame, contract: dict, bad: dict[str, pd.Series]) -> list[dict]:
+    """Return the violations that pandera finds, checking lazily; `bad` values are not reported again as missing."""
+    import pandera.pandas as pandera
     import yaml
+    from pandera.errors import SchemaErrors
 
     # Zones are compared as UTC; a contract writes its dates without one.
     naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")}
     frame = frame.assign(**naive)
     try:
-        schema = pandera.io.from_yaml(yaml.safe_dump(contract, sort_keys=False))
+        schema = pandera.DataFrameSchema.from_yaml(yaml.safe_dump(contract, sort_keys=False))
     except Exception as error:
         raise TaskError(f"the data contract is no pandera schema ({type(error).__name__}: {error})") from error
     for column in schema.columns.values():
@@ -99,7 +100,7 @@ def contract_violations(frame: pd.DataFrame, contract: dict) -> list[dict]:
         column.dtype = None
     try:
         schema.validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
+    except SchemaErrors as errors:
         cases = errors.failure_cases
         found = []
         for (column, check), group in cases.groupby(["column", "check"], sort=False, dropna=False):
@@ -110,8 +111,12 @@ def contract_violations(frame: pd.DataFrame, contract: dict) -> list[dict]:
                     {"column": str(each), "check": str(check), "rows": 0, "examples": []}
                     for each in group["failure_case"]
                 ]
-            else:
-                found.append(violation(column, str(check), group.set_index("index")["failure_case"].sort_index()))
+                continue
+            values = group.set_index("index")["failure_case"].sort_index()
+            if check == "not_nullable":
+                values = values.drop(bad[column].index if column in bad else [])
+            if len(values):
+                found.append(violation(column, str(check), values))
         return found
     return []
 

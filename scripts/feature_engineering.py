@@ -1,0 +1,331 @@
+"""Make the features of each row, and say which rows train the model and which test it.
+
+    python scripts/feature_engineering.py --input data/processed/cleaned_data.csv --output data/features/features.csv
+
+Nothing here is learnt from the data as a whole: each row's features depend on that row alone, so that no test row
+leaks into the training part. What the model needs to know of the columns goes to the output's name with the suffix
+.json.
+"""
+
+import ast
+import logging
+import operator
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import task
+from table import read_table, write_table
+from task import TaskError, json_object, nearest, read_json, write_json
+
+CALENDAR = {
+    "year": None,
+    "quarter": 4,
+    "month": 12,
+    "day": 31,
+    "day_of_week": 7,
+    "day_of_year": 366,
+    "hour": 24,
+    "minute": 60,
+}
+DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
+OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Invert: operator.invert,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+# Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
+MOST_DISTINCT = 0.5
+
+
+def feature_engineering(
+    frame: pd.DataFrame,
+    target: str,
+    time_column: str | None = None,
+    drop: list[str] | None = None,
+    date_parts: tuple[str, ...] = ("year", "month", "day_of_week", "hour"),
+    derived: dict[str, str] | None = None,
+    split_by: str = "auto",
+    test_weeks: float | None = None,
+    test_share: float = 0.2,
+    split_key: list[str] | None = None,
+) -> tuple[pd.DataFrame, dict]:
+    """Return the features with target and split, and a description of them.
+
+    Parameters
+    ----------
+    frame
+        n rows × m columns as `clean_data` leaves them: numbers, booleans, datetime64 and str.
+    target
+        The column to predict.
+    time_column
+        When each row happened; found by itself where exactly one column holds dates.
+    drop
+        Columns that are no features. They may still stand in `derived`.
+    date_parts
+        What becomes of each date: names of DATE_PARTS; "hour_cyclical" gives the two features sine and cosine.
+    derived
+        Named expressions over columns, as "(a - b) / `a long name`": arithmetic and comparisons.
+    split_by
+        "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target)
+        decides. "auto": time where there is a time column, else hash.
+    test_weeks, test_share
+        The size of the test part: the last so many weeks; otherwise this share of the rows, 0 to 1.
+    split_key
+        The columns to hash; rows of one key stay on one side. All but the target by default.
+
+    Returns
+    -------
+    features : pandas.DataFrame
+        n rows; the time column where there is one, the features, the target, and `split` ("train" or "test").
+    description : dict
+        target, time_column, features (name → "number" or "category"), left_out (name → reason), kinds (of every
+        column of `features`), split.
+
+    Raises
+    ------
+    TaskError
+        A name is unknown or taken, an expression cannot be computed, or a part of the split is too small.
+    """
+    for column in (target, *([time_column] if time_column else []), *(drop or []), *(split_key or [])):
+        if column not in frame.columns:
+            raise TaskError(f"features: there is no column {column!r}: {nearest(column, frame.columns)}")
+    dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
+    if time_column is None and len(dates) == 1:
+        time_column = dates[0]
+    if time_column is not None and time_column not in dates:
+        raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
+    left_out = dict.fromkeys(drop or [], "dropped in the config")
+    features, kinds = {}, {}
+
+    def add(name: str, values: pd.Series, kind: str) -> None:
+        if name in features or name in (target, time_column, "split") or (name in frame and values is not frame[name]):
+            raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")
+        features[name], kinds[name] = values, kind
+
+    for name in frame.columns:
+        if name == target or name in left_out:
+            continue
+        values = frame[name]
+        if name in dates:
+            for part, part_values in parts(values, date_parts):
+                add(f"{name}_{part}", part_values, "number")
+        elif pd.api.types.is_bool_dtype(values) or (values.dtype == object and values.dropna().isin([True, False]).all()):
+            features[name], kinds[name] = values.astype("Float64"), "number"
+        elif pd.api.types.is_numeric_dtype(values):
+            features[name], kinds[name] = values, "number"
+        elif values.isna().all():
+            left_out[name] = "empty"
+        elif values.nunique() > max(MOST_DISTINCT * values.count(), 20):
+            left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
+        else:
+            features[name], kinds[name] = values.astype("str"), "category"
+    for name, expression in (derived or {}).items():
+        add(name, evaluate(name, expression, frame, target), "number")
+    if not features:
+        raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
+    side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)
+    head = {time_column: frame[time_column]} if time_column else {}
+    table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
+    kinds_of_columns = {name: {"category": "text"}.get(kind, kind) for name, kind in kinds.items()}
+    return table, {
+        "target": target,
+        "time_column": time_column,
+        "features": kinds,
+        "left_out": left_out,
+        "kinds": {**dict.fromkeys(head, "date"), **kinds_of_columns, target: "number", "split": "text"},
+        "split": split,
+    }
+
+
+def parts(dates: pd.Series, names: tuple[str, ...]) -> list[tuple[str, pd.Series]]:
+    """Return the named parts of dates; of a date without time of day no hour and no minute."""
+    found = []
+    has_time = bool((dates.dropna().dt.normalize() != dates.dropna()).any())
+    for name in names:
+        part = name.removesuffix("_cyclical")
+        if part not in CALENDAR:
+            raise TaskError(f"features.date_parts: {name!r} is unknown; {nearest(name, DATE_PARTS)}")
+        if part in ("hour", "minute") and not has_time:
+            continue
+        values = getattr(dates.dt, part)
+        if part == name:
+            found.append((part, values))
+            continue
+        angle = 2 * np.pi * values / CALENDAR[part]
+        found += [(f"{part}_sin", np.sin(angle)), (f"{part}_cos", np.cos(angle))]
+    return found
+
+
+def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd.Series:
+    """Return the values of a derived feature as float64; a difference of dates in days.
+
+    The expression is walked, never executed: only the operators of OPERATORS, column names, numbers and texts are
+    understood, so it can call and import nothing.
+
+    Raises
+    ------
+    TaskError
+        On anything else, an unknown column, the target, or values that do not go together.
+    """
+    where = f"features.derived.{name}: {expression!r}"
+    quoted = re.findall("`([^`]*)`", str(expression))
+    text = re.sub("`[^`]*`", lambda match: f"_quoted_{quoted.index(match[0][1:-1])}_", str(expression))
+
+    def value(node: ast.AST) -> object:
+        match node:
+            case ast.Expression(body=body):
+                return value(body)
+            case ast.Constant(value=int() | float() | str() as constant):
+                return constant
+            case ast.Name(id=column):
+                column = quoted[int(column.split("_")[2])] if column.startswith("_quoted_") else column
+                if column == target:
+                    raise TaskError(f"{where} uses the target, which is not known when a row is scored.")
+                if column not in frame:
+                    raise TaskError(f"{where}: there is no column {column!r}: {nearest(column, frame.columns)}")
+                return frame[column]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                left, right = value(left), value(right)
+                if not isinstance(left, pd.Series) and not isinstance(right, pd.Series):
+                    left = float(left) if isinstance(left, int) else left
+                return OPERATORS[type(op)](left, right)
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](value(operand))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](value(left), value(right))
+        raise TaskError(
+            f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
+        )
+
+    try:
+        values = value(ast.parse(text.strip(), mode="eval"))
+        if not isinstance(values, pd.Series):
+            raise TaskError(f"{where} uses no column.")
+        if pd.api.types.is_timedelta64_dtype(values):
+            values = values / pd.Timedelta(days=1)
+        values = values.astype("float64")
+    except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise TaskError(f"{where} cannot be computed ({error}).") from error
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        logging.warning(
+            "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, infinite
+        )
+    return values.where(~np.isinf(values))
+
+
+def split_rows(
+    frame: pd.DataFrame,
+    target: str,
+    time_column: str | None,
+    split_by: str,
+    test_weeks: float | None,
+    test_share: float,
+    split_key: list[str] | None,
+) -> tuple[np.ndarray, dict]:
+    """Return "train" or "test" for each row, and how that was decided; see `feature_engineering`."""
+    if split_by == "auto":
+        split_by = "hash" if time_column is None or split_key else "time"
+    if split_by == "time" and time_column is None:
+        raise TaskError("split.by: time needs a column of dates. Name it as time_column, or set split.by: hash.")
+    if split_by == "time":
+        times = frame[time_column]
+        if test_weeks:
+            cut, rule = times.max() - pd.Timedelta(weeks=test_weeks), f"the last {test_weeks:g} weeks by {time_column}"
+        else:
+            cut, rule = times.quantile(1 - test_share), f"the last {test_share:.0%} of the rows by {time_column}"
+        is_test = times > cut
+        split = {"by": "time", "rule": rule, "last_train": str(times[~is_test].max()), "last_test": str(times.max())}
+    else:
+        columns = split_key or sorted(name for name in frame.columns if name != target)
+        hashes = pd.util.hash_pandas_object(stable(frame[columns]), index=False)
+        is_test = hashes < np.uint64(test_share * 2**64)
+        split = {"by": "hash", "rule": f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"}
+    rows = {"train": int((~is_test).sum()), "test": int(is_test.sum())}
+    if min(rows.values()) < 2:
+        raise TaskError(
+            f"the split ({split['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
+            "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
+        )
+    return np.where(is_test, "test", "train"), {**split, "rows": rows}
+
+
+def stable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` so that a value hashes the same whatever its neighbours are: a column of whole numbers turns
+    into one of floats when a missing value is added to it."""
+    return pd.DataFrame(
+        {
+            name: values.astype("float64")
+            if pd.api.types.is_numeric_dtype(values) or values.dtype == object
+            else values.astype("str").fillna("").astype(object)
+            for name, values in frame.items()
+        }
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, help="the cleaned data; its .json beside it, where there")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
+    parser.add_argument("--target", help="the column to predict; the last one if not given")
+    parser.add_argument("--time-column", help="when each row happened; found where one column holds dates")
+    parser.add_argument("--drop", nargs="*", default=[], help="columns that are no features")
+    parser.add_argument("--date-parts", nargs="*", default=["year", "month", "day_of_week", "hour"], help="of each date")
+    parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
+    parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
+    parser.add_argument("--test-weeks", type=float, help="the last so many weeks are the test part")
+    parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
+    parser.add_argument(
+        "--split-key", nargs="*", default=[], help="the columns to hash; all but the target if not given"
+    )
+    args = parser.parse_args(argv)
+    with task.logged("feature_engineering", args, args.input):
+        cleaning = args.input.with_suffix(".json")
+        counts = read_json(cleaning) if cleaning.is_file() else {}
+        frame = read_table(args.input, counts.get("kinds")).frame
+        features, description = feature_engineering(
+            frame,
+            args.target or str(frame.columns[-1]),
+            args.time_column,
+            args.drop,
+            tuple(args.date_parts),
+            args.derived,
+            args.split_by,
+            args.test_weeks,
+            args.test_share,
+            args.split_key,
+        )
+        for name, reason in description["left_out"].items():
+            logging.info("[feature_engineering] left out %s: %s", name, reason)
+        split = description["split"]
+        logging.info("[feature_engineering] features created: %s", ", ".join(description["features"]))
+        logging.info(
+            "[feature_engineering] completed. Output shape: %d rows × %d columns; train %d, test %d (%s)",
+            *(*features.shape, split["rows"]["train"], split["rows"]["test"], split["rule"]),
+        )
+        write_table(features, args.output)
+        cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
+        write_json(args.output.with_suffix(".json"), {**description, "cleaning": cleaned})
+        logging.info("[feature_engineering] wrote features to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

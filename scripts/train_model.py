@@ -1,0 +1,205 @@
+"""Train a scikit-learn regressor on the training part of the features.
+
+    python scripts/train_model.py --input data/features/features.csv --output model/model.pkl
+
+The model is one Pipeline that takes the features as a frame, encodes what it must, and predicts: what is learnt from
+data is learnt from the training part alone. The same features, parameters and versions give the same bytes, on any
+number of cores. What the model is made of goes to the output's name with the suffix .json.
+"""
+
+import importlib
+import logging
+import platform
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import sklearn
+from sklearn.base import is_regressor
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+from validate_data import describe
+
+import task
+from table import read_table
+from task import TaskError, json_object, nearest, read_json, replacing, sha256, write_json
+
+DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
+# Gradient boosting puts each feature's values into at most 255 bins.
+MOST_LEVELS = 254
+MOST_DUMMIES = 50
+
+
+def train_model(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    estimator: str = DEFAULT_ESTIMATOR,
+    params: dict | None = None,
+    random_state: int = 0,
+    threads: int = 1,
+) -> Pipeline:
+    """Return a pipeline fitted on `features`.
+
+    Parameters
+    ----------
+    features
+        n rows × m columns: float64 for numbers, str for categories; missing values are allowed.
+    kinds
+        "number" or "category" for each of the m columns.
+    target
+        n finite numbers.
+    estimator, params
+        The dotted name of a regressor that follows scikit-learn's interface, and its parameters.
+    random_state
+        The seed, where the regressor takes one.
+    threads
+        How many cores to use, at most.
+
+    Raises
+    ------
+    TaskError
+        There is no such regressor, or it does not take these parameters or data.
+    """
+    regressor = make_regressor(estimator, params or {}, random_state)
+    pipeline = make_pipeline(regressor, kinds)
+    try:
+        with threadpool_limits(threads), joblib.parallel_config(n_jobs=threads):
+            pipeline.fit(features[list(kinds)], target)
+    except (ValueError, TypeError) as error:
+        raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
+    forget_threads(regressor)
+    return pipeline
+
+
+def make_regressor(estimator: str, params: dict, random_state: int):
+    """Return an unfitted regressor, from its dotted name. Raises TaskError where there is none."""
+    module_name, _, class_name = estimator.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise TaskError(
+            f"model.estimator: cannot import {module_name!r} ({error}). Example: {DEFAULT_ESTIMATOR}"
+        ) from error
+    if not hasattr(module, class_name):
+        names = [name for name in dir(module) if name.endswith("Regressor") or not name.startswith("_")]
+        raise TaskError(f"model.estimator: {module_name} has no {class_name!r}: {nearest(class_name, names)}")
+    try:
+        regressor = getattr(module, class_name)(**params)
+        known = regressor.get_params()
+    except (TypeError, AttributeError) as error:
+        raise TaskError(f"model.params: {class_name} does not take {params}: {error}") from error
+    if not is_regressor(regressor):
+        raise TaskError(f"model.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
+    if "random_state" in known and "random_state" not in params:
+        regressor.set_params(random_state=random_state)
+    return regressor
+
+
+def make_pipeline(regressor, kinds: dict[str, str]) -> Pipeline:
+    """Return the regressor behind the encoding that suits it.
+
+    Histogram gradient boosting takes missing values as they are and splits on sets of categories, so it gets ordinal
+    codes; a level that the training part lacks counts as missing. Any other regressor gets scaled numbers, the median
+    where one is missing, and one column for each of the most frequent levels.
+    """
+    # Imported here: only some regressors need it.
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.impute import SimpleImputer
+
+    categories = [name for name, kind in kinds.items() if kind == "category"]
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    if isinstance(regressor, HistGradientBoostingRegressor):
+        encoder = OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=np.nan,
+            encoded_missing_value=np.nan,
+            max_categories=MOST_LEVELS,
+        )
+        if categories and "categorical_features" in regressor.get_params():
+            regressor.set_params(categorical_features=list(range(len(categories))))
+        columns = [("categories", encoder, categories), ("numbers", "passthrough", numbers)]
+    else:
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=MOST_DUMMIES,
+            sparse_output=regressor.__sklearn_tags__().input_tags.sparse,
+        )
+        imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        columns = [
+            ("categories", encoder, categories),
+            ("numbers", Pipeline([("impute", imputer), ("scale", StandardScaler())]), numbers),
+        ]
+    encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
+    return Pipeline([("encode", encode), ("regress", regressor)])
+
+
+def forget_threads(regressor) -> None:
+    """Take the number of threads out of a fitted gradient boosting: all that its bytes would otherwise depend on."""
+    mapper = getattr(regressor, "_bin_mapper", None)
+    if mapper is not None:
+        mapper.n_threads = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
+    parser.add_argument("--output", required=True, type=Path, help="the joblib file to write")
+    parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
+    parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--halt-on", type=Path, help="a validation report: if its status is fail, train nothing")
+    args = parser.parse_args(argv)
+    with task.logged("train_model", args, args.input):
+        if args.halt_on and (violations := read_json(args.halt_on)["violations"]):
+            raise TaskError(
+                f"the raw data violate the contract (validation.on_failure: halt): {'; '.join(describe(violations))}. "
+                f"Correct the source or the contract; all of it is in {args.halt_on}."
+            )
+        description = read_json(args.input.with_suffix(".json"))
+        kinds, target = description["features"], description["target"]
+        table = read_table(args.input, description["kinds"]).frame
+        train = table[table["split"] == "train"]
+        logging.info("[train_model] estimator: %s, parameters: %s", args.estimator, args.params or "defaults")
+        started = time.monotonic()
+        model = train_model(train, kinds, train[target], args.estimator, args.params, args.random_state, args.threads)
+        duration = time.monotonic() - started
+        score = float(model.score(train[list(kinds)], train[target]))
+        logging.info(
+            "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %.4f",
+            *(duration, args.threads, score),
+        )
+        with replacing(args.output) as new:
+            joblib.dump(model, new)
+            digest = sha256(new)
+        write_json(
+            args.output.with_suffix(".json"),
+            {
+                "sha256": digest,
+                "estimator": args.estimator,
+                "parameters": {name: repr(value) for name, value in sorted(model[-1].get_params().items())},
+                "target": target,
+                "features": kinds,
+                "training_rows": len(train),
+                "training_score": {"R2": score},
+                "inputs": {args.input.name: sha256(args.input)},
+                "versions": {
+                    "python": platform.python_version(),
+                    **{each.__name__: each.__version__ for each in (joblib, np, pd, sklearn)},
+                },
+                "split": description["split"],
+                "time_column": description["time_column"],
+                "left_out": description["left_out"],
+                "cleaning": description["cleaning"],
+            },
+        )
+        logging.info("[train_model] wrote model to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()
