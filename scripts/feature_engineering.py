@@ -127,7 +127,9 @@ def feature_engineering(
         if name in dates:
             for part, part_values in parts(values, date_parts):
                 add(f"{name}_{part}", part_values, "number")
-        elif pd.api.types.is_bool_dtype(values) or (values.dtype == object and values.dropna().isin([True, False]).all()):
+        elif pd.api.types.is_bool_dtype(values) or (
+            values.dtype == object and values.dropna().isin([True, False]).all()
+        ):
             features[name], kinds[name] = values.astype("Float64"), "number"
         elif pd.api.types.is_numeric_dtype(values):
             features[name], kinds[name] = values, "number"
@@ -288,7 +290,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--target", help="the column to predict; the last one if not given")
     parser.add_argument("--time-column", help="when each row happened; found where one column holds dates")
     parser.add_argument("--drop", nargs="*", default=[], help="columns that are no features")
-    parser.add_argument("--date-parts", nargs="*", default=["year", "month", "day_of_week", "hour"], help="of each date")
+    parser.add_argument(
+        "--date-parts", nargs="*", default=["year", "month", "day_of_week", "hour"], help="of each date"
+    )
     parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
     parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
     parser.add_argument("--test-weeks", type=float, help="the last so many weeks are the test part")

@@ -67,12 +67,13 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     pipeline = make_pipeline(regressor, kinds)
+    use_threads(regressor, threads)
     try:
-        with threadpool_limits(threads), joblib.parallel_config(n_jobs=threads):
+        with threadpool_limits(threads):
             pipeline.fit(features[list(kinds)], target)
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
-    forget_threads(regressor)
+    use_threads(regressor, None)
     return pipeline
 
 
@@ -138,11 +139,13 @@ def make_pipeline(regressor, kinds: dict[str, str]) -> Pipeline:
     return Pipeline([("encode", encode), ("regress", regressor)])
 
 
-def forget_threads(regressor) -> None:
-    """Take the number of threads out of a fitted gradient boosting: all that its bytes would otherwise depend on."""
-    mapper = getattr(regressor, "_bin_mapper", None)
-    if mapper is not None:
-        mapper.n_threads = None
+def use_threads(regressor, threads: int | None) -> None:
+    """Let a regressor use so many cores; None, once it is fitted, takes the number out again, so that the bytes of a
+    model do not depend on it. In gradient boosting the binning remembers it, and nothing else differs."""
+    if "n_jobs" in regressor.get_params():
+        regressor.set_params(n_jobs=threads)
+    if threads is None and hasattr(regressor, "_bin_mapper"):
+        regressor._bin_mapper.n_threads = None
 
 
 def main(argv: list[str] | None = None) -> None:
