@@ -1,0 +1,98 @@
+"""Say how the run ended: the summary, and exit code 1 where a threshold or the data contract failed.
+
+    python scripts/verdict.py --validation reports/validation_report.json --metrics reports/evaluation_metrics.json \\
+        --output reports/verdict.json
+
+The output is written only for a run that passed.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from validate_data import describe
+
+import task
+from task import TaskError, read_json, write_json
+
+RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
+
+
+def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[list[str], list[str]]:
+    """Return the lines of the summary and the reasons why the run failed, none where it passed.
+
+    Parameters
+    ----------
+    validation, metrics
+        What validate_data and evaluate_model wrote.
+    on_failure
+        validation.on_failure: with "warn" a violated contract is no reason.
+    """
+    cleaning, violations = metrics["cleaning"], describe(validation["violations"])
+    rows = metrics["split"]["rows"]
+    lines = [
+        f"Rows        {cleaning['rows_in']:,} in, {cleaning['rows_out']:,} after cleaning: "
+        f"{rows['train']:,} to train, {rows['test']:,} held out ({metrics['split']['rule']})"
+        if cleaning
+        else f"Rows        {rows['train']:,} to train, {rows['test']:,} held out",
+        f"Contract    {validation['status']}"
+        + ("" if validation["contract"] else " (no contract: kinds of values only)"),
+        *(f"            {each}" for each in violations[:10]),
+        *([f"            … and {len(violations) - 10} more"] if len(violations) > 10 else []),
+        "Held out    MAE        R2",
+    ]
+    for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items():
+        score = scores["test"]
+        r2 = "undefined" if score["R2"] is None else f"{score['R2']:.4f}"
+        lines.append(f"  {score['MAE']:>13.4f}  {r2:>9}   {'' if name == 'model' else 'baseline: '}{name}")
+    reasons = []
+    for each in metrics["thresholds"]:
+        value = "undefined" if each["value"] is None else f"{each['value']:.4f}"
+        line = f"{each['name']} {each['limit']:g}: {each['metric']} is {value}"
+        lines.append(f"Threshold   {line}, {'passed' if each['passed'] else 'FAILED'}")
+        if not each["passed"]:
+            reasons.append(f"threshold {line}")
+    if not metrics["thresholds"]:
+        lines.append("Threshold   none is set")
+    if violations and on_failure == "warn":
+        lines.append(f"Warning     the data contract is violated {len(violations)} times (validation.on_failure: warn)")
+    elif violations:
+        reasons += [f"data contract: {each}" for each in violations]
+    return lines, reasons
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--validation", required=True, type=Path, help="the validation report")
+    parser.add_argument("--metrics", required=True, type=Path, help="the metrics")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument("--on-failure", choices=["fail", "halt", "warn"], default="fail", help="of the data contract")
+    parser.add_argument("--next-command", default="snakemake reports/final_report.md", help="what to type next")
+    args = parser.parse_args(argv)
+    with task.logged("verdict", args, args.metrics):
+        lines, reasons = verdict(read_json(args.validation), read_json(args.metrics), args.on_failure)
+        lines += [
+            f"Verdict     {'failed' if reasons else 'passed'}",
+            f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/",
+            f"Next        {args.next_command}",
+        ]
+        print(f"\n{coloured(lines)}\n", file=sys.stderr, flush=True)
+        if reasons:
+            raise TaskError(f"the verdict is failed: {'; '.join(reasons)}. Everything is on disk; see {args.metrics}.")
+        write_json(args.output, {"verdict": "passed"})
+
+
+def coloured(lines: list[str]) -> str:
+    """Return the summary's text, on a terminal with failures in red, warnings in yellow and passes in green."""
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+        return "\n".join(lines)
+    painted = []
+    for line in lines:
+        colour = RED if "fail" in line.lower() else YELLOW if line.startswith("Warning") else ""
+        colour = colour or (GREEN if line.endswith(("passed", "pass")) else "")
+        painted.append(f"{colour}{line}{PLAIN if colour else ''}")
+    return "\n".join(painted)
+
+
+if __name__ == "__main__":
+    main()
