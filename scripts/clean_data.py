@@ -138,7 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--policies", type=json_object, default={}, help='by column: "drop", "leave" or {"fill": 0}')
     parser.add_argument("--default-policy", choices=["drop", "leave"], default="drop", help="for the other columns")
-    parser.add_argument("--required", nargs="*", default=[], help="columns that no row may lack, such as the target")
+    parser.add_argument(
+        "--required", action="append", default=[], help="columns that no row may lack, such as the target"
+    )
     parser.add_argument("--duplicates", choices=["keep", "drop"], default="keep", help="rows that repeat another")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows to drop")
     args = parser.parse_args(argv)

@@ -31,6 +31,7 @@ CALENDAR = {
     "minute": 60,
 }
 DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
+DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -60,7 +61,7 @@ def feature_engineering(
     target: str,
     time_column: str | None = None,
     drop: list[str] | None = None,
-    date_parts: tuple[str, ...] = ("year", "month", "day_of_week", "hour"),
+    date_parts: tuple[str, ...] = DEFAULT_PARTS,
     derived: dict[str, str] | None = None,
     split_by: str = "auto",
     test_weeks: float | None = None,
@@ -289,16 +290,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--target", help="the column to predict; the last one if not given")
     parser.add_argument("--time-column", help="when each row happened; found where one column holds dates")
-    parser.add_argument("--drop", nargs="*", default=[], help="columns that are no features")
-    parser.add_argument(
-        "--date-parts", nargs="*", default=["year", "month", "day_of_week", "hour"], help="of each date"
-    )
+    parser.add_argument("--drop", action="append", default=[], help="columns that are no features")
+    parser.add_argument("--date-parts", action="append", choices=DATE_PARTS, help="of each date")
     parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
     parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
     parser.add_argument("--test-weeks", type=float, help="the last so many weeks are the test part")
     parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
     parser.add_argument(
-        "--split-key", nargs="*", default=[], help="the columns to hash; all but the target if not given"
+        "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"
     )
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
@@ -310,7 +309,7 @@ def main(argv: list[str] | None = None) -> None:
             args.target or str(frame.columns[-1]),
             args.time_column,
             args.drop,
-            tuple(args.date_parts),
+            tuple(args.date_parts or DEFAULT_PARTS),
             args.derived,
             args.split_by,
             args.test_weeks,

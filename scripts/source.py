@@ -162,7 +162,7 @@ def use_last(error: Exception, record: dict, data: Path) -> str:
     return f"{error}; going on with {data}, ingested {age(record)} ago ({record['ingested_at']})"
 
 
-def source_version(source: str, data: Path, on_unreachable: str = "use_last") -> str:
+def source_version(source: str, data: Path, on_unreachable: str = "use_last", timeout_s: float = TIMEOUT_S) -> str:
     """Return a text that changes when the content of `source` does, and only then, as far as can be told.
 
     A local file is told by its SHA-256, which is taken from the record of the last ingest as long as modification
@@ -178,8 +178,12 @@ def source_version(source: str, data: Path, on_unreachable: str = "use_last") ->
             if last and last["version"] == local_version(path):
                 return version_text(last)
             return "sha256:" + sha256(path)
-        version = retry(on=Unreachable)(headers_of)(source)
-        return json.dumps(version, sort_keys=True) if version else "sha256:" + retry(on=Unreachable)(digest_of)(source)
+        version = retry(on=Unreachable)(headers_of)(source, timeout_s)
+        return (
+            json.dumps(version, sort_keys=True)
+            if version
+            else "sha256:" + retry(on=Unreachable)(digest_of)(source, timeout_s)
+        )
     except TaskError as error:
         return f"error: {error}"
     except Unreachable as error:
@@ -189,20 +193,20 @@ def source_version(source: str, data: Path, on_unreachable: str = "use_last") ->
         return f"unreachable: {error}"
 
 
-def headers_of(source: str) -> dict[str, str]:
+def headers_of(source: str, timeout_s: float) -> dict[str, str]:
     """Ask a server for the version of a remote file: HEAD, or a GET of which only the head is read."""
     try:
-        with response(source, "HEAD") as answer:
+        with response(source, "HEAD", timeout_s) as answer:
             return remote_version(answer.headers)
     except TaskError:
-        with response(source) as answer:
+        with response(source, timeout_s=timeout_s) as answer:
             return remote_version(answer.headers)
 
 
-def digest_of(source: str) -> str:
+def digest_of(source: str, timeout_s: float) -> str:
     """Return the SHA-256 of a remote file's content, read in pieces."""
     digest = hashlib.sha256()
-    with response(source) as answer:
+    with response(source, timeout_s=timeout_s) as answer:
         for piece in pieces(answer.raw):
             digest.update(piece)
     return digest.hexdigest()

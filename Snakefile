@@ -1,0 +1,29 @@
+# Retrain a tabular regression model on fresh data; ship nothing until a person has signed it off.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/model.smk"
+
+
+# Everything up to the evaluation, and the verdict: exit code 1 where a threshold or the data contract failed
+rule all:
+    default_target: True
+    input:
+        "data/raw/raw_data.csv",
+        "reports/validation_report.json",
+        "data/processed/cleaned_data.csv",
+        "data/features/features.csv",
+        "model/model.pkl",
+        "reports/evaluation_metrics.json",
+        "reports/verdict.json",
+
+
+onerror:
+    explain_failure()

@@ -1,0 +1,71 @@
+"""The config, checked against its schema before anything runs."""
+
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from task import TaskError, nearest
+
+TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
+TYPES |= {"number": "a number", "integer": "a whole number"}
+
+
+def check_config(config: dict, schema_path: Path) -> None:
+    """Check `config`, and fill in the defaults that the schema gives.
+
+    Parameters
+    ----------
+    config
+        The config as the YAML gave it; changed in place.
+    schema_path
+        workflow/schemas/config.schema.yaml.
+
+    Raises
+    ------
+    TaskError
+        A key is unknown, missing, of a wrong type or out of range: the message names it, and the nearest valid one.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    fill_defaults(config, schema)
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if errors:
+        raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
+
+
+def fill_defaults(config: dict, schema: dict) -> None:
+    """Set what `config` leaves out; a section whose every line is commented out reads as null, and counts as empty."""
+    for key, rules in schema.get("properties", {}).items():
+        if "default" not in rules:
+            continue
+        if config.get(key) is None:
+            default = rules["default"]
+            config[key] = default.copy() if isinstance(default, dict | list) else default
+        if rules.get("type") == "object" and isinstance(config[key], dict):
+            fill_defaults(config[key], rules)
+
+
+def explain_config_error(error) -> str:
+    """Return one sentence for an error of jsonschema."""
+    key = ".".join(map(str, error.path))
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = [name for name in error.instance if name not in known]
+        prefix = f"{key}." if key else ""
+        return " ".join(f"the key {prefix}{name} is unknown: {nearest(str(name), known)}" for name in unknown)
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"the key {', '.join(missing)} is missing."
+    if error.validator == "type":
+        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return f"{key} is {error.instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."
+    if error.validator == "enum":
+        return f"{key} is {error.instance!r}: {nearest(str(error.instance), error.validator_value)}"
+    if error.validator == "oneOf":
+        return f"{key} is {error.instance!r}, but must be drop, leave, or a mapping with the key fill."
+    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    if error.validator in bounds:
+        return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
+    if error.validator in ("minLength", "maxLength"):
+        return f"{key} is {error.instance!r}, but must have {'at least' if 'min' in error.validator else 'at most'} 1 character."
+    return f"{key}: {error.message}."

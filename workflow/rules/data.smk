@@ -1,0 +1,116 @@
+# The data: from the source to a checked and cleaned table
+
+
+# Bring the source to data/raw, whole and checked to be a table
+rule ingest_data:
+    input:
+        script=script("ingest_data"),
+        helpers=helpers("ingest_data"),
+    output:
+        csv=update("data/raw/raw_data.csv"),
+        record=update("data/raw/raw_data.json"),
+    log:
+        "logs/ingest_data.log",
+    benchmark:
+        "logs/benchmarks/ingest_data.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+    params:
+        source=config["raw_data_source_url"],
+        version=source_version,
+        options=flags(target=config["target"], **config["reader"]),
+    shell:
+        "python {input.script:q} --input={params.source:q} --output={output.csv:q} {params.options} --log={log:q}"
+
+
+# Check the raw data against the data contract, and profile every column
+rule validate_data:
+    input:
+        script=script("validate_data"),
+        helpers=helpers("validate_data"),
+        raw="data/raw/raw_data.csv",
+        contract=CONTRACT or [],
+    output:
+        report(
+            update("reports/validation_report.json"),
+            caption="../report/validation.rst",
+            category="Data",
+        ),
+    log:
+        "logs/validate_data.log",
+    benchmark:
+        "logs/benchmarks/validate_data.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+    params:
+        options=flags(schema=CONTRACT),
+    shell:
+        "python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
+
+
+# Drop, fill or leave what is missing
+rule clean_data:
+    input:
+        script=script("clean_data"),
+        helpers=helpers("clean_data"),
+        raw="data/raw/raw_data.csv",
+    output:
+        csv=update("data/processed/cleaned_data.csv"),
+        counts=update("data/processed/cleaned_data.json"),
+    log:
+        "logs/clean_data.log",
+    benchmark:
+        "logs/benchmarks/clean_data.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+    params:
+        options=flags(
+            kinds=KINDS,
+            required=[each for each in (config["target"], config["time_column"]) if each],
+            policies=config["cleaning"]["columns"],
+            default_policy=config["cleaning"]["default"],
+            duplicates=config["cleaning"]["duplicates"],
+            max_rows_lost=config["cleaning"]["max_rows_lost"],
+        ),
+    shell:
+        "python {input.script:q} --input={input.raw:q} --output={output.csv:q} {params.options} --log={log:q}"
+
+
+# Make each row's features, and say which rows train and which test
+rule feature_engineering:
+    input:
+        script=script("feature_engineering"),
+        helpers=helpers("feature_engineering"),
+        cleaned="data/processed/cleaned_data.csv",
+        counts="data/processed/cleaned_data.json",
+    output:
+        csv=update("data/features/features.csv"),
+        description=update("data/features/features.json"),
+    log:
+        "logs/feature_engineering.log",
+    benchmark:
+        "logs/benchmarks/feature_engineering.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+    params:
+        options=flags(
+            target=config["target"],
+            time_column=config["time_column"],
+            drop=config["features"]["drop"],
+            date_parts=config["features"]["date_parts"],
+            derived=config["features"]["derived"],
+            split_by=config["split"]["by"],
+            test_weeks=config["split"]["test_weeks"],
+            test_share=config["split"]["test_share"],
+            split_key=config["split"]["key"],
+        ),
+    shell:
+        "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} --log={log:q}"

@@ -1,0 +1,134 @@
+# The model: trained, judged, reported
+ON_FAILURE = config["validation"]["on_failure"]
+
+
+# Fit the pipeline on the training part
+rule train_model:
+    input:
+        script=script("train_model"),
+        helpers=helpers("train_model"),
+        features="data/features/features.csv",
+        description="data/features/features.json",
+        halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
+    output:
+        model=update("model/model.pkl"),
+        metadata=update("model/model.json"),
+    log:
+        "logs/train_model.log",
+    benchmark:
+        "logs/benchmarks/train_model.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=memory(2000),
+    params:
+        options=flags(
+            estimator=config["model"]["estimator"],
+            params=config["model"]["params"],
+            random_state=config["random_state"],
+            halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else None,
+        ),
+    shell:
+        "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options}"
+        " --threads={threads} --log={log:q}"
+
+
+# Score the model beside the baselines, and judge its thresholds
+rule evaluate_model:
+    input:
+        script=script("evaluate_model"),
+        helpers=helpers("evaluate_model"),
+        model="model/model.pkl",
+        metadata="model/model.json",
+        features="data/features/features.csv",
+        description="data/features/features.json",
+        warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
+    output:
+        metrics=report(
+            update("reports/evaluation_metrics.json"),
+            caption="../report/metrics.rst",
+            category="Model",
+        ),
+        holdout=update("reports/holdout_predictions.csv"),
+    log:
+        "logs/evaluate_model.log",
+    benchmark:
+        "logs/benchmarks/evaluate_model.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+    params:
+        options=flags(
+            baseline=config["evaluation"]["baseline"],
+            mae_max=config["thresholds"]["mae_max"],
+            r2_min=config["thresholds"]["r2_min"],
+            validation_report="reports/validation_report.json" if ON_FAILURE == "warn" else None,
+        ),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
+        " {params.options} --log={log:q}"
+
+
+# Print the summary of the run; fail where a threshold or the data contract did
+rule verdict:
+    input:
+        script=script("verdict"),
+        helpers=helpers("verdict"),
+        validation="reports/validation_report.json",
+        metrics="reports/evaluation_metrics.json",
+    output:
+        "reports/verdict.json",
+    log:
+        "logs/verdict.log",
+    benchmark:
+        "logs/benchmarks/verdict.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        options=flags(on_failure=ON_FAILURE),
+    shell:
+        "python {input.script:q} --validation={input.validation:q} --metrics={input.metrics:q} --output={output:q}"
+        " {params.options} --log={log:q}"
+
+
+# Write what a reviewer needs: snakemake reports/final_report.md
+rule generate_report:
+    input:
+        script=script("generate_report"),
+        helpers=helpers("generate_report"),
+        metrics="reports/evaluation_metrics.json",
+        holdout="reports/holdout_predictions.csv",
+    output:
+        markdown=report(
+            update("reports/final_report.md"),
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        predicted=report(
+            update("reports/figures/predicted_against_actual.png"),
+            caption="../report/predicted.rst",
+            category="Figures",
+        ),
+        residuals=report(
+            update("reports/figures/residuals.png"),
+            caption="../report/residuals.rst",
+            category="Figures",
+        ),
+        over_time=report(
+            update("reports/figures/error_over_time.png"),
+            caption="../report/over_time.rst",
+            category="Figures",
+        ),
+    log:
+        "logs/generate_report.log",
+    benchmark:
+        "logs/benchmarks/generate_report.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+    shell:
+        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} --log={log:q}"
