@@ -26,4 +26,5 @@ rule all:
 
 
 onerror:
-    explain_failure()
+    # At exit, since Snakemake's own last words would push the cause off the screen
+    atexit.register(explain_failure)

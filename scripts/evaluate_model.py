@@ -13,6 +13,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from validate_data import describe
 
 import task
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--mae-max", type=float, help="threshold: the largest mean absolute error")
     parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--validation-report", type=Path, help="also keep this report's violations in the metrics")
     args = parser.parse_args(argv)
     with task.logged("evaluate_model", args, args.model):
@@ -102,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         table = read_table(args.features, read_json(args.features.with_suffix(".json"))["kinds"]).frame
         target, split = table[metadata["target"]], table["split"]
         predictions = {
-            "model": pd.Series(model.predict(table[list(metadata["features"])]), table.index),
+            "model": predict(model, table[list(metadata["features"])], args.threads),
             "mean": pd.Series(target[split == "train"].mean(), table.index),
         }
         if args.baseline:
@@ -134,6 +136,12 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[evaluate_model] threshold %s: %s", each["name"], "passed" if each["passed"] else "FAILED")
         logging.info("[evaluate_model] verdict: %s", found["verdict"])
         logging.info("[evaluate_model] wrote metrics to %s", args.output)
+
+
+def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
+    """Return the model's prediction for each row, made on so many cores at most."""
+    with threadpool_limits(min(threads, joblib.cpu_count())):
+        return pd.Series(model.predict(features), features.index)
 
 
 def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:

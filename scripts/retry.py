@@ -9,6 +9,8 @@ import tenacity
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# A logger of its own: the root logger would set itself up, and Snakemake's lines would show twice.
+logger = logging.getLogger(__name__)
 
 
 def retry(
@@ -36,7 +38,7 @@ def retry(
             return max(state.attempt_number * delay_s, getattr(state.outcome.exception(), "retry_after", None) or 0)
 
         def log_retry(state: tenacity.RetryCallState) -> None:
-            logging.warning(
+            logger.warning(
                 "Attempt %d/%d failed for %s. Retrying in %ss... Error: %s",
                 state.attempt_number,
                 n_tries,
@@ -46,7 +48,7 @@ def retry(
             )
 
         def log_failure(state: tenacity.RetryCallState) -> None:
-            logging.error("All %d attempts failed for %s. Error: %s", n_tries, name, state.outcome.exception())
+            logger.error("All %d attempts failed for %s. Error: %s", n_tries, name, state.outcome.exception())
             raise state.outcome.exception()
 
         return tenacity.retry(

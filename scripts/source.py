@@ -16,6 +16,7 @@ from retry import retry
 from task import TaskError, sha256
 
 TIMEOUT_S = 30.0
+logger = logging.getLogger(__name__)
 
 
 class Unreachable(Exception):
@@ -188,7 +189,7 @@ def source_version(source: str, data: Path, on_unreachable: str = "use_last", ti
         return f"error: {error}"
     except Unreachable as error:
         if last and on_unreachable == "use_last":
-            logging.warning(use_last(error, last, data))
+            logger.warning(use_last(error, last, data))
             return version_text(last)
         return f"unreachable: {error}"
 

@@ -67,6 +67,8 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     pipeline = make_pipeline(regressor, kinds)
+    # More threads than cores, as on a laptop told to use four of its two, would only be slower.
+    threads = min(threads, joblib.cpu_count())
     use_threads(regressor, threads)
     try:
         with threadpool_limits(threads):

@@ -1,11 +1,10 @@
 """Helpers of the rules: the checked config, the code that a task runs, the version of the source."""
 
 import ast
+import atexit
 import functools
 import json
-import logging
 import os
-import re
 import shlex
 import sys
 import time
@@ -26,7 +25,7 @@ try:
     CONTRACT = config["validation"]["schema"]
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"ERROR - {error}")
 
 # The tasks run under the Python that runs Snakemake, whatever else is on the PATH.
 shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
@@ -66,7 +65,6 @@ def source_version(_wildcards=None):
     """Return what changes when the source does; computed once a run."""
     reader = config["reader"]
     url, data = config["raw_data_source_url"], Path("data/raw/raw_data.csv")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s - %(message)s")
     return source.source_version(url, data, reader["on_unreachable"], reader["timeout_s"])
 
 
@@ -76,7 +74,7 @@ def memory(megabytes):
 
 
 def explain_failure():
-    """Print for each task that failed in this run its cause and its log, as the last lines that a user reads."""
+    """Print for each task that failed in this run its cause and its log."""
     for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime):
         if log.stat().st_mtime < STARTED - 1:
             continue

@@ -57,6 +57,7 @@ rule evaluate_model:
         "logs/benchmarks/evaluate_model.tsv"
     conda:
         "../../environment.yml"
+    threads: workflow.cores or 1
     resources:
         mem_mb=memory(1000),
     params:
@@ -68,7 +69,7 @@ rule evaluate_model:
         ),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
-        " {params.options} --log={log:q}"
+        " {params.options} --threads={threads} --log={log:q}"
 
 
 # Print the summary of the run; fail where a threshold or the data contract did
