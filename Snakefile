@@ -25,6 +25,10 @@ rule all:
         "reports/verdict.json",
 
 
+# At exit, since Snakemake's own last words would push the summary and the causes off the screen
+onsuccess:
+    atexit.register(say_how_it_ended)
+
+
 onerror:
-    # At exit, since Snakemake's own last words would push the cause off the screen
-    atexit.register(explain_failure)
+    atexit.register(say_how_it_ended)

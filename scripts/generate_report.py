@@ -16,7 +16,8 @@ from task import read_json, replacing
 
 FIGURES = {
     "predicted_against_actual": "Predicted against actual on the held-out rows; darker is more rows. On the line, a "
-    "prediction is exact. Look for a cloud that bends away from the line, or a tail that the model never reaches.",
+    "prediction is exact. Look for a cloud that bends away from the line, or a tail that the model never "
+    "reaches.",
     "residuals": "Residuals (predicted − actual). Look for a centre away from zero, which is bias, and for long tails.",
     "error_over_time": "Mean absolute error by {unit}. Look for a rise towards the end: the next weeks will be like it.",
 }
@@ -76,7 +77,8 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
     if cleaning:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in cleaning["rows_dropped"].items() if count)
         lines.append(
-            f"- Rows in: {cleaning['rows_in']:,}; after cleaning: {cleaning['rows_out']:,}; dropped: {dropped or 'none'}."
+            f"- Rows in: {cleaning['rows_in']:,}; after cleaning: {cleaning['rows_out']:,}; "
+            f"dropped: {dropped or 'none'}."
         )
     lines += [
         f"- Rows to train: {rows['train']:,}; held out: {rows['test']:,}.",
@@ -86,16 +88,17 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
         lines.append(f"- Last training row: {split['last_train']}; last held-out row: {split['last_test']}.")
     if "validation" in metrics:
         lines.append(
-            f"- Data contract: **{metrics['validation']['status']}**, {len(metrics['validation']['violations'])} violations."
+            f"- Data contract: **{metrics['validation']['status']}**, "
+            f"{len(metrics['validation']['violations'])} violations."
         )
     lines += [
-        "- Every column's profile, and any violation of the data contract: [validation_report.json](validation_report.json).",
+        "- Each column's profile, and any violation of the contract: [validation_report.json](validation_report.json).",
         "",
         "## Model",
         "",
         f"- Estimator: `{metrics['estimator']}`.",
         f"- Features: {', '.join(f'{cell(name)} ({kind})' for name, kind in metrics['features'].items())}.",
-        f"- Left out: {', '.join(f'{cell(name)} ({reason})' for name, reason in metrics['left_out'].items()) or 'none'}.",
+        f"- Left out: {', '.join(f'{cell(name)} ({why})' for name, why in metrics['left_out'].items()) or 'none'}.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in metrics['versions'].items())}.",
         f"- SHA-256 of the model: `{metrics['model_sha256']}`.",
         "",
@@ -126,7 +129,8 @@ def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
     ours, theirs = metrics["model"]["test"], metrics["baselines"][best]["test"]
     share = 1 - ours["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
     sentence = f"{words}. On the held-out rows the model's MAE is {number(ours['MAE'])}, "
-    sentence += f"{abs(share):.1%} {'below' if share >= 0 else '**above**'} that of the best baseline ({cell(best)}, {number(theirs['MAE'])})"
+    sentence += f"{abs(share):.1%} {'below' if share >= 0 else '**above**'} that of the best baseline "
+    sentence += f"({cell(best)}, {number(theirs['MAE'])})"
     for name, scores in metrics["baselines"].items():
         theirs = scores["test"]
         if None not in (ours["R2"], theirs["R2"]) and theirs["R2"] > ours["R2"]:

@@ -67,5 +67,5 @@ def explain_config_error(error) -> str:
     if error.validator in bounds:
         return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
     if error.validator in ("minLength", "maxLength"):
-        return f"{key} is {error.instance!r}, but must have {'at least' if 'min' in error.validator else 'at most'} 1 character."
+        return f"{key} is {error.instance!r}, but must have {error.validator[:3]}. 1 character."
     return f"{key}: {error.message}."

@@ -22,9 +22,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
-from validate_data import describe
 
 import task
+from contract import describe
 from table import read_table
 from task import TaskError, json_object, nearest, read_json, replacing, sha256, write_json
 

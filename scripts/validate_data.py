@@ -133,17 +133,6 @@ def profile(values: pd.Series) -> dict:
     return found | {"most_frequent": {str(value): int(n) for value, n in known.value_counts().head(EXAMPLES).items()}}
 
 
-def describe(violations: list[dict]) -> list[str]:
-    """Return one line for each violation."""
-    lines = []
-    for each in violations:
-        where = f"column {each['column']}: " if each["column"] else ""
-        examples = ", ".join(f"{example['value']!r} in row {example['row']}" for example in each["examples"][:3])
-        rows = f" in {each['rows']:,} rows ({examples})" if each["rows"] else ""
-        lines.append(f"{where}violates {each['check']!r}{rows}")
-    return lines
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
@@ -157,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
         table = read_table(args.input, contracts.kinds(contract) if contract else None)
         report = validate_data(table, contract)
         write_json(args.output, report)
-        for line in describe(report["violations"]):
+        for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)
         logging.info(
             "[validate_data] completed. Status: %s, violations: %d", report["status"], len(report["violations"])

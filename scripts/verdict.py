@@ -6,15 +6,17 @@
 The output is written only for a run that passed.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
 
-from validate_data import describe
-
 import task
+from contract import describe
 from task import TaskError, read_json, write_json
 
+# What a line of the summary begins with in the log.
+MARK = "| "
 RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
@@ -76,22 +78,29 @@ def main(argv: list[str] | None = None) -> None:
             f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/",
             f"Next        {args.next_command}",
         ]
-        print(f"\n{coloured(lines)}\n", file=sys.stderr, flush=True)
+        for line in lines:
+            logging.info("%s%s", MARK, line)
         if reasons:
             raise TaskError(f"the verdict is failed: {'; '.join(reasons)}. Everything is on disk; see {args.metrics}.")
         write_json(args.output, {"verdict": "passed"})
 
 
-def coloured(lines: list[str]) -> str:
-    """Return the summary's text, on a terminal with failures in red, warnings in yellow and passes in green."""
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
-        return "\n".join(lines)
-    painted = []
-    for line in lines:
-        colour = RED if "fail" in line.lower() else YELLOW if line.startswith("Warning") else ""
-        colour = colour or (GREEN if line.endswith(("passed", "pass")) else "")
-        painted.append(f"{colour}{line}{PLAIN if colour else ''}")
-    return "\n".join(painted)
+def show_summary(log: Path) -> None:
+    """Print the summary that is in a verdict's log; on a terminal with failures in red and passes in green."""
+    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line]
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        lines = [f"{colour(line)}{line}{PLAIN}" for line in lines]
+    print("", *lines, sep="\n", file=sys.stderr)
+
+
+def colour(line: str) -> str:
+    """Return the colour of a line of the summary."""
+    if "fail" in line.lower():
+        return RED
+    if line.startswith("Warning"):
+        return YELLOW
+    return GREEN if line.endswith(("passed", "pass")) else PLAIN
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import contract
 import source
 from settings import check_config
 from task import TaskError
+from verdict import show_summary
 
 STARTED = time.time()
 
@@ -73,17 +74,21 @@ def memory(megabytes):
     return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
 
 
-def explain_failure():
-    """Print for each task that failed in this run its cause and its log."""
-    for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime):
-        if log.stat().st_mtime < STARTED - 1:
-            continue
+def run_logs():
+    """Return the logs that this run has written, the oldest first."""
+    logs = [path for path in Path("logs").glob("*.log") if path.stat().st_mtime >= STARTED - 1]
+    return sorted(logs, key=lambda path: path.stat().st_mtime)
+
+
+def say_how_it_ended():
+    """Print the summary, where the run came to a verdict, and for each task that failed its cause and its log."""
+    for log in run_logs():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
-        if errors:
-            cause = errors[-1].removeprefix(f"[{log.stem}] ")
-        elif any(f"[{log.stem}] end after" in line for line in lines):
+        if log.stem == "verdict":
+            show_summary(log)
+        if any(f"[{log.stem}] end after" in line for line in lines):
             continue
-        else:
-            cause = "it stopped without a word; was it killed, or out of memory?"
+        errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
+        killed = "it stopped without a word; was it killed, or out of memory?"
+        cause = errors[-1].removeprefix(f"[{log.stem}] ") if errors else killed
         print(f"\n{log.stem} failed: {cause}\nIts log: {log}", file=sys.stderr)

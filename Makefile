@@ -1,0 +1,44 @@
+# One environment in .venv, made from the pinned, hashed requirements when they change. DIR is a project's folder.
+SHELL := /bin/bash
+DIR ?= .
+CORES ?= 4
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+BIN := $(CURDIR)/.venv/bin
+READY := .venv/.made
+ifneq ($(DIR),.)
+PROJECT := --directory $(DIR) --configfile $(DIR)/config.yaml
+endif
+SNAKEMAKE := $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile $(PROJECT) --cores $(CORES)
+
+.PHONY: help run report test lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=folder: another project)
+	@$(SNAKEMAKE)
+
+report: $(READY) ## write reports/final_report.md for the person who reviews
+	@$(SNAKEMAKE) reports/final_report.md
+
+test: $(READY) ## run all tests
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(READY) ## check style and format of the code and of the workflow
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+bench: $(READY) ## measure the run beside a plain script, and print the table
+	@$(BIN)/python benchmarks/bench.py
+
+clean: ## delete what runs have made here
+	rm -rf data model reports logs .snakemake
+
+$(READY): requirements.txt
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, {v[0]}.{v[1]} was found: make PYTHON=/path/to/python3.11")'
+	@echo "Making .venv from requirements.txt (once; about a minute)"
+	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $(READY)
