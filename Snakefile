@@ -12,8 +12,8 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 
 
-# Everything up to the evaluation, and the verdict: exit code 1 where a threshold or the data contract failed
 rule all:
+    """Everything up to the evaluation, and the verdict: exit code 1 where a threshold or the data contract failed"""
     default_target: True
     input:
         "data/raw/raw_data.csv",

@@ -19,7 +19,7 @@ FIGURES = {
     "prediction is exact. Look for a cloud that bends away from the line, or a tail that the model never "
     "reaches.",
     "residuals": "Residuals (predicted − actual). Look for a centre away from zero, which is bias, and for long tails.",
-    "error_over_time": "Mean absolute error by {unit}. Look for a rise towards the end: the next weeks will be like it.",
+    "error_over_time": "Mean absolute error by {unit}. Look for a rise at the end: the next weeks will be like it.",
 }
 
 

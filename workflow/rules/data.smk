@@ -1,8 +1,8 @@
 # The data: from the source to a checked and cleaned table
 
 
-# Bring the source to data/raw, whole and checked to be a table
 rule ingest_data:
+    """Bring the source to data/raw, whole and checked to be a table"""
     input:
         script=script("ingest_data"),
         helpers=helpers("ingest_data"),
@@ -25,8 +25,8 @@ rule ingest_data:
         "python {input.script:q} --input={params.source:q} --output={output.csv:q} {params.options} --log={log:q}"
 
 
-# Check the raw data against the data contract, and profile every column
 rule validate_data:
+    """Check the raw data against the data contract, and profile every column"""
     input:
         script=script("validate_data"),
         helpers=helpers("validate_data"),
@@ -52,8 +52,8 @@ rule validate_data:
         "python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
 
 
-# Drop, fill or leave what is missing
 rule clean_data:
+    """Drop, fill or leave what is missing"""
     input:
         script=script("clean_data"),
         helpers=helpers("clean_data"),
@@ -82,8 +82,8 @@ rule clean_data:
         "python {input.script:q} --input={input.raw:q} --output={output.csv:q} {params.options} --log={log:q}"
 
 
-# Make each row's features, and say which rows train and which test
 rule feature_engineering:
+    """Make each row's features, and say which rows train and which test"""
     input:
         script=script("feature_engineering"),
         helpers=helpers("feature_engineering"),

@@ -2,8 +2,8 @@
 ON_FAILURE = config["validation"]["on_failure"]
 
 
-# Fit the pipeline on the training part
 rule train_model:
+    """Fit the pipeline on the training part"""
     input:
         script=script("train_model"),
         helpers=helpers("train_model"),
@@ -34,8 +34,8 @@ rule train_model:
         " --threads={threads} --log={log:q}"
 
 
-# Score the model beside the baselines, and judge its thresholds
 rule evaluate_model:
+    """Score the model beside the baselines, and judge its thresholds"""
     input:
         script=script("evaluate_model"),
         helpers=helpers("evaluate_model"),
@@ -72,8 +72,8 @@ rule evaluate_model:
         " {params.options} --threads={threads} --log={log:q}"
 
 
-# Print the summary of the run; fail where a threshold or the data contract did
 rule verdict:
+    """Print the summary of the run; fail where a threshold or the data contract did"""
     input:
         script=script("verdict"),
         helpers=helpers("verdict"),
@@ -95,8 +95,8 @@ rule verdict:
         " {params.options} --log={log:q}"
 
 
-# Write what a reviewer needs: snakemake reports/final_report.md
 rule generate_report:
+    """Write what a reviewer needs: snakemake reports/final_report.md"""
     input:
         script=script("generate_report"),
         helpers=helpers("generate_report"),
