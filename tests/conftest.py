@@ -1,0 +1,170 @@
+"""Shared by all tests: a small project of its own folder, real Snakemake runs, a real HTTP server."""
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ["Snakefile", "workflow", "scripts", "profiles", "environment.yml"]
+
+
+def rides(rows: int = 600, seed: int = 1) -> pd.DataFrame:
+    """Return a table that a model can learn from: dates, categories, numbers with gaps, an id."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "started": pd.date_range("2024-01-01", periods=rows, freq="3h").strftime("%Y-%m-%d %H:%M:%S"),
+            "city": random.choice(["Köln", "Bonn", "Trier, West"], rows),
+            "km": random.uniform(1, 20, rows).round(2),
+            "riders": random.integers(1, 5, rows),
+            "ride": [f"ride-{n:05d}" for n in range(rows)],
+        }
+    )
+    slow = frame["city"].map({"Köln": 3.0, "Bonn": 2.0, "Trier, West": 1.5})
+    frame["minutes"] = (frame["km"] * slow + 2 * frame["riders"] + random.normal(0, 1, rows)).round(2)
+    frame.loc[random.choice(rows, rows // 20, replace=False), "km"] = np.nan
+    return frame
+
+
+CONFIG = {
+    "raw_data_source_url": "rides.csv",
+    "target": "minutes",
+    "thresholds": {"mae_max": 10, "r2_min": 0.5},
+    "evaluation": {"baseline": "km"},
+    # Small, so that the tests spend their time on the workflow and not on trees.
+    "model": {"params": {"max_iter": 20}},
+}
+
+
+@dataclass
+class Project:
+    """A user's folder beside a copy of the workflow."""
+
+    folder: Path
+    workflow: Path
+
+    def configure(self, **changes: object) -> None:
+        """Write config.yaml, the CONFIG above with `changes`; a key given as None is left out."""
+        config = {**CONFIG, **changes}
+        config = {key: value for key, value in config.items() if value is not None}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        """Run the real command; its two streams come back as one text."""
+        command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(self.workflow / "Snakefile")]
+        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", "2"]
+        done = run([*command, *arguments], env={**os.environ, **environment})
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def jobs(self, *arguments: str) -> set[str]:
+        """Return the rules that a run would execute, but for the default target."""
+        text = self.snakemake("--dry-run", *arguments).stdout
+        return set(re.findall(r"^(?:local)?rule (\w+):$", text, flags=re.M)) - {"all"}
+
+    def contents(self) -> dict[str, bytes]:
+        """Return every output's bytes, but for logs, which hold times."""
+        folders = ("data", "model", "reports")
+        files = [path for name in folders for path in (self.folder / name).rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+def run(command: list[str], **options) -> subprocess.CompletedProcess:
+    """Run a command; its two streams come back as one text."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(command, text=True, encoding="utf-8", timeout=300, check=False, **streams, **options)
+
+
+def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a task's own command line."""
+    return run([sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)], cwd=cwd)
+
+
+def make_project(folder: Path) -> Project:
+    """Return a new project in `folder`/project, with the workflow in `folder`/signoff."""
+    project = Project(folder / "project", folder / "signoff")
+    project.folder.mkdir()
+    project.workflow.mkdir()
+    for part in PARTS:
+        source = ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, project.workflow / part)
+    rides().to_csv(project.folder / "rides.csv", index=False)
+    project.configure()
+    return project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A project that has not run yet."""
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Project:
+    """A project that has run to its end, report included; shared, so never to be changed."""
+    project = make_project(tmp_path_factory.mktemp("finished"))
+    project.snakemake()
+    project.snakemake("reports/final_report.md")
+    return project
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path) -> Project:
+    """A copy of the finished project that a test may change."""
+    # As deep as the original: Snakemake has noted the scripts' paths relative to the project.
+    base = tmp_path / "copy"
+    shutil.copytree(finished_run.folder.parent, base, symlinks=True)
+    return Project(base / "project", base / "signoff")
+
+
+@dataclass
+class Server:
+    """A real server on the loopback address. `answers` are used up one a request, the last one for ever; each is a
+    status, headers, and a body; a shorter body than its Content-Length is a transfer that was cut."""
+
+    url: str
+    answers: list[tuple[int, dict[str, str], bytes]]
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server():
+    """Start a Server; stop it after the test."""
+    started = Server("", [])
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            started.requests.append(self.command)
+            status, headers, body = started.answers[0] if len(started.answers) == 1 else started.answers.pop(0)
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    started.url = f"http://127.0.0.1:{listening.server_address[1]}"
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    started.stop = lambda: (listening.shutdown(), listening.server_close())
+    yield started
+    if thread.is_alive():
+        started.stop()

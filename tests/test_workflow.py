@@ -1,0 +1,357 @@
+"""The whole workflow through the snakemake command: outputs, edges, what re-runs when, and how it ends."""
+
+import json
+import os
+import re
+import shutil
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, Project, make_project, rides, run
+
+EDGES = {
+    ("ingest_data", "validate_data"),
+    ("ingest_data", "clean_data"),
+    ("clean_data", "feature_engineering"),
+    ("feature_engineering", "train_model"),
+    ("feature_engineering", "evaluate_model"),
+    ("train_model", "evaluate_model"),
+    ("evaluate_model", "generate_report"),
+}
+OUTPUTS = {
+    "ingest_data": "data/raw/raw_data.csv",
+    "validate_data": "reports/validation_report.json",
+    "clean_data": "data/processed/cleaned_data.csv",
+    "feature_engineering": "data/features/features.csv",
+    "train_model": "model/model.pkl",
+    "evaluate_model": "reports/evaluation_metrics.json",
+    "generate_report": "reports/final_report.md",
+}
+# What the verdict waits for: it stands beside the seven tasks.
+ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict")}
+EVERYTHING = ["all", "reports/final_report.md"]
+
+
+def affected(*tasks: str) -> set[str]:
+    """Return the tasks, and all that depend on them."""
+    found = set(tasks)
+    while more := {after for before, after in ALL_EDGES if before in found} - found:
+        found |= more
+    return found
+
+
+def edges(project: Project) -> set[tuple[str, str]]:
+    """Return the edges between the seven tasks as Snakemake itself draws them."""
+    dot = project.snakemake("--rulegraph", *EVERYTHING, "--forceall").stdout
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)', dot))
+    found = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+    return {edge for edge in found if set(edge) <= set(OUTPUTS)}
+
+
+def test_edges_are_those_of_the_specification(project):
+    assert edges(project) == EDGES
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "extra"),
+    [
+        ("fail", set()),
+        ("halt", {("validate_data", "train_model")}),
+        ("warn", {("validate_data", "evaluate_model")}),
+    ],
+)
+def test_only_an_option_of_the_user_adds_an_edge(project, on_failure, extra):
+    project.configure(validation={"on_failure": on_failure})
+    assert edges(project) == EDGES | extra
+
+
+def test_flights_reach_their_figures(tmp_path):
+    """The embedded default, all 336,776 rows, with the config as it is shipped."""
+    project = make_project(tmp_path)
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config["raw_data_source_url"] = str(ROOT / "resources/flights.csv.xz")
+    config["validation"]["schema"] = str(ROOT / "config/schema.yaml")
+    (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    screen = project.snakemake().stdout
+    metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert metrics["model"]["test"]["MAE"] <= 12.5
+    assert metrics["model"]["test"]["R2"] >= 0.80
+    assert metrics["cleaning"]["rows_in"] == 336_776
+    assert metrics["cleaning"]["rows_out"] == 327_346
+    # Eight weeks before the last flight, and not one row later, is where training ends.
+    assert metrics["split"]["last_train"] < "2013-11-06 05" < metrics["split"]["last_test"]
+    summary = screen[screen.rindex("Rows  ") :]
+    for part in ("336,776 in", "327,346 after", "baseline: dep_delay", "baseline: mean", "mae_max", "r2_min", "passed"):
+        assert part in summary
+    assert summary.rstrip().endswith("snakemake reports/final_report.md")
+    assert all((project.folder / OUTPUTS[task]).is_file() for task in set(OUTPUTS) - {"generate_report"})
+
+
+def test_second_run_does_nothing(finished):
+    before = finished.contents()
+    assert "Nothing to be done" in finished.snakemake().stdout
+    assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
+    assert finished.contents() == before
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_a_deleted_output_is_rebuilt_to_the_same_bytes_with_what_depends_on_it(finished, task):
+    before = finished.contents()
+    (finished.folder / OUTPUTS[task]).unlink()
+    assert finished.jobs(*EVERYTHING) == affected(task)
+    finished.snakemake(*EVERYTHING)
+    assert finished.contents() == before
+
+
+@pytest.mark.parametrize("task", [*OUTPUTS, "verdict"])
+def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
+    with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert finished.jobs(*EVERYTHING) == affected(task)
+
+
+@pytest.mark.parametrize(
+    ("helper", "tasks"),
+    [
+        ("task", [*OUTPUTS, "verdict"]),
+        ("table", OUTPUTS),
+        ("retry", ["ingest_data"]),
+        ("source", ["ingest_data"]),
+        ("contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
+    ],
+)
+def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, tasks):
+    with open(finished.workflow / f"scripts/{helper}.py", "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert finished.jobs(*EVERYTHING) == affected(*tasks)
+
+
+@pytest.mark.parametrize(
+    ("change", "tasks"),
+    [
+        ({"raw_data_source_url": "./rides.csv"}, ["ingest_data"]),
+        ({"target": "km", "evaluation": {}}, ["ingest_data"]),
+        ({"time_column": "started"}, ["clean_data"]),
+        ({"random_state": 7}, ["train_model"]),
+        ({"reader": {"timeout_s": 5}}, ["ingest_data"]),
+        ({"validation": {"schema": "schema.yaml"}}, ["validate_data", "clean_data"]),
+        ({"cleaning": {"duplicates": "drop"}}, ["clean_data"]),
+        ({"features": {"drop": ["riders"]}}, ["feature_engineering"]),
+        ({"split": {"test_share": 0.3}}, ["feature_engineering"]),
+        ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
+        ({"evaluation": {}}, ["evaluate_model"]),
+        ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else None,
+)
+def test_a_changed_config_key_reruns_what_it_concerns(finished, change, tasks):
+    (finished.folder / "schema.yaml").write_text("columns: {km: {dtype: float64, nullable: true}}", encoding="utf-8")
+    finished.configure(**change)
+    assert finished.jobs(*EVERYTHING) == affected(*tasks)
+
+
+def test_a_touched_source_reruns_nothing_and_a_changed_one_everything(finished):
+    source = finished.folder / "rides.csv"
+    os.utime(source, (time.time() + 60, time.time() + 60))
+    assert finished.jobs(*EVERYTHING) == set()
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("Bonn", "Mainz"), encoding="utf-8")
+    assert finished.jobs(*EVERYTHING) == affected("ingest_data")
+    finished.snakemake()
+    assert "Mainz" in (finished.folder / OUTPUTS["ingest_data"]).read_text(encoding="utf-8")
+    assert finished.jobs() == set()
+
+
+def test_two_folders_and_any_number_of_cores_give_the_same_bytes(finished_run, project):
+    project.snakemake("--cores", "1", *EVERYTHING)
+    ours, theirs = project.contents(), finished_run.contents()
+    # The record of the source holds when it was read, and the file's own time.
+    for contents in (ours, theirs):
+        contents.pop("data/raw/raw_data.json")
+    assert ours == theirs
+
+
+def test_each_task_logs_start_and_end_and_what_the_specification_asks(finished_run):
+    expected = {
+        "ingest_data": ["rides.csv", "Records ingested: 600"],
+        "validate_data": ["Status: pass", "violations: 0"],
+        "clean_data": ["Rows before: 600, rows after: 570.", "nulls handled: km 30 dropped"],
+        "feature_engineering": ["features created: started_year", "Output shape: 570 rows × 10 columns"],
+        "train_model": ["parameters: {'max_iter': 20}", "Training duration:", "final training score: R2"],
+        "evaluate_model": ["MAE:", "R2:", "threshold mae_max: passed", "threshold r2_min: passed"],
+        "generate_report": ["Report: reports/final_report.md"],
+    }
+    for task, parts in expected.items():
+        log = (finished_run.folder / f"logs/{task}.log").read_text(encoding="utf-8")
+        for line in log.splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - (INFO|WARNING) - ", line)
+        for part in [f"[{task}] start: ", f"[{task}] end after ", *parts]:
+            assert part in log
+        assert (finished_run.folder / f"logs/benchmarks/{task}.tsv").is_file()
+
+
+def test_a_failed_threshold_is_a_verdict_and_the_run_exits_1(project):
+    project.configure(thresholds={"mae_max": 0.01, "r2_min": 0.5})
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert [each["passed"] for each in metrics["thresholds"]] == [False, True]
+    assert metrics["verdict"] == "failed"
+    last = done.stdout.strip().splitlines()[-3:]
+    assert last[1].startswith("verdict failed: ")
+    assert "mae_max 0.01: MAE is" in last[1]
+    assert last[2] == "Its log: logs/verdict.log"
+    assert "Traceback" not in done.stdout
+    # Again, and again 1: a scheduler must notice that the verdict still stands.
+    assert project.snakemake(check=False).returncode == 1
+    # The person who reviews gets the report of a failed model too.
+    project.snakemake("reports/final_report.md")
+    assert "FAILED" in (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
+
+
+CONTRACT = {"columns": {"km": {"dtype": "float64", "nullable": True, "checks": {"less_than": 10}}}}
+
+
+@pytest.mark.parametrize("on_failure", ["fail", "halt", "warn"])
+def test_a_violated_contract_fails_at_the_end_or_halts_or_warns(project, on_failure):
+    (project.folder / "schema.yaml").write_text(yaml.safe_dump(CONTRACT), encoding="utf-8")
+    project.configure(validation={"schema": "schema.yaml", "on_failure": on_failure})
+    done = project.snakemake(check=False)
+    assert done.returncode == (0 if on_failure == "warn" else 1)
+    report = json.loads((project.folder / "reports/validation_report.json").read_text(encoding="utf-8"))
+    assert report["status"] == "fail"
+    assert "column km: violates 'less_than(10)'" in done.stdout
+    assert (project.folder / "model/model.pkl").exists() == (on_failure != "halt")
+    if on_failure == "warn":
+        metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+        assert metrics["validation"]["status"] == "fail"
+        assert "Warning     the data contract is violated 1 times" in done.stdout
+    else:
+        failing = {"fail": "verdict", "halt": "train_model"}[on_failure]
+        assert done.stdout.strip().splitlines()[-1] == f"Its log: logs/{failing}.log"
+
+
+def test_a_failure_names_task_cause_and_log_last_and_verbose_shows_the_traceback(project):
+    project.configure(model={"estimator": "sklearn.linear_model.Rigde"})
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    cause, log = done.stdout.strip().splitlines()[-2:]
+    assert cause.startswith("train_model failed: model.estimator: sklearn.linear_model has no 'Rigde'")
+    assert "did you mean Ridge" in cause
+    assert log == "Its log: logs/train_model.log"
+    assert "Traceback" not in done.stdout
+    assert "Traceback" in project.snakemake(check=False, SIGNOFF_VERBOSE="1").stdout
+
+
+def test_a_killed_task_is_named(project):
+    with open(project.workflow / "scripts/train_model.py", "r+", encoding="utf-8") as file:
+        text = file.read().replace(
+            "        started = time.monotonic()\n", "        import os; os.kill(os.getpid(), 9)\n"
+        )
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    assert "train_model failed: it stopped without a word; was it killed, or out of memory?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"treshholds": {}}, "the key treshholds is unknown: did you mean thresholds?"),
+        ({"target": None}, "the key target is missing."),
+        ({"random_state": "zero"}, "random_state is 'zero', but must be a whole number."),
+        ({"thresholds": {"mae_max": -1}}, "thresholds.mae_max is -1, but must be above 0."),
+        ({"thresholds": {"mae_mx": 1}}, "the key thresholds.mae_mx is unknown: did you mean mae_max?"),
+        ({"validation": {"schema": "nowhere.yaml"}}, "the data contract nowhere.yaml does not exist."),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job_with_one_line(finished, config, message):
+    before = finished.contents()
+    finished.configure(**config)
+    done = finished.snakemake(check=False)
+    assert done.returncode == 1
+    assert message in done.stdout.strip().splitlines()[-1]
+    assert "rule " not in done.stdout
+    assert finished.contents() == before
+
+
+def diabetes(folder):
+    from sklearn.datasets import load_diabetes
+
+    frame = load_diabetes(as_frame=True, scaled=False).frame
+    frame.to_parquet(folder / "diabetes.parquet")
+    return {
+        "raw_data_source_url": "diabetes.parquet",
+        "target": "target",
+        "evaluation": None,
+        "thresholds": {"r2_min": 0.2},
+    }
+
+
+def energy(folder):
+    frame = rides(400).rename(columns={"started": "date of use", "city": "Straße", "minutes": "Verbrauch {kWh}"})
+    frame["urgent"] = frame["riders"] > 2
+    frame["nothing"] = None
+    frame.to_csv(folder / "energy use.csv", index=False, sep=";", encoding="cp1252")
+    return {
+        "raw_data_source_url": (folder / "energy use.csv").as_uri(),
+        "target": "Verbrauch {kWh}",
+        "reader": {"delimiter": ";", "encoding": "cp1252"},
+        "cleaning": {"default": "leave", "columns": {"km": {"fill": 7.5}}},
+        "features": {"derived": {"km per rider": "km / riders"}, "date_parts": ["month", "hour_cyclical"]},
+        "model": {"estimator": "sklearn.ensemble.RandomForestRegressor", "params": {"n_estimators": 20}},
+    }
+
+
+@pytest.mark.parametrize("data_set", [diabetes, energy])
+def test_other_tables_run_from_a_config_alone(project, data_set):
+    project.configure(**data_set(project.folder))
+    project.snakemake(*EVERYTHING)
+    assert all((project.folder / path).is_file() for path in OUTPUTS.values())
+    metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert metrics["model"]["test"]["MAE"] < metrics["baselines"]["mean"]["test"]["MAE"]
+    assert metrics["verdict"] == "passed"
+    assert project.jobs(*EVERYTHING) == set()
+
+
+def test_two_keys_are_a_config(project):
+    (project.folder / "config.yaml").write_text("raw_data_source_url: rides.csv\ntarget: minutes\n", encoding="utf-8")
+    project.snakemake()
+    assert pd.read_csv(project.folder / OUTPUTS["feature_engineering"])["split"].value_counts()["test"] == 114
+
+
+def test_every_output_lies_in_the_project_and_the_workflow_stays_untouched(finished_run):
+    names = {path.name for path in finished_run.workflow.iterdir()}
+    assert names - {"scripts"} == {"Snakefile", "workflow", "profiles", "environment.yml"}
+    assert {"data", "model", "reports", "logs"} <= {path.name for path in finished_run.folder.iterdir()}
+
+
+def test_snakemake_makes_its_own_report(finished):
+    finished.snakemake("--report", "report.html", *EVERYTHING)
+    page = (finished.folder / "report.html").read_text(encoding="utf-8")
+    for caption in ("Every check of the data contract", "each threshold with its verdict", "away from the line"):
+        assert caption in page
+
+
+def test_list_describes_every_rule(project):
+    lines = project.snakemake("--list").stdout.splitlines()
+    described = {line.partition(" (")[0] for line in lines if line.endswith(")")}
+    assert {*OUTPUTS, "verdict", "all"} <= described
+
+
+def test_make_help_names_every_target():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    helped = {line.split()[0] for line in run(["make", "help"], cwd=ROOT).stdout.splitlines()}
+    assert helped == targets
+
+
+def test_a_project_may_lie_in_a_folder_with_spaces_and_quotes(finished_run, tmp_path):
+    base = tmp_path / 'it\'s a "folder"'
+    shutil.copytree(finished_run.folder.parent, base)
+    project = Project(base / "project", base / "signoff")
+    project.configure(random_state=3)
+    project.snakemake(*EVERYTHING)
