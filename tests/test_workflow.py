@@ -44,7 +44,7 @@ def affected(*tasks: str) -> set[str]:
 
 def edges(project: Project) -> set[tuple[str, str]]:
     """Return the edges between the seven tasks as Snakemake itself draws them."""
-    dot = project.snakemake("--rulegraph", *EVERYTHING, "--forceall").stdout
+    dot = project.snakemake(*EVERYTHING, "--forceall", "--rulegraph").stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)', dot))
     found = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
     return {edge for edge in found if set(edge) <= set(OUTPUTS)}

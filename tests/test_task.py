@@ -1,0 +1,148 @@
+"""What all command lines share: logs, errors, exit codes, files that are never half written."""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, script
+
+import task
+
+TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_help_and_wrong_command_line(name, tmp_path):
+    assert "--output" in script(name, "--help", cwd=tmp_path).stdout
+    wrong = script(name, "--colour", "red", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "usage: " in wrong.stdout
+
+
+@pytest.mark.parametrize("name", [each for each in TASKS if each not in ("evaluate_model", "verdict")])
+def test_a_missing_input_is_one_error_line(name, tmp_path):
+    done = script(name, "--input", "nowhere.csv", "--output", "deep/out.csv", "--log", "logs/it.log", cwd=tmp_path)
+    assert done.returncode == 1
+    errors = [line for line in done.stdout.splitlines() if " - ERROR - " in line]
+    assert len(errors) == 1
+    assert "nowhere" in errors[0]
+    assert "does not exist" in errors[0]
+    assert "Traceback" not in done.stdout
+    assert (tmp_path / "logs/it.log").read_text(encoding="utf-8") == done.stdout
+
+
+def arguments(**values) -> argparse.Namespace:
+    return argparse.Namespace(**{"log": None, "verbose": False, **values})
+
+
+def test_an_unexpected_failure_is_one_line_with_the_way_to_the_traceback(capsys):
+    with pytest.raises(SystemExit) as stop, task.logged("it", arguments(), "x"):
+        raise KeyError("surprise")
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(r" - ERROR - \[it\] unexpected failure \(KeyError: 'surprise'\).*--verbose", error)
+    with pytest.raises(SystemExit), task.logged("it", arguments(verbose=True), "x"):
+        raise KeyError("surprise")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_error_line(tmp_path):
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    (tmp_path / "in.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    done = script("clean_data", "--input", "in.csv", "--output", "taken/out.csv", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "taken" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "file"
+    with task.replacing(path) as new:
+        new.write_text("old", encoding="utf-8")
+    with task.replacing(path) as new:
+        new.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_text(encoding="utf-8") == "new"
+    with pytest.raises(RuntimeError), task.replacing(path) as new:
+        new.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+    assert path.read_text(encoding="utf-8") == "new"
+
+
+WRITER = """
+import sys, time
+sys.path.insert(0, {scripts!r})
+import argparse, task
+from pathlib import Path
+with task.logged("writer", argparse.Namespace(log=None, verbose=False), "x"), task.replacing(Path("file")) as new:
+    new.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_writer_leaves_the_old_file_and_nothing_that_the_next_one_minds(tmp_path, number):
+    (tmp_path / "file").write_text("old", encoding="utf-8")
+    code = WRITER.format(scripts=str(ROOT / "scripts"))
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    writer.stdout.readline()
+    writer.send_signal(number)
+    _, errors = writer.communicate(timeout=20)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "old"
+    if number != signal.SIGKILL:
+        assert writer.returncode == 128 + number
+        assert b" - ERROR - [writer] " in errors
+        assert b"Traceback" not in errors
+        assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    with task.replacing(tmp_path / "file") as new:
+        new.write_text("new", encoding="utf-8")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_living_neighbour_keeps_its_part(tmp_path):
+    with task.beside(tmp_path / "file") as mine:
+        mine.write_text("mine", encoding="utf-8")
+        child = os.fork()
+        if child == 0:
+            with task.beside(tmp_path / "file") as other:
+                other.write_text("other", encoding="utf-8")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_json_that_is_damaged_or_not_json_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(task.TaskError, match=r"a\.json is not valid JSON"):
+        task.read_json(path)
+    with pytest.raises(ValueError):
+        task.write_json(path, {"nan": float("nan")})
+    assert path.read_text(encoding="utf-8") == "{"
+
+
+def test_nearest_points_to_what_was_meant():
+    assert task.nearest("Prise", ["price", "size"]) == "did you mean price or size?" or "price" in task.nearest(
+        "Prise", ["price", "size"]
+    )
+    assert task.nearest("x", ["price", "size"]) == "there are: price, size."
+
+
+def test_logs_carry_the_format_of_the_specification(tmp_path, capsys):
+    before = time.strftime("%Y-%m-%d")
+    with task.logged("it", arguments(log=Path(tmp_path, "it.log")), "in.csv"):
+        pass
+    lines = Path(tmp_path, "it.log").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(rf"{before} \d\d:\d\d:\d\d,\d{{3}} - INFO - \[it\] start: in\.csv", lines[0])
+    assert re.search(r" - INFO - \[it\] end after \d+\.\d s$", lines[-1])
+    assert capsys.readouterr().err.splitlines() == lines
