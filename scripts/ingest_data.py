@@ -101,7 +101,7 @@ def ingest_data(
         try:
             arrived, version = fetch(source, download, timeout_s)
         except Unreachable as error:
-            if last and on_unreachable == "use_last" and not isinstance(error, Cut):
+            if last and output.is_file() and on_unreachable == "use_last" and not isinstance(error, Cut):
                 logging.warning("[ingest_data] %s", use_last(error, last, output))
                 return last
             raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error

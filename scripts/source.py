@@ -146,7 +146,7 @@ def read_record(source: str, record: Path) -> dict | None:
         last = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return last if last.get("source") == shown(source) and (record.parent / "raw_data.csv").is_file() else None
+    return last if last.get("source") == shown(source) else None
 
 
 def age(record: dict) -> str:
@@ -188,7 +188,7 @@ def source_version(source: str, data: Path, on_unreachable: str = "use_last", ti
     except TaskError as error:
         return f"error: {error}"
     except Unreachable as error:
-        if last and on_unreachable == "use_last":
+        if last and data.is_file() and on_unreachable == "use_last":
             logger.warning(use_last(error, last, data))
             return version_text(last)
         return f"unreachable: {error}"

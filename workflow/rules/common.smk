@@ -19,6 +19,8 @@ from settings import check_config
 from task import TaskError
 from verdict import show_summary
 
+# Snakemake has left the working folder by the time that it exits.
+LOGS = Path("logs").absolute()
 STARTED = time.time()
 
 try:
@@ -48,7 +50,10 @@ def helpers(name):
 
 
 def flags(**values):
-    """Return command-line flags, quoted for the shell: none for None, one each for a list, JSON for a mapping."""
+    """Return command-line flags, quoted for the shell: none for None, one each for a list, JSON for a mapping.
+
+    They come as a function, since Snakemake would take a brace in a bare text for a wildcard.
+    """
     words = []
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
@@ -57,8 +62,7 @@ def flags(**values):
         for each in value if isinstance(value, list) else [value]:
             if each is not None:
                 words.append(shlex.quote(f"{flag}={each}"))
-    # Snakemake formats what it is given: a brace in a config must reach the script as it is.
-    return " ".join(words)
+    return lambda wildcards: " ".join(words)
 
 
 @functools.cache
@@ -76,7 +80,7 @@ def memory(megabytes):
 
 def run_logs():
     """Return the logs that this run has written, the oldest first."""
-    logs = [path for path in Path("logs").glob("*.log") if path.stat().st_mtime >= STARTED - 1]
+    logs = [path for path in LOGS.glob("*.log") if path.stat().st_mtime >= STARTED - 1]
     return sorted(logs, key=lambda path: path.stat().st_mtime)
 
 
@@ -91,4 +95,4 @@ def say_how_it_ended():
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
         cause = errors[-1].removeprefix(f"[{log.stem}] ") if errors else killed
-        print(f"\n{log.stem} failed: {cause}\nIts log: {log}", file=sys.stderr)
+        print(f"\n{log.stem} failed: {cause}\nIts log: logs/{log.name}", file=sys.stderr)

@@ -18,11 +18,10 @@ rule ingest_data:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
-        source=config["raw_data_source_url"],
         version=source_version,
-        options=flags(target=config["target"], **config["reader"]),
+        options=flags(input=config["raw_data_source_url"], target=config["target"], **config["reader"]),
     shell:
-        "python {input.script:q} --input={params.source:q} --output={output.csv:q} {params.options} --log={log:q}"
+        "python {input.script:q} {params.options} --output={output.csv:q} --log={log:q}"
 
 
 rule validate_data:
