@@ -1,0 +1,142 @@
+"""Features: parts of dates, derived columns, what is left out, and a split that never leaks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from feature_engineering import evaluate, feature_engineering
+
+from task import TaskError
+
+
+def frame(rows: int = 100) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "when": pd.date_range("2024-01-01", periods=rows, freq="D"),
+            "a": np.arange(rows, dtype="float64"),
+            "b c": np.arange(rows) % 7,
+            "kind": pd.Series(["x", "y"] * (rows // 2), dtype="str"),
+            "id": pd.Series([f"id{n}" for n in range(rows)], dtype="str"),
+            "yes": [True, False] * (rows // 2),
+            "y": np.arange(rows) * 2.0,
+        }
+    )
+
+
+def test_features_keep_the_target_and_the_time_and_say_what_they_are():
+    features, description = feature_engineering(frame(), "y", drop=["a"])
+    assert list(features) == [
+        *("when", "when_year", "when_month", "when_day_of_week", "b c", "kind", "yes", "y", "split"),
+    ]
+    assert description["features"] == {
+        **dict.fromkeys(["when_year", "when_month", "when_day_of_week", "b c"], "number"),
+        "kind": "category",
+        "yes": "number",
+    }
+    assert description["time_column"] == "when"
+    assert description["left_out"] == {"a": "dropped in the config", "id": "text with 100 different values in 100 rows"}
+
+
+def test_the_last_rows_in_time_are_the_test_part():
+    shuffled = frame().sample(frac=1, random_state=0).reset_index(drop=True)
+    features, description = feature_engineering(shuffled, "y", test_weeks=2)
+    test = features["split"] == "test"
+    assert features["when"][test].min() == pd.Timestamp("2024-03-27")
+    assert features["when"][~test].max() == pd.Timestamp("2024-03-26")
+    assert description["split"]["rows"] == {"train": 86, "test": 14}
+    assert feature_engineering(shuffled, "y", test_share=0.3)[1]["split"]["rows"] == {"train": 70, "test": 30}
+
+
+def test_without_a_time_column_a_hash_decides_and_no_row_changes_sides():
+    table = frame(2000).drop(columns="when")
+    features, description = feature_engineering(table, "y", test_share=0.25)
+    assert description["split"]["by"] == "hash"
+    assert 0.2 < (features["split"] == "test").mean() < 0.3
+    # New rows, in another order, with missing values that turn whole numbers into floats, and corrected targets
+    more = pd.concat([table.tail(500) * 1 if False else table.tail(500), table.head(1500)], ignore_index=True)
+    more["b c"] = more["b c"].astype("float64")
+    more["y"] += 1
+    more.loc[len(more)] = {**more.iloc[0].to_dict(), "b c": np.nan, "id": "new"}
+    again, _ = feature_engineering(more, "y", test_share=0.25)
+    side_by_id = dict(zip(table["id"], features["split"], strict=True))
+    assert all(side_by_id.get(key, side) == side for key, side in zip(more["id"], again["split"], strict=True))
+
+
+def test_rows_of_one_key_stay_together():
+    table = frame(2000).assign(person=np.arange(2000) // 10)
+    features, description = feature_engineering(table, "y", split_key=["person"])
+    assert description["split"]["by"] == "hash"
+    assert features.groupby(table["person"])["split"].nunique().max() == 1
+    assert set(features["split"]) == {"train", "test"}
+
+
+def test_parts_of_dates_and_circles():
+    table = frame().assign(when=pd.date_range("2024-01-01 06:00", periods=100, freq="D"))
+    features, _ = feature_engineering(table, "y", date_parts=("month", "hour", "hour_cyclical"))
+    assert features["when_hour"].unique().tolist() == [6]
+    assert np.allclose(features["when_hour_sin"], 1)
+    assert np.allclose(features["when_hour_cos"], 0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("a // 2 * 10 + a % 2", [0, 1, 10, 11]),
+        ("-`b c` ** 2", [0, -1, -4, -9]),
+        ("a / `b c`", [np.nan, 1, 1, 1]),
+        ("1 / a", [np.nan, 1, 1 / 2, 1 / 3]),
+        ("(a > 1) & (kind == 'x')", [0, 0, 1, 0]),
+        ("when - when", [0, 0, 0, 0]),
+    ],
+)
+def test_derived_features_are_arithmetic_over_columns(expression, expected):
+    assert np.allclose(evaluate("d", expression, frame(4), "y"), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("y * 2", "uses the target"),
+        ("aa + 1", "there is no column 'aa': did you mean a"),
+        ("__import__('os').system('true')", "only column names"),
+        ("a.max()", "only column names"),
+        ("a[0]", "only column names"),
+        ("(lambda: 1)()", "only column names"),
+        ("a +", "cannot be computed"),
+        ("kind * 2.5", "cannot be computed"),
+        ("kind", "cannot be computed"),
+        ("1 + 1", "uses no column"),
+        ("9**9**9**9 * a", "cannot be computed"),
+    ],
+)
+def test_a_derived_feature_that_cannot_be_is_refused(expression, message):
+    with pytest.raises(TaskError, match=message):
+        evaluate("d", expression, frame(4), "y")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "z"}, "there is no column 'z'"),
+        ({"time_column": "a"}, "'a' holds no dates; "),
+        ({"drop": ["kin"]}, "there is no column 'kin': did you mean kind"),
+        ({"derived": {"a": "a + 1"}}, "the name 'a' is taken"),
+        ({"derived": {"split": "a + 1"}}, "the name 'split' is taken"),
+        ({"date_parts": ("hours",)}, "'hours' is unknown; did you mean hour"),
+        ({"test_weeks": 99}, "gives 0 rows to train and 100 to test"),
+        ({"test_share": 0.001}, "each part needs at least 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message):
+    with pytest.raises(TaskError, match=message):
+        feature_engineering(frame(), **{"target": "y", **options})
+
+
+def test_a_table_without_dates_cannot_be_split_by_time():
+    with pytest.raises(TaskError, match="needs a column of dates"):
+        feature_engineering(frame().drop(columns="when"), "y", split_by="time")
+
+
+def test_a_rows_features_depend_on_that_row_alone():
+    whole, _ = feature_engineering(frame(), "y", derived={"d": "a * 2"})
+    half, _ = feature_engineering(frame().head(50), "y", derived={"d": "a * 2"})
+    pd.testing.assert_frame_equal(whole.head(50).drop(columns="split"), half.drop(columns="split"))

@@ -1,0 +1,292 @@
+"""Training, evaluation and report, through their functions and command lines."""
+
+import json
+import re
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, script
+from evaluate_model import evaluate_model, metrics
+from generate_report import generate_report
+from settings import check_config
+from train_model import train_model
+from verdict import verdict
+
+from task import TaskError
+
+KINDS = {"town": "category", "km": "number", "age": "number"}
+
+
+def table(rows: int = 500) -> tuple[pd.DataFrame, pd.Series]:
+    random = np.random.default_rng(0)
+    features = pd.DataFrame(
+        {
+            "town": pd.Series(random.choice(["a", "b", "c"], rows), dtype="str"),
+            "km": random.uniform(0, 10, rows),
+            "age": random.integers(0, 90, rows).astype("float64"),
+        }
+    )
+    target = features["km"] * 3 + features["town"].map({"a": 0.0, "b": 10.0, "c": 20.0})
+    return features, target + random.normal(0, 0.1, rows)
+
+
+ESTIMATORS = [
+    ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 50}),
+    ("sklearn.linear_model.LinearRegression", {}),
+    ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 20}),
+    ("sklearn.linear_model.BayesianRidge", {}),
+    ("sklearn.neighbors.KNeighborsRegressor", {}),
+]
+
+
+@pytest.mark.parametrize(("estimator", "params"), ESTIMATORS)
+def test_any_regressor_takes_categories_missing_values_and_levels_it_never_saw(estimator, params):
+    features, target = table()
+    features.loc[::10, "km"] = np.nan
+    features.loc[::15, "town"] = None
+    model = train_model(features, KINDS, target, estimator, params)
+    assert model.score(features, target) > 0.7
+    new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
+    assert np.isfinite(model.predict(new)).all()
+
+
+@pytest.mark.parametrize(("estimator", "params"), ESTIMATORS)
+def test_any_number_of_threads_gives_the_same_bytes(tmp_path, estimator, params):
+    features, target = table()
+    for threads in (1, 2):
+        joblib.dump(train_model(features, KINDS, target, estimator, params, threads=threads), tmp_path / str(threads))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_more_levels_than_bins_are_taken():
+    features = pd.DataFrame({"town": pd.Series([f"t{n % 400}" for n in range(12_000)], dtype="str")})
+    target = pd.Series(np.arange(12_000) % 400, dtype="float64")
+    assert train_model(features, {"town": "category"}, target, params={"max_iter": 20}).score(features, target) > 0.1
+
+
+def test_nothing_is_learnt_from_the_rows_that_test():
+    """A test row that changes, or goes, leaves the model's bytes as they were."""
+    features, target = table()
+    one = train_model(features.head(400), KINDS, target.head(400))
+    two = train_model(pd.concat([features.head(400)]), KINDS, target.head(400))
+    assert one.predict(features).tolist() == two.predict(features).tolist()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params", "message"),
+    [
+        ("sklearn.linear_model.Rigde", {}, "has no 'Rigde': did you mean Ridge"),
+        ("sklearn.linaer_model.Ridge", {}, "cannot import 'sklearn.linaer_model'"),
+        ("Ridge", {}, "cannot import ''"),
+        ("sklearn.linear_model.LogisticRegression", {}, "is no regressor"),
+        ("sklearn.linear_model.Ridge", {"alfa": 1}, "does not take {'alfa': 1}"),
+        ("sklearn.linear_model.Ridge", {"alpha": "much"}, "cannot be trained: The 'alpha' parameter"),
+        ("os.path.join", {}, "does not take"),
+    ],
+)
+def test_a_wrong_estimator_or_parameter_is_refused(estimator, params, message):
+    with pytest.raises(TaskError, match=re.escape(message)):
+        train_model(*table()[:1], KINDS, table()[1], estimator, params)
+
+
+def test_the_seed_reaches_the_regressor_unless_the_parameters_hold_one():
+    features, target = table(50)
+    model = train_model(features, KINDS, target, "sklearn.ensemble.RandomForestRegressor", {"n_estimators": 2}, 7)
+    assert model[-1].random_state == 7
+    params = {"n_estimators": 2, "random_state": 3}
+    assert train_model(features, KINDS, target, "sklearn.ensemble.RandomForestRegressor", params)[-1].random_state == 3
+
+
+def test_the_model_loads_without_any_code_of_ours(finished_run, tmp_path):
+    """Whoever scores with it needs scikit-learn, and nothing else."""
+    code = "import sys, joblib; m = joblib.load(sys.argv[1]); print(type(m).__name__, m.feature_names_in_[0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finished_run.folder / "model/model.pkl")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("Pipeline started_year")
+
+
+def test_metadata_tell_what_the_model_is(finished_run):
+    metadata = json.loads((finished_run.folder / "model/model.json").read_text(encoding="utf-8"))
+    assert metadata["parameters"]["max_iter"] == "20"
+    assert metadata["features"]["city"] == "category"
+    assert set(metadata["versions"]) == {"python", "joblib", "numpy", "pandas", "sklearn"}
+    assert 0.5 < metadata["training_score"]["R2"] < 1
+    assert len(metadata["inputs"]["features.csv"]) == 64
+
+
+def test_metrics_are_those_of_scikit_learn():
+    from sklearn import metrics as known
+
+    random = np.random.default_rng(0)
+    actual, predicted = pd.Series(random.normal(size=99)), pd.Series(random.normal(size=99))
+    found = metrics(actual, predicted)
+    assert found["rows"] == 99
+    assert found["MAE"] == pytest.approx(known.mean_absolute_error(actual, predicted))
+    assert found["RMSE"] == pytest.approx(known.root_mean_squared_error(actual, predicted))
+    assert found["median_absolute_error"] == pytest.approx(known.median_absolute_error(actual, predicted))
+    assert found["R2"] == pytest.approx(known.r2_score(actual, predicted))
+    assert metrics(pd.Series([1.0, 1.0]), pd.Series([1.0, 2.0]))["R2"] is None
+
+
+@pytest.mark.parametrize(
+    ("mae_max", "r2_min", "expected"),
+    [
+        (1.0, None, "passed"),
+        (0.99, None, "failed"),
+        (None, 0.9, "failed"),
+        (None, None, "passed"),
+        (1.0, 0.9, "failed"),
+    ],
+)
+def test_thresholds_are_judged_on_the_test_part_alone(mae_max, r2_min, expected):
+    target = pd.Series([0.0, 10.0, 20.0, 5.0, 7.0])
+    split = pd.Series(["train", "train", "train", "test", "test"])
+    found = evaluate_model({"model": target.add([50, 50, 50, 1, 1])}, target, split, mae_max, r2_min)
+    assert found["verdict"] == expected
+    assert found["model"]["test"]["MAE"] == 1
+    assert found["model"]["train"]["MAE"] == 50
+
+
+def evaluate(folder, *arguments):
+    paths = ["--model", "model/model.pkl", "--features", "data/features/features.csv", "--output", "reports/again.json"]
+    return script("evaluate_model", *paths, *arguments, cwd=folder)
+
+
+def test_a_model_file_that_was_changed_is_never_unpickled(finished):
+    class Bomb:
+        def __reduce__(self):
+            return open, ("exploded", "w")
+
+    joblib.dump(Bomb(), finished.folder / "model/model.pkl")
+    done = evaluate(finished.folder)
+    assert done.returncode == 1
+    assert "model/model.pkl is not the file that model/model.json describes" in done.stdout
+    assert not (finished.folder / "exploded").exists()
+
+
+def test_a_baseline_that_is_no_feature_is_refused(finished):
+    done = evaluate(finished.folder, "--baseline", "kmm")
+    assert done.returncode == 1
+    assert "evaluation.baseline: 'kmm' is no numeric feature; did you mean km?" in done.stdout
+
+
+def test_the_metrics_hold_baselines_and_both_parts(finished_run):
+    found = json.loads((finished_run.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert set(found["baselines"]) == {"mean", "km"}
+    features = pd.read_csv(finished_run.folder / "data/features/features.csv")
+    train, test = (features[features["split"] == part]["minutes"] for part in ("train", "test"))
+    assert found["baselines"]["mean"]["test"]["MAE"] == pytest.approx((test - train.mean()).abs().mean())
+    assert found["model"]["train"]["rows"] == len(train)
+    assert found["thresholds"][0] == {
+        "name": "mae_max",
+        "metric": "MAE",
+        "limit": 10.0,
+        "passed": True,
+        "value": found["model"]["test"]["MAE"],
+    }
+
+
+def test_the_report_is_whole(finished_run):
+    reports = finished_run.folder / "reports"
+    text = (reports / "final_report.md").read_text(encoding="utf-8")
+    found = json.loads((reports / "evaluation_metrics.json").read_text(encoding="utf-8"))
+    for heading in ("# Report: minutes", "## Thresholds", "## Results", "## Data", "## Model", "## Figures"):
+        assert f"\n{heading}\n" in f"\n{text}"
+    assert "✓ PASSED" in text
+    assert f"{found['model']['test']['MAE']:,.4g}" in text
+    assert found["model_sha256"] in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len([link for link in links if link.endswith(".png")]) == 3
+    for link in links:
+        assert (reports / link).stat().st_size > 500
+
+
+def test_the_report_shows_names_as_they_are(finished_run):
+    reports = finished_run.folder / "reports"
+    found = json.loads((reports / "evaluation_metrics.json").read_text(encoding="utf-8"))
+    found["target"] = "a|b <script>alert(1)</script>\n# c"
+    text = generate_report(found, pd.read_csv(reports / "holdout_predictions.csv"))
+    assert "<script>" not in text
+    assert text.splitlines()[0] == "# Report: a\\|b &lt;script>alert(1)&lt;/script> # c"
+
+
+def test_the_verdict_counts_thresholds_and_contract():
+    metrics_ = {
+        "cleaning": {},
+        "split": {"rows": {"train": 8, "test": 2}},
+        "baselines": {},
+        "model": {"test": {"MAE": 2.0, "R2": None}},
+        "thresholds": [{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 2.0, "passed": False}],
+    }
+    broken = {"column": "a", "check": "unique", "rows": 3, "examples": [{"row": 1, "value": 7}]}
+    validation = {"status": "fail", "contract": True, "violations": [broken]}
+    assert verdict(validation, metrics_)[1] == [
+        "threshold mae_max 1: MAE is 2.0000",
+        "data contract: column a: violates 'unique' in 3 rows (7 in row 1)",
+    ]
+    assert verdict(validation, metrics_, "warn")[1] == ["threshold mae_max 1: MAE is 2.0000"]
+
+
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+
+
+def test_a_minimal_config_gets_every_default():
+    config = {"raw_data_source_url": "a.csv", "target": "y", "thresholds": None}
+    check_config(config, SCHEMA)
+    assert config["cleaning"] == {"default": "drop", "columns": {}, "duplicates": "keep", "max_rows_lost": 0.5}
+    assert config["thresholds"] == {"mae_max": None, "r2_min": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targett": "y"}, "the key targett is unknown: did you mean target?"),
+        ({"cleaning": {"columns": {"a": "remove"}}}, "cleaning.columns.a is 'remove', but must be drop, leave"),
+        ({"split": {"test_share": 1.5}}, "split.test_share is 1.5, but must be below 1."),
+        ({"validation": {"on_failure": "warm"}}, "validation.on_failure is 'warm': did you mean warn?"),
+        ({"features": ["a"]}, "features is ['a'], but must be a mapping."),
+        ({"thresholds": {"r2_min": "high"}}, "thresholds.r2_min is 'high', but must be a number or null."),
+        ({"raw_data_source_url": 7}, "raw_data_source_url is 7, but must be text."),
+    ],
+)
+def test_a_wrong_key_is_named_with_the_nearest_valid_one(changes, message):
+    with pytest.raises(TaskError, match=re.escape(message)):
+        check_config({"raw_data_source_url": "a.csv", "target": "y", **changes}, SCHEMA)
+
+
+def test_the_command_lines_defaults_are_the_schemas(tmp_path):
+    """A script run by hand does what a config with two keys does."""
+    config = {"raw_data_source_url": "a.csv", "target": "y"}
+    check_config(config, SCHEMA)
+    expected = {
+        "ingest_data": {**config["reader"]},
+        "clean_data": {"default-policy": config["cleaning"]["default"], "max-rows-lost": 0.5, "duplicates": "keep"},
+        "feature_engineering": {"split-by": config["split"]["by"], "test-share": config["split"]["test_share"]},
+        "train_model": {"estimator": config["model"]["estimator"], "random-state": config["random_state"]},
+        "verdict": {"on-failure": config["validation"]["on_failure"]},
+    }
+    for name, options in expected.items():
+        text = " ".join(script(name, "--help", cwd=tmp_path).stdout.split())
+        for option, default in options.items():
+            pattern = rf"--{option.replace('_', '-')} .*?\(default: ([^)]*)\)"
+            shown = re.search(pattern, text.partition("options:")[2])[1]
+            assert shown in (str(default), f"{default:.1f}" if isinstance(default, int | float) else ""), (name, option)
+
+
+def test_every_key_of_the_schema_is_in_the_guide():
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    guide = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    for key, rules in schema["properties"].items():
+        keys = [f"{key}.{name}" for name in rules["properties"]] if rules.get("type") == "object" else [key]
+        for each in keys:
+            assert f"`{each}`" in guide

@@ -1,0 +1,90 @@
+"""What a column is, and that what is written is what is read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from table import read_table, write_table
+from task import TaskError
+
+
+def read(tmp_path, column: list[str], kinds=None):
+    """Read a table of one column, as text, beside a column that fills every row."""
+    (tmp_path / "a.csv").write_text("c,n\n" + "".join(f"{value},1\n" for value in column), encoding="utf-8")
+    return read_table(tmp_path / "a.csv", kinds)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "values"),
+    [
+        (["1", "2", ""], "number", [1, 2, None]),
+        (["1", "2"], "number", [1, 2]),
+        (["1.5", " 2 ", "+3e2", "nan"], "number", [1.5, 2.0, 300.0, None]),
+        (["9007199254740993", "1"], "number", [9007199254740993, 1]),
+        (["true", "False", ""], "boolean", [True, False, None]),
+        (["2024-02-29", "2024-03-01"], "date", ["2024-02-29", "2024-03-01"]),
+        (["2024-02-29 12:30", "2024-03-01 00:00"], "date", ["2024-02-29 12:30", "2024-03-01"]),
+        (["2024-02-29T12:30:00+02:00", "NA"], "date", ["2024-02-29 10:30+00:00", None]),
+        (["31.12.2024", "01.02.2024"], "date", ["2024-12-31", "2024-02-01"]),
+        (["12/31/2024", "01/02/2024"], "date", ["2024-12-31", "2024-01-02"]),
+        (["31/12/2024", "01/02/2024"], "date", ["2024-12-31", "2024-02-01"]),
+        (["01/02/2024", "03/04/2024"], "text", ["01/02/2024", "03/04/2024"]),
+        (["", ""], "empty", [None, None]),
+        (["a", "NULL"], "text", ["a", None]),
+        (["0x10", "0x11"], "text", ["0x10", "0x11"]),
+        (["1_000", "2_000"], "text", ["1_000", "2_000"]),
+    ],
+)
+def test_the_kind_of_a_column_is_found_from_all_of_its_values(tmp_path, column, kind, values):
+    table = read(tmp_path, column)
+    assert table.kinds["c"] == kind
+    assert table.bad == {}
+    found = table.frame["c"]
+    expected = [pd.Timestamp(each) if kind == "date" and each else each for each in values]
+    assert [None if pd.isna(each) else each for each in found] == expected
+
+
+def test_a_few_values_of_another_kind_are_bad_and_named_by_row(tmp_path):
+    table = read(tmp_path, [*map(str, range(19)), "12O"])
+    assert table.kinds["c"] == "number"
+    assert table.bad["c"].to_dict() == {19: "12O"}
+    assert np.isnan(table.frame["c"][19])
+    table = read(tmp_path, ["2024-01-01"] * 19 + ["2024-02-30"])
+    assert table.kinds["c"] == "date"
+    assert table.bad["c"].to_dict() == {19: "2024-02-30"}
+
+
+def test_infinite_and_overflowing_numbers_are_bad(tmp_path):
+    table = read(tmp_path, [*map(str, range(30)), "inf", "1e999"])
+    assert table.bad["c"].to_dict() == {30: "inf", 31: "1e999"}
+
+
+def test_a_declared_kind_stands_whatever_the_values(tmp_path):
+    assert read(tmp_path, ["00123", "00456"], {"c": "text"}).frame["c"].tolist() == ["00123", "00456"]
+    table = read(tmp_path, ["1", "x", "y"], {"c": "number"})
+    assert table.bad["c"].to_dict() == {1: "x", 2: "y"}
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "n": [1, 2, 3],
+            "x": [0.1, np.nan, 1 / 3],
+            "t": pd.Series(['a, "b"', None, "line\nbreak"], dtype="str"),
+            "d": pd.to_datetime(["2024-01-01 00:00:00.000001", None, "1969-07-20"], format="ISO8601"),
+            "b": [True, False, True],
+        }
+    )
+    write_table(frame, tmp_path / "deep/a.csv")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "deep/a.csv").frame, frame, check_dtype=False)
+
+
+def test_plain_text_is_written_without_quotes(tmp_path):
+    write_table(pd.DataFrame({"a b": ["x", None], "n": [1.0, 2.5]}), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes() == b"a b,n\nx,1\n,2.5\n"
+
+
+def test_an_empty_file_is_no_table(tmp_path):
+    (tmp_path / "a.csv").write_text("", encoding="utf-8")
+    with pytest.raises(TaskError, match="is empty"):
+        read_table(tmp_path / "a.csv")

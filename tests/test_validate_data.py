@@ -1,0 +1,126 @@
+"""The data contract: every violation at once, by row and value; the profile; the report's own schema."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, script
+from jsonschema import validate
+
+TABLE = "a,b,d,i\n1,x,2020-01-02,1\n,x,2020-01-02,\n4,y,soon,4.5\nfoo,z,2019-12-31,7\n"
+CONTRACT = {
+    "columns": {
+        "a": {"dtype": "float64", "nullable": False, "checks": {"in_range": {"min_value": 0, "max_value": 3}}},
+        "b": {"dtype": "str", "unique": True, "checks": {"isin": ["x", "y"]}},
+        "d": {"dtype": "datetime64[ns]", "checks": {"greater_than": "2020-01-01"}},
+        "i": {"dtype": "int64", "nullable": True},
+        "z": {"dtype": "int64"},
+    }
+}
+
+
+def report_of(tmp_path, table: str, contract: dict | None):
+    (tmp_path / "raw.csv").write_text(table, encoding="utf-8")
+    arguments = ["--input", "raw.csv", "--output", "reports/report.json"]
+    if contract:
+        (tmp_path / "schema.yaml").write_text(yaml.safe_dump(contract), encoding="utf-8")
+        arguments += ["--schema", "schema.yaml"]
+    done = script("validate_data", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "reports/report.json").read_text(encoding="utf-8"))
+    validate(
+        report, yaml.safe_load((ROOT / "workflow/schemas/validation_report.schema.yaml").read_text(encoding="utf-8"))
+    )
+    return report, done.stdout
+
+
+def test_every_violation_is_reported_at_once_with_its_rows(tmp_path):
+    report, log = report_of(tmp_path, TABLE, CONTRACT)
+    assert report["status"] == "fail"
+    found = {(each["column"], each["check"]): each for each in report["violations"]}
+    expected = {
+        ("a", "is a number"): [(4, "foo")],
+        ("a", "not_nullable"): [(2, None)],
+        ("a", "in_range(0, 3)"): [(3, 4.0)],
+        ("b", "field_uniqueness"): [(1, "x"), (2, "x")],
+        ("b", "isin(['x', 'y'])"): [(4, "z")],
+        ("d", "is a date"): [(3, "soon")],
+        ("d", "greater_than(2020-01-01)"): [(4, "2019-12-31 00:00:00")],
+        ("i", "is a whole number"): [(3, 4.5)],
+        ("z", "column_in_dataframe"): [],
+    }
+    assert {key: [(row["row"], row["value"]) for row in each["examples"]] for key, each in found.items()} == expected
+    assert "status: fail, violations: 9" in log.lower()
+    assert log.count(" - WARNING - ") == 9
+
+
+def test_examples_are_few_and_counts_are_whole(tmp_path):
+    report, _ = report_of(tmp_path, "a\n" + "9\n" * 50, {"columns": {"a": {"checks": {"less_than": 3}}}})
+    assert report["violations"][0]["rows"] == 50
+    assert [each["row"] for each in report["violations"][0]["examples"]] == [1, 2, 3, 4, 5]
+
+
+def test_a_table_that_keeps_the_contract_passes(tmp_path):
+    contract = {"columns": {"a": {"dtype": "int64"}, "b": {"dtype": "str"}}, "strict": True}
+    report, log = report_of(tmp_path, "a,b\n1,x\n2,y\n", contract)
+    assert (report["status"], report["violations"], report["contract"]) == ("pass", [], True)
+    assert "Status: pass, violations: 0" in log
+
+
+def test_a_column_too_many_violates_a_strict_contract(tmp_path):
+    report, _ = report_of(tmp_path, "a,b\n1,x\n2,y\n", {"columns": {"a": {"dtype": "int64"}}, "strict": True})
+    assert [(each["column"], each["check"]) for each in report["violations"]] == [("b", "column_in_schema")]
+
+
+def test_without_a_contract_bad_values_are_still_violations(tmp_path):
+    report, log = report_of(tmp_path, "a\n" + "1\n" * 19 + "l\n", None)
+    assert report["contract"] is False
+    assert [(each["column"], each["check"]) for each in report["violations"]] == [("a", "is a number")]
+    assert report["violations"][0]["examples"] == [{"row": 20, "value": "l"}]
+    assert "no data contract" in log
+
+
+def test_the_profile_tells_each_column(tmp_path):
+    table = "n,t,d,e\n1,x,2020-01-01,\n2,x,2020-01-03,\n3,,2020-01-05,\n4,y,,\n"
+    profile = report_of(tmp_path, table, None)[0]["profile"]
+    assert profile["n"] == {
+        "type": "number",
+        "unreadable": 0,
+        "missing": 0,
+        "distinct": 4,
+        "min": 1.0,
+        "q25": 1.75,
+        "median": 2.5,
+        "q75": 3.25,
+        "max": 4.0,
+    }
+    assert profile["t"] == {
+        "type": "text",
+        "unreadable": 0,
+        "missing": 1,
+        "distinct": 2,
+        "most_frequent": {"x": 2, "y": 1},
+    }
+    assert profile["d"]["median"] == str(pd.Timestamp("2020-01-03"))
+    assert profile["e"]["type"] == "empty"
+    assert profile["e"]["missing"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("columns: [", "is not valid YAML"),
+        ("rows: {}", "needs a key 'columns'"),
+        ("columns: {a: {dtype: complex128}}", "column 'a' has the dtype 'complex128'"),
+        ("columns: {a: {checks: {is_nice: 1}}}", "is no pandera schema"),
+    ],
+)
+def test_a_wrong_contract_is_one_error_line(tmp_path, text, message):
+    (tmp_path / "raw.csv").write_text(TABLE, encoding="utf-8")
+    (tmp_path / "schema.yaml").write_text(text, encoding="utf-8")
+    arguments = ["--input", "raw.csv", "--output", "report.json", "--schema", "schema.yaml"]
+    done = script("validate_data", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stdout.splitlines()[-1]
+    assert "Traceback" not in done.stdout
