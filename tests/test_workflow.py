@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -243,6 +246,7 @@ def test_a_failure_names_task_cause_and_log_last_and_verbose_shows_the_traceback
     assert log == "Its log: logs/train_model.log"
     assert "Traceback" not in done.stdout
     assert "Traceback" in project.snakemake(check=False, SIGNOFF_VERBOSE="1").stdout
+    assert "in make_regressor" in project.snakemake("--verbose", check=False).stdout
 
 
 def test_a_killed_task_is_named(project):
@@ -355,3 +359,77 @@ def test_a_project_may_lie_in_a_folder_with_spaces_and_quotes(finished_run, tmp_
     project = Project(base / "project", base / "signoff")
     project.configure(random_state=3)
     project.snakemake(*EVERYTHING)
+
+
+@pytest.mark.parametrize("source", ["missing", "not found", "empty", "cut"])
+def test_a_bad_source_stops_with_one_line_and_the_next_good_run_needs_no_cleaning_up(finished, server, source):
+    before = finished.contents()
+    good = (finished.folder / "rides.csv").read_bytes()
+    url = f"{server.url}/rides.csv"
+    server.answers = {
+        "missing": [],
+        "not found": [(404, {}, b"")],
+        "empty": [(200, {"ETag": '"1"'}, b"")],
+        "cut": [(200, {"ETag": '"1"', "Content-Length": str(len(good))}, good[:-9])],
+    }[source]
+    finished.configure(raw_data_source_url="nowhere.csv" if source == "missing" else url)
+    done = finished.snakemake(check=False)
+    assert done.returncode == 1
+    message = {"missing": "does not exist", "not found": "answered 404", "empty": "is empty", "cut": "was cut"}[source]
+    cause, log = done.stdout.strip().splitlines()[-2:]
+    assert cause.startswith("ingest_data failed: ")
+    assert message in cause
+    assert log == "Its log: logs/ingest_data.log"
+    assert "Traceback" not in done.stdout
+    assert finished.contents() == before
+    server.answers = [(200, {"ETag": '"2"'}, good)]
+    finished.configure(raw_data_source_url=url)
+    finished.snakemake()
+    assert finished.contents()["model/model.pkl"] == before["model/model.pkl"]
+
+
+def test_a_server_runs_new_data_and_only_new_data_and_may_be_away(project, server):
+    first, second = rides(600, seed=1).to_csv(index=False).encode(), rides(660, seed=2).to_csv(index=False).encode()
+    project.configure(raw_data_source_url=f"{server.url}/rides.csv")
+    # Twice it fails, then it works.
+    server.answers = [(503, {}, b""), (503, {}, b""), (200, {"ETag": '"1"'}, first)]
+    project.snakemake()
+    assert "Nothing to be done" in project.snakemake().stdout
+    server.answers = [(200, {"ETag": '"2"'}, second)]
+    project.snakemake()
+    assert (project.folder / OUTPUTS["ingest_data"]).read_bytes() == second
+    before = project.contents()
+    server.stop()
+    away = project.snakemake("reports/final_report.md").stdout
+    said = [line for line in away.splitlines() if "going on with data/raw/raw_data.csv, ingested 0 minutes ago" in line]
+    assert len(said) == 1
+    assert before.items() <= project.contents().items()
+    project.configure(raw_data_source_url=f"{server.url}/rides.csv", reader={"on_unreachable": "stop"})
+    stopped = project.snakemake(check=False)
+    assert stopped.returncode == 1
+    assert "ingest_data failed: " in stopped.stdout.strip().splitlines()[-2]
+    assert before.items() <= project.contents().items()
+
+
+def test_a_terminal_shows_progress_and_colours_and_a_pipe_plain_lines(project):
+    words = [
+        Path(sys.executable).with_name("snakemake"),
+        "--snakefile",
+        project.workflow / "Snakefile",
+        "--directory",
+        project.folder,
+    ]
+    words += ["--configfile", project.folder / "config.yaml", "--cores", "2"]
+    code = "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    shown = run([sys.executable, "-c", code, *map(str, words)], env=environment, stdin=subprocess.DEVNULL)
+    assert shown.returncode == 0
+    assert "Workflow Progress" in shown.stdout
+    assert "\033[32mVerdict     passed" in shown.stdout
+    # A long line is wrapped where the terminal ends.
+    assert "[clean_data] completed. Rows before: 600, rows after: 570." in " ".join(shown.stdout.split())
+    (project.folder / OUTPUTS["clean_data"]).unlink()
+    piped = project.snakemake().stdout
+    assert "\033" not in piped
+    assert "Workflow Progress" not in piped
+    assert "[clean_data] completed. Rows before: 600, rows after: 570." in piped

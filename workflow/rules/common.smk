@@ -6,7 +6,10 @@ import functools
 import json
 import os
 import shlex
+import shutil
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -30,8 +33,30 @@ try:
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
+
+def relay():
+    """Return the shell words that send a task's lines through this process, which prints them above the progress bars.
+
+    Written straight to the terminal, lines and bars would overwrite each other.
+    """
+    folder = tempfile.mkdtemp(prefix="signoff-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    pipe = os.path.join(folder, "stderr")
+    os.mkfifo(pipe)
+    # Open for writing too, so that reading does not end with the first task.
+    lines = os.fdopen(os.open(pipe, os.O_RDWR), encoding="utf-8", errors="replace")
+    # Rich replaces sys.stderr while its bars are up: it is looked up anew for each line.
+    threading.Thread(target=lambda: [sys.stderr.write(line) for line in lines], daemon=True).start()
+    return f"exec 2> {shlex.quote(pipe)}; "
+
+
 # The tasks run under the Python that runs Snakemake, whatever else is on the PATH.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+PREFIX = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+if workflow.output_settings.verbose:
+    PREFIX += "export SIGNOFF_VERBOSE=1; "
+if sys.stderr.isatty():
+    PREFIX += relay()
+shell.prefix(PREFIX)
 
 
 def script(name):
