@@ -174,6 +174,8 @@ def draw_figures(holdout: pd.DataFrame, target: str, time_column: str | None, fo
         "axes.spines.right": False,
         "figure.constrained_layout.use": True,
     }
+    # Between two dollar signs matplotlib would set a formula.
+    target = target.replace("$", r"\$")
     actual, predicted = holdout["actual"], holdout["predicted"]
     residuals = predicted - actual
     figure, axes = plt.subplots(figsize=(6, 5))
@@ -192,7 +194,7 @@ def draw_figures(holdout: pd.DataFrame, target: str, time_column: str | None, fo
     axes.hist(inside, bins=60, color="#3b6ea8")
     axes.axvline(0, color="black", linewidth=1)
     axes.axvline(residuals.mean(), color="#c0392b", linewidth=1, linestyle="--", label=f"mean {residuals.mean():.3g}")
-    note = f" ({beyond:,} rows beyond the edges are counted at them)" if beyond and high > low else ""
+    note = f"\n{beyond:,} rows beyond the edges are counted at them" if beyond and high > low else ""
     axes.set(xlabel=f"predicted − actual {target}{note}", ylabel="rows")
     axes.legend(frameon=False)
     save(figure, "residuals")
@@ -202,6 +204,8 @@ def draw_figures(holdout: pd.DataFrame, target: str, time_column: str | None, fo
     if time_column in holdout:
         by_week = errors.groupby(holdout[time_column].dt.tz_localize(None).dt.to_period("W").dt.start_time).mean()
         axes.plot(by_week.index, by_week, marker="o", color="#3b6ea8")
+        if len(by_week) <= 12:
+            axes.set_xticks(by_week.index)
         axes.set(xlabel="week beginning", ylabel=f"mean absolute error of {target}")
         figure.autofmt_xdate()
     else:
