@@ -96,6 +96,10 @@ def test_second_run_does_nothing(finished):
     before = finished.contents()
     assert "Nothing to be done" in finished.snakemake().stdout
     assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
+    # As the summary says it: no number of cores.
+    command = [Path(sys.executable).with_name("snakemake"), "--snakefile", finished.workflow / "Snakefile"]
+    command += ["--configfile", "config.yaml", "reports/final_report.md"]
+    assert "Nothing to be done" in run(list(map(str, command)), cwd=finished.folder).stdout
     assert finished.contents() == before
 
 

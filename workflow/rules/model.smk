@@ -19,7 +19,7 @@ rule train_model:
         "logs/benchmarks/train_model.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: workflow.cores
     resources:
         mem_mb=memory(2000),
     params:
@@ -57,7 +57,7 @@ rule evaluate_model:
         "logs/benchmarks/evaluate_model.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: workflow.cores
     resources:
         mem_mb=memory(1000),
     params:
