@@ -98,7 +98,7 @@ def test_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
     # As the summary says it: no number of cores.
     command = [Path(sys.executable).with_name("snakemake"), "--snakefile", finished.workflow / "Snakefile"]
-    command += ["--configfile", "config.yaml", "reports/final_report.md"]
+    command += ["reports/final_report.md", "--configfile", "config.yaml"]
     assert "Nothing to be done" in run(list(map(str, command)), cwd=finished.folder).stdout
     assert finished.contents() == before
 
