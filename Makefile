@@ -2,7 +2,9 @@
 SHELL := /bin/bash
 DIR ?= .
 CORES ?= 4
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is new enough.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.made
 ifneq ($(DIR),.)
@@ -37,7 +39,7 @@ clean: ## delete what runs have made here
 	rm -rf data model reports logs .snakemake
 
 $(READY): requirements.txt
-	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, {v[0]}.{v[1]} was found: make PYTHON=/path/to/python3.11")'
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Making .venv from requirements.txt (once; about a minute)"
 	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt

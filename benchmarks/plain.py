@@ -77,9 +77,7 @@ def train(config):
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan"))
     model = make_pipeline(
         make_column_transformer((encoder, categories), remainder="passthrough"),
-        HistGradientBoostingRegressor(
-            categorical_features=range(len(categories)), random_state=config["random_state"]
-        ),
+        HistGradientBoostingRegressor(categorical_features=range(len(categories)), random_state=config["random_state"]),
     )
     model.fit(x, y)
     print(f"R2 on the training part: {model.score(x, y):.4f}")
