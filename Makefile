@@ -8,9 +8,10 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.made
 ifneq ($(DIR),.)
-PROJECT := --directory $(DIR) --configfile $(DIR)/config.yaml
+PROJECT := --directory "$(DIR)" --configfile "$(DIR)/config.yaml"
 endif
-SNAKEMAKE := $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile $(PROJECT) --cores $(CORES)
+# The summary of a run ends with what to type next.
+SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile $(PROJECT) --cores $(CORES)
 
 .PHONY: help run report test lint bench clean
 .DEFAULT_GOAL := help

@@ -69,15 +69,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, type=Path, help="the metrics")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--on-failure", choices=["fail", "halt", "warn"], default="fail", help="of the data contract")
-    parser.add_argument("--next-command", default="snakemake reports/final_report.md", help="what to type next")
     args = parser.parse_args(argv)
     with task.logged("verdict", args, args.metrics):
         lines, reasons = verdict(read_json(args.validation), read_json(args.metrics), args.on_failure)
-        lines += [
-            f"Verdict     {'failed' if reasons else 'passed'}",
-            f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/",
-            f"Next        {args.next_command}",
-        ]
+        lines.append(f"Verdict     {'failed' if reasons else 'passed'}")
+        lines.append(f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/")
         for line in lines:
             logging.info("%s%s", MARK, line)
         if reasons:
@@ -85,10 +81,10 @@ def main(argv: list[str] | None = None) -> None:
         write_json(args.output, {"verdict": "passed"})
 
 
-def show_summary(log: Path) -> None:
+def show_summary(log: Path, next_command: str) -> None:
     """Print the summary that is in a verdict's log; on a terminal with failures in red and passes in green."""
     lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line]
+    lines = [*(line for line in lines if line), f"Next        {next_command}"]
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         lines = [f"{colour(line)}{line}{PLAIN}" for line in lines]
     print("", *lines, sep="\n", file=sys.stderr)

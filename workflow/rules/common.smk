@@ -103,6 +103,17 @@ def memory(megabytes):
     return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
 
 
+def next_command():
+    """Return what to type for the report of the run that has just ended."""
+    words = ["snakemake"]
+    if LOGS.parent != Path(workflow.basedir):
+        words += ["-s", workflow.main_snakefile, "--directory", LOGS.parent, "reports/final_report.md"]
+        words += ["--configfile", *workflow.overwrite_configfiles] if workflow.overwrite_configfiles else []
+    else:
+        words += ["reports/final_report.md"]
+    return os.environ.get("SIGNOFF_NEXT") or shlex.join(map(str, words))
+
+
 def run_logs():
     """Return the logs that this run has written, the oldest first."""
     logs = [path for path in LOGS.glob("*.log") if path.stat().st_mtime >= STARTED - 1]
@@ -114,7 +125,7 @@ def say_how_it_ended():
     for log in run_logs():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         if log.stem == "verdict":
-            show_summary(log)
+            show_summary(log, next_command())
         if any(f"[{log.stem}] end after" in line for line in lines):
             continue
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
