@@ -108,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
             "mean": pd.Series(target[split == "train"].mean(), table.index),
         }
         if args.baseline:
-            predictions[args.baseline] = baseline_column(table, args.baseline, metadata["features"])
+            name = f"column {args.baseline}" if args.baseline in predictions else args.baseline
+            predictions[name] = baseline_column(table, args.baseline, metadata["features"])
         found = evaluate_model(predictions, target, split, args.mae_max, args.r2_min)
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: metadata[name] for name in context}
@@ -119,8 +120,10 @@ def main(argv: list[str] | None = None) -> None:
             for line in describe(report["violations"]):
                 logging.warning("[evaluate_model] the raw data violate the contract: %s", line)
         test = split == "test"
-        columns = [metadata["time_column"]] if metadata["time_column"] else []
-        rows = table.loc[test, columns].assign(actual=target[test])
+        rows = pd.DataFrame({"actual": target[test]})
+        if metadata["time_column"]:
+            # Under a name of its own: the user's may be one of the others.
+            rows.insert(0, "time", table[metadata["time_column"]][test])
         names = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
         for name, column in names.items():
             rows[column] = predictions[name][test]

@@ -111,6 +111,11 @@ def feature_engineering(
     dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
     if time_column is None and len(dates) == 1:
         time_column = dates[0]
+    if time_column is None and len(dates) > 1:
+        logging.warning(
+            "[feature_engineering] several columns hold dates (%s): name one as time_column to split by time",
+            ", ".join(map(str, dates)),
+        )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
     left_out = dict.fromkeys(drop or [], "dropped in the config")
@@ -142,6 +147,10 @@ def feature_engineering(
             features[name], kinds[name] = values.astype("str"), "category"
     for name, expression in (derived or {}).items():
         add(name, evaluate(name, expression, frame, target), "number")
+    if "split" in (*features, target, time_column):
+        raise TaskError(
+            "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
+        )
     if not features:
         raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
     side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)

@@ -31,7 +31,7 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
     metrics
         As `evaluate_model` writes them.
     holdout
-        The held-out rows: actual, predicted and, where there is one, the time column.
+        The held-out rows: actual, predicted and, where there is a time column, time.
     """
     target, split, cleaning = metrics["target"], metrics["split"], metrics["cleaning"]
     rows = split["rows"]
@@ -104,7 +104,7 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
         "",
         "## Figures",
     ]
-    unit = "week" if metrics["time_column"] in holdout else "twentieth of the rows, in their order"
+    unit = "week" if "time" in holdout else "twentieth of the rows, in their order"
     for name, caption in FIGURES.items():
         lines += ["", f"![{name.replace('_', ' ')}](figures/{name}.png)", "", f"*{caption.format(unit=unit)}*"]
     return "\n".join(lines) + "\n"
@@ -156,7 +156,7 @@ def markdown_table(names: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (names, ["---"] * len(names), *rows)]
 
 
-def draw_figures(holdout: pd.DataFrame, target: str, time_column: str | None, folder: Path) -> None:
+def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
     """Draw the figures of `FIGURES` as PNG files in `folder`; the same rows give the same bytes."""
     import matplotlib
 
@@ -201,8 +201,8 @@ def draw_figures(holdout: pd.DataFrame, target: str, time_column: str | None, fo
 
     figure, axes = plt.subplots(figsize=(6, 3.5))
     errors = residuals.abs()
-    if time_column in holdout:
-        by_week = errors.groupby(holdout[time_column].dt.tz_localize(None).dt.to_period("W").dt.start_time).mean()
+    if "time" in holdout:
+        by_week = errors.groupby(holdout["time"].dt.tz_localize(None).dt.to_period("W").dt.start_time).mean()
         axes.plot(by_week.index, by_week, marker="o", color="#3b6ea8")
         if len(by_week) <= 12:
             axes.set_xticks(by_week.index)
@@ -224,9 +224,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with task.logged("generate_report", args, args.input):
         metrics = read_json(args.input)
-        kinds = {metrics["time_column"]: "date", "actual": "number", "predicted": "number"}
+        kinds = {"time": "date", "actual": "number", "predicted": "number"}
         holdout = read_table(args.input.with_name("holdout_predictions.csv"), kinds).frame
-        draw_figures(holdout, metrics["target"], metrics["time_column"], args.output.parent / "figures")
+        draw_figures(holdout, metrics["target"], args.output.parent / "figures")
         with replacing(args.output) as new:
             new.write_text(generate_report(metrics, holdout), encoding="utf-8")
         logging.info("[generate_report] completed. Report: %s", args.output)

@@ -52,7 +52,7 @@ def test_without_a_time_column_a_hash_decides_and_no_row_changes_sides():
     assert description["split"]["by"] == "hash"
     assert 0.2 < (features["split"] == "test").mean() < 0.3
     # New rows, in another order, with missing values that turn whole numbers into floats, and corrected targets
-    more = pd.concat([table.tail(500) * 1 if False else table.tail(500), table.head(1500)], ignore_index=True)
+    more = pd.concat([table.tail(500), table.head(1500)], ignore_index=True)
     more["b c"] = more["b c"].astype("float64")
     more["y"] += 1
     more.loc[len(more)] = {**more.iloc[0].to_dict(), "b c": np.nan, "id": "new"}
@@ -134,6 +134,19 @@ def test_what_does_not_fit_is_refused(options, message):
 def test_a_table_without_dates_cannot_be_split_by_time():
     with pytest.raises(TaskError, match="needs a column of dates"):
         feature_engineering(frame().drop(columns="when"), "y", split_by="time")
+
+
+@pytest.mark.parametrize("column", ["a", "y", "when"])
+def test_a_column_that_has_the_name_of_the_split_is_refused(column):
+    table = frame().rename(columns={column: "split"})
+    with pytest.raises(TaskError, match="the name 'split' is taken"):
+        feature_engineering(table, "split" if column == "y" else "y")
+
+
+def test_several_columns_of_dates_are_said_and_split_by_hash(caplog):
+    table = frame().assign(birth=pd.Timestamp("1990-01-01"))
+    assert feature_engineering(table, "y")[1]["split"]["by"] == "hash"
+    assert "several columns hold dates (when, birth): name one as time_column" in caplog.text
 
 
 def test_a_rows_features_depend_on_that_row_alone():

@@ -132,9 +132,7 @@ def test_json_that_is_damaged_or_not_json_is_refused(tmp_path):
 
 
 def test_nearest_points_to_what_was_meant():
-    assert task.nearest("Prise", ["price", "size"]) == "did you mean price or size?" or "price" in task.nearest(
-        "Prise", ["price", "size"]
-    )
+    assert task.nearest("Prise", ["price", "colour"]) == "did you mean price?"
     assert task.nearest("x", ["price", "size"]) == "there are: price, size."
 
 
