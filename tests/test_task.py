@@ -65,9 +65,12 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "deep" / "file"
     with task.replacing(path) as new:
         new.write_text("old", encoding="utf-8")
-    with task.replacing(path) as new:
-        new.write_text("new", encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == "old"
+    with open(path, encoding="utf-8") as reader:
+        with task.replacing(path) as new:
+            new.write_text("new", encoding="utf-8")
+            assert path.read_text(encoding="utf-8") == "old"
+        # Who has the old file open goes on reading the old file.
+        assert reader.read() == "old"
     assert path.read_text(encoding="utf-8") == "new"
     with pytest.raises(RuntimeError), task.replacing(path) as new:
         new.write_text("half", encoding="utf-8")
