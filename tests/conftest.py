@@ -73,6 +73,12 @@ class Project:
         text = self.snakemake("--dry-run", *arguments).stdout
         return set(re.findall(r"^(?:local)?rule (\w+):$", text, flags=re.M)) - {"all"}
 
+    def inputs(self, *arguments: str) -> dict[str, set[str]]:
+        """Return for each rule the paths that it declares as inputs."""
+        text = self.snakemake("--dry-run", "--forceall", *arguments).stdout
+        found = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)$", text, flags=re.M)
+        return {name: set(paths.split(", ")) for name, paths in found}
+
     def contents(self) -> dict[str, bytes]:
         """Return every output's bytes, but for logs, which hold times."""
         folders = ("data", "model", "reports")

@@ -39,11 +39,12 @@ def parquet(frame: pd.DataFrame) -> bytes:
     ("name", "data"),
     [
         ("rides.csv", GOOD),
-        ("rides.csv.gz", gzip.compress(GOOD)),
+        ("rides.csv.gz", gzip.compress(GOOD, mtime=0)),
         ("rides.csv.xz", lzma.compress(GOOD)),
         ("rides.csv.zip", zipped({"rides.csv": GOOD, "readme.txt": b"hello"})),
-        ("no_suffix", gzip.compress(GOOD)),
+        ("no_suffix", gzip.compress(GOOD, mtime=0)),
     ],
+    ids=["plain", "gzip", "xz", "zip", "no suffix"],
 )
 def test_a_file_of_each_kind_arrives_byte_by_byte_with_its_record(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
@@ -143,16 +144,21 @@ def test_a_bad_table_is_one_line_and_changes_nothing(tmp_path, case):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv.gz", gzip.compress(GOOD * 100)[:-20], "is damaged or incomplete"),
+        ("a.csv.gz", gzip.compress(GOOD * 100, mtime=0)[:-20], "is damaged or incomplete"),
         ("a.csv.xz", lzma.compress(GOOD * 100)[:-20], "is damaged or incomplete"),
         ("a.csv.zip", zipped({"a.csv": GOOD})[:-30], "is damaged or incomplete"),
         ("a.parquet", parquet(rides(50))[:-30], "is damaged or incomplete"),
-        ("a.csv.gz", gzip.compress(GOOD)[:30] + b"\0" * 9 + gzip.compress(GOOD)[39:], "is damaged or incomplete"),
+        (
+            "a.csv.gz",
+            gzip.compress(GOOD, mtime=0)[:30] + b"\0" * 9 + gzip.compress(GOOD, mtime=0)[39:],
+            "is damaged or incomplete",
+        ),
         ("a.csv.gz", GOOD, "is named as gzip, but its content is not"),
         ("a.csv.gz", b"<html>moved</html>", "is an HTML or XML page"),
         ("a.csv.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "holds 2 CSV files"),
         ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(20), "is a Excel file"),
     ],
+    ids=["cut gzip", "cut xz", "cut zip", "cut parquet", "broken gzip", "no gzip", "html", "two members", "excel"],
 )
 def test_a_damaged_or_wrong_container_is_refused(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
@@ -177,7 +183,9 @@ def test_a_table_larger_than_a_batch_is_counted_and_checked_to_its_end(tmp_path)
 
 
 def test_a_url_is_streamed_with_its_version(tmp_path, server):
-    server.answers = [(200, {"ETag": '"v1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, gzip.compress(GOOD))]
+    server.answers = [
+        (200, {"ETag": '"v1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, gzip.compress(GOOD, mtime=0))
+    ]
     record = ingest_data(f"{server.url}/rides.csv.gz?token=1", tmp_path / "raw_data.csv", "minutes")
     assert (tmp_path / "raw_data.csv").read_bytes() == GOOD
     assert record["version"]["etag"] == '"v1"'

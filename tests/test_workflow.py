@@ -137,6 +137,18 @@ def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, task
     assert finished.jobs(*EVERYTHING) == affected(*tasks)
 
 
+def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project):
+    declared = project.inputs(*EVERYTHING)
+    for task in [*OUTPUTS, "verdict"]:
+        code = (
+            f"import sys, {task}; print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
+        )
+        loaded = run([sys.executable, "-c", code], cwd=ROOT / "scripts").stdout.splitlines()
+        imported = {f"../signoff/scripts/{Path(path).name}" for path in loaded if Path(path).parent.name == "scripts"}
+        assert imported >= {f"../signoff/scripts/{each}.py" for each in (task, "task")}
+        assert imported <= declared[task]
+
+
 @pytest.mark.parametrize(
     ("change", "tasks"),
     [
