@@ -107,8 +107,9 @@ def filled(values: pd.Series, constant: object) -> pd.Series:
             return values.fillna(pd.Timestamp(constant, tz=values.dt.tz))
         except ValueError as error:
             raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: {error}") from error
-    if is_text != isinstance(constant, str) or is_date:
-        kind = "text" if is_text else "dates" if is_date else "numbers"
+    is_boolean = values.dtype == object or pd.api.types.is_bool_dtype(values)
+    if is_text != isinstance(constant, str) or is_boolean != isinstance(constant, bool) or is_date:
+        kind = "text" if is_text else "dates" if is_date else "true and false" if is_boolean else "numbers"
         raise TaskError(f"cleaning: column {values.name!r} holds {kind} and cannot be filled with {constant!r}.")
     return values.fillna(constant)
 

@@ -1,5 +1,6 @@
 """The config, checked against its schema before anything runs."""
 
+import math
 from pathlib import Path
 
 import yaml
@@ -28,9 +29,21 @@ def check_config(config: dict, schema_path: Path) -> None:
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     fill_defaults(config, schema)
+    for key, value in numbers(config):
+        if not math.isfinite(value):
+            # JSON Schema has no word for it: YAML's .nan and .inf are numbers to it.
+            raise TaskError(f"config: {key} is {value}, but must be a finite number.")
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
+
+
+def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
+    """Return each number in a nested value with its key."""
+    if isinstance(value, float):
+        return [(key, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for name, each in items for found in numbers(each, f"{key}.{name}".lstrip("."))]
 
 
 def fill_defaults(config: dict, schema: dict) -> None:

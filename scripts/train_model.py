@@ -73,6 +73,8 @@ def train_model(
     try:
         with threadpool_limits(threads):
             pipeline.fit(features[list(kinds)], target)
+            # Some regressors find out only here that their parameters do not fit the data.
+            pipeline.predict(features[list(kinds)].head(1))
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
     use_threads(regressor, None)

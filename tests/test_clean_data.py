@@ -96,12 +96,15 @@ def test_no_row_left_is_an_error_even_where_all_may_be_lost():
         ({"m": "drop"}, "there is no column 'm'"),
         ({"n": {"fill": "none"}}, "column 'n' holds numbers and cannot be filled with 'none'"),
         ({"t": {"fill": 3}}, "column 't' holds text and cannot be filled with 3"),
+        ({"n": {"fill": True}}, "column 'n' holds numbers and cannot be filled with True"),
+        ({"b": {"fill": 5}}, "column 'b' holds true and false and cannot be filled with 5"),
         ({"t": {"fill": "NA"}}, "column 't' cannot be filled with 'NA': it reads as missing"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(policies, message):
+    frame = FRAME.assign(b=pd.Series([True, False, None, True, True, True], dtype="object"))
     with pytest.raises(TaskError, match=message):
-        clean_data(FRAME, policies)
+        clean_data(frame, policies)
 
 
 def test_the_given_frame_is_left_as_it_was():

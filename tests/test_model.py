@@ -87,6 +87,7 @@ def test_nothing_is_learnt_from_the_rows_that_test():
         ("sklearn.linear_model.Ridge", {"alfa": 1}, "does not take {'alfa': 1}"),
         ("sklearn.linear_model.Ridge", {"alpha": "much"}, "cannot be trained: The 'alpha' parameter"),
         ("os.path.join", {}, "does not take"),
+        ("sklearn.neighbors.KNeighborsRegressor", {"n_neighbors": 999}, "cannot be trained: Expected n_neighbors"),
     ],
 )
 def test_a_wrong_estimator_or_parameter_is_refused(estimator, params, message):
@@ -256,6 +257,8 @@ def test_a_minimal_config_gets_every_default():
         ({"validation": {"on_failure": "warm"}}, "validation.on_failure is 'warm': did you mean warn?"),
         ({"features": ["a"]}, "features is ['a'], but must be a mapping."),
         ({"thresholds": {"r2_min": "high"}}, "thresholds.r2_min is 'high', but must be a number or null."),
+        ({"thresholds": {"mae_max": float("nan")}}, "thresholds.mae_max is nan, but must be a finite number."),
+        ({"model": {"params": {"alpha": [float("inf")]}}}, "model.params.alpha.0 is inf, but must be a finite number."),
         ({"raw_data_source_url": 7}, "raw_data_source_url is 7, but must be text."),
     ],
 )
