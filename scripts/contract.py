@@ -30,7 +30,12 @@ def read_contract(path: Path) -> dict:
         raise TaskError(f"the data contract {path} is not valid YAML: {error}") from error
     if not isinstance(contract, dict) or not isinstance(contract.get("columns"), dict):
         raise TaskError(f"the data contract {path} needs a key 'columns': a pandera schema in YAML.")
-    return contract
+    for column, rules in contract["columns"].items():
+        if not isinstance(rules or {}, dict) or not isinstance((rules or {}).get("checks") or {}, dict):
+            raise TaskError(
+                f"the data contract {path}: column {column!r} needs keys such as dtype, nullable and checks."
+            )
+    return {**contract, "columns": {column: rules or {} for column, rules in contract["columns"].items()}}
 
 
 def kinds(contract: dict) -> dict[str, str]:

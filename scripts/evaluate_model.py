@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, made on so many cores at most."""
-    with threadpool_limits(min(threads, joblib.cpu_count())):
+    with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
         return pd.Series(model.predict(features), features.index)
 
 

@@ -215,14 +215,15 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
                     raise TaskError(f"{where}: there is no column {column!r}: {nearest(column, frame.columns)}")
                 return frame[column]
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                left, right = value(left), value(right)
-                if not isinstance(left, pd.Series) and not isinstance(right, pd.Series):
-                    left = float(left) if isinstance(left, int) else left
-                return OPERATORS[type(op)](left, right)
+                convert = logical if isinstance(op, ast.BitAnd | ast.BitOr) else arithmetic
+                return OPERATORS[type(op)](convert(value(left)), convert(value(right)))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](value(operand))
+                convert = logical if isinstance(op, ast.Invert) else arithmetic
+                return OPERATORS[type(op)](convert(value(operand)))
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](value(left), value(right))
+                left, right = value(left), value(right)
+                # Nobody knows whether a missing value is above anything.
+                return logical(OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
         raise TaskError(
             f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
         )
@@ -233,7 +234,7 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
             raise TaskError(f"{where} uses no column.")
         if pd.api.types.is_timedelta64_dtype(values):
             values = values / pd.Timedelta(days=1)
-        values = values.astype("float64")
+        values = arithmetic(values).astype("float64")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
     infinite = int(np.isinf(values).sum())
@@ -242,6 +243,24 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
             "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, infinite
         )
     return values.where(~np.isinf(values))
+
+
+def arithmetic(value: object) -> object:
+    """Return numbers as floats, which never overflow in silence, booleans as 0 and 1, anything else as it is."""
+    if isinstance(value, int):
+        return float(value)
+    if isinstance(value, pd.Series) and (value.dtype == object or pd.api.types.is_bool_dtype(value)):
+        value = value.astype("boolean").astype("Float64")
+    if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):
+        return pd.Series(value.to_numpy("float64", na_value=np.nan), value.index)
+    return value
+
+
+def logical(value: pd.Series) -> pd.Series:
+    """Return booleans of which some may be missing. Raises TypeError for anything else."""
+    if not isinstance(value, pd.Series) or not (value.dtype == object or pd.api.types.is_bool_dtype(value)):
+        raise TypeError("& | ~ and comparisons need columns")
+    return value.astype("boolean")
 
 
 def split_rows(
@@ -260,6 +279,11 @@ def split_rows(
         raise TaskError("split.by: time needs a column of dates. Name it as time_column, or set split.by: hash.")
     if split_by == "time":
         times = frame[time_column]
+        if times.isna().any():
+            raise TaskError(
+                f"{int(times.isna().sum())} rows have no {time_column}, by which the rows are split. Name it as "
+                "time_column in the config, and cleaning drops them; or set split.by: hash."
+            )
         if test_weeks:
             cut, rule = times.max() - pd.Timedelta(weeks=test_weeks), f"the last {test_weeks:g} weeks by {time_column}"
         else:
@@ -268,8 +292,7 @@ def split_rows(
         split = {"by": "time", "rule": rule, "last_train": str(times[~is_test].max()), "last_test": str(times.max())}
     else:
         columns = split_key or sorted(name for name in frame.columns if name != target)
-        hashes = pd.util.hash_pandas_object(stable(frame[columns]), index=False)
-        is_test = hashes < np.uint64(test_share * 2**64)
+        is_test = stable_hash(frame[columns]) < np.uint64(test_share * 2**64)
         split = {"by": "hash", "rule": f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"}
     rows = {"train": int((~is_test).sum()), "test": int(is_test.sum())}
     if min(rows.values()) < 2:
@@ -280,17 +303,23 @@ def split_rows(
     return np.where(is_test, "test", "train"), {**split, "rows": rows}
 
 
-def stable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` so that a value hashes the same whatever its neighbours are: a column of whole numbers turns
-    into one of floats when a missing value is added to it."""
-    return pd.DataFrame(
-        {
-            name: values.astype("float64")
-            if pd.api.types.is_numeric_dtype(values) or values.dtype == object
-            else values.astype("str").fillna("").astype(object)
-            for name, values in frame.items()
-        }
-    )
+def stable_hash(frame: pd.DataFrame) -> pd.Series:
+    """Return a hash (uint64) of each row that depends on its values alone.
+
+    What its neighbours are must not matter: a missing value among whole numbers makes the column one of floats, a time
+    of day or a zone changes how dates are written, and a column that was empty gets a kind with its first value.
+    """
+    hashes = {}
+    for name, values in frame.items():
+        if pd.api.types.is_datetime64_any_dtype(values):
+            naive = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
+            values = naive.fillna(pd.Timestamp(0)).astype("datetime64[us]").astype("int64")
+        elif pd.api.types.is_numeric_dtype(values) or values.dtype == object:
+            values = values.astype("float64")
+        else:
+            values = values.astype("str").astype(object)
+        hashes[name] = pd.util.hash_pandas_object(values, index=False).where(frame[name].notna(), 0)
+    return pd.util.hash_pandas_object(pd.DataFrame(hashes), index=False)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -300,7 +329,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--target", help="the column to predict; the last one if not given")
     parser.add_argument("--time-column", help="when each row happened; found where one column holds dates")
     parser.add_argument("--drop", action="append", default=[], help="columns that are no features")
-    parser.add_argument("--date-parts", action="append", choices=DATE_PARTS, help="of each date")
+    parser.add_argument("--date-parts", action="append", choices=["", *DATE_PARTS], help="of each date")
     parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
     parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
     parser.add_argument("--test-weeks", type=float, help="the last so many weeks are the test part")
@@ -318,7 +347,7 @@ def main(argv: list[str] | None = None) -> None:
             args.target or str(frame.columns[-1]),
             args.time_column,
             args.drop,
-            tuple(args.date_parts or DEFAULT_PARTS),
+            DEFAULT_PARTS if args.date_parts is None else tuple(each for each in args.date_parts if each),
             args.derived,
             args.split_by,
             args.test_weeks,

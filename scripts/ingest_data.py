@@ -180,6 +180,10 @@ def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str)
             raise TaskError(f"{name} is a {found} file. Give CSV (plain, gzip, xz or zip) or Parquet.")
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
         raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise TaskError(
+            f"{name} cannot be unpacked ({error}). Pack it without a password, as gzip or plain zip."
+        ) from error
 
 
 def refuse_markup(head: bytes, name: str) -> None:
@@ -211,6 +215,7 @@ def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, delimiter:
     """Copy CSV text to `table`: as it is where it has commas, else rewritten with them."""
     try:
         codec = codecs.lookup(encoding).name
+        "".encode(codec)
     except LookupError as error:
         raise TaskError(f"reader.encoding: Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
     with opened() as stream:

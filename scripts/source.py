@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from retry import retry
 from task import TaskError, sha256
@@ -27,7 +27,15 @@ class Unreachable(Exception):
 
 def is_remote(source: str) -> bool:
     """Tell whether `source` is an http or https URL."""
-    return urlsplit(source).scheme in ("http", "https")
+    return split_url(source).scheme in ("http", "https")
+
+
+def split_url(source: str) -> SplitResult:
+    """Return the parts of a URL. Raises TaskError where it is none."""
+    try:
+        return urlsplit(source)
+    except ValueError as error:
+        raise TaskError(f"{source} is no URL ({error}). Correct raw_data_source_url in the config.") from error
 
 
 def local_path(source: str) -> Path:
@@ -38,7 +46,7 @@ def local_path(source: str) -> Path:
     TaskError
         When its scheme is none that can be read, or nothing is there.
     """
-    parts = urlsplit(source)
+    parts = split_url(source)
     if "://" in source and parts.scheme != "file":
         raise TaskError(f"{source}: cannot read {parts.scheme}://. Give a path, or a file://, http:// or https:// URL.")
     path = Path(unquote(parts.path)) if "://" in source else Path(source)
@@ -50,7 +58,10 @@ def local_path(source: str) -> Path:
 
 def shown(source: str) -> str:
     """Return `source` without the password that a URL may carry: what logs and records show."""
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return source
     if not parts.password and not parts.username:
         return source
     return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
@@ -121,6 +132,11 @@ def remote_version(headers: dict[str, str]) -> dict[str, str]:
     return version if version.keys() - {"length"} else {}
 
 
+def as_text(version: dict[str, str]) -> str:
+    """Return a remote version as text: the ETag is enough, and the length may be missing in one of two answers."""
+    return json.dumps({"etag": version["etag"]} if "etag" in version else version, sort_keys=True)
+
+
 def local_version(path: Path) -> dict[str, int]:
     """Return the modification time (nanoseconds since 1970) and size (bytes) of a local file."""
     status = path.stat()
@@ -136,7 +152,7 @@ def pieces(file: BinaryIO, size: int = 1 << 20) -> Iterator[bytes]:
 def version_text(record: dict) -> str:
     """Return the version of the source that a record tells, as `source_version` gives it."""
     if is_remote(record["source"]) and record["version"]:
-        return json.dumps(record["version"], sort_keys=True)
+        return as_text(record["version"])
     return "sha256:" + record["source_sha256"]
 
 
@@ -172,19 +188,16 @@ def source_version(source: str, data: Path, on_unreachable: str = "use_last", ti
     with a warning, when `data` was ingested from it, and `on_unreachable` allows it. A source that is wrong
     (missing, 404) gives a version of its own, so that the ingest runs and says what is wrong.
     """
-    last = read_record(source, data.with_suffix(".json"))
+    last = None
     try:
+        last = read_record(source, data.with_suffix(".json"))
         if not is_remote(source):
             path = local_path(source)
             if last and last["version"] == local_version(path):
                 return version_text(last)
             return "sha256:" + sha256(path)
         version = retry(on=Unreachable)(headers_of)(source, timeout_s)
-        return (
-            json.dumps(version, sort_keys=True)
-            if version
-            else "sha256:" + retry(on=Unreachable)(digest_of)(source, timeout_s)
-        )
+        return as_text(version) if version else "sha256:" + retry(on=Unreachable)(digest_of)(source, timeout_s)
     except TaskError as error:
         return f"error: {error}"
     except Unreachable as error:
@@ -199,7 +212,8 @@ def headers_of(source: str, timeout_s: float) -> dict[str, str]:
     try:
         with response(source, "HEAD", timeout_s) as answer:
             return remote_version(answer.headers)
-    except TaskError:
+    except (TaskError, Unreachable):
+        # Some servers know no HEAD, and say so in many ways.
         with response(source, timeout_s=timeout_s) as answer:
             return remote_version(answer.headers)
 

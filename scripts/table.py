@@ -83,7 +83,11 @@ def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
     table = Table(pd.DataFrame(index=pd.RangeIndex(text.num_rows)), {})
     values = {}
     for name in columns:
-        kind, parsed, bad = parse_column(text[name], (kinds or {}).get(name))
+        column = text[name]
+        if pc.any(pc.utf8_is_space(column)).as_py():
+            # A cell of blanks is empty.
+            column = pc.if_else(pc.utf8_is_space(column), None, column)
+        kind, parsed, bad = parse_column(column, (kinds or {}).get(name))
         table.kinds[name] = kind
         values[name] = parsed.to_pandas()
         if kind == "text":
@@ -112,8 +116,9 @@ def find_kind(text: pa.ChunkedArray) -> str:
     if len(valid) == 0:
         return "empty"
     for kind in ("number", "boolean", "date"):
-        # Most text columns fail on their first values: no need to look at the others.
-        if pc.is_null(PARSERS[kind](valid.slice(0, 100)), nan_is_null=True).to_pandas().mean() > 0.5:
+        # Most text columns fail on any sample: no need to look at the others.
+        sample = valid.take(pa.array(range(0, len(valid), len(valid) // 100 + 1)))
+        if pc.is_null(PARSERS[kind](sample), nan_is_null=True).to_pandas().mean() > 0.5:
             continue
         parsed = PARSERS[kind](valid)
         share = 1 - pc.sum(pc.is_null(parsed, nan_is_null=True)).as_py() / len(valid)
@@ -164,9 +169,9 @@ def parse_date(text: pa.ChunkedArray) -> pa.ChunkedArray:
             pass
     encoded = trimmed.combine_chunks().dictionary_encode()
     distinct = encoded.dictionary.to_pandas().astype("object")
-    # A bare number is no date, whatever a lenient parser makes of it.
+    # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
     candidates = [pd.to_datetime(distinct, format="ISO8601", errors="coerce", utc=True)]
-    candidates[0][~distinct.str.contains("-", na=False)] = pd.NaT
+    candidates[0][~distinct.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
     candidates += [pd.to_datetime(distinct, format=each, errors="coerce", utc=True) for each in DATE_FORMATS]
     found = sorted(candidates, key=lambda each: each.isna().sum())
     rivals = [each for each in found[1:] if each.isna().sum() == found[0].isna().sum() and not each.equals(found[0])]

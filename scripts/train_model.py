@@ -67,11 +67,12 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     pipeline = make_pipeline(regressor, kinds)
+    # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
     # More threads than cores, as on a laptop told to use four of its two, would only be slower.
     threads = min(threads, joblib.cpu_count())
     use_threads(regressor, threads)
     try:
-        with threadpool_limits(threads):
+        with threadpool_limits({"openmp": threads, "blas": 1}):
             pipeline.fit(features[list(kinds)], target)
             # Some regressors find out only here that their parameters do not fit the data.
             pipeline.predict(features[list(kinds)].head(1))
@@ -93,6 +94,8 @@ def make_regressor(estimator: str, params: dict, random_state: int):
     if not hasattr(module, class_name):
         names = [name for name in dir(module) if name.endswith("Regressor") or not name.startswith("_")]
         raise TaskError(f"model.estimator: {module_name} has no {class_name!r}: {nearest(class_name, names)}")
+    if not hasattr(getattr(module, class_name), "fit"):
+        raise TaskError(f"model.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
     try:
         regressor = getattr(module, class_name)(**params)
         known = regressor.get_params()
@@ -144,9 +147,12 @@ def make_pipeline(regressor, kinds: dict[str, str]) -> Pipeline:
 
 
 def use_threads(regressor, threads: int | None) -> None:
-    """Let a regressor use so many cores; None, once it is fitted, takes the number out again, so that the bytes of a
-    model do not depend on it. In gradient boosting the binning remembers it, and nothing else differs."""
-    if "n_jobs" in regressor.get_params():
+    """Let a regressor use so many cores; None, once it is fitted, takes the number out again.
+
+    The bytes of a model must not depend on it. In gradient boosting the binning remembers it, and nothing else differs.
+    """
+    # Bagging splits its work by the number of jobs, and remembers how.
+    if "n_jobs" in regressor.get_params() and not type(regressor).__name__.startswith("Bagging"):
         regressor.set_params(n_jobs=threads)
     if threads is None and hasattr(regressor, "_bin_mapper"):
         regressor._bin_mapper.n_threads = None

@@ -61,6 +61,27 @@ def test_without_a_time_column_a_hash_decides_and_no_row_changes_sides():
     assert all(side_by_id.get(key, side) == side for key, side in zip(more["id"], again["split"], strict=True))
 
 
+def test_no_row_changes_sides_when_a_column_gets_its_first_time_zone_or_value():
+    table = frame(500).assign(note=pd.Series([None] * 500, dtype="str"))
+    before = feature_engineering(table, "y", split_by="hash")[0]["split"].tolist()
+    later = pd.concat([table["when"], pd.Series([pd.Timestamp("2030-01-01 10:30:00.5")])], ignore_index=True)
+    more = pd.concat([table, table.head(1)], ignore_index=True)
+    for changed in (
+        more.assign(when=later),
+        more.assign(when=later.dt.tz_localize("UTC")),
+        more.assign(note=[np.nan] * 500 + [3.5]),
+        more.assign(note=pd.Series([None] * 500 + [True], dtype="object")),
+    ):
+        assert feature_engineering(changed, "y", split_by="hash")[0]["split"].tolist()[:500] == before
+
+
+def test_rows_without_a_time_cannot_be_split_by_time():
+    table = frame()
+    table.loc[3, "when"] = pd.NaT
+    with pytest.raises(TaskError, match="1 rows have no when, by which"):
+        feature_engineering(table, "y")
+
+
 def test_rows_of_one_key_stay_together():
     table = frame(2000).assign(person=np.arange(2000) // 10)
     features, description = feature_engineering(table, "y", split_key=["person"])
@@ -86,6 +107,13 @@ def test_parts_of_dates_and_circles():
         ("1 / a", [np.nan, 1, 1 / 2, 1 / 3]),
         ("(a > 1) & (kind == 'x')", [0, 0, 1, 0]),
         ("when - when", [0, 0, 0, 0]),
+        ("(a > 0) + (a > 1)", [0, 1, 2, 2]),
+        ("yes + yes", [2, 0, 2, 0]),
+        ("1 / a > 0.5", [1, 1, 0, 0]),
+        ("a / `b c` > 0", [np.nan, 1, 1, 1]),
+        ("~(a / `b c` > 0)", [np.nan, 0, 0, 0]),
+        ("(a + 7285712) ** 3", [(7285712.0 + n) ** 3 for n in range(4)]),
+        ("`b c` ** -1", [np.nan, 1, 1 / 2, 1 / 3]),
     ],
 )
 def test_derived_features_are_arithmetic_over_columns(expression, expected):
@@ -147,6 +175,10 @@ def test_several_columns_of_dates_are_said_and_split_by_hash(caplog):
     table = frame().assign(birth=pd.Timestamp("1990-01-01"))
     assert feature_engineering(table, "y")[1]["split"]["by"] == "hash"
     assert "several columns hold dates (when, birth): name one as time_column" in caplog.text
+
+
+def test_dates_may_have_no_part():
+    assert "when_year" not in feature_engineering(frame(), "y", date_parts=())[0]
 
 
 def test_a_rows_features_depend_on_that_row_alone():

@@ -258,6 +258,20 @@ def test_a_stalled_server_times_out(tmp_path):
         ingest_data(f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", timeout_s=0.2)
 
 
+@pytest.mark.parametrize("url", ["http://[::1/a.csv", "http://127.0.0.1:port/a.csv"])
+def test_a_wrong_url_is_one_line(tmp_path, url):
+    done = script("ingest_data", "--input", url, "--output", "raw_data.csv", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Correct raw_data_source_url" in done.stdout.splitlines()[-1]
+    assert "Traceback" not in done.stdout
+
+
+def test_an_encoding_that_is_none_of_text_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(GOOD)
+    with pytest.raises(TaskError, match="Python knows no encoding 'hex'"):
+        ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", encoding="hex")
+
+
 def test_an_unknown_scheme_is_refused(tmp_path):
     with pytest.raises(TaskError, match="cannot read ftp://"):
         ingest_data("ftp://example.org/a.csv", tmp_path / "raw_data.csv")
@@ -294,7 +308,7 @@ def test_the_version_follows_the_content_of_a_remote_file(tmp_path, server, head
     changed = {name: value.replace("1", "2") for name, value in headers.items()}
     server.answers = [(200, changed, GOOD + b"2024-01-04,1,1\n")]
     assert source_version(url, data) != before
-    server.answers = [(405, {}, b""), (200, headers, GOOD)]
+    server.answers = [(501, {}, b""), (200, headers, GOOD)]
     assert source_version(url, data) == before
     server.stop()
     assert source_version(url, data) == before

@@ -41,6 +41,8 @@ ESTIMATORS = [
     ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 20}),
     ("sklearn.linear_model.BayesianRidge", {}),
     ("sklearn.neighbors.KNeighborsRegressor", {}),
+    ("sklearn.linear_model.Ridge", {}),
+    ("sklearn.ensemble.BaggingRegressor", {}),
 ]
 
 
@@ -57,9 +59,11 @@ def test_any_regressor_takes_categories_missing_values_and_levels_it_never_saw(e
 
 @pytest.mark.parametrize(("estimator", "params"), ESTIMATORS)
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path, estimator, params):
-    features, target = table()
+    features, target = table(20_000)
+    wide = pd.DataFrame(np.random.default_rng(1).normal(size=(20_000, 40))).add_prefix("n")
+    features, kinds = features.join(wide), KINDS | dict.fromkeys(wide, "number")
     for threads in (1, 2):
-        joblib.dump(train_model(features, KINDS, target, estimator, params, threads=threads), tmp_path / str(threads))
+        joblib.dump(train_model(features, kinds, target, estimator, params, threads=threads), tmp_path / str(threads))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
@@ -86,7 +90,8 @@ def test_nothing_is_learnt_from_the_rows_that_test():
         ("sklearn.linear_model.LogisticRegression", {}, "is no regressor"),
         ("sklearn.linear_model.Ridge", {"alfa": 1}, "does not take {'alfa': 1}"),
         ("sklearn.linear_model.Ridge", {"alpha": "much"}, "cannot be trained: The 'alpha' parameter"),
-        ("os.path.join", {}, "does not take"),
+        ("os.path.join", {}, "is no regressor"),
+        ("sys.exit", {}, "is no regressor"),
         ("sklearn.neighbors.KNeighborsRegressor", {"n_neighbors": 999}, "cannot be trained: Expected n_neighbors"),
     ],
 )

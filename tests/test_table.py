@@ -32,6 +32,9 @@ def read(tmp_path, column: list[str], kinds=None):
         (["", ""], "empty", [None, None]),
         (["a", "NULL"], "text", ["a", None]),
         (["0x10", "0x11"], "text", ["0x10", "0x11"]),
+        (["1", " ", "2"], "number", [1, None, 2]),
+        (["true", "\t"], "boolean", [True, None]),
+        (["2010-12", "2011-01"], "text", ["2010-12", "2011-01"]),
         (["1_000", "2_000"], "text", ["1_000", "2_000"]),
     ],
 )
@@ -52,6 +55,12 @@ def test_a_few_values_of_another_kind_are_bad_and_named_by_row(tmp_path):
     table = read(tmp_path, ["2024-01-01"] * 19 + ["2024-02-30"])
     assert table.kinds["c"] == "date"
     assert table.bad["c"].to_dict() == {19: "2024-02-30"}
+
+
+def test_junk_at_the_start_is_judged_with_all_of_the_values(tmp_path):
+    table = read(tmp_path, ["junk"] * 60 + ["7"] * 2000)
+    assert table.kinds["c"] == "number"
+    assert len(table.bad["c"]) == 60
 
 
 def test_infinite_and_overflowing_numbers_are_bad(tmp_path):

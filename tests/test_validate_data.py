@@ -113,6 +113,8 @@ def test_the_profile_tells_each_column(tmp_path):
         ("columns: [", "is not valid YAML"),
         ("rows: {}", "needs a key 'columns'"),
         ("columns: {a: {dtype: complex128}}", "column 'a' has the dtype 'complex128'"),
+        ("columns: {a: float64}", "column 'a' needs keys such as dtype"),
+        ("columns: {a: {checks: [greater_than]}}", "column 'a' needs keys such as dtype"),
         ("columns: {a: {checks: {is_nice: 1}}}", "is no pandera schema"),
     ],
 )

@@ -104,7 +104,7 @@ rule feature_engineering:
             target=config["target"],
             time_column=config["time_column"],
             drop=config["features"]["drop"],
-            date_parts=config["features"]["date_parts"],
+            date_parts=config["features"]["date_parts"] or [""],
             derived=config["features"]["derived"],
             split_by=config["split"]["by"],
             test_weeks=config["split"]["test_weeks"],
