@@ -2,7 +2,7 @@
 
     python scripts/clean_data.py --input data/raw/raw_data.csv --output data/processed/cleaned_data.csv
 
-The counts and the columns' kinds go to the output's name with the suffix .json.
+The counts, and what each column is and what is done where it is missing, go to the output's name with the suffix .json.
 """
 
 import logging
@@ -167,7 +167,9 @@ def main(argv: list[str] | None = None) -> None:
             "[clean_data] duplicate rows: %d, dropped: %d", counts["duplicates"], counts["rows_dropped"]["duplicates"]
         )
         write_table(clean, args.output)
-        write_json(args.output.with_suffix(".json"), {**counts, "kinds": table.kinds})
+        policies = {name: args.policies.get(name, args.default_policy) for name in table.kinds}
+        found = {"kinds": table.kinds, "date_formats": table.formats, "policies": policies}
+        write_json(args.output.with_suffix(".json"), {**counts, **found})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
 
 

@@ -4,7 +4,7 @@
 
 Nothing here is learnt from the data as a whole: each row's features depend on that row alone, so that no test row
 leaks into the training part. What the model needs to know of the columns goes to the output's name with the suffix
-.json.
+.json: with it the same features can be made of rows that come later.
 """
 
 import ast
@@ -97,8 +97,8 @@ def feature_engineering(
     features : pandas.DataFrame
         n rows; the time column where there is one, the features, the target, and `split` ("train" or "test").
     description : dict
-        target, time_column, features (name → "number" or "category"), left_out (name → reason), kinds (of every
-        column of `features`), split.
+        target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
+        of), left_out (name → reason), kinds (of every column of `features`), split.
 
     Raises
     ------
@@ -118,41 +118,8 @@ def feature_engineering(
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
-    left_out = dict.fromkeys(drop or [], "dropped in the config")
-    features, kinds = {}, {}
-
-    def add(name: str, values: pd.Series, kind: str) -> None:
-        if name in features or name in (target, time_column, "split") or (name in frame and values is not frame[name]):
-            raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")
-        features[name], kinds[name] = values, kind
-
-    for name in frame.columns:
-        if name == target or name in left_out:
-            continue
-        values = frame[name]
-        if name in dates:
-            for part, part_values in parts(values, date_parts):
-                add(f"{name}_{part}", part_values, "number")
-        elif pd.api.types.is_bool_dtype(values) or (
-            values.dtype == object and values.dropna().isin([True, False]).all()
-        ):
-            features[name], kinds[name] = values.astype("Float64"), "number"
-        elif pd.api.types.is_numeric_dtype(values):
-            features[name], kinds[name] = values, "number"
-        elif values.isna().all():
-            left_out[name] = "empty"
-        elif values.nunique() > max(MOST_DISTINCT * values.count(), 20):
-            left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
-        else:
-            features[name], kinds[name] = values.astype("str"), "category"
-    for name, expression in (derived or {}).items():
-        add(name, evaluate(name, expression, frame, target), "number")
-    if "split" in (*features, target, time_column):
-        raise TaskError(
-            "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
-        )
-    if not features:
-        raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
+    recipe, kinds, left_out = choose_features(frame, target, time_column, drop or [], date_parts, derived or {})
+    features = make_features(frame, recipe, target)
     side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)
     head = {time_column: frame[time_column]} if time_column else {}
     table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
@@ -161,32 +128,139 @@ def feature_engineering(
         "target": target,
         "time_column": time_column,
         "features": kinds,
+        "recipe": recipe,
         "left_out": left_out,
         "kinds": {**dict.fromkeys(head, "date"), **kinds_of_columns, target: "number", "split": "text"},
         "split": split,
     }
 
 
-def parts(dates: pd.Series, names: tuple[str, ...]) -> list[tuple[str, pd.Series]]:
-    """Return the named parts of dates; of a date without time of day no hour and no minute."""
+def choose_features(
+    frame: pd.DataFrame,
+    target: str,
+    time_column: str | None,
+    drop: list[str],
+    date_parts: tuple[str, ...],
+    derived: dict[str, str],
+) -> tuple[dict, dict, dict]:
+    """Return for each feature its recipe and its kind, and for each column left out the reason."""
+    recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
+
+    def add(name: str, how: dict, kind: str) -> None:
+        taken = name in frame and how != {"column": name}
+        if name in recipe or name in (target, time_column) or taken:
+            raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")
+        recipe[name], kinds[name] = how, kind
+
+    for name in frame.columns:
+        values = frame[name]
+        if name == target or name in left_out:
+            continue
+        if pd.api.types.is_datetime64_any_dtype(values):
+            for part in parts_of(values, date_parts):
+                add(f"{name}_{part}", {"column": name, "part": part}, "number")
+        elif values.isna().all() and not pd.api.types.is_numeric_dtype(values):
+            left_out[name] = "empty"
+        elif pd.api.types.is_numeric_dtype(values) or is_boolean(values):
+            recipe[name], kinds[name] = {"column": name}, "number"
+        elif values.nunique() > max(MOST_DISTINCT * values.count(), 20):
+            left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
+        else:
+            recipe[name], kinds[name] = {"column": name}, "category"
+    for name, expression in derived.items():
+        add(name, {"expression": expression}, "number")
+    if "split" in (*recipe, target, time_column):
+        raise TaskError(
+            "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
+        )
+    if not recipe:
+        raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
+    return recipe, kinds, left_out
+
+
+def is_boolean(values: pd.Series) -> bool:
+    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
+    return bool(pd.api.types.is_bool_dtype(values) or is_object)
+
+
+def parts_of(dates: pd.Series, names: tuple[str, ...]) -> list[str]:
+    """Return the parts of dates that become features: of dates without time of day no hour and no minute."""
     found = []
     has_time = bool((dates.dropna().dt.normalize() != dates.dropna()).any())
     for name in names:
         part = name.removesuffix("_cyclical")
         if part not in CALENDAR:
             raise TaskError(f"features.date_parts: {name!r} is unknown; {nearest(name, DATE_PARTS)}")
-        if part in ("hour", "minute") and not has_time:
-            continue
-        values = getattr(dates.dt, part)
-        if part == name:
-            found.append((part, values))
-            continue
-        angle = 2 * np.pi * values / CALENDAR[part]
-        found += [(f"{part}_sin", np.sin(angle)), (f"{part}_cos", np.cos(angle))]
+        if has_time or part not in ("hour", "minute"):
+            found += [name] if part == name else [f"{part}_sin", f"{part}_cos"]
     return found
 
 
-def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd.Series:
+def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None) -> dict[str, pd.Series]:
+    """Return the features of n rows by name, each made of what its recipe says.
+
+    Parameters
+    ----------
+    frame
+        n rows with the columns that `columns_used` names, of the kinds that they had when the recipe was made.
+    recipe
+        For each feature {"column": name}, that and {"part": part of a date}, or {"expression": text}.
+    target
+        The column that no expression may use.
+
+    Raises
+    ------
+    TaskError
+        An expression cannot be computed.
+    """
+    features = {}
+    for name, how in recipe.items():
+        if "expression" in how:
+            features[name] = evaluate(name, how["expression"], frame, target)
+            continue
+        values = frame[how["column"]]
+        if "part" in how:
+            features[name] = part_of(values, how["part"])
+        elif is_boolean(values):
+            features[name] = values.astype("boolean").astype("Float64")
+        else:
+            features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
+    return features
+
+
+def part_of(dates: pd.Series, part: str) -> pd.Series:
+    """Return a part of dates; of one that ends in _sin or _cos that wave, once round in its period."""
+    if not part.endswith(("_sin", "_cos")):
+        return getattr(dates.dt, part)
+    part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
+    return wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part])
+
+
+def columns_used(recipe: dict[str, dict]) -> list[str]:
+    """Return the columns that the features are made of."""
+    found = {}
+    for how in recipe.values():
+        if "expression" in how:
+            tree, quoted = parse(how["expression"])
+            names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+            found |= dict.fromkeys(quoted.get(name, name) for name in names)
+        else:
+            found[how["column"]] = None
+    return list(found)
+
+
+def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
+    """Return the tree of an expression, and the columns that stand in backticks by the names they have in the tree."""
+    columns = dict.fromkeys(re.findall("`([^`]*)`", str(expression)))
+    quoted = {f"_quoted_{n}_": column for n, column in enumerate(columns)}
+    text = str(expression)
+    for name, column in quoted.items():
+        text = text.replace(f"`{column}`", name)
+    return ast.parse(text.strip(), mode="eval"), quoted
+
+
+def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str | None = None) -> pd.Series:
     """Return the values of a derived feature as float64; a difference of dates in days.
 
     The expression is walked, never executed: only the operators of OPERATORS, column names, numbers and texts are
@@ -198,8 +272,6 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
         On anything else, an unknown column, the target, or values that do not go together.
     """
     where = f"features.derived.{name}: {expression!r}"
-    quoted = re.findall("`([^`]*)`", str(expression))
-    text = re.sub("`[^`]*`", lambda match: f"_quoted_{quoted.index(match[0][1:-1])}_", str(expression))
 
     def value(node: ast.AST) -> object:
         match node:
@@ -208,7 +280,7 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
             case ast.Constant(value=int() | float() | str() as constant):
                 return constant
             case ast.Name(id=column):
-                column = quoted[int(column.split("_")[2])] if column.startswith("_quoted_") else column
+                column = quoted.get(column, column)
                 if column == target:
                     raise TaskError(f"{where} uses the target, which is not known when a row is scored.")
                 if column not in frame:
@@ -229,7 +301,8 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str) -> pd
         )
 
     try:
-        values = value(ast.parse(text.strip(), mode="eval"))
+        tree, quoted = parse(expression)
+        values = value(tree)
         if not isinstance(values, pd.Series):
             raise TaskError(f"{where} uses no column.")
         if pd.api.types.is_timedelta64_dtype(values):
@@ -289,7 +362,8 @@ def split_rows(
         else:
             cut, rule = times.quantile(1 - test_share), f"the last {test_share:.0%} of the rows by {time_column}"
         is_test = times > cut
-        split = {"by": "time", "rule": rule, "last_train": str(times[~is_test].max()), "last_test": str(times.max())}
+        split = {"by": "time", "rule": rule, "first": str(times.min())}
+        split |= {"last_train": str(times[~is_test].max()), "last_test": str(times.max())}
     else:
         columns = split_key or sorted(name for name in frame.columns if name != target)
         is_test = stable_hash(frame[columns]) < np.uint64(test_share * 2**64)
@@ -341,10 +415,10 @@ def main(argv: list[str] | None = None) -> None:
     with task.logged("feature_engineering", args, args.input):
         cleaning = args.input.with_suffix(".json")
         counts = read_json(cleaning) if cleaning.is_file() else {}
-        frame = read_table(args.input, counts.get("kinds")).frame
+        table = read_table(args.input, counts.get("kinds"))
         features, description = feature_engineering(
-            frame,
-            args.target or str(frame.columns[-1]),
+            table.frame,
+            args.target or str(table.frame.columns[-1]),
             args.time_column,
             args.drop,
             DEFAULT_PARTS if args.date_parts is None else tuple(each for each in args.date_parts if each),
@@ -364,7 +438,15 @@ def main(argv: list[str] | None = None) -> None:
         )
         write_table(features, args.output)
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
-        write_json(args.output.with_suffix(".json"), {**description, "cleaning": cleaned})
+        columns = {
+            name: {
+                "kind": counts.get("kinds", table.kinds)[name],
+                "date_format": counts.get("date_formats", table.formats).get(name),
+                "policy": counts.get("policies", {}).get(name, "drop"),
+            }
+            for name in columns_used(description["recipe"])
+        }
+        write_json(args.output.with_suffix(".json"), {**description, "columns": columns, "cleaning": cleaned})
         logging.info("[feature_engineering] wrote features to %s", args.output)
 
 

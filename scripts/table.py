@@ -25,11 +25,12 @@ MOSTLY = 0.9
 @dataclass
 class Table:
     """A table as read: `frame` (n rows × m columns; int64, float64, bool, datetime64 or str), the `kinds` of its
-    columns, and in `bad` for each column the values that are not of its kind, by row (0-based); they are missing in
-    `frame`."""
+    columns, in `formats` how its dates are written, and in `bad` for each column the values that are not of its kind,
+    by row (0-based); they are missing in `frame`."""
 
     frame: pd.DataFrame
     kinds: dict[str, str]
+    formats: dict[str, str] = field(default_factory=dict)
     bad: dict[str, pd.Series] = field(default_factory=dict)
 
 
@@ -80,34 +81,38 @@ def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
         text = pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
     except pa.ArrowInvalid as error:
         raise TaskError(f"{path} cannot be read as a table: {error}. Ingest it again.") from error
-    table = Table(pd.DataFrame(index=pd.RangeIndex(text.num_rows)), {})
+    return parse_table(text, kinds)
+
+
+def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
+    """Return a table of text, n rows × m columns, with its values parsed; see `read_table`.
+
+    `kinds` and `formats` say what some columns and their dates are known to be; the others' are found from all values.
+    """
+    table = Table(pd.DataFrame(), {})
     values = {}
-    for name in columns:
+    for name in text.column_names:
         column = text[name]
         if pc.any(pc.utf8_is_space(column)).as_py():
             # A cell of blanks is empty.
             column = pc.if_else(pc.utf8_is_space(column), None, column)
-        kind, parsed, bad = parse_column(column, (kinds or {}).get(name))
-        table.kinds[name] = kind
+        kind = table.kinds[name] = (kinds or {}).get(name) or find_kind(column)
+        if kind == "date":
+            table.formats[name] = (formats or {}).get(name) or find_date_format(column)
+            parsed = parse_date(column, table.formats[name])
+        else:
+            parsed = PARSERS[kind](column)
+        bad = pc.and_(pc.is_valid(column), pc.is_null(parsed, nan_is_null=True)).to_pandas().astype(bool)
+        if kind == "number" and pa.types.is_floating(parsed.type):
+            # Spellings of "not a number" that only trimming uncovers are missing, not bad.
+            bad &= ~pc.is_in(pc.utf8_trim_whitespace(column), pa.array(MISSING)).to_pandas().astype(bool)
         values[name] = parsed.to_pandas()
         if kind == "text":
             values[name] = values[name].astype("str")
         if bad.any():
             table.bad[name] = pd.Series(text[name].to_pandas()[bad], dtype="object")
-    table.frame = pd.DataFrame(values, columns=columns, index=table.frame.index)
+    table.frame = pd.DataFrame(values, columns=text.column_names, index=pd.RangeIndex(text.num_rows))
     return table
-
-
-def parse_column(text: pa.ChunkedArray, kind: str | None = None) -> tuple[str, pa.ChunkedArray, pd.Series]:
-    """Return the kind of a column, its values in that kind, and a mask of the values that are not of that kind."""
-    if kind is None:
-        kind = find_kind(text)
-    parsed = PARSERS[kind](text)
-    bad = pc.and_(pc.is_valid(text), pc.is_null(parsed, nan_is_null=True)).to_pandas()
-    if kind == "number" and pa.types.is_floating(parsed.type):
-        # Spellings of "not a number" that only trimming uncovers are missing, not bad.
-        bad &= ~pc.is_in(pc.utf8_trim_whitespace(text), pa.array(MISSING)).to_pandas().astype(bool)
-    return kind, parsed, bad
 
 
 def find_kind(text: pa.ChunkedArray) -> str:
@@ -155,30 +160,43 @@ def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(known, pc.equal(folded, "true"), None)
 
 
-def parse_date(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return timestamps in microseconds (UTC where a zone is given): ISO 8601, or a common notation that fits all.
+def find_date_format(text: pa.ChunkedArray) -> str:
+    """Return the notation in which most of the values are dates: "ISO8601" or one of DATE_FORMATS.
 
-    A notation that reads as day first and as month first alike is not guessed: then nothing parses, and the column
-    stays text.
+    "ambiguous" where two fit alike and tell different days, such as day first and month first: that is not guessed.
     """
+    distinct = pc.drop_null(pc.unique(pc.utf8_trim_whitespace(text))).to_pandas().astype("object")
+    formats = ["ISO8601", *DATE_FORMATS]
+    found = {each: dates_of(distinct, each) for each in formats}
+    best = min(formats, key=lambda each: found[each].isna().sum())
+    rivals = [each for each in formats if each != best and found[each].isna().sum() == found[best].isna().sum()]
+    return "ambiguous" if any(not found[each].equals(found[best]) for each in rivals) else best
+
+
+def dates_of(values: pd.Series, date_format: str) -> pd.Series:
+    """Return text as UTC timestamps, NaT where it is not in that notation."""
+    if date_format == "ambiguous":
+        return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
+    dates = pd.to_datetime(values, format=date_format, errors="coerce", utc=True)
+    if date_format == "ISO8601":
+        # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
+        dates[~values.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
+    return dates
+
+
+def parse_date(text: pa.ChunkedArray, date_format: str | None = None) -> pa.ChunkedArray:
+    """Return timestamps in microseconds (UTC where a zone is given); without a notation, the one that fits is found."""
     trimmed = pc.utf8_trim_whitespace(text)
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")) if date_format in (None, "ISO8601") else ():
         try:
             return pc.cast(trimmed, kind)
         except pa.ArrowInvalid:
             pass
     encoded = trimmed.combine_chunks().dictionary_encode()
     distinct = encoded.dictionary.to_pandas().astype("object")
-    # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
-    candidates = [pd.to_datetime(distinct, format="ISO8601", errors="coerce", utc=True)]
-    candidates[0][~distinct.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
-    candidates += [pd.to_datetime(distinct, format=each, errors="coerce", utc=True) for each in DATE_FORMATS]
-    found = sorted(candidates, key=lambda each: each.isna().sum())
-    rivals = [each for each in found[1:] if each.isna().sum() == found[0].isna().sum() and not each.equals(found[0])]
-    if rivals:
-        found[0][:] = pd.NaT
+    found = dates_of(distinct, date_format or find_date_format(text))
     zoned = distinct.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False).any()
-    dates = pa.array((found[0] if zoned else found[0].dt.tz_localize(None)).dt.as_unit("us"), from_pandas=True)
+    dates = pa.array((found if zoned else found.dt.tz_localize(None)).dt.as_unit("us"), from_pandas=True)
     return pa.chunked_array([dates.take(encoded.indices)])
 
 
@@ -193,13 +211,22 @@ PARSERS = {
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
     with replacing(path) as new:
-        # Arrow quotes every text or none: none reads better, where no value needs it.
-        for style in ("none", "needed"):
-            try:
-                pyarrow.csv.write_csv(table, new, pyarrow.csv.WriteOptions(quoting_style=style, quoting_header=style))
-                break
-            except pa.ArrowInvalid:
-                if style == "needed":
-                    raise
+        write_csv(pa.Table.from_pandas(frame, preserve_index=False), new)
+
+
+def write_csv(table: pa.Table, sink: object, header: bool = True) -> None:
+    """Write `table` to a path or a binary stream that can go back to where it stands."""
+    start = sink.tell() if hasattr(sink, "tell") else 0
+    # Arrow quotes every text or none: none reads better, where no value needs it.
+    for style in ("none", "needed"):
+        try:
+            options = pyarrow.csv.WriteOptions(include_header=header, quoting_style=style, quoting_header=style)
+            pyarrow.csv.write_csv(table, sink, options)
+            return
+        except pa.ArrowInvalid:
+            if style == "needed":
+                raise
+            if hasattr(sink, "truncate"):
+                sink.seek(start)
+                sink.truncate()

@@ -198,6 +198,8 @@ def main(argv: list[str] | None = None) -> None:
                 "parameters": {name: repr(value) for name, value in sorted(model[-1].get_params().items())},
                 "target": target,
                 "features": kinds,
+                "recipe": description["recipe"],
+                "columns": description["columns"],
                 "training_rows": len(train),
                 "training_score": {"R2": score},
                 "inputs": {args.input.name: sha256(args.input)},
