@@ -1,5 +1,6 @@
 """The config, checked against its schema before anything runs."""
 
+import argparse
 import math
 from pathlib import Path
 
@@ -10,6 +11,50 @@ from task import TaskError, nearest
 
 TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
 TYPES |= {"number": "a number", "integer": "a whole number"}
+
+
+SCHEMA = Path(__file__).resolve().parent.parent / "workflow/schemas/config.schema.yaml"
+USUAL = ("config/config.yaml", "config.yaml")
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the config, for the command lines that a person runs in the project's folder."""
+    parser.add_argument(
+        "--config", action="append", help=f"the config; by default {' or '.join(USUAL)}, whichever is there"
+    )
+
+
+def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
+    """Return the checked config with its defaults, and the files that it is made of; a later one goes over an earlier.
+
+    Raises
+    ------
+    TaskError
+        There is no config, or it is not valid.
+    """
+    paths = paths or [each for each in USUAL if Path(each).is_file()][:1]
+    if not paths:
+        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder, or name one: --config")
+    config: dict = {}
+    for path in paths:
+        try:
+            more = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise TaskError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(more, dict):
+            raise TaskError(f"{path} holds no keys. raw_data_source_url and target are the least.")
+        merge(config, more)
+    check_config(config, SCHEMA)
+    return config, paths
+
+
+def merge(config: dict, more: dict) -> None:
+    """Put `more` over `config`, section by section, as Snakemake does with several config files."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = value
 
 
 def check_config(config: dict, schema_path: Path) -> None:

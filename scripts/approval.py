@@ -1,0 +1,221 @@
+"""What a sign-off covers, and whether it holds: digests of all that was reviewed, decisions, OpenSSH signatures."""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from task import TaskError, sha256
+
+# Keeps a signature that was made for something else, such as a commit, from counting here.
+NAMESPACE = "signoff"
+WORKFLOW = Path(__file__).resolve().parent.parent
+SIGN_OFF = Path("reports/sign_off.json")
+REPORT = "reports/final_report.md"
+METRICS = "reports/evaluation_metrics.json"
+VALIDATION = "reports/validation_report.json"
+
+
+def model_path(config: dict) -> str:
+    """Return where the model is, by its format."""
+    return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config["model"]["format"]]
+
+
+def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
+    """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
+    contract = config["validation"]["schema"]
+    files = [model_path(config), "model/model.json", METRICS, VALIDATION, REPORT]
+    files += ["data/features/features.csv", "data/features/features.json", "data/raw/raw_data.csv"]
+    return [*files, *config_paths, *([contract] if contract else [])]
+
+
+def released_as(path: str) -> str | None:
+    """Return the name that a reviewed file has in a release; None for the data, which are not copied."""
+    folder, _, name = path.partition("/")
+    if folder == "data":
+        return None
+    return name if folder in ("model", "reports") else f"config/{Path(path).name}"
+
+
+def code_state() -> dict:
+    """Return the git commit of the workflow (None outside git), whether its code was clean, and the code's SHA-256."""
+    parts = ["Snakefile", "workflow", "scripts"]
+    files = [WORKFLOW / "Snakefile", *WORKFLOW.glob("workflow/**/*"), *WORKFLOW.glob("scripts/*.py")]
+    lines = [f"{sha256(path)}  {path.relative_to(WORKFLOW)}\n" for path in sorted(files) if path.is_file()]
+    commit = git("rev-parse", "HEAD")
+    return {
+        "commit": commit,
+        "clean": None if commit is None else git("status", "--porcelain", "--", *parts) == "",
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """Return what git says of the workflow's folder, or None where it is no repository or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", WORKFLOW, *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def canonical(value: object) -> bytes:
+    """Return JSON with sorted keys and no blanks, in UTF-8: one value, one text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def serialised(document: dict) -> bytes:
+    """Return the bytes of a sign-off's file, its own digest included."""
+    body = {key: value for key, value in document.items() if key != "sha256"}
+    body["sha256"] = hashlib.sha256(canonical(body)).hexdigest()
+    return (json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_sign_off(path: Path) -> dict:
+    """Return a sign-off. Raises TaskError where there is none, or where a single bit of it was changed."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise TaskError(
+            f"{path} does not exist: nobody has signed off this model. Read {REPORT}, then run make sign-off."
+        ) from error
+    try:
+        document = json.loads(content)
+        intact = serialised(document) == content
+    except (ValueError, AttributeError):
+        intact = False
+    if not intact:
+        raise TaskError(f"{path} was altered after it was signed. Sign off again: make sign-off.")
+    return document
+
+
+def statement(document: dict, decision: dict) -> bytes:
+    """Return what a reviewer signs: all that was reviewed, and the decision, as canonical JSON."""
+    subject = {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
+    return canonical({**subject, **{key: value for key, value in decision.items() if key != "signature"}})
+
+
+def check_subject(document: dict, config: dict, config_paths: list[str]) -> None:
+    """Raise TaskError where a file of the project, or the code, is not what was signed; the message names it."""
+    again = "Read the report again (make report), then run make sign-off."
+    for path in reviewed_files(config, config_paths):
+        if path not in document["files"]:
+            raise TaskError(f"the sign-off does not cover {path}. {again}")
+    for path, digest in document["files"].items():
+        if not Path(path).is_file():
+            raise TaskError(f"{path} was signed, and is gone. {again}")
+        if sha256(Path(path)) != digest:
+            raise TaskError(f"{path} has changed since it was signed. {again}")
+    now = code_state()
+    if now != document["code"]:
+        different = ", ".join(key for key in now if now[key] != document["code"].get(key))
+        raise TaskError(f"the workflow's code ({different}) has changed since the sign-off. {again}")
+
+
+def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:
+    """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
+
+    Parameters
+    ----------
+    document
+        A sign-off.
+    rule
+        The section `release` of the config: allowed_signers (path or None) and required_approvals.
+    at
+        When the keys must have been valid, as `utc_now` writes it; now, if not given.
+    """
+    signers = set()
+    for decision in document["decisions"]:
+        who = decision["reviewer"]
+        if decision["decision"] != "approve":
+            raise TaskError(f"{who} has rejected this model: {decision['comment']}. Train another one.")
+        if document["failures"] and not decision["override"]:
+            raise TaskError(f"{who} has approved a failed model without an override: {'; '.join(document['failures'])}")
+        if rule["allowed_signers"]:
+            signers.add(verify_signature(statement(document, decision), decision, Path(rule["allowed_signers"]), at))
+        else:
+            signers.add(who.casefold())
+    missing = rule["required_approvals"] - len(signers)
+    if missing > 0:
+        names = ", ".join(each["reviewer"] for each in document["decisions"]) or "nobody"
+        raise TaskError(
+            f"{rule['required_approvals']} different people must approve (release.required_approvals); so far {names}. "
+            f"{missing} more must run make sign-off."
+        )
+
+
+def sign(content: bytes, key: Path) -> str:
+    """Return OpenSSH's armored signature of `content`, made with a key file or with its agent.
+
+    Raises
+    ------
+    TaskError
+        There is no such key, or it cannot sign.
+    """
+    if not key.is_file():
+        raise TaskError(f"the key {key} does not exist. Name a private key of OpenSSH: --key ~/.ssh/id_ed25519")
+    # The passphrase, where there is one, is asked for on the terminal.
+    done = ssh_keygen("-Y", "sign", "-f", str(key), "-n", NAMESPACE, content=content)
+    if done.returncode != 0:
+        raise TaskError(f"ssh-keygen cannot sign with {key}: {last_line(done)}")
+    return done.stdout.decode()
+
+
+def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: str | None) -> str:
+    """Return the fingerprint of the key with which `reviewer` has signed `content`.
+
+    Raises
+    ------
+    TaskError
+        There is no signature, it is not one of this content, or allowed_signers does not have the key for this name.
+    """
+    reviewer, signature = decision["reviewer"], decision["signature"]
+    if not allowed_signers.is_file():
+        raise TaskError(f"release.allowed_signers: {allowed_signers} does not exist. Write it, or correct the config.")
+    if not signature:
+        raise TaskError(
+            f"the sign-off of {reviewer} carries no signature, and release.allowed_signers asks for one. "
+            "Sign off again with --key (make sign-off KEY=…)."
+        )
+    with tempfile.NamedTemporaryFile("w", suffix=".sig") as file:
+        file.write(signature)
+        file.flush()
+        check = ["-n", NAMESPACE, "-s", file.name]
+        if ssh_keygen("-Y", "check-novalidate", *check, content=content).returncode != 0:
+            raise TaskError(
+                f"the signature of {reviewer} is not one of this sign-off in the namespace {NAMESPACE!r}: it, or what "
+                "it signs, was altered, or it was made for something else. Sign off again: make sign-off KEY=…"
+            )
+        time = [] if at is None else [f"-Overify-time={''.join(each for each in at if each.isdigit())}"]
+        done = ssh_keygen("-Y", "verify", "-f", str(allowed_signers), "-I", reviewer, *check, *time, content=content)
+    if done.returncode != 0:
+        raise TaskError(
+            f"{reviewer} may not sign with this key: it is a stranger to {allowed_signers}, or not valid at that time "
+            f"({last_line(done)}). Who keeps that file must add it, or someone else must sign."
+        )
+    return done.stdout.decode().split()[-1]
+
+
+def ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess:
+    """Run ssh-keygen on `content`, in UTC. Raises TaskError where it is not installed."""
+    try:
+        environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
+        return subprocess.run(
+            ["ssh-keygen", *arguments], input=content, capture_output=True, check=False, env=environment
+        )
+    except FileNotFoundError as error:
+        raise TaskError("ssh-keygen is not installed: signatures need OpenSSH 8.2 or newer.") from error
+
+
+def last_line(done: subprocess.CompletedProcess) -> str:
+    """Return the last thing that a command said."""
+    lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+def utc_now() -> str:
+    """Return the time as 2026-01-31T12:00:00Z."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

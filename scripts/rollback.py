@@ -1,0 +1,79 @@
+"""Make an earlier release the current one again: the one before, or the one that is named.
+
+python scripts/rollback.py --reason "late flights are off by an hour" [--release NAME]
+"""
+
+import getpass
+import logging
+import sys
+from pathlib import Path
+
+import task
+from release import (
+    RELEASES,
+    append_history,
+    approved_release,
+    current_release,
+    locked,
+    move_current,
+    read_history,
+    release_before,
+    releases,
+)
+from settings import config_argument, read_config
+from task import TaskError, nearest
+
+
+def rollback(reason: str, rule: dict, name: str | None = None) -> str:
+    """Return the name of the release that is current afterwards.
+
+    Parameters
+    ----------
+    reason
+        Why; it stays in the history.
+    rule
+        The section `release` of the config.
+    name
+        A release; by default the one that was deployed before the current one.
+
+    Raises
+    ------
+    TaskError
+        There is no such release, it is not whole, or it is current already. Nothing has changed then.
+    """
+    if not reason.strip():
+        raise TaskError("a rollback needs a reason: --reason TEXT (make rollback REASON=…). It is kept in the history.")
+    with locked("rollback"):
+        history, current = read_history(), current_release()
+        names = releases(history)
+        if name is None:
+            name = release_before(current, history)
+            if name is None:
+                raise TaskError(f"there is no release before {current or 'the first'} to go back to.")
+        if name not in names:
+            raise TaskError(f"there is no release {name!r}: {nearest(name, names) if names else 'none is deployed.'}")
+        last = next(entry["release"] for entry in reversed(history) if entry["action"] != "prune")
+        if name == current == last:
+            raise TaskError(f"{name} is the current release already.")
+        approved_release(name, rule)
+        append_history("rollback", name, by=[getpass.getuser()], reason=[reason], **{"from": current})
+        move_current(name)
+    return name
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--release", help="its name; the one before the current one if not given")
+    parser.add_argument("--reason", help="why; asked for on a terminal")
+    config_argument(parser)
+    args = parser.parse_args(argv)
+    if args.reason is None and sys.stdin.isatty():
+        args.reason = input("Why? ")
+    with task.logged("rollback", args, args.release or "the release before"):
+        config, _ = read_config(args.config)
+        name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
+        logging.info("[rollback] completed. Current release: %s", RELEASES / name)
+
+
+if __name__ == "__main__":
+    main()
