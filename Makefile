@@ -13,7 +13,10 @@ endif
 # The summary of a run ends with what to type next.
 SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile $(PROJECT) --cores $(CORES)
 
-.PHONY: help run report test lint bench clean
+# The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
+IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
+
+.PHONY: help run report sign-off deploy rollback verify predict test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +27,22 @@ run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=
 
 report: $(READY) ## write reports/final_report.md for the person who reviews
 	@$(SNAKEMAKE) reports/final_report.md
+
+sign-off: $(READY) ## decide on the model that was reviewed (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, else asked for)
+	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
+		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"}
+
+deploy: $(READY) ## release the model that was signed off
+	@$(SNAKEMAKE) deploy
+
+rollback: $(READY) ## go back to the release before (RELEASE=, another one; REASON=, else asked for)
+	@$(IN_PROJECT)/rollback.py $${RELEASE+--release="$$RELEASE"} $${REASON+--reason="$$REASON"}
+
+verify: $(READY) ## check the history, every release's files, and that the current one is approved
+	@$(IN_PROJECT)/verify.py
+
+predict: $(READY) ## score data/batches/BATCH.csv with the current release (BATCH=name)
+	@$(SNAKEMAKE) "predictions/$$BATCH.csv"
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2
@@ -37,7 +56,7 @@ bench: $(READY) ## measure the run beside a plain script, and print the table
 	@$(BIN)/python benchmarks/bench.py
 
 clean: ## delete what runs have made here
-	rm -rf data model reports logs .snakemake
+	rm -rf data/raw data/processed data/features model reports logs .snakemake
 
 $(READY): requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -10,6 +10,7 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
+include: "workflow/rules/release.smk"
 
 
 rule all:
@@ -20,7 +21,7 @@ rule all:
         "reports/validation_report.json",
         "data/processed/cleaned_data.csv",
         "data/features/features.csv",
-        "model/model.pkl",
+        MODEL,
         "reports/evaluation_metrics.json",
         "reports/verdict.json",
 

@@ -17,12 +17,20 @@ from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
+from model_file import load_model
+from release import released_model
 from table import read_table, write_table
-from task import TaskError, nearest, read_json, sha256, write_json
+from task import TaskError, explain, nearest, read_json, write_json
 
 
 def evaluate_model(
-    predictions: dict[str, pd.Series], target: pd.Series, split: pd.Series, mae_max: float | None, r2_min: float | None
+    predictions: dict[str, pd.Series],
+    target: pd.Series,
+    split: pd.Series,
+    mae_max: float | None = None,
+    r2_min: float | None = None,
+    max_regression: float | None = None,
+    champion: dict | None = None,
 ) -> dict:
     """Return the metrics of every predictor and the verdict on the model's.
 
@@ -36,12 +44,17 @@ def evaluate_model(
         "train" or "test" for each of the n rows.
     mae_max, r2_min
         The thresholds that the model's metrics on the test part must keep; None: no such threshold.
+    max_regression
+        How much larger than the champion's the model's MAE may be, as a share of the champion's.
+    champion
+        The deployed model: release, and predictions for the rows of the test part, or why there are none: problem.
 
     Returns
     -------
     dict
         model and baselines (each: test and train → MAE, RMSE, median_absolute_error in the target's unit, R2),
-        thresholds (each: name, metric, limit, value, passed) and verdict ("passed" or "failed").
+        champion (None, or its release with test or problem), thresholds (each: name, metric, limit, value, passed)
+        and verdict ("passed" or "failed").
     """
     scores = {
         name: {part: metrics(target[split == part], values[split == part]) for part in ("test", "train")}
@@ -57,8 +70,20 @@ def evaluate_model(
     if r2_min is not None:
         passed = r2 is not None and r2 >= r2_min
         thresholds.append({"name": "r2_min", "metric": "R2", "limit": r2_min, "value": r2, "passed": passed})
+    if champion:
+        champion = dict(champion)
+        if "predictions" in champion:
+            test = split == "test"
+            champion["test"] = metrics(target[test], champion.pop("predictions")[test])
+        if max_regression is not None:
+            # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
+            theirs = champion["test"]["MAE"] if "test" in champion else None
+            passed = theirs is not None and mae <= theirs * (1 + max_regression)
+            share = mae / theirs - 1 if theirs else None
+            shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
+            thresholds.append({"name": "max_regression", **shown})
     verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
-    return {"model": model, "baselines": scores, "thresholds": thresholds, "verdict": verdict}
+    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
 
 
 def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | None]:
@@ -74,18 +99,43 @@ def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | 
     }
 
 
-def load_model(path: Path) -> tuple[object, dict]:
-    """Return the model and its metadata, after the file's digest was found to be the one that was written down.
+def score_champion(name: str, table: pd.DataFrame, challenger: dict, rule: dict, threads: int) -> dict:
+    """Return the deployed model's release and its predictions, or the problem that keeps it from being scored.
 
-    Raises
-    ------
-    TaskError
-        The file is not the one that train_model wrote: unpickling could run anything.
+    Parameters
+    ----------
+    name
+        The current release.
+    table
+        The features of n rows, with the split.
+    challenger
+        The metadata of the model that was trained on these features.
+    rule
+        allowed_signers and required_approvals: what a release must carry before its model is loaded.
     """
-    metadata = read_json(path.with_suffix(".json"))
-    if sha256(path) != metadata["sha256"]:
-        raise TaskError(f"{path} is not the file that {path.with_suffix('.json')} describes. Train the model again.")
-    return joblib.load(path), metadata
+    try:
+        model, champion = released_model(name, rule)
+        if champion["target"] != challenger["target"]:
+            raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")
+        gone = [each for each in champion["features"] if each not in table or each not in challenger["features"]]
+        if gone:
+            raise TaskError(f"its columns are gone from the features: {', '.join(gone)}.")
+        other = [
+            each
+            for each in champion["features"]
+            if champion["recipe"][each] != challenger["recipe"][each]
+            or champion["features"][each] != challenger["features"][each]
+        ]
+        if other:
+            raise TaskError(f"these of its columns are made in another way now: {', '.join(other)}.")
+        predictions = predict(model, table[list(champion["features"])], threads)
+    except Exception as error:
+        # Whatever is wrong with what was deployed, the new model can be judged without it.
+        return {"release": name, "problem": explain(error)}
+    found = {"release": name, "predictions": predictions}
+    if champion["split"].get("last_train", "") > challenger["split"].get("last_train", "~"):
+        found["note"] = "it was trained on some of the rows that are held out now"
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,11 +146,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--mae-max", type=float, help="threshold: the largest mean absolute error")
     parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
+    parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
+    parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
+    parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
+    parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--validation-report", type=Path, help="also keep this report's violations in the metrics")
     args = parser.parse_args(argv)
     with task.logged("evaluate_model", args, args.model):
-        model, metadata = load_model(args.model)
+        metadata = read_json(args.model.with_suffix(".json"))
+        model = load_model(args.model, metadata["sha256"])
         table = read_table(args.features, read_json(args.features.with_suffix(".json"))["kinds"]).frame
         target, split = table[metadata["target"]], table["split"]
         predictions = {
@@ -110,7 +165,12 @@ def main(argv: list[str] | None = None) -> None:
         if args.baseline:
             name = f"column {args.baseline}" if args.baseline in predictions else args.baseline
             predictions[name] = baseline_column(table, args.baseline, metadata["features"])
-        found = evaluate_model(predictions, target, split, args.mae_max, args.r2_min)
+        champion = None
+        if args.champion:
+            rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
+            champion = score_champion(args.champion, table, metadata, rule, args.threads)
+        thresholds = (args.mae_max, args.r2_min, args.max_regression)
+        found = evaluate_model(predictions, target, split, *thresholds, champion)
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: metadata[name] for name in context}
         found["model_sha256"] = metadata["sha256"]
@@ -127,10 +187,18 @@ def main(argv: list[str] | None = None) -> None:
         names = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
         for name, column in names.items():
             rows[column] = predictions[name][test]
+        if champion and "predictions" in champion:
+            rows["champion"] = champion["predictions"][test]
         write_table(rows, args.output.with_name("holdout_predictions.csv"))
         write_json(args.output, found)
         score = found["model"]["test"]
         logging.info("[evaluate_model] completed. MAE: %.4f, R2: %s", score["MAE"], number(score["R2"]))
+        if champion and "problem" in champion:
+            logging.warning(
+                "[evaluate_model] champion %s cannot be scored: %s", champion["release"], champion["problem"]
+            )
+        elif champion:
+            logging.info("[evaluate_model] champion %s: MAE: %.4f", args.champion, found["champion"]["test"]["MAE"])
         for each in found["thresholds"]:
             logging.info(
                 "[evaluate_model] threshold %s %s: %s is %s",

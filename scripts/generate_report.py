@@ -61,12 +61,13 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
         "",
         f"In the unit of {cell(target)}; R2 has none. Held out: {split['rule']}.",
         "",
+        *champion_lines(metrics["champion"]),
         *markdown_table(
             ["predictor", "part", "rows", "MAE", "R2", "RMSE", "median absolute error"],
             [
                 [cell(name), {"test": "held out", "train": "training"}[part], f"{score['rows']:,}"]
                 + [number(score[metric]) for metric in ("MAE", "R2", "RMSE", "median_absolute_error")]
-                for name, scores in {"**model**": metrics["model"], **baselines(metrics)}.items()
+                for name, scores in {"**model**": metrics["model"], **others(metrics)}.items()
                 for part, score in scores.items()
             ],
         ),
@@ -110,9 +111,23 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def baselines(metrics: dict) -> dict[str, dict]:
-    """Return the scores of the baselines under the names that the report gives them."""
-    return {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
+def others(metrics: dict) -> dict[str, dict]:
+    """Return the scores of the champion and the baselines under the names that the report gives them."""
+    champion = metrics["champion"] or {}
+    found = {f"champion: {champion['release']}": {"test": champion["test"]}} if "test" in champion else {}
+    return found | {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
+
+
+def champion_lines(champion: dict | None) -> list[str]:
+    """Return what the table of results does not say of the deployed model."""
+    if champion is None:
+        return ["Champion: nothing is deployed yet.", ""]
+    words = [f"Champion: the deployed release `{champion['release']}`, scored on the same held-out rows."]
+    if "problem" in champion:
+        words = [
+            f"**Champion: the deployed release `{champion['release']}` cannot be scored: {cell(champion['problem'])}**"
+        ]
+    return [*words, *([f"Mind that {champion['note']}."] if "note" in champion else []), ""]
 
 
 def verdict_sentence(metrics: dict, failed: list[dict]) -> str:

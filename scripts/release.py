@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from approval import canonical, check_decisions, read_sign_off, released_as, utc_now
-from task import TaskError, nearest, replacing, sha256
+from model_file import load_model
+from task import TaskError, nearest, read_json, replacing, sha256
 
 DEPLOYED = Path("deployed")
 RELEASES = DEPLOYED / "releases"
@@ -66,7 +67,7 @@ def read_history() -> list[dict]:
             f"{HEAD} does not know its end: line {len(lines)}, the last, was altered, or lines after it were removed"
         )
     if wrong:
-        altered = wrong[0] + 1 if len(wrong) > 1 and wrong[1] == wrong[0] + 1 or wrong[0] == 0 else wrong[0]
+        altered = wrong[0] + 1 if (len(wrong) > 1 and wrong[1] == wrong[0] + 1) or wrong[0] == 0 else wrong[0]
         raise broken(f"line {altered} was altered, or lines next to it were removed")
     return entries
 
@@ -177,14 +178,28 @@ def approved_release(name: str | None, rule: dict) -> tuple[Path, dict]:
     return RELEASES / name, document
 
 
+def released_model(name: str | None, rule: dict) -> tuple[object, dict]:
+    """Return the model of a release and its metadata; what is unpickled has the digest that was signed.
+
+    Raises
+    ------
+    TaskError
+        As `approved_release`.
+    """
+    folder, document = approved_release(name, rule)
+    signed = next(path for path in document["files"] if released_as(path) in ("model.pkl", "model.skops"))
+    return load_model(folder / released_as(signed), document["files"][signed]), read_json(folder / "model.json")
+
+
 def sweep(history: list[dict]) -> None:
     """Delete what killed processes left, and releases of which the history says that they are pruned, or nothing."""
     kept = releases(history)
-    for folder in RELEASES.glob("*"):
-        if folder.name not in kept and folder.name != current_release():
+    for folder in RELEASES.iterdir():
+        if folder.name.startswith(".") and folder.name.endswith(".part"):
+            shutil.rmtree(folder)
+        elif folder.is_dir() and folder.name not in kept and folder.name != current_release():
+            logging.warning("[release] %s is in no line of %s: deleted", folder, HISTORY)
             remove(folder)
-    for folder in RELEASES.glob(".*.part"):
-        shutil.rmtree(folder)
 
 
 def remove(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Read and write tables as CSV, with one rule for what a column is: number, boolean, date, text or empty."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -211,22 +212,26 @@ PARSERS = {
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     with replacing(path) as new:
-        write_csv(pa.Table.from_pandas(frame, preserve_index=False), new)
+        write_csv(table, lambda: new)
 
 
-def write_csv(table: pa.Table, sink: object, header: bool = True) -> None:
-    """Write `table` to a path or a binary stream that can go back to where it stands."""
-    start = sink.tell() if hasattr(sink, "tell") else 0
+def rendered(table: pa.Table, header: bool) -> pa.Buffer:
+    """Return `table` as the bytes of a CSV file, or of a later piece of one."""
+    sinks = []
+    write_csv(table, lambda: sinks.append(pa.BufferOutputStream()) or sinks[-1], header)
+    return sinks[-1].getvalue()
+
+
+def write_csv(table: pa.Table, open_sink: Callable[[], object], header: bool = True) -> None:
+    """Write `table` to what `open_sink` returns; it is called again where a value turns out to need quotes."""
     # Arrow quotes every text or none: none reads better, where no value needs it.
     for style in ("none", "needed"):
+        options = pyarrow.csv.WriteOptions(include_header=header, quoting_style=style, quoting_header=style)
         try:
-            options = pyarrow.csv.WriteOptions(include_header=header, quoting_style=style, quoting_header=style)
-            pyarrow.csv.write_csv(table, sink, options)
+            pyarrow.csv.write_csv(table, open_sink(), options)
             return
         except pa.ArrowInvalid:
             if style == "needed":
                 raise
-            if hasattr(sink, "truncate"):
-                sink.seek(start)
-                sink.truncate()

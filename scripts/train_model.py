@@ -25,8 +25,9 @@ from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
+from model_file import write_model
 from table import read_table
-from task import TaskError, json_object, nearest, read_json, replacing, sha256, write_json
+from task import TaskError, json_object, nearest, read_json, sha256, write_json
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 # Gradient boosting puts each feature's values into at most 255 bins.
@@ -161,7 +162,7 @@ def use_threads(regressor, threads: int | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
-    parser.add_argument("--output", required=True, type=Path, help="the joblib file to write")
+    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
     parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
     parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
@@ -187,9 +188,7 @@ def main(argv: list[str] | None = None) -> None:
             "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %.4f",
             *(duration, args.threads, score),
         )
-        with replacing(args.output) as new:
-            joblib.dump(model, new)
-            digest = sha256(new)
+        digest = write_model(model, args.output)
         write_json(
             args.output.with_suffix(".json"),
             {

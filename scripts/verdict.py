@@ -43,10 +43,18 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
         *([f"            … and {len(violations) - 10} more"] if len(violations) > 10 else []),
         "Held out    MAE        R2",
     ]
-    for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items():
+    champion = metrics["champion"] or {}
+    scored = {"model": metrics["model"]}
+    scored |= {f"champion: {champion['release']}": champion} if "test" in champion else {}
+    scored |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
+    for name, scores in scored.items():
         score = scores["test"]
         r2 = "undefined" if score["R2"] is None else f"{score['R2']:.4f}"
-        lines.append(f"  {score['MAE']:>13.4f}  {r2:>9}   {'' if name == 'model' else 'baseline: '}{name}")
+        lines.append(f"  {score['MAE']:>13.4f}  {r2:>9}   {name}")
+    for word in ("note", "problem"):
+        if word in champion:
+            cannot = " cannot be scored" if word == "problem" else ""
+            lines.append(f"Champion    {champion['release']}{cannot}: {champion[word]}")
     reasons = []
     for each in metrics["thresholds"]:
         value = "undefined" if each["value"] is None else f"{each['value']:.4f}"

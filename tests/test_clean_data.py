@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from clean_data import clean_data
 from conftest import script
-
 from task import TaskError
 
 FRAME = pd.DataFrame(

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from feature_engineering import evaluate, feature_engineering
 
+from feature_engineering import evaluate, feature_engineering
 from task import TaskError
 
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+
 from conftest import rides, script
 from ingest_data import ingest_data
-
 from source import Unreachable, response, seconds, shown, source_version
 from table import read_table
 from task import TaskError

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from conftest import ROOT, script
 from evaluate_model import evaluate_model, metrics
 from generate_report import generate_report
 from settings import check_config
+from task import TaskError
 from train_model import train_model
 from verdict import verdict
-
-from task import TaskError
 
 KINDS = {"town": "category", "km": "number", "age": "number"}
 

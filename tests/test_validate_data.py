@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, script
 from jsonschema import validate
+
+from conftest import ROOT, script
 
 TABLE = "a,b,d,i\n1,x,2020-01-02,1\n,x,2020-01-02,\n4,y,soon,4.5\nfoo,z,2019-12-31,7\n"
 CONTRACT = {

@@ -18,6 +18,8 @@ sys.path.insert(0, str(SCRIPTS))
 
 import contract
 import source
+from approval import model_path
+from release import current_release
 from settings import check_config
 from task import TaskError
 from verdict import show_summary

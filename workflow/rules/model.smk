@@ -1,5 +1,7 @@
 # The model: trained, judged, reported
 ON_FAILURE = config["validation"]["on_failure"]
+MODEL = model_path(config)
+CHAMPION = current_release()
 
 
 rule train_model:
@@ -11,7 +13,7 @@ rule train_model:
         description="data/features/features.json",
         halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
     output:
-        model=update("model/model.pkl"),
+        model=update(MODEL),
         metadata=update("model/model.json"),
     log:
         "logs/train_model.log",
@@ -39,10 +41,11 @@ rule evaluate_model:
     input:
         script=script("evaluate_model"),
         helpers=helpers("evaluate_model"),
-        model="model/model.pkl",
+        model=MODEL,
         metadata="model/model.json",
         features="data/features/features.csv",
         description="data/features/features.json",
+        champion=f"deployed/releases/{CHAMPION}/sign_off.json" if CHAMPION else [],
         warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
     output:
         metrics=report(
@@ -65,6 +68,10 @@ rule evaluate_model:
             baseline=config["evaluation"]["baseline"],
             mae_max=config["thresholds"]["mae_max"],
             r2_min=config["thresholds"]["r2_min"],
+            max_regression=config["thresholds"]["max_regression"],
+            champion=CHAMPION,
+            allowed_signers=config["release"]["allowed_signers"] if CHAMPION else None,
+            required_approvals=config["release"]["required_approvals"] if CHAMPION else None,
             validation_report="reports/validation_report.json" if ON_FAILURE == "warn" else None,
         ),
     shell:

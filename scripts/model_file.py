@@ -1,0 +1,86 @@
+"""Write and read a model's file: joblib's pickle, or skops' format, which runs no code when it is read."""
+
+import hashlib
+import io
+import re
+import zipfile
+from pathlib import Path
+
+from task import TaskError, replacing, sha256
+
+# What scikit-learn's own pipelines are made of beside what skops trusts by itself.
+TRUSTED = ["functools.partial", "numpy.dtype", "sklearn.utils.validation.check_array"]
+TRUSTED += ["sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree"]
+TRUSTED += ["sklearn.metrics._dist_metrics.EuclideanDistance64"]
+
+
+def write_model(model: object, path: Path) -> str:
+    """Write a fitted model atomically, as skops where the suffix says so; return the file's SHA-256.
+
+    Raises
+    ------
+    TaskError
+        The model holds types that skops' format cannot hold safely.
+    """
+    with replacing(path) as new:
+        if path.suffix == ".skops":
+            new.write_bytes(skops_bytes(model))
+        else:
+            import joblib
+
+            joblib.dump(model, new)
+        return sha256(new)
+
+
+def load_model(path: Path, digest: str) -> object:
+    """Return the model in `path`, read after the file was found to have that SHA-256.
+
+    Raises
+    ------
+    TaskError
+        The file is another one (unpickling it could run anything), or was made by another version of scikit-learn
+        than can read it.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise TaskError(f"{path} is not the file that was written down ({digest[:12]}). Restore it, or train again.")
+    try:
+        if path.suffix == ".skops":
+            import skops.io
+
+            return skops.io.loads(content, trusted=TRUSTED)
+        import joblib
+
+        return joblib.load(io.BytesIO(content))
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        raise TaskError(
+            f"{path} cannot be read by the installed scikit-learn ({error}). Install the versions that its "
+            ".json names, or train again."
+        ) from error
+
+
+def skops_bytes(model: object) -> bytes:
+    """Return a model in skops' format, with the same bytes each time.
+
+    skops names each part by its address in memory, and the archive holds the time: both are taken out.
+    """
+    import skops.io
+
+    raw = skops.io.dumps(model)
+    unknown = sorted(set(skops.io.get_untrusted_types(data=raw)) - set(TRUSTED))
+    if unknown:
+        raise TaskError(f"model.format: skops does not cover {', '.join(unknown)}. Use model.format: pickle.")
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    schema = members.pop("schema.json").decode()
+    ids: dict[str, str] = {}
+    for address in re.findall(r'"__id__": (\d+)', schema):
+        ids.setdefault(address, str(len(ids)))
+    schema = re.sub(r'("__id__": )(\d+)', lambda match: match[1] + ids[match[2]], schema)
+    schema = re.sub(r'"(\d+)(\.\w+)"', lambda match: f'"{ids.get(match[1], match[1])}{match[2]}"', schema)
+    members = {re.sub(r"^\d+", lambda match: ids.get(match[0], match[0]), name): data for name, data in members.items()}
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted({**members, "schema.json": schema.encode()}.items()):
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return written.getvalue()

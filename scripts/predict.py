@@ -1,0 +1,237 @@
+"""Score a table of any size with the current release, row by row in order, in bounded memory.
+
+    python scripts/predict.py --input data/batches/week.csv --output predictions/week.csv
+
+Run in the project's folder. Rows are cleaned, and features made of them, as they were for training; a row that cannot
+be scored goes to predictions/week.rejected.csv with its reason. "-" reads standard input, and writes standard output.
+"""
+
+import collections
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+import evaluate_model
+import task
+from clean_data import filled
+from feature_engineering import make_features
+from release import current_release, released_model
+from table import MISSING, parse_table, rendered
+from task import TaskError, nearest, replacing
+
+# Bytes of text that are in memory at a time, several times over.
+BLOCK = 8 << 20
+OURS = ["row_number", "prediction", "release", "reason"]
+
+
+def predict(text: pa.Table, model: object, metadata: dict, threads: int = 1) -> tuple[pd.Series, pd.Series]:
+    """Return the prediction of each row, in the target's unit, and why a row has none.
+
+    Parameters
+    ----------
+    text
+        n rows × m columns as text, among them those that the features are made of.
+    model, metadata
+        As `release.released_model` gives them.
+    threads
+        How many cores to use, at most.
+
+    Returns
+    -------
+    predictions : pandas.Series
+        n numbers (float64), missing where the row was rejected.
+    reasons : pandas.Series
+        n texts, empty where the row was scored.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made.
+    """
+    columns = metadata["columns"]
+    known = {}
+    for name in columns:
+        missing = pc.is_in(text[name], pa.array(MISSING))
+        known[name] = pc.if_else(missing, None, text[name])
+    formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
+    table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
+    frame = table.frame
+    reasons = pd.Series("", index=frame.index, dtype="object")
+    for name, how in columns.items():
+        bad = table.bad.get(name, pd.Series(dtype="object"))
+        for row, value in bad.items():
+            reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
+        if how["policy"] == "drop":
+            absent = frame[name].isna()
+            absent[bad.index] = False
+            reasons[absent] += f"{name} is missing; "
+        elif how["policy"] != "leave":
+            frame[name] = filled(frame[name], how["policy"]["fill"])
+    reasons = reasons.str.removesuffix("; ")
+    good = reasons == ""
+    predictions = pd.Series(np.nan, frame.index)
+    if good.any():
+        made = make_features(frame[good].reset_index(drop=True), metadata["recipe"], metadata["target"])
+        features = pd.DataFrame(
+            {
+                name: made[name].to_numpy("float64", na_value=np.nan) if kind == "number" else made[name]
+                for name, kind in metadata["features"].items()
+            }
+        )
+        predictions[good] = evaluate_model.predict(model, features, threads).to_numpy()
+    return predictions, reasons
+
+
+def blocks(stream: object, name: str, delimiter: str, encoding: str) -> Iterator[tuple[pa.Table, np.ndarray, list]]:
+    """Yield the rows of a CSV stream as text, block by block, with their numbers (from 1), and the uneven rows so far.
+
+    Uneven rows, of more or fewer fields than the header, are (number, reason), and in no block.
+
+    Raises
+    ------
+    TaskError
+        It is no table, or is not in that encoding.
+    """
+    uneven: list[tuple[int, str]] = []
+
+    def skip(row) -> str:
+        # The header is row 1 to Arrow.
+        reason = f"{row.actual_columns} fields, the header has {row.expected_columns}: {row.text[:200]!r}"
+        uneven.append((row.number - 1, reason))
+        return "skip"
+
+    options = {
+        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, encoding=encoding),
+        "parse_options": pyarrow.csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
+        ),
+        "convert_options": pyarrow.csv.ConvertOptions(default_column_type=pa.string(), strings_can_be_null=False),
+    }
+    try:
+        with pyarrow.csv.open_csv(stream, **options) as reader:
+            yield reader.schema.empty_table(), np.array([], dtype="int64"), []
+            row = 1
+            for batch in reader:
+                skipped = {number for number, _ in uneven}
+                numbers = []
+                while len(numbers) < batch.num_rows:
+                    if row not in skipped:
+                        numbers.append(row)
+                    row += 1
+                yield pa.Table.from_batches([batch]), np.array(numbers, dtype="int64"), uneven
+            yield reader.schema.empty_table(), np.array([], dtype="int64"), uneven
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        hint = "Is it CSV, and reader.encoding right?"
+        raise TaskError(f"{name} cannot be read as {encoding} text: {error}. {hint}") from error
+    except LookupError as error:
+        raise TaskError(f"Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+
+
+def check_columns(names: list[str], carried: list[str], needed: list[str], batch: str) -> list[str]:
+    """Return the columns that the predictions carry. Raises TaskError where a column is missing or not to be told."""
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise TaskError(f"{batch}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
+    for name in (*needed, *carried):
+        if name not in names:
+            raise TaskError(f"{batch} has no column {name!r}: {nearest(name, names)}")
+    carried = carried or names
+    taken = [name for name in carried if name in OURS]
+    if taken:
+        raise TaskError(
+            f"{batch}: the predictions have a column {taken[0]} of their own. Rename it, or name the columns to carry "
+            "along in scoring.columns (--columns)."
+        )
+    return carried
+
+
+@contextlib.contextmanager
+def sink(path: str | None) -> Iterator[object]:
+    """Yield a binary file to write to: standard output for "-", nothing for None, else one that is moved when whole."""
+    if path is None:
+        yield None
+    elif path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
+        with replacing(Path(path)) as new, open(new, "wb") as file:
+            yield file
+            file.flush()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, help='a CSV file, also compressed (.gz), or "-"')
+    parser.add_argument("--output", required=True, help='the CSV file to write, or "-"')
+    parser.add_argument("--rejected", help="where rows go that cannot be scored; beside the output, or to the log")
+    parser.add_argument("--release", help="its name; the current one if not given")
+    parser.add_argument("--columns", action="append", default=[], help="the columns to carry along; all if not given")
+    parser.add_argument("--delimiter", default=",", help="what separates the input's fields")
+    parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")
+    parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
+    parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    args = parser.parse_args(argv)
+    with task.logged("predict", args, args.input):
+        rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
+        release = args.release or current_release()
+        model, metadata = released_model(release, rule)
+        logging.info("[predict] release: %s", release)
+        rejected = args.rejected
+        if rejected is None and args.output != "-":
+            rejected = f"{args.output.removesuffix('.csv')}.rejected.csv"
+        if args.input != "-":
+            Path(args.input).stat()
+        stream = sys.stdin.buffer if args.input == "-" else pa.input_stream(args.input)
+        rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
+        try:
+            with sink(rejected) as turned_down, sink(args.output) as scored:
+                for text, numbers, uneven in blocks(stream, args.input, args.delimiter, args.encoding):
+                    first = not rows["blocks"]
+                    rows["blocks"] += 1
+                    if first:
+                        carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
+                    predictions, reasons = predict(text, model, metadata, args.threads)
+                    good = pa.array(reasons == "", type=pa.bool_())
+                    ours = {"prediction": pa.array(predictions), "release": pa.array([release] * len(numbers))}
+                    whole = pa.table({"row_number": numbers, **{name: text[name] for name in carried}, **ours})
+                    scored.write(rendered(whole.filter(good), header=first))
+                    bad = pa.table(
+                        {"row_number": numbers, "reason": pa.array(reasons, pa.string())}
+                        | {name: text[name] for name in carried}
+                    ).filter(pc.invert(good))
+                    extra = [uneven.pop(0) for _ in range(len(uneven))] if uneven else []
+                    if extra:
+                        lines = {"row_number": [n for n, _ in extra], "reason": [reason for _, reason in extra]}
+                        empty = {name: pa.nulls(len(extra), pa.string()) for name in carried}
+                        bad = pa.concat_tables([bad, pa.table(lines | empty)]).sort_by("row_number")
+                    if turned_down:
+                        turned_down.write(rendered(bad, header=first))
+                    else:
+                        for number, reason in zip(
+                            *(bad[name].to_pylist() for name in bad.column_names[:2]), strict=True
+                        ):
+                            logging.warning("[predict] row %d rejected: %s", number, reason)
+                    why.update(reason.split(": ")[0] for reason in bad["reason"].to_pylist())
+                    rows.update(scored=len(numbers) - bad.num_rows + len(extra), rejected=bad.num_rows)
+        except BrokenPipeError as error:
+            raise TaskError("standard output was closed before all rows were written.") from error
+        for reason, count in why.most_common(10):
+            logging.info("[predict] rejected %d rows: %s", count, reason)
+        logging.info(
+            "[predict] completed. Rows: %d, scored: %d, rejected: %d",
+            *(rows["scored"] + rows["rejected"], rows["scored"], rows["rejected"]),
+        )
+        logging.info("[predict] wrote predictions to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Show what the decision needs, ask for it, and write down who has decided what on exactly which files.
+
+    python scripts/sign_off.py [--reviewer NAME --decision approve|reject --comment TEXT] [--override REASON]
+
+Run in the project's folder. What is not given is asked for on a terminal. A second reviewer of the same files is added
+to the sign-off; whoever decides again replaces their decision.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import task
+from approval import (
+    METRICS,
+    REPORT,
+    SIGN_OFF,
+    VALIDATION,
+    check_decisions,
+    code_state,
+    model_path,
+    read_sign_off,
+    reviewed_files,
+    serialised,
+    sign,
+    statement,
+    utc_now,
+    verify_signature,
+)
+from release import RELEASES, current_release
+from settings import config_argument, read_config
+from task import TaskError, read_json, replacing, sha256
+from verdict import verdict
+
+# Each was made of the one before; what is older than that does not speak of it.
+ORDER = [
+    ("data/raw/raw_data.csv", VALIDATION, "make run"),
+    ("data/raw/raw_data.csv", "data/features/features.csv", "make run"),
+    ("data/features/features.csv", "model/model.json", "make run"),
+    ("model/model.json", METRICS, "make run"),
+    (METRICS, REPORT, "make report"),
+]
+
+
+def review(config: dict, config_paths: list[str]) -> dict:
+    """Return what there is to decide on: the digests of all files and of the code, the verdict, and why it failed.
+
+    Raises
+    ------
+    TaskError
+        A file is missing, or older than what it speaks of.
+    """
+    model = model_path(config)
+    for path in reviewed_files(config, config_paths):
+        if not Path(path).is_file():
+            command = "make report" if path == REPORT else "make run, then make report"
+            raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
+    for before, after, command in [*ORDER, (model, REPORT, "make report")]:
+        if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:
+            raise TaskError(f"{after} is older than {before}, so it does not speak of it. Run {command}.")
+    figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
+    files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
+    metrics, validation, metadata = read_json(METRICS), read_json(VALIDATION), read_json("model/model.json")
+    features = metadata["inputs"]["features.csv"]
+    if metadata["sha256"] != files[model] or features != files["data/features/features.csv"]:
+        raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
+    if metrics["model_sha256"] != files[model]:
+        raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
+    if files[model] not in Path(REPORT).read_text(encoding="utf-8"):
+        raise TaskError(f"{REPORT} speaks of another model than {model}. Run make report.")
+    _, failures = verdict(validation, metrics)
+    return {
+        "files": files,
+        "code": code_state(),
+        "verdict": "failed" if failures else "passed",
+        "failures": failures,
+        "compared_with": current_release(),
+    }
+
+
+def summary(subject: dict) -> list[str]:
+    """Return the lines that a reviewer sees before deciding."""
+    metrics, validation, source = read_json(METRICS), read_json(VALIDATION), read_json("data/raw/raw_data.json")
+    split = metrics["split"]
+    window = f"{split['first']} … {split['last_test']} ({metrics['time_column']})" if "first" in split else "no dates"
+    code = subject["code"]
+    state = {True: "clean", False: "with changes that are not committed", None: "not in git"}[code["clean"]]
+    lines = [
+        f"Target      {metrics['target']}",
+        f"Source      {source['source']}, ingested {source['ingested_at']}",
+        f"Data window {window}",
+        *verdict(validation, metrics)[0],
+        f"Verdict     {subject['verdict']}",
+        *(f"            {each}" for each in subject["failures"]),
+        f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
+        f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
+    ]
+    lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["compared_with"]))]
+    return [*lines, f"Report      {REPORT}"]
+
+
+def changes(release: str | None) -> list[str]:
+    """Return what is different from the current release, in words."""
+    if release is None:
+        return ["nothing is deployed yet: this would be the first release"]
+    folder = RELEASES / release
+    try:
+        then, now = read_json(folder / "model.json"), read_json("model/model.json")
+        scored_then, scored_now = read_json(folder / "evaluation_metrics.json"), read_json(METRICS)
+    except FileNotFoundError as error:
+        return [f"unknown: {error.filename} is missing from the current release; see make verify"]
+    if then["sha256"] == now["sha256"]:
+        return [f"none: this very model is deployed as {release}"]
+    mae = [each["model"]["test"]["MAE"] for each in (scored_then, scored_now)]
+    found = [
+        f"since {release}: {then['training_rows']:,} → {now['training_rows']:,} training rows",
+        f"MAE then {mae[0]:.4f}, on the rows held out then; now {mae[1]:.4f}",
+    ]
+    for what, word in (("features", "feature"), ("parameters", "parameter"), ("versions", "version")):
+        for name in sorted({*then[what], *now[what]}):
+            old, new = then[what].get(name), now[what].get(name)
+            if old != new:
+                found.append(f"{word} {name}: {'none' if old is None else old} → {'none' if new is None else new}")
+    for what in ("estimator", "target", "recipe", "columns"):
+        if then[what] != now[what]:
+            simple = isinstance(now[what], str)
+            found.append(f"{what}: {then[what]} → {now[what]}" if simple else f"{what} of the features: changed")
+    return found
+
+
+def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path | None) -> dict:
+    """Return the sign-off with this decision in it, beside those of others on the same files.
+
+    Parameters
+    ----------
+    subject
+        As `review` returns it.
+    decision
+        reviewer, decision ("approve" or "reject"), comment, and override (None where nothing failed).
+    sign_off
+        Where the others' decisions are, if there are any.
+    rule
+        The section `release` of the config.
+    key
+        A private key of OpenSSH; needed where release.allowed_signers is set.
+
+    Raises
+    ------
+    TaskError
+        Something is missing, or the key is not one of those that may sign.
+    """
+    for name in ("reviewer", "comment"):
+        if not decision[name].strip():
+            raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
+    if subject["failures"] and decision["decision"] == "approve" and not (decision["override"] or "").strip():
+        raise TaskError(
+            f"this model has failed ({'; '.join(subject['failures'])}). To approve it all the same, give the reason: "
+            "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
+        )
+    if rule["allowed_signers"] and key is None:
+        raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
+    subject = {"version": 1, **subject}
+    decision = {
+        "reviewer": decision["reviewer"].strip(),
+        "decision": decision["decision"],
+        "comment": decision["comment"].strip(),
+        "override": decision["override"].strip() if subject["failures"] and decision["override"] else None,
+        "signed_at": utc_now(),
+    }
+    decision["signature"] = sign(statement(subject, decision), key) if key else None
+    if rule["allowed_signers"]:
+        verify_signature(statement(subject, decision), decision, Path(rule["allowed_signers"]), None)
+    others = []
+    if sign_off.is_file():
+        try:
+            before = read_sign_off(sign_off)
+            same = {key: value for key, value in before.items() if key not in ("decisions", "sha256")} == subject
+            others = before["decisions"] if same else []
+        except TaskError as error:
+            logging.warning("[sign_off] %s It is replaced.", error)
+    others = [each for each in others if each["reviewer"].casefold() != decision["reviewer"].casefold()]
+    return {**subject, "decisions": [*others, decision]}
+
+
+def ask(args, failures: list[str]) -> None:
+    """Ask on the terminal for what the command line does not give."""
+    while not (args.reviewer or "").strip():
+        args.reviewer = input("Your name: ")
+    while args.decision not in ("approve", "reject"):
+        answer = input("Approve or reject? [a/r] ").strip().lower()
+        args.decision = next((each for each in ("approve", "reject") if answer and each.startswith(answer)), None)
+    while failures and args.decision == "approve" and not (args.override or "").strip():
+        args.override = input("It has failed. Why is it approved all the same? ")
+    while not (args.comment or "").strip():
+        args.comment = input("Comment: ")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--reviewer", help="your name; with release.allowed_signers the principal that stands there")
+    parser.add_argument("--decision", choices=["approve", "reject"])
+    parser.add_argument("--comment", help="what you have looked at, and why you decide so")
+    parser.add_argument("--override", metavar="REASON", help="why a model that failed is approved all the same")
+    parser.add_argument("--key", type=Path, help="sign with this private key of OpenSSH")
+    parser.add_argument("--output", type=Path, default=SIGN_OFF, help="the sign-off")
+    config_argument(parser)
+    args = parser.parse_args(argv)
+    missing = [f"--{name}" for name in ("reviewer", "decision", "comment") if getattr(args, name) is None]
+    if missing and not sys.stdin.isatty():
+        parser.error(f"there is no terminal to ask on: give {', '.join(missing)}")
+    with task.logged("sign_off", args, REPORT):
+        config, paths = read_config(args.config)
+        subject = review(config, paths)
+        print("", *summary(subject), "", sep="\n", flush=True)
+        if sys.stdin.isatty():
+            try:
+                ask(args, subject["failures"])
+            except EOFError as error:
+                raise TaskError("no answer: nothing was signed.") from error
+        decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
+        document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
+        if review(config, paths) != subject:
+            raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
+        with replacing(args.output) as new:
+            new.write_bytes(serialised(document))
+        logging.info("[sign_off] %s: %s", document["decisions"][-1]["reviewer"], args.decision)
+        if not args.key:
+            logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")
+        logging.info("[sign_off] wrote %s", args.output)
+        try:
+            check_decisions(document, config["release"])
+            logging.info("[sign_off] next: make deploy")
+        except TaskError as error:
+            logging.info("[sign_off] not to be deployed: %s", error)
+
+
+if __name__ == "__main__":
+    main()
