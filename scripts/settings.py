@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import yaml
@@ -36,6 +37,8 @@ def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
     if not paths:
         raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder, or name one: --config")
     config: dict = {}
+    # One name for one file, however it was given.
+    paths = [os.path.relpath(path) for path in paths]
     for path in paths:
         try:
             more = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """Shared by all tests: a small project of its own folder, real Snakemake runs, a real HTTP server."""
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -68,6 +69,22 @@ class Project:
         assert not check or done.returncode == 0, done.stdout
         return done
 
+    def script(self, name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a script of the project's workflow in its folder, as make does; its two streams come back as one text."""
+        command = [sys.executable, self.workflow / "scripts" / f"{name}.py", *arguments]
+        done = run(list(map(str, command)), cwd=self.folder, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def sign_off(self, *arguments: object, reviewer: str = "Ada", check: bool = True) -> subprocess.CompletedProcess:
+        """Approve the model that is there."""
+        decision = ["--reviewer", reviewer, "--decision", "approve", "--comment", "read it"]
+        return self.script("sign_off", *decision, *arguments, check=check)
+
+    def json(self, path: str) -> dict:
+        """Return what a JSON file of the project holds."""
+        return json.loads((self.folder / path).read_text(encoding="utf-8"))
+
     def jobs(self, *arguments: str) -> set[str]:
         """Return the rules that a run would execute, but for the default target."""
         text = self.snakemake("--dry-run", *arguments).stdout
@@ -132,6 +149,29 @@ def finished(finished_run, tmp_path) -> Project:
     # As deep as the original: Snakemake has noted the scripts' paths relative to the project.
     base = tmp_path / "copy"
     shutil.copytree(finished_run.folder.parent, base, symlinks=True)
+    return Project(base / "project", base / "signoff")
+
+
+@pytest.fixture(scope="session")
+def released_run(finished_run, tmp_path_factory) -> Project:
+    """A project with two releases, of 600 and of 660 rides; shared, so never to be changed."""
+    base = tmp_path_factory.mktemp("released") / "copy"
+    shutil.copytree(finished_run.folder.parent, base, symlinks=True)
+    project = Project(base / "project", base / "signoff")
+    for rows in (600, 660):
+        rides(rows).to_csv(project.folder / "rides.csv", index=False)
+        project.snakemake()
+        project.snakemake("reports/final_report.md")
+        project.sign_off()
+        project.snakemake("deploy")
+    return project
+
+
+@pytest.fixture
+def released(released_run, tmp_path) -> Project:
+    """A copy of the project with two releases that a test may change."""
+    base = tmp_path / "copy"
+    shutil.copytree(released_run.folder.parent, base, symlinks=True)
     return Project(base / "project", base / "signoff")
 
 

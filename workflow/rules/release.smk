@@ -10,8 +10,7 @@ rule deploy:
         sign_off="reports/sign_off.json" if Path("reports/sign_off.json").exists() else [],
     log:
         "logs/deploy.log",
-    benchmark:
-        "logs/benchmarks/deploy.tsv"
+    # No benchmark: its file would be an output, and with an output there the rule would not run again.
     localrule: True
     conda:
         "../../environment.yml"
