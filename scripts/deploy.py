@@ -8,6 +8,7 @@ disk; then the link deployed/current is moved. A model that is a release already
 
 import logging
 import shutil
+import time
 from pathlib import Path
 
 import task
@@ -63,7 +64,7 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
         if name is None:
-            name = f"{utc_now().replace('-', '').replace(':', '')}-{digest[:12]}"
+            name = new_name(digest)
             copy_release(sign_off, document, name)
         decisions = document["decisions"]
         append_history(
@@ -79,6 +80,15 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
         move_current(name)
         prune(rule["keep"])
     return name
+
+
+def new_name(digest: str) -> str:
+    """Return the name of a new release: the time to the second, and the first digits of the model's digest."""
+    while True:
+        name = f"{utc_now().replace('-', '').replace(':', '')}-{digest[:12]}"
+        if not (RELEASES / name).exists():
+            return name
+        time.sleep(0.1)
 
 
 def same_model(digest: str, rule: dict, history: list[dict]) -> str | None:

@@ -47,7 +47,10 @@ def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
         if not isinstance(more, dict):
             raise TaskError(f"{path} holds no keys. raw_data_source_url and target are the least.")
         merge(config, more)
-    check_config(config, SCHEMA)
+    try:
+        check_config(config, SCHEMA)
+    except TaskError as error:
+        raise TaskError(f"{' and '.join(paths)}: {str(error).removeprefix('config: ')}") from error
     return config, paths
 
 
