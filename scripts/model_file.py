@@ -8,11 +8,6 @@ from pathlib import Path
 
 from task import TaskError, replacing, sha256
 
-# What scikit-learn's own pipelines are made of beside what skops trusts by itself.
-TRUSTED = ["functools.partial", "numpy.dtype", "sklearn.utils.validation.check_array"]
-TRUSTED += ["sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree"]
-TRUSTED += ["sklearn.metrics._dist_metrics.EuclideanDistance64"]
-
 
 def write_model(model: object, path: Path) -> str:
     """Write a fitted model atomically, as skops where the suffix says so; return the file's SHA-256.
@@ -48,7 +43,7 @@ def load_model(path: Path, digest: str) -> object:
         if path.suffix == ".skops":
             import skops.io
 
-            return skops.io.loads(content, trusted=TRUSTED)
+            return skops.io.loads(content, trusted=trusted_types(content))
         import joblib
 
         return joblib.load(io.BytesIO(content))
@@ -67,9 +62,7 @@ def skops_bytes(model: object) -> bytes:
     import skops.io
 
     raw = skops.io.dumps(model)
-    unknown = sorted(set(skops.io.get_untrusted_types(data=raw)) - set(TRUSTED))
-    if unknown:
-        raise TaskError(f"model.format: skops does not cover {', '.join(unknown)}. Use model.format: pickle.")
+    trusted_types(raw)
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     schema = members.pop("schema.json").decode()
@@ -84,3 +77,20 @@ def skops_bytes(model: object) -> bytes:
         for name, data in sorted({**members, "schema.json": schema.encode()}.items()):
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return written.getvalue()
+
+
+def trusted_types(content: bytes) -> list[str]:
+    """Return the types in a skops file beside those that skops trusts by itself: scikit-learn's and NumPy's own.
+
+    Raises
+    ------
+    TaskError
+        It holds any other.
+    """
+    import skops.io
+
+    types = skops.io.get_untrusted_types(data=content)
+    others = [each for each in types if not each.startswith(("sklearn.", "numpy.")) and each != "functools.partial"]
+    if others:
+        raise TaskError(f"model.format: skops does not cover {', '.join(others)}. Use model.format: pickle.")
+    return types

@@ -130,6 +130,8 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
         ("retry", ["ingest_data"]),
         ("source", ["ingest_data"]),
         ("contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
+        ("model_file", ["train_model", "evaluate_model"]),
+        ("release", ["evaluate_model"]),
     ],
 )
 def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, tasks):
@@ -165,6 +167,10 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
         ({"evaluation": {}}, ["evaluate_model"]),
         ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
+        ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),
+        ({"model": {"params": {"max_iter": 20}, "format": "skops"}}, ["train_model"]),
+        ({"release": {"keep": 3}}, []),
+        ({"scoring": {"columns": ["ride"]}}, []),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else None,
 )
@@ -370,7 +376,7 @@ def test_snakemake_makes_its_own_report(finished):
 def test_list_describes_every_rule(project):
     lines = project.snakemake("--list").stdout.splitlines()
     described = {line.partition(" (")[0] for line in lines if line.endswith(")")}
-    assert {*OUTPUTS, "verdict", "all"} <= described
+    assert {*OUTPUTS, "verdict", "deploy", "predict", "all"} <= described
 
 
 def test_make_help_names_every_target():

@@ -118,7 +118,7 @@ def next_command():
 
 def run_logs():
     """Return the logs that this run has written, the oldest first."""
-    logs = [path for path in LOGS.glob("*.log") if path.stat().st_mtime >= STARTED - 1]
+    logs = [path for path in LOGS.rglob("*.log") if path.stat().st_mtime >= STARTED - 1]
     return sorted(logs, key=lambda path: path.stat().st_mtime)
 
 
@@ -126,11 +126,13 @@ def say_how_it_ended():
     """Print the summary, where the run came to a verdict, and for each task that failed its cause and its log."""
     for log in run_logs():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if log.stem == "verdict":
+        name = log.relative_to(LOGS)
+        task = name.with_suffix("").parts[0]
+        if task == "verdict":
             show_summary(log, next_command())
-        if any(f"[{log.stem}] end after" in line for line in lines):
+        if any(f"[{task}] end after" in line for line in lines):
             continue
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
-        cause = errors[-1].removeprefix(f"[{log.stem}] ") if errors else killed
-        print(f"\n{log.stem} failed: {cause}\nIts log: logs/{log.name}", file=sys.stderr)
+        cause = errors[-1].removeprefix(f"[{task}] ") if errors else killed
+        print(f"\n{task} failed: {cause}\nIts log: logs/{name}", file=sys.stderr)
