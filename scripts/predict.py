@@ -181,6 +181,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
     with task.logged("predict", args, args.input):
+        if args.input != "-":
+            # Before anything else, so that a wrong path is told at once.
+            Path(args.input).stat()
         rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
         release = args.release or current_release()
         model, metadata = released_model(release, rule)
@@ -188,8 +191,6 @@ def main(argv: list[str] | None = None) -> None:
         rejected = args.rejected
         if rejected is None and args.output != "-":
             rejected = f"{args.output.removesuffix('.csv')}.rejected.csv"
-        if args.input != "-":
-            Path(args.input).stat()
         stream = sys.stdin.buffer if args.input == "-" else pa.input_stream(args.input)
         rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
         try:

@@ -176,7 +176,7 @@ def test_a_model_file_that_was_changed_is_never_unpickled(finished):
     joblib.dump(Bomb(), finished.folder / "model/model.pkl")
     done = evaluate(finished.folder)
     assert done.returncode == 1
-    assert "model/model.pkl is not the file that model/model.json describes" in done.stdout
+    assert "model/model.pkl is not the file that was written down" in done.stdout
     assert not (finished.folder / "exploded").exists()
 
 
@@ -231,6 +231,7 @@ def test_the_verdict_counts_thresholds_and_contract():
         "cleaning": {},
         "split": {"rows": {"train": 8, "test": 2}},
         "baselines": {},
+        "champion": None,
         "model": {"test": {"MAE": 2.0, "R2": None}},
         "thresholds": [{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 2.0, "passed": False}],
     }
@@ -250,7 +251,7 @@ def test_a_minimal_config_gets_every_default():
     config = {"raw_data_source_url": "a.csv", "target": "y", "thresholds": None}
     check_config(config, SCHEMA)
     assert config["cleaning"] == {"default": "drop", "columns": {}, "duplicates": "keep", "max_rows_lost": 0.5}
-    assert config["thresholds"] == {"mae_max": None, "r2_min": None}
+    assert config["thresholds"] == {"mae_max": None, "r2_min": None, "max_regression": None}
 
 
 @pytest.mark.parametrize(

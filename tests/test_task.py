@@ -15,17 +15,20 @@ import task
 from conftest import ROOT, script
 
 TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+# What a person runs in the project's folder: they read the config, and no table.
+DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], "deploy": [], "verify": []}
+DECISIONS["rollback"] = ["--reason=C"]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_help_and_wrong_command_line(name, tmp_path):
-    assert "--output" in script(name, "--help", cwd=tmp_path).stdout
+    assert "--verbose" in script(name, "--help", cwd=tmp_path).stdout
     wrong = script(name, "--colour", "red", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "usage: " in wrong.stdout
 
 
-@pytest.mark.parametrize("name", [each for each in TASKS if each not in ("evaluate_model", "verdict")])
+@pytest.mark.parametrize("name", sorted({*TASKS} - {"evaluate_model", "verdict", *DECISIONS}))
 def test_a_missing_input_is_one_error_line(name, tmp_path):
     done = script(name, "--input", "nowhere.csv", "--output", "deep/out.csv", "--log", "logs/it.log", cwd=tmp_path)
     assert done.returncode == 1
@@ -35,6 +38,15 @@ def test_a_missing_input_is_one_error_line(name, tmp_path):
     assert "does not exist" in errors[0]
     assert "Traceback" not in done.stdout
     assert (tmp_path / "logs/it.log").read_text(encoding="utf-8") == done.stdout
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_a_folder_without_a_config_is_one_error_line(name, tmp_path):
+    done = script(name, *DECISIONS[name], cwd=tmp_path)
+    assert done.returncode == 1
+    (error,) = [line for line in done.stdout.splitlines() if " - ERROR - " in line]
+    assert "there is no config/config.yaml and no config.yaml here" in error
+    assert "does not exist" in script(name, *DECISIONS[name], "--config=a.yaml", cwd=tmp_path).stdout
 
 
 def arguments(**values) -> argparse.Namespace:
