@@ -147,7 +147,8 @@ def main(argv: list[str] | None = None) -> None:
         name = deploy(args.sign_off, config, paths)
         logging.info("[deploy] completed. Current release: %s", RELEASES / name)
         before = release_before(name, read_history())
-        logging.info("[deploy] %s/current points to it; make rollback goes back to %s", DEPLOYED, before or "none yet")
+        back = f"make rollback goes back to {before}" if before else "it is the first: there is none to go back to"
+        logging.info("[deploy] %s/current points to it; %s", DEPLOYED, back)
 
 
 if __name__ == "__main__":

@@ -68,13 +68,20 @@ def review(config: dict, config_paths: list[str]) -> dict:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
     if files[model] not in Path(REPORT).read_text(encoding="utf-8"):
         raise TaskError(f"{REPORT} speaks of another model than {model}. Run make report.")
+    release = current_release()
+    judged_against = (metrics["champion"] or {}).get("release")
+    if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
+        raise TaskError(
+            f"{METRICS} compares the model with {judged_against or 'no release'}, but {release or 'none'} is deployed "
+            "now. Run make run, then make report."
+        )
     _, failures = verdict(validation, metrics)
     return {
         "files": files,
         "code": code_state(),
         "verdict": "failed" if failures else "passed",
         "failures": failures,
-        "compared_with": current_release(),
+        "compared_with": release,
     }
 
 

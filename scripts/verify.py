@@ -23,7 +23,7 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
         history = read_history()
     except TaskError as error:
         return [], [str(error)]
-    good, problems = [f"history: {len(history)} lines, each follows the one before"], []
+    good, problems = [f"history: {len(history)} entries, each follows the one before"], []
     for name in releases(history):
         try:
             document = verify_release(name, history)

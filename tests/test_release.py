@@ -151,6 +151,20 @@ def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished)
     assert "speaks of another model" in error(finished.sign_off(check=False))
 
 
+def test_a_model_that_was_judged_beside_another_release_cannot_be_signed(released):
+    released.configure(random_state=4, model={"params": {"max_iter": 22}})
+    released.snakemake()
+    released.snakemake("reports/final_report.md")
+    judged = current(released).name
+    released.script("rollback", "--reason", "x")
+    line = error(released.sign_off(check=False))
+    assert f"compares the model with {judged}, but {current(released).name} is deployed now. Run make run" in line
+    released.snakemake()
+    released.snakemake("reports/final_report.md")
+    released.sign_off()
+    released.snakemake("deploy")
+
+
 @pytest.mark.parametrize("failure", ["threshold", "contract"])
 def test_a_failed_model_is_approved_only_with_a_reason_that_stays(finished, failure):
     if failure == "threshold":
