@@ -42,7 +42,7 @@ from source import (
     shown,
     use_last,
 )
-from table import MOSTLY, header, parse_number, parse_options, text_options
+from table import MOSTLY, header, parse_number, parse_options, text_options, with_names, with_point
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
@@ -66,6 +66,7 @@ def ingest_data(
     encoding: str = "utf-8",
     timeout_s: float = TIMEOUT_S,
     on_unreachable: str = "use_last",
+    decimal: str = ".",
 ) -> dict:
     """Bring `source` to `output`, and return its record.
 
@@ -77,8 +78,8 @@ def ingest_data(
         Where the table goes, as UTF-8 CSV with commas; its record goes beside it with the suffix .json.
     target
         The column to predict; without it, only the table as such is checked.
-    delimiter, encoding
-        How the source's text is written.
+    delimiter, encoding, decimal
+        How the source's text is written; with the decimal "," numbers such as 1.234,5 become 1234.5.
     timeout_s
         How long to wait for a connection (at most 10 s) and for each piece of the body, in seconds.
     on_unreachable
@@ -106,7 +107,8 @@ def ingest_data(
                 return last
             raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error
         with replacing(output) as table:
-            unpack(arrived, table, shown(source), delimiter, encoding)
+            unpack(arrived, table, shown(source), delimiter, encoding, decimal)
+            name_columns(table)
             records, columns = check_table(table, shown(source), target, delimiter)
             source_sha256, digest = sha256(arrived), sha256(table)
             if not is_remote(source) and version != local_version(arrived):
@@ -154,7 +156,7 @@ def download_source(source: str, download: Path, timeout_s: float) -> dict[str, 
         return remote_version(answer.headers)
 
 
-def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str) -> None:
+def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str, decimal: str) -> None:
     """Write what is in `arrived`, of whatever format, to `table` as UTF-8 CSV with commas.
 
     Raises
@@ -162,9 +164,7 @@ def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str)
     TaskError
         The content is damaged, or not what its name or the reader's options say.
     """
-    with open(arrived, "rb") as file:
-        head = file.read(8)
-    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
+    found = packed_as(arrived)
     expected = SUFFIXES.get(Path(name.partition("?")[0]).suffix.lower())
     if expected and found != expected:
         # The reason why is more useful than the fact: most often it is a login page.
@@ -175,7 +175,7 @@ def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str)
         if found == "parquet":
             copy_parquet(arrived, table, name)
         elif found in (None, "gzip", "xz", "zip"):
-            copy_text(functools.partial(open_text, arrived, found, name), table, name, delimiter, encoding)
+            copy_text(functools.partial(open_text, arrived, found, name), table, name, delimiter, encoding, decimal)
         else:
             raise TaskError(f"{name} is a {found} file. Give CSV (plain, gzip, xz or zip) or Parquet.")
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
@@ -184,6 +184,13 @@ def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str)
         raise TaskError(
             f"{name} cannot be unpacked ({error}). Pack it without a password, as gzip or plain zip."
         ) from error
+
+
+def packed_as(arrived: Path) -> str | None:
+    """Return the format that a file's first bytes tell; None for text, or what is not known."""
+    with open(arrived, "rb") as file:
+        head = file.read(8)
+    return next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
 
 
 def refuse_markup(head: bytes, name: str) -> None:
@@ -211,8 +218,10 @@ def open_text(arrived: Path, form: str | None, name: str) -> BinaryIO:
     return open(arrived, "rb")
 
 
-def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, delimiter: str, encoding: str) -> None:
-    """Copy CSV text to `table`: as it is where it has commas, else rewritten with them."""
+def copy_text(
+    opened: Callable[[], BinaryIO], table: Path, name: str, delimiter: str, encoding: str, decimal: str
+) -> None:
+    """Copy CSV text to `table`: as it is where it has commas between fields and points in numbers, else rewritten."""
     try:
         codec = codecs.lookup(encoding).name
         "".encode(codec)
@@ -230,11 +239,14 @@ def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, delimiter:
             io.TextIOWrapper(opened(), encoding=codec, newline="") as text,
             open(table, "w", encoding="utf-8", newline="") as file,
         ):
-            if delimiter == ",":
+            if delimiter == "," and decimal == ".":
                 shutil.copyfileobj(text, file, 1 << 20)
             else:
                 csv.field_size_limit(sys.maxsize)
-                csv.writer(file, lineterminator="\n").writerows(csv.reader(text, delimiter=delimiter))
+                rows = csv.reader(text, delimiter=delimiter)
+                if decimal == ",":
+                    rows = ([with_point(cell) for cell in row] for row in rows)
+                csv.writer(file, lineterminator="\n").writerows(rows)
     except UnicodeError as error:
         with opened() as stream:
             line = next((n for n, each in enumerate(stream, 1) if not decodes(each, codec)), "?")
@@ -244,6 +256,22 @@ def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, delimiter:
         ) from error
     except csv.Error as error:
         raise TaskError(f"{name} cannot be read as CSV ({error}). Export it again.") from error
+
+
+def name_columns(table: Path) -> None:
+    """Give the columns of a CSV file that have no name one, as an index that was written along has none."""
+    columns = header(table)
+    if not "".join(columns).strip() or all(each.strip() for each in columns):
+        return
+    with (
+        replacing(table) as named,
+        open(table, encoding="utf-8-sig", newline="") as old,
+        open(named, "w", encoding="utf-8", newline="") as new,
+    ):
+        next(csv.reader(old))
+        csv.writer(new, lineterminator="\n").writerow(with_names(columns))
+        shutil.copyfileobj(old, new, 1 << 20)
+    logging.warning("[ingest_data] columns without a name are called %s", set(with_names(columns)) - set(columns))
 
 
 def decodes(line: bytes, codec: str) -> bool:
@@ -299,9 +327,6 @@ def check_table(table: Path, name: str, target: str | None, delimiter: str) -> t
         raise TaskError(
             f"{name} seems to be separated by {word}. Set reader.delimiter: {json.dumps(mark)} in the config."
         )
-    unnamed = [str(n) for n, each in enumerate(columns, 1) if not each.strip()]
-    if unnamed:
-        raise TaskError(f"{name}: column {', '.join(unnamed)} has no name. Name it in the header, or leave it out.")
     twice = sorted({each for each in columns if columns.count(each) > 1})
     if twice:
         raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
@@ -393,6 +418,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
     parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
     parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
     parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S, help="seconds to wait for each piece")
     parser.add_argument(
         "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
@@ -400,7 +426,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with task.logged("ingest_data", args, shown(args.input)):
         record = ingest_data(
-            args.input, args.output, args.target, args.delimiter, args.encoding, args.timeout_s, args.on_unreachable
+            args.input,
+            args.output,
+            args.target,
+            args.delimiter,
+            args.encoding,
+            args.timeout_s,
+            args.on_unreachable,
+            args.decimal,
         )
         logging.info(
             "[ingest_data] completed. Records ingested: %d, columns: %d, bytes: %d, source: %s",

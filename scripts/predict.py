@@ -24,7 +24,7 @@ import task
 from clean_data import filled
 from feature_engineering import make_features
 from release import current_release, released_model
-from table import MISSING, parse_table, rendered
+from table import MISSING, parse_table, rendered, with_names, with_point
 from task import TaskError, nearest, replacing
 
 # Bytes of text that are in memory at a time, several times over.
@@ -90,7 +90,17 @@ def predict(text: pa.Table, model: object, metadata: dict, threads: int = 1) -> 
     return predictions, reasons
 
 
-def blocks(stream: object, name: str, delimiter: str, encoding: str) -> Iterator[tuple[pa.Table, np.ndarray, list]]:
+def named(text: pa.Table, decimal: str) -> pa.Table:
+    """Return text with the names of columns and the numbers as `ingest_data` writes them."""
+    columns = text.columns
+    if decimal == ",":
+        columns = [pa.array([with_point(each) for each in column.to_pylist()], pa.string()) for column in columns]
+    return pa.Table.from_arrays(columns, with_names(text.column_names))
+
+
+def blocks(
+    stream: object, name: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+) -> Iterator[tuple[pa.Table, np.ndarray, list]]:
     """Yield the rows of a CSV stream as text, block by block, with their numbers (from 1), and the uneven rows so far.
 
     Uneven rows, of more or fewer fields than the header, are (number, reason), and in no block.
@@ -117,7 +127,7 @@ def blocks(stream: object, name: str, delimiter: str, encoding: str) -> Iterator
     }
     try:
         with pyarrow.csv.open_csv(stream, **options) as reader:
-            yield reader.schema.empty_table(), np.array([], dtype="int64"), []
+            yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), []
             row = 1
             for batch in reader:
                 skipped = {number for number, _ in uneven}
@@ -126,8 +136,8 @@ def blocks(stream: object, name: str, delimiter: str, encoding: str) -> Iterator
                     if row not in skipped:
                         numbers.append(row)
                     row += 1
-                yield pa.Table.from_batches([batch]), np.array(numbers, dtype="int64"), uneven
-            yield reader.schema.empty_table(), np.array([], dtype="int64"), uneven
+                yield named(pa.Table.from_batches([batch]), decimal), np.array(numbers, dtype="int64"), uneven
+            yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), uneven
     except (pa.ArrowInvalid, UnicodeError) as error:
         hint = "Is it CSV, and reader.encoding right?"
         raise TaskError(f"{name} cannot be read as {encoding} text: {error}. {hint}") from error
@@ -176,6 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--columns", action="append", default=[], help="the columns to carry along; all if not given")
     parser.add_argument("--delimiter", default=",", help="what separates the input's fields")
     parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
@@ -195,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
         try:
             with sink(rejected) as turned_down, sink(args.output) as scored:
-                for text, numbers, uneven in blocks(stream, args.input, args.delimiter, args.encoding):
+                for text, numbers, uneven in blocks(stream, args.input, args.delimiter, args.encoding, args.decimal):
                     first = not rows["blocks"]
                     rows["blocks"] += 1
                     if first:

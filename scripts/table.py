@@ -1,5 +1,6 @@
 """Read and write tables as CSV, with one rule for what a column is: number, boolean, date, text or empty."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,12 @@ MISSING = [
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 ]
 BOOLEANS = {"true": True, "false": False}
-DATE_FORMATS = ["%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%dT%H%M%S"]
-DATE_FORMATS += [f"{each} {time}" for each in DATE_FORMATS[:4] for time in ("%H:%M", "%H:%M:%S")]
+DAYS = ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
+DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
+TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
+DATE_FORMATS = [day + time for day in DAYS for time in TIMES] + ["%Y%m%dT%H%M%S"]
+# A number with a decimal comma, perhaps with points between thousands, or with these alone.
+COMMA_NUMBER = re.compile(r"\s*[+-]?(?:\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d*,\d+)\s*%?\s*")
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
 
@@ -58,6 +63,16 @@ def header(path: Path) -> list[str]:
 
     with open(path, encoding="utf-8-sig", newline="") as file:
         return next(csv.reader(file), [])
+
+
+def with_names(columns: list[str]) -> list[str]:
+    """Return column names, `unnamed_1` and so on, by its place, for one that has none."""
+    return [each if each.strip() else f"unnamed_{n}" for n, each in enumerate(columns, 1)]
+
+
+def with_point(cell: str) -> str:
+    """Return a number such as 1.234,5 as 1234.5; any other text as it is."""
+    return cell.replace(".", "").replace(",", ".") if COMMA_NUMBER.fullmatch(cell) else cell
 
 
 def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
@@ -134,7 +149,7 @@ def find_kind(text: pa.ChunkedArray) -> str:
 
 
 def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return int64 where every value is whole, else float64; what is no finite number is null."""
+    """Return int64 where every value is whole, else float64; what is no finite number is null. 12.5 % is 12.5."""
     for values in (text, pc.utf8_trim_whitespace(text)):
         try:
             numbers = pc.cast(values, pa.float64())
@@ -143,7 +158,8 @@ def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
             numbers = None
     if numbers is None:
         encoded = pc.utf8_trim_whitespace(text).combine_chunks().dictionary_encode()
-        distinct = pd.to_numeric(encoded.dictionary.to_pandas().astype("object"), errors="coerce").astype("float64")
+        words = encoded.dictionary.to_pandas().astype("object").str.removesuffix("%")
+        distinct = pd.to_numeric(words, errors="coerce").astype("float64")
         numbers = pa.chunked_array([pa.array(distinct.to_numpy(), from_pandas=True).take(encoded.indices)])
         return pc.if_else(pc.is_finite(numbers), numbers, None)
     if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.is_valid(numbers)).as_py():
@@ -167,7 +183,9 @@ def find_date_format(text: pa.ChunkedArray) -> str:
     "ambiguous" where two fit alike and tell different days, such as day first and month first: that is not guessed.
     """
     distinct = pc.drop_null(pc.unique(pc.utf8_trim_whitespace(text))).to_pandas().astype("object")
-    formats = ["ISO8601", *DATE_FORMATS]
+    sample = distinct.iloc[:: len(distinct) // 100 + 1]
+    fits = {each: dates_of(sample, each).notna().mean() for each in ["ISO8601", *DATE_FORMATS]}
+    formats = [each for each in fits if fits[each] > max(fits.values()) / 2] or ["ISO8601"]
     found = {each: dates_of(distinct, each) for each in formats}
     best = min(formats, key=lambda each: found[each].isna().sum())
     rivals = [each for each in formats if each != best and found[each].isna().sum() == found[best].isna().sum()]

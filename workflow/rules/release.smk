@@ -46,6 +46,7 @@ rule predict:
             columns=config["scoring"]["columns"],
             delimiter=config["reader"]["delimiter"],
             encoding=config["reader"]["encoding"],
+            decimal=config["reader"]["decimal"],
             allowed_signers=config["release"]["allowed_signers"],
             required_approvals=config["release"]["required_approvals"],
         ),

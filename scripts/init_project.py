@@ -1,0 +1,300 @@
+"""Make a project of a table: read it, decide what its columns are, and write a config and a data contract.
+
+    python scripts/init_project.py --source rides.csv --target minutes [--output FOLDER]
+
+Everything that was decided, and why, is printed, and stands in the two files, where a person can change it.
+"""
+
+import csv
+import io
+import itertools
+import logging
+import os
+import re
+import shutil
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+import task
+from ingest_data import SEPARATORS, fetch, ingest_data, open_text, packed_as
+from source import TIMEOUT_S, is_remote, shown
+from table import COMMA_NUMBER, Table, read_table
+from task import TaskError, replacing
+
+SAMPLE = 1 << 18
+# The share of rows that dropping those with a missing value may cost.
+MOST_LOST = 0.05
+# A split by time needs so many different times.
+FEWEST_TIMES = 20
+WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
+# Dates that tell something else than when the row happened.
+NOT_WHEN = re.compile(r"birth|born|dob|geb|expir|valid|due|end|until|bis|hire|build|built", re.IGNORECASE)
+ID = re.compile(r"(^|[_ .-])(id|key|nr|no|num|index|idx|row|rowid|uuid|unnamed)([_ .-]|$)|Id$|ID$", re.IGNORECASE)
+
+
+def sniff(opened, name: str) -> dict[str, str]:
+    """Return how a text file is written: its encoding, delimiter and decimal, as the config's `reader` calls them.
+
+    Parameters
+    ----------
+    opened
+        A function that opens the file's (decompressed) bytes for reading.
+    name
+        What to call it in an error.
+    """
+    with opened() as stream:
+        head = stream.read(SAMPLE)
+    encoding = "utf-8"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    else:
+        try:
+            with opened() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+                while text.read(SAMPLE):
+                    pass
+        except UnicodeDecodeError:
+            encoding = "cp1252" if not set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
+    text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="ignore")
+    # The last line of the sample may be cut.
+    lines = text.splitlines(keepends=True)[: -1 if len(head) == SAMPLE else None]
+    tables = {mark: rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
+    delimiter = max(tables, key=lambda mark: regularity(tables[mark]))
+    rows = tables[delimiter][1:]
+    decimal = "."
+    for column in itertools.zip_longest(*rows, fillvalue=""):
+        values = [each for each in column if each.strip()]
+        with_comma = [each for each in values if "," in each]
+        if with_comma and sum(1 for each in values if number_with_comma(each)) >= 0.9 * len(values):
+            decimal = ","
+    return {"delimiter": delimiter, "encoding": encoding, "decimal": decimal}
+
+
+def number_with_comma(cell: str) -> bool:
+    """Tell whether a cell is a number in a notation with a decimal comma; whole numbers are in any."""
+    return bool(COMMA_NUMBER.fullmatch(cell)) or cell.strip().lstrip("+-").isdigit()
+
+
+def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Return the first thousand rows of CSV text."""
+    try:
+        return [row for row in itertools.islice(csv.reader(lines, delimiter=delimiter), 1000) if row]
+    except csv.Error:
+        return []
+
+
+def regularity(rows: list[list[str]]) -> tuple[float, int]:
+    """Return how well rows make a table: the share that is as long as the header, where there is more than a column."""
+    if not rows or len(rows[0]) < 2:
+        return 0.0, 0
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
+
+
+def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
+    """Return the config but for its source, the data contract, and what was decided, one line each.
+
+    Parameters
+    ----------
+    table
+        n rows × m columns.
+    target
+        The column to predict; its rows without a value are not counted as lost.
+    """
+    frame = table.frame[table.frame[target].notna()]
+    rows, said = len(frame), []
+    if rows < len(table.frame):
+        said.append(f"rows: {len(table.frame) - rows:,} without {target} are dropped, {rows:,} are left")
+    for name, values in table.bad.items():
+        said.append(
+            f"{name}: {len(values):,} values are no {table.kinds[name]}, such as {values.iloc[0]!r}; their rows are "
+            "dropped. If they mean something, make it dtype: str in schema.yaml"
+        )
+    config: dict = {"target": target}
+    time_column, split, why = choose_time(frame, table.kinds, target)
+    said.append(why)
+    if time_column:
+        config["time_column"] = time_column
+    ids = [name for name in frame if name != target and table.kinds[name] == "number" and is_id(name, frame[name])]
+    if ids:
+        config["features"] = {"drop": ids}
+        said.append(f"features: {', '.join(ids)} left out, numbers that only name the row")
+    empty = [name for name in frame if frame[name].isna().all() and name != target]
+    text = [name for name in frame if table.kinds[name] == "text" and name not in empty]
+    loose = [name for name in text if frame[name].nunique() > max(0.5 * frame[name].count(), 20)]
+    if loose:
+        said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
+    left = columns_to_leave(frame.drop(columns=[target]), time_column)
+    if left:
+        config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
+        lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
+        said.append(
+            f"cleaning: missing values are left to the model in {', '.join(left)}; rows with any other missing value "
+            f"are dropped ({lost:,}, {lost / rows:.1%})"
+        )
+    if split:
+        config["split"] = split
+    contract = {"columns": {name: rules(frame[name], table.kinds[name], rows) for name in frame if name not in empty}}
+    return config, contract, said
+
+
+def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict, str]:
+    """Return the column that says when a row happened (None where none does), the split, and why."""
+    dates = [name for name in frame if kinds[name] == "date" and name != target]
+    candidates = []
+    for name in dates:
+        known = frame[name].dropna()
+        steps = known.diff().dropna()
+        in_order = max((steps >= pd.Timedelta(0)).mean(), (steps <= pd.Timedelta(0)).mean())
+        likely = bool(WHEN.search(name)) or in_order > 0.9
+        if likely and not NOT_WHEN.search(name) and known.nunique() >= FEWEST_TIMES and len(known) > 0.5 * len(frame):
+            candidates.append((in_order, known.nunique(), name))
+    if candidates:
+        name = max(candidates)[2]
+        return name, {}, f"time: rows are split by {name}, the last fifth is held out"
+    if dates:
+        why = f"time: {', '.join(dates)} does not seem to say when a row happened, so a stable hash decides which rows "
+        return None, {"by": "hash"}, why + "are held out. If it does, set time_column and split.by: time"
+    return None, {}, "time: no column of dates, so a stable hash decides which rows are held out"
+
+
+def is_id(name: str, values: pd.Series) -> bool:
+    """Tell whether whole numbers only name their row: all different, and called so or counted up one by one."""
+    if not pd.api.types.is_integer_dtype(values) or not values.is_unique or len(values) < 20:
+        return False
+    counted = bool((values.sort_values().diff().dropna() == 1).all()) and values.iloc[0] in (0, 1)
+    return counted or bool(ID.search(name))
+
+
+def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
+    """Return the columns to blame where dropping rows with a missing value costs too many, the worst first."""
+    missing = frame.isna()
+    left: list[str] = []
+    counts = missing.sum().sort_values(ascending=False, kind="stable")
+    for name in counts[counts > 0].index:
+        if missing.drop(columns=left).any(axis=1).mean() < MOST_LOST:
+            break
+        if name != time_column:
+            left.append(name)
+    return left
+
+
+def rules(values: pd.Series, kind: str, rows: int) -> dict:
+    """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
+    dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
+    found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or rows < 1000)}
+    if kind == "number" and values.notna().any():
+        low, high = float(values.min()), float(values.max())
+        slack = (high - low) or abs(high) or 1.0
+        least = 0.0 if low >= 0 else low - slack
+        found["checks"] = {"in_range": {"min_value": float(f"{least:.3g}"), "max_value": float(f"{high + slack:.3g}")}}
+    return found
+
+
+def seen(values: pd.Series, kind: str) -> str:
+    """Return what the data show of a column, for the comment beside its rules."""
+    known, missing = values.dropna(), int(values.isna().sum())
+    words = [f"{missing:,} missing"] if missing else []
+    if kind in ("number", "date"):
+        words.insert(0, f"seen {known.min()} … {known.max()}")
+    elif kind == "text":
+        levels = known.unique()
+        few = ", ".join(map(repr, sorted(levels)[:8]))
+        words.insert(0, f"only {few}: tighten with checks: isin" if len(levels) <= 8 else f"{len(levels):,} different")
+    if len(known) == len(values) and known.is_unique and kind != "boolean":
+        words.append("no value stands twice: tighten with unique: true")
+    return " ".join("; ".join(words).split())
+
+
+def config_text(source: str, config: dict, reader: dict) -> str:
+    """Return config.yaml: what matters, with a word on each."""
+    usual = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
+    reader = {key: value for key, value in reader.items() if value != usual[key]}
+    notes = {
+        "raw_data_source_url": "a path from this folder, or an http(s) URL; read anew when it changes",
+        "target": "what to predict",
+        "time_column": "when each row happened; the last fifth in time is held out",
+        "reader": "how the source is written",
+        "features": "columns that are no features; derived ones can be added here",
+        "cleaning": "rows with a missing value are dropped, but for these columns",
+        "split": "no time to split by",
+    }
+    sections = {"raw_data_source_url": source, **({"reader": reader} if reader else {}), **config}
+    lines = ["# Every other key: config/README.md of the workflow"]
+    for key, value in sections.items():
+        lines.append(f"# {notes[key]}")
+        lines.append(block({key: value}))
+    lines += ["# the data contract", block({"validation": {"schema": "schema.yaml"}})]
+    lines += ["# what a model must reach; set it when you have seen what is usual"]
+    lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
+    return "\n".join(lines) + "\n"
+
+
+def block(value: dict) -> str:
+    """Return a mapping as YAML, one key a line."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
+
+
+def contract_text(contract: dict, table: Table, target: str) -> str:
+    """Return schema.yaml, with what was seen of each column."""
+    frame = table.frame[table.frame[target].notna()]
+    lines = [
+        "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",
+        "# Tighten what you know better, above all the ranges, isin for categories, and unique for ids.",
+        "columns:",
+    ]
+    for name, each in contract["columns"].items():
+        lines.append(f"  # {seen(frame[name], table.kinds[name])}")
+        lines.append(textwrap.indent(block({name: each}), "  "))
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--source", required=True, help="a path, file://, http:// or https:// URL of a table")
+    parser.add_argument("--target", required=True, help="the column to predict")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="the project's folder; named after the source")
+    parser.add_argument("--force", action="store_true", help="overwrite a config that is there")
+    args = parser.parse_args(argv)
+    with task.logged("init_project", args, shown(args.source)):
+        folder = args.output or Path(re.sub(r"[^\w-]+", "_", Path(shown(args.source)).name.split(".")[0]) or "project")
+        taken = [folder / name for name in ("config.yaml", "schema.yaml") if (folder / name).exists()]
+        if taken and not args.force:
+            raise TaskError(f"{taken[0]} is there already. Choose another folder, or overwrite it with --force.")
+        with tempfile.TemporaryDirectory(prefix="signoff-") as scratch:
+            arrived, _ = fetch(args.source, Path(scratch, "source"), TIMEOUT_S)
+            form = packed_as(arrived)
+            reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
+            if form in (None, "gzip", "xz", "zip"):
+                reader = sniff(lambda: open_text(arrived, form, shown(args.source)), shown(args.source))
+            # Through the same checks as every later run; a remote file under its own name, for what that says.
+            local = arrived
+            if is_remote(args.source):
+                local = Path(scratch, Path(shown(args.source).partition("?")[0]).name or "table")
+                shutil.move(arrived, local)
+            raw = Path(scratch, "raw_data.csv")
+            ingest_data(str(local), raw, args.target, **reader)
+            table = read_table(raw)
+        config, contract, said = init_project(table, args.target)
+        source = args.source if "://" in args.source else os.path.relpath(args.source, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("config.yaml", config_text(source, config, reader)),
+            ("schema.yaml", contract_text(contract, table, args.target)),
+        ):
+            with replacing(folder / name) as new:
+                new.write_text(text, encoding="utf-8")
+        kinds = pd.Series(table.kinds).value_counts()
+        print(f"\n{len(table.frame):,} rows, {len(table.kinds)} columns: ", end="")
+        print(", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+        if reader != {"delimiter": ",", "encoding": "utf-8", "decimal": "."}:
+            print(f"reader: {', '.join(f'{key} {value!r}' for key, value in reader.items())}")
+        print(*said, sep="\n")
+        print(f"\nWrote {folder}/config.yaml and {folder}/schema.yaml. Look at them, then:  make run DIR={folder}\n")
+        logging.info("[init_project] wrote %s", folder)
+
+
+if __name__ == "__main__":
+    main()

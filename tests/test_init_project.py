@@ -1,0 +1,216 @@
+"""From a table to a project that runs: what init recognises, decides and refuses."""
+
+import gzip
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT, Project, make_project, rides, run, script
+from init_project import sniff
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Return a function that writes a source, runs init on it, and gives what it said and the new project."""
+    made = make_project(tmp_path)
+
+    def init(content: bytes | pd.DataFrame, target: str, name: str = "table.csv", *more: str):
+        if isinstance(content, pd.DataFrame):
+            content = content.to_csv(index=False).encode()
+        (tmp_path / name).write_bytes(content)
+        done = script("init_project", "--source", name, "--target", target, "--output", "new", *more, cwd=tmp_path)
+        return done, Project(tmp_path / "new", made.workflow)
+
+    return init
+
+
+def config(project: Project) -> dict:
+    return yaml.safe_load((project.folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def homes(rows: int) -> pd.DataFrame:
+    """A dirty table: an index and an id, dates of birth, percent signs, text, empty and mixed columns, gaps."""
+    random = np.random.default_rng(5)
+    size = random.uniform(30, 200, rows).round(1)
+    frame = pd.DataFrame(
+        {
+            "": range(rows),
+            "house id": random.permutation(np.arange(10_000, 10_000 + rows)),
+            "Größe (m²)": size,
+            "built": pd.to_datetime("1950-01-01") + pd.to_timedelta(random.integers(0, 20_000, rows), unit="D"),
+            "share": [f"{each:.1f}%" for each in random.uniform(0, 100, rows)],
+            "garden": random.choice(["true", "false"], rows),
+            "note": [f"seen on {n}, {'very ' * (n % 4)}nice" for n in range(rows)],
+            "empty": None,
+            "mixed": [str(n) if n % 2 else f"floor {n % 5}" for n in range(rows)],
+            "rooms": np.where(random.random(rows) < 0.3, np.nan, (size // 25).round()),
+            "price": (size * 3 + random.normal(0, 10, rows)).round(2),
+        }
+    )
+    frame.loc[::30, "price"] = np.nan
+    return frame
+
+
+@pytest.mark.parametrize("rows", [100, 3000])
+def test_a_dirty_table_becomes_a_project_that_runs_at_once(started, rows):
+    done, project = started(homes(rows), "price")
+    assert done.returncode == 0, done.stdout
+    found = config(project)
+    assert found["features"]["drop"] == ["unnamed_1", "house id"]
+    assert found["split"] == {"by": "hash"}
+    assert set(found["cleaning"]["columns"]) == {"empty", "rooms"}
+    for part in ("built does not seem to say when", "note", "without price are dropped", "make run DIR=new"):
+        assert part in done.stdout
+    project.snakemake("all", "reports/final_report.md")
+    metrics = project.json("reports/evaluation_metrics.json")
+    assert metrics["model"]["test"]["MAE"] < metrics["baselines"]["mean"]["test"]["MAE"]
+    assert metrics["features"]["share"] == "number"
+    assert metrics["cleaning"]["rows_out"] == rows - len(range(0, rows, 30))
+
+
+def test_a_written_project_holds_only_what_matters_and_its_comments(started):
+    _, project = started(rides(), "minutes")
+    text = (project.folder / "config.yaml").read_text(encoding="utf-8")
+    assert set(yaml.safe_load(text)) == {"raw_data_source_url", "target", "time_column", "cleaning", "validation"}
+    assert yaml.safe_load(text)["raw_data_source_url"] == "../table.csv"
+    assert yaml.safe_load(text)["time_column"] == "started"
+    assert "config/README.md" in text
+    contract = (project.folder / "schema.yaml").read_text(encoding="utf-8")
+    assert "tighten with checks: isin" in contract
+    columns = yaml.safe_load(contract)["columns"]
+    assert columns["km"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 38.9}
+    project.snakemake()
+
+
+def test_what_costs_less_than_a_twentieth_of_the_rows_is_dropped(started):
+    frame = rides(400)
+    frame["km"] = frame["km"].fillna(3)
+    frame.loc[:15, "km"] = np.nan
+    done, project = started(frame, "minutes")
+    assert "cleaning" not in config(project)
+    frame.loc[:25, "km"] = np.nan
+    done, project = started(frame, "minutes", "table.csv", "--force")
+    assert config(project)["cleaning"] == {"columns": {"km": "leave"}}
+    assert "left to the model in km" in done.stdout
+
+
+def german(rows: int = 300) -> pd.DataFrame:
+    frame = rides(rows).drop(columns="ride")
+    frame["started"] = pd.to_datetime(frame["started"]).dt.strftime("%d.%m.%Y %H:%M")
+    frame["minutes"] *= 100
+    for name in ("km", "minutes"):
+        frame[name] = [
+            "" if pd.isna(each) else f"{each:,.2f}".translate(str.maketrans(",.", ".,")) for each in frame[name]
+        ]
+    return frame
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
+def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike(started, encoding):
+    content = german().to_csv(index=False, sep=";").encode(encoding)
+    done, project = started(content, "minutes")
+    reader = config(project)["reader"]
+    expected = {"delimiter": ";", "decimal": ","} | ({} if encoding == "utf-8" else {"encoding": encoding})
+    assert reader == expected
+    project.snakemake("all", "reports/final_report.md")
+    raw = pd.read_csv(project.folder / "data/raw/raw_data.csv")
+    assert raw["minutes"].mean() == pytest.approx(rides(300)["minutes"].mean() * 100, abs=1)
+    assert raw["km"].dtype == "float64"
+    project.sign_off()
+    project.snakemake("deploy")
+    batch = project.folder / "data/batches/week.csv"
+    batch.parent.mkdir()
+    batch.write_bytes(content)
+    project.snakemake("predictions/week.csv")
+    scored = pd.read_csv(project.folder / "predictions/week.csv")
+    assert len(scored) > 250
+    assert (scored["prediction"] - scored["minutes"]).abs().mean() < 1000
+
+
+@pytest.mark.parametrize(
+    "notation",
+    ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d-%b-%y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%Y/%m/%d", "%d.%m.%y"],
+)
+def test_dates_in_common_notations_are_dates(started, notation):
+    frame = rides(300)
+    frame["started"] = pd.date_range("2023-01-01", periods=300, freq="D").strftime(notation)
+    _, project = started(frame, "minutes")
+    assert config(project)["time_column"] == "started"
+    project.snakemake()
+    assert project.json("model/model.json")["columns"]["started"]["date_format"] == notation
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("minuets", "has no column 'minuets' (the target): did you mean minutes?"),
+        ("city", "This workflow is for regression"),
+    ],
+)
+def test_a_target_that_is_none_is_refused(started, target, message):
+    done, project = started(rides(), target)
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert not project.folder.exists()
+
+
+def test_nothing_is_overwritten_without_force(started):
+    _, project = started(rides(), "minutes")
+    (project.folder / "config.yaml").write_text("mine", encoding="utf-8")
+    done, _ = started(rides(), "minutes")
+    assert done.returncode == 1
+    assert "new/config.yaml is there already" in done.stdout
+    assert (project.folder / "config.yaml").read_text(encoding="utf-8") == "mine"
+    started(rides(), "minutes", "table.csv", "--force")
+    assert config(project)["target"] == "minutes"
+
+
+def test_a_url_and_a_compressed_file_become_projects(server, tmp_path):
+    made = make_project(tmp_path)
+    server.answers = [(200, {"ETag": '"1"'}, gzip.compress(rides().to_csv(index=False).encode()))]
+    source = f"{server.url}/some/rides.csv.gz?week=3"
+    done = script("init_project", "--source", source, "--target", "minutes", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    project = Project(tmp_path / "rides", made.workflow)
+    assert config(project)["raw_data_source_url"] == source
+    project.snakemake()
+
+
+def test_make_init_makes_a_project(tmp_path):
+    rides().to_csv(tmp_path / "some rides.csv", index=False)
+    command = ["make", "init", f"SOURCE={tmp_path}/some rides.csv", "TARGET=minutes", f"DIR={tmp_path}/it's new"]
+    done = run(command, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "it's new/config.yaml").is_file()
+
+
+def test_wide_tables_and_few_columns(started):
+    random = np.random.default_rng(0)
+    wide = pd.DataFrame(random.normal(size=(200, 500)).round(3)).add_prefix("column ")
+    wide["y"] = wide["column 3"] * 5
+    _, project = started(wide, "y")
+    project.snakemake()
+    narrow = pd.DataFrame({"x": random.normal(size=120), "k": random.choice(["a", "b"], 120)})
+    narrow["y"] = narrow["x"] * 3
+    _, project = started(narrow, "y", "table.csv", "--force")
+    project.snakemake()
+    assert project.json("reports/evaluation_metrics.json")["model"]["test"]["R2"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,b\n1,2\n", (",", ".")),
+        ("a\tb\n1,5\t2\n3,25\t4\n", ("\t", ",")),
+        ("a|b\n1.5|x,y\n2.5|z\n", ("|", ".")),
+        ('a,b\n"1,5",x\n"2,75",y\n', (",", ",")),
+        ("a;b\n1;2\n3;4\n", (";", ".")),
+        ("only\n1\n2\n", (",", ".")),
+    ],
+)
+def test_the_way_a_file_is_written_is_recognised(text, expected):
+    found = sniff(lambda: io.BytesIO(text.encode()), "x")
+    assert (found["delimiter"], found["decimal"]) == expected
