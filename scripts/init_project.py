@@ -136,7 +136,9 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         )
     if split:
         config["split"] = split
-    contract = {"columns": {name: rules(frame[name], table.kinds[name], rows) for name in frame if name not in empty}}
+    contract = {
+        "columns": {name: rules(each, table.kinds[name]) for name, each in table.frame.items() if name not in empty}
+    }
     return config, contract, said
 
 
@@ -181,10 +183,10 @@ def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
     return left
 
 
-def rules(values: pd.Series, kind: str, rows: int) -> dict:
+def rules(values: pd.Series, kind: str) -> dict:
     """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
-    found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or rows < 1000)}
+    found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
     if kind == "number" and values.notna().any():
         low, high = float(values.min()), float(values.max())
         slack = (high - low) or abs(high) or 1.0
@@ -237,16 +239,15 @@ def block(value: dict) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
-def contract_text(contract: dict, table: Table, target: str) -> str:
+def contract_text(contract: dict, table: Table) -> str:
     """Return schema.yaml, with what was seen of each column."""
-    frame = table.frame[table.frame[target].notna()]
     lines = [
         "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",
         "# Tighten what you know better, above all the ranges, isin for categories, and unique for ids.",
         "columns:",
     ]
     for name, each in contract["columns"].items():
-        lines.append(f"  # {seen(frame[name], table.kinds[name])}")
+        lines.append(f"  # {seen(table.frame[name], table.kinds[name])}")
         lines.append(textwrap.indent(block({name: each}), "  "))
     return "\n".join(lines) + "\n"
 
@@ -282,7 +283,7 @@ def main(argv: list[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (
             ("config.yaml", config_text(source, config, reader)),
-            ("schema.yaml", contract_text(contract, table, args.target)),
+            ("schema.yaml", contract_text(contract, table)),
         ):
             with replacing(folder / name) as new:
                 new.write_text(text, encoding="utf-8")

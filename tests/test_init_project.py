@@ -111,7 +111,7 @@ def german(rows: int = 300) -> pd.DataFrame:
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
 def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike(started, encoding):
     content = german().to_csv(index=False, sep=";").encode(encoding)
-    done, project = started(content, "minutes")
+    _, project = started(content, "minutes")
     reader = config(project)["reader"]
     expected = {"delimiter": ";", "decimal": ","} | ({} if encoding == "utf-8" else {"encoding": encoding})
     assert reader == expected
