@@ -101,9 +101,10 @@ def named(text: pa.Table, decimal: str) -> pa.Table:
 def blocks(
     stream: object, name: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
 ) -> Iterator[tuple[pa.Table, np.ndarray, list]]:
-    """Yield the rows of a CSV stream as text, block by block, with their numbers (from 1), and the uneven rows so far.
+    """Yield the rows of a CSV stream as text, block by block, with their numbers (from 1), and the uneven rows.
 
-    Uneven rows, of more or fewer fields than the header, are (number, reason), and in no block.
+    Uneven rows, of more or fewer fields than the header, are (number, reason), and in no block; they may come a block
+    early. The first block and the last one are empty.
 
     Raises
     ------
@@ -111,12 +112,18 @@ def blocks(
         It is no table, or is not in that encoding.
     """
     uneven: list[tuple[int, str]] = []
+    skipped: set[int] = set()
 
     def skip(row) -> str:
-        # The header is row 1 to Arrow.
         reason = f"{row.actual_columns} fields, the header has {row.expected_columns}: {row.text[:200]!r}"
+        # The header is row 1 to Arrow.
         uneven.append((row.number - 1, reason))
+        skipped.add(row.number - 1)
         return "skip"
+
+    def told() -> list[tuple[int, str]]:
+        new, uneven[:] = list(uneven), []
+        return new
 
     options = {
         "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, encoding=encoding),
@@ -130,19 +137,33 @@ def blocks(
             yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), []
             row = 1
             for batch in reader:
-                skipped = {number for number, _ in uneven}
                 numbers = []
                 while len(numbers) < batch.num_rows:
                     if row not in skipped:
                         numbers.append(row)
                     row += 1
-                yield named(pa.Table.from_batches([batch]), decimal), np.array(numbers, dtype="int64"), uneven
-            yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), uneven
+                yield named(pa.Table.from_batches([batch]), decimal), np.array(numbers, dtype="int64"), told()
+            yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), told()
     except (pa.ArrowInvalid, UnicodeError) as error:
         hint = "Is it CSV, and reader.encoding right?"
         raise TaskError(f"{name} cannot be read as {encoding} text: {error}. {hint}") from error
     except LookupError as error:
         raise TaskError(f"Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+
+
+def divide(
+    text: pa.Table, numbers: np.ndarray, uneven: list[tuple[int, str]], predictions: pd.Series, reasons: pd.Series
+) -> tuple[pa.Table, pa.Table]:
+    """Return the rows that were scored, with their predictions, and the others, with the reasons."""
+    good = pa.array(reasons == "", type=pa.bool_())
+    carried = dict(zip(text.column_names, text.columns, strict=True))
+    scored = pa.table({"row_number": numbers, **carried, "prediction": pa.array(predictions)}).filter(good)
+    bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried}).filter(pc.invert(good))
+    if uneven:
+        lines = {"row_number": [number for number, _ in uneven], "reason": [reason for _, reason in uneven]}
+        lines |= {name: pa.nulls(len(uneven), pa.string()) for name in carried}
+        bad = pa.concat_tables([bad, pa.table(lines)]).sort_by("row_number")
+    return scored, bad
 
 
 def check_columns(names: list[str], carried: list[str], needed: list[str], batch: str) -> list[str]:
@@ -206,34 +227,22 @@ def main(argv: list[str] | None = None) -> None:
         rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
         try:
             with sink(rejected) as turned_down, sink(args.output) as scored:
-                for text, numbers, uneven in blocks(stream, args.input, args.delimiter, args.encoding, args.decimal):
-                    first = not rows["blocks"]
-                    rows["blocks"] += 1
-                    if first:
+                for n, (text, *about) in enumerate(
+                    blocks(stream, args.input, args.delimiter, args.encoding, args.decimal)
+                ):
+                    if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    predictions, reasons = predict(text, model, metadata, args.threads)
-                    good = pa.array(reasons == "", type=pa.bool_())
-                    ours = {"prediction": pa.array(predictions), "release": pa.array([release] * len(numbers))}
-                    whole = pa.table({"row_number": numbers, **{name: text[name] for name in carried}, **ours})
-                    scored.write(rendered(whole.filter(good), header=first))
-                    bad = pa.table(
-                        {"row_number": numbers, "reason": pa.array(reasons, pa.string())}
-                        | {name: text[name] for name in carried}
-                    ).filter(pc.invert(good))
-                    extra = [uneven.pop(0) for _ in range(len(uneven))] if uneven else []
-                    if extra:
-                        lines = {"row_number": [n for n, _ in extra], "reason": [reason for _, reason in extra]}
-                        empty = {name: pa.nulls(len(extra), pa.string()) for name in carried}
-                        bad = pa.concat_tables([bad, pa.table(lines | empty)]).sort_by("row_number")
+                    found = predict(text, model, metadata, args.threads)
+                    good, bad = divide(text.select(carried), *about, *found)
+                    good = good.append_column("release", pa.array([release] * len(good), pa.string()))
+                    scored.write(rendered(good, header=n == 0))
                     if turned_down:
-                        turned_down.write(rendered(bad, header=first))
+                        turned_down.write(rendered(bad, header=n == 0))
                     else:
-                        for number, reason in zip(
-                            *(bad[name].to_pylist() for name in bad.column_names[:2]), strict=True
-                        ):
-                            logging.warning("[predict] row %d rejected: %s", number, reason)
+                        for row in bad.select(["row_number", "reason"]).to_pylist():
+                            logging.warning("[predict] row %d rejected: %s", row["row_number"], row["reason"])
                     why.update(reason.split(": ")[0] for reason in bad["reason"].to_pylist())
-                    rows.update(scored=len(numbers) - bad.num_rows + len(extra), rejected=bad.num_rows)
+                    rows.update(scored=len(good), rejected=len(bad))
         except BrokenPipeError as error:
             raise TaskError("standard output was closed before all rows were written.") from error
         for reason, count in why.most_common(10):

@@ -112,6 +112,22 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
         assert "Traceback" not in done.stdout
 
 
+def test_uneven_rows_keep_their_numbers_in_any_block(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    monkeypatch.setattr(script_predict, "BLOCK", 2_000)
+    lines = rides(660).fillna({"km": 5.0}).to_csv(index=False).splitlines()
+    short = [7, 8, 90, 91, 400, 401, 402, 659, 660]
+    for number in short:
+        lines[number] = lines[number].rpartition(",")[0]
+    path = batch(released, "\n".join([*lines[:50], "", "", *lines[50:]]) + "\n")
+    script_predict.main(["--input", str(path), "--output", "predictions/week.csv"])
+    scored, rejected = predicted(released)
+    assert sorted(map(int, rejected["row_number"])) == short
+    assert list(map(int, scored["row_number"])) == [n for n in range(1, 661) if n not in short]
+    rides_by_row = dict(zip(map(int, scored["row_number"]), scored["ride"], strict=True))
+    assert all(ride == f"ride-{number - 1:05d}" for number, ride in rides_by_row.items())
+
+
 def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
     """The highest memory of one process that scores a small batch and then one eight times as large."""
     monkeypatch.chdir(released.folder)
