@@ -16,7 +16,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
-.PHONY: help init run report sign-off deploy rollback verify predict test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,15 @@ verify: $(READY) ## check the history, every release's files, and that the curre
 
 predict: $(READY) ## score data/batches/BATCH.csv with the current release (BATCH=name)
 	@$(SNAKEMAKE) "predictions/$$BATCH.csv"
+
+weekly: $(READY) ## what a scheduler calls: one run at a time, one line a run in logs/runs.jsonl
+	@$(IN_PROJECT)/weekly.py
+
+status: $(READY) ## the last runs, the data, the release, and what waits for a person
+	@$(IN_PROJECT)/status.py
+
+schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slurm or github)
+	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2

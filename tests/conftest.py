@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ["Snakefile", "workflow", "scripts", "profiles", "environment.yml"]
+PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
 
 
 def rides(rows: int = 600, seed: int = 1) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from conftest import ROOT, script
 TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
 # What a person runs in the project's folder: they read the config, and no table.
 DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], "deploy": [], "verify": []}
-DECISIONS["rollback"] = ["--reason=C"]
+DECISIONS |= {"rollback": ["--reason=C"], "init_project": [], "weekly": [], "status": [], "schedule": []}
 
 
 @pytest.mark.parametrize("name", TASKS)

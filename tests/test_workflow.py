@@ -362,7 +362,7 @@ def test_two_keys_are_a_config(project):
 
 def test_every_output_lies_in_the_project_and_the_workflow_stays_untouched(finished_run):
     names = {path.name for path in finished_run.workflow.iterdir()}
-    assert names - {"scripts"} == {"Snakefile", "workflow", "profiles", "environment.yml"}
+    assert names - {"scripts"} == {"Snakefile", "workflow", "profiles", "schedule", "environment.yml"}
     assert {"data", "model", "reports", "logs"} <= {path.name for path in finished_run.folder.iterdir()}
 
 

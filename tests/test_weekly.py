@@ -1,0 +1,145 @@
+"""The unattended run: one at a time, whatever was killed before, and a status that tells the truth."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import Project, rides
+
+
+def runs(project: Project) -> list[dict]:
+    return [json.loads(line) for line in (project.folder / "logs/runs.jsonl").read_text("utf-8").splitlines()]
+
+
+def start(project: Project) -> subprocess.Popen:
+    command = [sys.executable, str(project.workflow / "scripts/weekly.py"), "--cores", "2"]
+    return subprocess.Popen(
+        command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_until_it_trains(project: Project) -> None:
+    """Wait until the training has begun; it is made to last."""
+    for _ in range(600):
+        log = project.folder / "logs/train_model.log"
+        if log.is_file() and "estimator:" in log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.1)
+    raise AssertionError("no training")
+
+
+@pytest.fixture
+def slow(finished) -> Project:
+    """A project whose next training lasts until it is stopped."""
+    finished.configure(model={"params": {"max_iter": 1_000_000}})
+    (finished.folder / "logs/train_model.log").unlink()
+    return finished
+
+
+def test_each_run_leaves_one_line_and_the_verdict_is_the_exit_code(finished):
+    assert "none yet" in finished.script("status").stdout
+    assert finished.script("weekly").returncode == 0
+    finished.configure(thresholds={"mae_max": 0.1})
+    assert finished.script("weekly", check=False).returncode == 1
+    finished.configure(raw_data_source_url="nowhere.csv")
+    assert finished.script("weekly", check=False).returncode == 1
+    first, second, third = runs(finished)
+    assert (first["exit_code"], first["verdict"], first["rows"], first["cause"]) == (0, "passed", 600, None)
+    assert first["MAE"] > 0
+    assert first["source_version"].startswith("sha256:")
+    assert first["seconds"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["at"])
+    assert second["verdict"] == "failed"
+    assert "mae_max 0.1" in second["cause"]
+    assert third["verdict"] == "error"
+    assert "nowhere.csv does not exist" in third["cause"]
+    shown = finished.script("status").stdout
+    assert shown.index("nowhere.csv does not exist") < shown.index("failed, MAE") < shown.index("passed, MAE")
+
+
+def test_new_data_are_run_and_the_status_says_what_waits(released):
+    def following() -> str:
+        return released.script("status").stdout.splitlines()[-1]
+
+    assert following() == "Next        nothing: the last model is deployed"
+    rides(720).to_csv(released.folder / "rides.csv", index=False)
+    released.script("weekly")
+    assert runs(released)[-1]["rows"] == 720
+    assert following() == "Next        a model whose verdict is passed waits for review: make report"
+    released.snakemake("reports/final_report.md")
+    assert "then make sign-off" in following()
+    released.sign_off()
+    assert following() == "Next        make deploy (Ada: approve)"
+    released.snakemake("deploy")
+    assert "nothing" in following()
+    assert "720 rows of rides.csv" in released.script("status").stdout
+    released.script("rollback", "--reason", "x")
+    assert "(rollback)" in released.script("status").stdout
+
+
+def test_a_second_run_says_who_runs_and_exits_75(slow):
+    first = start(slow)
+    try:
+        wait_until_it_trains(slow)
+        second = slow.script("weekly", check=False)
+        assert second.returncode == 75
+        assert re.search(rf"process {first.pid} runs since 20\S+Z in .*Try again later", second.stdout)
+        assert f"process {first.pid}" in slow.script("status").stdout
+    finally:
+        os.killpg(first.pid, signal.SIGTERM)
+        first.wait(60)
+        first.stdout.close()
+    (line,) = runs(slow)
+    assert line["verdict"] == "error"
+    assert line["exit_code"] not in (0, None)
+    slow.configure()
+    slow.script("weekly")
+    assert runs(slow)[-1]["verdict"] == "passed"
+
+
+def test_what_a_killed_run_has_left_is_cleared(slow):
+    before = slow.contents()
+    killed = start(slow)
+    wait_until_it_trains(slow)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait(60)
+    killed.stdout.close()
+    assert list((slow.folder / ".snakemake/locks").glob("*"))
+    assert slow.contents() == before
+    slow.configure()
+    done = slow.script("weekly")
+    assert "clearing the lock that a killed Snakemake has left" in done.stdout
+    assert [line["verdict"] for line in runs(slow)] == ["killed", "passed"]
+    assert slow.contents() == before
+
+
+def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
+    words = [sys.executable.replace("python", "snakemake"), "--snakefile", str(slow.workflow / "Snakefile")]
+    words += ["--directory", str(slow.folder), "--configfile", str(slow.folder / "config.yaml"), "--cores", "2"]
+    words[0] = str(sys.executable).rpartition("/")[0] + "/snakemake"
+    by_hand = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until_it_trains(slow)
+        done = slow.script("weekly", check=False)
+        assert done.returncode == 75
+        assert f"Snakemake (process {by_hand.pid}) runs since" in done.stdout
+        assert list((slow.folder / ".snakemake/locks").glob("*"))
+    finally:
+        os.killpg(by_hand.pid, signal.SIGTERM)
+        by_hand.wait(60)
+
+
+@pytest.mark.parametrize("kind", ["cron", "systemd", "slurm", "github"])
+def test_a_schedule_is_printed_for_this_folder(finished, kind):
+    text = finished.script("schedule", "--kind", kind).stdout
+    assert "$" not in text
+    if kind != "github":
+        assert str(finished.folder) in text
+        assert f"{finished.workflow}/scripts/weekly.py" in text
+    assert finished.script("schedule", "--kind", "at", check=False).returncode == 2
