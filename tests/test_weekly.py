@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from conftest import Project, rides
+from conftest import Project, rides, script
 
 
 def runs(project: Project) -> list[dict]:
@@ -120,9 +121,8 @@ def test_what_a_killed_run_has_left_is_cleared(slow):
 
 
 def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
-    words = [sys.executable.replace("python", "snakemake"), "--snakefile", str(slow.workflow / "Snakefile")]
+    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(slow.workflow / "Snakefile")]
     words += ["--directory", str(slow.folder), "--configfile", str(slow.folder / "config.yaml"), "--cores", "2"]
-    words[0] = str(sys.executable).rpartition("/")[0] + "/snakemake"
     by_hand = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until_it_trains(slow)
@@ -133,6 +133,13 @@ def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
     finally:
         os.killpg(by_hand.pid, signal.SIGTERM)
         by_hand.wait(60)
+
+
+def test_a_folder_without_a_config_is_one_error_line(tmp_path):
+    done = script("weekly", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no config/config.yaml and no config.yaml here" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd", "slurm", "github"])
