@@ -16,14 +16,23 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
+# A ${NAME} in a source is for the script to read, not for make.
+ifdef SOURCE
+override export SOURCE := $(value SOURCE)
+endif
+ifdef QUERY
+override export QUERY := $(value QUERY)
+endif
+
 .PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-init: $(READY) ## make a project of a table (SOURCE=path or URL, TARGET=column; DIR=folder)
-	@$(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${DIR+--output="$$DIR"} $${FORCE+--force}
+init: $(READY) ## make a project of a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
+	@$(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
+		$${DIR+--output="$$DIR"} $${FORCE+--force}
 
 run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=folder: another project)
 	@$(SNAKEMAKE)

@@ -2,9 +2,10 @@
 
     python scripts/ingest_data.py --input SOURCE --output data/raw/raw_data.csv
 
-Source: a path, file://, http:// or https:// URL of a .csv, .csv.gz, .csv.xz, .csv.zip or .parquet file. It is streamed
-in bounded memory to a file beside the output, which is moved into place only when it has passed every check. A record
-of it goes to the same name with the suffix .json.
+Source: a .csv, .csv.gz, .csv.xz, .csv.zip or .parquet file, a folder or a pattern of such files, as a path or a URL
+(file, http, https, s3, …); or, with a query, the URL of a database. ${NAME} in it is the value of that environment
+variable. It is streamed in bounded memory to a file beside the output, which is moved into place only when it has
+passed every check. A record of it goes to the same name with the suffix .json.
 """
 
 import codecs
@@ -12,6 +13,7 @@ import csv
 import datetime
 import functools
 import gzip
+import hashlib
 import io
 import json
 import logging
@@ -29,19 +31,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from retry import retry
-from source import (
-    TIMEOUT_S,
-    Unreachable,
-    is_remote,
-    local_path,
-    local_version,
-    read_record,
-    remote_version,
-    response,
-    shown,
-    use_last,
-)
+from address import TIMEOUT_S, Cut, Unreachable, expand, shown
+from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
 from table import MOSTLY, header, parse_number, parse_options, text_options, with_names, with_point
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
@@ -54,10 +45,6 @@ INFINITIES = pa.array(
 )
 
 
-class Cut(Unreachable):
-    """The server answered, but its answer ended early: worth another try, never a reason to go on with old data."""
-
-
 def ingest_data(
     source: str,
     output: Path,
@@ -67,13 +54,14 @@ def ingest_data(
     timeout_s: float = TIMEOUT_S,
     on_unreachable: str = "use_last",
     decimal: str = ".",
+    query: str | None = None,
 ) -> dict:
     """Bring `source` to `output`, and return its record.
 
     Parameters
     ----------
     source
-        Path or URL; see the top of this file.
+        Path, pattern or URL; see the top of this file.
     output
         Where the table goes, as UTF-8 CSV with commas; its record goes beside it with the suffix .json.
     target
@@ -84,11 +72,14 @@ def ingest_data(
         How long to wait for a connection (at most 10 s) and for each piece of the body, in seconds.
     on_unreachable
         "use_last": a source that cannot be reached leaves the file of the last ingest as it is. "stop": it fails.
+    query
+        The SQL statement whose rows are read, where `source` is a database.
 
     Returns
     -------
     dict
-        source, version, source_sha256, sha256, bytes, records, columns, ingested_at (UTC).
+        source, query, source_version (as `source.source_version`), version (of each part), source_sha256, sha256,
+        bytes, records, columns, ingested_at (UTC).
 
     Raises
     ------
@@ -97,63 +88,68 @@ def ingest_data(
     Unreachable
         It cannot be reached, three times, and there is nothing to go on with.
     """
-    last = read_record(source, output.with_suffix(".json"))
-    with beside(output.with_suffix(".source")) as download:
-        try:
-            arrived, version = fetch(source, download, timeout_s)
-        except Unreachable as error:
-            if last and output.is_file() and on_unreachable == "use_last" and not isinstance(error, Cut):
-                logging.warning("[ingest_data] %s", use_last(error, last, output))
-                return last
-            raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error
+    last = read_record(source, query, output.with_suffix(".json"))
+    reader = (",", "utf-8", ".") if query else (delimiter, encoding, decimal)
+    try:
         with replacing(output) as table:
-            unpack(arrived, table, shown(source), delimiter, encoding, decimal)
-            name_columns(table)
-            records, columns = check_table(table, shown(source), target, delimiter)
-            source_sha256, digest = sha256(arrived), sha256(table)
-            if not is_remote(source) and version != local_version(arrived):
-                raise TaskError(f"{source} was changed while it was read. Run again when its writer is done.")
+            found = collect(source, query, table, target, reader, timeout_s)
+            digest = sha256(table)
+    except Unreachable as error:
+        if last and output.is_file() and on_unreachable == "use_last" and not isinstance(error, Cut):
+            logging.warning("[ingest_data] %s", use_last(error, last, output))
+            return last
+        raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {
         "source": shown(source),
-        "version": version,
-        "source_sha256": source_sha256,
+        "query": query,
+        **found,
         "sha256": digest,
         "bytes": output.stat().st_size,
-        "records": records,
-        "columns": columns,
         "ingested_at": last["ingested_at"] if last and last["sha256"] == digest else now,
     }
     write_json(output.with_suffix(".json"), record)
     return record
 
 
-def fetch(source: str, download: Path, timeout_s: float) -> tuple[Path, dict]:
-    """Return where the bytes of `source` are on this machine, and their version; a remote one goes to `download`."""
-    if is_remote(source):
-        return download, retry(on=Unreachable)(download_source)(source, download, timeout_s)
-    path = local_path(source)
-    return path, local_version(path)
+def collect(
+    source: str, query: str | None, table: Path, target: str | None, reader: tuple[str, str, str], timeout_s: float
+) -> dict:
+    """Write all parts of `source` to `table`, one below the other, and return what `ingest_data` records of them.
 
-
-def download_source(source: str, download: Path, timeout_s: float) -> dict[str, str]:
-    """Stream a remote file to `download` as it is, and return its version.
-
-    Raises
-    ------
-    Unreachable
-        See `source.response`; or the body ended before its announced length.
+    `reader` is the delimiter, the encoding and the decimal mark of the parts. Raises what `ingest_data` does.
     """
-    from urllib3.exceptions import HTTPError
-
-    with response(source, timeout_s=timeout_s) as answer, open(download, "wb") as file:
-        try:
-            for piece in answer.raw.stream(1 << 20, decode_content=False):
-                file.write(piece)
-        except HTTPError as error:
-            # A body that is shorter than its Content-Length among others: urllib3 counts.
-            raise Cut(f"the transfer of {shown(source)} was cut after {file.tell():,} bytes") from error
-        return remote_version(answer.headers)
+    goal = {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
+    columns: list[str] = []
+    records, versions, texts, digests = 0, {}, {}, []
+    found = parts(expand(source), query, timeout_s)
+    with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
+        for part in found:
+            name = shown(source) if len(found) == 1 else label(part)
+            arrived, version = fetch(part, query, download, timeout_s)
+            digests.append(sha256(arrived))
+            unpack(arrived, piece, name, *reader)
+            name_columns(piece)
+            check_columns(piece, name, target, reader[0])
+            columns = columns or header(piece)
+            same_columns(piece, name, columns)
+            records += check_rows(piece, name, target, goal)
+            append(piece, table)
+            on_disk = kind(part, query) == "disk"
+            if on_disk and version != disk_version(arrived):
+                raise TaskError(f"{part} was changed while it was read. Run again when its writer is done.")
+            versions[label(part)] = version
+            texts[label(part)] = as_text(version) if version and not on_disk else "sha256:" + digests[-1]
+    check_enough(records, shown(source))
+    if target is not None:
+        check_target(goal, f"{shown(source)}: the target {target!r}")
+    return {
+        "source_version": together(texts),
+        "version": versions,
+        "source_sha256": digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "records": records,
+        "columns": columns,
+    }
 
 
 def unpack(arrived: Path, table: Path, name: str, delimiter: str, encoding: str, decimal: str) -> None:
@@ -309,14 +305,13 @@ def copy_parquet(arrived: Path, table: Path, name: str) -> None:
                 writer.write_batch(batch.cast(pa.schema(columns)))
 
 
-def check_table(table: Path, name: str, target: str | None, delimiter: str) -> tuple[int, list[str]]:
-    """Return the number of records and the columns of a CSV file, read batch by batch.
+def check_columns(table: Path, name: str, target: str | None, delimiter: str) -> None:
+    """Check the header of a CSV file.
 
     Raises
     ------
     TaskError
-        It is empty, has a header alone or one row, rows of different lengths, column names that are empty or stand
-        twice, infinities among numbers; or `target` is missing, constant, no number.
+        It is empty, column names are empty or stand twice, or `target` is missing or the only one.
     """
     columns = header(table)
     if not "".join(columns).strip():
@@ -334,7 +329,56 @@ def check_table(table: Path, name: str, target: str | None, delimiter: str) -> t
         raise TaskError(f"{name} has no column {target!r} (the target): {nearest(target, columns)}")
     if target is not None and len(columns) == 1:
         raise TaskError(f"{name} has only the target {target!r}: there is nothing to predict it from.")
-    records, goal = 0, {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
+
+
+def same_columns(piece: Path, name: str, columns: list[str]) -> None:
+    """Bring a part's columns into the order of the first part's. Raises TaskError where they are not the same."""
+    own = header(piece)
+    if own == columns:
+        return
+    if set(own) != set(columns):
+        differ = [f"lacks {each}" for each in columns if each not in own]
+        differ += [f"has {each} besides" for each in own if each not in columns]
+        raise TaskError(f"{name} {', '.join(differ)}: the first part has {', '.join(columns)}. All need the same.")
+    order = [own.index(each) for each in columns]
+    csv.field_size_limit(sys.maxsize)
+    with (
+        replacing(piece) as sorted_piece,
+        open(piece, encoding="utf-8-sig", newline="") as old,
+        open(sorted_piece, "w", encoding="utf-8", newline="") as new,
+    ):
+        # A row of another length stays as it is, for the check of rows to tell.
+        rows = ([row[n] for n in order] if len(row) == len(own) else row for row in csv.reader(old) if row)
+        csv.writer(new, lineterminator="\n").writerows(rows)
+
+
+def append(piece: Path, table: Path) -> None:
+    """Add the rows of a CSV file to `table`; the first one becomes it, header and all."""
+    if not table.exists():
+        piece.replace(table)
+        return
+    with (
+        open(piece, encoding="utf-8-sig", newline="") as old,
+        open(table, "r+", encoding="utf-8", newline="") as new,
+    ):
+        next(csv.reader(old))
+        end = new.seek(0, io.SEEK_END)
+        with open(table, "rb") as written:
+            written.seek(end - 1)
+            if written.read(1) not in b"\r\n":
+                new.write("\n")
+        shutil.copyfileobj(old, new, 1 << 20)
+
+
+def check_rows(table: Path, name: str, target: str | None, goal: dict) -> int:
+    """Return the number of records of a CSV file, read batch by batch, and add its target to `goal`.
+
+    Raises
+    ------
+    TaskError
+        It has rows of different lengths, or infinities among numbers.
+    """
+    columns, records = header(table), 0
     try:
         options = {"parse_options": parse_options(table), "convert_options": text_options(columns)}
         with pyarrow.csv.open_csv(table, **options) as reader:
@@ -346,12 +390,14 @@ def check_table(table: Path, name: str, target: str | None, delimiter: str) -> t
                 records += batch.num_rows
     except pa.ArrowInvalid as error:
         raise TaskError(f"{name}: {uneven_row(table, len(columns)) or error}") from error
+    return records
+
+
+def check_enough(records: int, name: str) -> None:
+    """Raise TaskError where a table has too few rows to hold any out."""
     if records < 2:
         found = "only a header and no row" if records == 0 else "only one row"
         raise TaskError(f"{name} has {found}. A model needs many; check what writes it.")
-    if target is not None:
-        check_target(goal, f"{name}: the target {target!r}")
-    return records, columns
 
 
 def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: bool) -> None:
@@ -413,7 +459,7 @@ def uneven_row(table: Path, expected: int) -> str | None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
-    parser.add_argument("--input", required=True, metavar="SOURCE", help="path, file://, http:// or https:// URL")
+    parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
     parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
@@ -423,6 +469,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
     )
+    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
     args = parser.parse_args(argv)
     with task.logged("ingest_data", args, shown(args.input)):
         record = ingest_data(
@@ -434,6 +481,7 @@ def main(argv: list[str] | None = None) -> None:
             args.timeout_s,
             args.on_unreachable,
             args.decimal,
+            args.query,
         )
         logging.info(
             "[ingest_data] completed. Records ingested: %d, columns: %d, bytes: %d, source: %s",

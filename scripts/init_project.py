@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 import tempfile
 import textwrap
 from pathlib import Path
@@ -20,8 +19,9 @@ import pandas as pd
 import yaml
 
 import task
-from ingest_data import SEPARATORS, fetch, ingest_data, open_text, packed_as
-from source import TIMEOUT_S, is_remote, shown
+from address import TIMEOUT_S, expand, refuse_password, shown
+from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
+from source import fetch, kind, label, parts
 from table import COMMA_NUMBER, Table, read_table
 from task import TaskError, replacing
 
@@ -252,34 +252,60 @@ def contract_text(contract: dict, table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
+    """Return how the (first) file of a source is written, and where to read it from: what was downloaded, once."""
+    found = parts(expand(source), query)
+    reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
+    if query:
+        return reader, source
+    arrived, _ = fetch(found[0], None, scratch / "source", TIMEOUT_S)
+    name, form = label(found[0]), packed_as(arrived)
+    if form in (None, "gzip", "xz", "zip"):
+        reader = sniff(lambda: open_text(arrived, form, name), name)
+    if len(found) > 1 or kind(found[0]) == "disk":
+        return reader, source
+    # Under its own name, for what that says.
+    return reader, str(arrived.rename(scratch / (Path(name.partition("?")[0]).name or "table")))
+
+
+def folder_name(source: str) -> str:
+    """Return the name that a source gives to its project: the last of its words that has a letter."""
+    path = shown(source).partition("?")[0] if "://" in source else source
+    words = [re.sub(r"[^\w-]+", "_", each.split(".")[0]).strip("_") for each in path.split("/")]
+    return next((each for each in reversed(words) if each), "project")
+
+
+def from_folder(source: str, folder: Path) -> str:
+    """Return a source as it is named from the project's folder."""
+    if re.match(r"sqlite(\+\w+)?:///[^/]", source):
+        scheme, _, path = source.partition(":///")
+        return f"{scheme}:///{os.path.relpath(path, folder)}"
+    return source if "://" in source or source.startswith("${") else os.path.relpath(source, folder)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
-    parser.add_argument("--source", required=True, help="a path, file://, http:// or https:// URL of a table")
+    parser.add_argument("--source", required=True, help="a path, folder, pattern or URL of a table")
+    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
     parser.add_argument("--target", required=True, help="the column to predict")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="the project's folder; named after the source")
     parser.add_argument("--force", action="store_true", help="overwrite a config that is there")
     args = parser.parse_args(argv)
     with task.logged("init_project", args, shown(args.source)):
-        folder = args.output or Path(re.sub(r"[^\w-]+", "_", Path(shown(args.source)).name.split(".")[0]) or "project")
+        refuse_password(args.source)
+        folder = args.output or Path(folder_name(args.source))
         taken = [folder / name for name in ("config.yaml", "schema.yaml") if (folder / name).exists()]
         if taken and not args.force:
             raise TaskError(f"{taken[0]} is there already. Choose another folder, or overwrite it with --force.")
         with tempfile.TemporaryDirectory(prefix="signoff-") as scratch:
-            arrived, _ = fetch(args.source, Path(scratch, "source"), TIMEOUT_S)
-            form = packed_as(arrived)
-            reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
-            if form in (None, "gzip", "xz", "zip"):
-                reader = sniff(lambda: open_text(arrived, form, shown(args.source)), shown(args.source))
-            # Through the same checks as every later run; a remote file under its own name, for what that says.
-            local = arrived
-            if is_remote(args.source):
-                local = Path(scratch, Path(shown(args.source).partition("?")[0]).name or "table")
-                shutil.move(arrived, local)
+            reader, local = look_at(args.source, args.query, Path(scratch))
             raw = Path(scratch, "raw_data.csv")
-            ingest_data(str(local), raw, args.target, **reader)
+            # Through the same checks as every later run.
+            ingest_data(local, raw, args.target, **reader, query=args.query)
             table = read_table(raw)
         config, contract, said = init_project(table, args.target)
-        source = args.source if "://" in args.source else os.path.relpath(args.source, folder)
+        source = from_folder(args.source, folder)
+        reader |= {"query": args.query} if args.query else {}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (
             ("config.yaml", config_text(source, config, reader)),

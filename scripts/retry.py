@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 
 import tenacity
 
+from task import redact
+
 P = ParamSpec("P")
 R = TypeVar("R")
 # A logger of its own: the root logger would set itself up, and Snakemake's lines would show twice.
@@ -44,11 +46,13 @@ def retry(
                 n_tries,
                 name,
                 float(state.next_action.sleep),
-                state.outcome.exception(),
+                redact(str(state.outcome.exception())),
             )
 
         def log_failure(state: tenacity.RetryCallState) -> None:
-            logger.error("All %d attempts failed for %s. Error: %s", n_tries, name, state.outcome.exception())
+            logger.error(
+                "All %d attempts failed for %s. Error: %s", n_tries, name, redact(str(state.outcome.exception()))
+            )
             raise state.outcome.exception()
 
         return tenacity.retry(

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
+from address import refuse_password
 from task import TaskError, nearest
 
 TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
@@ -87,6 +88,7 @@ def check_config(config: dict, schema_path: Path) -> None:
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
+    refuse_password(config["raw_data_source_url"])
 
 
 def numbers(value: object, key: str = "") -> list[tuple[str, float]]:

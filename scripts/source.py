@@ -1,168 +1,130 @@
-"""The data source: a local path, file://, http:// or https:// URL; what version it is in, and its bytes."""
+"""The data source: a file, a folder or pattern of files, a URL, or a query; what version it is in, and its bytes."""
 
 import datetime
-import email.utils
+import glob
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
+import database
+import store
+import web
+from address import TIMEOUT_S, Unreachable, expand, shown, split_url
 from retry import retry
-from task import TaskError, sha256
+from task import TaskError, redact, sha256
 
-TIMEOUT_S = 30.0
+PATTERN = re.compile(r"[*?\[]")
+# What is taken from a folder; a pattern takes what it names.
+TABLE = re.compile(r"\.(csv|tsv|txt|parquet|pq)(\.(gz|xz|zip))?$", re.IGNORECASE)
 logger = logging.getLogger(__name__)
 
 
-class Unreachable(Exception):
-    """The source cannot be read now; it may be back later. `retry_after`: seconds that the server asked to wait."""
-
-    retry_after: float | None = None
-
-
-def is_remote(source: str) -> bool:
-    """Tell whether `source` is an http or https URL."""
-    return split_url(source).scheme in ("http", "https")
-
-
-def split_url(source: str) -> SplitResult:
-    """Return the parts of a URL. Raises TaskError where it is none."""
-    try:
-        return urlsplit(source)
-    except ValueError as error:
-        raise TaskError(f"{source} is no URL ({error}). Correct raw_data_source_url in the config.") from error
-
-
-def local_path(source: str) -> Path:
-    """Return the path that a local `source` names.
+def kind(source: str, query: str | None = None) -> str:
+    """Return who reads an expanded source: "database", "web", "store" or "disk".
 
     Raises
     ------
     TaskError
-        When its scheme is none that can be read, or nothing is there.
+        None does.
     """
-    parts = split_url(source)
-    if "://" in source and parts.scheme != "file":
-        raise TaskError(f"{source}: cannot read {parts.scheme}://. Give a path, or a file://, http:// or https:// URL.")
-    path = Path(unquote(parts.path)) if "://" in source else Path(source)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    scheme = split_url(source).scheme if "://" in source else ""
+    if query:
+        return "database"
+    if scheme in ("http", "https"):
+        return "web"
+    if scheme in ("", "file"):
+        return "disk"
+    if scheme.partition("+")[0] in database.SCHEMES:
+        raise TaskError(f"{shown(source)} is a database: say with reader.query which of its rows to read.")
+    import fsspec
+
+    if scheme in fsspec.available_protocols():
+        return "store"
+    raise TaskError(
+        f"{shown(source)}: cannot read {scheme}://. Give a path, or a file://, http://, https:// or s3:// URL, or with "
+        "reader.query that of a database."
+    )
+
+
+def parts(source: str, query: str | None = None, timeout_s: float = TIMEOUT_S) -> list[str]:
+    """Return what an expanded source is made of, in order of name: the files of a folder or pattern, else itself.
+
+    Of a folder, only files of tables count, and none that is hidden or begins with "_". Its own folders do not.
+
+    Raises
+    ------
+    TaskError
+        Nothing is there.
+    """
+    who = kind(source, query)
+    if who in ("database", "web"):
+        return [source]
+    if who == "store":
+        found = retry(on=Unreachable)(store.parts)(source, timeout_s)
+        if not found and not PATTERN.search(source):
+            return [source]
+        is_folder = not PATTERN.search(source)
+    else:
+        path = Path(unquote(split_url(source).path) if "://" in source else source)
+        if path.is_file():
+            return [str(path)]
+        is_folder = path.is_dir()
+        if not is_folder and not PATTERN.search(str(path)):
+            raise TaskError(f"the source {source} does not exist. Correct raw_data_source_url in the config.")
+        names = path.iterdir() if is_folder else map(Path, glob.glob(str(path), recursive=True))
+        found = [str(each) for each in names if each.is_file()]
+    visible = sorted(each for each in found if not each.rpartition("/")[2].startswith((".", "_")))
+    tables = [each for each in visible if TABLE.search(each)] if is_folder else visible
+    if not tables:
+        what = "holds no file of a table (.csv, .csv.gz, .parquet, …)" if is_folder else "matches no file"
         raise TaskError(f"the source {source} {what}. Correct raw_data_source_url in the config.")
-    return path
+    return tables
 
 
-def shown(source: str) -> str:
-    """Return `source` without the password that a URL may carry: what logs and records show."""
-    try:
-        parts = urlsplit(source)
-    except ValueError:
-        return source
-    if not parts.password and not parts.username:
-        return source
-    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
+def label(part: str) -> str:
+    """Return what records and errors call a part: its path or URL, without secrets."""
+    return redact(shown(part))
 
 
-@contextmanager
-def response(source: str, method: str = "GET", timeout_s: float = TIMEOUT_S):
-    """Yield the `requests` response for a remote `source`, its body unread.
-
-    Raises
-    ------
-    Unreachable
-        No connection, a timeout, HTTP 429 or 5xx.
-    TaskError
-        Any other HTTP error: asking again would not help.
-    """
-    import requests
-
-    # Compressed on the way, the length would not be that of the file, and a .csv.gz could arrive unpacked.
-    headers = {"Accept-Encoding": "identity", "User-Agent": "signoff"}
-    try:
-        with requests.request(
-            method,
-            source,
-            stream=True,
-            timeout=(min(10.0, timeout_s), timeout_s),
-            headers=headers,
-            allow_redirects=True,
-        ) as answer:
-            if answer.status_code == 429 or answer.status_code >= 500:
-                error = Unreachable(f"{shown(source)} answered {answer.status_code} {answer.reason}")
-                error.retry_after = seconds(answer.headers.get("Retry-After"))
-                raise error
-            if answer.status_code >= 400:
-                raise TaskError(
-                    f"{shown(source)} answered {answer.status_code} {answer.reason}. "
-                    "Correct raw_data_source_url in the config, or ask whoever serves it."
-                )
-            yield answer
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise Unreachable(f"{shown(source)} cannot be reached ({reason(error)})") from error
-    except requests.RequestException as error:
-        raise TaskError(f"{shown(source)}: {error}. Correct raw_data_source_url in the config.") from error
+def fetch(part: str, query: str | None, download: Path, timeout_s: float) -> tuple[Path, dict]:
+    """Return where the bytes of a part are on this machine, and their version; a remote one goes to `download`."""
+    who = kind(part, query)
+    if who == "disk":
+        return Path(part), disk_version(Path(part))
+    if who == "database":
+        return download, retry(on=Unreachable)(database.version)(part, query, timeout_s, download)
+    return download, retry(on=Unreachable)((web if who == "web" else store).download)(part, download, timeout_s)
 
 
-def reason(error: Exception) -> str:
-    """Return the innermost cause that the nested text of a connection error ends with."""
-    return str(error).rpartition(": ")[2].strip("'\")>") or type(error).__name__
-
-
-def seconds(retry_after: str | None) -> float | None:
-    """Return the wait that a Retry-After header asks for, at most five minutes: seconds, or an HTTP date."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdigit():
-        return min(float(retry_after), 300.0)
-    try:
-        until = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return min(max(until.timestamp() - time.time(), 0.0), 300.0)
-
-
-def remote_version(headers: dict[str, str]) -> dict[str, str]:
-    """Return what tells one state of a remote file from another: ETag, Last-Modified, length; empty if none is sent."""
-    names = {"etag": "ETag", "last_modified": "Last-Modified", "length": "Content-Length"}
-    version = {key: headers[name] for key, name in names.items() if name in headers}
-    return version if version.keys() - {"length"} else {}
-
-
-def as_text(version: dict[str, str]) -> str:
-    """Return a remote version as text: the ETag is enough, and the length may be missing in one of two answers."""
-    return json.dumps({"etag": version["etag"]} if "etag" in version else version, sort_keys=True)
-
-
-def local_version(path: Path) -> dict[str, int]:
+def disk_version(path: Path) -> dict[str, int]:
     """Return the modification time (nanoseconds since 1970) and size (bytes) of a local file."""
     status = path.stat()
     return {"mtime_ns": status.st_mtime_ns, "size": status.st_size}
 
 
-def pieces(file: BinaryIO, size: int = 1 << 20) -> Iterator[bytes]:
-    """Yield what is left of `file` in pieces of at most `size` bytes."""
-    while piece := file.read(size):
-        yield piece
+def as_text(version: dict) -> str:
+    """Return a remote version as text: the ETag is enough, and the length may be missing in one of two answers."""
+    return json.dumps({"etag": version["etag"]} if "etag" in version else version, sort_keys=True)
 
 
-def version_text(record: dict) -> str:
-    """Return the version of the source that a record tells, as `source_version` gives it."""
-    if is_remote(record["source"]) and record["version"]:
-        return as_text(record["version"])
-    return "sha256:" + record["source_sha256"]
+def together(versions: dict[str, str]) -> str:
+    """Return one text for the versions of a source's parts: that of the only one, else a digest of names and all."""
+    if len(versions) == 1:
+        return next(iter(versions.values()))
+    return "sha256:" + hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
-def read_record(source: str, record: Path) -> dict | None:
+def read_record(source: str, query: str | None, record: Path) -> dict | None:
     """Return what the last ingest wrote down, or None where there is none, or one of another source."""
     try:
         last = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return last if last.get("source") == shown(source) else None
+    same = (last.get("source"), last.get("query")) == (shown(source), query) and "source_version" in last
+    return last if same else None
 
 
 def age(record: dict) -> str:
@@ -176,52 +138,50 @@ def age(record: dict) -> str:
 
 def use_last(error: Exception, record: dict, data: Path) -> str:
     """Return the one line that a run says when it goes on with the last good file."""
-    return f"{error}; going on with {data}, ingested {age(record)} ago ({record['ingested_at']})"
+    return redact(f"{error}; going on with {data}, ingested {age(record)} ago ({record['ingested_at']})")
 
 
-def source_version(source: str, data: Path, on_unreachable: str = "use_last", timeout_s: float = TIMEOUT_S) -> str:
+def source_version(
+    source: str,
+    data: Path,
+    on_unreachable: str = "use_last",
+    timeout_s: float = TIMEOUT_S,
+    query: str | None = None,
+) -> str:
     """Return a text that changes when the content of `source` does, and only then, as far as can be told.
 
     A local file is told by its SHA-256, which is taken from the record of the last ingest as long as modification
     time and size are the same. A remote one is told by its ETag, Last-Modified and length; by the SHA-256 of its
-    content where the server sends neither of the first two. A source that cannot be reached now counts as unchanged,
-    with a warning, when `data` was ingested from it, and `on_unreachable` allows it. A source that is wrong
-    (missing, 404) gives a version of its own, so that the ingest runs and says what is wrong.
+    content where the server sends neither of the first two. A query is told by the SHA-256 of its rows, and a folder
+    by its files. A source that cannot be reached now counts as unchanged, with a warning, when `data` was ingested
+    from it, and `on_unreachable` allows it. A source that is wrong (missing, 404) gives a version of its own, so that
+    the ingest runs and says what is wrong.
     """
     last = None
     try:
-        last = read_record(source, data.with_suffix(".json"))
-        if not is_remote(source):
-            path = local_path(source)
-            if last and last["version"] == local_version(path):
-                return version_text(last)
-            return "sha256:" + sha256(path)
-        version = retry(on=Unreachable)(headers_of)(source, timeout_s)
-        return as_text(version) if version else "sha256:" + retry(on=Unreachable)(digest_of)(source, timeout_s)
+        last = read_record(source, query, data.with_suffix(".json"))
+        found = parts(expand(source), query, timeout_s)
+        on_disk = kind(found[0], query) == "disk"
+        if last and on_disk and last["version"] == {label(part): disk_version(Path(part)) for part in found}:
+            return last["source_version"]
+        return together({label(part): part_version(part, query, timeout_s) for part in found})
     except TaskError as error:
-        return f"error: {error}"
+        return redact(f"error: {error}")
     except Unreachable as error:
         if last and data.is_file() and on_unreachable == "use_last":
             logger.warning(use_last(error, last, data))
-            return version_text(last)
-        return f"unreachable: {error}"
+            return last["source_version"]
+        return redact(f"unreachable: {error}")
 
 
-def headers_of(source: str, timeout_s: float) -> dict[str, str]:
-    """Ask a server for the version of a remote file: HEAD, or a GET of which only the head is read."""
-    try:
-        with response(source, "HEAD", timeout_s) as answer:
-            return remote_version(answer.headers)
-    except (TaskError, Unreachable):
-        # Some servers know no HEAD, and say so in many ways.
-        with response(source, timeout_s=timeout_s) as answer:
-            return remote_version(answer.headers)
-
-
-def digest_of(source: str, timeout_s: float) -> str:
-    """Return the SHA-256 of a remote file's content, read in pieces."""
-    digest = hashlib.sha256()
-    with response(source, timeout_s=timeout_s) as answer:
-        for piece in pieces(answer.raw):
-            digest.update(piece)
-    return digest.hexdigest()
+def part_version(part: str, query: str | None, timeout_s: float) -> str:
+    """Return the version of one part as text, read no further than it takes to tell."""
+    who = kind(part, query)
+    if who == "disk":
+        return "sha256:" + sha256(Path(part))
+    if who == "database":
+        return as_text(retry(on=Unreachable)(database.version)(part, query, timeout_s))
+    if who == "store":
+        return as_text(retry(on=Unreachable)(store.version)(part, timeout_s))
+    version = retry(on=Unreachable)(web.version)(part, timeout_s)
+    return as_text(version) if version else "sha256:" + retry(on=Unreachable)(web.digest)(part, timeout_s)

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+# What must never be shown, and what is shown instead.
+SECRETS: dict[str, str] = {}
 
 
 class TaskError(Exception):
@@ -34,6 +36,26 @@ def arguments(description: str) -> argparse.ArgumentParser:
         help="show the Python traceback of a failure (also: SIGNOFF_VERBOSE=1)",
     )
     return parser
+
+
+def keep_secret(value: str, instead: str) -> None:
+    """Show `instead` wherever a log would show `value`. Of less than four characters it is no secret."""
+    if len(value) > 3:
+        SECRETS[value] = instead
+
+
+def redact(text: str) -> str:
+    """Return `text` without the secrets that are known."""
+    for value in sorted(SECRETS, key=len, reverse=True):
+        text = text.replace(value, SECRETS[value])
+    return text
+
+
+class Redacting(logging.Formatter):
+    """The format of every log, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def json_object(text: str) -> dict:
@@ -57,7 +79,9 @@ def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[Non
     if args.log:
         args.log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
+    for each in handlers:
+        each.setFormatter(Redacting(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     # Without a handler SIGTERM would end the process on the spot, and leave a half-written file behind.
     signal.signal(signal.SIGTERM, _stop)
     started = time.monotonic()

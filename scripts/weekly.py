@@ -22,7 +22,6 @@ import task
 from approval import METRICS, WORKFLOW, utc_now
 from release import current_release
 from settings import USUAL
-from source import version_text
 from task import TaskError, read_json
 
 RUNS = Path("logs/runs.jsonl")
@@ -98,7 +97,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
     found: dict = {"exit_code": exit_code, "verdict": "error", "cause": None}
     if RECORD.is_file():
         record = read_json(RECORD)
-        found |= {"source_version": version_text(record), "rows": record["records"]}
+        found |= {"source_version": record["source_version"], "rows": record["records"]}
     verdict_log = Path("logs/verdict.log")
     judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
     if judged and Path(METRICS).is_file():

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from address import Unreachable, shown
 from conftest import rides, script
 from ingest_data import ingest_data
-from source import Unreachable, response, seconds, shown, source_version
+from source import source_version
 from table import read_table
 from task import TaskError
+from web import response, seconds
 
 GOOD = b"when,km,minutes\n2024-01-01,1.5,3\n2024-01-02,2.5,5\n2024-01-03,,7\n"
 
@@ -55,7 +57,8 @@ def test_a_file_of_each_kind_arrives_byte_by_byte_with_its_record(tmp_path, name
     assert record["sha256"] == hashlib.sha256(GOOD).hexdigest()
     assert record["source_sha256"] == hashlib.sha256(data).hexdigest()
     assert (record["records"], record["columns"]) == (3, ["when", "km", "minutes"])
-    assert record["version"] == {"mtime_ns": (tmp_path / name).stat().st_mtime_ns, "size": len(data)}
+    version = {"mtime_ns": (tmp_path / name).stat().st_mtime_ns, "size": len(data)}
+    assert record["version"] == {str(tmp_path / name): version}
     assert datetime.now(UTC) - datetime.fromisoformat(record["ingested_at"]) < timedelta(minutes=1)
     assert {each.name for each in output.parent.iterdir()} == {"raw_data.csv", "raw_data.json"}
 
@@ -187,16 +190,17 @@ def test_a_url_is_streamed_with_its_version(tmp_path, server):
     ]
     record = ingest_data(f"{server.url}/rides.csv.gz?token=1", tmp_path / "raw_data.csv", "minutes")
     assert (tmp_path / "raw_data.csv").read_bytes() == GOOD
-    assert record["version"]["etag"] == '"v1"'
-    assert record["version"]["last_modified"] == "Mon, 01 Jan 2024 00:00:00 GMT"
+    version = record["version"][f"{server.url}/a.csv"]
+    assert version["etag"] == '"v1"'
+    assert version["last_modified"] == "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
 def test_two_failures_and_then_a_success_is_a_success(tmp_path, server, caplog):
     server.answers = [(503, {}, b""), (429, {"Retry-After": "2"}, b""), (200, {}, GOOD)]
     assert ingest_data(f"{server.url}/a.csv", tmp_path / "raw_data.csv")["records"] == 3
     assert [message.partition(" Error")[0] for message in caplog.messages] == [
-        "Attempt 1/3 failed for download_source. Retrying in 1.0s...",
-        "Attempt 2/3 failed for download_source. Retrying in 2.0s...",
+        "Attempt 1/3 failed for download. Retrying in 1.0s...",
+        "Attempt 2/3 failed for download. Retrying in 2.0s...",
     ]
 
 
@@ -212,7 +216,7 @@ def test_a_server_that_is_down_without_a_good_file_stops(tmp_path, server):
     done = script("ingest_data", "--input", f"{server.url}/a.csv", "--output", "raw_data.csv", cwd=tmp_path)
     assert done.returncode == 1
     assert "cannot be reached" in done.stdout.splitlines()[-1]
-    assert "All 3 attempts failed for download_source" in done.stdout
+    assert "All 3 attempts failed for download" in done.stdout
     assert not (tmp_path / "raw_data.csv").exists()
 
 
@@ -272,8 +276,8 @@ def test_an_encoding_that_is_none_of_text_is_refused(tmp_path):
 
 
 def test_an_unknown_scheme_is_refused(tmp_path):
-    with pytest.raises(TaskError, match="cannot read ftp://"):
-        ingest_data("ftp://example.org/a.csv", tmp_path / "raw_data.csv")
+    with pytest.raises(TaskError, match="cannot read gopher://"):
+        ingest_data("gopher://example.org/a.csv", tmp_path / "raw_data.csv")
 
 
 def test_a_password_in_a_url_is_not_shown(tmp_path, server):

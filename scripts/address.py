@@ -1,0 +1,83 @@
+"""Where data come from, as text: its environment variables, what of it may be shown, and the errors of reading it."""
+
+import os
+import re
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+
+from task import TaskError, keep_secret
+
+TIMEOUT_S = 30.0
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+SECRET = re.compile(r"(^|[_-])(api_?key|key|token|secret|password|signature|sig|credential)$", re.IGNORECASE)
+
+
+class Unreachable(Exception):
+    """The source cannot be read now; it may be back later. `retry_after`: seconds that the server asked to wait."""
+
+    retry_after: float | None = None
+
+
+class Cut(Unreachable):
+    """The server answered, but its answer ended early: worth another try, never a reason to go on with old data."""
+
+
+def expand(source: str) -> str:
+    """Return `source` with the value of each environment variable that it names as ${NAME}.
+
+    In a URL a value is percent-encoded, so that a password may hold any character; a variable that is the whole source
+    stands for it as it is. Only what connects gets the result: all else shows the name.
+
+    Raises
+    ------
+    TaskError
+        A variable is not set.
+    """
+
+    def value(found: re.Match) -> str:
+        name, known = found[0], os.environ.get(found[1])
+        if not known:
+            raise TaskError(
+                f"{source}: the environment variable {found[1]} is not set. Set it where the run is started."
+            )
+        keep_secret(known, name)
+        if "://" not in source:
+            # A whole URL in a variable: its password may be told alone, by the server that refuses it.
+            keep_secret(split_url(known).password or "", name)
+            return known
+        keep_secret(quote(known, safe=""), name)
+        return quote(known, safe="")
+
+    return VARIABLE.sub(value, source)
+
+
+def split_url(source: str) -> SplitResult:
+    """Return the parts of a URL. Raises TaskError where it is none."""
+    try:
+        return urlsplit(source)
+    except ValueError as error:
+        raise TaskError(f"{source} is no URL ({error}). Correct raw_data_source_url in the config.") from error
+
+
+def shown(source: str) -> str:
+    """Return `source` without the secrets that a URL may carry as text: what logs and records show."""
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return source
+    if "://" not in source:
+        return source
+    if "@" in parts.netloc:
+        parts = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}")
+    known = [each.partition("=") for each in parts.query.split("&")]
+    masked = "&".join(name + sign + ("***" if SECRET.search(name) else value) for name, sign, value in known)
+    return urlunsplit(parts._replace(query=masked))
+
+
+def refuse_password(source: str) -> None:
+    """Raise TaskError where a password stands in a source: the config, and what is noted of a run, would hold it."""
+    password = split_url(source).password
+    if password and "://" in source and not VARIABLE.fullmatch(password):
+        raise TaskError(
+            f"raw_data_source_url {shown(source)} holds a password. Put it into an environment variable, and write "
+            "its name instead: ${NAME}."
+        )
