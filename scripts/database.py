@@ -15,7 +15,9 @@ from task import TaskError
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql", "duckdb", "snowflake", "bigquery")
 # What a server says that has answered: to ask again does not help.
-REFUSED = re.compile(r"password|authenticat|denied|pg_hba|does not exist|unknown database|no such|not a database", re.I)
+REFUSED = re.compile(
+    r"password|authenticat|denied|pg_hba|does not exist|unknown database|no such (?!file)|not a database", re.I
+)
 
 
 def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
@@ -73,7 +75,8 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
     except exc.ArgumentError as error:
         raise TaskError(f"{shown(url)} is no URL of a database. Write dialect://user@host/database.") from error
     except exc.DBAPIError as error:
-        what = " ".join(str(error.orig).split()) or type(error.orig).__name__
+        # Without the place in the statement, which is not as the user wrote it.
+        what = " ".join(str(error.orig).split()).partition(" LINE ")[0] or type(error.orig).__name__
         lost = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
         if lost and not REFUSED.search(what) and dialect != "sqlite":
             raise Unreachable(f"{shown(url)} cannot be reached ({what})") from error

@@ -213,9 +213,9 @@ def seen(values: pd.Series, kind: str) -> str:
 def config_text(source: str, config: dict, reader: dict) -> str:
     """Return config.yaml: what matters, with a word on each."""
     usual = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
-    reader = {key: value for key, value in reader.items() if value != usual[key]}
+    reader = {key: value for key, value in reader.items() if value != usual.get(key)}
     notes = {
-        "raw_data_source_url": "a path from this folder, or an http(s) URL; read anew when it changes",
+        "raw_data_source_url": "a path from this folder, or a URL; read anew when it changes",
         "target": "what to predict",
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",

@@ -1,4 +1,4 @@
-"""Where data come from beside a file and a URL: folders and patterns of parts, databases, object stores; and secrets."""
+"""Sources beside a file and a URL: folders and patterns of parts, databases, object stores; and their secrets."""
 
 import gzip
 import os
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import pytest
+import sqlalchemy
 
 from conftest import Project, make_project, rides, run, script
 from ingest_data import ingest_data
@@ -29,10 +30,13 @@ def leaks(folder: Path) -> list[str]:
     return [str(each) for each in folder.rglob("*") if each.is_file() and any(w in each.read_bytes() for w in words)]
 
 
-def init(cwd: Path, source: str, *arguments: str) -> subprocess.CompletedProcess:
-    done = script("init_project", "--source", source, "--target", "minutes", *arguments, "--output", "project", cwd=cwd)
+def init(folder: Path, source: str, *arguments: str) -> tuple[Project, str]:
+    """Return a project made of a source, and what was said."""
+    project = make_project(folder)
+    options = ["--target", "minutes", "--output", "project", "--force"]
+    done = script("init_project", "--source", source, *options, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout
-    return done
+    return project, done.stdout
 
 
 @pytest.fixture
@@ -98,8 +102,7 @@ def test_a_source_without_files_is_told(parts, tmp_path, monkeypatch, source, sa
 
 
 def test_a_new_part_runs_the_workflow_again(parts, tmp_path):
-    init(tmp_path, "parts")
-    project = Project(tmp_path / "project", make_project(tmp_path / "other").workflow)
+    project, _ = init(tmp_path, "parts")
     project.snakemake()
     assert project.jobs() == set()
     (parts / "a.csv").touch()
@@ -176,20 +179,13 @@ def postgresql(tmp_path_factory):
 
 def test_a_postgresql_query_runs_the_workflow_and_its_password_stays_secret(postgresql, tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", CANARY)
-    sql = [
-        "id serial, started timestamp, city text, km numeric, riders int, good bool, seen timestamptz, minutes float8"
-    ]
-    rows = ",".join(
-        f"('{r.started}', '{r.city}', {'NULL' if pd.isna(r.km) else r.km}, {r.riders}, {r.riders > 2}, '{r.started}+02',"
-        f" {r.minutes})"
-        for r in rides().itertuples()
-    )
-    postgresql.psql(f"DROP TABLE IF EXISTS rides; CREATE TABLE rides ({sql[0]});")
-    postgresql.psql(f"INSERT INTO rides (started, city, km, riders, good, seen, minutes) VALUES {rows};")
-    url = f"postgresql://signoff:${{DATABASE_PASSWORD}}@/postgres?host={postgresql.get_socket_dir()}"
+    table = rides().assign(started=pd.to_datetime(rides()["started"]), good=rides()["riders"] > 2, id=range(600))
+    table["seen"] = table["started"].dt.tz_localize("Europe/Berlin", ambiguous=True, nonexistent="shift_forward")
+    engine = sqlalchemy.create_engine(postgresql.get_uri().replace("postgresql:", "postgresql+psycopg:"))
+    table.to_sql("rides", engine, index=False, if_exists="replace")
+    url = f"postgresql://signoff:${{DATABASE_PASSWORD}}@/postgres?host={postgresql.pgdata}"
     query = "SELECT started, city, km, riders, good, seen, minutes FROM rides"
-    made = init(tmp_path, url, "--query", query)
-    project = Project(tmp_path / "project", make_project(tmp_path / "other").workflow)
+    project, made = init(tmp_path, url, "--query", query)
     first = project.snakemake("--verbose", "--printshellcmds")
     raw = pd.read_csv(project.folder / "data/raw/raw_data.csv")
     pd.testing.assert_frame_equal(raw[["started", "city", "km", "riders", "minutes"]], rides().drop(columns="ride"))
@@ -199,7 +195,7 @@ def test_a_postgresql_query_runs_the_workflow_and_its_password_stays_secret(post
     # An update moves the row to the end of the table: the same rows in another order are the same data.
     postgresql.psql("UPDATE rides SET km = km WHERE id = 1;")
     assert project.jobs() == set()
-    postgresql.psql("UPDATE rides SET km = km + 1 WHERE id = 3;")
+    postgresql.psql("UPDATE rides SET riders = riders + 1 WHERE id = 3;")
     assert "ingest_data" in project.jobs()
     wrong = project.snakemake("--forcerun", "ingest_data", "--verbose", check=False, DATABASE_PASSWORD="x" + CANARY)
     assert wrong.returncode == 1
@@ -208,17 +204,17 @@ def test_a_postgresql_query_runs_the_workflow_and_its_password_stays_secret(post
     assert unset.returncode == 1
     assert "the environment variable DATABASE_PASSWORD is not set" in unset.stdout
     assert leaks(tmp_path) == []
-    assert not any(CANARY in each.stdout or quote(CANARY, safe="") in each.stdout for each in (made, first, wrong))
+    assert not any(CANARY in each or quote(CANARY, safe="") in each for each in (made, first.stdout, wrong.stdout))
 
 
 def test_a_database_that_is_down_leaves_the_last_data(postgresql, tmp_path):
-    postgresql.psql("CREATE TABLE IF NOT EXISTS some (x int, minutes int); DELETE FROM some;")
-    postgresql.psql("INSERT INTO some VALUES (1, 2), (3, 4);")
+    postgresql.psql("CREATE TABLE IF NOT EXISTS few (x int, minutes int); DELETE FROM few;")
+    postgresql.psql("INSERT INTO few VALUES (1, 2), (3, 4);")
     output, down = tmp_path / "raw.csv", tmp_path / "down"
     down.mkdir()
     link = tmp_path / "host"
-    link.symlink_to(postgresql.get_socket_dir())
-    url, query = f"postgresql://postgres@/postgres?host={link}", "SELECT x, minutes FROM some"
+    link.symlink_to(postgresql.pgdata)
+    url, query = f"postgresql://postgres@/postgres?host={link}", "SELECT x, minutes FROM few"
     record = ingest_data(url, output, "minutes", query=query)
     version = source_version(url, output, query=query)
     assert version == record["source_version"]
@@ -270,8 +266,7 @@ def s3(s3_server, monkeypatch):
 
 def test_objects_of_a_store_run_the_workflow_and_its_key_stays_secret(s3, tmp_path):
     s3.pipe("rides/2024/a.csv", rides(600).to_csv(index=False).encode())
-    made = init(tmp_path, "s3://rides/2024")
-    project = Project(tmp_path / "project", make_project(tmp_path / "other").workflow)
+    project, made = init(tmp_path, "s3://rides/2024")
     first = project.snakemake("--verbose", "--printshellcmds")
     project.snakemake("reports/final_report.md")
     assert project.jobs() == set()
@@ -281,7 +276,7 @@ def test_objects_of_a_store_run_the_workflow_and_its_key_stays_secret(s3, tmp_pa
     assert project.json("data/raw/raw_data.json")["records"] == 900
     assert list(project.json("data/raw/raw_data.json")["version"]) == ["s3://rides/2024/a.csv", "s3://rides/2024/b.csv"]
     assert leaks(tmp_path) == []
-    assert not any(CANARY in each.stdout for each in (made, first))
+    assert not any(CANARY in each for each in (made, first.stdout))
 
 
 def test_an_object_and_a_pattern_of_objects_arrive(s3, tmp_path):
@@ -297,7 +292,7 @@ def test_an_object_and_a_pattern_of_objects_arrive(s3, tmp_path):
 
 @pytest.mark.parametrize("source", ["s3://rides/none.csv", "s3://nowhere/none.csv", "s3://rides/*.csv"])
 def test_what_is_not_in_a_store_is_told(s3, tmp_path, source):
-    with pytest.raises(TaskError, match="does not exist|matches no file"):
+    with pytest.raises(TaskError, match=r"does not exist|matches no file"):
         ingest_data(source, tmp_path / "raw.csv")
 
 
@@ -317,7 +312,7 @@ def test_a_store_without_credentials_is_told(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(TaskError, match="cannot be read.*Check its name and the credentials"):
+    with pytest.raises(TaskError, match=r"cannot be read.*Check its name and the credentials"):
         ingest_data("s3://rides/a.csv", tmp_path / "raw.csv")
 
 
