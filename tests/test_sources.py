@@ -322,7 +322,7 @@ def test_a_store_without_credentials_is_told(s3, tmp_path, monkeypatch):
 def test_a_token_in_a_url_stays_secret(project, server):
     body = (project.folder / "rides.csv").read_bytes()
     server.answers = [(200, {"ETag": '"1"'}, body)]
-    url = server.url.replace("://", "://me:${RIDES_TOKEN}@") + "/rides.csv?token=${RIDES_TOKEN}"
+    url = server.url.replace("://", "://me:${RIDES_TOKEN}@") + "/${RIDES_TOKEN}/rides.csv?token=${RIDES_TOKEN}"
     project.configure(raw_data_source_url=url)
     environment = {"RIDES_TOKEN": CANARY, "SIGNOFF_VERBOSE": "1"}
     outputs = [project.snakemake("--verbose", "--printshellcmds", **environment).stdout]
