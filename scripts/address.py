@@ -2,7 +2,7 @@
 
 import os
 import re
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from task import TaskError, keep_secret
 
@@ -66,11 +66,12 @@ def shown(source: str) -> str:
         return source
     if "://" not in source:
         return source
+    text = source
     if "@" in parts.netloc:
-        parts = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}")
+        text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
     masked = "&".join(name + sign + ("***" if SECRET.search(name) else value) for name, sign, value in known)
-    return urlunsplit(parts._replace(query=masked))
+    return text.replace(f"?{parts.query}", f"?{masked}", 1)
 
 
 def refuse_password(source: str) -> None:

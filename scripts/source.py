@@ -38,7 +38,9 @@ def kind(source: str, query: str | None = None) -> str:
     if scheme in ("", "file"):
         return "disk"
     if scheme.partition("+")[0] in database.SCHEMES:
-        raise TaskError(f"{shown(source)} is a database: say with reader.query which of its rows to read.")
+        raise TaskError(
+            f"{shown(source)} is a database: name the rows to read, one SQL statement, with reader.query (for make init, QUERY=)."
+        )
     import fsspec
 
     if scheme in fsspec.available_protocols():

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 
+from address import shown
 from conftest import Project, make_project, rides, run, script
 from ingest_data import ingest_data
 from source import source_version
@@ -144,7 +145,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
         ("sqlite:///rides.db", "SELECT minutes, x'00ff' AS raw FROM rides", "column 'raw' holds bytes"),
         ("sqlite:///rides.db", "SELECT minutes, km, km FROM rides", "column name km stands more than once"),
         ("sqlite:///rides.db", "SELECT km, minutes FROM rides WHERE km < 0", "only a header and no row"),
-        ("sqlite:///rides.db", None, "is a database: say with reader.query"),
+        ("sqlite:///rides.db", None, "is a database: name the rows to read"),
         ("sqlite:///none.db", "SELECT 1", "none.db does not exist"),
         ("nosql://host/db", "SELECT 1", "nosql"),
         ("rides.csv", "SELECT 1", "is no URL of a database"),
@@ -340,6 +341,19 @@ def test_a_whole_url_may_be_a_variable(sqlite, tmp_path, monkeypatch):
     monkeypatch.setenv("RIDES", f"sqlite:///{sqlite}")
     record = ingest_data("${RIDES}", tmp_path / "raw.csv", "minutes", query="SELECT km, minutes FROM rides")
     assert record["source"] == "${RIDES}"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("sqlite:///../data/r.db", "sqlite:///../data/r.db"),
+        ("https://me:pass@host/a.csv?week=3&api_key=abc#x", "https://***@host/a.csv?week=3&api_key=***#x"),
+        ("s3://bucket/a?.csv", "s3://bucket/a?.csv"),
+        ("a folder/b@c:d?token=1", "a folder/b@c:d?token=1"),
+    ],
+)
+def test_only_secrets_are_masked(source, text):
+    assert shown(source) == text
 
 
 def test_a_password_in_the_config_is_refused(project):
