@@ -39,7 +39,8 @@ def kind(source: str, query: str | None = None) -> str:
         return "disk"
     if scheme.partition("+")[0] in database.SCHEMES:
         raise TaskError(
-            f"{shown(source)} is a database: name the rows to read, one SQL statement, with reader.query (for make init, QUERY=)."
+            f"{shown(source)} is a database: name the rows to read, one SQL statement, with reader.query (for make "
+            "init, QUERY=)."
         )
     import fsspec
 
