@@ -79,7 +79,7 @@ def commands_page() -> str:
     lines += ["| target | what it does |", "|---|---|"]
     lines += [f"| `make {name}` | {text} |" for name, text in (line.split(maxsplit=1) for line in make.splitlines())]
     lines += ["", "## Scripts", ""]
-    lines += ["Each task is a script that runs by itself too, in the project's folder..", ""]
+    lines += ["Each task is a script that runs by itself too, in the project's folder.", ""]
     for path in sorted((ROOT / "scripts").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):

@@ -212,7 +212,7 @@ def test_what_a_page_names_exists():
     for name, page in PAGES.items():
         text = page.read_text("utf-8")
         assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets, name
-        for path in re.findall(r"\b(?:scripts|schedule|profiles|workflow|benchmarks)/[\w/.-]*\w", text):
+        for path in re.findall(r"(?<![\w/])(?:scripts|schedule|profiles|workflow|benchmarks)/[\w/.-]*\w", text):
             assert (ROOT / path).exists(), f"{name} names {path}"
         for section, key in re.findall(rf"`({'|'.join(sections)})\.(?!json|pkl|skops)(\w+)", text):
             assert key in sections[section], f"{name} names {section}.{key}"
