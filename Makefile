@@ -7,6 +7,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.made
+DOCS := .venv/.docs
 ifneq ($(DIR),.)
 PROJECT := --directory "$(DIR)" --configfile "$(DIR)/config.yaml"
 endif
@@ -24,7 +25,7 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -76,6 +77,16 @@ lint: $(READY) ## check style and format of the code and of the workflow
 bench: $(READY) ## measure the run beside a plain script, and print the table
 	@$(BIN)/python benchmarks/bench.py
 
+docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
+	@mkdir -p docs/_build/flights && ln -sfn $(CURDIR)/config docs/_build/flights/config
+	@xz -dc resources/flights.csv.xz | awk -F, 'NR == 1 || $$1 < "2013-12-24"' > docs/_build/flights/flights.csv
+	@$(BIN)/snakemake --directory docs/_build/flights --configfile config/config.yaml \
+		--config raw_data_source_url=flights.csv --cores $(CORES) --quiet all -- \
+		reports/final_report.md reports/validation_report.json
+	@rm -rf docs/flights && cp -r docs/_build/flights/reports docs/flights
+	@$(BIN)/python docs/generate.py --output docs/reference
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
 clean: ## delete what runs have made here
 	rm -rf data/raw data/processed data/features model reports logs .snakemake
 
@@ -85,3 +96,7 @@ $(READY): requirements.txt
 	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $(READY)
+
+$(DOCS): $(READY) requirements-docs.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
+	@touch $(DOCS)
