@@ -39,7 +39,7 @@ def config_page() -> str:
         default, _, meaning = rows[key].replace("\\|", "|").partition(" | ")
         default = default if default == "required" else f"default: {default}"
         lines += [f"## `{key}`", "", meaning.removesuffix(".") + ".", "", f"*{kind(rule)}; {default}*", ""]
-    return "\n".join(lines) + readme[readme.index("## What a column is") :]
+    return "\n".join(lines) + readme[readme.index("## The source") :]
 
 
 def leaves(schema: dict, prefix: str = "") -> list[tuple[str, dict]]:
