@@ -16,7 +16,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule tracking mlflow test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,10 @@ status: $(READY) ## the last runs, the data, the release, and what waits for a p
 schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slurm or github)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
+tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs
+
+mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
+
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -76,3 +80,12 @@ $(READY): requirements.txt
 	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $(READY)
+
+.venv/.tracking: requirements-mlflow.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/mlflow-server/.made: tests/mlflow-server.txt $(READY)
+	@$(BIN)/python -m venv .venv/mlflow-server
+	@.venv/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
