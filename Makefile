@@ -87,5 +87,5 @@ $(READY): requirements.txt
 
 .venv/mlflow-server/.made: tests/mlflow-server.txt $(READY)
 	@$(BIN)/python -m venv .venv/mlflow-server
-	@.venv/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@.venv/mlflow-server/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $<
 	@touch $@
