@@ -74,6 +74,9 @@ def track(config: dict, config_paths: list[str] | None = None) -> dict:
                 try:
                     run = log_run(client, experiment, folder)
                 except Exception as error:
+                    # What the server does not take must not keep the others waiting.
+                    if away(error):
+                        raise
                     problems.append(in_words(error, uri))
                     continue
                 if folder == judged:
@@ -132,12 +135,16 @@ def in_words(error: Exception, uri: str) -> str:
     if isinstance(error, TaskError):
         return str(error)
     text = " ".join(str(error).split())
-    logging.debug("[track] %s", text, exc_info=error)
-    if "Max retries exceeded" in text or "timed out" in text:
-        return f"{uri} cannot be reached ({reason(error)})"
+    if away(error):
+        return f"{uri} cannot be reached ({'no answer in time' if 'timed out' in text else reason(error)})"
     if type(error).__module__.startswith("mlflow"):
         return f"{uri}: {text[:300]}"
     return explain(error)[:500]
+
+
+def away(error: Exception) -> bool:
+    """Tell whether the server could not be reached, so that asking it for more would only take time."""
+    return "Max retries exceeded" in str(error) or "timed out" in str(error)
 
 
 @contextlib.contextmanager

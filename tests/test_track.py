@@ -214,7 +214,9 @@ def test_a_server_that_is_down_stops_neither_run_nor_release_and_the_next_run_ca
     assert [path.name for path in (finished.folder / "logs/mlflow").iterdir()] == [".lock"]
 
 
-def test_a_run_that_was_half_logged_is_completed_and_any_column_has_a_name(finished, mlflow_server, monkeypatch):
+def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_other(
+    finished, mlflow_server, monkeypatch
+):
     metrics = finished.json("reports/evaluation_metrics.json")
     metrics["baselines"]["Straße {km/h}: 100%"] = baseline = metrics["baselines"].pop("km")
     (finished.folder / "reports/evaluation_metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -226,8 +228,15 @@ def test_a_run_that_was_half_logged_is_completed_and_any_column_has_a_name(finis
     experiment = mlflow_server.client.create_experiment("half")
     half = mlflow_server.client.create_run(experiment, 1, {"signoff.digest": digest})
     mlflow_server.client.log_param(half.info.run_id, "estimator.max_iter", "20")
-    finished.script("track")
-    [run] = mlflow_server.runs("half")
+    # Newer than the other, so asked for first; no server takes such a name.
+    run = json.loads(Path("logs/mlflow", digest, "run.json").read_text(encoding="utf-8"))
+    run |= {"at": run["at"] + 1000, "metrics": {"{": 1}, "tags": {"signoff.digest": "0"}}
+    (finished.folder / "logs/mlflow/bad/artifacts").mkdir(parents=True)
+    (finished.folder / "logs/mlflow/bad/run.json").write_text(json.dumps(run), encoding="utf-8")
+    said = finished.script("track").stdout
+    assert f"not all is in MLflow: {mlflow_server.url}: INVALID_PARAMETER_VALUE: Invalid value" in said
+    assert "runs that wait in logs/mlflow: 1;" in said
+    _, run = mlflow_server.runs("half")
     assert (run.info.run_id, run.info.status) == (half.info.run_id, "FINISHED")
     assert run.data.metrics["baseline_Straße _km_h__ 100_/MAE"] == baseline["test"]["MAE"]
 
@@ -313,6 +322,15 @@ def test_credentials_come_from_the_environment_and_stay_there(finished, server, 
     for secret in ("hunter2", "YWRhOmh1bnRlcjI="):
         assert secret not in done.stdout
         assert secret.encode() not in contents(finished.folder)
+
+
+def test_a_server_that_never_answers_is_given_up(finished, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        finished.configure(tracking={"mlflow_uri": url})
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        said = finished.script("track").stdout
+    assert f"not all is in MLflow: {url} cannot be reached (no answer in time); runs that wait" in said
 
 
 def test_a_password_of_the_source_is_in_nothing_that_is_logged(finished, monkeypatch):
