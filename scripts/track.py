@@ -159,7 +159,7 @@ def alone() -> Iterator[None]:
 def waiting() -> list[Path]:
     """Return the folders of the runs that are not logged yet, the newest first."""
     folders = [path for path in OUTBOX.glob("*") if path.is_dir() and not path.name.startswith(".")]
-    return sorted(folders, key=lambda folder: read_json(folder / "run.json")["at"], reverse=True)
+    return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
 
 
 def stage_judged(config: dict, config_paths: list[str]) -> Path:
