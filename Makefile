@@ -25,7 +25,7 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -66,6 +66,10 @@ status: $(READY) ## the last runs, the data, the release, and what waits for a p
 schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slurm or github)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
+tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs
+
+mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
+
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -100,3 +104,12 @@ $(READY): requirements.txt
 $(DOCS): $(READY) requirements-docs.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $(DOCS)
+
+.venv/.tracking: requirements-mlflow.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/mlflow-server/.made: tests/mlflow-server.txt $(READY)
+	@$(BIN)/python -m venv .venv/mlflow-server
+	@.venv/mlflow-server/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $<
+	@touch $@

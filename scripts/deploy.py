@@ -30,6 +30,7 @@ from release import (
 )
 from settings import config_argument, read_config
 from task import TaskError, sha256
+from track import track
 
 
 def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
@@ -149,6 +150,8 @@ def main(argv: list[str] | None = None) -> None:
         before = release_before(name, read_history())
         back = f"make rollback goes back to {before}" if before else "it is the first: there is none to go back to"
         logging.info("[deploy] %s/current points to it; %s", DEPLOYED, back)
+        if config["tracking"]["mlflow_uri"]:
+            track(config)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from release import (
 )
 from settings import config_argument, read_config
 from task import TaskError, nearest
+from track import track
 
 
 def rollback(reason: str, rule: dict, name: str | None = None) -> str:
@@ -73,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
         config, _ = read_config(args.config)
         name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
         logging.info("[rollback] completed. Current release: %s", RELEASES / name)
+        if config["tracking"]["mlflow_uri"]:
+            track(config)
 
 
 if __name__ == "__main__":

@@ -76,12 +76,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--validation", required=True, type=Path, help="the validation report")
     parser.add_argument("--metrics", required=True, type=Path, help="the metrics")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument("--tracking", type=Path, help="also say what came of logging the run to MLflow")
     parser.add_argument("--on-failure", choices=["fail", "halt", "warn"], default="fail", help="of the data contract")
     args = parser.parse_args(argv)
     with task.logged("verdict", args, args.metrics):
         lines, reasons = verdict(read_json(args.validation), read_json(args.metrics), args.on_failure)
         lines.append(f"Verdict     {'failed' if reasons else 'passed'}")
         lines.append(f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/")
+        if args.tracking:
+            record = read_json(args.tracking)
+            lines.append(f"Warning     {record['problem']}" if record["problem"] else f"Tracking    {record['run']}")
         for line in lines:
             logging.info("%s%s", MARK, line)
         if reasons:

@@ -22,6 +22,7 @@ from approval import model_path
 from release import current_release
 from settings import check_config
 from task import TaskError
+from track import check_tracking, read_record
 from verdict import show_summary
 
 # Snakemake has left the working folder by the time that it exits.
@@ -30,6 +31,7 @@ STARTED = time.time()
 
 try:
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+    check_tracking(config)
     CONTRACT = config["validation"]["schema"]
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:

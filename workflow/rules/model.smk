@@ -2,6 +2,7 @@
 ON_FAILURE = config["validation"]["on_failure"]
 MODEL = model_path(config)
 CHAMPION = current_release()
+TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 
 
 rule train_model:
@@ -79,6 +80,34 @@ rule evaluate_model:
         " {params.options} --threads={threads} --log={log:q}"
 
 
+rule track:
+    """Log the run to MLflow, where tracking.mlflow_uri is set; a server that is down is a warning"""
+    input:
+        script=script("track"),
+        helpers=helpers("track"),
+        model=MODEL,
+        metadata="model/model.json",
+        metrics="reports/evaluation_metrics.json",
+        validation="reports/validation_report.json",
+        report="reports/final_report.md",
+    output:
+        update("reports/tracking.json"),
+    log:
+        "logs/track.log",
+    benchmark:
+        "logs/benchmarks/track.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        options=flags(config=workflow.configfiles),
+        tracking=config["tracking"],
+        # One more after each failure: so the next run tries again, and one that has logged all does not.
+        failures=read_record().get("failures", 0),
+    shell:
+        "python {input.script:q} {params.options} --log={log:q}"
+
+
 rule verdict:
     """Print the summary of the run; fail where a threshold or the data contract did"""
     input:
@@ -86,6 +115,7 @@ rule verdict:
         helpers=helpers("verdict"),
         validation="reports/validation_report.json",
         metrics="reports/evaluation_metrics.json",
+        tracking=TRACKING or [],
     output:
         "reports/verdict.json",
     log:
@@ -96,7 +126,7 @@ rule verdict:
     conda:
         "../../environment.yml"
     params:
-        options=flags(on_failure=ON_FAILURE),
+        options=flags(on_failure=ON_FAILURE, tracking=TRACKING),
     shell:
         "python {input.script:q} --validation={input.validation:q} --metrics={input.metrics:q} --output={output:q}"
         " {params.options} --log={log:q}"
