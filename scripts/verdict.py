@@ -42,7 +42,7 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
         + ("" if validation["contract"] else " (no contract: kinds of values only)"),
         *(f"            {each}" for each in violations[:10]),
         *([f"            … and {len(violations) - 10} more"] if len(violations) > 10 else []),
-        "Held out    MAE        R2" + "".join(f"  {name}" for name in own),
+        "Held out    MAE        R2" + "".join(f"  {name:>9}" for name in own),
     ]
     champion = metrics["champion"] or {}
     scored = {"model": metrics["model"]}
@@ -50,7 +50,7 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     scored |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
     for name, scores in scored.items():
         score = scores["test"]
-        more = "".join(f"  {decimals(score.get(each)):>{len(each)}}" for each in own)
+        more = "".join(f"  {decimals(score.get(each)):>{max(9, len(each))}}" for each in own)
         lines.append(f"  {score['MAE']:>13.4f}  {decimals(score['R2']):>9}{more}   {name}")
     for word in ("note", "problem"):
         if word in champion:
