@@ -91,4 +91,4 @@ def told(module: ModuleType, *arguments: object):
         hint = ""
         if isinstance(error, KeyError) and columns:
             hint = f": {nearest(str(error.args[0]), dict.fromkeys(columns))}"
-        raise TaskError(f"{where}: {type(error).__name__}: {error}{hint}") from error
+        raise TaskError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}{hint}") from error

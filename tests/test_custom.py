@@ -150,7 +150,7 @@ def test_what_is_no_table_of_features_is_refused(tmp_path, returned, message):
 FILES = [
     ("def features(rows):\n    return rows +\n", "features.py, line 2: invalid syntax. It is no valid Python."),
     ("import no_such_thing\n", "features.py, line 1: ModuleNotFoundError: No module named 'no_such_thing'"),
-    ("x = 1\n\nraise ValueError('no\\nway')\n", "features.py, line 3: ValueError: no"),
+    ("x = 1\n\nraise ValueError('no\\nway')\n", "features.py, line 3: ValueError: no way"),
     (
         "def feature(rows): pass",
         "features.py has no function 'features': did you mean feature? Write def features(rows",
@@ -353,7 +353,7 @@ def test_editing_the_code_reruns_what_depends_on_it_and_nothing_else(own):
     ("file", "text", "message"),
     [
         ("features.py", None, "features.py does not exist, and the config names it"),
-        ("features.py", "def features(rows:\n", "features.py, line 1: '(' was never closed"),
+        ("features.py", "def features(rows:\n", r"features.py, line 1: '\(' was never closed"),
         ("metrics.py", "\0", "metrics.py: source code string cannot contain null bytes|metrics.py, line"),
     ],
 )
@@ -363,8 +363,9 @@ def test_a_missing_or_broken_file_stops_the_run_before_any_job_with_one_line(own
         (own.folder / file).write_text(text, encoding="utf-8")
     done = own.snakemake(check=False)
     assert done.returncode == 1
-    (line,) = done.stdout.strip().splitlines()
-    assert re.search(message.replace("(", r"\("), line)
+    # The first line is Snakemake's own, on the profile.
+    _, line = done.stdout.strip().splitlines()
+    assert re.match(f"ERROR - (?:{message})", line)
 
 
 def test_code_that_fails_leaves_the_last_good_features(own):
