@@ -29,11 +29,19 @@ def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     contract = config["validation"]["schema"]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, REPORT]
     files += ["data/features/features.csv", "data/features/features.json", "data/raw/raw_data.csv"]
-    return [*files, *config_paths, *([contract] if contract else [])]
+    return [*files, *config_paths, *([contract] if contract else []), *custom_code(config)]
+
+
+def custom_code(config: dict) -> list[str]:
+    """Return the paths of the user's own code, from the project's folder."""
+    named = (config["features"]["custom"], config["evaluation"]["metrics"])
+    return list(dict.fromkeys(path for path in named if path))
 
 
 def released_as(path: str) -> str | None:
     """Return the name that a reviewed file has in a release; None for the data, which are not copied."""
+    if path.endswith(".py"):
+        return f"code/{path}"
     folder, _, name = path.partition("/")
     if folder == "data":
         return None

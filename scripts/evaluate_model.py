@@ -8,7 +8,11 @@ with their predictions go to holdout_predictions.csv beside the output.
 """
 
 import logging
+import math
+from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
+from types import ModuleType
 
 import joblib
 import numpy as np
@@ -17,10 +21,15 @@ from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
+from custom import call, load_code
+from custom_features import infinite_values
+from feature_engineering import features_again
 from model_file import load_model
-from release import released_model
+from release import released_code, released_model
 from table import read_table, write_table
-from task import TaskError, explain, nearest, read_json, write_json
+from task import TaskError, explain, json_object, nearest, read_json, write_json
+
+BUILT_IN = ("rows", "MAE", "RMSE", "median_absolute_error", "R2")
 
 
 def evaluate_model(
@@ -31,6 +40,8 @@ def evaluate_model(
     r2_min: float | None = None,
     max_regression: float | None = None,
     champion: dict | None = None,
+    own_metrics: Callable[[str, pd.Series, pd.Series], dict] | None = None,
+    limits: dict[str, dict[str, float]] | None = None,
 ) -> dict:
     """Return the metrics of every predictor and the verdict on the model's.
 
@@ -47,18 +58,32 @@ def evaluate_model(
     max_regression
         How much larger than the champion's the model's MAE may be, as a share of the champion's.
     champion
-        The deployed model: release, and predictions for the rows of the test part, or why there are none: problem.
+        The deployed model: release, and predictions for the n rows, or why there are none: problem.
+    own_metrics
+        What gives further metrics by name, from the predictor's name, its actual and its predicted values.
+    limits
+        For each metric by name its min, its max or both: further thresholds on the test part.
 
     Returns
     -------
     dict
-        model and baselines (each: test and train → MAE, RMSE, median_absolute_error in the target's unit, R2),
+        model and baselines (each: test and train → MAE, RMSE, median_absolute_error in the target's unit, R2, and
+        own metrics),
         champion (None, or its release with test or problem), thresholds (each: name, metric, limit, value, passed)
         and verdict ("passed" or "failed").
+
+    Raises
+    ------
+    TaskError
+        A limit is one of no metric.
     """
+
+    def score(name: str, values: pd.Series, part: str) -> dict:
+        actual, predicted = target[split == part], values[split == part]
+        return metrics(actual, predicted) | (own_metrics(name, actual, predicted) if own_metrics else {})
+
     scores = {
-        name: {part: metrics(target[split == part], values[split == part]) for part in ("test", "train")}
-        for name, values in predictions.items()
+        name: {part: score(name, values, part) for part in ("test", "train")} for name, values in predictions.items()
     }
     model = scores.pop("model")
     mae, r2 = model["test"]["MAE"], model["test"]["R2"]
@@ -73,8 +98,7 @@ def evaluate_model(
     if champion:
         champion = dict(champion)
         if "predictions" in champion:
-            test = split == "test"
-            champion["test"] = metrics(target[test], champion.pop("predictions")[test])
+            champion["test"] = score("champion", champion.pop("predictions"), "test")
         if max_regression is not None:
             # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
             theirs = champion["test"]["MAE"] if "test" in champion else None
@@ -82,6 +106,14 @@ def evaluate_model(
             share = mae / theirs - 1 if theirs else None
             shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
             thresholds.append({"name": "max_regression", **shown})
+    for name, bounds in (limits or {}).items():
+        if name not in model["test"]:
+            raise TaskError(f"thresholds.custom: there is no metric {name!r}: {nearest(name, model['test'])}")
+        value = model["test"][name]
+        for which, limit in bounds.items():
+            passed = value is not None and (value <= limit if which == "max" else value >= limit)
+            shown = {"metric": name, "limit": limit, "value": value, "passed": passed}
+            thresholds.append({"name": f"{name}_{which}", **shown})
     verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
     return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
 
@@ -99,7 +131,51 @@ def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | 
     }
 
 
-def score_champion(name: str, table: pd.DataFrame, challenger: dict, rule: dict, threads: int) -> dict:
+def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
+    """Return what the function `metrics` of the user's own code says of a predictor.
+
+    Parameters
+    ----------
+    code
+        As `custom.load_code` gives it.
+    name
+        The predictor: "model", "champion" or a baseline.
+    actual, predicted
+        n numbers each.
+    rows
+        The features of the n rows.
+
+    Raises
+    ------
+    TaskError
+        The function fails, or returns anything but names with numbers. Of what is not finite, the model's is refused;
+        a predictor that stands beside it may be without (a constant baseline correlates with nothing), and gets None.
+    """
+    numbers = {"actual": actual.astype("float64"), "predicted": predicted.astype("float64")}
+    found = call(code, "metrics", **numbers, rows=rows.copy())
+    file = code.__file__
+    if not isinstance(found, dict) or not all(isinstance(each, str) and each.strip() for each in found):
+        raise TaskError(f'{file}: metrics returned {found!r:.80}, but must return names with numbers: {{"name": 0.5}}.')
+    taken = [each for each in found if each in BUILT_IN]
+    if taken:
+        raise TaskError(f"{file}: metrics returned {taken[0]!r}, which is built in. Give it another name.")
+    clean = {}
+    for metric, value in found.items():
+        if value is not None and not isinstance(value, Real):
+            raise TaskError(f"{file}: the metric {metric!r} is {value!r:.80}, but must be a number.")
+        finite = value is not None and math.isfinite(value)
+        if name == "model" and value is not None and not finite:
+            raise TaskError(
+                f"{file}: the metric {metric!r} of the model is {value}, but must be a finite number; return None "
+                "where it is undefined."
+            )
+        clean[metric] = float(value) if finite else None
+    return clean
+
+
+def score_champion(
+    name: str, table: pd.DataFrame, challenger: dict, rule: dict, threads: int, cleaned: Path | None = None
+) -> dict:
     """Return the deployed model's release and its predictions, or the problem that keeps it from being scored.
 
     Parameters
@@ -112,23 +188,33 @@ def score_champion(name: str, table: pd.DataFrame, challenger: dict, rule: dict,
         The metadata of the model that was trained on these features.
     rule
         allowed_signers and required_approvals: what a release must carry before its model is loaded.
+    cleaned
+        The cleaned rows that the features were made of. Where they are given, the champion's own features are made of
+        them, by its own copy of the code, if those in `table` are made in another way.
     """
     try:
         model, champion = released_model(name, rule)
         if champion["target"] != challenger["target"]:
             raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")
         gone = [each for each in champion["features"] if each not in table or each not in challenger["features"]]
-        if gone:
-            raise TaskError(f"its columns are gone from the features: {', '.join(gone)}.")
         other = [
             each
             for each in champion["features"]
-            if champion["recipe"][each] != challenger["recipe"][each]
-            or champion["features"][each] != challenger["features"][each]
+            if each not in gone
+            and (
+                made_of(champion, each) != made_of(challenger, each)
+                or champion["features"][each] != challenger["features"][each]
+            )
         ]
-        if other:
+        if cleaned and (gone or other):
+            features = champion_features(cleaned, champion, released_code(name, champion))
+        elif gone:
+            raise TaskError(f"its columns are gone from the features: {', '.join(gone)}.")
+        elif other:
             raise TaskError(f"these of its columns are made in another way now: {', '.join(other)}.")
-        predictions = predict(model, table[list(champion["features"])], threads)
+        else:
+            features = table[list(champion["features"])]
+        predictions = predict(model, features, threads)
     except Exception as error:
         # Whatever is wrong with what was deployed, the new model can be judged without it.
         return {"release": name, "problem": explain(error)}
@@ -136,6 +222,29 @@ def score_champion(name: str, table: pd.DataFrame, challenger: dict, rule: dict,
     if champion["split"].get("last_train", "") > challenger["split"].get("last_train", "~"):
         found["note"] = "it was trained on some of the rows that are held out now"
     return found
+
+
+def made_of(metadata: dict, feature: str) -> object:
+    """Return all that decides what a feature is, by the metadata of a model."""
+    if metadata.get("custom"):
+        code = {key: value for key, value in metadata["custom"].items() if key != "file"}
+        return code, metadata["recipe"]
+    return metadata["recipe"][feature]
+
+
+def champion_features(cleaned: Path, champion: dict, code: ModuleType | None) -> pd.DataFrame:
+    """Return the champion's features of the cleaned rows. Raises TaskError where these are not what it was made of."""
+    kinds = read_json(cleaned.with_suffix(".json"))["kinds"]
+    for name, how in champion["columns"].items():
+        if kinds.get(name) != how["kind"]:
+            raise TaskError(
+                f"its features need the column {name!r} ({how['kind']}), which is {kinds.get(name, 'gone')}."
+            )
+    features = features_again(read_table(cleaned, kinds).frame, champion, code)
+    for name, infinite in infinite_values(features).items():
+        if infinite.any():
+            raise TaskError(f"its feature {name!r} is infinite in {int(infinite.sum()):,} rows.")
+    return features
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -150,10 +259,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
+    parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")
+    parser.add_argument("--metrics", type=Path, help="a Python file with a function `metrics` of yours")
+    parser.add_argument(
+        "--limits", type=json_object, default={}, help='thresholds by metric: {"late": {"max": 0.1}}, also min'
+    )
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--validation-report", type=Path, help="also keep this report's violations in the metrics")
     args = parser.parse_args(argv)
     with task.logged("evaluate_model", args, args.model):
+        code, digest = load_code(args.metrics) if args.metrics else (None, None)
         metadata = read_json(args.model.with_suffix(".json"))
         model = load_model(args.model, metadata["sha256"])
         table = read_table(args.features, read_json(args.features.with_suffix(".json"))["kinds"]).frame
@@ -168,11 +283,18 @@ def main(argv: list[str] | None = None) -> None:
         champion = None
         if args.champion:
             rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
-            champion = score_champion(args.champion, table, metadata, rule, args.threads)
+            champion = score_champion(args.champion, table, metadata, rule, args.threads, args.cleaned)
         thresholds = (args.mae_max, args.r2_min, args.max_regression)
-        found = evaluate_model(predictions, target, split, *thresholds, champion)
+
+        def own_metrics(name: str, actual: pd.Series, predicted: pd.Series) -> dict:
+            return call_metrics(code, name, actual, predicted, table.loc[actual.index, list(metadata["features"])])
+
+        own = own_metrics if code else None
+        found = evaluate_model(predictions, target, split, *thresholds, champion, own, args.limits)
+        names = [each for each in found["model"]["test"] if each not in BUILT_IN]
+        found["custom_metrics"] = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
-        found |= {name: metadata[name] for name in context}
+        found |= {name: metadata[name] for name in [*context, "custom"]}
         found["model_sha256"] = metadata["sha256"]
         if args.validation_report:
             report = read_json(args.validation_report)
@@ -184,8 +306,8 @@ def main(argv: list[str] | None = None) -> None:
         if metadata["time_column"]:
             # Under a name of its own: the user's may be one of the others.
             rows.insert(0, "time", table[metadata["time_column"]][test])
-        names = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
-        for name, column in names.items():
+        columns = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
+        for name, column in columns.items():
             rows[column] = predictions[name][test]
         if champion and "predictions" in champion:
             rows["champion"] = champion["predictions"][test]
@@ -193,6 +315,8 @@ def main(argv: list[str] | None = None) -> None:
         write_json(args.output, found)
         score = found["model"]["test"]
         logging.info("[evaluate_model] completed. MAE: %.4f, R2: %s", score["MAE"], number(score["R2"]))
+        for name in names:
+            logging.info("[evaluate_model] %s: %s", name, number(score[name]))
         if champion and "problem" in champion:
             logging.warning(
                 "[evaluate_model] champion %s cannot be scored: %s", champion["release"], champion["problem"]

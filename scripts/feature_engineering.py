@@ -12,12 +12,15 @@ import logging
 import operator
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 
 import task
-from table import read_table, write_table
+from custom import load_code
+from custom_features import as_given, check_rows_alone, columns_given, custom_features, infinite_values, is_number
+from table import is_boolean, read_table, write_table
 from task import TaskError, json_object, nearest, read_json, write_json
 
 CALENDAR = {
@@ -67,6 +70,8 @@ def feature_engineering(
     test_weeks: float | None = None,
     test_share: float = 0.2,
     split_key: list[str] | None = None,
+    custom: ModuleType | None = None,
+    custom_mode: str = "after",
 ) -> tuple[pd.DataFrame, dict]:
     """Return the features with target and split, and a description of them.
 
@@ -91,6 +96,9 @@ def feature_engineering(
         The size of the test part: the last so many weeks; otherwise this share of the rows, 0 to 1.
     split_key
         The columns to hash; rows of one key stay on one side. All but the target by default.
+    custom, custom_mode
+        The user's own code, as `custom.load_code` gives it: its function `features` gets the rows and the built-in
+        features, and returns those of the model ("after"), or gets the rows alone ("instead").
 
     Returns
     -------
@@ -98,12 +106,14 @@ def feature_engineering(
         n rows; the time column where there is one, the features, the target, and `split` ("train" or "test").
     description : dict
         target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
-        of), left_out (name → reason), kinds (of every column of `features`), split.
+        of), custom (None, or mode, and columns: name → kind of what the user's own code gets), left_out (name →
+        reason), kinds (of every column of `features`), split.
 
     Raises
     ------
     TaskError
-        A name is unknown or taken, an expression cannot be computed, or a part of the split is too small.
+        A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the user's
+        own code fails, returns no features, or makes them of more than a row by itself.
     """
     for column in (target, *([time_column] if time_column else []), *(drop or []), *(split_key or [])):
         if column not in frame.columns:
@@ -118,8 +128,23 @@ def feature_engineering(
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
-    recipe, kinds, left_out = choose_features(frame, target, time_column, drop or [], date_parts, derived or {})
+    recipe, kinds, left_out, own = {}, {}, {}, None
+    if custom is None or custom_mode == "after":
+        recipe, kinds, left_out = choose_features(frame, target, time_column, drop or [], date_parts, derived or {})
     features = make_features(frame, recipe, target)
+    if custom is not None:
+        own = {"mode": custom_mode, "columns": columns_given(frame.drop(columns=target), custom)}
+        about = {"target": target, "time_column": time_column, "custom": own}
+        built_in = pd.DataFrame(features) if custom_mode == "after" else None
+        features = custom_features(frame, built_in, about, custom)
+        for name, infinite in infinite_values(features).items():
+            if infinite.any():
+                raise TaskError(
+                    f"{custom.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
+                    f"row {infinite.idxmax() + 1} of the cleaned data. Divide by nothing that can be zero."
+                )
+        check_rows_alone(features, frame, built_in, about, custom)
+        kinds = {name: "number" if is_number(features[name]) else "category" for name in features}
     side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)
     head = {time_column: frame[time_column]} if time_column else {}
     table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
@@ -129,6 +154,7 @@ def feature_engineering(
         "time_column": time_column,
         "features": kinds,
         "recipe": recipe,
+        "custom": own,
         "left_out": left_out,
         "kinds": {**dict.fromkeys(head, "date"), **kinds_of_columns, target: "number", "split": "text"},
         "split": split,
@@ -178,12 +204,6 @@ def choose_features(
     return recipe, kinds, left_out
 
 
-def is_boolean(values: pd.Series) -> bool:
-    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
-    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
-    return bool(pd.api.types.is_bool_dtype(values) or is_object)
-
-
 def parts_of(dates: pd.Series, names: tuple[str, ...]) -> list[str]:
     """Return the parts of dates that become features: of dates without time of day no hour and no minute."""
     found = []
@@ -227,6 +247,40 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
         else:
             features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
     return features
+
+
+def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None = None) -> pd.DataFrame:
+    """Return the features of n rows that come after the training, as the model takes them: float64 and str.
+
+    Parameters
+    ----------
+    frame
+        n rows, numbered from 0, with the columns that `metadata` names.
+    metadata
+        As `train_model` writes it.
+    code
+        What made the features then, where it was the user's own code. Its numbers may be infinite.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made.
+    """
+    made = make_features(frame, metadata["recipe"], metadata["target"])
+    if code:
+        built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
+        made = custom_features(frame, built_in, metadata, code)
+    for name, kind in metadata["features"].items():
+        if code and name not in made:
+            raise TaskError(f"{code.__file__}: features returned no column {name!r}, which the model was trained on.")
+        if code and made[name].notna().any() and is_number(made[name]) != (kind == "number"):
+            raise TaskError(f"{code.__file__}: the feature {name!r} was a {kind} in the training, and is none now.")
+    return pd.DataFrame(
+        {
+            name: as_given(made[name], "number") if kind == "number" else made[name].astype("str")
+            for name, kind in metadata["features"].items()
+        }
+    )
 
 
 def part_of(dates: pd.Series, part: str) -> pd.Series:
@@ -411,8 +465,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"
     )
+    parser.add_argument("--custom", type=Path, help="a Python file with a function `features` of yours")
+    parser.add_argument(
+        "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
+    )
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
+        custom, digest = load_code(args.custom) if args.custom else (None, None)
+        if custom and args.custom_mode == "instead" and (args.drop or args.derived):
+            logging.warning(
+                "[feature_engineering] features.drop and derived do nothing (features.custom_mode: instead)"
+            )
         cleaning = args.input.with_suffix(".json")
         counts = read_json(cleaning) if cleaning.is_file() else {}
         table = read_table(args.input, counts.get("kinds"))
@@ -427,7 +490,14 @@ def main(argv: list[str] | None = None) -> None:
             args.test_weeks,
             args.test_share,
             args.split_key,
+            custom,
+            args.custom_mode,
         )
+        own = description["custom"]
+        if own:
+            own |= {"file": str(args.custom), "sha256": digest}
+            given = "built-in features and the columns" if args.custom_mode == "after" else "columns"
+            logging.info("[feature_engineering] %s gets the %s %s", args.custom, given, ", ".join(own["columns"]))
         for name, reason in description["left_out"].items():
             logging.info("[feature_engineering] left out %s: %s", name, reason)
         split = description["split"]
@@ -444,7 +514,7 @@ def main(argv: list[str] | None = None) -> None:
                 "date_format": counts.get("date_formats", table.formats).get(name),
                 "policy": counts.get("policies", {}).get(name, "drop"),
             }
-            for name in columns_used(description["recipe"])
+            for name in dict.fromkeys([*columns_used(description["recipe"]), *(own["columns"] if own else [])])
         }
         write_json(args.output.with_suffix(".json"), {**description, "columns": columns, "cleaning": cleaned})
         logging.info("[feature_engineering] wrote features to %s", args.output)

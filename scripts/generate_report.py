@@ -35,6 +35,7 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
     """
     target, split, cleaning = metrics["target"], metrics["split"], metrics["cleaning"]
     rows = split["rows"]
+    own = (metrics["custom_metrics"] or {"names": []})["names"]
     failed = [each for each in metrics["thresholds"] if not each["passed"]]
     lines = [
         f"# Report: {cell(target)}",
@@ -47,7 +48,7 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
             ["threshold", "limit", "value on the held-out rows", "verdict"],
             [
                 [
-                    each["name"],
+                    cell(each["name"]),
                     number(each["limit"]),
                     number(each["value"]),
                     "passed" if each["passed"] else "**failed**",
@@ -63,10 +64,10 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
         "",
         *champion_lines(metrics["champion"]),
         *markdown_table(
-            ["predictor", "part", "rows", "MAE", "R2", "RMSE", "median absolute error"],
+            ["predictor", "part", "rows", "MAE", "R2", "RMSE", "median absolute error", *map(cell, own)],
             [
                 [cell(name), {"test": "held out", "train": "training"}[part], f"{score['rows']:,}"]
-                + [number(score[metric]) for metric in ("MAE", "R2", "RMSE", "median_absolute_error")]
+                + [number(score.get(metric)) for metric in ("MAE", "R2", "RMSE", "median_absolute_error", *own)]
                 for name, scores in {"**model**": metrics["model"], **others(metrics)}.items()
                 for part, score in scores.items()
             ],
@@ -99,6 +100,11 @@ def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
         "",
         f"- Estimator: `{metrics['estimator']}`.",
         f"- Features: {', '.join(f'{cell(name)} ({kind})' for name, kind in metrics['features'].items())}.",
+        *(
+            f"- {what} made by {cell(code['file'])}, SHA-256 `{code['sha256']}`."
+            for what, code in (("Features", metrics["custom"]), ("Metrics", metrics["custom_metrics"]))
+            if code
+        ),
         f"- Left out: {', '.join(f'{cell(name)} ({why})' for name, why in metrics['left_out'].items()) or 'none'}.",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in metrics['versions'].items())}.",
         f"- SHA-256 of the model: `{metrics['model_sha256']}`.",

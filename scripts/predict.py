@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,9 @@ import pyarrow.csv
 import evaluate_model
 import task
 from clean_data import filled
-from feature_engineering import make_features
-from release import current_release, released_model
+from custom_features import infinite_values
+from feature_engineering import features_again
+from release import current_release, released_code, released_model
 from table import MISSING, parse_table, rendered, with_names, with_point
 from task import TaskError, nearest, replacing
 
@@ -32,7 +34,9 @@ BLOCK = 8 << 20
 OURS = ["row_number", "prediction", "release", "reason"]
 
 
-def predict(text: pa.Table, model: object, metadata: dict, threads: int = 1) -> tuple[pd.Series, pd.Series]:
+def predict(
+    text: pa.Table, model: object, metadata: dict, threads: int = 1, code: ModuleType | None = None
+) -> tuple[pd.Series, pd.Series]:
     """Return the prediction of each row, in the target's unit, and why a row has none.
 
     Parameters
@@ -43,6 +47,8 @@ def predict(text: pa.Table, model: object, metadata: dict, threads: int = 1) -> 
         As `release.released_model` gives them.
     threads
         How many cores to use, at most.
+    code
+        The user's own code that made the features, where there was some, as `release.released_code` gives it.
 
     Returns
     -------
@@ -79,14 +85,13 @@ def predict(text: pa.Table, model: object, metadata: dict, threads: int = 1) -> 
     good = reasons == ""
     predictions = pd.Series(np.nan, frame.index)
     if good.any():
-        made = make_features(frame[good].reset_index(drop=True), metadata["recipe"], metadata["target"])
-        features = pd.DataFrame(
-            {
-                name: made[name].to_numpy("float64", na_value=np.nan) if kind == "number" else made[name]
-                for name, kind in metadata["features"].items()
-            }
-        )
-        predictions[good] = evaluate_model.predict(model, features, threads).to_numpy()
+        features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
+        for name, infinite in infinite_values(features).items() if code else ():
+            reasons[features.index[infinite]] = f"the feature {name} is infinite"
+        good = reasons == ""
+        features = features[good[features.index]]
+        if len(features):
+            predictions[good] = evaluate_model.predict(model, features, threads)
     return predictions, reasons
 
 
@@ -219,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
         rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
         release = args.release or current_release()
         model, metadata = released_model(release, rule)
+        code = released_code(release, metadata)
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":
@@ -232,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
                 ):
                     if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    found = predict(text, model, metadata, args.threads)
+                    found = predict(text, model, metadata, args.threads, code)
                     good, bad = divide(text.select(carried), *about, *found)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     scored.write(rendered(good, header=n == 0))

@@ -9,8 +9,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from approval import canonical, check_decisions, read_sign_off, released_as, utc_now
+from custom import load_code
 from model_file import load_model
 from task import TaskError, nearest, read_json, replacing, sha256
 
@@ -189,6 +191,15 @@ def released_model(name: str | None, rule: dict) -> tuple[object, dict]:
     folder, document = approved_release(name, rule)
     signed = next(path for path in document["files"] if released_as(path) in ("model.pkl", "model.skops"))
     return load_model(folder / released_as(signed), document["files"][signed]), read_json(folder / "model.json")
+
+
+def released_code(name: str, metadata: dict) -> ModuleType | None:
+    """Return the user's own code that makes a release's features, from its copy there; None where there is none.
+
+    `metadata` is what `released_model` has returned. Raises TaskError where the copy is not the file that was signed.
+    """
+    custom = metadata.get("custom")
+    return load_code(RELEASES / name / released_as(custom["file"]), custom["sha256"])[0] if custom else None
 
 
 def sweep(history: list[dict]) -> None:

@@ -132,6 +132,8 @@ def explain_config_error(error) -> str:
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     if error.validator in bounds:
         return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
+    if error.validator == "pattern":
+        return f"{key} is {error.instance!r}, but must be a .py file in the project's folder, by its path from there."
     if error.validator in ("minLength", "maxLength"):
         return f"{key} is {error.instance!r}, but must have {error.validator[:3]}. 1 character."
     return f"{key}: {error.message}."

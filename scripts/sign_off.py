@@ -64,6 +64,9 @@ def review(config: dict, config_paths: list[str]) -> dict:
     features = metadata["inputs"]["features.csv"]
     if metadata["sha256"] != files[model] or features != files["data/features/features.csv"]:
         raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
+    for made, by in ((model, metadata.get("custom")), (METRICS, metrics.get("custom_metrics"))):
+        if by and files.get(by["file"]) != by["sha256"]:
+            raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
     if files[model] not in Path(REPORT).read_text(encoding="utf-8"):
@@ -128,6 +131,9 @@ def changes(release: str | None) -> list[str]:
             old, new = then[what].get(name), now[what].get(name)
             if old != new:
                 found.append(f"{word} {name}: {'none' if old is None else old} → {'none' if new is None else new}")
+    if (then.get("custom") or {}) != (now.get("custom") or {}):
+        files = [each["file"] if each else "none" for each in (then.get("custom"), now.get("custom"))]
+        found.append(f"code of the features: {' → '.join(files)}" if files[0] != files[1] else f"{files[0]}: changed")
     for what in ("estimator", "target", "recipe", "columns"):
         if then[what] != now[what]:
             simple = isinstance(now[what], str)

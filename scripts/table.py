@@ -228,6 +228,12 @@ PARSERS = {
 }
 
 
+def is_boolean(values: pd.Series) -> bool:
+    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
+    return bool(pd.api.types.is_bool_dtype(values) or is_object)
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
     table = pa.Table.from_pandas(frame, preserve_index=False)

@@ -188,6 +188,9 @@ def main(argv: list[str] | None = None) -> None:
             "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %.4f",
             *(duration, args.threads, score),
         )
+        if description["custom"]:
+            # The same regressor behind other code is another model, with a digest of its own.
+            model.custom_code_sha256 = description["custom"]["sha256"]
         digest = write_model(model, args.output)
         write_json(
             args.output.with_suffix(".json"),
@@ -198,6 +201,7 @@ def main(argv: list[str] | None = None) -> None:
                 "target": target,
                 "features": kinds,
                 "recipe": description["recipe"],
+                "custom": description["custom"],
                 "columns": description["columns"],
                 "training_rows": len(train),
                 "training_score": {"R2": score},

@@ -30,6 +30,7 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     on_failure
         validation.on_failure: with "warn" a violated contract is no reason.
     """
+    own = (metrics.get("custom_metrics") or {"names": []})["names"]
     cleaning, violations = metrics["cleaning"], describe(validation["violations"])
     rows = metrics["split"]["rows"]
     lines = [
@@ -41,7 +42,7 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
         + ("" if validation["contract"] else " (no contract: kinds of values only)"),
         *(f"            {each}" for each in violations[:10]),
         *([f"            … and {len(violations) - 10} more"] if len(violations) > 10 else []),
-        "Held out    MAE        R2",
+        "Held out    MAE        R2" + "".join(f"  {name:>9}" for name in own),
     ]
     champion = metrics["champion"] or {}
     scored = {"model": metrics["model"]}
@@ -49,16 +50,15 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     scored |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
     for name, scores in scored.items():
         score = scores["test"]
-        r2 = "undefined" if score["R2"] is None else f"{score['R2']:.4f}"
-        lines.append(f"  {score['MAE']:>13.4f}  {r2:>9}   {name}")
+        more = "".join(f"  {decimals(score.get(each)):>{max(9, len(each))}}" for each in own)
+        lines.append(f"  {score['MAE']:>13.4f}  {decimals(score['R2']):>9}{more}   {name}")
     for word in ("note", "problem"):
         if word in champion:
             cannot = " cannot be scored" if word == "problem" else ""
             lines.append(f"Champion    {champion['release']}{cannot}: {champion[word]}")
     reasons = []
     for each in metrics["thresholds"]:
-        value = "undefined" if each["value"] is None else f"{each['value']:.4f}"
-        line = f"{each['name']} {each['limit']:g}: {each['metric']} is {value}"
+        line = f"{each['name']} {each['limit']:g}: {each['metric']} is {decimals(each['value'])}"
         lines.append(f"Threshold   {line}, {'passed' if each['passed'] else 'FAILED'}")
         if not each["passed"]:
             reasons.append(f"threshold {line}")
@@ -69,6 +69,11 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     elif violations:
         reasons += [f"data contract: {each}" for each in violations]
     return lines, reasons
+
+
+def decimals(value: float | None) -> str:
+    """Return a metric with four decimals, or "undefined"."""
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -251,7 +251,7 @@ def test_a_minimal_config_gets_every_default():
     config = {"raw_data_source_url": "a.csv", "target": "y", "thresholds": None}
     check_config(config, SCHEMA)
     assert config["cleaning"] == {"default": "drop", "columns": {}, "duplicates": "keep", "max_rows_lost": 0.5}
-    assert config["thresholds"] == {"mae_max": None, "r2_min": None, "max_regression": None}
+    assert config["thresholds"] == {"mae_max": None, "r2_min": None, "max_regression": None, "custom": {}}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ sys.path.insert(0, str(SCRIPTS))
 
 import contract
 import source
-from approval import model_path
+from approval import custom_code, model_path
+from custom import read_code
 from release import current_release
 from settings import check_config
 from task import TaskError
@@ -33,6 +34,8 @@ try:
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
+    for code in custom_code(config):
+        read_code(code)
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")

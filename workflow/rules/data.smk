@@ -88,6 +88,7 @@ rule feature_engineering:
         helpers=helpers("feature_engineering"),
         cleaned="data/processed/cleaned_data.csv",
         counts="data/processed/cleaned_data.json",
+        custom=config["features"]["custom"] or [],
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),
@@ -110,6 +111,8 @@ rule feature_engineering:
             test_weeks=config["split"]["test_weeks"],
             test_share=config["split"]["test_share"],
             split_key=config["split"]["key"],
+            custom=config["features"]["custom"],
+            custom_mode=config["features"]["custom_mode"] if config["features"]["custom"] else None,
         ),
     shell:
         "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} --log={log:q}"

@@ -3,6 +3,8 @@ ON_FAILURE = config["validation"]["on_failure"]
 MODEL = model_path(config)
 CHAMPION = current_release()
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
+# With code of the user's own, the champion's may be another, and makes its own features.
+CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
 
 
 rule train_model:
@@ -47,6 +49,8 @@ rule evaluate_model:
         features="data/features/features.csv",
         description="data/features/features.json",
         champion=f"deployed/releases/{CHAMPION}/sign_off.json" if CHAMPION else [],
+        cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
+        custom=config["evaluation"]["metrics"] or [],
         warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
     output:
         metrics=report(
@@ -71,6 +75,9 @@ rule evaluate_model:
             r2_min=config["thresholds"]["r2_min"],
             max_regression=config["thresholds"]["max_regression"],
             champion=CHAMPION,
+            cleaned=CLEANED,
+            metrics=config["evaluation"]["metrics"],
+            limits=config["thresholds"]["custom"] or None,
             allowed_signers=config["release"]["allowed_signers"] if CHAMPION else None,
             required_approvals=config["release"]["required_approvals"] if CHAMPION else None,
             validation_report="reports/validation_report.json" if ON_FAILURE == "warn" else None,
