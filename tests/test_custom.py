@@ -496,7 +496,7 @@ def test_both_formats_of_the_model_release_code_that_stands_instead(project, mod
 
 def test_the_guide_works_on_the_flights_as_it_stands(project):
     guide = (ROOT / "docs/custom-features.md").read_text(encoding="utf-8")
-    features, metrics = re.findall(r"```python\n(.*?)```", guide, flags=re.S)
+    features, metrics = re.findall(r"```{code-block} python\n:caption: .*?\n\n(.*?)```", guide, flags=re.S)
     (project.folder / "features.py").write_text(features, encoding="utf-8")
     (project.folder / "metrics.py").write_text(metrics, encoding="utf-8")
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))

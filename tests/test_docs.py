@@ -27,9 +27,10 @@ TOGETHER = [
 TOGETHER[-1] += [name for name in PAGES if not any(name in group for group in TOGETHER)]
 
 RUN = {"console", "bash", "sh", "python"}
-SHOWN = {"yaml", "json", "text", "ini", "{toctree}", "{include} ../README.md"}
+SHOWN = {"yaml", "json", "text", "ini", "{toctree}", "{include} ../README.md", "{code-block} python"}
 # What cannot run here, by how the command begins: why, and what is checked instead.
 NOT_RUN = {
+    ".venv/bin/mlflow artifacts download": "needs a server; tests/test_track.py downloads from one",
     "mlserver start": "a server of its own requirements, which are not those of the project; tried by hand",
     "pip install snakemake-executor-plugin-slurm": "needs a package index",
     "snakemake --workflow-profile profiles/slurm": "needs a Slurm cluster; the profile is read in a test below",
@@ -122,7 +123,7 @@ def copy_of_the_project(folder: Path) -> None:
         assert run(["git", *words], cwd=folder).returncode == 0
     # The environment that runs the tests, which is older than the copy.
     (folder / ".venv").symlink_to(sys.prefix)
-    for name in ("requirements.txt", "requirements-docs.txt"):
+    for name in ("requirements.txt", "requirements-docs.txt", "requirements-mlflow.txt"):
         os.utime(folder / name, (1, 1))
     rides().to_csv(folder / "rides.csv", index=False)
     (folder / "data/batches").mkdir(parents=True)
@@ -214,7 +215,7 @@ def test_what_a_page_names_exists():
         assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets, name
         for path in re.findall(r"(?<![\w/])(?:scripts|schedule|profiles|workflow|benchmarks)/[\w/.-]*\w", text):
             assert (ROOT / path).exists(), f"{name} names {path}"
-        for section, key in re.findall(rf"`({'|'.join(sections)})\.(?!json|pkl|skops)(\w+)", text):
+        for section, key in re.findall(rf"`({'|'.join(sections)})\.(?!json|pkl|py|skops)(\w+)", text):
             assert key in sections[section], f"{name} names {section}.{key}"
 
 
