@@ -22,7 +22,7 @@ PAGES |= {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "docs").g
 TOGETHER = [
     ["README.md"],
     ["docs/tutorial.md"],
-    ["docs/your-data.md", "docs/sign-off-with-keys.md", "docs/serving.md", "docs/schedule.md"],
+    [f"docs/{name}.md" for name in ("your-data", "without-make", "sign-off-with-keys", "serving", "schedule")],
 ]
 TOGETHER[-1] += [name for name in PAGES if not any(name in group for group in TOGETHER)]
 
@@ -144,6 +144,18 @@ def environment(home: Path, folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8", "TERM": "dumb", **CHEAP}
 
 
+def check_files(project: Path) -> None:
+    """Check that docs/files.md tells of every file of a project in which everything was done, and of no other."""
+    text = (ROOT / "docs/files.md").read_text("utf-8")
+    told = [re.sub(r"<[^>]*>", "*", path) for path in re.findall(r"^\| `([^`]+)`", text, flags=re.M)]
+    for folder in ("data", "model", "reports", "logs", "deployed", "predictions"):
+        for path in (project / folder).rglob("*"):
+            name = path.relative_to(project)
+            assert path.is_dir() or any(name.match(each) for each in told), f"docs/files.md does not tell of {name}"
+    for each in told:
+        assert any(project.glob(each)), f"docs/files.md tells of {each}, which nothing writes"
+
+
 @pytest.mark.parametrize("group", TOGETHER, ids=lambda group: Path(group[0]).stem)
 def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
     folder, home = tmp_path / "signoff", tmp_path / "home"
@@ -170,6 +182,8 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
                 pytest.fail(f"the page shows\n{wanted}\nbut it is\n{told}", pytrace=False)
         shell.close()
     check_schedules(home, given)
+    if "docs/files.md" in group:
+        check_files(folder / "delays")
 
 
 def check_schedules(home: Path, given: dict[str, str]) -> None:
@@ -251,21 +265,6 @@ def test_the_reference_names_every_key_script_and_target(tmp_path):
         assert (f"usage: {script.name}" in commands) == ("main" in functions)
     for target in re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), flags=re.M):
         assert f"`make {target}`" in commands
-
-
-def test_every_file_of_a_finished_project_is_told_of(released):
-    released.script("weekly")
-    (released.folder / "data/batches").mkdir()
-    rides(5).to_csv(released.folder / "data/batches/week.csv", index=False)
-    released.snakemake("predictions/week.csv")
-    text = (ROOT / "docs/files.md").read_text("utf-8")
-    told = [re.sub(r"<[^>]*>", "*", path) for path in re.findall(r"^\| `([^`]+)`", text, flags=re.M)]
-    for folder in ("data", "model", "reports", "logs", "deployed", "predictions"):
-        for path in (released.folder / folder).rglob("*"):
-            name = path.relative_to(released.folder)
-            assert path.is_dir() or any(name.match(each) for each in told), f"docs/files.md does not tell of {name}"
-    for each in told:
-        assert any(released.folder.glob(each)), f"docs/files.md tells of {each}, which nothing writes"
 
 
 def test_the_two_lists_of_pins_agree():
