@@ -57,10 +57,11 @@ def relay():
     return f"exec 2> {shlex.quote(pipe)}; "
 
 
+# Else OpenMP's threads wait by burning what other jobs could use.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # The tasks run under the Python that runs Snakemake, whatever else is on the PATH.
 PREFIX = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
-# OpenMP's threads would wait by burning what other jobs could use.
-PREFIX += "export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}; "
 if workflow.output_settings.verbose:
     PREFIX += "export SIGNOFF_VERBOSE=1; "
 if sys.stderr.isatty():
