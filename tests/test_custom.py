@@ -169,6 +169,13 @@ def test_a_file_without_the_function_is_refused(tmp_path, text, message):
         make(tmp_path, text)
 
 
+def test_code_that_has_not_the_digest_is_not_run(tmp_path):
+    path = tmp_path / "features.py"
+    path.write_text("raise SystemExit('it ran')", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"features\.py is not the file that was written down \(000000000000\)"):
+        load_code(path, "0" * 64)
+
+
 NOT_BY_ROW = [
     "rows[['km']] - rows[['km']].mean()",
     "rows[['km']].rank()",
@@ -471,14 +478,13 @@ def test_the_champion_makes_its_own_features_by_its_own_code(own):
     assert "its columns are gone from the features: log_km, morning, last" in champion["problem"]
 
 
-@pytest.mark.parametrize("model_format", ["pickle", "skops"])
-def test_both_formats_of_the_model_release_code_that_stands_instead(project, model_format):
+def test_a_skops_model_is_released_with_code_that_stands_instead(project):
     text = "def features(rows):\n    return rows[['km', 'riders', 'city']].assign(tens=rows['km'] // 10)\n"
     (project.folder / "data").mkdir()
     # Not even a folder of data keeps it out of the release.
     (project.folder / "data/features.py").write_text(text, encoding="utf-8")
     features = {"custom": "data/features.py", "custom_mode": "instead", "derived": {"a": "km / 2"}}
-    model = {"params": {"max_iter": 5}, "format": model_format}
+    model = {"params": {"max_iter": 5}, "format": "skops"}
     project.configure(features=features, model=model, thresholds={})
     project.snakemake()
     assert "features.drop and derived do nothing" in (project.folder / "logs/feature_engineering.log").read_text(
