@@ -182,7 +182,10 @@ def find_date_format(text: pa.ChunkedArray) -> str:
 
     "ambiguous" where two fit alike and tell different days, such as day first and month first: that is not guessed.
     """
-    distinct = pc.drop_null(pc.unique(pc.utf8_trim_whitespace(text))).to_pandas().astype("object")
+    trimmed = pc.utf8_trim_whitespace(text)
+    if iso_dates(trimmed) is not None:
+        return "ISO8601"
+    distinct = pc.drop_null(pc.unique(trimmed)).to_pandas().astype("object")
     sample = distinct.iloc[:: len(distinct) // 100 + 1]
     fits = {each: dates_of(sample, each).notna().mean() for each in ["ISO8601", *DATE_FORMATS]}
     formats = [each for each in fits if fits[each] > max(fits.values()) / 2] or ["ISO8601"]
@@ -203,14 +206,21 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     return dates
 
 
-def parse_date(text: pa.ChunkedArray, date_format: str | None = None) -> pa.ChunkedArray:
-    """Return timestamps in microseconds (UTC where a zone is given); without a notation, the one that fits is found."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")) if date_format in (None, "ISO8601") else ():
+def iso_dates(trimmed: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return text as timestamps, where all of it is ISO 8601, with a zone or without; else None."""
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             return pc.cast(trimmed, kind)
         except pa.ArrowInvalid:
             pass
+    return None
+
+
+def parse_date(text: pa.ChunkedArray, date_format: str | None = None) -> pa.ChunkedArray:
+    """Return timestamps in microseconds (UTC where a zone is given); without a notation, the one that fits is found."""
+    trimmed = pc.utf8_trim_whitespace(text)
+    if date_format in (None, "ISO8601") and (dates := iso_dates(trimmed)) is not None:
+        return dates
     encoded = trimmed.combine_chunks().dictionary_encode()
     distinct = encoded.dictionary.to_pandas().astype("object")
     found = dates_of(distinct, date_format or find_date_format(text))
@@ -250,11 +260,19 @@ def rendered(table: pa.Table, header: bool) -> pa.Buffer:
 
 def write_csv(table: pa.Table, open_sink: Callable[[], object], header: bool = True) -> None:
     """Write `table` to what `open_sink` returns; it is called again where a value turns out to need quotes."""
+    texts = table
+    for n, column in enumerate(table.columns):
+        if pa.types.is_timestamp(column.type):
+            # Arrow is slow at writing times: each that there is, once.
+            times = column.combine_chunks().dictionary_encode()
+            texts = texts.set_column(
+                n, table.column_names[n], pc.cast(times.dictionary, pa.string()).take(times.indices)
+            )
     # Arrow quotes every text or none: none reads better, where no value needs it.
-    for style in ("none", "needed"):
+    for style, rows in (("none", texts), ("needed", table)):
         options = pyarrow.csv.WriteOptions(include_header=header, quoting_style=style, quoting_header=style)
         try:
-            pyarrow.csv.write_csv(table, open_sink(), options)
+            pyarrow.csv.write_csv(rows, open_sink(), options)
             return
         except pa.ArrowInvalid:
             if style == "needed":
