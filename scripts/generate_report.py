@@ -142,7 +142,8 @@ def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
         words = "no threshold is set"
     elif failed:
         words = "; ".join(
-            f"{each['metric']} {number(each['value'])} misses {each['name']} {number(each['limit'])}" for each in failed
+            f"{cell(each['metric'])} {number(each['value'])} misses {cell(each['name'])} {number(each['limit'])}"
+            for each in failed
         )
     else:
         words = f"all {len(metrics['thresholds'])} thresholds are kept"
