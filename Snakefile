@@ -23,6 +23,7 @@ rule all:
         "data/features/features.csv",
         MODEL,
         "reports/evaluation_metrics.json",
+        TRACKING or [],
         "reports/verdict.json",
 
 

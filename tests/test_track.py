@@ -122,6 +122,7 @@ def test_a_model_and_its_verdict_are_one_run_with_their_numbers_and_files(finish
     # Again: nothing to do; and where the record is lost, nothing that is logged twice.
     assert finished.jobs() == set()
     (finished.folder / "reports/tracking.json").unlink()
+    assert finished.jobs() == {"track", "verdict"}
     finished.snakemake()
     assert [each.info.run_id for each in mlflow_server.runs("project")] == [run.info.run_id]
 
