@@ -16,6 +16,8 @@ from retry import retry
 from task import TaskError, sha256
 
 TIMEOUT_S = 30.0
+# What tells in a log that the last data were used.
+GOING_ON = "going on with"
 logger = logging.getLogger(__name__)
 
 
@@ -176,7 +178,7 @@ def age(record: dict) -> str:
 
 def use_last(error: Exception, record: dict, data: Path) -> str:
     """Return the one line that a run says when it goes on with the last good file."""
-    return f"{error}; going on with {data}, ingested {age(record)} ago ({record['ingested_at']})"
+    return f"{error}; {GOING_ON} {data}, ingested {age(record)} ago ({record['ingested_at']})"
 
 
 def source_version(source: str, data: Path, on_unreachable: str = "use_last", timeout_s: float = TIMEOUT_S) -> str:
