@@ -101,12 +101,11 @@ def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datet
     where somebody has decided on it. Unchanged data are told every `unchanged_weeks` weeks. What nobody could be told
     counts as untold.
     """
-    events = []
+    events, model = [], run.get("model_sha256")
     if run["exit_code"] != 0:
         events.append("failed")
-    elif "model_sha256" in run and waits_for_review(run["model_sha256"]):
-        if last_told("review", earlier).get("model_sha256") != run["model_sha256"]:
-            events.append("review")
+    elif model and model != last_told("review", earlier).get("model_sha256") and waits_for_review(model):
+        events.append("review")
     if earlier and earlier[-1]["verdict"] == "killed":
         events.append("killed")
     if unchanged_weeks and RECORD.is_file():
@@ -197,6 +196,7 @@ def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list
             given.seek(0)
             options = {"env": {**os.environ, **more}, "start_new_session": True, "stderr": subprocess.STDOUT}
             started[name] = subprocess.Popen(command, stdin=given, stdout=said, **options), said
+            files.callback(stop, started[name][0])
         for name, (process, said) in started.items():
             problem = wait(process, said, deadline)
             if problem is None:
@@ -211,8 +211,6 @@ def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | No
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
         return f"no end within {TIMEOUT_S} s"
     if code == 0:
         return None
@@ -221,6 +219,13 @@ def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | No
     # Apprise shows an address that it cannot load: that line is never passed on.
     lines = [line for line in lines if line and "://" not in line and "apprise --help" not in line]
     return f"exit code {code}" + (f": {lines[-1]}" if lines else "")
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a command, and what it has started, if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def without_secrets(text: str, settings: dict) -> str:
