@@ -16,7 +16,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status notify schedule test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status history notify schedule test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ weekly: $(READY) ## what a scheduler calls: one run at a time, one line a run in
 
 status: $(READY) ## the last runs, the data, the release, and what waits for a person
 	@$(IN_PROJECT)/status.py
+
+history: $(READY) ## draw all scheduled runs and releases over time: reports/history.html
+	@$(IN_PROJECT)/history.py
 
 notify: $(READY) ## send a trial message to everybody whom notify names in the config
 	@$(IN_PROJECT)/notify.py

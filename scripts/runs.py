@@ -1,6 +1,7 @@
 """The list of the scheduled runs, logs/runs.jsonl: one JSON object a line, the oldest first."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from task import replacing
@@ -21,6 +22,7 @@ def read_runs() -> tuple[list[dict], list[str]]:
     for number, line in enumerate(run_lines(), 1):
         try:
             run = json.loads(line)
+            datetime.fromisoformat(run["at"])
             found.append({"exit_code": None, "cause": None, **run, "at": run["at"], "verdict": run["verdict"]})
         except (ValueError, TypeError, KeyError):
             warnings.append(f"line {number} of {RUNS} is damaged, and left out")

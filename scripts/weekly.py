@@ -135,6 +135,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
             test = metrics["model"]["test"]
             found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}
             found["model_sha256"] = metrics["model_sha256"]
+            found["thresholds"] = {each["name"]: each["limit"] for each in metrics["thresholds"]}
     except (TaskError, OSError) as error:
         # The run has its line whatever state the files are in.
         found["cause"] = found["cause"] or explain(error)
@@ -166,6 +167,8 @@ def main(argv: list[str] | None = None) -> None:
             run = {"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)}
             write_runs(lines, run)
             write_runs(lines, run | notify(run, earlier))
+            history = [sys.executable, Path(__file__).with_name("history.py"), "--log", "logs/history.log"]
+            subprocess.run(history, check=False, stderr=subprocess.DEVNULL)
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
         sys.exit(BUSY)
