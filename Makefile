@@ -25,7 +25,7 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow history notify
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -62,6 +62,12 @@ weekly: $(READY) ## what a scheduler calls: one run at a time, one line a run in
 
 status: $(READY) ## the last runs, the data, the release, and what waits for a person
 	@$(IN_PROJECT)/status.py
+
+history: $(READY) ## draw all scheduled runs and releases over time: reports/history.html
+	@$(IN_PROJECT)/history.py
+
+notify: $(READY) ## send a trial message to everybody whom notify names in the config
+	@$(IN_PROJECT)/notify.py
 
 schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slurm or github)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"

@@ -19,6 +19,8 @@ from task import TaskError, redact, sha256
 PATTERN = re.compile(r"[*?\[]")
 # What is taken from a folder; a pattern takes what it names.
 TABLE = re.compile(r"\.(csv|tsv|txt|parquet|pq)(\.(gz|xz|zip))?$", re.IGNORECASE)
+# What tells in a log that the last data were used.
+GOING_ON = "going on with"
 logger = logging.getLogger(__name__)
 
 
@@ -141,7 +143,7 @@ def age(record: dict) -> str:
 
 def use_last(error: Exception, record: dict, data: Path) -> str:
     """Return the one line that a run says when it goes on with the last good file."""
-    return redact(f"{error}; going on with {data}, ingested {age(record)} ago ({record['ingested_at']})")
+    return redact(f"{error}; {GOING_ON} {data}, ingested {age(record)} ago ({record['ingested_at']})")
 
 
 def source_version(

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import task
-from approval import METRICS, REPORT, SIGN_OFF
+from approval import METRICS, REPORT, SIGN_OFF, check_decisions
 from release import current_release, read_history
+from runs import LOCK, RECORD, RUNS, read_runs
+from settings import read_config
 from source import age
 from task import TaskError, read_json
-from weekly import LOCK, RECORD, RUNS
 
 
 def status(runs: int = 5) -> list[str]:
@@ -23,17 +24,22 @@ def status(runs: int = 5) -> list[str]:
     TaskError
         The history of releases was altered, or a file is damaged.
     """
-    lines = [f"Runs        none yet ({RUNS})"]
-    if RUNS.is_file():
-        last = [json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()[-runs:]]
-        lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {told(each)}" for n, each in enumerate(reversed(last))]
-    if running():
-        lines.append(f"Running     since {running()['since']}, process {running()['pid']}")
+    found, warnings = read_runs()
+    last = reversed(found[-runs:])
+    lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {told(each)}" for n, each in enumerate(last)]
+    lines = [*(lines or [f"Runs        none yet ({RUNS})"]), *(f"Warning     {each}" for each in warnings)]
+    holder = running()
+    if holder:
+        lines.append(f"Running     since {holder['since']}, process {holder['pid']}")
+    return [*lines, *standing()]
+
+
+def standing() -> list[str]:
+    """Return the lines that tell of the data, the release, and what waits for a person; raises as `status` does."""
+    lines = ["Data        none yet"]
     if RECORD.is_file():
         record = read_json(RECORD)
-        lines.append(f"Data        {record['records']:,} rows of {record['source']}, new {age(record)} ago")
-    else:
-        lines.append("Data        none yet")
+        lines = [f"Data        {record['records']:,} rows of {record['source']}, new {age(record)} ago"]
     release, history = current_release(), read_history()
     if release is None:
         lines.append("Release     none yet")
@@ -50,7 +56,9 @@ def told(run: dict) -> str:
         words += f", MAE {run['MAE']:.4f}, R2 {run['R2']:.4f}" if run["R2"] is not None else f", MAE {run['MAE']:.4f}"
     words += f", {run['rows']:,} rows" if "rows" in run else ""
     words += f", {run['seconds']:.0f} s" if "seconds" in run else ""
-    return words + (f": {run['cause']}" if run["cause"] else "")
+    words += ", on the last data" if "stale" in run else ""
+    why = [run[key] for key in ("cause", "stale") if run.get(key)]
+    return words + (f": {'; '.join(why)}" if why else "")
 
 
 def running() -> dict | None:
@@ -72,16 +80,24 @@ def next_step(release: str | None, history: list[dict]) -> str:
     if not Path(METRICS).is_file():
         return "make run"
     metrics = read_json(METRICS)
+    # Written last, and only for a run that passed.
+    judged = Path("reports/verdict.json")
+    passed = judged.is_file() and judged.stat().st_mtime_ns >= Path(METRICS).stat().st_mtime_ns
+    verdict = "passed" if passed else "failed"
     deployed = {each["model_sha256"] for each in history if each["action"] == "deploy" and each["release"] == release}
     if metrics["model_sha256"] in deployed:
         return "nothing: the last model is deployed"
     if SIGN_OFF.is_file() and read_json(SIGN_OFF)["files"].get("model/model.pkl") == metrics["model_sha256"]:
+        try:
+            check_decisions(read_json(SIGN_OFF), read_config()[0]["release"])
+        except TaskError as error:
+            return f"the sign-off is not enough: {error}"
         decisions = ", ".join(f"{each['reviewer']}: {each['decision']}" for each in read_json(SIGN_OFF)["decisions"])
         return f"make deploy ({decisions})"
     report = Path(REPORT)
     if report.is_file() and metrics["model_sha256"] in report.read_text(encoding="utf-8"):
-        return f"a model whose verdict is {metrics['verdict']} waits for review: read {REPORT}, then make sign-off"
-    return f"a model whose verdict is {metrics['verdict']} waits for review: make report"
+        return f"a model whose verdict is {verdict} waits for review: read {REPORT}, then make sign-off"
+    return f"a model whose verdict is {verdict} waits for review: make report"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -98,10 +98,15 @@ def main(argv: list[str] | None = None) -> None:
         write_json(args.output, {"verdict": "passed"})
 
 
+def logged_summary(log: Path) -> list[str]:
+    """Return the lines of the summary that is in a verdict's log."""
+    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line]
+
+
 def show_summary(log: Path, next_command: str) -> None:
     """Print the summary that is in a verdict's log; on a terminal with failures in red and passes in green."""
-    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text(encoding="utf-8").splitlines()]
-    lines = [*(line for line in lines if line), f"Next        {next_command}"]
+    lines = [*logged_summary(log), f"Next        {next_command}"]
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         lines = [f"{colour(line)}{line}{PLAIN}" for line in lines]
     print("", *lines, sep="\n", file=sys.stderr)

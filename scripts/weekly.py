@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,19 +21,21 @@ import psutil
 
 import task
 from approval import METRICS, WORKFLOW, utc_now
+from notify import notify
 from release import current_release
+from runs import LOCK, RECORD, read_runs, run_lines, write_runs
 from settings import USUAL
-from task import TaskError, read_json
+from source import GOING_ON
+from task import TaskError, explain, read_json
 
-RUNS = Path("logs/runs.jsonl")
-LOCK = Path("logs/weekly.lock")
-RECORD = Path("data/raw/raw_data.json")
 BUSY = 75
+# All that Snakemake and the tasks have said in the last run.
+SAID = Path("logs/weekly.txt")
 
 
 @contextlib.contextmanager
-def only_one() -> Iterator[dict | None]:
-    """Yield what a killed run has left in the lock, if there was one. The lock goes with its process.
+def only_one(at: str) -> Iterator[dict | None]:
+    """Yield what a killed run has left in the lock, if there was one. The lock goes with its process; it says `at`.
 
     Raises
     ------
@@ -49,10 +52,12 @@ def only_one() -> Iterator[dict | None]:
             holder = json.loads(held) if held else {"pid": "?", "since": "just now"}
             raise BlockingIOError(f"process {holder['pid']} runs since {holder['since']}") from error
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "since": utc_now()}))
+        file.write(json.dumps({"pid": os.getpid(), "since": at}))
         file.flush()
-        yield json.loads(held) if held else None
-        file.truncate(0)
+        try:
+            yield json.loads(held) if held else None
+        finally:
+            file.truncate(0)
 
 
 def running_snakemake() -> psutil.Process | None:
@@ -81,44 +86,60 @@ def weekly(cores: str) -> int:
     """
     if any(Path(".snakemake/locks").glob("*")):
         logging.warning("[weekly] clearing the lock that a killed Snakemake has left")
-        subprocess.run(snakemake("--unlock"), check=True, capture_output=True)
-    child = subprocess.Popen(snakemake("--cores", cores))
-    try:
-        return child.wait()
-    finally:
-        # Stopped from outside: its tasks restore the last good files.
-        if child.poll() is None:
-            child.terminate()
-            child.wait()
+        # Where that fails, the run fails for the same reason, and says it.
+        subprocess.run(snakemake("--unlock"), check=False, capture_output=True)
+    # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
+    with open(SAID, "wb") as said, open(SAID, "rb") as new:
+        child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said)
+        try:
+            while True:
+                exit_code = child.poll()
+                sys.stderr.buffer.write(new.read())
+                sys.stderr.flush()
+                if exit_code is not None:
+                    return exit_code
+                time.sleep(0.1)
+        finally:
+            # Stopped from outside: its tasks restore the last good files.
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
 
 
 def outcome(started: float, exit_code: int | None) -> dict:
     """Return what a run that began at `started` (seconds since 1970) came to, from the files that it left."""
     found: dict = {"exit_code": exit_code, "verdict": "error", "cause": None}
-    if RECORD.is_file():
-        record = read_json(RECORD)
-        found |= {"source_version": record["source_version"], "rows": record["records"]}
-    verdict_log = Path("logs/verdict.log")
-    judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
-    if judged and Path(METRICS).is_file():
-        metrics = read_json(METRICS)
-        test = metrics["model"]["test"]
-        found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}
-        found |= {"model_sha256": metrics["model_sha256"]}
+    said = SAID.read_text(encoding="utf-8", errors="replace").splitlines()
+    stale = [line for line in said if GOING_ON in line]
+    if stale:
+        found["stale"] = stale[-1].rpartition(" - WARNING - ")[2]
     for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime) if exit_code else []:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         errors = [line for line in lines if " - ERROR - " in line]
         if errors and log.stat().st_mtime >= started - 1:
-            found["cause"] = errors[-1].partition(" - ERROR - ")[2]
-    return {**found, "release": current_release()}
-
-
-def append(line: dict) -> None:
-    """Add one line to the list of runs, on disk when this returns."""
-    with open(RUNS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+            found |= {"cause": errors[-1].partition(" - ERROR - ")[2], "log": str(log)}
+    if exit_code and not found["cause"]:
+        # Snakemake itself has failed, or was stopped.
+        errors = [line for line in said if line.startswith("ERROR - ")] or [line for line in said if line.strip()]
+        found |= {"cause": " ".join(errors[-1:]).removeprefix("ERROR - ").strip(), "log": str(SAID)}
+        found["cause"] += f" (Snakemake was ended by signal {-exit_code})" if exit_code < 0 else ""
+    try:
+        found["release"] = current_release()
+        if RECORD.is_file():
+            record = read_json(RECORD)
+            found |= {"source_version": record["source_version"], "rows": record["records"]}
+        verdict_log = Path("logs/verdict.log")
+        judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
+        if judged:
+            metrics = read_json(METRICS)
+            test = metrics["model"]["test"]
+            found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}
+            found["model_sha256"] = metrics["model_sha256"]
+            found["thresholds"] = {each["name"]: each["limit"] for each in metrics["thresholds"]}
+    except (TaskError, OSError) as error:
+        # The run has its line whatever state the files are in.
+        found["cause"] = found["cause"] or explain(error)
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -127,22 +148,27 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with task.logged("weekly", args, Path.cwd()):
         snakemake()
+    at, started, exit_code = utc_now(), time.time(), None
     try:
-        with only_one() as killed:
+        with only_one(at) as killed:
             other = running_snakemake()
             if other is not None:
                 since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(other.create_time()))
                 raise BlockingIOError(f"Snakemake (process {other.pid}) runs since {since}")
-            if killed:
-                append({"at": killed["since"], "exit_code": None, "verdict": "killed", "cause": "it was killed"})
-            at, started, exit_code = utc_now(), time.time(), None
+            # A run that is killed while it tells people has its line already.
+            if killed and killed["since"] not in {run["at"] for run in read_runs()[0]}:
+                lost = {"at": killed["since"], "exit_code": None, "verdict": "killed", "cause": "it was killed"}
+                write_runs(run_lines(), lost)
+            earlier, lines = read_runs()[0], run_lines()
             try:
                 exit_code = weekly(args.cores)
-            except SystemExit as stop:
-                exit_code = stop.code
-                raise
-            finally:
-                append({"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)})
+            except (SystemExit, KeyboardInterrupt) as stop:
+                exit_code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+            run = {"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)}
+            write_runs(lines, run)
+            write_runs(lines, run | notify(run, earlier))
+            history = [sys.executable, Path(__file__).with_name("history.py"), "--log", "logs/history.log"]
+            subprocess.run(history, check=False, stderr=subprocess.DEVNULL)
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
         sys.exit(BUSY)

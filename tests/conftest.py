@@ -97,9 +97,10 @@ class Project:
         return {name: set(paths.split(", ")) for name, paths in found}
 
     def contents(self) -> dict[str, bytes]:
-        """Return every output's bytes, but for logs, which hold times."""
+        """Return every output's bytes, but for logs and the history, which hold times."""
         folders = ("data", "model", "reports")
         files = [path for name in folders for path in (self.folder / name).rglob("*") if path.is_file()]
+        files = [path for path in files if path.name != "history.html"]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
