@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import task
-from table import read_table, write_table
+from table import parse_number, read_table, write_table
 from task import TaskError, json_object, nearest, read_json, write_json
 
 CALENDAR = {
@@ -54,6 +55,15 @@ OPERATORS = {
 }
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
 MOST_DISTINCT = 0.5
+# Of so many different texts or fewer, categories are made in any case.
+FEW_LEVELS = 20
+# Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
+FEWEST_IDS = 20
+ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .-]|$))|[a-z](?:Id|ID)$")
+# … or where they count the rows, and their name says number, or they are many and it does not speak of time.
+COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
+MANY_IDS = 1000
+TIME = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|jahr|monat|tag|zeit|^t$", re.I)
 
 
 def feature_engineering(
@@ -67,6 +77,7 @@ def feature_engineering(
     test_weeks: float | None = None,
     test_share: float = 0.2,
     split_key: list[str] | None = None,
+    keep: list[str] | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Return the features with target and split, and a description of them.
 
@@ -91,6 +102,8 @@ def feature_engineering(
         The size of the test part: the last so many weeks; otherwise this share of the rows, 0 to 1.
     split_key
         The columns to hash; rows of one key stay on one side. All but the target by default.
+    keep
+        Columns that are features although they look like ids or prose.
 
     Returns
     -------
@@ -105,7 +118,7 @@ def feature_engineering(
     TaskError
         A name is unknown or taken, an expression cannot be computed, or a part of the split is too small.
     """
-    for column in (target, *([time_column] if time_column else []), *(drop or []), *(split_key or [])):
+    for column in (target, *([time_column] if time_column else []), *(drop or []), *(keep or []), *(split_key or [])):
         if column not in frame.columns:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, frame.columns)}")
     dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
@@ -118,7 +131,8 @@ def feature_engineering(
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
-    recipe, kinds, left_out = choose_features(frame, target, time_column, drop or [], date_parts, derived or {})
+    chosen = choose_features(frame, target, time_column, drop or [], date_parts, derived or {}, keep or [])
+    recipe, kinds, left_out = chosen
     features = make_features(frame, recipe, target)
     side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)
     head = {time_column: frame[time_column]} if time_column else {}
@@ -142,6 +156,7 @@ def choose_features(
     drop: list[str],
     date_parts: tuple[str, ...],
     derived: dict[str, str],
+    keep: list[str],
 ) -> tuple[dict, dict, dict]:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
@@ -161,9 +176,13 @@ def choose_features(
                 add(f"{name}_{part}", {"column": name, "part": part}, "number")
         elif values.isna().all() and not pd.api.types.is_numeric_dtype(values):
             left_out[name] = "empty"
+        elif name not in keep and names_the_row(name, values):
+            left_out[name] = "whole numbers that only name the row"
         elif pd.api.types.is_numeric_dtype(values) or is_boolean(values):
             recipe[name], kinds[name] = {"column": name}, "number"
-        elif values.nunique() > max(MOST_DISTINCT * values.count(), 20):
+        elif (unit := unit_of(values)) is not None:
+            recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
+        elif name not in keep and values.nunique() > max(MOST_DISTINCT * values.count(), FEW_LEVELS):
             left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
         else:
             recipe[name], kinds[name] = {"column": name}, "category"
@@ -176,6 +195,33 @@ def choose_features(
     if not recipe:
         raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
     return recipe, kinds, left_out
+
+
+def names_the_row(name: str, values: pd.Series) -> bool:
+    """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
+    if not pd.api.types.is_integer_dtype(values) or len(values) < FEWEST_IDS or not values.is_unique:
+        return False
+    # Some rows may be gone.
+    counts = values.is_monotonic_increasing and int(values.iloc[-1]) - int(values.iloc[0]) < 2 * len(values)
+    many = len(values) >= MANY_IDS and not TIME.search(name)
+    return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
+
+
+def unit_of(values: pd.Series) -> str | None:
+    """Return the unit behind the numbers that most of many different texts are, "" where none is; None for others."""
+    if values.nunique() <= FEW_LEVELS:
+        return None
+    text = values.dropna().drop_duplicates().astype("str").str.strip()
+    units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
+    unit = str(units.index[0]) if len(units) and units.iloc[0] > len(text) / 2 else ""
+    return unit if numbers_of(text, unit).notna().mean() >= 0.5 else None
+
+
+def numbers_of(values: pd.Series, unit: str) -> pd.Series:
+    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts."""
+    text = values.astype("str").str.strip().str.removesuffix(unit)
+    numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
+    return numbers.to_pandas().astype("float64").set_axis(values.index)
 
 
 def is_boolean(values: pd.Series) -> bool:
@@ -205,7 +251,8 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
     frame
         n rows with the columns that `columns_used` names, of the kinds that they had when the recipe was made.
     recipe
-        For each feature {"column": name}, that and {"part": part of a date}, or {"expression": text}.
+        For each feature {"column": name}, that and {"part": part of a date} or {"unit": text behind numbers}, or
+        {"expression": text}.
     target
         The column that no expression may use.
 
@@ -220,7 +267,9 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
             features[name] = evaluate(name, how["expression"], frame, target)
             continue
         values = frame[how["column"]]
-        if "part" in how:
+        if "unit" in how:
+            features[name] = numbers_of(values, how["unit"])
+        elif "part" in how:
             features[name] = part_of(values, how["part"])
         elif is_boolean(values):
             features[name] = values.astype("boolean").astype("Float64")
@@ -361,7 +410,8 @@ def split_rows(
             cut, rule = times.max() - pd.Timedelta(weeks=test_weeks), f"the last {test_weeks:g} weeks by {time_column}"
         else:
             cut, rule = times.quantile(1 - test_share), f"the last {test_share:.0%} of the rows by {time_column}"
-        is_test = times > cut
+        # Where the last time alone is more than that, it is the test part.
+        is_test = times > cut if test_weeks else times > min(cut, times[times < times.max()].max())
         split = {"by": "time", "rule": rule, "first": str(times.min())}
         split |= {"last_train": str(times[~is_test].max()), "last_test": str(times.max())}
     else:
@@ -411,6 +461,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"
     )
+    parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
         cleaning = args.input.with_suffix(".json")
@@ -427,6 +478,7 @@ def main(argv: list[str] | None = None) -> None:
             args.test_weeks,
             args.test_share,
             args.split_key,
+            args.keep,
         )
         for name, reason in description["left_out"].items():
             logging.info("[feature_engineering] left out %s: %s", name, reason)
