@@ -16,7 +16,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench bench-tables clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -66,6 +66,9 @@ lint: $(READY) ## check style and format of the code and of the workflow
 
 bench: $(READY) ## measure the run beside a plain script, and print the table
 	@$(BIN)/python benchmarks/bench.py
+
+bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand (NAMES=some of them)
+	@$(BIN)/python benchmarks/tables.py $(NAMES)
 
 clean: ## delete what runs have made here
 	rm -rf data/raw data/processed data/features model reports logs .snakemake
