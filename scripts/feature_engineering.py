@@ -60,10 +60,10 @@ FEW_LEVELS = 20
 # Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
 FEWEST_IDS = 20
 ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .-]|$))|[a-z](?:Id|ID)$")
-# … or where they count the rows, and their name says number, or they are many and it does not speak of time.
+# … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
 COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
 MANY_IDS = 1000
-TIME = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|jahr|monat|tag|zeit|^t$", re.I)
+MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
 
 
 def feature_engineering(
@@ -193,7 +193,8 @@ def choose_features(
             "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
         )
     if not recipe:
-        raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise TaskError(f"features: none is left ({why}). Keep one in features.keep, or bring more columns.")
     return recipe, kinds, left_out
 
 
@@ -203,7 +204,7 @@ def names_the_row(name: str, values: pd.Series) -> bool:
         return False
     # Some rows may be gone.
     counts = values.is_monotonic_increasing and int(values.iloc[-1]) - int(values.iloc[0]) < 2 * len(values)
-    many = len(values) >= MANY_IDS and not TIME.search(name)
+    many = len(values) >= MANY_IDS and not MEASURE.search(name)
     return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
 
 

@@ -122,11 +122,11 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     for name, values in table.bad.items():
         found = f"{name}: {len(values):,} values are no {kinds[name]}, such as {values.iloc[0]!r}"
         if kinds[name] == "number" and name != target:
-            # As text, its numbers are still a feature, and no row is lost for the others.
+            # As text, its numbers are still of use, and no row is lost for the others.
             kinds[name] = "text"
             column = frame[name].astype("str")
             frame = frame.assign(**{name: column.mask(column.index.isin(values.index), values.astype("str"))})
-            said.append(f"{found}; they count as missing. Once they are corrected, say dtype: float64 in schema.yaml")
+            said.append(f"{found}; so it is text. Once they are corrected, say dtype: float64 in schema.yaml")
         else:
             validation = {"on_failure": "warn"}
             said.append(
@@ -154,6 +154,10 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     loose = [name for name in loose if frame[name].nunique() > max(MOST_DISTINCT * frame[name].count(), FEW_LEVELS)]
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
+    if not set(frame) - {target, *ids, *empty, *loose}:
+        raise TaskError(
+            f"there is nothing to predict {target} from: {', '.join(frame.columns.drop(target))} name rows."
+        )
     left = columns_to_leave(frame.drop(columns=[target]), time_column)
     lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
     if left:
