@@ -25,7 +25,7 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow history notify
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow history notify bench-tables
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -96,6 +96,9 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@rm -rf docs/flights && cp -r docs/_build/flights/reports docs/flights
 	@$(BIN)/python docs/generate.py --output docs/reference
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand (NAMES=some of them)
+	@$(BIN)/python benchmarks/tables.py $(NAMES)
 
 clean: ## delete what runs have made here
 	rm -rf data/raw data/processed data/features model reports logs .snakemake

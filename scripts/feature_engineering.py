@@ -16,11 +16,12 @@ from types import ModuleType
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import task
 from custom import load_code
 from custom_features import as_given, check_rows_alone, columns_given, custom_features, infinite_values, is_number
-from table import is_boolean, read_table, write_table
+from table import is_boolean, parse_number, read_table, write_table
 from task import TaskError, json_object, nearest, read_json, write_json
 
 CALENDAR = {
@@ -57,6 +58,15 @@ OPERATORS = {
 }
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
 MOST_DISTINCT = 0.5
+# Of so many different texts or fewer, categories are made in any case.
+FEW_LEVELS = 20
+# Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
+FEWEST_IDS = 20
+ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .-]|$))|[a-z](?:Id|ID)$")
+# … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
+COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
+MANY_IDS = 1000
+MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
 
 
 def feature_engineering(
@@ -72,6 +82,7 @@ def feature_engineering(
     split_key: list[str] | None = None,
     custom: ModuleType | None = None,
     custom_mode: str = "after",
+    keep: list[str] | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Return the features with target and split, and a description of them.
 
@@ -99,6 +110,8 @@ def feature_engineering(
     custom, custom_mode
         The user's own code, as `custom.load_code` gives it: its function `features` gets the rows and the built-in
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
+    keep
+        Columns that are features although they look like ids or prose.
 
     Returns
     -------
@@ -115,7 +128,7 @@ def feature_engineering(
         A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the user's
         own code fails, returns no features, or makes them of more than a row by itself.
     """
-    for column in (target, *([time_column] if time_column else []), *(drop or []), *(split_key or [])):
+    for column in (target, *([time_column] if time_column else []), *(drop or []), *(keep or []), *(split_key or [])):
         if column not in frame.columns:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, frame.columns)}")
     dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
@@ -130,7 +143,8 @@ def feature_engineering(
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
     recipe, kinds, left_out, own = {}, {}, {}, None
     if custom is None or custom_mode == "after":
-        recipe, kinds, left_out = choose_features(frame, target, time_column, drop or [], date_parts, derived or {})
+        chosen = choose_features(frame, target, time_column, drop or [], date_parts, derived or {}, keep or [])
+        recipe, kinds, left_out = chosen
     features = make_features(frame, recipe, target)
     if custom is not None:
         own = {"mode": custom_mode, "columns": columns_given(frame.drop(columns=target), custom)}
@@ -168,6 +182,7 @@ def choose_features(
     drop: list[str],
     date_parts: tuple[str, ...],
     derived: dict[str, str],
+    keep: list[str],
 ) -> tuple[dict, dict, dict]:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
@@ -187,9 +202,13 @@ def choose_features(
                 add(f"{name}_{part}", {"column": name, "part": part}, "number")
         elif values.isna().all() and not pd.api.types.is_numeric_dtype(values):
             left_out[name] = "empty"
+        elif name not in keep and names_the_row(name, values):
+            left_out[name] = "whole numbers that only name the row"
         elif pd.api.types.is_numeric_dtype(values) or is_boolean(values):
             recipe[name], kinds[name] = {"column": name}, "number"
-        elif values.nunique() > max(MOST_DISTINCT * values.count(), 20):
+        elif (unit := unit_of(values)) is not None:
+            recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
+        elif name not in keep and values.nunique() > max(MOST_DISTINCT * values.count(), FEW_LEVELS):
             left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
         else:
             recipe[name], kinds[name] = {"column": name}, "category"
@@ -200,8 +219,36 @@ def choose_features(
             "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
         )
     if not recipe:
-        raise TaskError("features: none is left. Drop fewer columns in features.drop, or add a derived one.")
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise TaskError(f"features: none is left ({why}). Keep one in features.keep, or bring more columns.")
     return recipe, kinds, left_out
+
+
+def names_the_row(name: str, values: pd.Series) -> bool:
+    """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
+    if not pd.api.types.is_integer_dtype(values) or len(values) < FEWEST_IDS or not values.is_unique:
+        return False
+    # Some rows may be gone.
+    counts = values.is_monotonic_increasing and int(values.iloc[-1]) - int(values.iloc[0]) < 2 * len(values)
+    many = len(values) >= MANY_IDS and not MEASURE.search(name)
+    return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
+
+
+def unit_of(values: pd.Series) -> str | None:
+    """Return the unit behind the numbers that most of many different texts are, "" where none is; None for others."""
+    if values.nunique() <= FEW_LEVELS:
+        return None
+    text = values.dropna().drop_duplicates().astype("str").str.strip()
+    units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
+    unit = str(units.index[0]) if len(units) and units.iloc[0] > len(text) / 2 else ""
+    return unit if numbers_of(text, unit).notna().mean() >= 0.5 else None
+
+
+def numbers_of(values: pd.Series, unit: str) -> pd.Series:
+    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts."""
+    text = values.astype("str").str.strip().str.removesuffix(unit)
+    numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
+    return numbers.to_pandas().astype("float64").set_axis(values.index)
 
 
 def parts_of(dates: pd.Series, names: tuple[str, ...]) -> list[str]:
@@ -225,7 +272,8 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
     frame
         n rows with the columns that `columns_used` names, of the kinds that they had when the recipe was made.
     recipe
-        For each feature {"column": name}, that and {"part": part of a date}, or {"expression": text}.
+        For each feature {"column": name}, that and {"part": part of a date} or {"unit": text behind numbers}, or
+        {"expression": text}.
     target
         The column that no expression may use.
 
@@ -240,7 +288,9 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
             features[name] = evaluate(name, how["expression"], frame, target)
             continue
         values = frame[how["column"]]
-        if "part" in how:
+        if "unit" in how:
+            features[name] = numbers_of(values, how["unit"])
+        elif "part" in how:
             features[name] = part_of(values, how["part"])
         elif is_boolean(values):
             features[name] = values.astype("boolean").astype("Float64")
@@ -415,7 +465,8 @@ def split_rows(
             cut, rule = times.max() - pd.Timedelta(weeks=test_weeks), f"the last {test_weeks:g} weeks by {time_column}"
         else:
             cut, rule = times.quantile(1 - test_share), f"the last {test_share:.0%} of the rows by {time_column}"
-        is_test = times > cut
+        # Where the last time alone is more than that, it is the test part.
+        is_test = times > cut if test_weeks else times > min(cut, times[times < times.max()].max())
         split = {"by": "time", "rule": rule, "first": str(times.min())}
         split |= {"last_train": str(times[~is_test].max()), "last_test": str(times.max())}
     else:
@@ -469,6 +520,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
     )
+    parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
@@ -492,6 +544,7 @@ def main(argv: list[str] | None = None) -> None:
             args.split_key,
             custom,
             args.custom_mode,
+            args.keep,
         )
         own = description["custom"]
         if own:

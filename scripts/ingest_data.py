@@ -33,7 +33,7 @@ import pyarrow.csv
 import task
 from address import TIMEOUT_S, Cut, Unreachable, expand, shown
 from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
-from table import MOSTLY, header, parse_number, parse_options, text_options, with_names, with_point
+from table import MOSTLY, header, is_blank, parse_number, parse_options, text_options, with_names, with_point
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
@@ -418,6 +418,7 @@ def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: b
 def add_target(goal: dict, text: pa.Array) -> None:
     """Add one batch of the target to what is known of it."""
     numbers = parse_number(pa.chunked_array([text]))
+    text = pc.if_else(is_blank(text), None, text)
     goal["values"] += len(text) - text.null_count
     goal["numbers"] += len(numbers) - numbers.null_count
     bounds = pc.min_max(numbers).as_py()

@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import textwrap
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +21,10 @@ import yaml
 
 import task
 from address import TIMEOUT_S, expand, refuse_password, shown
+from feature_engineering import FEW_LEVELS, MOST_DISTINCT, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
-from table import COMMA_NUMBER, Table, read_table
+from table import BLANKS, COMMA_NUMBER, Table, read_table
 from task import TaskError, replacing
 
 SAMPLE = 1 << 18
@@ -33,7 +35,9 @@ FEWEST_TIMES = 20
 WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
 # Dates that tell something else than when the row happened.
 NOT_WHEN = re.compile(r"birth|born|dob|geb|expir|valid|due|end|until|bis|hire|build|built", re.IGNORECASE)
-ID = re.compile(r"(^|[_ .-])(id|key|nr|no|num|index|idx|row|rowid|uuid|unnamed)([_ .-]|$)|Id$|ID$", re.IGNORECASE)
+# Digits that a decimal comma parts, which no comma between thousands does; and a plain number with a decimal point.
+CLEAR_COMMA = re.compile(r"\D*(?:0|\d{4,}|\d{1,3}(?:[. ’'\u00a0\u202f]\d{3})+)?,\d+\D*|\D*\d+,(?:\d\d?|\d{4,})\D*")
+CLEAR_POINT = re.compile(r"[+-]?(?:\d+\.(?:\d{1,2}|\d{4,})|0?\.\d+)")
 
 
 def sniff(opened, name: str) -> dict[str, str]:
@@ -63,14 +67,21 @@ def sniff(opened, name: str) -> dict[str, str]:
     lines = text.splitlines(keepends=True)[: -1 if len(head) == SAMPLE else None]
     tables = {mark: rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
     delimiter = max(tables, key=lambda mark: regularity(tables[mark]))
-    rows = tables[delimiter][1:]
-    decimal = "."
+    return {"delimiter": delimiter, "encoding": encoding, "decimal": decimal_of(tables[delimiter][1:], delimiter)}
+
+
+def decimal_of(rows: list[list[str]], delimiter: str) -> str:
+    """Return what stands before a fraction in rows of text: a comma where a column says so and none says a point."""
+    commas = maybe = points = False
     for column in itertools.zip_longest(*rows, fillvalue=""):
-        values = [each for each in column if each.strip()]
+        values = [each for each in column if each.strip() and each.strip().lower() not in BLANKS]
         with_comma = [each for each in values if "," in each]
-        if with_comma and sum(1 for each in values if number_with_comma(each)) >= 0.9 * len(values):
-            decimal = ","
-    return {"delimiter": delimiter, "encoding": encoding, "decimal": decimal}
+        if with_comma and sum(map(number_with_comma, values)) >= 0.9 * len(values):
+            # 1,234 may be more than a thousand, or a little more than one.
+            clear = any(CLEAR_COMMA.fullmatch(each) for each in with_comma)
+            commas, maybe = commas or clear, maybe or not clear
+        points |= bool(values) and sum(bool(CLEAR_POINT.fullmatch(each)) for each in values) >= 0.5 * len(values)
+    return "," if not points and (commas or (maybe and delimiter == ";")) else "."
 
 
 def number_with_comma(cell: str) -> bool:
@@ -107,38 +118,66 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     rows, said = len(frame), []
     if rows < len(table.frame):
         said.append(f"rows: {len(table.frame) - rows:,} without {target} are dropped, {rows:,} are left")
+    kinds, validation = dict(table.kinds), {}
     for name, values in table.bad.items():
-        said.append(
-            f"{name}: {len(values):,} values are no {table.kinds[name]}, such as {values.iloc[0]!r}; their rows are "
-            "dropped. If they mean something, make it dtype: str in schema.yaml"
-        )
+        found = f"{name}: {len(values):,} values are no {kinds[name]}, such as {values.iloc[0]!r}"
+        if kinds[name] == "number" and name != target:
+            # As text, its numbers are still of use, and no row is lost for the others.
+            kinds[name] = "text"
+            column = frame[name].astype("str")
+            frame = frame.assign(**{name: column.mask(column.index.isin(values.index), values.astype("str"))})
+            said.append(f"{found}; so it is text. Once they are corrected, say dtype: float64 in schema.yaml")
+        else:
+            validation = {"on_failure": "warn"}
+            said.append(
+                f"{found}; their rows are dropped, and each run warns of them. Once they are corrected, take "
+                "on_failure: warn out of config.yaml"
+            )
     config: dict = {"target": target}
-    time_column, split, why = choose_time(frame, table.kinds, target)
+    time_column, split, why = choose_time(frame, kinds, target)
     said.append(why)
     if time_column:
         config["time_column"] = time_column
-    ids = [name for name in frame if name != target and table.kinds[name] == "number" and is_id(name, frame[name])]
+    ids = [name for name in frame if name != target and names_the_row(name, frame[name])]
     if ids:
         config["features"] = {"drop": ids}
-        said.append(f"features: {', '.join(ids)} left out, numbers that only name the row")
+        said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
     empty = [name for name in frame if frame[name].isna().all() and name != target]
-    text = [name for name in frame if table.kinds[name] == "text" and name not in empty]
-    loose = [name for name in text if frame[name].nunique() > max(0.5 * frame[name].count(), 20)]
+    if empty:
+        said.append(f"features: {', '.join(empty)} left out, empty")
+    text = [name for name in frame if kinds[name] == "text" and name not in empty]
+    units = {name: unit for name in text if (unit := unit_of(frame[name])) is not None}
+    if units:
+        shown_units = ", ".join(f"{name} ({unit})" if unit else name for name, unit in units.items())
+        said.append(f"features: of {shown_units}, the numbers; other words count as missing")
+    loose = [name for name in text if name not in units]
+    loose = [name for name in loose if frame[name].nunique() > max(MOST_DISTINCT * frame[name].count(), FEW_LEVELS)]
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
+    if not set(frame) - {target, *ids, *empty, *loose}:
+        raise TaskError(
+            f"there is nothing to predict {target} from: {', '.join(frame.columns.drop(target))} name rows."
+        )
     left = columns_to_leave(frame.drop(columns=[target]), time_column)
+    lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
     if left:
         config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
-        lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
         said.append(
             f"cleaning: missing values are left to the model in {', '.join(left)}; rows with any other missing value "
             f"are dropped ({lost:,}, {lost / rows:.1%})"
         )
+    elif lost:
+        said.append(f"cleaning: rows with a missing value are dropped ({lost:,}, {lost / rows:.1%})")
+    # The default of max_rows_lost, less some room.
+    share = 1 - (rows - lost) / len(table.frame)
+    if share > 0.45:
+        config.setdefault("cleaning", {})["max_rows_lost"] = float(f"{min(share + 0.1, 0.99):.2f}")
+        said.append(f"cleaning: {share:.1%} of the rows are lost in all; max_rows_lost lets them go")
     if split:
         config["split"] = split
-    contract = {
-        "columns": {name: rules(each, table.kinds[name]) for name, each in table.frame.items() if name not in empty}
-    }
+    if validation:
+        config["validation"] = validation
+    contract = {"columns": {name: rules(each, kinds[name]) for name, each in table.frame.items() if name not in empty}}
     return config, contract, said
 
 
@@ -151,7 +190,10 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
         steps = known.diff().dropna()
         in_order = max((steps >= pd.Timedelta(0)).mean(), (steps <= pd.Timedelta(0)).mean())
         likely = bool(WHEN.search(name)) or in_order > 0.9
-        if likely and not NOT_WHEN.search(name) and known.nunique() >= FEWEST_TIMES and len(known) > 0.5 * len(frame):
+        # Rows without a time are dropped, whatever the policy.
+        if not likely or NOT_WHEN.search(name) or len(known) <= (1 - MOST_LOST) * len(frame):
+            continue
+        if known.nunique() >= FEWEST_TIMES:
             candidates.append((in_order, known.nunique(), name))
     if candidates:
         name = max(candidates)[2]
@@ -160,14 +202,6 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
         why = f"time: {', '.join(dates)} does not seem to say when a row happened, so a stable hash decides which rows "
         return None, {"by": "hash"}, why + "are held out. If it does, set time_column and split.by: time"
     return None, {}, "time: no column of dates, so a stable hash decides which rows are held out"
-
-
-def is_id(name: str, values: pd.Series) -> bool:
-    """Tell whether whole numbers only name their row: all different, and called so or counted up one by one."""
-    if not pd.api.types.is_integer_dtype(values) or not values.is_unique or len(values) < 20:
-        return False
-    counted = bool((values.sort_values().diff().dropna() == 1).all()) and values.iloc[0] in (0, 1)
-    return counted or bool(ID.search(name))
 
 
 def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
@@ -190,9 +224,14 @@ def rules(values: pd.Series, kind: str) -> dict:
     if kind == "number" and values.notna().any():
         low, high = float(values.min()), float(values.max())
         slack = (high - low) or abs(high) or 1.0
-        least = 0.0 if low >= 0 else low - slack
-        found["checks"] = {"in_range": {"min_value": float(f"{least:.3g}"), "max_value": float(f"{high + slack:.3g}")}}
+        least = 0.0 if low >= 0 else rounded(low - slack, ROUND_FLOOR)
+        found["checks"] = {"in_range": {"min_value": least, "max_value": rounded(high + slack, ROUND_CEILING)}}
     return found
+
+
+def rounded(value: float, direction: str) -> float:
+    """Return a number with three digits, up or down."""
+    return float(Context(prec=3, rounding=direction).create_decimal_from_float(value))
 
 
 def seen(values: pd.Series, kind: str) -> str:
@@ -223,12 +262,14 @@ def config_text(source: str, config: dict, reader: dict) -> str:
         "cleaning": "rows with a missing value are dropped, but for these columns",
         "split": "no time to split by",
     }
+    config = dict(config)
+    validation = config.pop("validation", {})
     sections = {"raw_data_source_url": source, **({"reader": reader} if reader else {}), **config}
     lines = ["# Every other key: config/README.md of the workflow"]
     for key, value in sections.items():
         lines.append(f"# {notes[key]}")
         lines.append(block({key: value}))
-    lines += ["# the data contract", block({"validation": {"schema": "schema.yaml"}})]
+    lines += ["# the data contract", block({"validation": {"schema": "schema.yaml", **validation}})]
     lines += ["# what a model must reach; set it when you have seen what is usual"]
     lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
     return "\n".join(lines) + "\n"

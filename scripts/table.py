@@ -17,13 +17,23 @@ MISSING = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 ]
+# What people write for missing where a number, a boolean or a date should be; in text it may mean something.
+BLANKS = ["?", "-", "--", "---", "–", "—", ".", "..", "...", "…", "*", "n.a.", "nil", "nat", "missing", "unknown"]
+BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000-00-00"]
+BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
 BOOLEANS = {"true": True, "false": False}
-DAYS = ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
+DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
 DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
 TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
 DATE_FORMATS = [day + time for day in DAYS for time in TIMES] + ["%Y%m%dT%H%M%S"]
-# A number with a decimal comma, perhaps with points between thousands, or with these alone.
-COMMA_NUMBER = re.compile(r"\s*[+-]?(?:\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d*,\d+)\s*%?\s*")
+CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
+CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
+# Signs and currencies before a number; what may part its thousands in any notation.
+BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
+# A number with a decimal comma, perhaps with points between thousands, or with these alone; a unit may follow.
+COMMA_NUMBER = re.compile(
+    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
+)
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
 
@@ -71,8 +81,12 @@ def with_names(columns: list[str]) -> list[str]:
 
 
 def with_point(cell: str) -> str:
-    """Return a number such as 1.234,5 as 1234.5; any other text as it is."""
-    return cell.replace(".", "").replace(",", ".") if COMMA_NUMBER.fullmatch(cell) else cell
+    """Return a number such as 1.234,5 as 1234.5, and 1 234,5 € as 1234.5 €; any other text as it is."""
+    found = COMMA_NUMBER.fullmatch(cell)
+    if not found:
+        return cell
+    before, number, after = found.groups()
+    return before + re.sub(rf"\.|{SPACE}", "", number).replace(",", ".") + after
 
 
 def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
@@ -119,9 +133,8 @@ def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: di
         else:
             parsed = PARSERS[kind](column)
         bad = pc.and_(pc.is_valid(column), pc.is_null(parsed, nan_is_null=True)).to_pandas().astype(bool)
-        if kind == "number" and pa.types.is_floating(parsed.type):
-            # Spellings of "not a number" that only trimming uncovers are missing, not bad.
-            bad &= ~pc.is_in(pc.utf8_trim_whitespace(column), pa.array(MISSING)).to_pandas().astype(bool)
+        if bad.any():
+            bad &= ~is_blank(column).to_pandas().astype(bool)
         values[name] = parsed.to_pandas()
         if kind == "text":
             values[name] = values[name].astype("str")
@@ -136,20 +149,33 @@ def find_kind(text: pa.ChunkedArray) -> str:
     valid = pc.drop_null(text)
     if len(valid) == 0:
         return "empty"
+    # Most text columns fail on any sample: no need to look at the others.
+    sample = valid.take(pa.array(range(0, len(valid), len(valid) // 100 + 1)))
     for kind in ("number", "boolean", "date"):
-        # Most text columns fail on any sample: no need to look at the others.
-        sample = valid.take(pa.array(range(0, len(valid), len(valid) // 100 + 1)))
-        if pc.is_null(PARSERS[kind](sample), nan_is_null=True).to_pandas().mean() > 0.5:
-            continue
-        parsed = PARSERS[kind](valid)
-        share = 1 - pc.sum(pc.is_null(parsed, nan_is_null=True)).as_py() / len(valid)
-        if share >= (1 if kind == "boolean" else MOSTLY):
-            return kind
+        if share_of(kind, sample) >= 0.5:
+            share = share_of(kind, valid)
+            if share >= (1 if kind == "boolean" else MOSTLY):
+                return kind
     return "text"
 
 
+def share_of(kind: str, text: pa.ChunkedArray) -> float:
+    """Return the share of values that are of a kind, among those that are no blanks."""
+    others = pc.filter(text, pc.is_null(PARSERS[kind](text), nan_is_null=True))
+    blanks = pc.sum(is_blank(others)).as_py() or 0
+    return 1 - (len(others) - blanks) / max(len(text) - blanks, 1) if len(text) > blanks else 0.0
+
+
+def is_blank(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which cells hold what people write for missing where a number, a boolean or a date should be."""
+    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(text)), pa.array(BLANKS))
+
+
 def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return int64 where every value is whole, else float64; what is no finite number is null. 12.5 % is 12.5."""
+    """Return int64 where every value is whole, else float64; what is no finite number is null.
+
+    12.5 % is 12.5; $1,234.50 and 1'234.50 CHF are 1234.5, and (12) is −12.
+    """
     for values in (text, pc.utf8_trim_whitespace(text)):
         try:
             numbers = pc.cast(values, pa.float64())
@@ -158,7 +184,7 @@ def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
             numbers = None
     if numbers is None:
         encoded = pc.utf8_trim_whitespace(text).combine_chunks().dictionary_encode()
-        words = encoded.dictionary.to_pandas().astype("object").str.removesuffix("%")
+        words = plain_numbers(encoded.dictionary).to_pandas().astype("object")
         distinct = pd.to_numeric(words, errors="coerce").astype("float64")
         numbers = pa.chunked_array([pa.array(distinct.to_numpy(), from_pandas=True).take(encoded.indices)])
         return pc.if_else(pc.is_finite(numbers), numbers, None)
@@ -168,6 +194,19 @@ def parse_number(text: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.cast(values, pa.int64())
     except pa.ArrowInvalid:
         return numbers
+
+
+def plain_numbers(text: pa.Array) -> pa.Array:
+    """Return numbers without what people put around them: currencies, a percent sign, marks between thousands."""
+    text = pc.replace_substring(text, "−", "-")
+    text = pc.replace_substring_regex(text, r"^\(([^()+-]*)\)$", r"-\1")
+    text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{CURRENCY}\s*([+-]?[\d.])", r"\1\2")
+    text = pc.replace_substring_regex(text, rf"(\d\.?)[\s\x{{a0}}\x{{202f}}]*(?:%|{CURRENCY})$", r"\1")
+    for mark in (",", SPACE):
+        grouped = pc.match_substring_regex(text, rf"^[+-]?\d{{1,3}}(?:{mark}\d{{2,3}})*{mark}\d{{3}}(?:\.\d*)?$")
+        if pc.any(grouped).as_py():
+            text = pc.if_else(grouped, pc.replace_substring_regex(text, mark, ""), text)
+    return text
 
 
 def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:

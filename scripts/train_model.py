@@ -17,10 +17,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import sklearn
-from sklearn.base import is_regressor
+from sklearn.base import clone, is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 from threadpoolctl import threadpool_limits
 
 import task
@@ -32,6 +32,8 @@ from task import TaskError, json_object, nearest, read_json, sha256, write_json
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 # Gradient boosting puts each feature's values into at most 255 bins.
 MOST_LEVELS = 254
+# It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.
+FEWEST_ROWS_A_LEVEL = 12
 MOST_DUMMIES = 50
 
 
@@ -67,7 +69,7 @@ def train_model(
         There is no such regressor, or it does not take these parameters or data.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
-    pipeline = make_pipeline(regressor, kinds)
+    pipeline = make_pipeline(regressor, kinds, features, random_state)
     # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
     # More threads than cores, as on a laptop told to use four of its two, would only be slower.
     threads = min(threads, joblib.cpu_count())
@@ -109,11 +111,13 @@ def make_regressor(estimator: str, params: dict, random_state: int):
     return regressor
 
 
-def make_pipeline(regressor, kinds: dict[str, str]) -> Pipeline:
-    """Return the regressor behind the encoding that suits it.
+def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, random_state: int) -> Pipeline:
+    """Return the regressor behind the encoding that suits it and the n rows of features to train on.
 
     Histogram gradient boosting takes missing values as they are and splits on sets of categories, so it gets ordinal
-    codes; a level that the training part lacks counts as missing. Any other regressor gets scaled numbers, the median
+    codes; a level that the training part lacks counts as missing. Of a category with too many levels for that it gets
+    two numbers: the code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's
+    TargetEncoder. Any other regressor gets scaled numbers, the median
     where one is missing, and one column for each of the most frequent levels.
     """
     # Imported here: only some regressors need it.
@@ -129,9 +133,15 @@ def make_pipeline(regressor, kinds: dict[str, str]) -> Pipeline:
             encoded_missing_value=np.nan,
             max_categories=MOST_LEVELS,
         )
+        most = min(MOST_LEVELS, len(features) / FEWEST_ROWS_A_LEVEL)
+        many = [name for name in categories if features[name].nunique() > most]
+        categories = [name for name in categories if name not in many]
         if categories and "categorical_features" in regressor.get_params():
             regressor.set_params(categorical_features=list(range(len(categories))))
-        columns = [("categories", encoder, categories), ("numbers", "passthrough", numbers)]
+        codes = clone(encoder).set_params(max_categories=None)
+        means = TargetEncoder(target_type="continuous", cv=min(5, len(features)), random_state=random_state)
+        columns = [("categories", encoder, categories), ("codes", codes, many), ("means", means, many)]
+        columns += [("numbers", "passthrough", numbers)]
     else:
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",

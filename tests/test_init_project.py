@@ -81,7 +81,7 @@ def test_a_written_project_holds_only_what_matters_and_its_comments(started):
     contract = (project.folder / "schema.yaml").read_text(encoding="utf-8")
     assert "tighten with checks: isin" in contract
     columns = yaml.safe_load(contract)["columns"]
-    assert columns["km"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 38.9}
+    assert columns["km"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 39.0}
     project.snakemake()
 
 

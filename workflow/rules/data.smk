@@ -105,6 +105,7 @@ rule feature_engineering:
             target=config["target"],
             time_column=config["time_column"],
             drop=config["features"]["drop"],
+            keep=config["features"]["keep"],
             date_parts=config["features"]["date_parts"] or [""],
             derived=config["features"]["derived"],
             split_by=config["split"]["by"],
