@@ -61,7 +61,35 @@ def evaluate_model(
         for name, values in predictions.items()
     }
     model = scores.pop("model")
-    mae, r2 = model["test"]["MAE"], model["test"]["R2"]
+    if champion:
+        champion = dict(champion)
+        if "predictions" in champion:
+            test = split == "test"
+            champion["test"] = metrics(target[test], champion.pop("predictions")[test])
+    thresholds = judge(model["test"], champion, mae_max, r2_min, max_regression)
+    verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
+    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
+
+
+def judge(
+    model: dict,
+    champion: dict | None,
+    mae_max: float | None = None,
+    r2_min: float | None = None,
+    max_regression: float | None = None,
+) -> list[dict]:
+    """Return for each threshold that is set its name, metric, limit, value, and whether it is passed.
+
+    Parameters
+    ----------
+    model
+        The model's metrics on the test part.
+    champion
+        In test, those of the model that is deployed, on the same rows; None where nothing is deployed.
+    mae_max, r2_min, max_regression
+        As for `evaluate_model`.
+    """
+    mae, r2 = model["MAE"], model["R2"]
     thresholds = []
     if mae_max is not None:
         thresholds.append(
@@ -70,20 +98,14 @@ def evaluate_model(
     if r2_min is not None:
         passed = r2 is not None and r2 >= r2_min
         thresholds.append({"name": "r2_min", "metric": "R2", "limit": r2_min, "value": r2, "passed": passed})
-    if champion:
-        champion = dict(champion)
-        if "predictions" in champion:
-            test = split == "test"
-            champion["test"] = metrics(target[test], champion.pop("predictions")[test])
-        if max_regression is not None:
-            # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
-            theirs = champion["test"]["MAE"] if "test" in champion else None
-            passed = theirs is not None and mae <= theirs * (1 + max_regression)
-            share = mae / theirs - 1 if theirs else None
-            shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
-            thresholds.append({"name": "max_regression", **shown})
-    verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
-    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
+    if champion and max_regression is not None:
+        # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
+        theirs = champion["test"]["MAE"] if "test" in champion else None
+        passed = theirs is not None and mae <= theirs * (1 + max_regression)
+        share = mae / theirs - 1 if theirs else None
+        shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
+        thresholds.append({"name": "max_regression", **shown})
+    return thresholds
 
 
 def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | None]:

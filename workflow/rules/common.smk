@@ -21,7 +21,7 @@ import source
 from approval import model_path
 from release import current_release
 from settings import check_config
-from task import TaskError
+from task import TaskError, read_json
 from verdict import show_summary
 
 # Snakemake has left the working folder by the time that it exits.
