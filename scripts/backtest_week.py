@@ -82,7 +82,9 @@ def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
     try:
         table = pa.concat_tables([pa.parquet.read_table(path, use_threads=False) for path in paths])
     except pa.ArrowInvalid as error:
-        raise TaskError(f"{paths[0].parent}: its files do not go together ({error}). Delete it and run again.") from error
+        raise TaskError(
+            f"{paths[0].parent}: its files do not go together ({error}). Delete it and run again."
+        ) from error
     kinds = {each.name: "category" if pa.types.is_string(each.type) else "number" for each in table.schema}
     return table.to_pandas(use_threads=False), kinds
 

@@ -6,7 +6,6 @@ A week goes from Monday to Sunday, is named as ISO 8601 does (2013-W09), and bec
 file of a week whose rows are the same as before is left as it is, so that what was made of it need not be made again.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -45,8 +44,8 @@ def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], ta
     for column in (time_column, target):
         if missing := int(frame[column].isna().sum()):
             raise TaskError(
-                f"backtest: {missings(missing)} no {column}. Name it as time_column or target in the config, and "
-                "cleaning drops them."
+                f"backtest: {column} is missing in {missing:,} rows. Name it as time_column or target in the config, "
+                "and cleaning drops them."
             )
     days = frame[time_column].dt.normalize()
     weeks = days.map({day: day.strftime("%G-W%V") for day in days.unique()})
@@ -57,11 +56,6 @@ def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], ta
         schema,
     )
     return {week: table.take(pa.array(rows)) for week, rows in sorted(weeks.groupby(weeks).indices.items())}
-
-
-def missings(count: int) -> str:
-    """Return the subject and verb of a sentence about so many rows."""
-    return "1 row has" if count == 1 else f"{count:,} rows have"
 
 
 def plan_weeks(
@@ -103,18 +97,13 @@ def plan_weeks(
     return plan | {week: {"train": before, "score": [week]} for week, before in train.items()}
 
 
-def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what decides which weeks train and which score."""
-    parser.add_argument("--window", type=int, help="train on so many weeks before each; on all if not given")
-    parser.add_argument("--weeks", type=int, help="score only the last so many weeks; all if not given")
-    parser.add_argument("--min-train-weeks", type=int, default=8, help="weeks before the first one that is scored")
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON plan to write; the weeks' files beside it")
-    add_plan_arguments(parser)
+    parser.add_argument("--window", type=int, help="train on so many weeks before each; on all if not given")
+    parser.add_argument("--weeks", type=int, help="score only the last so many weeks; all if not given")
+    parser.add_argument("--min-train-weeks", type=int, default=8, help="weeks before the first one that is scored")
     args = parser.parse_args(argv)
     with task.logged("split_weeks", args, args.input):
         description = read_json(args.input.with_suffix(".json"))
