@@ -48,7 +48,7 @@ def backtest(
     summary : dict
         target, first_week, last_week, weeks, rows, without_rows (weeks in between that have none), MAE, RMSE and bias
         over all rows by predictor, retraining_is_worth (MAE never retrained − MAE retrained, in the target's unit),
-        weeks_better, and stopped (week → thresholds failed).
+        weeks_better, weeks_worse, gate_is_set, and stopped (week → thresholds failed).
     """
     never = models[NEVER]["scores"]
     rows = []
@@ -88,6 +88,7 @@ def backtest(
         "overall": overall,
         "retraining_is_worth": overall[NEVER]["MAE"] - overall[RETRAINED]["MAE"],
         "weeks_better": int((weeks[f"{RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
+        "weeks_worse": int((weeks[f"{RETRAINED}_MAE"] > weeks[f"{NEVER}_MAE"]).sum()),
         "gate_is_set": any(each is not None for each in (mae_max, r2_min, max_regression)),
         "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
     }
@@ -118,7 +119,8 @@ def worth(summary: dict) -> str:
         f"retraining every week {'takes' if value >= 0 else 'adds'} {number(abs(value))} ({share:.1%}) "
         f"{'off' if value >= 0 else 'to'} the mean absolute error, in the unit of {cell(summary['target'])}: "
         f"{number(overall[RETRAINED]['MAE'])} against {number(overall[NEVER]['MAE'])} for the model that is never "
-        f"retrained. It is better in {summary['weeks_better']} of {summary['weeks']} weeks"
+        f"retrained. Of {summary['weeks']} weeks it is better in {summary['weeks_better']} and worse in "
+        f"{summary['weeks_worse']}"
     )
 
 

@@ -88,8 +88,8 @@ def plan_weeks(
     first = max(min_train_weeks, len(weeks) - (last_weeks or len(weeks)))
     if first >= len(weeks):
         raise TaskError(
-            f"backtest.min_train_weeks: {min_train_weeks} weeks to train on and one to score are {min_train_weeks + 1}, "
-            f"but only {len(weeks)} have rows. Lower it, or bring more rows."
+            f"backtest.min_train_weeks: {min_train_weeks} weeks to train on and one to score are needed, but only "
+            f"{len(weeks)} weeks have rows. Lower it, or bring more rows."
         )
     places = range(first, len(weeks))
     train = {weeks[n]: weeks[max(0, n - window) if window else 0 : n] for n in places}
