@@ -143,7 +143,8 @@ def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
         f"Replayed: {summary['weeks']} weeks, {summary['first_week']} to {summary['last_week']}, "
         f"{summary['rows']:,} rows. For each week a model is trained on the rows before it and scored on it; the model "
         f"that is never retrained is the one of {summary['first_week']}. The thresholds are judged on each week's "
-        "score; the champion of max\\_regression is the model that is never retrained.",
+        "score, which one week moves more than a longer test part does; the champion of max\\_regression is the model "
+        "that is never retrained.",
         "",
         *([f"Without rows: {', '.join(summary['without_rows'])}.", ""] if summary["without_rows"] else []),
         f"![error by week]({figure})",
@@ -215,7 +216,8 @@ def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
         )
     above.set(ylabel=f"mean absolute error of {target}")
     above.set_ylim(bottom=0)
-    above.legend(frameon=False, ncols=2, loc="lower left")
+    # Above the lines, which may come down to zero.
+    above.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     difference = weeks[f"{NEVER}_MAE"] - weeks[f"{RETRAINED}_MAE"]
     below.bar(weeks.index, difference, width=5, color=np.where(difference < 0, "#c0392b", "#3b6ea8"))
     below.axhline(0, color="black", linewidth=0.8)
