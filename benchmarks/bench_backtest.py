@@ -29,7 +29,7 @@ def measure(folder: Path, runs: int) -> dict[int, list[float]]:
             load = os.getloadavg()[0]
             taken.append(bench.snakemake(*options, "backtest", "--cores", cores)[0])
             print(
-                f"round {n + 1} of {runs}, {cores} cores: {taken[-1]:.1f} s (load before: {load:.1f})", file=sys.stderr
+                f"round {n + 1} of {runs}, cores {cores}: {taken[-1]:.1f} s (load before: {load:.1f})", file=sys.stderr
             )
     return seconds
 

@@ -26,9 +26,16 @@ checkpoint split_weeks:
         "python {input.script:q} --input={input.features:q} --output={output.plan:q} {params.options} --log={log:q}"
 
 
-def plan(*_):
+def plan():
     """Return which weeks train and which score, by the name of the model."""
-    return read_json(Path(checkpoints.split_weeks.get().output.plan))
+    path = Path(checkpoints.split_weeks.get().output.plan)
+    return read_plan(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def read_plan(path, _changed):
+    """Return the plan, read once for all jobs."""
+    return read_json(path)
 
 
 rule backtest_week:
