@@ -26,18 +26,6 @@ checkpoint split_weeks:
         "python {input.script:q} --input={input.features:q} --output={output.plan:q} {params.options} --log={log:q}"
 
 
-def plan():
-    """Return which weeks train and which score, by the name of the model."""
-    path = Path(checkpoints.split_weeks.get().output.plan)
-    return read_plan(path, path.stat().st_mtime_ns)
-
-
-@functools.cache
-def read_plan(path, _changed):
-    """Return the plan, read once for all jobs."""
-    return read_json(path)
-
-
 rule backtest_week:
     """Train on the weeks before one week (or before the first one) and score that week (or all): one core each"""
     input:

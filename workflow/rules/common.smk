@@ -104,6 +104,18 @@ def memory(megabytes):
     return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
 
 
+def plan():
+    """Return for each model of the backtest which weeks train it and which it is scored on; once split_weeks has run."""
+    path = Path(checkpoints.split_weeks.get().output.plan)
+    return read_plan(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def read_plan(path, _changed):
+    """Return the plan, read once for all jobs."""
+    return read_json(path)
+
+
 def next_command():
     """Return what to type for the report of the run that has just ended."""
     words = ["snakemake"]
