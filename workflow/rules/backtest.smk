@@ -31,8 +31,8 @@ rule backtest_week:
     input:
         script=script("backtest_week"),
         helpers=helpers("backtest_week"),
-        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=plan()[wildcards.model]["train"]),
-        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=plan()[wildcards.model]["score"]),
+        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=backtest_plan()[wildcards.model]["train"]),
+        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=backtest_plan()[wildcards.model]["score"]),
     output:
         update("reports/backtest/{model}.json"),
     log:
@@ -63,7 +63,7 @@ rule backtest:
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
-        models=lambda wildcards: expand("reports/backtest/{model}.json", model=plan()),
+        models=lambda wildcards: expand("reports/backtest/{model}.json", model=backtest_plan()),
     output:
         csv=update("reports/backtest.csv"),
         summary=update("reports/backtest.json"),

@@ -104,7 +104,7 @@ def memory(megabytes):
     return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
 
 
-def plan():
+def backtest_plan():
     """Return for each model of the backtest which weeks train it and which it is scored on; once split_weeks has run."""
     path = Path(checkpoints.split_weeks.get().output.plan)
     return read_plan(path, path.stat().st_mtime_ns)
