@@ -197,9 +197,7 @@ def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
     # A week without rows is a gap in the lines.
     weeks = weeks.set_index(pd.DatetimeIndex([monday(week) for week in weeks["week"]]))
     weeks = weeks.reindex(pd.date_range(weeks.index[0], weeks.index[-1], freq="7D"))
-    figure, (above, below) = plt.subplots(
-        2, figsize=(9, 6), sharex=True, gridspec_kw={"height_ratios": [2, 1]}, squeeze=True
-    )
+    figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, height_ratios=[2, 1])
     best = best_baseline(summary["overall"])
     styles = {
         best: {"color": "#999999", "linestyle": ":"},
@@ -217,7 +215,7 @@ def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
     above.set(ylabel=f"mean absolute error of {target}")
     above.set_ylim(bottom=0)
     # Above the lines, which may come down to zero.
-    above.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    figure.legend(frameon=False, ncols=2, loc="outside upper left")
     difference = weeks[f"{NEVER}_MAE"] - weeks[f"{RETRAINED}_MAE"]
     below.bar(weeks.index, difference, width=5, color=np.where(difference < 0, "#c0392b", "#3b6ea8"))
     below.axhline(0, color="black", linewidth=0.8)
