@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from backtest import backtest, backtest_report
+from backtest import backtest, backtest_report, draw_backtest
 from conftest import Project, make_project, rides, script
 from split_weeks import plan_weeks
+from table import write_table
 from task import TaskError, sha256
 
 WEEKS = ["2024-W09", "2024-W10", "2024-W11"]
@@ -259,7 +260,7 @@ def scored(mae: float, r2: float | None, rows: int = 10) -> dict:
     return {"rows": rows, "MAE": mae, "RMSE": mae, "median_absolute_error": mae, "R2": r2, "bias": 0.5}
 
 
-def test_the_gate_the_gaps_and_what_retraining_costs_are_told():
+def test_the_gate_the_gaps_and_what_retraining_costs_are_told(tmp_path):
     maes = {"2024-W52": (5.0, 5.0, 10), "2025-W01": (8.0, 6.0, 30), "2025-W03": (7.0, 9.0, 10)}
     models = {
         week: {
@@ -282,6 +283,10 @@ def test_the_gate_the_gaps_and_what_retraining_costs_are_told():
     assert "Of 3 weeks it is better in 1 and worse in 1" in report
     assert "**1 of 3** releases (mae_max 1, max_regression 1)" in report
     assert "Without rows: 2025-W02." in report
+    write_table(table, tmp_path / "backtest.csv")
+    assert pd.read_csv(tmp_path / "backtest.csv")["retrained_R2"].isna().all()
+    draw_backtest(table, summary, tmp_path / "backtest.png")
+    assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
     _, free = backtest(models)
     assert "No threshold is set" in backtest_report(table, free, "backtest.png")
     # An R2 that is not defined keeps no threshold.
