@@ -25,7 +25,8 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean docs tracking mlflow history notify bench-tables
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
+	docs tracking mlflow history notify bench-tables backtest bench-backtest
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +41,9 @@ run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=
 
 report: $(READY) ## write reports/final_report.md for the person who reviews
 	@$(SNAKEMAKE) reports/final_report.md
+
+backtest: $(READY) ## replay the weekly job over the data's weeks; say what retraining is worth: reports/backtest.md
+	@$(SNAKEMAKE) backtest
 
 sign-off: $(READY) ## decide on the model that was reviewed (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, else asked for)
 	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
@@ -100,8 +104,11 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand (NAMES=some of them)
 	@$(BIN)/python benchmarks/tables.py $(NAMES)
 
+bench-backtest: $(READY) ## measure the backtest on one core and on two
+	@$(BIN)/python benchmarks/bench_backtest.py
+
 clean: ## delete what runs have made here
-	rm -rf data/raw data/processed data/features model reports logs .snakemake
+	rm -rf data/raw data/processed data/features data/weeks model reports logs .snakemake
 
 $(READY): requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -11,6 +11,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/release.smk"
+include: "workflow/rules/backtest.smk"
 
 
 rule all:

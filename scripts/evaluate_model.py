@@ -86,7 +86,40 @@ def evaluate_model(
         name: {part: score(name, values, part) for part in ("test", "train")} for name, values in predictions.items()
     }
     model = scores.pop("model")
-    mae, r2 = model["test"]["MAE"], model["test"]["R2"]
+    if champion:
+        champion = dict(champion)
+        if "predictions" in champion:
+            champion["test"] = score("champion", champion.pop("predictions"), "test")
+    thresholds = judge(model["test"], champion, mae_max, r2_min, max_regression, limits)
+    verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
+    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
+
+
+def judge(
+    model: dict,
+    champion: dict | None,
+    mae_max: float | None = None,
+    r2_min: float | None = None,
+    max_regression: float | None = None,
+    limits: dict | None = None,
+) -> list[dict]:
+    """Return for each threshold that is set its name, metric, limit, value, and whether it is passed.
+
+    Parameters
+    ----------
+    model
+        The model's metrics on the test part.
+    champion
+        In test, those of the model that is deployed, on the same rows; None where nothing is deployed.
+    mae_max, r2_min, max_regression, limits
+        As for `evaluate_model`.
+
+    Raises
+    ------
+    TaskError
+        A limit is one of no metric.
+    """
+    mae, r2 = model["MAE"], model["R2"]
     thresholds = []
     if mae_max is not None:
         thresholds.append(
@@ -95,27 +128,22 @@ def evaluate_model(
     if r2_min is not None:
         passed = r2 is not None and r2 >= r2_min
         thresholds.append({"name": "r2_min", "metric": "R2", "limit": r2_min, "value": r2, "passed": passed})
-    if champion:
-        champion = dict(champion)
-        if "predictions" in champion:
-            champion["test"] = score("champion", champion.pop("predictions"), "test")
-        if max_regression is not None:
-            # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
-            theirs = champion["test"]["MAE"] if "test" in champion else None
-            passed = theirs is not None and mae <= theirs * (1 + max_regression)
-            share = mae / theirs - 1 if theirs else None
-            shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
-            thresholds.append({"name": "max_regression", **shown})
+    if champion and max_regression is not None:
+        # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
+        theirs = champion["test"]["MAE"] if "test" in champion else None
+        passed = theirs is not None and mae <= theirs * (1 + max_regression)
+        share = mae / theirs - 1 if theirs else None
+        shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
+        thresholds.append({"name": "max_regression", **shown})
     for name, bounds in (limits or {}).items():
-        if name not in model["test"]:
-            raise TaskError(f"thresholds.custom: there is no metric {name!r}: {nearest(name, model['test'])}")
-        value = model["test"][name]
+        if name not in model:
+            raise TaskError(f"thresholds.custom: there is no metric {name!r}: {nearest(name, model)}")
+        value = model[name]
         for which, limit in bounds.items():
             passed = value is not None and (value <= limit if which == "max" else value >= limit)
             shown = {"metric": name, "limit": limit, "value": value, "passed": passed}
             thresholds.append({"name": f"{name}_{which}", **shown})
-    verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
-    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
+    return thresholds
 
 
 def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | None]:

@@ -180,22 +180,7 @@ def markdown_table(names: list[str], rows: list[list[str]]) -> list[str]:
 
 def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
     """Draw the figures of `FIGURES` as PNG files in `folder`; the same rows give the same bytes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    def save(figure, name: str) -> None:
-        with replacing(folder / f"{name}.png") as new:
-            figure.savefig(new, format="png", dpi=110, metadata={"Software": None})
-        plt.close(figure)
-
-    plt.rcParams |= {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "figure.constrained_layout.use": True,
-    }
+    plt = plotting()
     # Between two dollar signs matplotlib would set a formula.
     target = target.replace("$", r"\$")
     actual, predicted = holdout["actual"], holdout["predicted"]
@@ -207,7 +192,7 @@ def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
     axes.plot(ends, ends, color="black", linewidth=1, linestyle="--", label="exact")
     axes.set(xlabel=f"actual {target}", ylabel=f"predicted {target}")
     axes.legend(frameon=False)
-    save(figure, "predicted_against_actual")
+    save_figure(figure, folder / "predicted_against_actual.png")
 
     figure, axes = plt.subplots(figsize=(6, 3.5))
     low, high = residuals.quantile([0.005, 0.995])
@@ -219,7 +204,7 @@ def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
     note = f"\n{beyond:,} rows beyond the edges are counted at them" if beyond and high > low else ""
     axes.set(xlabel=f"predicted − actual {target}{note}", ylabel="rows")
     axes.legend(frameon=False)
-    save(figure, "residuals")
+    save_figure(figure, folder / "residuals.png")
 
     figure, axes = plt.subplots(figsize=(6, 3.5))
     errors = residuals.abs()
@@ -236,7 +221,32 @@ def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
         axes.plot(by_group.index + 1, by_group, marker="o", color="#3b6ea8")
         axes.set(xlabel="held-out rows, in their order, by twentieths", ylabel=f"mean absolute error of {target}")
     axes.set_ylim(bottom=0)
-    save(figure, "error_over_time")
+    save_figure(figure, folder / "error_over_time.png")
+
+
+def plotting():
+    """Return matplotlib's pyplot, set to the style of every figure; imported here, since only figures need it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams |= {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.constrained_layout.use": True,
+    }
+    return plt
+
+
+def save_figure(figure, path: Path) -> None:
+    """Write a figure as PNG, atomically, and close it; the same figure gives the same bytes."""
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as new:
+        figure.savefig(new, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from approval import custom_code, model_path
 from custom import read_code
 from release import current_release
 from settings import check_config
-from task import TaskError
+from task import TaskError, read_json
 from track import check_tracking, read_record
 from verdict import show_summary
 
@@ -110,6 +110,18 @@ def source_version(_wildcards=None):
 def memory(megabytes):
     """Return the memory of a job: so much at least, twelve times its input's size, and more with each attempt."""
     return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
+
+
+def backtest_plan():
+    """Return for each model of the backtest which weeks train it and which it is scored on; once split_weeks has run."""
+    path = Path(checkpoints.split_weeks.get().output.plan)
+    return read_plan(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def read_plan(path, _changed):
+    """Return the plan, read once for all jobs."""
+    return read_json(path)
 
 
 def next_command():

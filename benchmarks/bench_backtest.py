@@ -1,0 +1,55 @@
+"""Measure the backtest of the flights on one core and on two, and print both times.
+
+    python benchmarks/bench_backtest.py --runs 1 --weeks 45
+
+Every round runs both, one after the other, on the same files; a time is the median of the rounds. The load of the
+machine just before each run is told beside it: on a machine that does other work, two cores are not two.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import bench
+import yaml
+
+
+def measure(folder: Path, runs: int) -> dict[int, list[float]]:
+    """Return by number of cores the seconds that the weeks and the report took in each round."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    options = (folder, bench.ROOT / "Snakefile", f"--configfile={folder / 'config.yaml'}")
+    bench.snakemake(*options, "data/weeks/plan.json")
+    for n in range(runs):
+        for cores, taken in seconds.items():
+            shutil.rmtree(folder / "reports", ignore_errors=True)
+            load = os.getloadavg()[0]
+            taken.append(bench.snakemake(*options, "backtest", "--cores", cores)[0])
+            print(
+                f"round {n + 1} of {runs}, cores {cores}: {taken[-1]:.1f} s (load before: {load:.1f})", file=sys.stderr
+            )
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1, help="rounds to measure (default: %(default)s)")
+    parser.add_argument("--weeks", type=int, default=45, help="weeks to score (default: %(default)s, all)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as parent:
+        folder = bench.new_folder(Path(parent), "backtest")
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config["backtest"] = {"weeks": args.weeks}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        one, two = (median(taken) for taken in measure(folder, max(1, args.runs)).values())
+    print(f"Machine    {bench.machine()}")
+    print(f"Backtest   {args.weeks} weeks of the flights, {args.weeks + 1} models and the report")
+    print(f"Cores      1: {one:.1f} s, 2: {two:.1f} s; speed-up {one / two:.2f}, target >= 1.7", end=" ")
+    print(bench.kept(one / two >= 1.7))
+
+
+if __name__ == "__main__":
+    main()

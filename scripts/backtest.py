@@ -1,0 +1,252 @@
+"""Say what weekly retraining is worth, and which releases the gate would have stopped: the end of the backtest.
+
+    python scripts/backtest.py --input reports/backtest/*.json --output reports/backtest.csv
+
+The summary goes to the output's name with the suffix .json, the report to .md and its figure to .png.
+"""
+
+import logging
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import task
+from evaluate_model import judge
+from generate_report import cell, markdown_table, number, plotting, save_figure
+from split_weeks import NEVER
+from table import write_table
+from task import TaskError, read_json, replacing, write_json
+
+RETRAINED = "retrained"
+METRICS = ["MAE", "RMSE", "R2", "bias"]
+
+
+def backtest(
+    models: dict[str, dict],
+    mae_max: float | None = None,
+    r2_min: float | None = None,
+    max_regression: float | None = None,
+) -> tuple[pd.DataFrame, dict]:
+    """Return the backtest week by week, and its summary.
+
+    Parameters
+    ----------
+    models
+        What `backtest_week` wrote: by week for the model that was retrained before it, and under "never_retrained"
+        for the one that was trained before the first of these weeks.
+    mae_max, r2_min, max_regression
+        The gate: the thresholds, judged on each week's scores. What is deployed without retraining, and so the
+        champion, is the model that is never retrained.
+
+    Returns
+    -------
+    weeks : pandas.DataFrame
+        One row a week: week (ISO), rows, training_rows; for "retrained", "never_retrained" and each "baseline_…" the
+        MAE, RMSE and bias in the target's unit, and the R2; gate ("passed" or "stopped") and the thresholds failed.
+    summary : dict
+        target, first_week, last_week, weeks, rows, without_rows (weeks in between that have none), MAE, RMSE and bias
+        over all rows by predictor, retraining_is_worth (MAE never retrained − MAE retrained, in the target's unit),
+        weeks_better, weeks_worse, gate_is_set, and stopped (week → thresholds failed).
+    """
+    never = models[NEVER]["scores"]
+    rows = []
+    for week in sorted(set(models) - {NEVER}):
+        scores = dict(models[week]["scores"][week])
+        found = {RETRAINED: scores.pop("model"), NEVER: never[week]["model"]}
+        found |= {f"baseline_{name}": score for name, score in scores.items()}
+        thresholds = judge(found[RETRAINED], {"test": found[NEVER]}, mae_max, r2_min, max_regression)
+        failed = [each["name"] for each in thresholds if not each["passed"]]
+        rows.append(
+            {
+                "week": week,
+                "rows": found[RETRAINED]["rows"],
+                "training_rows": models[week]["training_rows"],
+                **{f"{name}_{metric}": score[metric] for name, score in found.items() for metric in METRICS},
+                "gate": "stopped" if failed else "passed",
+                "failed": " ".join(failed),
+            }
+        )
+    weeks = pd.DataFrame(rows)
+    share = weeks["rows"] / weeks["rows"].sum()
+
+    def over_all_rows(name: str) -> dict[str, float]:
+        mae, rmse, bias = (weeks[f"{name}_{metric}"] for metric in ("MAE", "RMSE", "bias"))
+        squared = float((rmse**2 * share).sum())
+        return {"MAE": float((mae * share).sum()), "RMSE": squared**0.5, "bias": float((bias * share).sum())}
+
+    overall = {name: over_all_rows(name) for name in found}
+    mondays = pd.date_range(monday(rows[0]["week"]), monday(rows[-1]["week"]), freq="7D")
+    return weeks, {
+        "target": models[NEVER]["target"],
+        "first_week": rows[0]["week"],
+        "last_week": rows[-1]["week"],
+        "weeks": len(weeks),
+        "rows": int(weeks["rows"].sum()),
+        "without_rows": sorted(set(mondays.strftime("%G-W%V")) - set(weeks["week"])),
+        "overall": overall,
+        "retraining_is_worth": overall[NEVER]["MAE"] - overall[RETRAINED]["MAE"],
+        "weeks_better": int((weeks[f"{RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
+        "weeks_worse": int((weeks[f"{RETRAINED}_MAE"] > weeks[f"{NEVER}_MAE"]).sum()),
+        "gate_is_set": any(each is not None for each in (mae_max, r2_min, max_regression)),
+        "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
+    }
+
+
+def monday(week: str) -> date:
+    """Return the first day of an ISO week such as 2013-W09."""
+    year, number_of_week = week.split("-W")
+    return date.fromisocalendar(int(year), int(number_of_week), 1)
+
+
+def best_baseline(overall: dict[str, dict]) -> str:
+    """Return the baseline with the least MAE over all rows."""
+    return min((name for name in overall if name.startswith("baseline_")), key=lambda name: overall[name]["MAE"])
+
+
+def shown(name: str) -> str:
+    """Return what the report calls a predictor."""
+    names = {RETRAINED: "retrained weekly", NEVER: "never retrained"}
+    return names.get(name) or f"baseline: {name.removeprefix('baseline_')}"
+
+
+def worth(summary: dict) -> str:
+    """Return what retraining is worth, as a sentence."""
+    value, overall = summary["retraining_is_worth"], summary["overall"]
+    share = abs(value) / overall[NEVER]["MAE"] if overall[NEVER]["MAE"] else 0.0
+    return (
+        f"retraining every week {'takes' if value >= 0 else 'adds'} {number(abs(value))} ({share:.1%}) "
+        f"{'off' if value >= 0 else 'to'} the mean absolute error, in the unit of {cell(summary['target'])}: "
+        f"{number(overall[RETRAINED]['MAE'])} against {number(overall[NEVER]['MAE'])} for the model that is never "
+        f"retrained. Of {summary['weeks']} weeks it is better in {summary['weeks_better']} and worse in "
+        f"{summary['weeks_worse']}"
+    )
+
+
+def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
+    """Return the report as Markdown; `figure` is the name of the image beside it."""
+    overall, stopped = summary["overall"], summary["stopped"]
+    best = best_baseline(overall)
+    sentence = worth(summary)
+    gate = "No threshold is set, so the gate stops nothing."
+    if summary["gate_is_set"]:
+        counts = pd.Series([name for names in stopped.values() for name in names], dtype="str").value_counts()
+        by_name = ", ".join(f"{name} {count}" for name, count in counts.sort_index().items())
+        gate = f"The gate would have stopped **{len(stopped)} of {summary['weeks']}** releases"
+        gate += f" ({by_name})." if stopped else "."
+    lines = [
+        f"# Backtest: {cell(summary['target'])}",
+        "",
+        f"**{sentence[0].upper()}{sentence[1:]}.** {gate}",
+        "",
+        f"Replayed: {summary['weeks']} weeks, {summary['first_week']} to {summary['last_week']}, "
+        f"{summary['rows']:,} rows. For each week a model is trained on the rows before it and scored on it; the model "
+        f"that is never retrained is the one of {summary['first_week']}. The thresholds are judged on each week's "
+        "score, which one week moves more than a longer test part does; the champion of max\\_regression is the model "
+        "that is never retrained.",
+        "",
+        *([f"Without rows: {', '.join(summary['without_rows'])}.", ""] if summary["without_rows"] else []),
+        f"![error by week]({figure})",
+        "",
+        "*Above, the mean absolute error by week; a cross is a week whose release the gate would have stopped. Below, "
+        "how much lower it is for having retrained. Look for bars that grow: a model that gets stale.*",
+        "",
+        "## Over all weeks",
+        "",
+        *markdown_table(
+            ["predictor", "MAE", "RMSE", "bias"],
+            [
+                [cell(shown(name)), *(number(score[metric]) for metric in ("MAE", "RMSE", "bias"))]
+                for name, score in overall.items()
+            ],
+        ),
+        "",
+        "Bias is the mean of predicted − actual.",
+        "",
+        "## Week by week",
+        "",
+        *markdown_table(
+            ["week", "rows", "MAE retrained", "never retrained", "difference", cell(shown(best)), "R2", "bias", "gate"],
+            [
+                [
+                    week["week"],
+                    f"{week['rows']:,}",
+                    *(number(week[f"{name}_MAE"]) for name in (RETRAINED, NEVER)),
+                    number(week[f"{NEVER}_MAE"] - week[f"{RETRAINED}_MAE"]),
+                    number(week[f"{best}_MAE"]),
+                    *(
+                        number(None if pd.isna(value) else value)
+                        for value in (week["retrained_R2"], week["retrained_bias"])
+                    ),
+                    f"**stopped**: {cell(week['failed'])}" if week["failed"] else "passed",
+                ]
+                for week in weeks.to_dict("records")
+            ],
+        ),
+        "",
+        "R2 and bias are those of the retrained model. Every figure of every predictor: [backtest.csv](backtest.csv).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
+    """Draw the error by week, and below it what retraining is worth by week, as a PNG file."""
+    plt = plotting()
+    target = summary["target"].replace("$", r"\$")
+    # A week without rows is a gap in the lines.
+    weeks = weeks.set_index(pd.DatetimeIndex([monday(week) for week in weeks["week"]]))
+    weeks = weeks.reindex(pd.date_range(weeks.index[0], weeks.index[-1], freq="7D"))
+    figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, height_ratios=[2, 1])
+    best = best_baseline(summary["overall"])
+    styles = {
+        best: {"color": "#999999", "linestyle": ":"},
+        NEVER: {"color": "#c77c11", "linestyle": "--"},
+        RETRAINED: {"color": "#3b6ea8"},
+    }
+    for name, style in styles.items():
+        above.plot(weeks.index, weeks[f"{name}_MAE"], marker=".", label=shown(name).replace("$", r"\$"), **style)
+    stopped = weeks[weeks["gate"] == "stopped"]
+    if len(stopped):
+        label = f"stopped by the gate ({len(stopped)} of {summary['weeks']})"
+        above.scatter(
+            stopped.index, stopped[f"{RETRAINED}_MAE"], marker="x", s=50, color="#c0392b", zorder=3, label=label
+        )
+    above.set(ylabel=f"mean absolute error of {target}")
+    above.set_ylim(bottom=0)
+    # Above the lines, which may come down to zero.
+    figure.legend(frameon=False, ncols=2, loc="outside upper left")
+    difference = weeks[f"{NEVER}_MAE"] - weeks[f"{RETRAINED}_MAE"]
+    below.bar(weeks.index, difference, width=5, color=np.where(difference < 0, "#c0392b", "#3b6ea8"))
+    below.axhline(0, color="black", linewidth=0.8)
+    below.set(xlabel="week beginning", ylabel="never retrained\n− retrained weekly")
+    figure.autofmt_xdate()
+    save_figure(figure, path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, nargs="+", help="what backtest_week wrote, all of it")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write; .json, .md, .png beside it")
+    parser.add_argument("--mae-max", type=float, help="threshold: the largest mean absolute error")
+    parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
+    parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
+    args = parser.parse_args(argv)
+    with task.logged("backtest", args, args.input[0].parent):
+        models = {path.stem: read_json(path) for path in args.input}
+        if NEVER not in models or len(models) < 2:
+            raise TaskError(f"{args.input[0].parent}: give {NEVER}.json and the file of each week.")
+        weeks, summary = backtest(models, args.mae_max, args.r2_min, args.max_regression)
+        write_table(weeks, args.output)
+        write_json(args.output.with_suffix(".json"), summary)
+        figure = args.output.with_suffix(".png")
+        draw_backtest(weeks, summary, figure)
+        with replacing(args.output.with_suffix(".md")) as new:
+            new.write_text(backtest_report(weeks, summary, figure.name), encoding="utf-8")
+        logging.info("[backtest] completed. %s.", worth(summary).replace("\\", ""))
+        logging.info("[backtest] stopped by the gate: %s", ", ".join(summary["stopped"]) or "none")
+        logging.info("[backtest] wrote the report to %s", args.output.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()

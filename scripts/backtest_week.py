@@ -1,0 +1,120 @@
+"""Train on the weeks before one week, and score that week: one step of the backtest.
+
+    python scripts/backtest_week.py --train data/weeks/2013-W0[1-8].parquet --score data/weeks/2013-W09.parquet \\
+        --output reports/backtest/2013-W09.json
+
+The model is trained as `train_model` trains it. It sees no file but those given as --train.
+"""
+
+import hashlib
+import io
+import logging
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+import task
+from evaluate_model import baseline_column, metrics, number, predict
+from task import TaskError, json_object, write_json
+from train_model import DEFAULT_ESTIMATOR, train_model
+
+
+def backtest_week(
+    train: pd.DataFrame,
+    weeks: dict[str, pd.DataFrame],
+    kinds: dict[str, str],
+    target: str,
+    estimator: str = DEFAULT_ESTIMATOR,
+    params: dict | None = None,
+    random_state: int = 0,
+    baseline: str | None = None,
+    threads: int = 1,
+) -> dict:
+    """Return the digest of the model trained on `train`, and its scores on each week beside the baselines'.
+
+    Parameters
+    ----------
+    train
+        The rows to train on: the features that `kinds` names, and the target.
+    weeks
+        By week the rows to score, of the same columns.
+    kinds, estimator, params, random_state, threads
+        As for `train_model`.
+    baseline
+        A numeric feature that stands in for a prediction, beside the mean of the training rows.
+
+    Returns
+    -------
+    dict
+        training_rows; model_sha256, of its pickle; scores: by week for "model", "mean" and the baseline the metrics of
+        `evaluate_model`, and bias (mean of predicted − actual, in the target's unit).
+
+    Raises
+    ------
+    TaskError
+        As `train_model`, and where the baseline is no numeric feature or has missing values.
+    """
+    model = train_model(train, kinds, train[target], estimator, params, random_state, threads)
+    pickled = io.BytesIO()
+    joblib.dump(model, pickled)
+    scores = {}
+    for week, rows in weeks.items():
+        predictions = {
+            "model": predict(model, rows[list(kinds)], threads),
+            "mean": pd.Series(train[target].mean(), rows.index),
+        }
+        if baseline:
+            name = f"column {baseline}" if baseline in predictions else baseline
+            predictions[name] = baseline_column(rows, baseline, kinds)
+        scores[week] = {
+            name: {**metrics(rows[target], predicted), "bias": float((predicted - rows[target]).mean())}
+            for name, predicted in predictions.items()
+        }
+    digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
+    return {"training_rows": len(train), "model_sha256": digest, "scores": scores}
+
+
+def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the rows of weeks that `split_weeks` wrote, one below the other, and the kind of each column."""
+    try:
+        table = pa.concat_tables([pa.parquet.read_table(path, use_threads=False) for path in paths])
+    except pa.ArrowInvalid as error:
+        raise TaskError(
+            f"{paths[0].parent}: its files do not go together ({error}). Delete it and run again."
+        ) from error
+    kinds = {each.name: "category" if pa.types.is_string(each.type) else "number" for each in table.schema}
+    return table.to_pandas(use_threads=False), kinds
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--train", required=True, type=Path, nargs="+", help="the weeks to train on: .parquet files")
+    parser.add_argument("--score", required=True, type=Path, nargs="+", help="the weeks to score: .parquet files")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON scores to write")
+    parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
+    parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    args = parser.parse_args(argv)
+    with task.logged("backtest_week", args, args.output.stem):
+        train, kinds = read_weeks(args.train)
+        # The last column is the target.
+        target, _ = kinds.popitem()
+        weeks = {path.stem: read_weeks([path])[0] for path in args.score}
+        model = (args.estimator, args.params, args.random_state)
+        found = backtest_week(train, weeks, kinds, target, *model, args.baseline, args.threads)
+        write_json(args.output, {"target": target, "trained_on": [path.stem for path in args.train], **found})
+        for week, scores in found["scores"].items():
+            logging.info(
+                "[backtest_week] %s: trained on %d rows, MAE %.4f, R2 %s",
+                *(week, len(train), scores["model"]["MAE"], number(scores["model"]["R2"])),
+            )
+        logging.info("[backtest_week] wrote the scores to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()
