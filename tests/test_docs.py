@@ -30,6 +30,7 @@ RUN = {"console", "bash", "sh", "python"}
 SHOWN = {"yaml", "json", "text", "ini", "{toctree}", "{include} ../README.md", "{code-block} python"}
 # What cannot run here, by how the command begins: why, and what is checked instead.
 NOT_RUN = {
+    "make backtest": "takes minutes on the flights; tests/test_backtest.py runs it on fewer rows",
     ".venv/bin/mlflow artifacts download": "needs a server; tests/test_track.py downloads from one",
     "mlserver start": "a server of its own requirements, which are not those of the project; tried by hand",
     "pip install snakemake-executor-plugin-slurm": "needs a package index",
