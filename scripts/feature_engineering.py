@@ -226,7 +226,10 @@ def choose_features(
 
 def names_the_row(name: str, values: pd.Series) -> bool:
     """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
-    if not pd.api.types.is_integer_dtype(values) or len(values) < FEWEST_IDS or not values.is_unique:
+    if not pd.api.types.is_integer_dtype(values) or len(values) < FEWEST_IDS:
+        return False
+    # The first rows tell of most columns, and fast.
+    if not values.head(MANY_IDS).is_unique or not values.is_unique:
         return False
     # Some rows may be gone.
     counts = values.is_monotonic_increasing and int(values.iloc[-1]) - int(values.iloc[0]) < 2 * len(values)

@@ -418,13 +418,15 @@ def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: b
 def add_target(goal: dict, text: pa.Array) -> None:
     """Add one batch of the target to what is known of it."""
     numbers = parse_number(pa.chunked_array([text]))
-    text = pc.if_else(is_blank(text), None, text)
     goal["values"] += len(text) - text.null_count
     goal["numbers"] += len(numbers) - numbers.null_count
     bounds = pc.min_max(numbers).as_py()
     if bounds["min"] is not None:
         goal["min"], goal["max"] = min(goal["min"], bounds["min"]), max(goal["max"], bounds["max"])
     words = pc.filter(text, pc.and_(pc.is_valid(text), pc.is_null(numbers)))
+    blanks = is_blank(words)
+    goal["values"] -= pc.sum(blanks).as_py() or 0
+    words = pc.filter(words, pc.invert(blanks))
     if goal["word"] is None and len(words):
         goal["word"] = words[0].as_py()
 

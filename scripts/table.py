@@ -34,6 +34,8 @@ BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
 COMMA_NUMBER = re.compile(
     rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
 )
+# What every notation of a date begins with: most text is none, and need not be tried in a hundred notations.
+DATE_LIKE = r"^\s*(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{1,2}[ -]\pL+[ -]\d\d|\pL+ \d{1,2}, \d{4}|\d{8}T\d{6})"
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
 
@@ -152,6 +154,8 @@ def find_kind(text: pa.ChunkedArray) -> str:
     # Most text columns fail on any sample: no need to look at the others.
     sample = valid.take(pa.array(range(0, len(valid), len(valid) // 100 + 1)))
     for kind in ("number", "boolean", "date"):
+        if kind == "date" and not pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
+            break
         if share_of(kind, sample) >= 0.5:
             share = share_of(kind, valid)
             if share >= (1 if kind == "boolean" else MOSTLY):

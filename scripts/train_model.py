@@ -124,8 +124,14 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.impute import SimpleImputer
 
-    categories = [name for name, kind in kinds.items() if kind == "category"]
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    # Nothing can be learnt of a feature that the training part lacks, and no encoder takes it.
+    unknown = [name for name in kinds if features[name].isna().all()]
+    if unknown:
+        logging.warning("[train_model] not used, being missing in the whole training part: %s", ", ".join(unknown))
+    categories = [name for name, kind in kinds.items() if kind == "category" and name not in unknown]
+    numbers = [name for name, kind in kinds.items() if kind == "number" and name not in unknown]
+    if not categories and not numbers:
+        raise TaskError("every feature is missing in the whole training part. Bring other columns, or more rows.")
     if isinstance(regressor, HistGradientBoostingRegressor):
         encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value",
