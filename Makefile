@@ -16,7 +16,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/sna
 # The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
 IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status history notify schedule test lint bench clean
+.PHONY: help init run report sign-off deploy rollback verify predict weekly status history notify schedule test year lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -64,6 +64,9 @@ schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slu
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2
+
+year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
+	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
 
 lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
