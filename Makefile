@@ -26,7 +26,7 @@ override export QUERY := $(value QUERY)
 endif
 
 .PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	docs tracking mlflow history notify bench-tables backtest bench-backtest
+	docs tracking mlflow history notify bench-tables backtest bench-backtest year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -82,6 +82,9 @@ mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server tha
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 2
+
+year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
+	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
 
 lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

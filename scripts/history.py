@@ -50,12 +50,12 @@ def history(runs: list[dict], moves: list[dict], target: str | None, warnings: l
     periods = current_periods([each for each in moves if each["action"] != "prune"], runs)
     title = f"Runs and releases: {target}" if target else "Runs and releases"
     passed, failed = (sum(each["verdict"] == verdict for each in runs) for verdict in ("passed", "failed"))
-    last = f", the last on {runs[-1]['at'][:10]}" if runs else ""
+    last = f" (the last on {runs[-1]['at'][:10]})" if runs else ""
     lines = [
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{cell(title)}</title>',
         f"<style>{STYLE}</style>\n<h1>{cell(title)}</h1>",
-        f"<p>{len(runs)} scheduled runs{last}: {passed} passed, {failed} missed a threshold or the data contract, "
-        f"{len(runs) - passed - failed} came to no verdict. {len(names)} releases. Times are UTC.</p>",
+        f"<p>Scheduled runs: {len(runs)}{last}; {passed} passed, {failed} missed a threshold or the data contract, "
+        f"{len(runs) - passed - failed} came to no verdict. Releases: {len(names)}. Times are UTC.</p>",
         *(f'<p class="failed">{cell(each)}.</p>' for each in warnings),
         figure(runs, periods, numbers, {each.get("model_sha256") for each in moves}) if runs or periods else "",
         "<h2>Releases</h2>",
@@ -158,7 +158,7 @@ def figure(
     legend = {
         label: handle for panel in panels[:2] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    drawn.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    drawn.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     text = io.StringIO()
     drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(drawn)

@@ -28,9 +28,11 @@ def status(runs: int = 5) -> list[str]:
     last = reversed(found[-runs:])
     lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {told(each)}" for n, each in enumerate(last)]
     lines = [*(lines or [f"Runs        none yet ({RUNS})"]), *(f"Warning     {each}" for each in warnings)]
-    holder = running()
-    if holder:
+    holder, alive = lock_holder()
+    if holder and alive:
         lines.append(f"Running     since {holder['since']}, process {holder['pid']}")
+    elif holder:
+        lines.append(f"Killed      the run that began at {holder['since']}; the next one clears what it has left")
     return [*lines, *standing()]
 
 
@@ -61,18 +63,19 @@ def told(run: dict) -> str:
     return words + (f": {'; '.join(why)}" if why else "")
 
 
-def running() -> dict | None:
-    """Return process and time of a weekly run that goes on."""
+def lock_holder() -> tuple[dict | None, bool]:
+    """Return process and time of a weekly run that goes on, or was killed, and which of the two."""
     import fcntl
 
     if not LOCK.is_file():
-        return None
+        return None, False
     with open(LOCK, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return json.loads(file.read() or '{"pid": "?", "since": "just now"}')
-    return None
+            return json.loads(file.read() or '{"pid": "?", "since": "just now"}'), True
+        held = file.read()
+    return (json.loads(held) if held else None), False
 
 
 def next_step(release: str | None, history: list[dict]) -> str:

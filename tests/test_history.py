@@ -56,7 +56,7 @@ def lost(week: int, verdict: str, cause: str) -> dict:
 @pytest.mark.parametrize("runs", [[], [a_run(0)], [lost(0, "error", "no source")], [a_run(0, R2=None, thresholds={})]])
 def test_few_runs_and_no_release_are_a_page(runs):
     text = history(runs, [], "minutes", [])
-    assert f"{len(runs)} scheduled runs" in text
+    assert f"Scheduled runs: {len(runs)}" in text
     assert "Nothing has been released yet" in text
     assert text.count("<svg") == len(runs)
     assert len(Page(text).tables) == len(runs)
@@ -85,7 +85,7 @@ def test_a_year_with_faults():
     text = history(runs, moves, "<target>", ["line 53 is damaged"])
     assert text == history(runs, moves, "<target>", ["line 53 is damaged"])
     page = Page(text)
-    assert "52 scheduled runs, the last on 2026-12-28: 49 passed, 1 missed" in text
+    assert "Scheduled runs: 52 (the last on 2026-12-28); 49 passed, 1 missed" in text
     assert "line 53 is damaged" in text
     # Nothing from outside, and nothing that is run.
     assert not {"script", "link", "img", "iframe", "b"} & {*page.tags}
