@@ -1,0 +1,103 @@
+"""The workflow's own steps under other tools: make, DVC and Kedro run the very commands that Snakemake runs.
+
+Each `prepare_*` puts what its tool needs into a folder and returns the command that runs all steps there.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE / ".venv"
+# None of them may call home.
+QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "KEDRO_DISABLE_TELEMETRY": "1"}
+
+
+def steps(dry_run: str, source: Path) -> dict[str, dict]:
+    """Return for each rule of a dry run with --printshellcmds its inputs, outputs, threads and command."""
+    found = {}
+    for block in re.split(r"^(?=(?:local)?rule )", dry_run, flags=re.M)[1:]:
+        told = dict(re.findall(r"^ *(rule|localrule|input|output|threads|Shell command):? (.+?):?$", block, flags=re.M))
+        if "Shell command" not in told:
+            continue
+        name = told.get("rule") or told["localrule"]
+        command = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", told["Shell command"])
+        found[name] = {
+            "inputs": told["input"].split(", ") + ([str(source)] if name == "ingest_data" else []),
+            "outputs": [each.removesuffix(" (update)") for each in told["output"].split(", ")],
+            "threads": int(told.get("threads", 1)),
+            "command": command,
+        }
+    return found
+
+
+def prepare_make(folder: Path, found: dict[str, dict], cores: int) -> list[object]:
+    """Write a Makefile with one rule a step."""
+
+    def files(paths: list[str]) -> str:
+        return " ".join(each.replace(" ", r"\ ") for each in paths)
+
+    lines = [f"all: {files([path for step in found.values() for path in step['outputs']])}"]
+    for step in found.values():
+        lines += [f"{files(step['outputs'])} &: {files(step['inputs'])}", f"\t{step['command'].replace('$', '$$')}"]
+    (folder / "Makefile").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ["make", "-j", cores]
+
+
+def prepare_dvc(folder: Path, found: dict[str, dict], cores: int) -> list[object]:
+    """Write a dvc.yaml with one stage a step, in a new DVC repository without git."""
+    stages = {
+        name: {"cmd": step["command"].replace("${", r"\${"), "deps": step["inputs"], "outs": step["outputs"]}
+        for name, step in found.items()
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, width=10_000), encoding="utf-8")
+    subprocess.run([TOOLS / "bin/dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    return [TOOLS / "bin/dvc", "repro"]
+
+
+def prepare_kedro(folder: Path, found: dict[str, dict], cores: int) -> list[object]:
+    """Copy the Kedro project of benchmarks/kedro, and write the steps that its nodes run."""
+    shutil.copytree(HERE / "kedro", folder, dirs_exist_ok=True)
+    for name in ("base", "local"):
+        (folder / "conf" / name).mkdir(parents=True)
+    (folder / "steps.json").write_text(json.dumps(found), encoding="utf-8")
+    return [TOOLS / "bin/kedro", "run", "--runner", "ThreadRunner"]
+
+
+PREPARE = {"make": prepare_make, "dvc": prepare_dvc, "kedro": prepare_kedro}
+
+
+def install() -> str | None:
+    """Make the environment of DVC and Kedro where it is missing or old; return why that cannot be done, else None."""
+    wanted, ready = HERE / "requirements.txt", TOOLS / ".made"
+    if ready.exists() and ready.stat().st_mtime >= wanted.stat().st_mtime:
+        return None
+    print("Installing DVC and Kedro into benchmarks/.venv (once)", file=sys.stderr)
+    pip = [TOOLS / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted]
+    for command in ([sys.executable, "-m", "venv", TOOLS], pip):
+        done = subprocess.run(command, text=True, capture_output=True)
+        if done.returncode:
+            return (done.stderr or done.stdout).strip().splitlines()[-1]
+    ready.touch()
+    return None
+
+
+def versions(names: list[str]) -> str:
+    """Return the names and versions of the tools, as they tell them."""
+    commands = {
+        "make": ["make", "--version"],
+        "dvc": [TOOLS / "bin/dvc", "--version"],
+        "kedro": [TOOLS / "bin/kedro", "--version"],
+    }
+    found = []
+    for name in names:
+        said = subprocess.run(commands[name], text=True, capture_output=True, env={**os.environ, **QUIET}).stdout
+        found.append(f"{name} {re.search(r'\d+(\.\d+)+', said)[0]}")
+    return ", ".join(found)
