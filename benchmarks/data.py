@@ -1,6 +1,6 @@
 """Write a table of any number of flights as CSV: the embedded year, repeated with later dates and noise.
 
-    python benchmarks/data.py --rows 3000000 --output flights.csv
+python benchmarks/data.py --rows 3000000 --output flights.csv
 """
 
 import argparse
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from measure import ROOT, YEAR_ROWS
 
-FLIGHTS = Path(__file__).resolve().parent.parent / "resources/flights.csv.xz"
-YEAR_ROWS = 336_776
+FLIGHTS = ROOT / "resources/flights.csv.xz"
 NOISE_MINUTES = 3
 
 

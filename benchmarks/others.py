@@ -4,7 +4,6 @@ Each `prepare_*` puts what its tool needs into a folder and returns the command 
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,11 +12,9 @@ import sys
 from pathlib import Path
 
 import yaml
+from measure import HERE, run
 
-HERE = Path(__file__).resolve().parent
 TOOLS = HERE / ".venv"
-# None of them may call home.
-QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "KEDRO_DISABLE_TELEMETRY": "1"}
 
 
 def steps(dry_run: str, source: Path) -> dict[str, dict]:
@@ -74,6 +71,13 @@ def prepare_kedro(folder: Path, found: dict[str, dict], cores: int) -> list[obje
 PREPARE = {"make": prepare_make, "dvc": prepare_dvc, "kedro": prepare_kedro}
 
 
+def available(tools: list[str]) -> tuple[list[str], list[str]]:
+    """Return which of the tools there are, after installing them where they are missing, and why the others are not."""
+    problem = install() if {"dvc", "kedro"} & set(tools) else None
+    found = [name for name in tools if name == "make" or problem is None]
+    return found, [f"Left out: DVC and Kedro cannot be installed: {problem}"] if problem else []
+
+
 def install() -> str | None:
     """Make the environment of DVC and Kedro where it is missing or old; return why that cannot be done, else None."""
     wanted, ready = HERE / "requirements.txt", TOOLS / ".made"
@@ -89,15 +93,8 @@ def install() -> str | None:
     return None
 
 
-def versions(names: list[str]) -> str:
+def versions(tools: list[str]) -> str:
     """Return the names and versions of the tools, as they tell them."""
-    commands = {
-        "make": ["make", "--version"],
-        "dvc": [TOOLS / "bin/dvc", "--version"],
-        "kedro": [TOOLS / "bin/kedro", "--version"],
-    }
-    found = []
-    for name in names:
-        said = subprocess.run(commands[name], text=True, capture_output=True, env={**os.environ, **QUIET}).stdout
-        found.append(f"{name} {re.search(r'\d+(\.\d+)+', said)[0]}")
-    return ", ".join(found)
+    programs = {"make": "make", "dvc": TOOLS / "bin/dvc", "kedro": TOOLS / "bin/kedro"}
+    said = {name: run(HERE, [programs[name], "--version"]).said for name in tools}
+    return ", ".join(f"{name} {re.search('[0-9]+([.][0-9]+)+', text)[0]}" for name, text in said.items())
