@@ -130,7 +130,7 @@ def judged(value: float, limit: float) -> dict:
     return {"target": limit, "kept": "yes" if value <= limit else "NO"}
 
 
-def about(rows: int, more: str = "") -> dict[str, str]:
+def about(rows: int, more: list[str]) -> dict[str, str]:
     """Return what the figures depend on: machine, versions, rows, load and date."""
     processor, memory = platform.processor() or platform.machine(), ""
     if Path("/proc/cpuinfo").exists():
@@ -141,7 +141,7 @@ def about(rows: int, more: str = "") -> dict[str, str]:
     packages = [f"{name} {version(name)}" for name in ("snakemake", "pandas", "pyarrow", "scikit-learn")]
     return {
         "machine": f"{processor}, {os.cpu_count()} cores, {CORES} used{memory}",
-        "versions": ", ".join([f"python {platform.python_version()}", *packages, *([more] if more else [])]),
+        "versions": ", ".join([f"python {platform.python_version()}", *packages, *more]),
         "flights": f"{rows:,}",
         "load": f"{os.getloadavg()[0]:.1f} at the start",
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",

@@ -15,14 +15,17 @@ import yaml
 from measure import HERE, run
 
 TOOLS = HERE / ".venv"
+REQUIREMENTS = HERE / "requirements.txt"
 
 
 def steps(dry_run: str, source: Path) -> dict[str, dict]:
     """Return for each rule of a dry run with --printshellcmds its inputs, outputs, threads and command."""
     found = {}
     for block in re.split(r"^(?=(?:local)?rule )", dry_run, flags=re.M)[1:]:
-        told = dict(re.findall(r"^ *(rule|localrule|input|output|threads|Shell command):? (.+?):?$", block, flags=re.M))
-        if "Shell command" not in told:
+        # What follows the blank line is about another job, or about them all.
+        lines = block.partition("\n\n")[0]
+        told = dict(re.findall(r"^ *(rule|localrule|input|output|threads|Shell command):? (.+?):?$", lines, flags=re.M))
+        if "output" not in told:
             continue
         name = told.get("rule") or told["localrule"]
         command = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", told["Shell command"])
@@ -55,15 +58,14 @@ def prepare_dvc(folder: Path, found: dict[str, dict], cores: int) -> list[object
         for name, step in found.items()
     }
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, width=10_000), encoding="utf-8")
-    subprocess.run([TOOLS / "bin/dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    run(folder, [TOOLS / "bin/dvc", "init", "--no-scm", "--quiet"])
     return [TOOLS / "bin/dvc", "repro"]
 
 
 def prepare_kedro(folder: Path, found: dict[str, dict], cores: int) -> list[object]:
     """Copy the Kedro project of benchmarks/kedro, and write the steps that its nodes run."""
     shutil.copytree(HERE / "kedro", folder, dirs_exist_ok=True)
-    for name in ("base", "local"):
-        (folder / "conf" / name).mkdir(parents=True)
+    (folder / "conf/local").mkdir()
     (folder / "steps.json").write_text(json.dumps(found), encoding="utf-8")
     return [TOOLS / "bin/kedro", "run", "--runner", "ThreadRunner"]
 
@@ -80,11 +82,11 @@ def available(tools: list[str]) -> tuple[list[str], list[str]]:
 
 def install() -> str | None:
     """Make the environment of DVC and Kedro where it is missing or old; return why that cannot be done, else None."""
-    wanted, ready = HERE / "requirements.txt", TOOLS / ".made"
-    if ready.exists() and ready.stat().st_mtime >= wanted.stat().st_mtime:
+    ready = TOOLS / ".made"
+    if ready.exists() and ready.stat().st_mtime >= REQUIREMENTS.stat().st_mtime:
         return None
     print("Installing DVC and Kedro into benchmarks/.venv (once)", file=sys.stderr)
-    pip = [TOOLS / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted]
+    pip = [TOOLS / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
     for command in ([sys.executable, "-m", "venv", TOOLS], pip):
         done = subprocess.run(command, text=True, capture_output=True)
         if done.returncode:
@@ -93,8 +95,8 @@ def install() -> str | None:
     return None
 
 
-def versions(tools: list[str]) -> str:
-    """Return the names and versions of the tools, as they tell them."""
-    programs = {"make": "make", "dvc": TOOLS / "bin/dvc", "kedro": TOOLS / "bin/kedro"}
-    said = {name: run(HERE, [programs[name], "--version"]).said for name in tools}
-    return ", ".join(f"{name} {re.search('[0-9]+([.][0-9]+)+', text)[0]}" for name, text in said.items())
+def versions(tools: list[str]) -> list[str]:
+    """Return the names and versions of the tools."""
+    make = run(HERE, ["make", "--version"]).said.split()[2] if "make" in tools else None
+    pinned = dict(re.findall("^(.+)==(.+)$", REQUIREMENTS.read_text(encoding="utf-8"), flags=re.M)) | {"make": make}
+    return [f"{name} {pinned[name]}" for name in tools]
