@@ -26,7 +26,7 @@ override export QUERY := $(value QUERY)
 endif
 
 .PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	docs tracking mlflow history notify bench-tables backtest bench-backtest year
+	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -91,8 +91,11 @@ lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 
-bench: $(READY) ## measure the run beside a plain script, and print the table
-	@$(BIN)/python benchmarks/bench.py
+bench: $(READY) ## measure the run beside a plain script, a floor, make, DVC and Kedro (ROWS=flights, RUNS=3)
+	@$(BIN)/python benchmarks/bench.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
+
+bench-scaling: $(READY) ## how time and memory of each task grow (ROWS="300000 3000000"), and planning many jobs
+	@$(BIN)/python benchmarks/scaling.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@mkdir -p docs/_build/flights && ln -sfn $(CURDIR)/config docs/_build/flights/config

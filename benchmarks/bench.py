@@ -1,146 +1,203 @@
-"""Measure the workflow beside a plain script and beside a workflow that only copies files; print one table.
+"""Measure the workflow beside a plain script, a bare floor, make, DVC and Kedro; print one table.
 
-    python benchmarks/bench.py --runs 3
+    python benchmarks/bench.py --rows 336776 --runs 3
 
-Every round runs both sides of each row, one after the other, on two cores; a time is the median of the rounds.
+Every round runs every row once, one after the other, on two cores, and begins with another one; a time is the median
+of the rounds. benchmarks/README.md says what each row is.
 """
 
 import argparse
 import json
-import os
-import platform
+import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
+import others
 import yaml
+from measure import (
+    CORES,
+    HERE,
+    ROOT,
+    YEAR_ROWS,
+    Run,
+    about,
+    make_source,
+    new_folder,
+    report,
+    row,
+    run,
+    signoff,
+    snakemake,
+    use_cores,
+)
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-CORES = 2
+PARTS = ["idle", "changes", "tasks"]
+# The tools that notice that there is nothing to do, and what they say then.
+IDLE = {"make": "Nothing to be done", "dvc": "up to date"}
+PLAIN, FLOOR, COPIES = "plain script", "bare floor", "seven copies"
 # A run with nothing to do is short: measured so often a round.
 REPEATS = 3
-METRICS = "reports/evaluation_metrics.json"
-FULL, WITH_REPORT, IDLE = "full run, cold", "the same, with the report", "nothing to do"
+# One key of each task's, in the order of the tasks, and what it becomes.
+CHANGES = {
+    "ingest_data: reader.timeout_s": {"reader": {"timeout_s": 31}},
+    "validate_data: validation.schema": {"validation": {"schema": "schema.yaml"}},
+    "clean_data: cleaning.max_rows_lost": {"cleaning": {"max_rows_lost": 0.4}},
+    "feature_engineering: split.test_weeks": {"split": {"test_weeks": 9}},
+    "train_model: random_state": {"random_state": 1},
+    "evaluate_model: thresholds.mae_max": {"thresholds": {"mae_max": 999, "r2_min": -1}},
+}
+# The plain script's step that does what a task does.
+STEPS = {
+    "ingest_data": "ingest",
+    "validate_data": "validate",
+    "clean_data": "clean",
+    "feature_engineering": "make_features",
+    "train_model": "train",
+    "evaluate_model": "evaluate",
+    "generate_report": "write_report",
+}
 
 
-def timed(folder: Path, *command: object) -> tuple[float, str]:
-    """Run a command in a folder; return the seconds it took and what it printed. A command that fails ends it all."""
-    # On a machine with more cores, libraries would take them all.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
-    started = time.perf_counter()
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(f"{done.stdout}\nThis failed, with exit code {done.returncode}: {' '.join(map(str, command))}")
-    return seconds, done.stdout
+def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], first: int) -> dict:
+    """Run everything once; return the runs by part and name, what they told, and the MAE of each."""
+    names = ["Signoff", PLAIN, FLOOR, *tools]
+    folders = {name: new_folder(parent, name.replace(" ", "-"), source) for name in names}
+    ours = folders["Signoff"]
+    steps = others.steps(run(parent, signoff(ours, "--dry-run", "--printshellcmds")).said, source)
+    commands = {
+        "Signoff": signoff(ours),
+        PLAIN: [sys.executable, HERE / "plain.py", "config.yaml", "--report"],
+        FLOOR: [sys.executable, HERE / "floor.py", "config.yaml"],
+    } | {tool: others.PREPARE[tool](folders[tool], steps, CORES) for tool in tools}
+    found = {"whole": {}, "MAE": {}, "told": {}}
+    for name in names[first % len(names) :] + names[: first % len(names)]:
+        print(f"  {name}", file=sys.stderr)
+        found["whole"][name] = [run(folders[name], commands[name])]
+        found["MAE"][name] = mae(folders[name])
+        if name in (PLAIN, FLOOR):
+            found["told"][name] = json.loads(found["whole"][name][0].said.splitlines()[-1])
+        if name not in ("Signoff", *IDLE):
+            shutil.rmtree(folders[name])
+    log = (ours / "logs/train_model.log").read_text(encoding="utf-8")
+    found["told"]["Signoff"] = {"fit": float(re.search(r"Training duration: ([\d.]+) s", log)[1])}
+    if "idle" in parts:
+        print("  nothing to do", file=sys.stderr)
+        found["idle"] = idle(parent, ours, {tool: (folders[tool], commands[tool]) for tool in tools if tool in IDLE})
+    if "changes" in parts:
+        print("  one key changed", file=sys.stderr)
+        found["changes"] = {name: [run(ours, signoff(ours))] for name in changes(ours)}
+    if "tasks" in parts:
+        print("  each task", file=sys.stderr)
+        ours = new_folder(parent, "Signoff", source)
+        # As many threads as Snakemake gives it.
+        found["tasks"] = {
+            name: [run(ours, step["command"], OMP_NUM_THREADS=str(step["threads"]))] for name, step in steps.items()
+        }
+    return found
 
 
-def snakemake(folder: Path, snakefile: Path, *arguments: object) -> tuple[float, str]:
-    """Run a workflow in a folder, as `timed` does."""
-    command = [Path(sys.executable).with_name("snakemake"), "-s", snakefile, "--directory", folder]
-    return timed(folder, *command, "--cores", CORES, *arguments)
+def mae(folder: Path) -> float:
+    """Return the MAE of the held-out rows that a run wrote."""
+    metrics = json.loads((folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    return (metrics["model"]["test"] if "model" in metrics else metrics["test"]["predicted"])["MAE"]
 
 
-def new_folder(parent: Path, name: str) -> Path:
-    """Return an empty folder with a config whose paths hold from anywhere."""
-    folder = parent / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    config["raw_data_source_url"] = str(ROOT / config["raw_data_source_url"])
-    config["validation"]["schema"] = str(ROOT / config["validation"]["schema"])
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    return folder
+def idle(parent: Path, ours: Path, tools: dict[str, tuple]) -> dict[str, list[Run]]:
+    """Run what has run once more, in turns; return the runs by name."""
+    copies = parent / "copies"
+    if not copies.exists():
+        copies.mkdir()
+        (copies / "source").write_text("a,b\n1,2\n", encoding="utf-8")
+        run(copies, snakemake(copies, HERE / "copies.smk"))
+    turns = {"Signoff": (ours, signoff(ours)), COPIES: (copies, snakemake(copies, HERE / "copies.smk")), **tools}
+    found = {name: [] for name in turns}
+    for _ in range(REPEATS):
+        for name, turn in turns.items():
+            found[name].append(run(*turn, expect=IDLE.get(name, "Nothing to be done")))
+    return found
 
 
-def measure(parent: Path, runs: int) -> tuple[dict[str, tuple[list[float], list[float]]], dict, dict]:
-    """Return for each row the seconds of both sides, and the metrics that both sides wrote."""
-    seconds = {name: ([], []) for name in (FULL, WITH_REPORT, IDLE)}
-    copies = new_folder(parent, "copies")
-    shutil.copy(ROOT / "resources/flights.csv.xz", copies / "source")
-    snakemake(copies, HERE / "copies.smk")
-    for n in range(runs):
-        for name, targets, options in ((FULL, [], []), (WITH_REPORT, ["all", "reports/final_report.md"], ["--report"])):
-            print(f"round {n + 1} of {runs}: {name}", file=sys.stderr)
-            plain, workflow = new_folder(parent, "plain"), new_folder(parent, "workflow")
-            signoff = [workflow, ROOT / "Snakefile", f"--configfile={workflow / 'config.yaml'}"]
-            seconds[name][1].append(timed(plain, sys.executable, HERE / "plain.py", "config.yaml", *options)[0])
-            seconds[name][0].append(snakemake(*signoff, *targets)[0])
-        for _ in range(REPEATS):
-            for side, (taken, said) in enumerate((snakemake(*signoff), snakemake(copies, HERE / "copies.smk"))):
-                if "Nothing to be done" not in said:
-                    sys.exit(f"{said}\nThis should have found nothing to do.")
-                seconds[IDLE][side].append(taken)
-    found = (json.loads((folder / METRICS).read_text(encoding="utf-8")) for folder in (workflow, plain))
-    return seconds, *found
+def changes(folder: Path) -> Iterator[str]:
+    """Change one key more of a folder's config before each name that is yielded."""
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    shutil.copy(ROOT / "config/schema.yaml", folder / "schema.yaml")
+    for name, change in CHANGES.items():
+        for key, value in change.items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        yield name
 
 
-def machine() -> str:
-    """Return the processor, the cores and the memory of this machine."""
-    processor, memory = platform.processor() or platform.machine(), ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), processor)
-    if hasattr(os, "sysconf"):
-        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-    return f"{processor}, {os.cpu_count()} cores{memory}"
+def rows_of(found: list[dict], rows: int) -> list[dict]:
+    """Return the rows of the table, from what all rounds found."""
 
+    def runs(part: str, name: str) -> list[Run]:
+        return [each for one in found for each in one[part][name]]
 
-def row(*cells: str) -> str:
-    """Return a line of the table."""
-    return "{:<41}{:>21}{:>21}{:>7}   {:<8}{}".format(*cells).rstrip()
+    def told(name: str, what: str) -> list[Run]:
+        return [Run(one["told"][name][what]) for one in found]
 
-
-def kept(yes: bool) -> str:
-    """Return the word for a target."""
-    return "kept" if yes else "MISSED"
-
-
-def table(seconds: dict, ours: dict, plain: dict, runs: int) -> list[str]:
-    """Return the lines of the table."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("snakemake", "pandas", "scikit-learn"))
-    lines = [
-        f"Machine    {machine()}",
-        f"Versions   python {platform.python_version()}, {versions}",
-        f"Rows       {ours['cleaning']['rows_in']:,}; {CORES} cores used",
-        f"Times      medians, with least and greatest, of {runs} rounds ({runs * REPEATS} runs with nothing to do)",
-        "",
-        row("", "Signoff", "beside it", "ratio", "target", ""),
+    part = "All seven tasks, cold (ratio: Signoff / this one)"
+    targets = {PLAIN: 0.7, FLOOR: 1.2} if rows >= 1_000_000 else {PLAIN: 1.3}
+    ours = runs("whole", "Signoff")
+    lines = [row(part, "Signoff", ours)]
+    lines += [
+        row(part, name, runs("whole", name), ours, runs("whole", name), targets.get(name))
+        for name in ("Signoff", PLAIN, FLOOR, *others.PREPARE)
+        if name in found[0]["whole"] and name != "Signoff"
     ]
-    beside = {FULL: "plain script", WITH_REPORT: "plain script", IDLE: "seven copies"}
-    for name, limit in ((FULL, 2.0), (WITH_REPORT, 2.0), (IDLE, 1.5)):
-        sides = [f"{median(side):.2f} s ({min(side):.1f}–{max(side):.1f})" for side in seconds[name]]
-        ratio = median(seconds[name][0]) / median(seconds[name][1])
-        lines.append(row(f"{name} / {beside[name]}", *sides, f"{ratio:.2f}", f"<= {limit}", kept(ratio <= limit)))
-    scores, others, limits = ours["model"]["test"], plain["test"]["predicted"], {"MAE": 12.5, "R2": 0.8}
-    for name, limit in limits.items():
-        keeps = scores[name] <= limit if name == "MAE" else scores[name] >= limit
-        sign = "<=" if name == "MAE" else ">="
-        cells = [f"{each[name]:.6f}" for each in (scores, others)]
-        lines.append(row(f"{name}, {ours['split']['rule']}", *cells, "", f"{sign} {limit}", kept(keeps)))
-    same = round(scores["MAE"], 6) == round(others["MAE"], 6)
-    return [*lines, "", f"The model's MAE is {'' if same else 'NOT '}the same on both sides to 6 decimals."]
+    for line in lines:
+        line["mae"] = found[0]["MAE"][line["name"]]
+    part = "The fit alone (ratio: Signoff / this one)"
+    fits = [told(name, "fit") for name in ("Signoff", FLOOR)]
+    lines += [row(part, "Signoff", fits[0]), row(part, "the same matrix, bare", fits[1], *fits, 1.05)]
+    if "idle" in found[0]:
+        part, ours = "Nothing to do (ratio: Signoff / this one)", runs("idle", "Signoff")
+        lines.append(row(part, "Signoff", ours))
+        lines += [
+            row(part, name, runs("idle", name), ours, runs("idle", name), 1.2 if name == COPIES else None)
+            for name in found[0]["idle"]
+            if name != "Signoff"
+        ]
+    for name in found[0].get("changes", {}):
+        part, ours = "One config key changed (ratio: this / plain script)", runs("changes", name)
+        tasks = set(re.findall(r"^(?:local)?rule (\w+):", ours[0].said, flags=re.M)) - {"all"}
+        lines.append(row(part, f"{name} ({len(tasks)} run)", ours, ours, runs("whole", PLAIN)))
+    for name in found[0].get("tasks", {}):
+        part, ours = "Each task by itself (ratio: this / plain script's step)", runs("tasks", name)
+        lines.append(row(part, name, ours, ours, told(PLAIN, STEPS[name]) if name in STEPS else None))
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=YEAR_ROWS, help="how many flights (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="rounds to measure (default: %(default)s)")
-    runs = max(1, parser.parse_args().runs)
-    with tempfile.TemporaryDirectory() as parent:
-        print(*table(*measure(Path(parent), runs), runs), sep="\n")
+    parser.add_argument(
+        "--only", nargs="*", choices=PARTS, default=PARTS, help="beside the whole run, only these parts"
+    )
+    parser.add_argument("--tools", nargs="*", choices=list(others.PREPARE), default=list(others.PREPARE))
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
+    args = parser.parse_args()
+    use_cores()
+    tools, problem = others.available(args.tools)
+    facts = about(args.rows, others.versions(tools))
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder)
+        # The year itself is the embedded file, as in a first run.
+        source = ROOT / "resources/flights.csv.xz" if args.rows == YEAR_ROWS else make_source(parent, args.rows)
+        found = []
+        for n in range(max(1, args.runs)):
+            print(f"round {n + 1} of {args.runs}", file=sys.stderr)
+            found.append(one_round(parent, source, args.only, tools, n))
+    errors = {name: round(value, 6) for name, value in found[0]["MAE"].items()}
+    same = len(set(errors.values())) == 1
+    notes = [f"MAE of the held-out rows: {'the same in all' if same else 'NOT the same'}: {errors}", *problem]
+    report("bench", args.output, rows_of(found, args.rows), facts, notes)
+    sys.exit(0 if same else 1)
 
 
 if __name__ == "__main__":

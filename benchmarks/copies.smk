@@ -1,70 +1,74 @@
-# Seven rules in the shape of the workflow's that only copy files: what a run with nothing to do is measured beside.
+# Seven rules in the shape of the workflow's that only copy files, for each of so many models:
+# what a run with nothing to do is measured beside, and how long many jobs take to plan.
+MODELS = range(int(config.get("models", 1)))
+
+
 rule all:
     input:
-        "validation",
-        "verdict",
+        expand("{model}/validation", model=MODELS),
+        expand("{model}/verdict", model=MODELS),
 
 
 rule ingest_data:
     input:
         "source",
     output:
-        "raw",
+        "{model}/raw",
     shell:
         "cp {input} {output}"
 
 
 rule validate_data:
     input:
-        "raw",
+        "{model}/raw",
     output:
-        "validation",
+        "{model}/validation",
     shell:
         "cp {input} {output}"
 
 
 rule clean_data:
     input:
-        "raw",
+        "{model}/raw",
     output:
-        "cleaned",
+        "{model}/cleaned",
     shell:
         "cp {input} {output}"
 
 
 rule feature_engineering:
     input:
-        "cleaned",
+        "{model}/cleaned",
     output:
-        "features",
+        "{model}/features",
     shell:
         "cp {input} {output}"
 
 
 rule train_model:
     input:
-        "features",
+        "{model}/features",
     output:
-        "model",
+        "{model}/model",
     shell:
         "cp {input} {output}"
 
 
 rule evaluate_model:
     input:
-        "model",
-        "features",
+        "{model}/model",
+        "{model}/features",
     output:
-        "metrics",
+        "{model}/metrics",
     shell:
         "cp {input[0]} {output}"
 
 
 rule verdict:
     input:
-        "validation",
-        "metrics",
+        "{model}/validation",
+        "{model}/metrics",
     output:
-        "verdict",
+        "{model}/verdict",
     shell:
         "cp {input[1]} {output}"

@@ -1,0 +1,1 @@
+"""The steps of the workflow as a Kedro project."""

@@ -1,0 +1,116 @@
+"""Measure how time and memory of each task grow with the rows, and how long many jobs take to plan; print one table.
+
+    python benchmarks/scaling.py --rows 300000 3000000 30000000 --models 100 1000 10000
+
+A growth exponent is that of the time from one size to the next: 1 is linear. A size that this machine has no memory or
+disk for, judged by the size before, is left out, and that is said.
+"""
+
+import argparse
+import math
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import others
+from measure import HERE, about, judged, make_source, new_folder, report, row, run, signoff, snakemake, use_cores
+
+# Its memory grows with the rows: the model is fitted on all of them at once.
+UNBOUNDED = "train_model"
+# Of a CSV file of flights, and how many files as large as it a run has on disk.
+BYTES_A_ROW, FILES = 64, 5
+EXPONENT, MEMORY_RATIO, MEMORY_MB = 1.05, 1.3, 700
+
+
+def no_room(folder: Path, rows: int, before: int, peak_mb: float) -> str | None:
+    """Return what this machine lacks for so many rows, where the size before had such a peak of memory; else None."""
+    needs = rows * BYTES_A_ROW * FILES
+    if needs > 0.9 * shutil.disk_usage(folder).free:
+        return f"{needs / 1e9:.0f} GB of disk"
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if Path("/proc/meminfo").exists() else []
+    free = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable")), math.inf)
+    if before and peak_mb * rows / before > 0.9 * free:
+        return f"{peak_mb * rows / before / 1024:.0f} GiB of memory, judged by the {before:,} rows"
+    return None
+
+
+def tasks(parent: Path, sizes: list[int], runs: int) -> tuple[dict[int, dict], list[str]]:
+    """Return by size and task the runs of its command, and what was left out."""
+    found, notes, before, peak = {}, [], 0, 0.0
+    for rows in sorted(sizes):
+        if lacking := no_room(parent, rows, before, peak):
+            notes.append(f"Left out: {rows:,} rows need about {lacking}")
+            break
+        source = make_source(parent, rows)
+        found[rows] = {}
+        for n in range(runs):
+            folder = new_folder(parent, "project", source)
+            plan = run(folder, signoff(folder, "--dry-run", "--printshellcmds")).said
+            for name, step in others.steps(plan, source).items():
+                print(f"{rows:,} rows, {n + 1} of {runs}: {name}", file=sys.stderr)
+                done = run(folder, step["command"], OMP_NUM_THREADS=str(step["threads"]))
+                found[rows].setdefault(name, []).append(done)
+        before, peak = rows, max(each.megabytes for name in found[rows].values() for each in name)
+        source.unlink()
+    return found, notes
+
+
+def growth(found: dict[int, dict]) -> list[dict]:
+    """Return the rows of the table for what `tasks` found."""
+    lines, sizes = [], list(found)
+    for name in found[sizes[0]]:
+        for n, rows in enumerate(sizes):
+            line = row(f"{name} (ratio: growth exponent, of wall and of CPU time)", f"{rows:,} rows", found[rows][name])
+            if n:
+                last, factor = lines[-1], math.log(rows / sizes[n - 1])
+                line["ratio"] = math.log(line["seconds"] / last["seconds"]) / factor
+                line["cpu_ratio"] = math.log(line["cpu_seconds"] / last["cpu_seconds"]) / factor
+                line |= judged(line["ratio"], EXPONENT)
+            lines.append(line)
+    for name in found[sizes[0]]:
+        if name != UNBOUNDED and len(sizes) > 1:
+            less, more = (max(each.megabytes for each in found[rows][name]) for rows in sizes[-2:])
+            line = {"part": f"Peak memory (ratio: {sizes[-1]:,} / {sizes[-2]:,} rows)", "name": name, "peak_mb": more}
+            line |= {"ratio": more / less, **judged(more / less, MEMORY_RATIO)}
+            lines.append(line if more <= MEMORY_MB else {**line, "kept": "NO"})
+    return lines
+
+
+def plans(parent: Path, models: list[int]) -> list[dict]:
+    """Return the rows of the table for dry runs of seven rules a model."""
+    folder = parent / "chain"
+    folder.mkdir()
+    (folder / "source").touch()
+    lines = []
+    for number in sorted(models):
+        print(f"planning {number:,} models", file=sys.stderr)
+        command = snakemake(folder, HERE / "copies.smk", "--dry-run", "--quiet", "all", "--config", f"models={number}")
+        done = run(folder, command)
+        jobs = 7 * number + 1
+        line = row("Planning (ratio: seconds / 20 s for 10,000 jobs)", f"{number:,} models, {jobs:,} jobs", [done])
+        # A start takes longer than a few jobs.
+        line["ratio"] = done.seconds / (20 * max(1, jobs / 10_000))
+        lines.append(line | judged(line["ratio"], 1))
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--rows", type=int, nargs="*", default=[300_000, 3_000_000, 30_000_000], help="how many flights"
+    )
+    parser.add_argument("--models", type=int, nargs="*", default=[100, 1000, 10_000], help="how many to plan")
+    parser.add_argument("--runs", type=int, default=1, help="how often each size is measured (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
+    args = parser.parse_args()
+    use_cores()
+    facts = about(max(args.rows, default=0), [])
+    with tempfile.TemporaryDirectory() as folder:
+        planned = plans(Path(folder), args.models)
+        found, notes = tasks(Path(folder), args.rows, args.runs)
+        report("scaling", args.output, [*(growth(found) if found else []), *planned], facts, notes)
+
+
+if __name__ == "__main__":
+    main()

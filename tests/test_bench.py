@@ -1,0 +1,84 @@
+"""The benchmarks run, and what they compare does the same work. No time is judged."""
+
+import csv
+import sys
+
+import pytest
+
+from conftest import ROOT, run
+
+BENCHMARKS = ROOT / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import scaling  # noqa: E402
+from measure import Run  # noqa: E402
+
+
+def bench(name: str, *arguments: object) -> str:
+    """Run a script of benchmarks/ and return what it prints."""
+    done = run([sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)])
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def table(path) -> list[dict]:
+    """Return the rows of a CSV file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
+    said = bench("bench", "--rows", 20_000, "--runs", 1, "--only", "--tools", "make", "--output", tmp_path)
+    rows = table(tmp_path / "bench.csv")
+    whole = {row["name"]: row for row in rows if row["part"].startswith("All seven tasks")}
+    assert list(whole) == ["Signoff", "plain script", "bare floor", "make"]
+    assert len({f"{float(row['mae']):.6f}" for row in whole.values()}) == 1
+    for row in rows:
+        assert row["flights"] == "20,000" and "scikit-learn" in row["versions"] and row["machine"]
+        assert row["name"] in said
+    assert all(float(row["peak_mb"]) > 50 and float(row["cpu_seconds"]) > 0 for row in whole.values())
+    assert float(whole["plain script"]["ratio"]) == pytest.approx(
+        float(whole["Signoff"]["seconds"]) / float(whole["plain script"]["seconds"])
+    )
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_planning_is_measured_and_written(tmp_path):
+    said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path)
+    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == ["1 models, 8 jobs", "3 models, 22 jobs"]
+    assert "3 models, 22 jobs" in said and (tmp_path / "scaling.png").exists()
+
+
+def test_growth_is_an_exponent_and_memory_has_two_limits():
+    """Ten times the rows in ten times the time is 1; memory may grow by 1.3, and to 700 MB."""
+    found = {
+        300: {"clean_data": [Run(1, 1, 300)], "train_model": [Run(1, 1, 300)]},
+        3000: {"clean_data": [Run(10, 10, 380)], "train_model": [Run(20, 10, 3000)]},
+    }
+    rows = {(row["part"].split(" (")[0], row["name"]): row for row in scaling.growth(found)}
+    assert rows["clean_data", "3,000 rows"]["ratio"] == pytest.approx(1)
+    assert rows["clean_data", "3,000 rows"]["kept"] == "yes"
+    assert rows["train_model", "3,000 rows"]["ratio"] == pytest.approx(1.301, abs=0.001)
+    assert rows["train_model", "3,000 rows"]["kept"] == "NO"
+    assert rows["Peak memory", "clean_data"]["kept"] == "yes"
+    assert ("Peak memory", "train_model") not in rows
+    found[3000]["clean_data"] = [Run(10, 10, 390.1)]
+    assert scaling.growth(found)[-1]["kept"] == "NO"
+    found[300]["clean_data"], found[3000]["clean_data"] = [Run(1, 1, 700)], [Run(10, 10, 701)]
+    assert scaling.growth(found)[-1]["kept"] == "NO"
+
+
+def test_a_size_is_left_out_that_memory_or_disk_do_not_allow(tmp_path):
+    assert scaling.no_room(tmp_path, 1000, 100, 1) is None
+    assert "disk" in scaling.no_room(tmp_path, 10**14, 0, 0)
+    assert "memory" in scaling.no_room(tmp_path, 1000, 10, 10**7)
+
+
+def test_flights_are_repeated_with_later_dates_and_noise(tmp_path):
+    bench("data", "--rows", 340_000, "--output", tmp_path / "flights.csv")
+    rows = table(tmp_path / "flights.csv")
+    assert len(rows) == 340_000
+    first, again = rows[0], rows[336_776]
+    assert (first["time_hour"], again["time_hour"]) == ("2013-01-01T10:00:00Z", "2013-12-31T10:00:00Z")
+    assert (first["carrier"], first["flight"]) == (again["carrier"], again["flight"])
+    assert [each["arr_delay"] for each in rows[:100]] != [each["arr_delay"] for each in rows[336_776:336_876]]
