@@ -30,7 +30,7 @@ endif
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 init: $(READY) ## make a project of a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
 	@$(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
