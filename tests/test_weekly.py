@@ -84,6 +84,18 @@ def test_new_data_are_run_and_the_status_says_what_waits(released):
     assert "(rollback)" in released.script("status").stdout
 
 
+def test_the_status_knows_a_rejected_model_and_a_broken_contract(finished):
+    finished.script("sign_off", "--reviewer", "Ada", "--decision", "reject", "--comment", "too few rows")
+    assert "Ada has rejected this model: too few rows" in finished.script("status").stdout.splitlines()[-1]
+    (finished.folder / "reports/sign_off.json").unlink()
+    contract = {"schema_type": "dataframe", "version": "0.35.0", "columns": {"km": {"checks": {"less_than": 3}}}}
+    (finished.folder / "schema.yaml").write_text(json.dumps(contract), encoding="utf-8")
+    finished.configure(validation={"schema": "schema.yaml"})
+    assert finished.script("weekly", check=False).returncode == 1
+    assert runs(finished)[-1]["verdict"] == "failed"
+    assert "a model whose verdict is failed waits" in finished.script("status").stdout.splitlines()[-1]
+
+
 def test_a_second_run_says_who_runs_and_exits_75(slow):
     first = start(slow)
     try:
@@ -101,7 +113,8 @@ def test_a_second_run_says_who_runs_and_exits_75(slow):
     assert line["exit_code"] not in (0, None)
     slow.configure()
     slow.script("weekly")
-    assert runs(slow)[-1]["verdict"] == "passed"
+    # Stopped is not killed: it has said so itself.
+    assert [each["verdict"] for each in runs(slow)] == ["error", "passed"]
 
 
 def test_what_a_killed_run_has_left_is_cleared(slow):
@@ -113,6 +126,7 @@ def test_what_a_killed_run_has_left_is_cleared(slow):
     killed.stdout.close()
     assert list((slow.folder / ".snakemake/locks").glob("*"))
     assert slow.contents() == before
+    assert "Killed      the run that began at" in slow.script("status").stdout
     slow.configure()
     done = slow.script("weekly")
     assert "clearing the lock that a killed Snakemake has left" in done.stdout
