@@ -66,16 +66,16 @@ def bikes(random):
     """Hourly counts of rented bikes: an integer target with a daily wave, a growing fleet, a row number."""
     when = pd.date_range("2011-01-01", periods=10_000, freq="h")
     n = len(when)
-    temperature = 12 - 10 * np.cos(2 * np.pi * when.dayofyear / 365) + random.normal(0, 3, n)
+    temperature = 12 - 10 * np.cos(2 * np.pi * when.day_of_year / 365) + random.normal(0, 3, n)
     weather = random.choice(4, n, p=[0.6, 0.25, 0.13, 0.02])
-    rush = np.exp(-(((when.hour - 17) % 24) ** 2) / 8) + (when.dayofweek < 5) * np.exp(-((when.hour - 8) ** 2) / 3)
+    rush = np.exp(-(((when.hour - 17) % 24) ** 2) / 8) + (when.day_of_week < 5) * np.exp(-((when.hour - 8) ** 2) / 3)
     mean = (20 + 200 * rush) * (1 + temperature / 30) * (1 - 0.2 * weather) * (1 + np.arange(n) / n)
     frame = pd.DataFrame(
         {
             "datetime": when,
             "season": (when.month % 12 // 3 + 1),
             "holiday": (random.random(n) < 0.03).astype(int),
-            "workingday": (when.dayofweek < 5).astype(int),
+            "workingday": (when.day_of_week < 5).astype(int),
             "weather": pd.Series(["clear", "mist", "light rain", "storm"])[weather].to_numpy(),
             "temp": temperature.to_numpy().round(2),
             "humidity": random.integers(20, 100, n),
@@ -531,7 +531,7 @@ def stores(random):
     n = len(frame)
     frame["IsHoliday"] = np.repeat(random.random(len(weeks)) < 0.08, shops)
     frame["Temperature"] = (
-        15 - 12 * np.cos(2 * np.pi * frame["Date"].dt.dayofyear / 365) + random.normal(0, 3, n)
+        15 - 12 * np.cos(2 * np.pi * frame["Date"].dt.day_of_year / 365) + random.normal(0, 3, n)
     ).round(2)
     frame["MarkDown"] = gaps(random, random.gamma(1, 3000, n).round(2), 0.6)
     level = 1e6 * np.exp(effects(random, frame["Store"].to_numpy(), 0.5))
@@ -654,7 +654,9 @@ def by_hand(frame: pd.DataFrame, target: str, train: np.ndarray) -> dict[str, fl
     x, words = {}, []
     for name, values in frame.drop(columns=target).items():
         if pd.api.types.is_datetime64_any_dtype(values):
-            x |= {f"{name} {part}": getattr(values.dt, part) for part in ("year", "month", "day", "dayofweek", "hour")}
+            x |= {
+                f"{name} {part}": getattr(values.dt, part) for part in ("year", "month", "day", "day_of_week", "hour")
+            }
         elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             x[name] = values
         else:

@@ -155,9 +155,8 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
     if not set(frame) - {target, *ids, *empty, *loose}:
-        raise TaskError(
-            f"there is nothing to predict {target} from: {', '.join(frame.columns.drop(target))} name rows."
-        )
+        others = ", ".join(frame.columns.drop(target))
+        raise TaskError(f"there is nothing to predict {target} from: {others} only name rows, or are empty.")
     left = columns_to_leave(frame.drop(columns=[target]), time_column)
     lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
     if left:

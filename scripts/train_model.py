@@ -19,6 +19,7 @@ import pandas as pd
 import sklearn
 from sklearn.base import clone, is_regressor
 from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 from threadpoolctl import threadpool_limits
@@ -145,7 +146,8 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
         if categories and "categorical_features" in regressor.get_params():
             regressor.set_params(categorical_features=list(range(len(categories))))
         codes = clone(encoder).set_params(max_categories=None)
-        means = TargetEncoder(target_type="continuous", cv=min(5, len(features)), random_state=random_state)
+        folds = KFold(min(5, len(features)), shuffle=True, random_state=random_state)
+        means = TargetEncoder(target_type="continuous", cv=folds)
         columns = [("categories", encoder, categories), ("codes", codes, many), ("means", means, many)]
         columns += [("numbers", "passthrough", numbers)]
     else:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_engineering import evaluate, feature_engineering
+from feature_engineering import evaluate, feature_engineering, make_features, names_the_row
 from task import TaskError
 
 
@@ -34,6 +34,64 @@ def test_features_keep_the_target_and_the_time_and_say_what_they_are():
     }
     assert description["time_column"] == "when"
     assert description["left_out"] == {"a": "dropped in the config", "id": "text with 100 different values in 100 rows"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("house id", np.random.default_rng(0).permutation(100), True),
+        ("customerId", np.arange(500, 600), True),
+        ("unnamed_1", np.arange(100), True),
+        ("No", np.arange(1, 101), True),
+        ("No", np.delete(np.arange(1, 101), [0, 40, 41]), True),
+        ("No", np.random.default_rng(0).permutation(100), False),
+        ("trip", np.arange(1000), True),
+        ("trip", np.arange(999), False),
+        ("trip", np.arange(1000) * 3, False),
+        ("year", np.arange(1000, 2000), False),
+        ("rank", np.arange(1, 2001), False),
+        ("num_visits", np.arange(1000, 1100), False),
+        ("id", np.arange(100) / 2, False),
+        ("id", np.arange(100) // 2, False),
+        ("id", np.arange(19), False),
+        ("humid", np.random.default_rng(0).permutation(100), False),
+    ],
+)
+def test_whole_numbers_that_only_name_the_row_are_no_features(name, values, expected):
+    assert names_the_row(name, pd.Series(values)) == expected
+    table = pd.DataFrame({name: values, "x": np.arange(len(values)) % 7, "y": np.arange(len(values)) * 2.0})
+    description = feature_engineering(table, "y")[1]
+    assert (description["left_out"].get(name) == "whole numbers that only name the row") == expected
+    assert name in feature_engineering(table, "y", keep=[name])[1]["features"]
+
+
+def test_text_that_is_kept_is_a_category():
+    assert feature_engineering(frame(), "y", keep=["id"])[1]["features"]["id"] == "category"
+
+
+def test_numbers_among_words_and_before_a_unit_are_numbers():
+    weights = [f"{n + 0.5:,} kg" for n in range(985, 1035)] + ["on request"] * 30 + ["7", ""] * 10
+    table = frame().assign(weight=pd.Series(weights, dtype="str").replace("", None))
+    features, description = feature_engineering(table, "y")
+    assert description["recipe"]["weight"] == {"column": "weight", "unit": "kg"}
+    assert features["weight"].iloc[[0, 49, 50, 80]].tolist() == pytest.approx([985.5, 1034.5, np.nan, 7], nan_ok=True)
+    # Each row alone gives the same, whatever the others hold.
+    alone = make_features(table.iloc[[49]], {"weight": description["recipe"]["weight"]})
+    assert alone["weight"].tolist() == [1034.5]
+    few = frame().assign(rooms=pd.Series(["1", "2", "3", "4+"] * 25, dtype="str"))
+    assert feature_engineering(few, "y")[1]["features"]["rooms"] == "category"
+
+
+def test_a_last_time_with_many_rows_is_the_test_part():
+    table = frame().assign(when=pd.to_datetime(["2024-01-01"] * 30 + ["2024-02-01"] * 40 + ["2024-03-01"] * 30))
+    features, _ = feature_engineering(table, "y")
+    assert (features["split"] == "test").tolist() == [False] * 70 + [True] * 30
+
+
+def test_no_feature_left_is_told_with_the_reasons():
+    table = pd.DataFrame({"No": np.arange(100), "y": np.arange(100) * 2.0})
+    with pytest.raises(TaskError, match=r"none is left \(No: whole numbers that only name the row\)"):
+        feature_engineering(table, "y")
 
 
 def test_the_last_rows_in_time_are_the_test_part():

@@ -157,6 +157,65 @@ def test_a_target_that_is_none_is_refused(started, target, message):
     assert not project.folder.exists()
 
 
+def test_values_that_are_no_numbers_cost_no_rows_and_fail_no_run(started):
+    frame = rides(400).assign(km=lambda table: table["km"].fillna(3).map("{:.2f} km".format), ride=range(400))
+    frame["fuel"] = [f"{n / 10}" for n in range(400)]
+    frame.loc[[7, 70], "fuel"] = "electric"
+    frame["minutes"] = frame["minutes"].map("${:,.2f}".format)
+    frame.loc[5, "minutes"] = "12O"
+    done, project = started(frame, "minutes")
+    assert "fuel: 2 values are no number, such as 'electric'; so it is text" in done.stdout
+    assert "of km (km), fuel, the numbers; other words count as missing" in done.stdout
+    assert "minutes: 1 values are no number, such as '12O'; their rows are dropped" in done.stdout
+    assert config(project)["validation"] == {"schema": "schema.yaml", "on_failure": "warn"}
+    project.snakemake()
+    metrics = project.json("reports/evaluation_metrics.json")
+    assert metrics["cleaning"]["rows_out"] == 399
+    assert {metrics["features"][name] for name in ("km", "fuel")} == {"number"}
+    # What init recognised is recognised in a batch, too.
+    project.sign_off()
+    project.snakemake("deploy")
+    (project.folder / "data/batches").mkdir()
+    frame.head(20).to_csv(project.folder / "data/batches/week.csv", index=False)
+    project.snakemake("predictions/week.csv")
+    scored = pd.read_csv(project.folder / "predictions/week.csv")
+    assert scored["row_number"].tolist() == list(range(1, 21))
+
+
+def test_ranges_hold_what_was_seen(started):
+    frame = rides(200).assign(year=[2011, 2012] * 100, depth=[-100_001, -100_000] * 100)
+    _, project = started(frame, "minutes")
+    columns = yaml.safe_load((project.folder / "schema.yaml").read_text(encoding="utf-8"))["columns"]
+    assert columns["year"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 2020.0}
+    assert columns["depth"]["checks"]["in_range"]["min_value"] <= -100_002
+
+
+def test_a_column_of_dates_with_gaps_is_not_what_splits(started):
+    frame = rides(400)
+    frame.loc[::12, "started"] = None
+    done, project = started(frame, "minutes")
+    assert "time_column" not in config(project)
+    assert config(project)["cleaning"]["columns"]["started"] == "leave"
+    assert "started does not seem to say when" in done.stdout
+
+
+def test_a_target_that_most_rows_lack_is_said_and_may_be(started):
+    frame = rides(900)
+    frame.loc[::3, "minutes"] = None
+    frame.loc[1::3, "minutes"] = "-"
+    done, project = started(frame, "minutes")
+    assert "600 without minutes are dropped, 300 are left" in done.stdout
+    project.snakemake()
+    assert project.json("reports/evaluation_metrics.json")["cleaning"]["rows_out"] == 300
+
+
+def test_a_table_with_nothing_to_predict_from_is_refused(started):
+    done, project = started(pd.DataFrame({"No": range(100), "note": "", "y": np.arange(100) * 2.0}), "y")
+    assert done.returncode == 1
+    assert "nothing to predict y from: No, note only name rows, or are empty" in done.stdout
+    assert not project.folder.exists()
+
+
 def test_nothing_is_overwritten_without_force(started):
     _, project = started(rides(), "minutes")
     (project.folder / "config.yaml").write_text("mine", encoding="utf-8")
@@ -209,6 +268,13 @@ def test_wide_tables_and_few_columns(started):
         ('a,b\n"1,5",x\n"2,75",y\n', (",", ",")),
         ("a;b\n1;2\n3;4\n", (";", ".")),
         ("only\n1\n2\n", (",", ".")),
+        ('a,b\n"1,234",x\n"12,345",y\n', (",", ".")),
+        ('a,b\n"$1,234.50",x\n"$2.75",y\n', (",", ".")),
+        ('a,b\n"1,5",0.25\n"2,75",1.5\n', (",", ".")),
+        ("a;b\n1,234;x\n2,345;y\n", (";", ",")),
+        ("a;b\n1,234;1.5\n2,345;2.25\n", (";", ".")),
+        ("a;b\n1.234,50 €;x\n-;y\n0,99 €;z\n", (";", ",")),
+        ("a\tb\n1 234,5\t2\n0,25\t4\n", ("\t", ",")),
     ],
 )
 def test_the_way_a_file_is_written_is_recognised(text, expected):

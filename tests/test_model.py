@@ -73,6 +73,31 @@ def test_more_levels_than_bins_are_taken():
     assert train_model(features, {"town": "category"}, target, params={"max_iter": 20}).score(features, target) > 0.1
 
 
+@pytest.mark.parametrize(("rows", "levels"), [(12_000, 2000), (300, 50)])
+def test_rare_levels_are_learnt_from(rows, levels):
+    random = np.random.default_rng(0)
+    codes = random.integers(0, levels, rows)
+    features = pd.DataFrame({"town": pd.Series([f"t{each}" for each in codes], dtype="str")})
+    target = pd.Series(random.normal(0, 10, levels)[codes] + random.normal(0, 1, rows))
+    train = np.arange(rows) < 0.8 * rows
+    model = train_model(features[train], {"town": "category"}, target[train])
+    assert model.score(features[~train], target[~train]) > 0.5
+    features.loc[0, "town"] = "never seen"
+    assert np.isfinite(model.predict(features)).all()
+
+
+def test_a_feature_that_the_training_part_lacks_is_left_aside(caplog):
+    features, target = table()
+    lacking = features.assign(late=np.nan, word=pd.Series([None] * len(features), dtype="str"))
+    kinds = KINDS | {"late": "number", "word": "category"}
+    for estimator in ("sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"):
+        model = train_model(lacking, kinds, target, estimator)
+        assert np.isfinite(model.predict(lacking.assign(late=1.0, word="x"))).all()
+    assert "missing in the whole training part: late, word" in caplog.text
+    with pytest.raises(TaskError, match="every feature is missing"):
+        train_model(lacking, {"late": "number"}, target)
+
+
 def test_nothing_is_learnt_from_the_rows_that_test():
     """A test row that changes, or goes, leaves the model's bytes as they were."""
     features, target = table()

@@ -10,7 +10,7 @@ from task import TaskError
 
 def read(tmp_path, column: list[str], kinds=None):
     """Read a table of one column, as text, beside a column that fills every row."""
-    (tmp_path / "a.csv").write_text("c,n\n" + "".join(f"{value},1\n" for value in column), encoding="utf-8")
+    (tmp_path / "a.csv").write_text("c,n\n" + "".join(f'"{value}",1\n' for value in column), encoding="utf-8")
     return read_table(tmp_path / "a.csv", kinds)
 
 
@@ -36,6 +36,17 @@ def read(tmp_path, column: list[str], kinds=None):
         (["true", "\t"], "boolean", [True, None]),
         (["2010-12", "2011-01"], "text", ["2010-12", "2011-01"]),
         (["1_000", "2_000"], "text", ["1_000", "2_000"]),
+        (["$1,234.50", "-$5", "$0.99"], "number", [1234.5, -5, 0.99]),
+        (["1'234.50 CHF", "12 CHF"], "number", [1234.5, 12]),
+        (["USD 1,234,567", "Rs. 12,34,567"], "number", [1234567, 1234567]),
+        (["1 234", "1\u202f234 €", "−5"], "number", [1234, 1234, -5]),
+        (["(1,234.5)", "12.5 %"], "number", [-1234.5, 12.5]),
+        (["1,23", "4,56"], "text", ["1,23", "4,56"]),
+        (["?", "3", "-", "N.A.", "unknown", "#DIV/0!"], "number", [None, 3, None, None, None, None]),
+        (["2024-02-29", "0000-00-00"], "date", ["2024-02-29", None]),
+        (["true", "?"], "boolean", [True, None]),
+        (["+", "-", "?"], "text", ["+", "-", "?"]),
+        (["2024-2-9", "2024-11-30"], "date", ["2024-02-09", "2024-11-30"]),
     ],
 )
 def test_the_kind_of_a_column_is_found_from_all_of_its_values(tmp_path, column, kind, values):
