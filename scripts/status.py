@@ -87,10 +87,12 @@ def next_step(release: str | None, history: list[dict]) -> str:
     judged = Path("reports/verdict.json")
     passed = judged.is_file() and judged.stat().st_mtime_ns >= Path(METRICS).stat().st_mtime_ns
     verdict = "passed" if passed else "failed"
-    deployed = {each["model_sha256"] for each in history if each["action"] == "deploy" and each["release"] == release}
-    if metrics["model_sha256"] in deployed:
+    released = [each["release"] for each in history if each.get("model_sha256") == metrics["model_sha256"]]
+    if release in released:
         return "nothing: the last model is deployed"
-    if SIGN_OFF.is_file() and read_json(SIGN_OFF)["files"].get("model/model.pkl") == metrics["model_sha256"]:
+    if released and history[-1]["action"] == "rollback":
+        return "nothing: the last model was deployed, and taken back"
+    if SIGN_OFF.is_file() and metrics["model_sha256"] in read_json(SIGN_OFF)["files"].values():
         try:
             check_decisions(read_json(SIGN_OFF), read_config()[0]["release"])
         except TaskError as error:

@@ -82,6 +82,7 @@ def test_new_data_are_run_and_the_status_says_what_waits(released):
     assert "720 rows of rides.csv" in released.script("status").stdout
     released.script("rollback", "--reason", "x")
     assert "(rollback)" in released.script("status").stdout
+    assert following() == "Next        nothing: the last model was deployed, and taken back"
 
 
 def test_the_status_knows_a_rejected_model_and_a_broken_contract(finished):
