@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import sklearn
-from sklearn.base import clone, is_regressor
+from sklearn.base import is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
@@ -118,8 +118,8 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
     Histogram gradient boosting takes missing values as they are and splits on sets of categories, so it gets ordinal
     codes; a level that the training part lacks counts as missing. Of a category with too many levels for that it gets
     two numbers: the code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's
-    TargetEncoder. Any other regressor gets scaled numbers, the median
-    where one is missing, and one column for each of the most frequent levels.
+    TargetEncoder. Any other regressor gets scaled numbers, the median where one is missing, and one column for each of
+    the most frequent levels.
     """
     # Imported here: only some regressors need it.
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -138,17 +138,15 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
             handle_unknown="use_encoded_value",
             unknown_value=np.nan,
             encoded_missing_value=np.nan,
-            max_categories=MOST_LEVELS,
         )
         most = min(MOST_LEVELS, len(features) / FEWEST_ROWS_A_LEVEL)
         many = [name for name in categories if features[name].nunique() > most]
         categories = [name for name in categories if name not in many]
         if categories and "categorical_features" in regressor.get_params():
             regressor.set_params(categorical_features=list(range(len(categories))))
-        codes = clone(encoder).set_params(max_categories=None)
         folds = KFold(min(5, len(features)), shuffle=True, random_state=random_state)
         means = TargetEncoder(target_type="continuous", cv=folds)
-        columns = [("categories", encoder, categories), ("codes", codes, many), ("means", means, many)]
+        columns = [("categories", encoder, categories), ("codes", encoder, many), ("means", means, many)]
         columns += [("numbers", "passthrough", numbers)]
     else:
         encoder = OneHotEncoder(
