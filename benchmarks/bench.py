@@ -29,9 +29,9 @@ from measure import (
     report,
     row,
     run,
+    set_up,
     signoff,
     snakemake,
-    use_cores,
 )
 
 PARTS = ["idle", "changes", "tasks"]
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--tools", nargs="*", choices=list(others.PREPARE), default=list(others.PREPARE))
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()
-    use_cores()
+    set_up()
     tools, problem = others.available(args.tools)
     facts = about(args.rows, others.versions(tools))
     with tempfile.TemporaryDirectory() as folder:

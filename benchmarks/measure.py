@@ -5,6 +5,7 @@ import datetime
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,8 +59,15 @@ def run(folder: Path, command: list[object] | str, expect: str = "", **environme
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
+            process_group=0,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            # Whoever stops the benchmark stops what it runs.
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
@@ -69,10 +77,11 @@ def run(folder: Path, command: list[object] | str, expect: str = "", **environme
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
 
 
-def use_cores() -> None:
-    """Keep to the first cores of a larger machine, this process and all that it starts."""
+def set_up() -> None:
+    """Keep to the first cores of a larger machine, with all that is started; let SIGTERM end the benchmark in order."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 def snakemake(folder: Path, snakefile: Path, *arguments: object) -> list[object]:

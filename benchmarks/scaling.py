@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import others
-from measure import HERE, about, judged, make_source, new_folder, report, row, run, signoff, snakemake, use_cores
+from measure import HERE, about, judged, make_source, new_folder, report, row, run, set_up, signoff, snakemake
 
 # Its memory grows with the rows: the model is fitted on all of them at once.
 UNBOUNDED = "train_model"
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="how often each size is measured (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()
-    use_cores()
+    set_up()
     facts = about(max(args.rows, default=0), [])
     with tempfile.TemporaryDirectory() as folder:
         planned = plans(Path(folder), args.models)
