@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
 from typing import BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import yaml
 
@@ -216,9 +216,10 @@ def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | No
         return None
     said.seek(0)
     lines = [line.split(" - ")[-1].strip() for line in said.read().decode(errors="replace").splitlines()]
-    # Apprise shows an address that it cannot load: that line is never passed on.
-    lines = [line for line in lines if line and "://" not in line and "apprise --help" not in line]
-    return f"exit code {code}" + (f": {lines[-1]}" if lines else "")
+    # Apprise shows an address that it cannot load: that line is never passed on, nor its advice on its own options.
+    useless = ("://", "apprise --help", "populated configuration file")
+    lines = [line for line in lines if line and not any(each in line for each in useless)]
+    return f"exit code {code}: {lines[-1] if lines else 'it said nothing of use. Check how the address is written'}"
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -231,8 +232,13 @@ def stop(process: subprocess.Popen) -> None:
 def without_secrets(text: str, settings: dict) -> str:
     """Return what an address or the command has said, with the values of their environment variables hidden."""
     for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
-        for value in {os.environ.get(name, ""), quote(os.environ.get(name, ""), safe="")} - {""}:
-            text = text.replace(value, "***")
+        value = os.environ.get(name, "")
+        hidden = [value, quote(value, safe="")]
+        if "://" in value:
+            # Of a whole address each part: a token may be one.
+            hidden += [part for part in re.split(r"[/:@?&=]+", unquote(value))[1:] if len(part) > 3]
+        for each in filter(None, hidden):
+            text = text.replace(each, "***")
     return text
 
 

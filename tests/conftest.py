@@ -107,7 +107,7 @@ class Project:
 def run(command: list[str], **options) -> subprocess.CompletedProcess:
     """Run a command; its two streams come back as one text."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, text=True, encoding="utf-8", timeout=300, check=False, **streams, **options)
+    return subprocess.run(command, text=True, encoding="utf-8", timeout=900, check=False, **streams, **options)
 
 
 def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:

@@ -19,6 +19,8 @@ import notify
 from conftest import Project
 from test_weekly import runs
 
+# The test server is asked to let somebody in without TLS.
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 SECRET = "can/ary+word@7"
 
 
@@ -170,16 +172,23 @@ def test_what_fails_fails_no_run_and_no_secret_is_left_behind(finished, hook, ma
     monkeypatch.delenv("NOWHERE_SET", raising=False)
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("WHOLE", "json://user:canary-in-a-whole-address@127.0.0.1:9/canary-path")
+    monkeypatch.setenv("CHAT", "slack://canary-first/canary-second/canary-third")
     secrets = [SECRET, notify.quote(SECRET, safe=""), "canary-in-a-whole-address", "canary-path"]
+    secrets += ["canary-first", "canary-second"]
     urls = [f"{hook.url}/${{TOKEN}}", "json://user:${TOKEN}@127.0.0.1:9/${TOKEN}", "slack://${TOKEN}/x", "${WHOLE}"]
     urls += [f"mailto://ada:${{TOKEN}}x@127.0.0.1:{mail.port}?from=s@example.org&to=ada@example.org"]
-    urls += ["jsn://ada:${TOKEN}@127.0.0.1", "json://127.0.0.1/${NOWHERE_SET}"]
+    urls += ["jsn://ada:${TOKEN}@127.0.0.1", "json://127.0.0.1/${NOWHERE_SET}", "${CHAT}"]
     finished.configure(notify={"urls": urls, "command": 'echo "$TOKEN is wrong"; exit 3'})
     line, said = weekly(finished)
     assert [unquote(path) for path in hook.paths] == [f"/{SECRET}"]
     assert line["notified"] == ["notify.urls, number 1 (json)"]
-    problems = ["2 (json): exit code 1: A Connection error", "3 (slack): exit code 1", "4: exit code 1: A Conn"]
-    problems += ["5 (mailto): exit code 1", "6 (jsn): exit code 1"]
+    problems = [
+        "2 (json): exit code 1: A Connection error",
+        "3 (slack): exit code 1",
+        "4: exit code 1: A Conn",
+        "8: exit code 1: ",
+    ]
+    problems += ["5 (mailto): exit code 1", "6 (jsn): exit code 1: it said nothing of use"]
     problems += ["7 (json): the environment variable NOWHERE_SET is not set", "command: exit code 3: *** is wrong"]
     for problem in problems:
         assert problem in line["notify_failed"]
