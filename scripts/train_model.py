@@ -36,6 +36,8 @@ MOST_LEVELS = 254
 # It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.
 FEWEST_ROWS_A_LEVEL = 12
 MOST_DUMMIES = 50
+# On fewer values, threads wait for each other longer than they work; on a busy machine, hundreds of times so.
+FEWEST_VALUES_TO_SHARE = 100_000
 
 
 def train_model(
@@ -76,7 +78,8 @@ def train_model(
     threads = min(threads, joblib.cpu_count())
     use_threads(regressor, threads)
     try:
-        with threadpool_limits({"openmp": threads, "blas": 1}):
+        shared = 1 if features.size < FEWEST_VALUES_TO_SHARE else threads
+        with threadpool_limits({"openmp": shared, "blas": 1}):
             pipeline.fit(features[list(kinds)], target)
             # Some regressors find out only here that their parameters do not fit the data.
             pipeline.predict(features[list(kinds)].head(1))
