@@ -338,13 +338,13 @@ def test_a_server_that_never_answers_is_given_up(finished, monkeypatch):
     assert f"not all is in MLflow: {url} cannot be reached (no answer in time); runs that wait" in said
 
 
-def test_a_password_of_the_source_is_in_nothing_that_is_logged(finished, monkeypatch):
-    finished.configure(raw_data_source_url="https://ada:hunter2@example.org/rides.csv")
+def test_a_password_in_the_config_is_in_nothing_that_is_logged(finished, monkeypatch):
+    finished.configure(notify={"urls": ["mailtos://ada:hunter2@example.org"]})
     monkeypatch.chdir(finished.folder)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     check_config(config, SCHEMA)
     staged = contents(track.stage_judged(config, ["config.yaml"]))
-    assert b"raw_data_source_url: https://***@example.org/rides.csv" in staged
+    assert b"mailtos://***@example.org" in staged
     assert b"hunter2" not in staged
 
 
