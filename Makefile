@@ -81,7 +81,7 @@ tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri 
 mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
 
 test: $(READY) ## run all tests
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
@@ -120,7 +120,7 @@ $(READY): requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Making .venv from requirements.txt (once; about a minute)"
 	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $(READY)
 
 $(DOCS): $(READY) requirements-docs.txt

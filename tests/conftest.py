@@ -20,6 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
 
 
+# What takes long to make, and few tests need.
+COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep the tests that share a costly fixture on one worker, so that it is made once."""
+    for item in items:
+        for name in COSTLY & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 def rides(rows: int = 600, seed: int = 1) -> pd.DataFrame:
     """Return a table that a model can learn from: dates, categories, numbers with gaps, an id."""
     random = np.random.default_rng(seed)

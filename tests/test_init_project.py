@@ -115,10 +115,13 @@ def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike
     reader = config(project)["reader"]
     expected = {"delimiter": ";", "decimal": ","} | ({} if encoding == "utf-8" else {"encoding": encoding})
     assert reader == expected
-    project.snakemake("all", "reports/final_report.md")
+    project.snakemake("data/raw/raw_data.csv")
     raw = pd.read_csv(project.folder / "data/raw/raw_data.csv")
     assert raw["minutes"].mean() == pytest.approx(rides(300)["minutes"].mean() * 100, abs=1)
     assert raw["km"].dtype == "float64"
+    if encoding != "cp1252":
+        return
+    project.snakemake("all", "reports/final_report.md")
     project.sign_off()
     project.snakemake("deploy")
     batch = project.folder / "data/batches/week.csv"
@@ -130,17 +133,18 @@ def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike
     assert (scored["prediction"] - scored["minutes"]).abs().mean() < 1000
 
 
-@pytest.mark.parametrize(
-    "notation",
-    ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d-%b-%y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%Y/%m/%d", "%d.%m.%y"],
-)
-def test_dates_in_common_notations_are_dates(started, notation):
+def test_dates_in_common_notations_are_dates(started):
+    notations = ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d-%b-%y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%Y/%m/%d"]
     frame = rides(300)
-    frame["started"] = pd.date_range("2023-01-01", periods=300, freq="D").strftime(notation)
+    frame["started"] = pd.date_range("2023-01-01", periods=300, freq="D").strftime("%d.%m.%y")
+    for notation in notations:
+        frame[notation] = pd.date_range("2023-01-01", periods=300, freq="D").strftime(notation)
     _, project = started(frame, "minutes")
     assert config(project)["time_column"] == "started"
     project.snakemake()
-    assert project.json("model/model.json")["columns"]["started"]["date_format"] == notation
+    columns = project.json("model/model.json")["columns"]
+    assert {name: columns[name]["date_format"] for name in notations} == dict(zip(notations, notations, strict=True))
+    assert columns["started"]["date_format"] == "%d.%m.%y"
 
 
 @pytest.mark.parametrize(
