@@ -62,7 +62,7 @@ MOST_DISTINCT = 0.5
 FEW_LEVELS = 20
 # Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
 FEWEST_IDS = 20
-ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .-]|$))|[a-z](?:Id|ID)$")
+ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
 # … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
 COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
 MANY_IDS = 1000

@@ -30,6 +30,8 @@ from task import TaskError, replacing
 SAMPLE = 1 << 18
 # The share of rows that dropping those with a missing value may cost.
 MOST_LOST = 0.05
+# With more columns to blame for lost rows, none is named.
+MOST_NAMED = 20
 # A split by time needs so many different times.
 FEWEST_TIMES = 20
 WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
@@ -159,7 +161,11 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         raise TaskError(f"there is nothing to predict {target} from: {others} only name rows, or are empty.")
     left = columns_to_leave(frame.drop(columns=[target]), time_column)
     lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
-    if left:
+    if len(left) > MOST_NAMED:
+        lost = int(frame[time_column].isna().sum()) if time_column else 0
+        config["cleaning"] = {"default": "leave"}
+        said.append(f"cleaning: missing values are left to the model in every column, {len(left)} being to blame")
+    elif left:
         config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
         said.append(
             f"cleaning: missing values are left to the model in {', '.join(left)}; rows with any other missing value "
@@ -259,7 +265,7 @@ def config_text(source: str, config: dict, reader: dict) -> str:
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",
         "features": "columns that are no features; derived ones can be added here",
-        "cleaning": "rows with a missing value are dropped, but for these columns",
+        "cleaning": "what becomes of rows with a missing value: dropped, but for what stands here",
         "split": "no time to split by",
     }
     config = dict(config)

@@ -235,6 +235,10 @@ def find_date_format(text: pa.ChunkedArray) -> str:
     found = {each: dates_of(distinct, each) for each in formats}
     best = min(formats, key=lambda each: found[each].isna().sum())
     rivals = [each for each in formats if each != best and found[each].isna().sum() == found[best].isna().sum()]
+    # Years of first days of the month are no years of Januaries.
+    monthly = [each for each in (best, *rivals) if len(distinct) > 12 and found[each].dt.day.nunique() == 1]
+    if len(monthly) == 1:
+        return monthly[0]
     return "ambiguous" if any(not found[each].equals(found[best]) for each in rivals) else best
 
 

@@ -42,6 +42,7 @@ def test_features_keep_the_target_and_the_time_and_say_what_they_are():
         ("house id", np.random.default_rng(0).permutation(100), True),
         ("customerId", np.arange(500, 600), True),
         ("unnamed_1", np.arange(100), True),
+        ("Unnamed: 0", np.arange(100), True),
         ("No", np.arange(1, 101), True),
         ("No", np.delete(np.arange(1, 101), [0, 40, 41]), True),
         ("No", np.random.default_rng(0).permutation(100), False),

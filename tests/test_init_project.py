@@ -204,6 +204,21 @@ def test_a_column_of_dates_with_gaps_is_not_what_splits(started):
     assert "started does not seem to say when" in done.stdout
 
 
+def test_many_long_names_in_another_script_and_many_gaps_fit_into_a_command(started):
+    random = np.random.default_rng(0)
+    names = [
+        f"{n}. Насколько вы удовлетворены качеством обслуживания в нашем {'самом ' * 8}лучшем отделении?"
+        for n in range(500)
+    ]
+    frame = pd.DataFrame(random.normal(size=(150, 500)).round(3), columns=names)
+    frame = frame.mask(random.random(frame.shape) < 0.1).assign(оценка=random.normal(size=150).round(3))
+    done, project = started(frame, "оценка")
+    assert config(project)["cleaning"] == {"default": "leave"}
+    assert "left to the model in every column" in done.stdout
+    project.snakemake("data/features/features.csv")
+    assert project.json("data/features/features.json")["split"]["rows"]["test"] > 10
+
+
 def test_a_target_that_most_rows_lack_is_said_and_may_be(started):
     frame = rides(900).astype({"minutes": "object"})
     frame.loc[::3, "minutes"] = None

@@ -68,6 +68,13 @@ def test_a_few_values_of_another_kind_are_bad_and_named_by_row(tmp_path):
     assert table.bad["c"].to_dict() == {19: "2024-02-30"}
 
 
+@pytest.mark.parametrize("notation", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_first_days_of_months_tell_which_is_the_month(tmp_path, notation):
+    months = pd.date_range("2023-01-01", periods=13, freq="MS")
+    assert read(tmp_path, list(months.strftime(notation))).frame["c"].tolist() == list(months)
+    assert read(tmp_path, list(months[:12].strftime(notation))).kinds["c"] == "text"
+
+
 def test_junk_at_the_start_is_judged_with_all_of_the_values(tmp_path):
     table = read(tmp_path, ["junk"] * 60 + ["7"] * 2000)
     assert table.kinds["c"] == "number"

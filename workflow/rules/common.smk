@@ -92,7 +92,8 @@ def flags(**values):
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, dict):
-            value = json.dumps(value, sort_keys=True)
+            # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they do not.
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         for each in value if isinstance(value, list) else [value]:
             if each is not None:
                 words.append(shlex.quote(f"{flag}={each}"))
