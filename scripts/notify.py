@@ -82,7 +82,9 @@ def read_settings() -> dict:
     TaskError
         The config is no YAML, or the section is not valid.
     """
-    path = next(each for each in USUAL if Path(each).is_file())
+    path = next((each for each in USUAL if Path(each).is_file()), None)
+    if path is None:
+        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
     try:
         section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["notify"]
     except KeyError:
@@ -108,17 +110,19 @@ def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datet
         events.append("review")
     if earlier and earlier[-1]["verdict"] == "killed":
         events.append("killed")
-    if unchanged_weeks and RECORD.is_file():
+    # No record, or a damaged one, is for the ingest to tell.
+    with contextlib.suppress(OSError, TaskError):
         since = max(read_json(RECORD)["ingested_at"], last_told("unchanged", earlier).get("at", ""))
         # Rounded: one Monday's run starts some seconds earlier than another's.
-        if round((now - datetime.fromisoformat(since)).total_seconds() / 86400) >= 7 * unchanged_weeks:
+        days = round((now - datetime.fromisoformat(since)).total_seconds() / 86400)
+        if unchanged_weeks and days >= 7 * unchanged_weeks:
             events.append("unchanged")
     return events
 
 
 def last_told(event: str, earlier: list[dict]) -> dict:
     """Return the last of the runs of which somebody was told this; an empty one, if there is none."""
-    found = (run for run in reversed(earlier) if event in run.get("events", []) and run["notified"])
+    found = (run for run in reversed(earlier) if event in run.get("events", []) and run.get("notified"))
     return next(found, {})
 
 
@@ -132,12 +136,12 @@ def waits_for_review(model_sha256: str) -> bool:
 def message(run: dict, events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
     title = f"Signoff {Path.cwd().name}: {', '.join(TITLES[each] for each in events)}"
-    lines = [
-        f"Project     {Path.cwd()} on {gethostname()}",
-        f"Run         {run['at']}  {told(run)}",
-        *([f"Log         {run['log']}"] if "log" in run else []),
-        *standing(),
-    ]
+    lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {told(run)}"]
+    lines += [f"Log         {run['log']}"] if "log" in run else []
+    try:
+        lines += standing()
+    except TaskError as error:
+        lines.append(f"Problem     {error}")
     # The summary speaks of this run only where it came to a verdict.
     log = Path("logs/verdict.log")
     if run["verdict"] in ("passed", "failed") and log.is_file():

@@ -84,6 +84,7 @@ def weekly(cores: str) -> int:
 
     A lock that a killed Snakemake has left is cleared first; the caller has made sure that none runs here.
     """
+    SAID.unlink(missing_ok=True)
     if any(Path(".snakemake/locks").glob("*")):
         logging.warning("[weekly] clearing the lock that a killed Snakemake has left")
         # Where that fails, the run fails for the same reason, and says it.
@@ -109,7 +110,7 @@ def weekly(cores: str) -> int:
 def outcome(started: float, exit_code: int | None) -> dict:
     """Return what a run that began at `started` (seconds since 1970) came to, from the files that it left."""
     found: dict = {"exit_code": exit_code, "verdict": "error", "cause": None}
-    said = SAID.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = SAID.read_text(encoding="utf-8", errors="replace").splitlines() if SAID.is_file() else []
     stale = [line for line in said if GOING_ON in line]
     if stale:
         found["stale"] = stale[-1].rpartition(" - WARNING - ")[2]
@@ -121,7 +122,8 @@ def outcome(started: float, exit_code: int | None) -> dict:
     if exit_code and not found["cause"]:
         # Snakemake itself has failed, or was stopped.
         errors = [line for line in said if line.startswith("ERROR - ")] or [line for line in said if line.strip()]
-        found |= {"cause": " ".join(errors[-1:]).removeprefix("ERROR - ").strip(), "log": str(SAID)}
+        errors = errors or ["it stopped before Snakemake said a word"]
+        found |= {"cause": errors[-1].removeprefix("ERROR - ").strip(), "log": str(SAID)}
         found["cause"] += f" (Snakemake was ended by signal {-exit_code})" if exit_code < 0 else ""
     try:
         found["release"] = current_release()
@@ -151,19 +153,22 @@ def main(argv: list[str] | None = None) -> None:
     at, started, exit_code = utc_now(), time.time(), None
     try:
         with only_one(at) as killed:
-            other = running_snakemake()
-            if other is not None:
-                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(other.create_time()))
-                raise BlockingIOError(f"Snakemake (process {other.pid}) runs since {since}")
             # A run that is killed while it tells people has its line already.
             if killed and killed["since"] not in {run["at"] for run in read_runs()[0]}:
                 lost = {"at": killed["since"], "exit_code": None, "verdict": "killed", "cause": "it was killed"}
                 write_runs(run_lines(), lost)
+            other = running_snakemake()
+            if other is not None:
+                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(other.create_time()))
+                raise BlockingIOError(f"Snakemake (process {other.pid}) runs since {since}")
             earlier, lines = read_runs()[0], run_lines()
             try:
                 exit_code = weekly(args.cores)
             except (SystemExit, KeyboardInterrupt) as stop:
                 exit_code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+            except Exception as error:
+                logging.error("[weekly] %s", explain(error))
+                exit_code = 1
             run = {"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)}
             write_runs(lines, run)
             write_runs(lines, run | notify(run, earlier))
@@ -172,6 +177,10 @@ def main(argv: list[str] | None = None) -> None:
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
         sys.exit(BUSY)
+    except OSError as error:
+        # Such as a full disk: the run is over, but cannot be written down.
+        logging.error("[weekly] %s", explain(error))
+        sys.exit(exit_code or 1)
     sys.exit(exit_code)
 
 

@@ -1,16 +1,18 @@
 """Telling people how a scheduled run ended: real mail, real webhooks, real commands, and no secret left behind."""
 
+import contextlib
 import email
 import email.policy
 import http.server
 import json
-import os
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import psutil
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
@@ -150,6 +152,20 @@ def test_when_a_model_waits(finished, monkeypatch):
     assert notify.find_events(run, [], 4, now) == []
 
 
+def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("deployed/history.jsonl", "data/raw/raw_data.json"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("x")
+    run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "error", "cause": "out of tea"}
+    assert notify.find_events(run, [], 4, datetime.now(UTC)) == ["failed"]
+    _, text = notify.message(run, ["failed"])
+    assert "out of tea" in text
+    assert "Problem     data/raw/raw_data.json is not valid JSON" in text
+    (tmp_path / "data/raw/raw_data.json").unlink()
+    assert "line 1 was altered" in notify.message(run, ["failed"])[1]
+
+
 def test_mail_and_command_get_it_too(finished, mail, monkeypatch):
     monkeypatch.chdir(finished.folder)
     monkeypatch.setenv("SMTP_PASSWORD", SECRET)
@@ -208,8 +224,15 @@ def test_what_never_ends_is_ended(monkeypatch, tmp_path):
     notified, failed = notify.send({"urls": [], "command": command}, "title", "text", ["trial"])
     assert notified == []
     assert failed == ["notify.command: no end within 1 s"]
-    pid = (tmp_path / "pid").read_text().strip()
-    assert not os.path.exists(f"/proc/{pid}/exe")
+    # What it has started, too.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        left = psutil.Process(int((tmp_path / "pid").read_text()))
+        for _ in range(100):
+            if left.status() == psutil.STATUS_ZOMBIE:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("it still runs")
     # Something in the background keeps nobody waiting.
     assert notify.send({"urls": [], "command": "sleep 3 &"}, "title", "text", [])[0] == ["notify.command"]
 

@@ -1,5 +1,6 @@
 """The unattended run: one at a time, whatever was killed before, and a status that tells the truth."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import Project, rides, script
@@ -133,6 +135,27 @@ def test_what_a_killed_run_has_left_is_cleared(slow):
     assert "clearing the lock that a killed Snakemake has left" in done.stdout
     assert [line["verdict"] for line in runs(slow)] == ["killed", "passed"]
     assert slow.contents() == before
+
+
+def test_a_killed_run_whose_snakemake_goes_on_keeps_its_line_and_its_snakemake(slow):
+    killed = start(slow)
+    wait_until_it_trains(slow)
+    children = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.wait(60)
+    killed.stdout.close()
+    try:
+        done = slow.script("weekly", check=False)
+        assert done.returncode == 75
+        assert "Snakemake (process" in done.stdout
+        assert "Killed" not in slow.script("status").stdout
+        assert slow.script("weekly", check=False).returncode == 75
+        (line,) = runs(slow)
+        assert line["verdict"] == "killed"
+    finally:
+        for each in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
