@@ -36,9 +36,7 @@ def expand(source: str) -> str:
     def value(found: re.Match) -> str:
         name, known = found[0], os.environ.get(found[1])
         if not known:
-            raise TaskError(
-                f"{source}: the environment variable {found[1]} is not set. Set it where the run is started."
-            )
+            raise TaskError(f"the environment variable {found[1]} is not set. Set it where the run starts.")
         keep_secret(known, name)
         if "://" not in source:
             # A whole URL in a variable: its password may be told alone, by the server that refuses it.

@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 import yaml
 
 import task
+from address import expand
 from approval import SIGN_OFF
 from release import read_history
 from runs import RECORD
@@ -34,7 +35,6 @@ from verdict import logged_summary
 
 # For all of them together; a scheduled run waits no longer.
 TIMEOUT_S = 60
-VARIABLE = re.compile(r"\$\{(\w+)\}")
 TITLES = {
     "failed": "the run failed",
     "review": "a new model waits for review",
@@ -147,24 +147,6 @@ def message(run: dict, events: list[str]) -> tuple[str, str]:
     if run["verdict"] in ("passed", "failed") and log.is_file():
         lines += ["", *logged_summary(log)]
     return title, "\n".join(lines) + "\n"
-
-
-def expand(address: str) -> str:
-    """Return an address with each `${NAME}` taken from the environment.
-
-    Within an address the value is percent-encoded, since a password may hold any character; an address that is one
-    variable alone is taken as it is.
-
-    Raises
-    ------
-    TaskError
-        A variable is not set.
-    """
-    missing = [name for name in VARIABLE.findall(address) if not os.environ.get(name)]
-    if missing:
-        raise TaskError(f"the environment variable {', '.join(missing)} is not set")
-    alone = VARIABLE.fullmatch(address)
-    return os.environ[alone[1]] if alone else VARIABLE.sub(lambda found: quote(os.environ[found[1]], safe=""), address)
 
 
 def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list[str], list[str]]:
