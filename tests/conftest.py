@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,10 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has told them, and all that they start, to ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What takes long to make, and few tests need.
 COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server"}
