@@ -26,7 +26,8 @@ BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def config_page() -> str:
     """Return the page of all config keys: their types from the schema, their meaning from config/README.md."""
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    # Its links to these pages, as they are from here.
+    readme = (ROOT / "config/README.md").read_text(encoding="utf-8").replace("](../docs/", "](../")
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.+? \| .+) \|$", readme, flags=re.M))
     lines = [
         "# Configuration",
