@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -206,19 +207,23 @@ def draw(path: Path, rows: list[dict], facts: dict[str, str]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in rows if row.get("ratio")]
-    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.28 * len(rows)), layout="constrained")
+    rows = [row for row in rows if row.get("ratio", 0) > 0]
+    figure, axes = plt.subplots(figsize=(10, 2.2 + 0.28 * len(rows)), layout="constrained")
     colours = {"yes": "tab:green", "NO": "tab:red"}
-    places = range(len(rows))
-    axes.barh(places, [row["ratio"] for row in rows], color=[colours.get(row.get("kept"), "tab:gray") for row in rows])
-    for place, row in zip(places, rows, strict=True):
-        axes.text(row["ratio"], place, f" {row['ratio']:.2f}", va="center")
+    for place, row in enumerate(rows):
+        # From 1, which is as long as what it is compared with.
+        axes.barh(place, row["ratio"] - 1, left=1, color=colours.get(row.get("kept"), "tab:gray"))
+        axes.annotate(
+            f"{row['ratio']:.2f}", (max(row["ratio"], 1), place), (4, 0), textcoords="offset points", va="center"
+        )
         if row.get("target"):
             axes.plot([row["target"]] * 2, [place - 0.4, place + 0.4], color="black")
     axes.axvline(1, color="black", linestyle=":")
-    axes.set_yticks(places, [f"{row['part']} / {row['name']}" for row in rows], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_xscale("log")
     axes.margins(x=0.12)
-    axes.set_xlabel("ratio (black mark: target)")
-    axes.set_title("\n".join([f"{facts['flights']} flights", facts["machine"], facts["versions"]]), fontsize=7)
+    axes.invert_yaxis()
+    axes.set_yticks(range(len(rows)), [f"{row['part'].split(' (')[0]}: {row['name']}" for row in rows], fontsize=8)
+    axes.set_xlabel("ratio (black mark: target; green: kept, red: missed)")
+    told = textwrap.fill("; ".join(f"{key}: {value}" for key, value in facts.items()), 130)
+    figure.suptitle(told, fontsize=7)
     figure.savefig(path, dpi=120)
