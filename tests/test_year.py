@@ -104,7 +104,7 @@ def run_beside_another(project: Project) -> tuple[subprocess.CompletedProcess, i
         assert f"Running     since {json.loads(lock.read_text())['since']}" in project.script("status").stdout
     finally:
         os.killpg(process.pid, signal.SIGCONT)
-    process.communicate(timeout=300)
+    process.communicate(timeout=900)
     return second, process.pid, process.returncode
 
 
