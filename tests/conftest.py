@@ -25,6 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has told them, and all that they start, to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# As in the workflow: else threads that wait would take what the tests beside them could use.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # What takes long to make, and few tests need.
 COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server"}
 
