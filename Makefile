@@ -120,7 +120,7 @@ $(READY): requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Making .venv from requirements.txt (once; about a minute)"
 	@test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $(READY)
 
 $(DOCS): $(READY) requirements-docs.txt
@@ -133,5 +133,5 @@ $(DOCS): $(READY) requirements-docs.txt
 
 .venv/mlflow-server/.made: tests/mlflow-server.txt $(READY)
 	@$(BIN)/python -m venv .venv/mlflow-server
-	@.venv/mlflow-server/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $<
+	@.venv/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -79,6 +79,15 @@ def snakemake(*arguments: str) -> list[str]:
     return [*command, *arguments, "--directory", ".", "--configfile", config]
 
 
+def stop(child: subprocess.Popen) -> None:
+    """Tell a Snakemake and its tasks to end."""
+    for each in psutil.Process(child.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.terminate()
+    # As Ctrl-C: at SIGTERM it would wait for its tasks, and at two of them for ever, for a lock that it holds itself.
+    child.send_signal(signal.SIGINT)
+
+
 def weekly(cores: str) -> int:
     """Run the workflow up to its verdict, and return Snakemake's exit code.
 
@@ -101,10 +110,11 @@ def weekly(cores: str) -> int:
                     return exit_code
                 time.sleep(0.1)
         finally:
-            # Stopped from outside: its tasks restore the last good files.
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
+            # Stopped from outside: the tasks leave the last good files as they were.
+            while child.poll() is None:
+                stop(child)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(10)
 
 
 def outcome(started: float, exit_code: int | None) -> dict:
@@ -150,6 +160,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with task.logged("weekly", args, Path.cwd()):
         snakemake()
+    # A shell that starts it in the background makes it, and the Snakemake that it starts, deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     at, started, exit_code = utc_now(), time.time(), None
     try:
         with only_one(at) as killed:

@@ -1,5 +1,6 @@
 """Shared by all tests: a small project of its own folder, real Snakemake runs, a real HTTP server."""
 
+import fcntl
 import http.server
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,9 @@ PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environmen
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has told them, and all that they start, to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where it is set, each of the many processes would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # As in the workflow: else threads that wait would take what the tests beside them could use.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -74,6 +79,11 @@ class Project:
 
     folder: Path
     workflow: Path
+
+    def copy(self, base: Path) -> "Project":
+        """Return a copy of both folders in `base`: as deep as here, since Snakemake notes the scripts' relative paths."""
+        shutil.copytree(self.folder.parent, base, symlinks=True)
+        return Project(base / "project", base / "signoff")
 
     def configure(self, **changes: object) -> None:
         """Write config.yaml, the CONFIG above with `changes`; a key given as None is left out."""
@@ -138,7 +148,7 @@ def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProc
 def make_project(folder: Path) -> Project:
     """Return a new project in `folder`/project, with the workflow in `folder`/signoff."""
     project = Project(folder / "project", folder / "signoff")
-    project.folder.mkdir()
+    project.folder.mkdir(parents=True)
     project.workflow.mkdir()
     for part in PARTS:
         source = ROOT / part
@@ -155,45 +165,56 @@ def project(tmp_path) -> Project:
     return make_project(tmp_path)
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Project:
+    """Return the project in the folder that `make` has filled: the first worker makes it, the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with open(folder.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.with_suffix(".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return Project(folder / "project", folder / "signoff")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Project:
     """A project that has run to its end, report included; shared, so never to be changed."""
-    project = make_project(tmp_path_factory.mktemp("finished"))
-    project.snakemake()
-    project.snakemake("reports/final_report.md")
-    return project
+
+    def make(folder: Path) -> None:
+        project = make_project(folder)
+        project.snakemake()
+        project.snakemake("reports/final_report.md")
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture
 def finished(finished_run, tmp_path) -> Project:
     """A copy of the finished project that a test may change."""
-    # As deep as the original: Snakemake has noted the scripts' paths relative to the project.
-    base = tmp_path / "copy"
-    shutil.copytree(finished_run.folder.parent, base, symlinks=True)
-    return Project(base / "project", base / "signoff")
+    return finished_run.copy(tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
 def released_run(finished_run, tmp_path_factory) -> Project:
     """A project with two releases, of 600 and of 660 rides; shared, so never to be changed."""
-    base = tmp_path_factory.mktemp("released") / "copy"
-    shutil.copytree(finished_run.folder.parent, base, symlinks=True)
-    project = Project(base / "project", base / "signoff")
-    for rows in (600, 660):
-        rides(rows).to_csv(project.folder / "rides.csv", index=False)
-        project.snakemake()
-        project.snakemake("reports/final_report.md")
-        project.sign_off()
-        project.snakemake("deploy")
-    return project
+
+    def make(folder: Path) -> None:
+        project = finished_run.copy(folder)
+        for rows in (600, 660):
+            rides(rows).to_csv(project.folder / "rides.csv", index=False)
+            project.snakemake("reports/final_report.md", "all")
+            project.sign_off()
+            project.snakemake("deploy")
+
+    return made_once(tmp_path_factory, "released", make)
 
 
 @pytest.fixture
 def released(released_run, tmp_path) -> Project:
     """A copy of the project with two releases that a test may change."""
-    base = tmp_path / "copy"
-    shutil.copytree(released_run.folder.parent, base, symlinks=True)
-    return Project(base / "project", base / "signoff")
+    return released_run.copy(tmp_path / "copy")
 
 
 @dataclass

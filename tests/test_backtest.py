@@ -36,9 +36,7 @@ def replayed_run(tmp_path_factory) -> Project:
 @pytest.fixture
 def replayed(replayed_run, tmp_path) -> Project:
     """A copy of that project that a test may change."""
-    base = tmp_path / "copy"
-    subprocess.run(["cp", "-a", replayed_run.folder.parent, base], check=True)
-    return Project(base / "project", base / "signoff")
+    return replayed_run.copy(tmp_path / "copy")
 
 
 def models_of(text: str) -> set[str]:

@@ -307,8 +307,7 @@ def own_run(tmp_path_factory) -> Project:
 @pytest.fixture
 def own(own_run, tmp_path) -> Project:
     """A copy of that project that a test may change."""
-    shutil.copytree(own_run.folder.parent, tmp_path / "copy", symlinks=True)
-    return Project(tmp_path / "copy/project", tmp_path / "copy/signoff")
+    return own_run.copy(tmp_path / "copy")
 
 
 def edit(path, before: str, after: str) -> None:
