@@ -13,6 +13,8 @@ import threading
 import time
 from pathlib import Path
 
+from snakemake.io import sourcecache_entry
+
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
@@ -69,9 +71,25 @@ if sys.stderr.isatty():
 shell.prefix(PREFIX)
 
 
+IN_STORE = workflow.storage_settings.default_storage_provider is not None
+if IN_STORE:
+    # Snakemake would look on disk for the object to update: there, an output is made anew.
+    update = str
+
+
+def on_disk(path):
+    """Mark a file, where there is one, as one that stays on disk where all others are in an object store.
+
+    Snakemake's own local() would also keep the job from being sent away.
+    """
+    if path is None:
+        return []
+    return sourcecache_entry(path, path) if IN_STORE else path
+
+
 def script(name):
     """Return the path of a script from the working folder, so that the command shown is one that a person can type."""
-    return os.path.relpath(SCRIPTS / f"{name}.py")
+    return on_disk(os.path.relpath(SCRIPTS / f"{name}.py"))
 
 
 @functools.cache
@@ -125,6 +143,11 @@ def read_plan(path, _changed):
     return read_json(path)
 
 
+def minutes(number):
+    """Return the time that a job may take: so many minutes, and as many more with each attempt."""
+    return lambda wildcards, attempt: attempt * number
+
+
 def next_command():
     """Return what to type for the report of the run that has just ended."""
     words = ["snakemake"]
@@ -142,6 +165,14 @@ def run_logs():
     return sorted(logs, key=lambda path: path.stat().st_mtime)
 
 
+def words_of_slurm(task):
+    """Return what Slurm has said about a task's last job, where it ended it: cancelled, over its memory or its time."""
+    logs = Path(LOGS.parent, ".snakemake/slurm_logs").glob(f"*_{task}*/**/*.log")
+    logs = sorted((path for path in logs if path.stat().st_mtime >= STARTED - 1), key=lambda path: path.stat().st_mtime)
+    text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+    return "".join(f" Slurm: {words}" for words in re.findall(r"^slurmstepd\S*: error: (.*)", text, re.M)[:1])
+
+
 def say_how_it_ended():
     """Print the summary, where the run came to a verdict, and for each task that failed its cause and its log."""
     for log in run_logs():
@@ -155,4 +186,4 @@ def say_how_it_ended():
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
         cause = errors[-1].removeprefix(f"[{task}] ") if errors else killed
-        print(f"\n{task} failed: {cause}\nIts log: logs/{name}", file=sys.stderr)
+        print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: logs/{name}", file=sys.stderr)

@@ -17,6 +17,7 @@ rule ingest_data:
         "../../environment.yml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=minutes(60),
     params:
         version=source_version,
         options=flags(input=config["raw_data_source_url"], target=config["target"], **config["reader"]),
@@ -30,7 +31,7 @@ rule validate_data:
         script=script("validate_data"),
         helpers=helpers("validate_data"),
         raw="data/raw/raw_data.csv",
-        contract=CONTRACT or [],
+        contract=on_disk(CONTRACT),
     output:
         report(
             update("reports/validation_report.json"),
@@ -45,6 +46,7 @@ rule validate_data:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(schema=CONTRACT),
     shell:
@@ -68,6 +70,7 @@ rule clean_data:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(
             kinds=KINDS,
@@ -88,7 +91,7 @@ rule feature_engineering:
         helpers=helpers("feature_engineering"),
         cleaned="data/processed/cleaned_data.csv",
         counts="data/processed/cleaned_data.json",
-        custom=config["features"]["custom"] or [],
+        custom=on_disk(config["features"]["custom"]),
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),
@@ -100,6 +103,7 @@ rule feature_engineering:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(
             target=config["target"],

@@ -27,15 +27,17 @@ rule train_model:
     threads: workflow.cores
     resources:
         mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=flags(
             estimator=config["model"]["estimator"],
             params=config["model"]["params"],
             random_state=config["random_state"],
-            halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else None,
         ),
+        # A param that is made of an input does not say that the job must run again: it stands by itself.
+        halt_on=lambda wildcards, input: flags(halt_on=input.halt_on)(wildcards),
     shell:
-        "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options}"
+        "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options} {params.halt_on}"
         " --threads={threads} --log={log:q}"
 
 
@@ -48,9 +50,9 @@ rule evaluate_model:
         metadata="model/model.json",
         features="data/features/features.csv",
         description="data/features/features.json",
-        champion=f"deployed/releases/{CHAMPION}/sign_off.json" if CHAMPION else [],
+        champion=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
         cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
-        custom=config["evaluation"]["metrics"] or [],
+        custom=on_disk(config["evaluation"]["metrics"]),
         warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
     output:
         metrics=report(
@@ -68,6 +70,7 @@ rule evaluate_model:
     threads: workflow.cores
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(
             baseline=config["evaluation"]["baseline"],
@@ -75,16 +78,15 @@ rule evaluate_model:
             r2_min=config["thresholds"]["r2_min"],
             max_regression=config["thresholds"]["max_regression"],
             champion=CHAMPION,
-            cleaned=CLEANED,
             metrics=config["evaluation"]["metrics"],
             limits=config["thresholds"]["custom"] or None,
             allowed_signers=config["release"]["allowed_signers"] if CHAMPION else None,
             required_approvals=config["release"]["required_approvals"] if CHAMPION else None,
-            validation_report="reports/validation_report.json" if ON_FAILURE == "warn" else None,
         ),
+        inputs=lambda wildcards, input: flags(validation_report=input.warn_of, cleaned=input.cleaned[:1])(wildcards),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
-        " {params.options} --threads={threads} --log={log:q}"
+        " {params.options} {params.inputs} --threads={threads} --log={log:q}"
 
 
 rule track:
@@ -126,7 +128,8 @@ rule verdict:
     output:
         "reports/verdict.json",
     log:
-        "logs/verdict.log",
+        # On disk in any case: its summary is shown when the run ends.
+        local("logs/verdict.log"),
     benchmark:
         "logs/benchmarks/verdict.tsv"
     localrule: True
@@ -175,5 +178,6 @@ rule generate_report:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} --log={log:q}"

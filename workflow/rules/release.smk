@@ -7,7 +7,7 @@ rule deploy:
         script=script("deploy"),
         helpers=helpers("deploy"),
         # Without one, the script says who is missing, in one line.
-        sign_off="reports/sign_off.json" if Path("reports/sign_off.json").exists() else [],
+        sign_off=local("reports/sign_off.json") if Path("reports/sign_off.json").exists() else [],
     log:
         "logs/deploy.log",
     # No benchmark: its file would be an output, and with an output there the rule would not run again.
@@ -26,7 +26,7 @@ rule predict:
         script=script("predict"),
         helpers=helpers("predict"),
         batch="data/batches/{batch}.csv",
-        release=f"deployed/releases/{CHAMPION}/sign_off.json" if CHAMPION else [],
+        release=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
     output:
         scored=update("predictions/{batch}.csv"),
         rejected=update("predictions/{batch}.rejected.csv"),
@@ -40,6 +40,7 @@ rule predict:
         "../../environment.yml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=minutes(60),
     params:
         options=flags(
             release=CHAMPION,

@@ -1,0 +1,37 @@
+"""The same workflow without a shared disk: every output goes through an object store, by Snakemake's storage plugin."""
+
+import boto3
+
+STORE = ["--default-storage-provider", "s3", "--default-storage-prefix"]
+# Jobs share the workflow and the Python, but no outputs.
+SHARED = ["--shared-fs-usage", "persistence", "sources", "source-cache", "software-deployment"]
+WORDS = [*STORE, "s3://rides/weekly", *SHARED, "--", "all", "reports/final_report.md"]
+
+
+def stored(server: str, prefix: str) -> dict[str, bytes]:
+    """Return the objects below a prefix of the bucket `rides`, but for logs, which hold times."""
+    client = boto3.client("s3", endpoint_url=server, aws_access_key_id="signoff", aws_secret_access_key="signoff")
+    keys = [each["Key"] for each in client.list_objects_v2(Bucket="rides", Prefix=prefix)["Contents"]]
+    found = {key.removeprefix(prefix): client.get_object(Bucket="rides", Key=key)["Body"].read() for key in keys}
+    return {path: content for path, content in found.items() if not path.startswith("logs/")}
+
+
+def test_outputs_in_an_object_store_are_the_same_bytes(project, finished_run, s3_server, monkeypatch):
+    for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY": "signoff", "SECRET_KEY": "signoff"}.items():
+        monkeypatch.setenv(f"SNAKEMAKE_STORAGE_S3_{name}", value)
+    done = project.snakemake(*WORDS)
+    assert "Verdict     passed" in done.stdout.splitlines()
+    assert not project.contents()
+    there, here = stored(s3_server, "weekly/"), finished_run.contents()
+    # The path of the source and the file's own time.
+    assert there.pop("data/raw/raw_data.json") != here.pop("data/raw/raw_data.json")
+    assert there == here
+    assert "Nothing to be done" in project.snakemake(*WORDS).stdout
+    # Next week: what exists is made anew.
+    project.configure(thresholds={"mae_max": 9, "r2_min": 0.5})
+    assert "mae_max 9: MAE is" in project.snakemake(*WORDS).stdout
+    again = stored(s3_server, "weekly/")
+    assert {path for path in here if again[path] != here[path]} == {
+        "reports/evaluation_metrics.json",
+        "reports/final_report.md",
+    }
