@@ -83,7 +83,7 @@ class Project:
     workflow: Path
 
     def copy(self, base: Path) -> "Project":
-        """Return a copy of both folders in `base`: as deep as here, since Snakemake notes the scripts' relative paths."""
+        """Return a copy of both folders in `base`; their relative place, which Snakemake notes, stays the same."""
         shutil.copytree(self.folder.parent, base, symlinks=True)
         return Project(base / "project", base / "signoff")
 
