@@ -81,7 +81,8 @@ tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri 
 mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
 
 test: $(READY) ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@# More than there are cores: many tests wait for a server, a lock or a retry.
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
