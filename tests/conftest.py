@@ -222,6 +222,23 @@ def released(released_run, tmp_path) -> Project:
     return released_run.copy(tmp_path / "copy")
 
 
+@pytest.fixture(scope="session")
+def replayed_run(tmp_path_factory) -> Project:
+    """A project that has run, and whose last three weeks were replayed; shared, so never to be changed."""
+
+    def make(folder: Path) -> None:
+        several_weeks(make_project(folder)).snakemake("all", "reports/final_report.md", "backtest")
+
+    return made_once(tmp_path_factory, "replayed", make)
+
+
+def several_weeks(project: Project) -> Project:
+    """Give a project eleven whole weeks: with the default of eight to train on first, three are scored."""
+    rides(8 * 77).to_csv(project.folder / "rides.csv", index=False)
+    project.configure(thresholds={"mae_max": 10, "r2_min": 0.5, "max_regression": 0.0})
+    return project
+
+
 @dataclass
 class Server:
     """A real server on the loopback address. `answers` are used up one a request, the last one for ever; each is a

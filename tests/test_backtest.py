@@ -13,24 +13,13 @@ import pandas as pd
 import pytest
 
 from backtest import backtest, backtest_report, draw_backtest
-from conftest import Project, make_project, rides, script
+from conftest import Project, rides, script
 from split_weeks import plan_weeks
 from table import write_table
 from task import TaskError, sha256
 
 WEEKS = ["2024-W09", "2024-W10", "2024-W11"]
 MODELS = {"never_retrained", *WEEKS}
-
-
-@pytest.fixture(scope="module")
-def replayed_run(tmp_path_factory) -> Project:
-    """A project whose last three weeks were replayed; shared, so never to be changed."""
-    project = make_project(tmp_path_factory.mktemp("backtest"))
-    # Eleven whole weeks: with the default of eight to train on first, three are scored.
-    rides(8 * 77).to_csv(project.folder / "rides.csv", index=False)
-    project.configure(thresholds={"mae_max": 10, "r2_min": 0.5, "max_regression": 0.0})
-    project.snakemake("backtest")
-    return project
 
 
 @pytest.fixture

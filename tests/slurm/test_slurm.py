@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from cluster import NoCluster, cluster
-from conftest import Project, make_project
+from conftest import Project, make_project, several_weeks
 from test_object_store import SHARED, STORE, stored
 
 FIELDS = ["JobID", "Comment", "Partition", "Account", "AllocCPUS", "ReqMem", "Timelimit", "State", "WorkDir"]
+EVERYTHING = ["all", "reports/final_report.md", "backtest"]
 PLACE = ["--default-resources", "slurm_partition=weekly", "slurm_account=delays"]
 # What a faulty ingest_data does first, by the name of its run.
 FAULTS = {
@@ -88,8 +89,8 @@ def runs(slurm, s3_server, tmp_path_factory):
     """A whole run, a run through an object store, and one for each fault; all at once, since they mostly wait."""
     started = {}
     with ThreadPoolExecutor() as pool:
-        project = make_project(tmp_path_factory.mktemp("whole"))
-        started["whole"] = start(pool, slurm.environment, project, "--", "all", "reports/final_report.md")
+        project = several_weeks(make_project(tmp_path_factory.mktemp("whole")))
+        started["whole"] = start(pool, slurm.environment, project, "--", *EVERYTHING)
         project = make_project(tmp_path_factory.mktemp("store"))
         for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY": "signoff", "SECRET_KEY": "signoff"}.items():
             slurm.environment[f"SNAKEMAKE_STORAGE_S3_{name}"] = value
@@ -112,7 +113,7 @@ def runs(slurm, s3_server, tmp_path_factory):
         yield started
 
 
-def test_the_whole_workflow_runs_in_slurm_with_what_its_rules_ask_for(slurm, runs, finished_run):
+def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_ask_for(slurm, runs, replayed_run):
     project, done = runs["whole"].project, runs["whole"].done.result()
     assert done.returncode == 0, done.stdout
     jobs = {job["Comment"]: job for job in slurm.ended(project)}
@@ -123,12 +124,17 @@ def test_the_whole_workflow_runs_in_slurm_with_what_its_rules_ask_for(slurm, run
         "rule_validate_data": ("1", "1000M", "01:00:00"),
         "rule_data_clean_data_feature_engineering": ("1", "1000M", "02:00:00"),
         "rule_model_evaluate_model_generate_report_train_model": ("2", "2000M", "03:00:00"),
+        "rule_split_weeks": ("1", "1000M", "01:00:00"),
+        "rule_backtest_week_wildcards_2024-W09": ("1", "1000M", "01:00:00"),
+        "rule_backtest_week_wildcards_2024-W10": ("1", "1000M", "01:00:00"),
+        "rule_backtest_week_wildcards_2024-W11": ("1", "1000M", "01:00:00"),
+        "rule_backtest_week_wildcards_never_retrained": ("1", "1000M", "01:00:00"),
     }
     for job in jobs.values():
         assert (job["State"], job["Partition"], job["Account"]) == ("COMPLETED", "weekly", "delays")
     assert "localrule verdict:" in done.stdout
     assert "Verdict     passed" in done.stdout
-    there, here = project.contents(), finished_run.contents()
+    there, here = project.contents(), replayed_run.contents()
     # The path of the source and the file's own time.
     assert there.pop("data/raw/raw_data.json") != here.pop("data/raw/raw_data.json")
     assert there == here
@@ -138,7 +144,7 @@ def test_the_whole_workflow_runs_in_slurm_with_what_its_rules_ask_for(slurm, run
     assert all(float(row["MaxRSS_MB"]) > 0 for row in used)
     logs = {path.stem for path in (project.folder / ".snakemake/slurm_logs").rglob("*.log")}
     assert logs == {job["JobID"] for job in jobs.values()}
-    assert project.jobs("all", "reports/final_report.md") == set()
+    assert project.jobs(*EVERYTHING) == set()
 
 
 def test_jobs_share_nothing_but_an_object_store(slurm, runs, s3_server, finished_run):

@@ -20,6 +20,7 @@ checkpoint split_weeks:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(**config["backtest"]),
     shell:
@@ -46,6 +47,7 @@ rule backtest_week:
     threads: 1
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * max(1000, int(60 * input.size_mb)),
+        runtime=minutes(60),
     params:
         options=flags(
             estimator=config["model"]["estimator"],
