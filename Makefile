@@ -132,7 +132,7 @@ $(DOCS): $(READY) requirements-docs.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-.venv/mlflow-server/.made: tests/mlflow-server.txt $(READY)
-	@$(BIN)/python -m venv .venv/mlflow-server
+.venv/mlflow-server/.made: tests/mlflow-server.txt
+	@"$(PYTHON)" -m venv .venv/mlflow-server
 	@.venv/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

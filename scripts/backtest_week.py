@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 import task
-from evaluate_model import baseline_column, metrics, number, predict
+from evaluate_model import baseline_column
+from scoring import metrics, number, predict
 from task import TaskError, json_object, write_json
 from train_model import DEFAULT_ESTIMATOR, train_model
 

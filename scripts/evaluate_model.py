@@ -14,10 +14,7 @@ from numbers import Real
 from pathlib import Path
 from types import ModuleType
 
-import joblib
-import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
@@ -26,6 +23,7 @@ from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
 from release import released_code, released_model
+from scoring import metrics, number, predict
 from table import read_table, write_table
 from task import TaskError, explain, json_object, nearest, read_json, write_json
 
@@ -42,13 +40,15 @@ def evaluate_model(
     champion: dict | None = None,
     own_metrics: Callable[[str, pd.Series, pd.Series], dict] | None = None,
     limits: dict[str, dict[str, float]] | None = None,
+    training_score: dict | None = None,
 ) -> dict:
     """Return the metrics of every predictor and the verdict on the model's.
 
     Parameters
     ----------
     predictions
-        For "model" and for each baseline its n predictions, in the target's unit.
+        For "model" and for each baseline its n predictions, in the target's unit; for the model those of the test part
+        are enough where `training_score` is given.
     target
         The n true values.
     split
@@ -58,11 +58,13 @@ def evaluate_model(
     max_regression
         How much larger than the champion's the model's MAE may be, as a share of the champion's.
     champion
-        The deployed model: release, and predictions for the n rows, or why there are none: problem.
+        The deployed model: release, and predictions for the test part, or why there are none: problem.
     own_metrics
         What gives further metrics by name, from the predictor's name, its actual and its predicted values.
     limits
         For each metric by name its min, its max or both: further thresholds on the test part.
+    training_score
+        The model's metrics on the training part, where they are known already.
 
     Returns
     -------
@@ -79,13 +81,17 @@ def evaluate_model(
     """
 
     def score(name: str, values: pd.Series, part: str) -> dict:
-        actual, predicted = target[split == part], values[split == part]
+        actual = target[split == part]
+        predicted = values[actual.index]
         return metrics(actual, predicted) | (own_metrics(name, actual, predicted) if own_metrics else {})
 
+    model = predictions["model"]
+    model = {"test": score("model", model, "test"), "train": training_score or score("model", model, "train")}
     scores = {
-        name: {part: score(name, values, part) for part in ("test", "train")} for name, values in predictions.items()
+        name: {part: score(name, values, part) for part in ("test", "train")}
+        for name, values in predictions.items()
+        if name != "model"
     }
-    model = scores.pop("model")
     if champion:
         champion = dict(champion)
         if "predictions" in champion:
@@ -146,19 +152,6 @@ def judge(
     return thresholds
 
 
-def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | None]:
-    """Return rows, MAE, RMSE, median absolute error and R2 (None where the actual values are constant)."""
-    error = (predicted - actual).to_numpy(dtype="float64")
-    spread = float(((actual - actual.mean()) ** 2).sum())
-    return {
-        "rows": len(error),
-        "MAE": float(np.abs(error).mean()),
-        "RMSE": float(np.sqrt((error**2).mean())),
-        "median_absolute_error": float(np.median(np.abs(error))),
-        "R2": 1 - float((error**2).sum()) / spread if spread else None,
-    }
-
-
 def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
     """Return what the function `metrics` of the user's own code says of a predictor.
 
@@ -211,7 +204,7 @@ def score_champion(
     name
         The current release.
     table
-        The features of n rows, with the split.
+        The features of the n rows that are held out.
     challenger
         The metadata of the model that was trained on these features.
     rule
@@ -242,7 +235,7 @@ def score_champion(
             raise TaskError(f"these of its columns are made in another way now: {', '.join(other)}.")
         else:
             features = table[list(champion["features"])]
-        predictions = predict(model, features, threads)
+        predictions = predict(model, features.loc[table.index], threads)
     except Exception as error:
         # Whatever is wrong with what was deployed, the new model can be judged without it.
         return {"release": name, "problem": explain(error)}
@@ -301,8 +294,11 @@ def main(argv: list[str] | None = None) -> None:
         model = load_model(args.model, metadata["sha256"])
         table = read_table(args.features, read_json(args.features.with_suffix(".json"))["kinds"]).frame
         target, split = table[metadata["target"]], table["split"]
+        test = split == "test"
+        # The training part was scored when the model was trained; a metric of the user's own sees it here first.
+        rows = table if code else table[test]
         predictions = {
-            "model": predict(model, table[list(metadata["features"])], args.threads),
+            "model": predict(model, rows[list(metadata["features"])], args.threads),
             "mean": pd.Series(target[split == "train"].mean(), table.index),
         }
         if args.baseline:
@@ -311,14 +307,15 @@ def main(argv: list[str] | None = None) -> None:
         champion = None
         if args.champion:
             rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
-            champion = score_champion(args.champion, table, metadata, rule, args.threads, args.cleaned)
+            champion = score_champion(args.champion, table[test], metadata, rule, args.threads, args.cleaned)
         thresholds = (args.mae_max, args.r2_min, args.max_regression)
 
         def own_metrics(name: str, actual: pd.Series, predicted: pd.Series) -> dict:
             return call_metrics(code, name, actual, predicted, table.loc[actual.index, list(metadata["features"])])
 
         own = own_metrics if code else None
-        found = evaluate_model(predictions, target, split, *thresholds, champion, own, args.limits)
+        known = None if code else metadata["training_score"]
+        found = evaluate_model(predictions, target, split, *thresholds, champion, own, args.limits, known)
         names = [each for each in found["model"]["test"] if each not in BUILT_IN]
         found["custom_metrics"] = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
@@ -329,16 +326,15 @@ def main(argv: list[str] | None = None) -> None:
             found["validation"] = {name: report[name] for name in ("status", "violations")}
             for line in describe(report["violations"]):
                 logging.warning("[evaluate_model] the raw data violate the contract: %s", line)
-        test = split == "test"
         rows = pd.DataFrame({"actual": target[test]})
         if metadata["time_column"]:
             # Under a name of its own: the user's may be one of the others.
             rows.insert(0, "time", table[metadata["time_column"]][test])
         columns = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
         for name, column in columns.items():
-            rows[column] = predictions[name][test]
+            rows[column] = predictions[name][rows.index]
         if champion and "predictions" in champion:
-            rows["champion"] = champion["predictions"][test]
+            rows["champion"] = champion["predictions"]
         write_table(rows, args.output.with_name("holdout_predictions.csv"))
         write_json(args.output, found)
         score = found["model"]["test"]
@@ -361,12 +357,6 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[evaluate_model] wrote metrics to %s", args.output)
 
 
-def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
-    """Return the model's prediction for each row, made on so many cores at most."""
-    with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
-        return pd.Series(model.predict(features), features.index)
-
-
 def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
     """Return the feature that stands in for a prediction. Raises TaskError where it is no number, or missing."""
     numbers = [name for name, kind in features.items() if kind == "number"]
@@ -375,11 +365,6 @@ def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) 
     if table[column].isna().any():
         raise TaskError(f"evaluation.baseline: {column!r} is missing in some rows, so it predicts nothing there.")
     return table[column]
-
-
-def number(value: float | None) -> str:
-    """Return a metric with four decimals, or "undefined"."""
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-import evaluate_model
+import scoring
 import task
 from clean_data import filled
 from custom_features import infinite_values
@@ -91,7 +91,7 @@ def predict(
         good = reasons == ""
         features = features[good[features.index]]
         if len(features):
-            predictions[good] = evaluate_model.predict(model, features, threads)
+            predictions[good] = scoring.predict(model, features, threads)
     return predictions, reasons
 
 

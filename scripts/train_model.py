@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 import task
 from contract import describe
 from model_file import write_model
+from scoring import metrics, number, predict
 from table import read_table
 from task import TaskError, json_object, nearest, read_json, sha256, write_json
 
@@ -202,10 +203,10 @@ def main(argv: list[str] | None = None) -> None:
         started = time.monotonic()
         model = train_model(train, kinds, train[target], args.estimator, args.params, args.random_state, args.threads)
         duration = time.monotonic() - started
-        score = float(model.score(train[list(kinds)], train[target]))
+        score = metrics(train[target], predict(model, train[list(kinds)], args.threads))
         logging.info(
-            "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %.4f",
-            *(duration, args.threads, score),
+            "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %s",
+            *(duration, args.threads, number(score["R2"])),
         )
         if description["custom"]:
             # The same regressor behind other code is another model, with a digest of its own.
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
                 "custom": description["custom"],
                 "columns": description["columns"],
                 "training_rows": len(train),
-                "training_score": {"R2": score},
+                "training_score": score,
                 "inputs": {args.input.name: sha256(args.input)},
                 "versions": {
                     "python": platform.python_version(),

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, script
-from evaluate_model import evaluate_model, metrics
+from evaluate_model import evaluate_model
 from generate_report import generate_report
+from scoring import metrics
 from settings import check_config
 from task import TaskError
 from train_model import train_model
