@@ -124,7 +124,7 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure: figures/NAME.png beside the Markdown, the SVG element in the page; the caption says what to look for."""
+    """A figure: figures/NAME.png beside the Markdown, an SVG element in the page. Its caption says what to look for."""
 
     name: str
     caption: str
@@ -152,7 +152,10 @@ def markdown(title: str, parts: list) -> str:
     lines = [f"# {cell(title)}"]
     for part in parts:
         if isinstance(part, Box):
-            inner = [f"**{cell(part.title)}**", *(line for block in part.blocks for line in ("", *markdown_block(block)))]
+            inner = [
+                f"**{cell(part.title)}**",
+                *(line for block in part.blocks for line in ("", *markdown_block(block))),
+            ]
             for heading, points in part.sides.items():
                 inner += ["", f"**{cell(heading)}**", "", *markdown_block(Items(points))]
             lines += ["", *(f"> {line}".rstrip() for line in inner)]
@@ -166,7 +169,9 @@ def markdown_block(block: object) -> list[str]:
     if isinstance(block, Items):
         return [f"- {markdown_text(each)}" for each in block.items]
     if isinstance(block, Table):
-        return markdown_table([cell(each) for each in block.names], [list(map(markdown_text, row)) for row in block.rows])
+        return markdown_table(
+            [cell(each) for each in block.names], [list(map(markdown_text, row)) for row in block.rows]
+        )
     if isinstance(block, Figure):
         name = block.name
         return [f"![{name.replace('_', ' ')}](figures/{name}.png)", "", f"*{cell(block.caption)}*"]
@@ -186,7 +191,9 @@ def markdown_text(words: object) -> str:
         return f"`{words}`" if not re.search(r"[`|\n]", words) else cell(words)
     edges = re.fullmatch(r"(\s*)(.*?)(\s*)", shown(words), flags=re.S)
     text = cell(edges[2])
-    return (" " if edges[1] else "") + (f"**{text}**" if isinstance(words, Strong) else text) + (" " if edges[3] else "")
+    return (
+        (" " if edges[1] else "") + (f"**{text}**" if isinstance(words, Strong) else text) + (" " if edges[3] else "")
+    )
 
 
 def markdown_table(names: list[str], rows: list[list[str]]) -> list[str]:
