@@ -147,9 +147,7 @@ rule generate_report:
     input:
         script=script("generate_report"),
         helpers=helpers("generate_report"),
-        captions=[
-            on_disk(os.path.relpath(path)) for path in sorted(Path(workflow.basedir, "workflow/report").glob("*.rst"))
-        ],
+        captions=captions(),
         metrics="reports/evaluation_metrics.json",
         validation="reports/validation_report.json",
         diagnostics="reports/diagnostics.json",
