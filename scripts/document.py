@@ -47,11 +47,12 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   min-width: 3.5rem; max-width: 26rem; white-space: pre-line; }
 thead th { border-bottom-color: var(--soft); vertical-align: bottom; } tbody th { font-weight: normal; }
-th.n, td.n { text-align: right; } td.n { white-space: nowrap; } td strong, th strong { color: var(--bad); }
+th.n, td.n { text-align: right; } td.n { white-space: nowrap; } .alarm { color: var(--bad); }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--blue); }
 th button::after { content: " ↕"; color: var(--soft); } th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
-figure { margin: 1.2rem 0; max-width: 38rem; } figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
+figure { display: inline-block; vertical-align: top; width: min(100%, 29rem); margin: 1.2rem 1.5rem 0 0; }
+figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
 svg { display: block; width: 100%; height: auto; } svg * { stroke-linejoin: round; stroke-linecap: butt; }
 @media (prefers-color-scheme: dark) { svg image { filter: invert(1) hue-rotate(180deg); } }
 @media (min-width: 48rem) { .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem; } }
@@ -95,6 +96,17 @@ class Strong(str):
     """Text that must be seen."""
 
 
+class Alarm(Strong):
+    """Text that tells of something bad."""
+
+
+TAGS = {
+    Code: ("<code>", "</code>"),
+    Strong: ("<strong>", "</strong>"),
+    Alarm: ('<strong class="alarm">', "</strong>"),
+}
+
+
 class Link(NamedTuple):
     """A link to a file beside the document."""
 
@@ -116,7 +128,7 @@ class Items(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table. A cell is text or a number or None, Code, Strong, Link or Shown; newlines part its lines."""
+    """A table. A cell is text or a number or None, Code, Strong, Alarm, Link or Shown; newlines part its lines."""
 
     label: str
     names: list[str]
@@ -278,9 +290,8 @@ def html_text(words: object) -> str:
         return html.escape(words.text)
     if isinstance(words, list):
         return "".join(map(html_text, words))
-    tag = {Code: "code", Strong: "strong"}.get(type(words))
-    text = html.escape(shown(words))
-    return f"<{tag}>{text}</{tag}>" if tag else text
+    start, end = TAGS.get(type(words), ("", ""))
+    return f"{start}{html.escape(shown(words))}{end}"
 
 
 def html_table(table: Table) -> str:

@@ -28,7 +28,7 @@ def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator
     holdout
         The held-out rows: actual, predicted and, where there is a time column, time.
     """
-    target = plain(metrics["target"])
+    target = short(metrics["target"], 24)
     yield "predicted_against_actual", predicted_against_actual(holdout, target)
     yield "residuals", residuals(holdout, target)
     yield "error_over_time", error_over_time(holdout, target)
@@ -44,10 +44,19 @@ def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator
 def predicted_against_actual(holdout: pd.DataFrame, target: str):
     """Draw the cloud of the held-out rows."""
     actual, predicted = holdout["actual"], holdout["predicted"]
-    figure, axes = plotting().subplots(figsize=(5.5, 4.6))
-    cells = axes.hexbin(actual, predicted, gridsize=60, bins="log", mincnt=1, cmap="viridis_r", rasterized=True)
-    bar = figure.colorbar(cells, label="rows (log scale)")
+    plt = plotting()
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = plt.subplots(figsize=(5.5, 4.6))
+    colours = LinearSegmentedColormap.from_list("rows", ["#9cc9e6", BLUE, "#001f38"])
+    cells = axes.hexbin(actual, predicted, gridsize=60, mincnt=1, cmap=colours, rasterized=True)
+    many = cells.get_array().max() > 10
+    cells.set_norm(LogNorm() if many else None)
+    bar = figure.colorbar(cells, label="rows (log scale)" if many else "rows", format="{x:,.0f}")
     bar.solids.set_rasterized(True)
+    if not many:
+        bar.locator = MaxNLocator(integer=True)
     ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
     axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="exact")
     axes.set(xlabel=f"actual {target}", ylabel=f"predicted {target}")
@@ -80,14 +89,14 @@ def error_over_time(holdout: pd.DataFrame, target: str):
         axes.plot(by_week.index, by_week, marker="o", color=BLUE)
         if len(by_week) <= 12:
             axes.set_xticks(by_week.index)
-        axes.set(xlabel="week beginning", ylabel=f"mean absolute error of {target}")
+        axes.set(xlabel="week beginning", ylabel=f"MAE of {target}")
         figure.autofmt_xdate()
     else:
         groups = pd.qcut(pd.Series(range(len(errors)), errors.index), min(20, len(errors)), labels=False)
         by_group = errors.groupby(groups).mean()
         axes.plot(by_group.index + 1, by_group, marker="o", color=BLUE)
-        axes.set(xlabel="held-out rows, in their order, by twentieths", ylabel=f"mean absolute error of {target}")
-    axes.set_ylim(bottom=0)
+        axes.set(xlabel="held-out rows, in their order, by twentieths", ylabel=f"MAE of {target}")
+    axes.set_ylim(0, 1.1 * axes.dataLim.y1 or 1)
     return figure
 
 
@@ -105,7 +114,7 @@ def slices(rows: list[dict], overall: float, target: str):
             style = {"markerfacecolor": "none", "markeredgecolor": INK, "linestyle": "none", "label": "the champion"}
             axes.plot(row["champion_MAE"], n, marker="D", **style)
     axes.set_yticks(range(len(rows)), [short(f"{row['feature']} = {row['value']}") for row in rows])
-    axes.set(xlabel=f"mean absolute error of {target}")
+    axes.set(xlabel=f"MAE of {target}")
     axes.set_xlim(left=0)
     return with_legend(figure, axes)
 
@@ -170,7 +179,7 @@ def importance(rows: list[dict], target: str):
     axes.barh(range(len(rows)), [each["mean"] for each in rows], 0.7, color=BLUE, **spread)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(rows)), [short(each["feature"]) for each in rows])
-    axes.set(xlabel=f"rise of the mean absolute error of {target}")
+    axes.set(xlabel=f"rise of the MAE of {target}")
     return figure
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import task
 from approval import WORKFLOW
 from contract import describe
-from document import Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
+from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
 from figures import figures, save_figure, svg
 from table import read_table
 from task import read_json, replacing, sha256
@@ -103,7 +103,7 @@ def decision_box(found: dict) -> Box:
     why = found["why"][:3]
     more = [f"… and {len(found['why']) - 3} more"] if len(found["why"]) > 3 else []
     sides = {name.capitalize(): found[name] or ["Nothing was found."] for name in ("for", "against")}
-    last = "This is what the numbers say. A person decides: make sign-off."
+    last = ["This is what the numbers say. A person decides: ", Code("make sign-off"), "."]
     blocks = [Items([*why, *more]) if len(found["why"]) > 1 else why[0], found["verdict"], last]
     return Box(tone, f"{mark} Deploy? {found['deploy'].capitalize()}", blocks, sides)
 
@@ -134,7 +134,7 @@ def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
 def thresholds(found: list[dict]) -> list:
     """Return what must be kept, and whether it is."""
     rows = [
-        [each["name"], number(each["limit"]), number(each["value"]), "passed" if each["passed"] else Strong("failed")]
+        [each["name"], number(each["limit"]), number(each["value"]), "passed" if each["passed"] else Alarm("failed")]
         for each in found
     ]
     names = ["threshold", "limit", "value on the held-out rows", "verdict"]
@@ -143,7 +143,7 @@ def thresholds(found: list[dict]) -> list:
 
 def alarms(found: list[dict]) -> list:
     """Return everything that asks for a closer look."""
-    return [Items([[Strong(each["name"]), f": {each['sentence']}"] for each in found])]
+    return [Items([[Alarm(each["name"]), f": {each['sentence']}"] for each in found])]
 
 
 def data(metrics: dict) -> list:
@@ -165,7 +165,7 @@ def data(metrics: dict) -> list:
 
 def validation_blocks(found: dict) -> list:
     """Return whether the raw data keep their contract, and where not."""
-    status = "pass" if found["status"] == "pass" else Strong("fail")
+    status = "pass" if found["status"] == "pass" else Alarm("fail")
     kept = "" if found["contract"] else " (no contract: kinds of values only)"
     blocks = [["Data contract: ", status, f"{kept}, {len(found['violations'])} violations in {found['rows']:,} rows."]]
     if found["violations"]:
@@ -246,7 +246,7 @@ def champion_lines(champion: dict | None) -> list:
         return ["Champion: nothing is deployed yet."]
     words = f"Champion: the deployed release {champion['release']}"
     if "problem" in champion:
-        lines = [Strong(f"{words} cannot be scored: {champion['problem']}")]
+        lines = [Alarm(f"{words} cannot be scored: {champion['problem']}")]
     else:
         lines = [f"{words}, scored on the same held-out rows."]
     return [*lines, *([f"Mind that {champion['note']}."] if "note" in champion else [])]
@@ -278,7 +278,7 @@ def slices(found: dict, level: float, target: str) -> list:
     for each in found["rows"][:MOST]:
         row = [each["feature"], str(each["value"]), each["rows"], each["MAE"], span(each["MAE_interval"]), each["bias"]]
         if champion:
-            row += [each["champion_MAE"], span(each["difference_interval"]), Strong("worse") if each["worse"] else ""]
+            row += [each["champion_MAE"], span(each["difference_interval"]), Alarm("worse") if each["worse"] else ""]
         rows.append(row)
     how = f"{words} {rest(found['rows'])}The worst are above; MAE and bias (mean of predicted − actual) in the unit of "
     how += f"{target}."
@@ -309,7 +309,7 @@ def drift(found: dict) -> list:
                 " → ".join(f"{share:.1%}" for share in each["missing"]),
                 listed(each["new"]),
                 listed(each["vanished"]),
-                Strong("drifted") if each["flagged"] else "",
+                Alarm("drifted") if each["flagged"] else "",
             ]
             for each in order[:MOST]
         ]

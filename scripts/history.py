@@ -12,7 +12,7 @@ from pathlib import Path
 
 import task
 from approval import METRICS
-from document import Code, Section, Shown, Strong, Table, html_block, html_text, page
+from document import Alarm, Code, Section, Shown, Table, html_block, html_text, page
 from figures import INK, LIGHT, LINE, SOFT, plotting, svg
 from release import RELEASES, read_history
 from runs import read_runs
@@ -46,7 +46,7 @@ def history(runs: list[dict], moves: list[dict], target: str | None, warnings: l
         f"Scheduled runs: {len(runs)}{last}; {passed} passed, {failed} missed a threshold or the data contract, "
         f"{len(runs) - passed - failed} came to no verdict. Releases: {len(names)}. Times are UTC."
     )
-    parts = [html_block(scheduled), *(f"<p>{html_text(Strong(f'{each}.'))}</p>" for each in warnings)]
+    parts = [html_block(scheduled), *(f"<p>{html_text(Alarm(f'{each}.'))}</p>" for each in warnings)]
     if runs or periods:
         parts.append(figure(runs, periods, numbers, {each.get("model_sha256") for each in moves}))
     none = "Nothing has been released yet."
@@ -151,7 +151,7 @@ def run_table(runs: list[dict], numbers: dict[str, int]) -> Table:
     rows = []
     for run in reversed(runs):
         why = "; ".join(run[key] for key in ("cause", "stale") if run.get(key))
-        verdict = run["verdict"] if run["verdict"] == "passed" else Strong(run["verdict"])
+        verdict = run["verdict"] if run["verdict"] == "passed" else Alarm(run["verdict"])
         scores = [shown(run.get(key), form) for key, form in (("MAE", ".4f"), ("R2", ".4f"), ("rows", ","))]
         time, release = run["at"][:16].replace("T", " "), numbers.get(run.get("release"))
         rows.append([time, verdict, *scores, shown(run.get("seconds"), ".0f"), shown(release, "d"), why])
