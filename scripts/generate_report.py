@@ -210,9 +210,8 @@ def results(metrics: dict, diagnostics: dict) -> list:
             values = [score.get(metric) for metric in (*METRICS, *own)]
             part = {"test": "held out", "train": "training"}[part]
             rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
-        found = diagnostics["intervals"].get("champion" if name.startswith("champion: ") else short_name(name))
-        if found:
-            spans.append([shown, *(span(found[metric]) for metric in METRICS)])
+        found = diagnostics["intervals"][short_name(name)]
+        spans.append([shown, *(span(found[metric]) for metric in METRICS)])
     how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
     blocks = [
         f"In the unit of {metrics['target']}; R2 has none. Held out: {metrics['split']['rule']}.",
@@ -237,7 +236,7 @@ def others(metrics: dict) -> dict[str, dict]:
 
 def short_name(name: str) -> str:
     """Return the name that the diagnostics give a predictor."""
-    return name.removeprefix("baseline: ")
+    return "champion" if name.startswith("champion: ") else name.removeprefix("baseline: ")
 
 
 def champion_lines(champion: dict | None) -> list:
