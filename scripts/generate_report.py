@@ -91,6 +91,8 @@ def decision(metrics: dict, validation: dict, diagnostics: dict) -> dict:
     else:
         kept = "Every threshold is kept" if metrics["thresholds"] else "No threshold is set"
         deploy, why = "yes", [f"{kept}, the data contract holds, and no alarm stands."]
+    if len(why) > 3:
+        why = [*why[:3], f"… and {len(why) - 3} more."]
     failed = [each for each in metrics["thresholds"] if not each["passed"]]
     words = ("✗ FAILED: " if failed else "✓ PASSED: ") + verdict_sentence(metrics, failed)
     sides = {side: diagnostics["reasons"][side][:3] for side in ("for", "against")}
@@ -100,11 +102,9 @@ def decision(metrics: dict, validation: dict, diagnostics: dict) -> dict:
 def decision_box(found: dict) -> Box:
     """Return the box that opens the report; `found` as `decision` returns it."""
     tone, mark = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "?")}[found["deploy"]]
-    why = found["why"][:3]
-    more = [f"… and {len(found['why']) - 3} more"] if len(found["why"]) > 3 else []
     sides = {name.capitalize(): found[name] or ["Nothing was found."] for name in ("for", "against")}
     last = ["This is what the numbers say. A person decides: ", Code("make sign-off"), "."]
-    blocks = [Items([*why, *more]) if len(found["why"]) > 1 else why[0], found["verdict"], last]
+    blocks = [Items(found["why"]) if len(found["why"]) > 1 else found["why"][0], found["verdict"], last]
     return Box(tone, f"{mark} Deploy? {found['deploy'].capitalize()}", blocks, sides)
 
 

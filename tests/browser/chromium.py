@@ -11,8 +11,9 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe""".split()
+OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+OPTIONS += ["--remote-debugging-pipe"]
 
 
 def found() -> str | None:
