@@ -51,11 +51,12 @@ th.n, td.n { text-align: right; } td.n { white-space: nowrap; } .alarm { color: 
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--blue); }
 th button::after { content: " ↕"; color: var(--soft); } th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
-figure { display: inline-block; vertical-align: top; width: min(100%, 29rem); margin: 1.2rem 1.5rem 0 0; }
+figure { display: inline-block; vertical-align: top; width: min(100%, 29rem); margin: 1.2rem 0 0; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
 svg { display: block; width: 100%; height: auto; } svg * { stroke-linejoin: round; stroke-linecap: butt; }
 @media (prefers-color-scheme: dark) { svg image { filter: invert(1) hue-rotate(180deg); } }
-@media (min-width: 48rem) { .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem; } }
+@media (min-width: 48rem) { .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 0 2rem; }
+  figure { margin-right: 1.5rem; } }
 @media print {
   :root { color-scheme: light; LIGHT } svg image { filter: none; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } nav, th button::after { display: none; }
@@ -255,13 +256,13 @@ def page(title: str, parts: list) -> str:
         if isinstance(part, str):
             lines.append(part)
         elif isinstance(part, Box):
-            lines.append(f'<section class="box {part.tone}" aria-labelledby="decision">')
+            lines.append(f'<section class="box {part.tone}">')
             lines += [f'<h2 id="decision">{html.escape(part.title)}</h2>', *map(html_block, part.blocks)]
             sides = [f"<div><h3>{html.escape(name)}</h3>{html_block(Items(x))}</div>" for name, x in part.sides.items()]
             lines.append(f'<div class="sides">{"".join(sides)}</div></section>')
         else:
             name = anchor(part.title)
-            lines.append(f'<section aria-labelledby="{name}">\n<h2 id="{name}">{html.escape(part.title)}</h2>')
+            lines.append(f'<section>\n<h2 id="{name}">{html.escape(part.title)}</h2>')
             lines += [*map(html_block, part.blocks), "</section>"]
     return "\n".join([*lines, f"</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"])
 

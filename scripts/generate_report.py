@@ -15,7 +15,7 @@ from contract import describe
 from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
 from figures import figures, save_figure, svg
 from table import read_table
-from task import read_json, replacing, sha256
+from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
 
 # What stands beside the metrics, and is read too.
@@ -210,7 +210,7 @@ def results(metrics: dict, diagnostics: dict) -> list:
             values = [score.get(metric) for metric in (*METRICS, *own)]
             part = {"test": "held out", "train": "training"}[part]
             rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
-        found = diagnostics["intervals"][short_name(name)]
+        found = intervals_of(name, diagnostics)
         spans.append([shown, *(span(found[metric]) for metric in METRICS)])
     how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
     blocks = [
@@ -234,9 +234,12 @@ def others(metrics: dict) -> dict[str, dict]:
     return found | {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
 
 
-def short_name(name: str) -> str:
-    """Return the name that the diagnostics give a predictor."""
-    return "champion" if name.startswith("champion: ") else name.removeprefix("baseline: ")
+def intervals_of(name: str, diagnostics: dict) -> dict[str, list[float]]:
+    """Return the intervals of a predictor's metrics. Raises TaskError where there are none."""
+    key = "champion" if name.startswith("champion: ") else name.removeprefix("baseline: ")
+    if key not in diagnostics["intervals"]:
+        raise TaskError(f"diagnostics.json knows no {name}, so it is not of the same run as the metrics. Run make run.")
+    return diagnostics["intervals"][key]
 
 
 def champion_lines(champion: dict | None) -> list:

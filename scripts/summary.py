@@ -15,7 +15,7 @@ from rich.text import Text
 import task
 from approval import METRICS, PAGE, REPORT, VALIDATION
 from document import number
-from generate_report import decision, others, short_name
+from generate_report import decision, intervals_of, others
 from task import TaskError, read_json
 
 COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
@@ -43,7 +43,7 @@ def summary() -> Panel:
         table.add_column(name, justify="right")
     for name, scores in {"model": metrics["model"], **others(metrics)}.items():
         score = scores["test"]
-        low, high = map(number, diagnostics["intervals"][short_name(name)]["MAE"])
+        low, high = map(number, intervals_of(name, diagnostics)["MAE"])
         table.add_row(Text(name), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
     lines = [*found["why"], found["verdict"]]
     for side in ("for", "against"):

@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What takes long to make, and few tests need.
-COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server"}
+COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"}
 
 
 @pytest.hookimpl(tryfirst=True)
