@@ -30,7 +30,8 @@ STYLE += """
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: var(--paper); color: var(--ink); }
 main { max-width: 64rem; margin: 0 auto; padding: 1rem; }
-h1, p, li, dd, figcaption, code, td, th { overflow-wrap: anywhere; }
+h1, p, li, dd, figcaption, code { overflow-wrap: anywhere; }
+td, th { overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; }
 p, ul { margin: .6rem 0; max-width: 48rem; } ul { padding-left: 1.2rem; } a { color: var(--blue); }
 nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .1rem 1rem; max-width: none; }
@@ -61,7 +62,7 @@ svg { display: block; width: 100%; height: auto; } svg * { stroke-linejoin: roun
   :root { color-scheme: light; LIGHT } svg image { filter: none; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } nav, th button::after { display: none; }
   .wide { overflow: visible; } figure, .box, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  table { font-size: 8pt; } th, td { padding: .15rem .3rem; min-width: 0; }
+  table { font-size: 8pt; } th, td { padding: .15rem .3rem; min-width: 0; overflow-wrap: anywhere; }
 }
 """.replace("LIGHT", LIGHT)
 # Each column's heading sorts its table; rows without a value come last.
