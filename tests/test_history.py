@@ -104,8 +104,8 @@ def test_a_year_with_faults():
     assert "going on with" in table[52 - 30][7]
     assert [row[:2] for row in releases[1:]] == [["2", "second"], ["1", "first"]]
     assert releases[1][2] == "12.1000"
-    assert releases[2][4] == "2026-01-26 – 2026-05-252026-08-24 – now"
-    assert releases[2][5] == "<b>Ada</b>: $good$2026-08-24 rolled back to: late"
+    assert releases[2][4] == "2026-01-26 – 2026-05-25\n2026-08-24 – now"
+    assert releases[2][5] == "<b>Ada</b>: $good$\n2026-08-24 rolled back to: late"
     svg = text[text.index("<svg") : text.index("</svg>") + 6]
     labels = [each.text.strip() for each in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     for label in ("MAE", "R2", "rows", "release", "threshold", "verdict failed", "came to no verdict", "1", "2"):
