@@ -62,7 +62,7 @@ svg { display: block; width: 100%; height: auto; } svg * { stroke-linejoin: roun
   :root { color-scheme: light; LIGHT } svg image { filter: none; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } nav, th button::after { display: none; }
   .wide { overflow: visible; } figure, .box, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  table { font-size: 8pt; } th, td { padding: .15rem .3rem; min-width: 0; overflow-wrap: anywhere; }
+  table { font-size: 8pt; } th, td { padding: .15rem .3rem; min-width: 0; } td { overflow-wrap: anywhere; }
 }
 """.replace("LIGHT", LIGHT)
 # Each column's heading sorts its table; rows without a value come last.

@@ -28,7 +28,7 @@ def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator
     holdout
         The held-out rows: actual, predicted and, where there is a time column, time.
     """
-    target = short(metrics["target"], 24)
+    target = short(metrics["target"], 20)
     yield "predicted_against_actual", predicted_against_actual(holdout, target)
     yield "residuals", residuals(holdout, target)
     yield "error_over_time", error_over_time(holdout, target)
