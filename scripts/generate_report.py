@@ -2,8 +2,8 @@
 
     python scripts/generate_report.py --input reports/evaluation_metrics.json --output reports/final_report.md
 
-Beside the input are read: validation_report.json, diagnostics.json and holdout_predictions.csv. The page goes to the
-output's name with the suffix .html, the figures to figures/ beside it.
+Beside the input are read: contract.json (what validate_data found), diagnostics.json and holdout_predictions.csv. The
+page goes to the output's name with the suffix .html, the figures to figures/ beside it.
 """
 
 import logging
@@ -19,7 +19,7 @@ from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
 
 # What stands beside the metrics, and is read too.
-BESIDE = ["evaluation_metrics.json", "validation_report.json", "diagnostics.json", "holdout_predictions.csv"]
+BESIDE = ["evaluation_metrics.json", "contract.json", "diagnostics.json", "holdout_predictions.csv"]
 # The most rows of a table; the rest stands in diagnostics.json.
 MOST = 20
 METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
