@@ -25,7 +25,7 @@ ifdef QUERY
 override export QUERY := $(value QUERY)
 endif
 
-.PHONY: help init run report sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
+.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
 	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling year
 .DEFAULT_GOAL := help
 
@@ -39,8 +39,12 @@ init: $(READY) ## make a project of a table (SOURCE=path or URL, TARGET=column; 
 run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=folder: another project)
 	@$(SNAKEMAKE)
 
-report: $(READY) ## write reports/final_report.md for the person who reviews
+report: $(READY) ## write reports/final_report.md and .html, one page, for the person who reviews
 	@$(SNAKEMAKE) reports/final_report.md
+	@echo "To read in a browser: $(if $(PROJECT),$(DIR)/)reports/final_report.html"
+
+summary: $(READY) ## show what the report says on the terminal: deploy or not, the reasons, the scores
+	@$(IN_PROJECT)/summary.py
 
 backtest: $(READY) ## replay the weekly job over the data's weeks; say what retraining is worth: reports/backtest.md
 	@$(SNAKEMAKE) backtest

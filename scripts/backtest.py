@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 import task
+from document import cell, markdown_table, number
 from evaluate_model import judge
-from generate_report import cell, markdown_table, number, plotting, save_figure
+from figures import plotting, save_figure
 from split_weeks import NEVER
 from table import write_table
 from task import TaskError, read_json, replacing, write_json

@@ -1,120 +1,230 @@
-"""Write what a reviewer needs in two minutes: the report in Markdown, with its figures.
+"""Write what a person decides from: the report in Markdown with its figures, and as one page that needs nothing else.
 
     python scripts/generate_report.py --input reports/evaluation_metrics.json --output reports/final_report.md
 
-The held-out rows are read from holdout_predictions.csv beside the input; the figures go to figures/ beside the output.
+Beside the input are read: contract.json (what validate_data found), diagnostics.json and holdout_predictions.csv. The
+page goes to the output's name with the suffix .html, the figures to figures/ beside it.
 """
 
 import logging
 from pathlib import Path
 
-import pandas as pd
-
 import task
+from approval import WORKFLOW
+from contract import describe
+from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
+from figures import figures, save_figure, svg
 from table import read_table
-from task import read_json, replacing
+from task import TaskError, read_json, replacing, sha256
+from verdict import verdict
 
-FIGURES = {
-    "predicted_against_actual": "Predicted against actual on the held-out rows; darker is more rows. On the line, a "
-    "prediction is exact. Look for a cloud that bends away from the line, or a tail that the model never "
-    "reaches.",
-    "residuals": "Residuals (predicted − actual). Look for a centre away from zero, which is bias, and for long tails.",
-    "error_over_time": "Mean absolute error by {unit}. Look for a rise at the end: the next weeks will be like it.",
-}
+# What stands beside the metrics, and is read too.
+BESIDE = ["evaluation_metrics.json", "contract.json", "diagnostics.json", "holdout_predictions.csv"]
+# The most rows of a table; the rest stands in diagnostics.json.
+MOST = 20
+METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
+# The state of the art of telling what a model is for: the headings of Mitchell et al. (2019), Model cards for model
+# reporting, https://doi.org/10.1145/3287560.3287596
+CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
 
 
-def generate_report(metrics: dict, holdout: pd.DataFrame) -> str:
-    """Return the report as Markdown.
+def generate_report(
+    metrics: dict,
+    validation: dict,
+    diagnostics: dict,
+    card: dict[str, str | None],
+    digests: dict[str, str],
+    drawn: dict[str, str],
+) -> tuple[str, list]:
+    """Return the title of the report, and its parts as `document` has them.
 
     Parameters
     ----------
-    metrics
-        As `evaluate_model` writes them.
-    holdout
-        The held-out rows: actual, predicted and, where there is a time column, time.
+    metrics, validation, diagnostics
+        As they stand in evaluation_metrics.json, validation_report.json and diagnostics.json.
+    card
+        What only a person can say of the model: owner, intended_use, limitations; None where nothing is said.
+    digests
+        The SHA-256 of the files that the report was made of, by name.
+    drawn
+        The SVG element of each figure by name.
     """
-    target, split, cleaning = metrics["target"], metrics["split"], metrics["cleaning"]
-    rows = split["rows"]
-    own = (metrics["custom_metrics"] or {"names": []})["names"]
-    failed = [each for each in metrics["thresholds"] if not each["passed"]]
-    lines = [
-        f"# Report: {cell(target)}",
-        "",
-        f"**{'✗ FAILED' if failed else '✓ PASSED'}**: " + verdict_sentence(metrics, failed),
-        "",
-        "## Thresholds",
-        "",
-        *markdown_table(
-            ["threshold", "limit", "value on the held-out rows", "verdict"],
-            [
-                [
-                    cell(each["name"]),
-                    number(each["limit"]),
-                    number(each["value"]),
-                    "passed" if each["passed"] else "**failed**",
-                ]
-                for each in metrics["thresholds"]
-            ]
-            or [["none is set", "", "", ""]],
-        ),
-        "",
-        "## Results",
-        "",
-        f"In the unit of {cell(target)}; R2 has none. Held out: {split['rule']}.",
-        "",
-        *champion_lines(metrics["champion"]),
-        *markdown_table(
-            ["predictor", "part", "rows", "MAE", "R2", "RMSE", "median absolute error", *map(cell, own)],
-            [
-                [cell(name), {"test": "held out", "train": "training"}[part], f"{score['rows']:,}"]
-                + [number(score.get(metric)) for metric in ("MAE", "R2", "RMSE", "median_absolute_error", *own)]
-                for name, scores in {"**model**": metrics["model"], **others(metrics)}.items()
-                for part, score in scores.items()
-            ],
-        ),
-        "",
-        "## Data",
-        "",
+
+    def figure(name: str) -> Figure:
+        caption = (WORKFLOW / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8")
+        return Figure(name, caption.strip(), drawn[name])
+
+    parts = [
+        decision_box(decision(metrics, validation, diagnostics)),
+        Section("Thresholds", thresholds(metrics["thresholds"])),
+        *([Section("Alarms", alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
+        Section("Data", data(metrics)),
+        Section("Validation", validation_blocks(validation)),
+        Section("Model", model(metrics)),
+        Section("Intended use and limitations", card_blocks(card)),
+        Section("Results", results(metrics, diagnostics)),
+        Section("Slices", [*slices(diagnostics["slices"], diagnostics["level"], metrics["target"]), figure("slices")]),
+        Section("Drift", [*drift(diagnostics["drift"]), figure("drift")]),
+        Section("Prediction intervals", [*intervals(diagnostics["prediction_interval"]), figure("coverage")]),
+        Section("Importance", importance(diagnostics["importance"], metrics["target"])),
+        Section("Reproducibility", reproducibility(metrics, diagnostics, digests)),
     ]
+    by_title = {part.title: part.blocks for part in parts}
+    by_title["Results"] += map(figure, ("predicted_against_actual", "residuals", "error_over_time"))
+    by_title["Importance"] += map(figure, ("importance", "partial_dependence"))
+    if not diagnostics["slices"]["rows"]:
+        by_title["Slices"].pop()
+    return f"Report: {metrics['target']}", parts
+
+
+def decision(metrics: dict, validation: dict, diagnostics: dict) -> dict:
+    """Return what the numbers say of deploying: deploy (yes, no, look closer), why, verdict, for, against."""
+    _, failures = verdict(validation, metrics)
+    paired = diagnostics["paired"]
+    doubts = [each["sentence"] for each in diagnostics["alarms"]]
+    if paired and paired["verdict"] == "worse":
+        doubts.insert(0, f"The deployed model is better: {paired_words(paired, diagnostics['level'])}.")
+    if failures:
+        deploy, why = "no", [f"{each[0].upper()}{each[1:]}." for each in failures]
+    elif doubts:
+        deploy, why = "look closer", doubts
+    else:
+        kept = "Every threshold is kept" if metrics["thresholds"] else "No threshold is set"
+        deploy, why = "yes", [f"{kept}, the data contract holds, and no alarm stands."]
+    if len(why) > 3:
+        why = [*why[:3], f"… and {len(why) - 3} more."]
+    failed = [each for each in metrics["thresholds"] if not each["passed"]]
+    words = ("✗ FAILED: " if failed else "✓ PASSED: ") + verdict_sentence(metrics, failed)
+    sides = {side: diagnostics["reasons"][side][:3] for side in ("for", "against")}
+    return {"deploy": deploy, "why": why, "verdict": words, **sides}
+
+
+def decision_box(found: dict) -> Box:
+    """Return the box that opens the report; `found` as `decision` returns it."""
+    tone, mark = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "?")}[found["deploy"]]
+    sides = {name.capitalize(): found[name] or ["Nothing was found."] for name in ("for", "against")}
+    last = ["This is what the numbers say. A person decides: ", Code("make sign-off"), "."]
+    blocks = [Items(found["why"]) if len(found["why"]) > 1 else found["why"][0], found["verdict"], last]
+    return Box(tone, f"{mark} Deploy? {found['deploy'].capitalize()}", blocks, sides)
+
+
+def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
+    """Return the verdict in words: the thresholds, and the model beside the best baseline."""
+    if not metrics["thresholds"]:
+        words = "no threshold is set"
+    elif failed:
+        words = "; ".join(
+            f"{each['metric']} {number(each['value'])} misses {each['name']} {number(each['limit'])}" for each in failed
+        )
+    else:
+        words = f"all {len(metrics['thresholds'])} thresholds are kept"
+    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
+    ours, theirs = metrics["model"]["test"], metrics["baselines"][best]["test"]
+    share = 1 - ours["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
+    sentence = f"{words}. On the held-out rows the model's MAE is {number(ours['MAE'])}, "
+    sentence += f"{abs(share):.1%} {'below' if share >= 0 else 'ABOVE'} that of the best baseline "
+    sentence += f"({best}, {number(theirs['MAE'])})"
+    for name, scores in metrics["baselines"].items():
+        theirs = scores["test"]
+        if None not in (ours["R2"], theirs["R2"]) and theirs["R2"] > ours["R2"]:
+            sentence += f"; by R2 the baseline {name} is better ({number(theirs['R2'])} against {number(ours['R2'])})"
+    return sentence + "."
+
+
+def thresholds(found: list[dict]) -> list:
+    """Return what must be kept, and whether it is."""
+    rows = [
+        [each["name"], number(each["limit"]), number(each["value"]), "passed" if each["passed"] else Alarm("failed")]
+        for each in found
+    ]
+    names = ["threshold", "limit", "value on the held-out rows", "verdict"]
+    return [Table("Thresholds", names, rows)] if rows else ["None is set."]
+
+
+def alarms(found: list[dict]) -> list:
+    """Return everything that asks for a closer look."""
+    return [Items([[Alarm(each["name"]), f": {each['sentence']}"] for each in found])]
+
+
+def data(metrics: dict) -> list:
+    """Return which rows trained the model, and which it was judged on."""
+    split, cleaning = metrics["split"], metrics["cleaning"]
+    items = []
     if cleaning:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in cleaning["rows_dropped"].items() if count)
-        lines.append(
-            f"- Rows in: {cleaning['rows_in']:,}; after cleaning: {cleaning['rows_out']:,}; "
-            f"dropped: {dropped or 'none'}."
+        items.append(
+            f"Rows in: {cleaning['rows_in']:,}; after cleaning: {cleaning['rows_out']:,}; dropped: {dropped or 'none'}."
         )
-    lines += [
-        f"- Rows to train: {rows['train']:,}; held out: {rows['test']:,}.",
-        f"- Split by {split['by']}: {split['rule']}.",
-    ]
+    rows = split["rows"]
+    items.append(f"Training data: {rows['train']:,} rows. Evaluation data, held out: {rows['test']:,} rows.")
+    items.append(f"Split by {split['by']}: {split['rule']}.")
     if split["by"] == "time":
-        lines.append(f"- Last training row: {split['last_train']}; last held-out row: {split['last_test']}.")
-    if "validation" in metrics:
-        lines.append(
-            f"- Data contract: **{metrics['validation']['status']}**, "
-            f"{len(metrics['validation']['violations'])} violations."
+        items.append(f"Last training row: {split['last_train']}; last held-out row: {split['last_test']}.")
+    return [Items(items)]
+
+
+def validation_blocks(found: dict) -> list:
+    """Return whether the raw data keep their contract, and where not."""
+    status = "pass" if found["status"] == "pass" else Alarm("fail")
+    kept = "" if found["contract"] else " (no contract: kinds of values only)"
+    blocks = [["Data contract: ", status, f"{kept}, {len(found['violations'])} violations in {found['rows']:,} rows."]]
+    if found["violations"]:
+        blocks.append(Items(describe(found["violations"][:MOST])))
+    file = Link("validation_report.json", "validation_report.json")
+    return [*blocks, ["Each column's profile, and any violation of the contract by row: ", file, "."]]
+
+
+def model(metrics: dict) -> list:
+    """Return what the model is made of."""
+    features = ", ".join(f"{name} ({kind})" for name, kind in metrics["features"].items())
+    left_out = ", ".join(f"{name} ({why})" for name, why in metrics["left_out"].items())
+    own = [("Features", metrics["custom"]), ("Metrics", metrics["custom_metrics"])]
+    return [
+        Items(
+            [
+                ["Estimator: ", Code(metrics["estimator"]), "."],
+                f"Target: {metrics['target']}.",
+                f"Features: {features}.",
+                *([f"{what} made by ", Code(x["file"]), ", SHA-256 ", Code(x["sha256"]), "."] for what, x in own if x),
+                f"Left out: {left_out or 'none'}.",
+            ]
         )
-    lines += [
-        "- Each column's profile, and any violation of the contract: [validation_report.json](validation_report.json).",
-        "",
-        "## Model",
-        "",
-        f"- Estimator: `{metrics['estimator']}`.",
-        f"- Features: {', '.join(f'{cell(name)} ({kind})' for name, kind in metrics['features'].items())}.",
-        *(
-            f"- {what} made by {cell(code['file'])}, SHA-256 `{code['sha256']}`."
-            for what, code in (("Features", metrics["custom"]), ("Metrics", metrics["custom_metrics"]))
-            if code
-        ),
-        f"- Left out: {', '.join(f'{cell(name)} ({why})' for name, why in metrics['left_out'].items()) or 'none'}.",
-        f"- Versions: {', '.join(f'{name} {version}' for name, version in metrics['versions'].items())}.",
-        f"- SHA-256 of the model: `{metrics['model_sha256']}`.",
-        "",
-        "## Figures",
     ]
-    unit = "week" if "time" in holdout else "twentieth of the rows, in their order"
-    for name, caption in FIGURES.items():
-        lines += ["", f"![{name.replace('_', ' ')}](figures/{name}.png)", "", f"*{caption.format(unit=unit)}*"]
-    return "\n".join(lines) + "\n"
+
+
+def card_blocks(card: dict[str, str | None]) -> list:
+    """Return what only a person can say of the model."""
+    blocks = [[Strong(f"{CARD[name]}: "), card[name]] for name in CARD if card[name]]
+    missing = [f"report.{name}" for name in CARD if not card[name]]
+    return [*blocks, *([f"Not said in the config: {', '.join(missing)}."] if missing else [])]
+
+
+def results(metrics: dict, diagnostics: dict) -> list:
+    """Return the scores of the model beside those of the champion and the baselines."""
+    own = (metrics["custom_metrics"] or {"names": []})["names"]
+    level, bootstrap = diagnostics["level"], diagnostics["bootstrap"]
+    rows, spans = [], []
+    for name, scores in {"model": metrics["model"], **others(metrics)}.items():
+        shown = Strong(name) if name == "model" else name
+        for part, score in scores.items():
+            values = [score.get(metric) for metric in (*METRICS, *own)]
+            part = {"test": "held out", "train": "training"}[part]
+            rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
+        found = intervals_of(name, diagnostics)
+        spans.append([shown, *(span(found[metric]) for metric in METRICS)])
+    how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
+    blocks = [
+        f"In the unit of {metrics['target']}; R2 has none. Held out: {metrics['split']['rule']}.",
+        *champion_lines(metrics["champion"]),
+    ]
+    if diagnostics["paired"]:
+        blocks.append(f"Model against champion, {paired_words(diagnostics['paired'], level)}.")
+    return [
+        *blocks,
+        Table("Scores", ["predictor", "part", "rows", *METRICS.values(), *own], rows),
+        f"How far each of the scores on the held-out rows can be trusted: {level:.0%} bootstrap intervals ({how}).",
+        Table("Intervals of the scores", ["predictor", *METRICS.values()], spans),
+    ]
 
 
 def others(metrics: dict) -> dict[str, dict]:
@@ -124,144 +234,179 @@ def others(metrics: dict) -> dict[str, dict]:
     return found | {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
 
 
-def champion_lines(champion: dict | None) -> list[str]:
+def intervals_of(name: str, diagnostics: dict) -> dict[str, list[float]]:
+    """Return the intervals of a predictor's metrics. Raises TaskError where there are none."""
+    key = "champion" if name.startswith("champion: ") else name.removeprefix("baseline: ")
+    if key not in diagnostics["intervals"]:
+        raise TaskError(f"diagnostics.json knows no {name}, so it is not of the same run as the metrics. Run make run.")
+    return diagnostics["intervals"][key]
+
+
+def champion_lines(champion: dict | None) -> list:
     """Return what the table of results does not say of the deployed model."""
     if champion is None:
-        return ["Champion: nothing is deployed yet.", ""]
-    words = [f"Champion: the deployed release `{champion['release']}`, scored on the same held-out rows."]
+        return ["Champion: nothing is deployed yet."]
+    words = f"Champion: the deployed release {champion['release']}"
     if "problem" in champion:
-        words = [
-            f"**Champion: the deployed release `{champion['release']}` cannot be scored: {cell(champion['problem'])}**"
-        ]
-    return [*words, *([f"Mind that {champion['note']}."] if "note" in champion else []), ""]
-
-
-def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
-    """Return the verdict in words: the thresholds, and the model beside the best baseline."""
-    if not metrics["thresholds"]:
-        words = "no threshold is set"
-    elif failed:
-        words = "; ".join(
-            f"{cell(each['metric'])} {number(each['value'])} misses {cell(each['name'])} {number(each['limit'])}"
-            for each in failed
-        )
+        lines = [Alarm(f"{words} cannot be scored: {champion['problem']}")]
     else:
-        words = f"all {len(metrics['thresholds'])} thresholds are kept"
-    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
-    ours, theirs = metrics["model"]["test"], metrics["baselines"][best]["test"]
-    share = 1 - ours["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
-    sentence = f"{words}. On the held-out rows the model's MAE is {number(ours['MAE'])}, "
-    sentence += f"{abs(share):.1%} {'below' if share >= 0 else '**above**'} that of the best baseline "
-    sentence += f"({cell(best)}, {number(theirs['MAE'])})"
-    for name, scores in metrics["baselines"].items():
-        theirs = scores["test"]
-        if None not in (ours["R2"], theirs["R2"]) and theirs["R2"] > ours["R2"]:
-            sentence += (
-                f"; by R2 the baseline {cell(name)} is better ({number(theirs['R2'])} against {number(ours['R2'])})"
-            )
-    return sentence + "."
+        lines = [f"{words}, scored on the same held-out rows."]
+    return [*lines, *([f"Mind that {champion['note']}."] if "note" in champion else [])]
 
 
-def number(value: float | None) -> str:
-    """Return a number with four significant digits, or "undefined"."""
-    return "undefined" if value is None else f"{value:,.4g}"
+def paired_words(paired: dict, level: float) -> str:
+    """Return how the model compares with the champion on the same rows."""
+    low, high = map(number, paired["interval"])
+    difference = f"{paired['metric']} of the model − {paired['metric']} of the champion"
+    words = f"{difference} = {number(paired['difference'])}, {level:.0%} interval {low} … {high}"
+    return (
+        f"{words}: the model is {paired['verdict']}"
+        if " " not in paired["verdict"]
+        else f"{words}: they cannot be told apart"
+    )
 
 
-def cell(text: object) -> str:
-    """Return text so that Markdown shows it as it is."""
-    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`")
-    return " ".join(escaped.replace("_", "\\_").split())
+def slices(found: dict, level: float, target: str) -> list:
+    """Return where the model is worse than elsewhere."""
+    words = (
+        f"{found['looked_at']:,} parts of the held-out rows were looked at, each of {found['min_rows']:,} rows or more."
+    )
+    if not found["rows"]:
+        return [words]
+    champion = any(each["champion_MAE"] is not None for each in found["rows"])
+    names = ["feature", "value", "rows", "MAE", f"{level:.0%} interval", "bias"]
+    names += ["champion's MAE", "model − champion", "worse"] if champion else []
+    rows = []
+    for each in found["rows"][:MOST]:
+        row = [each["feature"], str(each["value"]), each["rows"], each["MAE"], span(each["MAE_interval"]), each["bias"]]
+        if champion:
+            row += [each["champion_MAE"], span(each["difference_interval"]), Alarm("worse") if each["worse"] else ""]
+        rows.append(row)
+    how = f"{words} {rest(found['rows'])}The worst are above; MAE and bias (mean of predicted − actual) in the unit of "
+    how += f"{target}."
+    if champion:
+        how += f" Worse than the champion is what stays so after the correction for many looks ({found['correction']})."
+    return [how, Table("Slices", names, rows)]
 
 
-def markdown_table(names: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (names, ["---"] * len(names), *rows)]
-
-
-def draw_figures(holdout: pd.DataFrame, target: str, folder: Path) -> None:
-    """Draw the figures of `FIGURES` as PNG files in `folder`; the same rows give the same bytes."""
-    plt = plotting()
-    # Between two dollar signs matplotlib would set a formula.
-    target = target.replace("$", r"\$")
-    actual, predicted = holdout["actual"], holdout["predicted"]
-    residuals = predicted - actual
-    figure, axes = plt.subplots(figsize=(6, 5))
-    cells = axes.hexbin(actual, predicted, gridsize=60, bins="log", mincnt=1, cmap="viridis_r")
-    figure.colorbar(cells, label="rows (log scale)")
-    ends = [min(actual.min(), predicted.min()), max(actual.max(), predicted.max())]
-    axes.plot(ends, ends, color="black", linewidth=1, linestyle="--", label="exact")
-    axes.set(xlabel=f"actual {target}", ylabel=f"predicted {target}")
-    axes.legend(frameon=False)
-    save_figure(figure, folder / "predicted_against_actual.png")
-
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    low, high = residuals.quantile([0.005, 0.995])
-    beyond = int(((residuals < low) | (residuals > high)).sum())
-    inside = residuals.clip(low, high) if high > low else residuals
-    axes.hist(inside, bins=60, color="#3b6ea8")
-    axes.axvline(0, color="black", linewidth=1)
-    axes.axvline(residuals.mean(), color="#c0392b", linewidth=1, linestyle="--", label=f"mean {residuals.mean():.3g}")
-    note = f"\n{beyond:,} rows beyond the edges are counted at them" if beyond and high > low else ""
-    axes.set(xlabel=f"predicted − actual {target}{note}", ylabel="rows")
-    axes.legend(frameon=False)
-    save_figure(figure, folder / "residuals.png")
-
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    errors = residuals.abs()
-    if "time" in holdout:
-        by_week = errors.groupby(holdout["time"].dt.tz_localize(None).dt.to_period("W").dt.start_time).mean()
-        axes.plot(by_week.index, by_week, marker="o", color="#3b6ea8")
-        if len(by_week) <= 12:
-            axes.set_xticks(by_week.index)
-        axes.set(xlabel="week beginning", ylabel=f"mean absolute error of {target}")
-        figure.autofmt_xdate()
-    else:
-        groups = pd.qcut(pd.Series(range(len(errors)), errors.index), min(20, len(errors)), labels=False)
-        by_group = errors.groupby(groups).mean()
-        axes.plot(by_group.index + 1, by_group, marker="o", color="#3b6ea8")
-        axes.set(xlabel="held-out rows, in their order, by twentieths", ylabel=f"mean absolute error of {target}")
-    axes.set_ylim(bottom=0)
-    save_figure(figure, folder / "error_over_time.png")
-
-
-def plotting():
-    """Return matplotlib's pyplot, set to the style of every figure; imported here, since only figures need it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams |= {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "figure.constrained_layout.use": True,
+def drift(found: dict) -> list:
+    """Return which features have moved."""
+    blocks = []
+    sides = {
+        "training": "Held-out rows against training rows",
+        "release": "These data against those of the deployed release",
     }
-    return plt
+    for key, words in sides.items():
+        if found[key] is None:
+            blocks.append("Nothing is deployed yet: there is no release to compare these data with.")
+            continue
+        order = sorted(found[key], key=lambda each: (not each["flagged"], -each["psi"]))
+        rows = [
+            [
+                Strong(each["feature"]) if each["flagged"] else each["feature"],
+                each["kind"],
+                Shown(f"{each['psi']:.3f}", each["psi"]),
+                Shown(f"{each['size']:.3f} ({each['statistic']})", each["size"]),
+                Shown("< 0.0001" if each["p"] < 0.0001 else f"{each['p']:.4f}", each["p"]),
+                " → ".join(f"{share:.1%}" for share in each["missing"]),
+                listed(each["new"]),
+                listed(each["vanished"]),
+                Alarm("drifted") if each["flagged"] else "",
+            ]
+            for each in order[:MOST]
+        ]
+        flagged = sum(each["flagged"] for each in order)
+        blocks.append(f"{words}: {flagged} of {len(order)} features have drifted. {rest(order)}".strip())
+        names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
+        blocks.append(Table(words, names, rows))
+    return blocks
 
 
-def save_figure(figure, path: Path) -> None:
-    """Write a figure as PNG, atomically, and close it; the same figure gives the same bytes."""
-    import matplotlib.pyplot as plt
+def intervals(found: dict) -> list:
+    """Return how sure a single prediction is."""
+    words = (
+        f"A prediction ± {number(found['half_width'])} is meant to hold {found['level']:.0%} of the actual values "
+        f"({found['method']}); of {found['rows']:,} held-out rows it held {found['coverage']:.1%}."
+    )
+    order = sorted(found["by_slice"], key=lambda each: each["coverage"])
+    if not order:
+        return [words]
+    rows = [
+        [each["feature"], str(each["value"]), each["rows"], Shown(f"{each['coverage']:.1%}", each["coverage"])]
+        for each in order[:10]
+    ]
+    return [
+        f"{words} The parts that it covers least:",
+        Table("Coverage", ["feature", "value", "rows", "covered"], rows),
+    ]
 
-    with replacing(path) as new:
-        figure.savefig(new, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
+
+def importance(found: list[dict], target: str) -> list:
+    """Return what the model's predictions rest on."""
+    rows = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
+    words = (
+        f"The rise of the MAE on the held-out rows, in the unit of {target}, when a feature is shuffled. {rest(found)}"
+    )
+    return [words.strip(), Table("Importance", ["feature", "rise of MAE", "spread (standard deviation)"], rows)]
+
+
+def reproducibility(metrics: dict, diagnostics: dict, digests: dict[str, str]) -> list:
+    """Return what it takes to make this again, and to see that it is the same."""
+    return [
+        ["Made by ", Code("make run"), " and ", Code("make report"), "; the same source, config and versions give the "
+         "same bytes. The sign-off records the git commit and the digest of the workflow's code."],
+        f"Seed of the resampling: {diagnostics['seed']}.",
+        Table("Versions", ["package", "version"], [list(each) for each in metrics["versions"].items()]),
+        Table(
+            "Digests",
+            ["file", "SHA-256"],
+            [["the model", Code(metrics["model_sha256"])], *([name, Code(each)] for name, each in digests.items())],
+        ),
+    ]  # fmt: skip
+
+
+def span(interval: list[float] | None) -> Shown | None:
+    """Return an interval as a cell, which sorts by its lower end."""
+    if interval is None or None in interval:
+        return None
+    return Shown(f"{number(interval[0])} … {number(interval[1])}", interval[0])
+
+
+def listed(values: list, most: int = 3) -> str:
+    """Return the first few values, and how many there are besides."""
+    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most:,} more" if len(values) > most else "")
+
+
+def rest(rows: list) -> str:
+    """Return the sentence that says where the rows are that a table leaves out."""
+    return f"The first {MOST} of {len(rows):,}; all are in diagnostics.json. " if len(rows) > MOST else ""
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the metrics that evaluate_model writes")
-    parser.add_argument("--output", required=True, type=Path, help="the Markdown file to write")
+    parser.add_argument("--output", required=True, type=Path, help="the Markdown file to write; the page beside it")
+    parser.add_argument("--owner", help="who answers for the model")
+    parser.add_argument("--intended-use", help="what the model is for, and who uses it")
+    parser.add_argument("--limitations", help="what it is not for, and where it is known to fail")
     args = parser.parse_args(argv)
     with task.logged("generate_report", args, args.input):
-        metrics = read_json(args.input)
+        paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
+        metrics, validation, diagnostics = map(read_json, paths[:3])
         kinds = {"time": "date", "actual": "number", "predicted": "number"}
-        holdout = read_table(args.input.with_name("holdout_predictions.csv"), kinds).frame
-        draw_figures(holdout, metrics["target"], args.output.parent / "figures")
-        with replacing(args.output) as new:
-            new.write_text(generate_report(metrics, holdout), encoding="utf-8")
+        holdout = read_table(paths[3], kinds).frame
+        drawn = {}
+        for name, figure in figures(metrics, diagnostics, holdout):
+            save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
+            drawn[name] = svg(figure, name, name.replace("_", " "))
+        card = {name: getattr(args, name) for name in CARD}
+        digests = {path.name: sha256(path) for path in paths}
+        report = generate_report(metrics, validation, diagnostics, card, digests, drawn)
+        for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
+            with replacing(path) as new:
+                new.write_text(form(*report), encoding="utf-8")
         logging.info("[generate_report] completed. Report: %s", args.output)
+        logging.info("[generate_report] to read in a browser: %s", args.output.with_suffix(".html"))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@
 Run in the project's folder. The same runs and releases give the same bytes.
 """
 
-import html
-import io
 import json
 import logging
 from datetime import datetime, timedelta
@@ -14,21 +12,14 @@ from pathlib import Path
 
 import task
 from approval import METRICS
+from document import Alarm, Code, Section, Shown, Table, html_block, html_text, page
+from figures import INK, LIGHT, LINE, SOFT, plotting, svg
 from release import RELEASES, read_history
 from runs import read_runs
 from task import replacing
 
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-svg { width: 100%; height: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; margin-bottom: 2rem; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .6rem; border-bottom: 1px solid #ddd; }
-td { overflow-wrap: anywhere; } .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.t { white-space: nowrap; } .failed, .error, .killed { color: #b3261e; } .passed { color: #1b7837; }
-"""
-COLOURS = {"passed": "#3b6ea8", "failed": "#b3261e", "threshold": "#c77700"}
-NUMBERS = {"MAE", "R2", "rows", "seconds", "release", "#"}
-BANDS = ["#d5e3f0", "#a9c4de"]
+COLOURS = {"passed": LIGHT["blue"], "failed": LIGHT["bad"], "threshold": LIGHT["doubt"]}
+BANDS = [LIGHT["line"], LIGHT["shade"]]
 
 
 def history(runs: list[dict], moves: list[dict], target: str | None, warnings: list[str]) -> str:
@@ -51,20 +42,18 @@ def history(runs: list[dict], moves: list[dict], target: str | None, warnings: l
     title = f"Runs and releases: {target}" if target else "Runs and releases"
     passed, failed = (sum(each["verdict"] == verdict for each in runs) for verdict in ("passed", "failed"))
     last = f" (the last on {runs[-1]['at'][:10]})" if runs else ""
-    lines = [
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{cell(title)}</title>',
-        f"<style>{STYLE}</style>\n<h1>{cell(title)}</h1>",
-        f"<p>Scheduled runs: {len(runs)}{last}; {passed} passed, {failed} missed a threshold or the data contract, "
-        f"{len(runs) - passed - failed} came to no verdict. Releases: {len(names)}. Times are UTC.</p>",
-        *(f'<p class="failed">{cell(each)}.</p>' for each in warnings),
-        figure(runs, periods, numbers, {each.get("model_sha256") for each in moves}) if runs or periods else "",
-        "<h2>Releases</h2>",
-        release_table(moves, runs, numbers, periods) if names else "<p>Nothing has been released yet.</p>",
-        "<h2>Runs</h2>",
-        run_table(runs, numbers) if runs else "<p>There has been no scheduled run yet: <code>make weekly</code>.</p>",
-        "</html>",
-    ]
-    return "\n".join(lines) + "\n"
+    scheduled = (
+        f"Scheduled runs: {len(runs)}{last}; {passed} passed, {failed} missed a threshold or the data contract, "
+        f"{len(runs) - passed - failed} came to no verdict. Releases: {len(names)}. Times are UTC."
+    )
+    parts = [html_block(scheduled), *(f"<p>{html_text(Alarm(f'{each}.'))}</p>" for each in warnings)]
+    if runs or periods:
+        parts.append(figure(runs, periods, numbers, {each.get("model_sha256") for each in moves}))
+    none = "Nothing has been released yet."
+    parts.append(Section("Releases", [release_table(moves, runs, numbers, periods) if names else none]))
+    none = ["There has been no scheduled run yet: ", Code("make weekly"), "."]
+    parts.append(Section("Runs", [run_table(runs, numbers) if runs else none]))
+    return page(title, parts)
 
 
 def current_periods(moves: list[dict], runs: list[dict]) -> list[tuple[datetime, datetime, str]]:
@@ -93,14 +82,9 @@ def figure(
     released
         The digests of the models that were released.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    plt = plotting()
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    plt.rcParams |= {"svg.hashsalt": "signoff", "svg.fonttype": "none", "font.family": "sans-serif"}
-    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
     # The current release above, as a strip.
     drawn, axes = plt.subplots(4, figsize=(10, 7.5), sharex=True, height_ratios=[0.35, 3, 3, 2])
     strip, *panels = axes
@@ -114,7 +98,7 @@ def figure(
         if (end - start) > 0.6 * margin:
             strip.text(start + (end - start) / 2, 0, str(numbers[name]), ha="center", va="center", fontsize=9)
         for panel in panels:
-            panel.axvline(start, color="#7a9cbf", linewidth=0.8, linestyle=":", label="the release changes")
+            panel.axvline(start, color=SOFT, linewidth=0.8, linestyle=":", label="the release changes")
     strip.set(ylim=(-0.5, 0.5), yticks=[], ylabel="release")
     strip.yaxis.label.set(rotation=0, ha="right", va="center")
     strip.spines[:].set_visible(False)
@@ -122,7 +106,7 @@ def figure(
 
     for panel, metric, threshold in ((panels[0], "MAE", "mae_max"), (panels[1], "R2", "r2_min")):
         judged = [each for each in runs if each.get(metric) is not None]
-        panel.plot([when(each) for each in judged], [each[metric] for each in judged], color="#b9c4d0", linewidth=1)
+        panel.plot([when(each) for each in judged], [each[metric] for each in judged], color=LINE, linewidth=1)
         limits = [each["thresholds"].get(threshold) for each in judged if "thresholds" in each]
         if any(each is not None for each in limits):
             at = [when(each) for each in judged if "thresholds" in each]
@@ -137,12 +121,12 @@ def figure(
             panel.scatter(*points, s=size, marker=marker, color=COLOURS[verdict], label=f"verdict {verdict}", zorder=3)
         became = [each for each in judged if each.get("model_sha256") in released]
         points = [when(each) for each in became], [each[metric] for each in became]
-        panel.scatter(*points, s=110, facecolors="none", edgecolors="#333333", label="its model was released")
+        panel.scatter(*points, s=110, facecolors="none", edgecolors=INK, label="its model was released")
         panel.set_ylabel(metric)
     panels[0].set_title("MAE: lower is better; R2: higher is better", loc="left", fontsize=10)
     counted = [each for each in runs if "rows" in each]
-    panels[2].step([when(each) for each in counted], [each["rows"] for each in counted], where="post", color="#555555")
-    panels[2].scatter([when(each) for each in counted], [each["rows"] for each in counted], s=8, color="#555555")
+    panels[2].step([when(each) for each in counted], [each["rows"] for each in counted], where="post", color=SOFT)
+    panels[2].scatter([when(each) for each in counted], [each["rows"] for each in counted], s=8, color=SOFT)
     panels[2].set_ylabel("rows")
     panels[2].yaxis.set_major_formatter("{x:,.0f}")
     panels[2].set_ylim(bottom=0)
@@ -150,7 +134,7 @@ def figure(
         lost = [when(each) for each in runs if each["verdict"] not in ("passed", "failed")]
         level = panel.get_xaxis_transform()
         panel.scatter(
-            lost, [0.03] * len(lost), marker="|", s=90, color="#b3261e", transform=level, label="came to no verdict"
+            lost, [0.03] * len(lost), marker="|", s=90, color=LIGHT["bad"], transform=level, label="came to no verdict"
         )
     locator = AutoDateLocator(minticks=3)
     panels[2].xaxis.set_major_locator(locator)
@@ -159,31 +143,24 @@ def figure(
         label: handle for panel in panels[:2] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     drawn.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    text = io.StringIO()
-    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(drawn)
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg(drawn, "history", "The current release, MAE, R2 and rows over time")
 
 
-def run_table(runs: list[dict], numbers: dict[str, int]) -> str:
+def run_table(runs: list[dict], numbers: dict[str, int]) -> Table:
     """Return the table of the runs, the newest first."""
     rows = []
     for run in reversed(runs):
         why = "; ".join(run[key] for key in ("cause", "stale") if run.get(key))
-        verdict, release = cell(run["verdict"]), numbers.get(run.get("release"))
-        scores = [number_cell(run.get(key), form) for key, form in (("MAE", ".4f"), ("R2", ".4f"), ("rows", ","))]
-        rows.append(
-            f'<tr><td class="t">{cell(run["at"][:16].replace("T", " "))}</td><td class="{verdict}">{verdict}</td>'
-            f"{''.join(scores)}{number_cell(run.get('seconds'), '.0f')}{number_cell(release, 'd')}"
-            f"<td>{cell(why)}</td></tr>"
-        )
-    return table(["time", "verdict", "MAE", "R2", "rows", "seconds", "release", "why"], rows)
+        verdict = run["verdict"] if run["verdict"] == "passed" else Alarm(run["verdict"])
+        scores = [shown(run.get(key), form) for key, form in (("MAE", ".4f"), ("R2", ".4f"), ("rows", ","))]
+        time, release = run["at"][:16].replace("T", " "), numbers.get(run.get("release"))
+        rows.append([time, verdict, *scores, shown(run.get("seconds"), ".0f"), shown(release, "d"), why])
+    return Table("Runs", ["time", "verdict", "MAE", "R2", "rows", "seconds", "release", "why"], rows)
 
 
 def release_table(
     moves: list[dict], runs: list[dict], numbers: dict[str, int], periods: list[tuple[datetime, datetime, str]]
-) -> str:
+) -> Table:
     """Return the table of the releases, the newest first."""
     rows = []
     for name, number in reversed(numbers.items()):
@@ -201,12 +178,9 @@ def release_table(
                 words.append(f"{each['at'][:10]} rolled back to: {'; '.join(each['reason'])}")
             if each["action"] == "prune" and each["release"] == name:
                 words.append(f"{each['at'][:10]} deleted")
-        rows.append(
-            f'<tr><td class="n">{number}</td><td>{cell(name)}</td>{number_cell(scores.get("MAE"), ".4f")}'
-            f'{number_cell(scores.get("R2"), ".4f")}<td class="t">{"<br>".join(spans)}</td>'
-            f"<td>{'<br>'.join(map(cell, words))}</td></tr>"
-        )
-    return table(["#", "name", "MAE", "R2", "current", "approved by"], rows)
+        metrics = [shown(scores.get(key), ".4f") for key in ("MAE", "R2")]
+        rows.append([number, name, *metrics, "\n".join(spans), "\n".join(words)])
+    return Table("Releases", ["#", "name", "MAE", "R2", "current", "approved by"], rows)
 
 
 def release_scores(name: str, model_sha256: str, runs: list[dict]) -> dict:
@@ -217,20 +191,9 @@ def release_scores(name: str, model_sha256: str, runs: list[dict]) -> dict:
         return next((each for each in runs if each.get("model_sha256") == model_sha256), {})
 
 
-def table(columns: list[str], rows: list[str]) -> str:
-    """Return a table of rows that are HTML already."""
-    head = "".join(f'<th class="{"n" if each in NUMBERS else "t"}">{each}</th>' for each in columns)
-    return "\n".join([f"<table>\n<tr>{head}</tr>", *rows, "</table>"])
-
-
-def cell(value: object) -> str:
-    """Return text that is safe in HTML."""
-    return html.escape(str(value))
-
-
-def number_cell(value: float | None, form: str) -> str:
-    """Return a cell with a number in it, an empty one for None."""
-    return f'<td class="n">{"" if value is None else format(value, form)}</td>'
+def shown(value: float | None, form: str) -> Shown | None:
+    """Return a cell with a number in it, None for None."""
+    return None if value is None else Shown(format(value, form), value)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import task
 from approval import (
     METRICS,
+    PAGE,
     REPORT,
     SIGN_OFF,
     VALIDATION,
@@ -39,6 +40,7 @@ ORDER = [
     ("data/features/features.csv", "model/model.json", "make run"),
     ("model/model.json", METRICS, "make run"),
     (METRICS, REPORT, "make report"),
+    (METRICS, PAGE, "make report"),
 ]
 
 
@@ -53,9 +55,9 @@ def review(config: dict, config_paths: list[str]) -> dict:
     model = model_path(config)
     for path in reviewed_files(config, config_paths):
         if not Path(path).is_file():
-            command = "make report" if path == REPORT else "make run, then make report"
+            command = "make report" if path in (REPORT, PAGE) else "make run, then make report"
             raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
-    for before, after, command in [*ORDER, (model, REPORT, "make report")]:
+    for before, after, command in [*ORDER, *((model, each, "make report") for each in (REPORT, PAGE))]:
         if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:
             raise TaskError(f"{after} is older than {before}, so it does not speak of it. Run {command}.")
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
@@ -69,8 +71,9 @@ def review(config: dict, config_paths: list[str]) -> dict:
             raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
-    if files[model] not in Path(REPORT).read_text(encoding="utf-8"):
-        raise TaskError(f"{REPORT} speaks of another model than {model}. Run make report.")
+    for path in (REPORT, PAGE):
+        if files[model] not in Path(path).read_text(encoding="utf-8"):
+            raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
     release = current_release()
     judged_against = (metrics["champion"] or {}).get("release")
     if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
@@ -106,7 +109,7 @@ def summary(subject: dict) -> list[str]:
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
     ]
     lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["compared_with"]))]
-    return [*lines, f"Report      {REPORT}"]
+    return [*lines, f"Report      {PAGE}, {REPORT}"]
 
 
 def changes(release: str | None) -> list[str]:

@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What takes long to make, and few tests need.
-COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "slurm"}
+COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "slurm", "browser"}
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
 
@@ -161,6 +161,10 @@ def make_project(folder: Path) -> Project:
         copy(source, project.workflow / part)
     rides().to_csv(project.folder / "rides.csv", index=False)
     project.configure()
+    # UNTIL THE DIAGNOSTICS ARE MERGED: the run makes this file then.
+    from test_report import write_diagnostics
+
+    write_diagnostics(project.folder)
     return project
 
 

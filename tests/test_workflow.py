@@ -35,6 +35,7 @@ OUTPUTS = {
 }
 # What the verdict waits for: it stands beside the seven tasks.
 ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict")}
+ALL_EDGES |= {("validate_data", "contract"), ("contract", "generate_report")}
 EVERYTHING = ["all", "reports/final_report.md"]
 
 

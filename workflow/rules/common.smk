@@ -101,6 +101,11 @@ def helpers(name):
     return sorted({path for each in local for path in (script(each), *helpers(each))})
 
 
+def captions():
+    """Return the paths of the captions, which the report has in common with Snakemake's own."""
+    return [on_disk(os.path.relpath(path)) for path in sorted(SCRIPTS.parent.glob("workflow/report/*.rst"))]
+
+
 def flags(**values):
     """Return command-line flags, quoted for the shell: none for None, one each for a list, JSON for a mapping.
 

@@ -98,7 +98,7 @@ rule track:
         metadata="model/model.json",
         metrics="reports/evaluation_metrics.json",
         validation="reports/validation_report.json",
-        report="reports/final_report.md",
+        report=["reports/final_report.md", "reports/final_report.html"],
     output:
         update("reports/tracking.json"),
     log:
@@ -142,12 +142,32 @@ rule verdict:
         " {params.options} --log={log:q}"
 
 
+rule contract:
+    """Hand what the data contract says to the report: it stands beside the tasks, whose edges remain as they are"""
+    input:
+        "reports/validation_report.json",
+    output:
+        "reports/contract.json",
+    log:
+        "logs/contract.log",
+    benchmark:
+        "logs/benchmarks/contract.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    shell:
+        "cp {input:q} {output:q}"
+
+
 rule generate_report:
-    """Write what a reviewer needs: snakemake reports/final_report.md"""
+    """Write what a person decides from: snakemake reports/final_report.md"""
     input:
         script=script("generate_report"),
         helpers=helpers("generate_report"),
+        captions=captions(),
         metrics="reports/evaluation_metrics.json",
+        contract="reports/contract.json",
+        diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
     output:
         markdown=report(
@@ -155,20 +175,50 @@ rule generate_report:
             caption="../report/report.rst",
             category="Report",
         ),
+        page=report(
+            update("reports/final_report.html"),
+            caption="../report/page.rst",
+            category="Report",
+        ),
         predicted=report(
             update("reports/figures/predicted_against_actual.png"),
-            caption="../report/predicted.rst",
-            category="Figures",
+            caption="../report/predicted_against_actual.rst",
+            category="Results",
         ),
         residuals=report(
             update("reports/figures/residuals.png"),
             caption="../report/residuals.rst",
-            category="Figures",
+            category="Results",
         ),
         over_time=report(
             update("reports/figures/error_over_time.png"),
-            caption="../report/over_time.rst",
-            category="Figures",
+            caption="../report/error_over_time.rst",
+            category="Results",
+        ),
+        slices=report(
+            update("reports/figures/slices.png"),
+            caption="../report/slices.rst",
+            category="Slices",
+        ),
+        drift=report(
+            update("reports/figures/drift.png"),
+            caption="../report/drift.rst",
+            category="Drift",
+        ),
+        coverage=report(
+            update("reports/figures/coverage.png"),
+            caption="../report/coverage.rst",
+            category="Intervals",
+        ),
+        importance=report(
+            update("reports/figures/importance.png"),
+            caption="../report/importance.rst",
+            category="Importance",
+        ),
+        partial_dependence=report(
+            update("reports/figures/partial_dependence.png"),
+            caption="../report/partial_dependence.rst",
+            category="Importance",
         ),
     log:
         "logs/generate_report.log",
@@ -179,5 +229,7 @@ rule generate_report:
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
+    params:
+        options=flags(**config["report"]),
     shell:
-        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} --log={log:q}"
+        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"

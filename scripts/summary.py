@@ -1,0 +1,65 @@
+"""Show on the terminal what the report says: deploy or not, the reasons, and the scores; from its files alone.
+
+python scripts/summary.py
+"""
+
+import logging
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+import task
+from approval import METRICS, PAGE, REPORT, VALIDATION
+from document import number
+from generate_report import decision, intervals_of, others
+from task import TaskError, read_json
+
+COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
+
+
+def summary() -> Panel:
+    """Return the box that opens the report, with a small table of the scores.
+
+    Raises
+    ------
+    TaskError
+        There is no report yet, or it speaks of another model than the metrics.
+    """
+    if not Path(REPORT).is_file():
+        raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
+    metrics, validation, diagnostics = map(
+        read_json, (METRICS, VALIDATION, Path(METRICS).with_name("diagnostics.json"))
+    )
+    if metrics["model_sha256"] not in Path(REPORT).read_text(encoding="utf-8"):
+        raise TaskError(f"{REPORT} speaks of another model than {METRICS}. Run make report.")
+    found = decision(metrics, validation, diagnostics)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("held out")
+    for name in ("MAE", f"{diagnostics['level']:.0%} interval", "R2"):
+        table.add_column(name, justify="right")
+    for name, scores in {"model": metrics["model"], **others(metrics)}.items():
+        score = scores["test"]
+        low, high = map(number, intervals_of(name, diagnostics)["MAE"])
+        table.add_row(Text(name), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
+    lines = [*found["why"], found["verdict"]]
+    for side in ("for", "against"):
+        lines += ["", side.capitalize(), *(f"  • {each}" for each in found[side] or ["Nothing was found."])]
+    words = Group(Text("\n".join(lines)), table, Text(f"{PAGE}, {REPORT}"))
+    title = Text(f" {metrics['target']}: deploy? {found['deploy']} ", style="bold")
+    return Panel(words, title=title, title_align="left", border_style=COLOURS[found["deploy"]], expand=False)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    args = parser.parse_args(argv)
+    with task.logged("summary", args, REPORT):
+        Console(highlight=False).print(summary())
+        logging.info("[summary] next: make sign-off")
+
+
+if __name__ == "__main__":
+    main()

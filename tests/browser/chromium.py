@@ -1,0 +1,115 @@
+"""A headless Chromium, spoken to through its DevTools protocol over a pipe: no driver, no port, no library."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+OPTIONS += ["--remote-debugging-pipe"]
+
+
+def found() -> str | None:
+    """Return where a Chromium is."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Chromium:
+    """A browser with one page open; `events` are those that it has told of since it was opened."""
+
+    def __init__(self, to: int, answers: int) -> None:
+        self.to, self.answers = to, os.fdopen(answers, "rb")
+        self.rest, self.last, self.session, self.events = b"", 0, None, []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: object) -> dict:
+        """Give a command; return its result."""
+        self.last += 1
+        message = {"id": self.last, "method": method, "params": params}
+        message |= {"sessionId": self.session} if self.session else {}
+        os.write(self.to, json.dumps(message).encode() + b"\0")
+        while (answer := self.read()).get("id") != self.last:
+            self.events.append(answer)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def read(self) -> dict:
+        """Return the next message."""
+        while b"\0" not in self.rest:
+            piece = self.answers.read1()
+            assert piece, "the browser has ended"
+            self.rest += piece
+        message, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, path: Path) -> None:
+        """Show a file, and wait until it is there."""
+        self.events.clear()
+        self.send("Page.navigate", url=path.resolve().as_uri())
+        while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
+            self.events.append(self.read())
+
+    def told(self, method: str) -> list[dict]:
+        """Return what the events of one kind say."""
+        self("0")
+        return [each["params"] for each in self.events if each.get("method") == method]
+
+    def __call__(self, expression: str) -> object:
+        """Return the value of a JavaScript expression, a promise's when it is kept."""
+        done = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in done, done["exceptionDetails"]
+        return done["result"].get("value")
+
+    def look(self, width: int, dark: bool = False, media: str = "") -> None:
+        """Set how wide the window is, and what the reader prefers."""
+        phone = width < 600
+        size = {"width": width, "height": 900, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.send("Emulation.setEmulatedMedia", media=media, features=scheme)
+
+    def picture(self) -> bytes:
+        """Return the whole page as PNG."""
+        return base64.b64decode(self.send("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+
+    def printed(self) -> bytes:
+        """Return the page as PDF."""
+        return base64.b64decode(self.send("Page.printToPDF", preferCSSPageSize=True)["data"])
+
+
+def pipe() -> list[int]:
+    """Return the two ends of a new pipe, neither of which is one of those that are to be put into its place."""
+    ends = os.pipe()
+    moved = [fcntl(each, F_DUPFD_CLOEXEC, 10) for each in ends]
+    for each in ends:
+        os.close(each)
+    return moved
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Chromium]:
+    """Start a browser with a new profile in `folder`, and stop it again."""
+    (theirs_in, ours_out), (ours_in, theirs_out) = pipe(), pipe()
+    # It reads from descriptor 3 and writes to 4.
+    command = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash", found(), *OPTIONS]
+    command.append(f"--user-data-dir={folder}")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+    process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), **quiet)
+    for each in (theirs_in, theirs_out):
+        os.close(each)
+    try:
+        yield Chromium(ours_out, ours_in)
+    finally:
+        process.terminate()
+        process.wait()
+        os.close(ours_out)
