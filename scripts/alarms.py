@@ -1,4 +1,4 @@
-"""What a reviewer must not overlook: leaks, shifts and empty models, each found by its size and told in one sentence."""
+"""What a reviewer must not overlook: leaks, shifts and empty models, each judged by its size."""
 
 import math
 
@@ -242,8 +242,8 @@ def slice_bias(
         alarm(
             "slice_bias",
             feature,
-            f"Where {feature} is {label} ({rows:,} held-out rows), predictions are off by {now:+.4g} on average, and were "
-            f"by {before:+.4g} in the training part: they moved by {moved:+.4g} against all other rows.",
+            f"Where {feature} is {label} ({rows:,} held-out rows), predictions are off by {now:+.4g} on average, and "
+            f"were by {before:+.4g} in the training part: they moved by {moved:+.4g} against all other rows.",
         )
         for feature, label, rows, now, before, moved, _ in sorted(firsts.values(), key=lambda row: -row[6])[:3]
     ]

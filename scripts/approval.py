@@ -17,6 +17,7 @@ SIGN_OFF = Path("reports/sign_off.json")
 REPORT = "reports/final_report.md"
 METRICS = "reports/evaluation_metrics.json"
 VALIDATION = "reports/validation_report.json"
+DIAGNOSTICS = "reports/diagnostics.json"
 
 
 def model_path(config: dict) -> str:
@@ -27,7 +28,7 @@ def model_path(config: dict) -> str:
 def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
     contract = config["validation"]["schema"]
-    files = [model_path(config), "model/model.json", METRICS, VALIDATION, REPORT]
+    files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT]
     files += ["data/features/features.csv", "data/features/features.json", "data/raw/raw_data.csv"]
     return [*files, *config_paths, *([contract] if contract else []), *custom_code(config)]
 

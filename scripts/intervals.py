@@ -1,5 +1,6 @@
 """How sure the numbers are: bootstrap intervals, differences between two predictors, slices, prediction intervals."""
 
+import itertools
 import math
 
 import numpy as np
@@ -129,7 +130,7 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str]) -> dict[str, tuple[n
         else:
             edges = np.unique(values.quantile(np.linspace(0, 1, BINS + 1)))
             codes = pd.cut(values, edges, labels=False, include_lowest=True).fillna(-1).to_numpy("int64")
-            labels = [f"{low:.4g} to {high:.4g}" for low, high in zip(edges, edges[1:], strict=False)]
+            labels = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
         missing = values.isna().to_numpy()
         if missing.any():
             codes = np.where(missing, len(labels), codes)

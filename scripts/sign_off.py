@@ -12,6 +12,7 @@ from pathlib import Path
 
 import task
 from approval import (
+    DIAGNOSTICS,
     METRICS,
     REPORT,
     SIGN_OFF,
@@ -39,6 +40,8 @@ ORDER = [
     ("data/features/features.csv", "model/model.json", "make run"),
     ("model/model.json", METRICS, "make run"),
     (METRICS, REPORT, "make report"),
+    (METRICS, DIAGNOSTICS, "make report"),
+    (DIAGNOSTICS, REPORT, "make report"),
 ]
 
 
@@ -53,7 +56,7 @@ def review(config: dict, config_paths: list[str]) -> dict:
     model = model_path(config)
     for path in reviewed_files(config, config_paths):
         if not Path(path).is_file():
-            command = "make report" if path == REPORT else "make run, then make report"
+            command = "make report" if path in (DIAGNOSTICS, REPORT) else "make run, then make report"
             raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
     for before, after, command in [*ORDER, (model, REPORT, "make report")]:
         if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:

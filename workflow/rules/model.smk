@@ -6,6 +6,10 @@ TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
 
+# What the deployed release says of its data.
+BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
+BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
+
 
 rule train_model:
     """Fit the pipeline on the training part"""
@@ -142,6 +146,42 @@ rule verdict:
         " {params.options} --log={log:q}"
 
 
+rule diagnose:
+    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
+    input:
+        script=script("diagnose"),
+        helpers=helpers("diagnose"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/features.csv",
+        description="data/features/features.json",
+        metrics="reports/evaluation_metrics.json",
+        holdout="reports/holdout_predictions.csv",
+        # Releases that were made before there were diagnostics hold none.
+        release=local(BEFORE) if BEFORE else [],
+    output:
+        update("reports/diagnostics.json"),
+    log:
+        "logs/diagnose.log",
+    benchmark:
+        "logs/benchmarks/diagnose.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(
+            interval_level=config["evaluation"]["interval_level"],
+            random_state=config["random_state"],
+            release=BEFORE,
+        ),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
+        " --output={output:q} {params.options} --threads={threads} --log={log:q}"
+
+
 rule generate_report:
     """Write what a reviewer needs: snakemake reports/final_report.md"""
     input:
@@ -149,6 +189,7 @@ rule generate_report:
         helpers=helpers("generate_report"),
         metrics="reports/evaluation_metrics.json",
         holdout="reports/holdout_predictions.csv",
+        diagnostics="reports/diagnostics.json",
     output:
         markdown=report(
             update("reports/final_report.md"),
