@@ -16,8 +16,8 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
-import alarms
 import drift
+import findings
 import intervals
 import task
 from feature_engineering import columns_used
@@ -69,6 +69,9 @@ def diagnose(
         The held-out rows are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
+    for name in ["actual", "predicted", *(f"baseline_{name}" for name in metrics["baselines"])]:
+        if name not in holdout:
+            raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     if len(holdout) != len(test) or not np.array_equal(holdout["actual"], test[target]):
         raise TaskError(
@@ -77,7 +80,7 @@ def diagnose(
     by_time = description["split"]["by"] == "time"
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
-    blocks, made_of = intervals.blocks_of(moments if by_time else None, len(test), seed)
+    blocks, made_of = intervals.blocks_of(moments, len(test), seed)
     drawn = intervals.draws(int(blocks.max()) + 1, intervals.RESAMPLES, seed)
     scored = {"model": predicted}
     if "champion" in holdout:
@@ -113,28 +116,36 @@ def diagnose(
     found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
     found["importance_rows"] = looked_at
     found["partial_dependence"] = dependence(model, test, kinds, found["importance"], seed)
-    unseen, predictions = alarms.out_of_sample(
+    unseen, predictions = findings.out_of_sample(
         model, train.assign(row=np.flatnonzero(~is_test)), kinds, target, time, by_time, seed
     )
     found["out_of_sample"] = out_of_sample_scores(unseen, predictions, target)
     found["alarms"] = [
-        *alarms.leaks(train, kinds, target, seed),
-        *alarms.known_late(description.get("not_before", []), description),
-        *alarms.empty_model(actual, predicted, found["intervals"]["model"], against(scored["mean"])),
-        *alarms.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
-        *alarms.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
-        *alarms.drift_alarms(found["drift"]["training"], "the held-out part"),
-        *alarms.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
+        *findings.leaks(train, kinds, target, seed),
+        *findings.known_late(description.get("not_before", []), description),
+        *findings.empty_model(actual, predicted, found["intervals"]["model"], against(scored["mean"])),
+        *findings.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
+        *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
+        *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
+        *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *comparison_alarms(found),
     ]
     if len(unseen):
         then = {name: (codes[unseen["row"]], labels) for name, (codes, labels) in all_slices.items()}
-        blocks_then, _ = intervals.blocks_of(unseen[time] if by_time else None, len(unseen), seed)
+        blocks_then, _ = intervals.blocks_of(unseen[time] if time else None, len(unseen), seed)
         errors = (predictions - unseen[target]).to_numpy("float64")
-        found["alarms"] += alarms.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
-    found["alarms"].sort(key=lambda each: -alarms.WEIGHTS[each["name"]])
-    found["reasons"] = alarms.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
+        found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
+    found["alarms"].sort(key=lambda each: -findings.WEIGHTS[each["name"]])
+    found["reasons"] = findings.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
     return rounded(found)
+
+
+def released_profile(path: Path) -> dict:
+    """Return the profile in a release's diagnostics. Raises TaskError where these are damaged."""
+    try:
+        return read_json(path)["profile"]
+    except (TaskError, KeyError, TypeError) as error:
+        raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
 
 
 def columns(description: dict) -> list[tuple[str, str]]:
@@ -220,17 +231,17 @@ def comparison_alarms(found: dict) -> list[dict]:
     if pair and pair["verdict"] == "worse":
         low, high = pair["interval"]
         sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
-        named.append(alarms.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
+        named.append(findings.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
     for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
         if row["MAE"] >= 1.05 * row["champion_MAE"]:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
-            named.append(alarms.alarm("slice_worse", row["feature"], sentence))
+            named.append(findings.alarm("slice_worse", row["feature"], sentence))
     if covered["coverage"] is not None and covered["rows"] >= 100 and covered["coverage"] < covered["level"] - 0.05:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
-        named.append(alarms.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
+        named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named
 
 
@@ -265,7 +276,7 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError(
                 f"{args.metrics} speaks of another model than {args.model}. Run make run, then make report."
             )
-        before = read_json(args.release)["profile"] if args.release else None
+        before = released_profile(args.release) if args.release else None
         model = load_model(args.model, metadata["sha256"])
         table = read_table(args.features, description["kinds"]).frame
         rows = args.metrics.with_name("holdout_predictions.csv")
@@ -275,7 +286,7 @@ def main(argv: list[str] | None = None) -> None:
             found = diagnose(
                 model, table, description, holdout, metrics, args.random_state, args.interval_level, before
             )
-        write_json(args.output, found)
+        write_json(args.output, {"model_sha256": metadata["sha256"], **found})
         low, high = found["intervals"]["model"]["MAE"]
         logging.info(
             "[diagnose] completed. MAE %.4f, 95 %% interval %s to %s", metrics["model"]["test"]["MAE"], low, high

@@ -72,6 +72,8 @@ def review(config: dict, config_paths: list[str]) -> dict:
             raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
+    if read_json(DIAGNOSTICS).get("model_sha256") != files[model]:
+        raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
     if files[model] not in Path(REPORT).read_text(encoding="utf-8"):
         raise TaskError(f"{REPORT} speaks of another model than {model}. Run make report.")
     release = current_release()

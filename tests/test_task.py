@@ -19,7 +19,17 @@ TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def mai
 DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], "deploy": [], "verify": []}
 DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
-NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
+NO_TABLE = {
+    "evaluate_model",
+    "diagnose",
+    "verdict",
+    "init_project",
+    "weekly",
+    "status",
+    "schedule",
+    "history",
+    "notify",
+}
 NO_TABLE |= {"backtest_week", *DECISIONS}
 
 

@@ -122,7 +122,7 @@ def test_the_whole_workflow_runs_in_slurm_with_what_its_rules_ask_for(slurm, run
         "rule_ingest_data": ("1", "1000M", "01:00:00"),
         "rule_validate_data": ("1", "1000M", "01:00:00"),
         "rule_data_clean_data_feature_engineering": ("1", "1000M", "02:00:00"),
-        "rule_model_evaluate_model_generate_report_train_model": ("2", "2000M", "03:00:00"),
+        "rule_model_diagnose_evaluate_model_generate_report_train_model": ("2", "2000M", "04:00:00"),
     }
     for job in jobs.values():
         assert (job["State"], job["Partition"], job["Account"]) == ("COMPLETED", "weekly", "delays")

@@ -339,7 +339,7 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
         sentence = f"Its prediction intervals hold: ± {covered['half_width']:.4g} covered {covered['coverage']:.1%} of "
         reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))
-    sentence = f"Its MAE is known to lie between {low:.4g} and {high:.4g} {unit} (95 % interval)."
+    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95 % interval)."
     reasons_for.append((20, sentence))
     ordered = [sorted(each, key=lambda pair: -pair[0]) for each in (reasons_for, against)]
     return {"for": [words for _, words in ordered[0]], "against": [words for _, words in ordered[1]]}
