@@ -23,7 +23,8 @@ def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray,
     """Return for each row the block (from 0) that is drawn as a whole, and what a block is made of: "days" or "rows".
 
     Rows of one day are alike (weather, prices), so that drawing single rows would make the intervals too narrow.
-    Without a time for each row, or with few days, blocks are rows, or groups of them by chance where there are more than MOST_BLOCKS.
+    Without a time for each row, or with few days, blocks are rows, or groups of them by chance where there are more
+    than MOST_BLOCKS.
     """
     if time is not None and not time.isna().any():
         days, _ = pd.factorize(time.dt.floor("D"), sort=True)

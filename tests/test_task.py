@@ -19,18 +19,8 @@ TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def mai
 DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], "deploy": [], "verify": []}
 DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
-NO_TABLE = {
-    "evaluate_model",
-    "diagnose",
-    "verdict",
-    "init_project",
-    "weekly",
-    "status",
-    "schedule",
-    "history",
-    "notify",
-}
-NO_TABLE |= {"backtest_week", *DECISIONS}
+NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
+NO_TABLE |= {"diagnose", "backtest_week", *DECISIONS}
 
 
 @pytest.mark.parametrize("name", TASKS)
