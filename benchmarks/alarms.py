@@ -131,10 +131,10 @@ def main() -> None:
         words = [
             "# Are faults named?",
             "",
-            f"`make bench-alarms` makes {args.seeds} tables of {ROWS:,} flights, with weather by day, for each fault",
-            "and as many of each kind without. The last fifth in time is held out, where nothing else is said. *Named*: an",
-            "alarm of this kind, on the right column, is among the first three reasons against the model. Of clean",
-            "tables, it counts those with any alarm.",
+            f"`make bench-alarms` makes {args.seeds} tables of {ROWS:,} flights, with weather by day, for each fault,",
+            "and as many of each kind without. The last fifth in time is held out, where nothing else is said.",
+            "*Named*: an alarm of this kind, on the right column, is among the first three reasons against the model. Of",
+            "clean tables, it counts those with any alarm.",
             "",
         ]
         args.output.write_text("\n".join([*words, *lines]) + "\n", encoding="utf-8")

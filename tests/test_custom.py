@@ -1,6 +1,7 @@
 """A user's own features and metrics: what is refused, what is run again, and which code a release is scored with."""
 
 import re
+import shutil
 import subprocess
 import sys
 
