@@ -26,7 +26,7 @@ override export QUERY := $(value QUERY)
 endif
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling year
+	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -101,6 +101,9 @@ bench: $(READY) ## measure the run beside a plain script, a floor, make, DVC and
 
 bench-scaling: $(READY) ## how time and memory of each task grow (ROWS="300000 3000000"), and planning many jobs
 	@$(BIN)/python benchmarks/scaling.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
+
+bench-alarms: $(READY) ## are known faults in data named, and nothing where there is none: benchmarks/alarms.md
+	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@mkdir -p docs/_build/flights && ln -sfn $(CURDIR)/config docs/_build/flights/config

@@ -19,6 +19,7 @@ REPORT = "reports/final_report.md"
 PAGE = "reports/final_report.html"
 METRICS = "reports/evaluation_metrics.json"
 VALIDATION = "reports/validation_report.json"
+DIAGNOSTICS = "reports/diagnostics.json"
 
 
 def model_path(config: dict) -> str:
@@ -29,7 +30,7 @@ def model_path(config: dict) -> str:
 def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
     contract = config["validation"]["schema"]
-    files = [model_path(config), "model/model.json", METRICS, VALIDATION, REPORT, PAGE]
+    files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
     files += ["data/features/features.csv", "data/features/features.json", "data/raw/raw_data.csv"]
     return [*files, *config_paths, *([contract] if contract else []), *custom_code(config)]
 

@@ -302,7 +302,7 @@ def main(argv: list[str] | None = None) -> None:
             "mean": pd.Series(target[split == "train"].mean(), table.index),
         }
         if args.baseline:
-            name = f"column {args.baseline}" if args.baseline in predictions else args.baseline
+            name = f"column {args.baseline}" if args.baseline in {*predictions, "champion"} else args.baseline
             predictions[name] = baseline_column(table, args.baseline, metadata["features"])
         champion = None
         if args.champion:

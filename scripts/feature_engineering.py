@@ -83,6 +83,7 @@ def feature_engineering(
     custom: ModuleType | None = None,
     custom_mode: str = "after",
     keep: list[str] | None = None,
+    not_before: list[str] | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Return the features with target and split, and a description of them.
 
@@ -112,6 +113,8 @@ def feature_engineering(
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     keep
         Columns that are features although they look like ids or prose.
+    not_before
+        Columns that are known only after the target is; they are noted for the diagnostics, which raise the alarm.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def feature_engineering(
     description : dict
         target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
         of), custom (None, or mode, and columns: name → kind of what the user's own code gets), left_out (name →
-        reason), kinds (of every column of `features`), split.
+        reason), not_before, kinds (of every column of `features`), split.
 
     Raises
     ------
@@ -128,7 +131,8 @@ def feature_engineering(
         A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the user's
         own code fails, returns no features, or makes them of more than a row by itself.
     """
-    for column in (target, *([time_column] if time_column else []), *(drop or []), *(keep or []), *(split_key or [])):
+    named = [*(drop or []), *(keep or []), *(not_before or []), *(split_key or [])]
+    for column in (target, *([time_column] if time_column else []), *named):
         if column not in frame.columns:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, frame.columns)}")
     dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
@@ -170,6 +174,7 @@ def feature_engineering(
         "recipe": recipe,
         "custom": own,
         "left_out": left_out,
+        "not_before": not_before or [],
         "kinds": {**dict.fromkeys(head, "date"), **kinds_of_columns, target: "number", "split": "text"},
         "split": split,
     }
@@ -524,6 +529,7 @@ def main(argv: list[str] | None = None) -> None:
         "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
     )
     parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
+    parser.add_argument("--not-before", action="append", default=[], help="known only after the target is")
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
@@ -548,6 +554,7 @@ def main(argv: list[str] | None = None) -> None:
             custom,
             args.custom_mode,
             args.keep,
+            args.not_before,
         )
         own = description["custom"]
         if own:

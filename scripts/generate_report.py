@@ -2,8 +2,8 @@
 
     python scripts/generate_report.py --input reports/evaluation_metrics.json --output reports/final_report.md
 
-Beside the input are read: contract.json (what validate_data found), diagnostics.json and holdout_predictions.csv. The
-page goes to the output's name with the suffix .html, the figures to figures/ beside it.
+Beside the input are read: diagnostics.json and holdout_predictions.csv. The page goes to the output's name with the
+suffix .html, the figures to figures/ beside it.
 """
 
 import logging
@@ -19,18 +19,17 @@ from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
 
 # What stands beside the metrics, and is read too.
-BESIDE = ["evaluation_metrics.json", "contract.json", "diagnostics.json", "holdout_predictions.csv"]
+BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
 # The most rows of a table; the rest stands in diagnostics.json.
 MOST = 20
 METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
-# The state of the art of telling what a model is for: the headings of Mitchell et al. (2019), Model cards for model
-# reporting, https://doi.org/10.1145/3287560.3287596
+# What only a person can say, under the headings of Mitchell et al. (2019), Model cards for model reporting,
+# https://doi.org/10.1145/3287560.3287596
 CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
 
 
 def generate_report(
     metrics: dict,
-    validation: dict,
     diagnostics: dict,
     card: dict[str, str | None],
     digests: dict[str, str],
@@ -40,8 +39,8 @@ def generate_report(
 
     Parameters
     ----------
-    metrics, validation, diagnostics
-        As they stand in evaluation_metrics.json, validation_report.json and diagnostics.json.
+    metrics, diagnostics
+        As they stand in evaluation_metrics.json and diagnostics.json.
     card
         What only a person can say of the model: owner, intended_use, limitations; None where nothing is said.
     digests
@@ -55,11 +54,11 @@ def generate_report(
         return Figure(name, caption.strip(), drawn[name])
 
     parts = [
-        decision_box(decision(metrics, validation, diagnostics)),
+        decision_box(decision(metrics, diagnostics)),
         Section("Thresholds", thresholds(metrics["thresholds"])),
         *([Section("Alarms", alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
         Section("Data", data(metrics)),
-        Section("Validation", validation_blocks(validation)),
+        Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
         Section("Intended use and limitations", card_blocks(card)),
         Section("Results", results(metrics, diagnostics)),
@@ -77,9 +76,9 @@ def generate_report(
     return f"Report: {metrics['target']}", parts
 
 
-def decision(metrics: dict, validation: dict, diagnostics: dict) -> dict:
+def decision(metrics: dict, diagnostics: dict) -> dict:
     """Return what the numbers say of deploying: deploy (yes, no, look closer), why, verdict, for, against."""
-    _, failures = verdict(validation, metrics)
+    _, failures = verdict(diagnostics["validation"], metrics)
     paired = diagnostics["paired"]
     doubts = [each["sentence"] for each in diagnostics["alarms"]]
     if paired and paired["verdict"] == "worse":
@@ -392,16 +391,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with task.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
-        metrics, validation, diagnostics = map(read_json, paths[:3])
+        metrics, diagnostics = map(read_json, paths[:2])
         kinds = {"time": "date", "actual": "number", "predicted": "number"}
-        holdout = read_table(paths[3], kinds).frame
+        holdout = read_table(paths[2], kinds).frame
         drawn = {}
         for name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in CARD}
         digests = {path.name: sha256(path) for path in paths}
-        report = generate_report(metrics, validation, diagnostics, card, digests, drawn)
+        report = generate_report(metrics, diagnostics, card, digests, drawn)
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")

@@ -25,13 +25,13 @@ import task
 from clean_data import filled
 from custom_features import infinite_values
 from feature_engineering import features_again
-from release import current_release, released_code, released_model
+from release import current_release, released_code, released_half_width, released_model
 from table import MISSING, parse_table, rendered, with_names, with_point
 from task import TaskError, nearest, replacing
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 8 << 20
-OURS = ["row_number", "prediction", "release", "reason"]
+OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
 
 
 def predict(
@@ -157,12 +157,20 @@ def blocks(
 
 
 def divide(
-    text: pa.Table, numbers: np.ndarray, uneven: list[tuple[int, str]], predictions: pd.Series, reasons: pd.Series
+    text: pa.Table,
+    numbers: np.ndarray,
+    uneven: list[tuple[int, str]],
+    predictions: pd.Series,
+    reasons: pd.Series,
+    half_width: float | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """Return the rows that were scored, with their predictions, and the others, with the reasons."""
+    """Return the rows that were scored, with predictions and their intervals, and the others, with the reasons."""
     good = pa.array(reasons == "", type=pa.bool_())
     carried = dict(zip(text.column_names, text.columns, strict=True))
-    scored = pa.table({"row_number": numbers, **carried, "prediction": pa.array(predictions)}).filter(good)
+    made = {"prediction": pa.array(predictions)}
+    if half_width is not None:
+        made |= {"prediction_low": predictions - half_width, "prediction_high": predictions + half_width}
+    scored = pa.table({"row_number": numbers, **carried, **made}).filter(good)
     bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried}).filter(pc.invert(good))
     if uneven:
         lines = {"row_number": [number for number, _ in uneven], "reason": [reason for _, reason in uneven]}
@@ -225,6 +233,7 @@ def main(argv: list[str] | None = None) -> None:
         release = args.release or current_release()
         model, metadata = released_model(release, rule)
         code = released_code(release, metadata)
+        half_width = released_half_width(release)
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":
@@ -239,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
                     if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
                     found = predict(text, model, metadata, args.threads, code)
-                    good, bad = divide(text.select(carried), *about, *found)
+                    good, bad = divide(text.select(carried), *about, *found, half_width)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     scored.write(rendered(good, header=n == 0))
                     if turned_down:

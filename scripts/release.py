@@ -202,6 +202,15 @@ def released_code(name: str, metadata: dict) -> ModuleType | None:
     return load_code(RELEASES / name / released_as(custom["file"]), custom["sha256"])[0] if custom else None
 
 
+def released_half_width(name: str) -> float | None:
+    """Return half the width of a release's prediction intervals, in the target's unit; None where it holds none.
+
+    To be called after `released_model`, which has found every file of the release to be as it was signed.
+    """
+    path = RELEASES / name / "diagnostics.json"
+    return read_json(path)["prediction_interval"]["half_width"] if path.is_file() else None
+
+
 def sweep(history: list[dict]) -> None:
     """Delete what killed processes left, and releases of which the history says that they are pruned, or nothing."""
     kept = releases(history)

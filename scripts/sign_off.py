@@ -12,6 +12,7 @@ from pathlib import Path
 
 import task
 from approval import (
+    DIAGNOSTICS,
     METRICS,
     PAGE,
     REPORT,
@@ -40,7 +41,9 @@ ORDER = [
     ("data/features/features.csv", "model/model.json", "make run"),
     ("model/model.json", METRICS, "make run"),
     (METRICS, REPORT, "make report"),
-    (METRICS, PAGE, "make report"),
+    (METRICS, DIAGNOSTICS, "make report"),
+    (DIAGNOSTICS, REPORT, "make report"),
+    (DIAGNOSTICS, PAGE, "make report"),
 ]
 
 
@@ -55,7 +58,7 @@ def review(config: dict, config_paths: list[str]) -> dict:
     model = model_path(config)
     for path in reviewed_files(config, config_paths):
         if not Path(path).is_file():
-            command = "make report" if path in (REPORT, PAGE) else "make run, then make report"
+            command = "make report" if path in (DIAGNOSTICS, REPORT, PAGE) else "make run, then make report"
             raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
     for before, after, command in [*ORDER, *((model, each, "make report") for each in (REPORT, PAGE))]:
         if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:
@@ -71,6 +74,8 @@ def review(config: dict, config_paths: list[str]) -> dict:
             raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
+    if read_json(DIAGNOSTICS).get("model_sha256") != files[model]:
+        raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
     for path in (REPORT, PAGE):
         if files[model] not in Path(path).read_text(encoding="utf-8"):
             raise TaskError(f"{path} speaks of another model than {model}. Run make report.")

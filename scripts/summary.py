@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import task
-from approval import METRICS, PAGE, REPORT, VALIDATION
+from approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from document import number
 from generate_report import decision, intervals_of, others
 from task import TaskError, read_json
@@ -31,12 +31,10 @@ def summary() -> Panel:
     """
     if not Path(REPORT).is_file():
         raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
-    metrics, validation, diagnostics = map(
-        read_json, (METRICS, VALIDATION, Path(METRICS).with_name("diagnostics.json"))
-    )
+    metrics, diagnostics = map(read_json, (METRICS, DIAGNOSTICS))
     if metrics["model_sha256"] not in Path(REPORT).read_text(encoding="utf-8"):
         raise TaskError(f"{REPORT} speaks of another model than {METRICS}. Run make report.")
-    found = decision(metrics, validation, diagnostics)
+    found = decision(metrics, diagnostics)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("held out")
     for name in ("MAE", f"{diagnostics['level']:.0%} interval", "R2"):

@@ -161,10 +161,6 @@ def make_project(folder: Path) -> Project:
         copy(source, project.workflow / part)
     rides().to_csv(project.folder / "rides.csv", index=False)
     project.configure()
-    # UNTIL THE DIAGNOSTICS ARE MERGED: the run makes this file then.
-    from test_report import write_diagnostics
-
-    write_diagnostics(project.folder)
     return project
 
 

@@ -165,7 +165,8 @@ def test_a_batch_that_is_no_such_table_is_refused_in_one_line(released, text, me
 def test_a_batch_without_rows_gives_predictions_without_rows(released):
     batch(released, "started,city,km,riders\n")
     released.snakemake("predictions/week.csv")
-    assert list(predicted(released)[0]) == [*("row_number", "started", "city", "km", "riders", "prediction", "release")]
+    ours = ["prediction", "prediction_low", "prediction_high", "release"]
+    assert list(predicted(released)[0]) == ["row_number", "started", "city", "km", "riders", *ours]
 
 
 def test_a_batch_in_another_encoding_or_that_is_none_is_told(released):

@@ -61,6 +61,7 @@ def test_the_sign_off_shows_what_the_decision_needs_and_covers_all_that_was_revi
     expected = {"model/model.pkl", "model/model.json", "reports/evaluation_metrics.json", "config.yaml"}
     expected |= {"reports/validation_report.json", "reports/final_report.md", "data/features/features.csv"}
     expected |= {"data/features/features.json", "data/raw/raw_data.csv", "reports/figures/residuals.png"}
+    expected |= {"reports/diagnostics.json"}
     assert expected <= set(document["files"])
     assert set(document["code"]) == {"commit", "clean", "sha256"}
 
@@ -249,7 +250,8 @@ def test_a_release_is_whole_and_the_same_model_is_one_release(released):
     assert release.name.endswith(second["model_sha256"][:12])
     for name, source in {"model.pkl": "model/model.pkl", "final_report.md": "reports/final_report.md"}.items():
         assert (release / name).read_bytes() == (released.folder / source).read_bytes()
-    for name in ("model.json", "evaluation_metrics.json", "sign_off.json", "validation_report.json"):
+    reports = ("evaluation_metrics.json", "diagnostics.json", "validation_report.json")
+    for name in ("model.json", *reports, "sign_off.json"):
         assert (release / name).is_file()
     assert not (release / "raw_data.csv").exists()
     # Back to the first model, and from there the second again: still two releases.

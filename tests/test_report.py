@@ -29,6 +29,7 @@ def diagnostics() -> dict:
         for (name, kind), psi in zip(kinds.items(), (0.01, 0.31, 0.12, 0.0), strict=True)
     ]
     return {
+        "validation": {"status": "pass", "contract": None, "rows": 600, "violations": []},
         "level": 0.95,
         "seed": 0,
         "bootstrap": {"resamples": 1000, "by": "days", "blocks": 15},
@@ -179,22 +180,21 @@ def test_both_forms_hold_every_section_and_number(finished_run):
 )
 def test_what_is_said_of_deploying(finished_run, changes, metrics, deploy, why):
     found = finished_run.json("reports/evaluation_metrics.json") | metrics
-    validation = finished_run.json("reports/validation_report.json")
-    said = decision(found, validation, diagnostics() | changes)
+    said = decision(found, diagnostics() | changes)
     assert said["deploy"] == deploy
     assert why is None or said["why"] == why
 
 
 def test_a_missed_threshold_and_a_broken_contract_say_no_whatever_else_stands(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
-    validation = finished_run.json("reports/validation_report.json")
     alarmed = diagnostics() | {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]}
     missed = {"name": "mae_max", "metric": "MAE", "limit": 1, "value": 2.0, "passed": False}
-    said = decision(found | {"thresholds": [missed]}, validation, alarmed)
+    said = decision(found | {"thresholds": [missed]}, alarmed)
     assert (said["deploy"], said["why"]) == ("no", ["Threshold mae_max 1: MAE is 2.0000."])
     assert said["verdict"].startswith("✗ FAILED: MAE 2 misses mae_max 1.")
     broken = {"column": "a", "check": "unique", "rows": 3, "examples": [{"row": 1, "value": 7}]}
-    said = decision(found, validation | {"status": "fail", "violations": [broken] * 5}, alarmed)
+    alarmed["validation"] |= {"status": "fail", "violations": [broken] * 5}
+    said = decision(found, alarmed)
     assert said["deploy"] == "no"
     assert said["why"][0] == "Data contract: column a: violates 'unique' in 3 rows (7 in row 1)."
     assert said["why"][3:] == ["… and 2 more."]

@@ -20,7 +20,7 @@ DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], 
 DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
-NO_TABLE |= {"backtest_week", *DECISIONS}
+NO_TABLE |= {"diagnose", "backtest_week", *DECISIONS}
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -34,8 +34,9 @@ OUTPUTS = {
     "generate_report": "reports/final_report.md",
 }
 # What the verdict waits for: it stands beside the seven tasks.
-ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict")}
-ALL_EDGES |= {("validate_data", "contract"), ("contract", "generate_report")}
+ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}
+# Only a person who reviews waits for this one.
+ALL_EDGES |= {(task, "diagnose") for task in ("validate_data", "feature_engineering", "train_model", "evaluate_model")}
 EVERYTHING = ["all", "reports/final_report.md"]
 
 
@@ -121,7 +122,7 @@ def test_deleted_outputs_are_rebuilt_to_the_same_bytes(finished):
     assert finished.contents() == before
 
 
-@pytest.mark.parametrize("task", [*OUTPUTS, "verdict"])
+@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", "diagnose"])
 def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
     with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
         file.write("# changed\n")
@@ -133,6 +134,7 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
     [
         ("task", [*OUTPUTS, "verdict"]),
         ("table", OUTPUTS),
+        ("drift", ["diagnose"]),
         ("retry", ["ingest_data"]),
         ("source", ["ingest_data"]),
         ("contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
@@ -148,7 +150,7 @@ def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, task
 
 def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project):
     declared = project.inputs(*EVERYTHING)
-    for task in [*OUTPUTS, "verdict"]:
+    for task in [*OUTPUTS, "verdict", "diagnose"]:
         code = (
             f"import sys, {task}; print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
         )
@@ -172,6 +174,8 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         ({"split": {"test_share": 0.3}}, ["feature_engineering"]),
         ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
         ({"evaluation": {}}, ["evaluate_model"]),
+        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["diagnose"]),
+        ({"features": {"not_before": ["km"]}}, ["feature_engineering"]),
         ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
         ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),
         ({"model": {"params": {"max_iter": 20}, "format": "skops"}}, ["train_model"]),

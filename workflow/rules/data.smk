@@ -110,6 +110,7 @@ rule feature_engineering:
             time_column=config["time_column"],
             drop=config["features"]["drop"],
             keep=config["features"]["keep"],
+            not_before=config["features"]["not_before"],
             date_parts=config["features"]["date_parts"] or [""],
             derived=config["features"]["derived"],
             split_by=config["split"]["by"],

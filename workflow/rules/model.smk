@@ -6,6 +6,10 @@ TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
 
+# What the deployed release says of its data.
+BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
+BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
+
 
 rule train_model:
     """Fit the pipeline on the training part"""
@@ -142,21 +146,41 @@ rule verdict:
         " {params.options} --log={log:q}"
 
 
-rule contract:
-    """Hand what the data contract says to the report: it stands beside the tasks, whose edges remain as they are"""
+rule diagnose:
+    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
     input:
-        "reports/validation_report.json",
+        script=script("diagnose"),
+        helpers=helpers("diagnose"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/features.csv",
+        description="data/features/features.json",
+        metrics="reports/evaluation_metrics.json",
+        holdout="reports/holdout_predictions.csv",
+        validation="reports/validation_report.json",
+        # Releases that were made before there were diagnostics hold none.
+        release=local(BEFORE) if BEFORE else [],
     output:
-        "reports/contract.json",
+        update("reports/diagnostics.json"),
     log:
-        "logs/contract.log",
+        "logs/diagnose.log",
     benchmark:
-        "logs/benchmarks/contract.tsv"
-    localrule: True
+        "logs/benchmarks/diagnose.tsv"
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(
+            interval_level=config["evaluation"]["interval_level"],
+            random_state=config["random_state"],
+            release=BEFORE,
+        ),
     shell:
-        "cp {input:q} {output:q}"
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
 
 
 rule generate_report:
@@ -166,7 +190,6 @@ rule generate_report:
         helpers=helpers("generate_report"),
         captions=captions(),
         metrics="reports/evaluation_metrics.json",
-        contract="reports/contract.json",
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
     output:

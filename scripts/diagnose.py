@@ -1,0 +1,305 @@
+"""Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms, reasons for and against.
+
+    python scripts/diagnose.py --model model/model.pkl --features data/features/features.csv \\
+        --metrics reports/evaluation_metrics.json --validation reports/validation_report.json \\
+        --output reports/diagnostics.json
+
+The held-out predictions are read from holdout_predictions.csv beside the metrics.
+"""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import r2_score
+from threadpoolctl import threadpool_limits
+
+import drift
+import findings
+import intervals
+import task
+from feature_engineering import columns_used
+from model_file import load_model
+from table import read_table
+from task import TaskError, read_json, write_json
+
+REPEATS = 5
+# Predictions that the importances may cost.
+MOST_PREDICTIONS = 2_000_000
+DEPENDENCE_ROWS = 1000
+DEPENDENCE_FEATURES = 5
+
+
+def diagnose(
+    model: object,
+    table: pd.DataFrame,
+    description: dict,
+    holdout: pd.DataFrame,
+    metrics: dict,
+    seed: int = 0,
+    interval_level: float = 0.9,
+    before: dict | None = None,
+) -> dict:
+    """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
+
+    Parameters
+    ----------
+    model
+        The fitted pipeline.
+    table
+        The features of all rows, with the target and the split.
+    description
+        What `feature_engineering` says of them.
+    holdout
+        The held-out rows, in the table's order: actual, predicted, baseline_…, where there are such time and champion.
+    metrics
+        As `evaluate_model` gives them.
+    seed
+        The seed of every draw and shuffle.
+    interval_level
+        The share of rows that prediction intervals are to cover.
+    before
+        The profile of the deployed release's rows, where it holds one.
+
+    Raises
+    ------
+    TaskError
+        The held-out rows are not those of the table.
+    """
+    kinds, target, time = description["features"], description["target"], description["time_column"]
+    for name in ["actual", "predicted", *(f"baseline_{name}" for name in metrics["baselines"])]:
+        if name not in holdout:
+            raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
+    train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
+    if len(holdout) != len(test) or not np.array_equal(holdout["actual"], test[target]):
+        raise TaskError(
+            "the held-out predictions are not those of these features. Run make run, and make report again."
+        )
+    by_time = description["split"]["by"] == "time"
+    actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
+    moments = test[time] if time else None
+    blocks, made_of = intervals.blocks_of(moments, len(test), seed)
+    drawn = intervals.draws(int(blocks.max()) + 1, intervals.RESAMPLES, seed)
+    scored = {"model": predicted}
+    if "champion" in holdout:
+        scored["champion"] = holdout["champion"].to_numpy("float64")
+    scored |= {name: holdout[f"baseline_{name}"].to_numpy("float64") for name in metrics["baselines"]}
+    champion = scored.get("champion")
+    all_slices = intervals.make_slices(table, kinds)
+    is_test = (table["split"] == "test").to_numpy()
+    slices = {name: (codes[is_test], labels) for name, (codes, labels) in all_slices.items()}
+    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
+
+    def against(theirs: np.ndarray) -> dict:
+        return intervals.paired(actual, predicted, theirs, blocks, drawn)
+
+    found = {
+        "level": intervals.LEVEL,
+        "seed": seed,
+        "bootstrap": {"resamples": len(drawn), "by": made_of, "blocks": drawn.shape[1]},
+        "intervals": {name: intervals.metric_intervals(actual, each, blocks, drawn) for name, each in scored.items()},
+        "paired": against(champion) if champion is not None else None,
+        "slices": intervals.slice_table(slices, actual, predicted, champion, blocks, drawn),
+        "drift": {
+            "training": compared(
+                {name: drift.profile(train[name], kind) for name, kind in columns(description)}, test, description
+            ),
+            "release": compared(before, table, description) if before else None,
+        },
+        "profile": {name: drift.profile(table[name], kind) for name, kind in columns(description)},
+        "prediction_interval": intervals.prediction_interval(
+            actual, predicted, moments, by_time, slices, interval_level, seed
+        ),
+    }
+    found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
+    found["importance_rows"] = looked_at
+    found["partial_dependence"] = dependence(model, test, kinds, found["importance"], seed)
+    unseen, predictions = findings.out_of_sample(
+        model, train.assign(row=np.flatnonzero(~is_test)), kinds, target, time, by_time, seed
+    )
+    found["out_of_sample"] = out_of_sample_scores(unseen, predictions, target)
+    found["alarms"] = [
+        *findings.leaks(train, kinds, target, seed),
+        *findings.known_late(description.get("not_before", []), description),
+        *findings.empty_model(actual, predicted, found["intervals"]["model"], against(scored["mean"])),
+        *findings.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
+        *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
+        *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
+        *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
+        *comparison_alarms(found),
+    ]
+    if len(unseen):
+        then = {name: (codes[unseen["row"]], labels) for name, (codes, labels) in all_slices.items()}
+        blocks_then, _ = intervals.blocks_of(unseen[time] if time else None, len(unseen), seed)
+        errors = (predictions - unseen[target]).to_numpy("float64")
+        found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
+    found["alarms"].sort(key=lambda each: -findings.WEIGHTS[each["name"]])
+    found["reasons"] = findings.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
+    return rounded(found)
+
+
+def released_profile(path: Path) -> dict:
+    """Return the profile in a release's diagnostics. Raises TaskError where these are damaged."""
+    try:
+        return read_json(path)["profile"]
+    except (TaskError, KeyError, TypeError) as error:
+        raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
+
+
+def columns(description: dict) -> list[tuple[str, str]]:
+    """Return the features and the target, each with its kind."""
+    return [*description["features"].items(), (description["target"], "number")]
+
+
+def compared(profiles: dict, later: pd.DataFrame, description: dict) -> list[dict]:
+    """Return how each column of later rows differs from its profile, the largest shift first."""
+    rows = [
+        drift.compare(name, profiles[name], later[name], of_a_date(name, description))
+        for name, kind in columns(description)
+        if name in profiles and profiles[name]["kind"] == kind
+    ]
+    return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))
+
+
+def of_a_date(name: str, description: dict) -> bool:
+    """Tell whether a feature is made of a date: it then changes with time by construction."""
+    how = description["recipe"].get(name)
+    if not how:
+        return False
+    dates = {column for column, about in description.get("columns", {}).items() if about["kind"] == "date"}
+    return "part" in how or bool(dates & set(columns_used({name: how})))
+
+
+def importance(model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int) -> tuple[list, int]:
+    """Return by how much MAE rises where a feature is shuffled among held-out rows, and among how many rows."""
+    rows = int(np.clip(MOST_PREDICTIONS / (REPEATS * len(names)), 500, 10_000))
+    chosen = test.sample(min(rows, len(test)), random_state=seed).index
+    result = permutation_importance(
+        model,
+        test.loc[chosen, names],
+        target[chosen],
+        scoring="neg_mean_absolute_error",
+        n_repeats=REPEATS,
+        random_state=seed,
+    )
+    found = [
+        {"feature": name, "mean": float(mean), "std": float(std)}
+        for name, mean, std in zip(names, result.importances_mean, result.importances_std, strict=True)
+    ]
+    return sorted(found, key=lambda each: -each["mean"]), len(chosen)
+
+
+def dependence(model: object, test: pd.DataFrame, kinds: dict, important: list[dict], seed: int) -> dict:
+    """Return the mean prediction where all rows are given one value of a feature (Friedman 2001), for the first few."""
+    rows = test[list(kinds)].sample(min(DEPENDENCE_ROWS, len(test)), random_state=seed)
+    found = {}
+    for name in [each["feature"] for each in important[:DEPENDENCE_FEATURES] if each["mean"] > 0]:
+        known = test[name].dropna()
+        if kinds[name] == "category":
+            values = [str(each) for each in known.value_counts().index[:10]]
+        elif known.nunique() <= 20:
+            values = sorted(map(float, known.unique()))
+        else:
+            values = np.unique(known.quantile(np.linspace(0.02, 0.98, 20))).tolist()
+        # All values in one call: each has its own cost.
+        grid = pd.concat([rows] * len(values), ignore_index=True)
+        column = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
+        means = model.predict(grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)
+        found[name] = {"kind": kinds[name], "values": values, "mean": means.tolist()}
+    return found
+
+
+def out_of_sample_scores(rows: pd.DataFrame, predictions: pd.Series, target: str) -> dict | None:
+    """Return the scores on those training rows that come closest to the held-out part; None where there are none."""
+    if not len(rows):
+        return None
+    last = rows["last fold"]
+    y, predicted = rows.loc[last, target], predictions[last]
+    return {
+        "rows": int(last.sum()),
+        "MAE": float((predicted - y).abs().mean()),
+        "mean_MAE": float((y - y.mean()).abs().mean()),
+        "R2": float(r2_score(y, predicted)) if y.nunique() > 1 else None,
+    }
+
+
+def comparison_alarms(found: dict) -> list[dict]:
+    """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
+    named, pair, covered = [], found["paired"], found["prediction_interval"]
+    if pair and pair["verdict"] == "worse":
+        low, high = pair["interval"]
+        sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
+        named.append(findings.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
+    for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
+        if row["MAE"] >= 1.05 * row["champion_MAE"]:
+            sentence = (
+                f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
+            )
+            sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
+            named.append(findings.alarm("slice_worse", row["feature"], sentence))
+    if covered["coverage"] is not None and covered["rows"] >= 100 and covered["coverage"] < covered["level"] - 0.05:
+        sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
+        named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
+    return named
+
+
+def rounded(value: object) -> object:
+    """Return a nested value with numbers of six digits, whatever order they were added up in; NaN becomes None."""
+    if isinstance(value, dict):
+        return {key: each if key == "profile" else rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
+    parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
+    parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote, its rows beside it")
+    parser.add_argument("--validation", required=True, type=Path, help="the validation report, kept for the reviewer")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument(
+        "--release", type=Path, help="the diagnostics.json of the deployed release, to compare the data"
+    )
+    parser.add_argument("--interval-level", type=float, default=0.9, help="what prediction intervals are to cover")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    args = parser.parse_args(argv)
+    with task.logged("diagnose", args, args.model):
+        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
+        metrics = read_json(args.metrics)
+        if metrics["model_sha256"] != metadata["sha256"]:
+            raise TaskError(
+                f"{args.metrics} speaks of another model than {args.model}. Run make run, then make report."
+            )
+        before = released_profile(args.release) if args.release else None
+        model = load_model(args.model, metadata["sha256"])
+        table = read_table(args.features, description["kinds"]).frame
+        rows = args.metrics.with_name("holdout_predictions.csv")
+        columns = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
+        holdout = read_table(rows, {"time": "date", **dict.fromkeys(columns, "number")}).frame
+        with threadpool_limits({"openmp": args.threads, "blas": 1}):
+            found = diagnose(
+                model, table, description, holdout, metrics, args.random_state, args.interval_level, before
+            )
+        # What the report says of the contract comes through here, so that the report waits for no further task.
+        said = read_json(args.validation)
+        validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
+        write_json(args.output, {"model_sha256": metadata["sha256"], "validation": validation, **found})
+        low, high = found["intervals"]["model"]["MAE"]
+        logging.info(
+            "[diagnose] completed. MAE %.4f, 95 %% interval %s to %s", metrics["model"]["test"]["MAE"], low, high
+        )
+        for each in found["alarms"]:
+            logging.warning("[diagnose] alarm %s: %s", each["name"], each["sentence"])
+        logging.info("[diagnose] wrote diagnostics to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

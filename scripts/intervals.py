@@ -1,0 +1,265 @@
+"""How sure the numbers are: bootstrap intervals, differences between two predictors, slices, prediction intervals."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.95
+RESAMPLES = 1000
+# Rows in so many groups by chance vary as single rows do, to a few percent, and cost nothing more.
+MOST_BLOCKS = 2000
+# Fewer days say too little of how days differ.
+FEWEST_DAYS = 10
+MOST_VALUES = 2000
+MIN_ROWS = 30
+MOST_LEVELS = 50
+BINS = 5
+
+
+def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray, str]:
+    """Return for each row the block (from 0) that is drawn as a whole, and what a block is made of: "days" or "rows".
+
+    Rows of one day are alike (weather, prices), so that drawing single rows would make the intervals too narrow.
+    Without a time for each row, or with few days, blocks are rows, or groups of them by chance where there are more
+    than MOST_BLOCKS.
+    """
+    if time is not None and not time.isna().any():
+        days, _ = pd.factorize(time.dt.floor("D"), sort=True)
+        count = int(days.max()) + 1
+        if count >= FEWEST_DAYS:
+            return (days * MOST_BLOCKS // count if count > MOST_BLOCKS else days), "days"
+    return np.random.default_rng(seed).permutation(rows) % min(rows, MOST_BLOCKS), "rows"
+
+
+def draws(blocks: int, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each resample draws each block: resamples × blocks (float64)."""
+    shares = np.full(blocks, 1 / blocks)
+    return np.random.default_rng(seed).multinomial(blocks, shares, size=resamples).astype("float64")
+
+
+def sums(codes: np.ndarray, count: int, *values: np.ndarray) -> np.ndarray:
+    """Return the sum of each of m values within each group: count × m. Rows of a negative code are in none."""
+    inside = codes >= 0
+    return np.stack([np.bincount(codes[inside], each[inside], count) for each in values], axis=1)
+
+
+def bounds(resampled: np.ndarray, level: float = LEVEL) -> list:
+    """Return the percentile interval of resampled statistics (Efron 1979), of the last axis of which one is a resample.
+
+    Undefined ones are left out; None where there are no others.
+    """
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    if not np.isfinite(resampled).any():
+        return [None, None]
+    return [float(each) for each in np.nanquantile(resampled, tails)]
+
+
+def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
+    """Return for MAE, RMSE, R2 and median absolute error the lower and the upper end of the interval.
+
+    Parameters
+    ----------
+    actual, predicted
+        n numbers each.
+    blocks
+        The block of each of the n rows, as `blocks_of` gives it.
+    drawn
+        As `draws` gives it. All but the median needs only each block's sums; of more than MOST_VALUES different errors
+        the median is looked for among so many quantiles.
+    """
+    error = predicted - actual
+    size = np.abs(error)
+    # Around their mean, for the sake of the digits.
+    centred = actual - actual.mean()
+    ones = np.ones(len(error))
+    n, total, squares, first, second = (
+        drawn @ sums(blocks, drawn.shape[1], ones, size, error**2, centred, centred**2)
+    ).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = second - first**2 / n
+        r2 = np.where(spread > 1e-12 * max(float((centred**2).sum()), 1e-300), 1 - squares / spread, np.nan)
+    values = np.unique(size)
+    if len(values) > MOST_VALUES:
+        values = np.unique(np.quantile(size, np.linspace(0, 1, MOST_VALUES // 2 + 1), method="higher"))
+    place = np.searchsorted(values, size)
+    counts = np.bincount(blocks * len(values) + place, minlength=drawn.shape[1] * len(values))
+    below = np.cumsum(drawn @ counts.reshape(drawn.shape[1], -1), axis=1)
+    middle = [(below <= rank[:, None]).sum(axis=1) for rank in ((n - 1) // 2, n // 2)]
+    return {
+        "MAE": bounds(total / n),
+        "RMSE": bounds(np.sqrt(squares / n)),
+        "R2": bounds(r2),
+        "median_absolute_error": bounds((values[middle[0]] + values[middle[1]]) / 2),
+    }
+
+
+def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
+    """Return our MAE less theirs on the same rows and resamples, its interval, and what follows from it."""
+    gain = np.abs(ours - actual) - np.abs(theirs - actual)
+    total, n = (drawn @ sums(blocks, drawn.shape[1], gain, np.ones(len(gain)))).T
+    low, high = bounds(total / n)
+    verdict = "better" if high < 0 else "worse" if low > 0 else "cannot be told apart"
+    return {"metric": "MAE", "difference": float(gain.mean()), "interval": [low, high], "verdict": verdict}
+
+
+def holm(p: list[float]) -> np.ndarray:
+    """Return p-values corrected for having looked at all of them (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    values = np.asarray(p, dtype="float64")
+    order = np.argsort(values)
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)) if len(values) else values
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected
+
+
+def make_slices(table: pd.DataFrame, kinds: dict[str, str]) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Return for each feature the slice (from 0; -1: none) of each of n rows, and the slices' names.
+
+    A category has a slice for each of its MOST_LEVELS most frequent levels, as has a number with few values; other
+    numbers are binned by their quantiles. Missing values are a slice of their own.
+    """
+    found = {}
+    for name, kind in kinds.items():
+        values = table[name]
+        if kind == "category" or values.nunique() <= 2 * BINS:
+            levels = values.value_counts().index[:MOST_LEVELS]
+            codes = pd.Index(levels).get_indexer(values)
+            labels = [f"{each:g}" if kind == "number" else str(each) for each in levels]
+        else:
+            edges = np.unique(values.quantile(np.linspace(0, 1, BINS + 1)))
+            codes = pd.cut(values, edges, labels=False, include_lowest=True).fillna(-1).to_numpy("int64")
+            labels = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
+        missing = values.isna().to_numpy()
+        if missing.any():
+            codes = np.where(missing, len(labels), codes)
+            labels.append("missing")
+        found[name] = (np.asarray(codes, dtype="int64"), labels)
+    return found
+
+
+def slice_table(
+    slices: dict[str, tuple[np.ndarray, list[str]]],
+    actual: np.ndarray,
+    ours: np.ndarray,
+    champion: np.ndarray | None,
+    blocks: np.ndarray,
+    drawn: np.ndarray,
+    most: int = 200,
+) -> dict:
+    """Return MAE, bias and difference from the champion for each slice of MIN_ROWS rows or more, the worst first.
+
+    Parameters
+    ----------
+    slices
+        As `make_slices` gives them.
+    actual, ours, champion
+        n numbers each: the target, the model's and the champion's predictions (None: there is no champion).
+    blocks, drawn
+        As for `metric_intervals`.
+    most
+        How many slices to list.
+    """
+    error = ours - actual
+    theirs = np.abs(champion - actual) if champion is not None else np.zeros(len(error))
+    count, rows, p = drawn.shape[1], [], []
+    for feature, (codes, labels) in slices.items():
+        columns = (np.ones(len(error)), np.abs(error), error, np.abs(error) - theirs)
+        cells = np.where(codes >= 0, codes * count + blocks, -1)
+        totals = sums(cells, count * len(labels), *columns).reshape(len(labels), count, 4)
+        for label, each in zip(labels, totals, strict=True):
+            n, size, signed, gain = each.sum(axis=0)
+            if n < MIN_ROWS:
+                continue
+            with np.errstate(divide="ignore", invalid="ignore"):
+                resampled = drawn @ each
+                mae, difference = (resampled[:, k] / resampled[:, 0] for k in (1, 3))
+            row = {"feature": feature, "value": label, "rows": int(n), "MAE": size / n, "MAE_interval": bounds(mae)}
+            row |= {"bias": signed / n, "champion_MAE": None, "difference_interval": None, "worse": False}
+            if champion is not None:
+                row |= {"champion_MAE": (size - gain) / n, "difference_interval": bounds(difference)}
+                spread = float(np.nanstd(difference))
+                degrees = max(int((each[:, 0] > 0).sum()) - 1, 1)
+                p.append(float(2 * stats.t.sf(abs(gain / n) / spread, degrees)) if spread > 0 else 1.0)
+            rows.append(row)
+    for row, corrected in zip(rows, holm(p), strict=False):
+        row["worse"] = bool(corrected < 1 - LEVEL and row["MAE"] > row["champion_MAE"])
+    rows.sort(key=lambda row: (not row["worse"], -row["MAE"]))
+    correction = (
+        f"Holm's, over the {len(p)} comparisons with the champion" if p else "none: no champion to compare with"
+    )
+    return {"min_rows": MIN_ROWS, "looked_at": len(rows), "correction": correction, "rows": rows[:most]}
+
+
+def cluster_mean(values: np.ndarray, blocks: np.ndarray) -> tuple[float, float, int]:
+    """Return the mean, its variance where rows of one block are alike, and how many blocks there are."""
+    codes, found = pd.factorize(blocks)
+    total, n = sums(codes, len(found), values, np.ones(len(values))).T
+    mean, count = total.sum() / n.sum(), len(found)
+    if count < 2:
+        return float(mean), math.inf, count
+    return float(mean), float(((total - mean * n) ** 2).sum() / n.sum() ** 2 * count / (count - 1)), count
+
+
+def half_width(sizes: np.ndarray, level: float) -> float | None:
+    """Return the half width that covers a new row with probability `level`; None where there are too few rows."""
+    rank = math.ceil((len(sizes) + 1) * level)
+    return float(np.partition(sizes, rank - 1)[rank - 1]) if rank <= len(sizes) else None
+
+
+def prediction_interval(
+    actual: np.ndarray,
+    predicted: np.ndarray,
+    time: pd.Series | None,
+    by_time: bool,
+    slices: dict[str, tuple[np.ndarray, list[str]]],
+    level: float,
+    seed: int,
+) -> dict:
+    """Return the half width of the prediction interval, and how much it covers where it was not fitted.
+
+    Split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani, Wasserman 2018, Distribution-Free Predictive Inference
+    for Regression, JASA 113): a quantile of the absolute errors on rows that the model has not seen. Coverage is
+    measured with the half width of one half of the held-out rows on the other half: the later one under a split by
+    time, one by chance otherwise. The half width itself is that of all of them.
+    """
+    sizes = np.abs(predicted - actual)
+    if by_time and time is not None:
+        order = np.argsort(time.to_numpy(), kind="stable")
+        how = "the later half of the held-out rows, with the half width of the earlier half"
+    else:
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        how = "one half of the held-out rows, by chance, with the half width of the other half"
+    first, rest = order[: len(order) // 2], order[len(order) // 2 :]
+    found = {
+        "level": level,
+        "half_width": half_width(sizes, level),
+        "method": f"split conformal, on absolute errors; coverage measured on {how}",
+        "coverage": None,
+        "rows": len(rest),
+        "by_slice": [],
+        "over_time": [],
+    }
+    trial = half_width(sizes[first], level)
+    if trial is None:
+        return found
+    covered = sizes[rest] <= trial
+    found["coverage"] = float(covered.mean())
+    for feature, (codes, labels) in slices.items():
+        hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))
+        found["by_slice"] += [
+            {"feature": feature, "value": label, "rows": int(n), "coverage": hit / n}
+            for label, (n, hit) in zip(labels, hits, strict=True)
+            if n >= MIN_ROWS
+        ]
+    found["by_slice"] = sorted(found["by_slice"], key=lambda row: row["coverage"])[:50]
+    if time is not None:
+        weeks = time.iloc[rest].dt.tz_localize(None).dt.to_period("W").dt.start_time
+        by_week = pd.Series(covered).groupby(weeks.to_numpy()).agg(["size", "mean"])
+        found["over_time"] = [
+            {"time": str(week.date()), "rows": int(n), "coverage": float(share)}
+            for week, n, share in by_week.itertuples()
+        ]
+    return found

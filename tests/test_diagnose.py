@@ -1,0 +1,350 @@
+"""The diagnostics: intervals beside scipy's, drift beside a reference, alarms that fire on their fault alone."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmarks.alarms import FAULTS, diagnosed, flights, named
+from scipy import stats
+from sklearn.metrics import r2_score
+
+import drift
+import findings
+import intervals
+from conftest import Project, rides
+from test_release import current, error
+
+ROWS = 2400
+CONSTANT = "sklearn.dummy.DummyRegressor"
+
+
+def found_in(frame: pd.DataFrame, estimator: str | None = None, target: str = "arr_delay", **options) -> dict:
+    return diagnosed(frame, target, 0, estimator, **{"test_share": 0.2, **options})
+
+
+def names(found: dict) -> set[tuple]:
+    return {(each["name"], each["feature"]) for each in found["alarms"]}
+
+
+# Intervals
+
+
+def test_intervals_are_those_of_scipy():
+    random = np.random.default_rng(3)
+    actual = random.gamma(2, 10, 150)
+    predicted = actual * 0.8 + random.normal(0, 5, 150)
+    blocks, by = intervals.blocks_of(None, 150, seed=1)
+    drawn = intervals.draws(150, 9999, seed=1)
+    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    reference = {
+        "MAE": lambda a, p, axis: np.abs(p - a).mean(axis),
+        "RMSE": lambda a, p, axis: np.sqrt(((p - a) ** 2).mean(axis)),
+        "R2": lambda a, p, axis: 1 - ((p - a) ** 2).mean(axis) / a.var(axis),
+        "median_absolute_error": lambda a, p, axis: np.median(np.abs(p - a), axis),
+    }
+    assert by == "rows" and sorted(blocks) == list(range(150))
+    for name, statistic in reference.items():
+        expected = stats.bootstrap(
+            (actual, predicted), statistic, paired=True, vectorized=True, method="percentile", rng=2
+        ).confidence_interval
+        width = expected.high - expected.low
+        assert found[name] == pytest.approx([expected.low, expected.high], abs=0.06 * width), name
+
+
+def test_the_metrics_of_a_resample_are_those_of_its_rows():
+    random = np.random.default_rng(5)
+    actual, predicted = random.normal(0, 10, (2, 40))
+    blocks = np.repeat(np.arange(10), 4)
+    drawn = intervals.draws(10, 1, seed=4)
+    rows = np.concatenate([np.flatnonzero(blocks == k) for k in range(10) for _ in range(int(drawn[0, k]))])
+    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    error = np.abs(predicted - actual)[rows]
+    assert found["MAE"] == pytest.approx([error.mean()] * 2)
+    assert found["RMSE"] == pytest.approx([np.sqrt((error**2).mean())] * 2)
+    assert found["median_absolute_error"] == pytest.approx([np.median(error)] * 2)
+    assert found["R2"] == pytest.approx([r2_score(actual[rows], predicted[rows])] * 2)
+    assert intervals.metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
+
+
+def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
+    random = np.random.default_rng(1)
+    time = pd.Series(pd.date_range("2024-01-01", periods=4000, freq="15min"))
+    blocks, by = intervals.blocks_of(time, 4000, 0)
+    assert by == "days" and blocks.max() + 1 == 42
+    weather = random.normal(0, 5, 42)[blocks]
+    actual, predicted = np.zeros(4000), weather + random.normal(0, 1, 4000)
+    wide = intervals.metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
+    single, _ = intervals.blocks_of(None, 4000, 0)
+    assert single.max() + 1 == intervals.MOST_BLOCKS
+    narrow = intervals.metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
+    assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
+    # A reference that draws each day's rows together.
+    daily = pd.Series(np.abs(predicted)).groupby(blocks).mean().to_numpy()
+    spread = daily.std() / np.sqrt(42)
+    assert wide[1] - wide[0] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+    assert intervals.blocks_of(time.head(300), 300, 0)[1] == "rows"
+
+
+def test_two_predictors_are_compared_on_the_same_rows():
+    random = np.random.default_rng(2)
+    actual = random.normal(0, 30, 600)
+    ours = actual + random.normal(0, 10, 600)
+    blocks, _ = intervals.blocks_of(None, 600, 0)
+    drawn = intervals.draws(600, 500, 0)
+    for theirs, verdict in (
+        (ours + np.sign(ours - actual) * 0.5, "better"),
+        (ours - np.sign(ours - actual) * 0.5, "worse"),
+        (actual + random.permutation(ours - actual), "cannot be told apart"),
+    ):
+        found = intervals.paired(actual, ours, theirs, blocks, drawn)
+        assert found["verdict"] == verdict
+        assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+
+
+def test_a_slice_is_worse_only_after_the_correction():
+    random = np.random.default_rng(0)
+    actual, n = np.zeros(4000), 4000
+    frame = pd.DataFrame({f"x{k}": random.normal(size=n) for k in range(10)}).assign(
+        town=random.choice(list("ABCD"), n)
+    )
+    frame.loc[:99, "x0"] = np.nan
+    champion = random.normal(0, 10, n)
+    ours = random.normal(0, 10, n) * np.where(frame["town"] == "C", 1.6, 0.8)
+    slices = intervals.make_slices(frame, {"town": "category", **{f"x{k}": "number" for k in range(10)}})
+    blocks, _ = intervals.blocks_of(None, n, 0)
+    found = intervals.slice_table(slices, actual, ours, champion, blocks, intervals.draws(2000, 500, 0))
+    assert [(row["feature"], row["value"]) for row in found["rows"] if row["worse"]] == [("town", "C")]
+    assert found["rows"][0]["value"] == "C"
+    assert found["looked_at"] == 4 + 10 * 5 + 1
+    first = found["rows"][0]
+    inside = (frame["town"] == "C").to_numpy()
+    assert first["rows"] == inside.sum()
+    assert first["MAE"] == pytest.approx(np.abs(ours[inside]).mean())
+    assert first["champion_MAE"] == pytest.approx(np.abs(champion[inside]).mean())
+    assert first["bias"] == pytest.approx(ours[inside].mean())
+    assert first["difference_interval"][0] > 0
+    assert list(intervals.holm([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+
+
+# Prediction intervals
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9])
+def test_coverage_is_nominal_on_exchangeable_rows(level):
+    random = np.random.default_rng(7)
+    actual = random.gamma(2, 20, 21_000)
+    predicted = actual + random.standard_t(3, 21_000) * 9
+    held, later = slice(0, 1000), slice(1000, None)
+    found = intervals.prediction_interval(actual[held], predicted[held], None, False, {}, level, 0)
+    covered = np.abs(predicted[later] - actual[later]) <= found["half_width"]
+    assert abs(covered.mean() - level) < 0.02
+    assert abs(found["coverage"] - level) < 0.05 and found["rows"] == 500
+    # The quantile of the paper, by its definition.
+    assert found["half_width"] == sorted(np.abs(predicted - actual)[held])[int(np.ceil(1001 * level)) - 1]
+    assert intervals.half_width(np.arange(5.0), 0.9) is None
+
+
+def test_coverage_is_measured_later_than_it_was_fitted():
+    time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
+    error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
+    town = {"town": (np.arange(2000) % 2, ["A", "B"])}
+    found = intervals.prediction_interval(np.zeros(2000), error, time, True, town, 0.9, 0)
+    assert found["coverage"] < 0.5
+    assert {row["value"]: row["rows"] for row in found["by_slice"]} == {"A": 500, "B": 500}
+    assert sum(row["rows"] for row in found["over_time"]) == 1000
+
+
+# Drift
+
+
+def test_psi_and_distances_are_those_of_a_reference():
+    random = np.random.default_rng(4)
+    before, after = random.normal(0, 1, 5000), random.normal(0.6, 1.2, 3000)
+    row = drift.compare("x", drift.profile(pd.Series(before), "number"), pd.Series(after))
+    edges = [-np.inf, *np.quantile(before, np.linspace(0.1, 0.9, 9)), np.inf]
+    p, q = (np.histogram(each, edges)[0] / len(each) for each in (before, after))
+    assert row["psi"] == pytest.approx(sum((q - p) * np.log(q / p)), rel=0.01)
+    reference = stats.ks_2samp(before, after)
+    assert row["size"] == pytest.approx(reference.statistic, abs=0.02)
+    assert row["size"] <= reference.statistic + 1e-12
+    assert row["flagged"] and row["unit"] is None
+    towns = pd.Series(["A"] * 600 + ["B"] * 300 + ["C"] * 100), pd.Series(["A"] * 500 + ["B"] * 300 + ["D"] * 200)
+    row = drift.compare("town", drift.profile(towns[0], "category"), towns[1])
+    assert row["size"] == pytest.approx(0.2)
+    assert (row["new"], row["vanished"], row["flagged"]) == (["D"], ["C"], True)
+    assert row["p"] < 1e-9
+
+
+def test_the_same_rows_again_are_no_drift_however_few_or_many():
+    for n, m in ((60, 40), (20_000, 5000)):
+        for seed in range(20):
+            random = np.random.default_rng(seed)
+            columns = {
+                "number": (random.gamma(1, 5, n + m), random.poisson(1.5, n + m) / 2),
+                "category": (random.choice(list("ABCDEFGH"), n + m),),
+            }
+            for kind, values in ((name, pd.Series(each)) for name in columns for each in columns[name]):
+                row = drift.compare("x", drift.profile(values[:n], kind), values[n:])
+                assert not row["flagged"] and not row["vanished"] and row["unit"] is None, (n, seed, row)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "words"),
+    [(1.609344, 0, "miles to kilometres"), (1.8, 32, "Celsius to Fahrenheit"), (0.001, 0, "1,000 times larger")],
+)
+def test_a_conversion_is_named_and_a_mere_shift_is_not(factor, shift, words):
+    random = np.random.default_rng(0)
+    before, after = pd.Series(random.normal(20, 6, 3000)), pd.Series(random.normal(20, 6, 800))
+    row = drift.compare("x", drift.profile(before, "number"), after * factor + shift)
+    assert words in row["unit"]
+    (alarm,) = findings.drift_alarms([row], "the held-out part")
+    assert (alarm["name"], alarm["feature"]) == ("unit_change", "x") and words in alarm["sentence"]
+    row = drift.compare("x", drift.profile(before, "number"), after * 0.6 + 16)
+    assert row["unit"] is None and row["flagged"]
+
+
+def test_missing_values_that_come_or_go_are_named():
+    values = pd.Series(np.random.default_rng(0).normal(size=1000))
+    row = drift.compare("x", drift.profile(values, "number"), values.mask(values.index < 300))
+    assert row["missing"] == [0, 0.3]
+    assert [each["name"] for each in findings.drift_alarms([row], "x")] == ["missing"]
+    assert drift.compare("x", drift.profile(values * np.nan, "number"), values)["flagged"]
+
+
+# Alarms
+
+
+def test_clean_data_raise_no_alarm():
+    found = found_in(flights(0, rows=ROWS))
+    assert found["alarms"] == []
+    assert "No alarm" in " ".join(found["reasons"]["for"])
+    assert found["importance"][0]["feature"] == "dep_delay"
+    # The year and the month change by construction.
+    shifted = {row["feature"]: row for row in found["drift"]["training"]}
+    assert shifted["time_month"]["psi"] > 1 and not shifted["time_month"]["flagged"]
+    values = found["partial_dependence"]["dep_delay"]
+    assert values["mean"][-1] - values["mean"][0] == pytest.approx(
+        0.95 * (values["values"][-1] - values["values"][0]), rel=0.2
+    )
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_among_the_first_reasons_against(fault):
+    found = found_in(flights(1, fault, rows=ROWS), CONSTANT if fault == "constant prediction" else None)
+    assert named(found, fault), found["alarms"]
+
+
+def test_a_new_category_and_copied_rows_are_named():
+    frame = flights(2, rows=ROWS)
+    late = np.arange(ROWS) >= 0.8 * ROWS
+    new = frame.copy()
+    new.loc[late & (new["carrier"] == "AA"), "carrier"] = "ZZ"
+    new.loc[late & (new["origin"] == "LGA") & (np.arange(ROWS) % 2 == 0), "origin"] = "SWF"
+    told = found_in(new)
+    assert names(told) >= {("vanished_category", "carrier"), ("new_category", "origin")}
+    (row,) = [each for each in told["drift"]["training"] if each["feature"] == "carrier"]
+    assert (row["vanished"], row["new"]) == (["AA"], ["ZZ"])
+    copied = frame.copy()
+    columns = [name for name in frame if name != "time"]
+    copied.loc[ROWS - 300 :, columns] = frame.loc[:299, columns].to_numpy()
+    copied = copied.astype(frame.dtypes)
+    assert ("duplicates", None) in names(found_in(copied))
+    # Few different rows repeat by themselves.
+    coarse = frame[["time", "carrier", "seats"]].assign(late=(frame["arr_delay"] > 0).astype(int))
+    assert ("duplicates", None) not in names(found_in(coarse, target="late"))
+
+
+def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
+    frame = flights(3, rows=600)
+    found = found_in(frame, not_before=["seats", "time"], derived={"room": "seats / distance"})
+    late = [each for each in found["alarms"] if each["name"] == "not_before"]
+    assert {"seats", "room", "time_month"} <= {each["feature"] for each in late}
+    assert "room is made of seats" in " ".join(each["sentence"] for each in late)
+    with pytest.raises(Exception, match="there is no column 'seat': did you mean seats"):
+        found_in(frame, not_before=["seat"])
+
+
+def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
+    mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "mean_MAE": 24.0, "R2": 0.7}
+    for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
+        assert [each["name"] for each in findings.gap({"MAE": mae}, mean, unseen)] == expected
+    # Rows that are easier for the mean, too, are no sign of it.
+    assert findings.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+
+
+def test_a_strong_feature_is_no_leak():
+    frame = flights(4, rows=ROWS)
+    frame["twin"] = frame["arr_delay"] + np.random.default_rng(0).normal(0, 8, ROWS)
+    assert "leak" not in {name for name, _ in names(found_in(frame))}
+
+
+# In the workflow
+
+
+def test_a_release_brings_its_profile_and_its_intervals(released: Project):
+    first = released.json("deployed/current/diagnostics.json")
+    assert first["drift"]["release"] is not None  # beside the release before
+    assert first["model_sha256"] == released.json("deployed/current/model.json")["sha256"]
+    # From miles to kilometres in all rows, and a town gone: seen beside the release, and nowhere else.
+    frame = rides(660)
+    frame["km"] = (frame["km"] * 1.609344).round(2)
+    frame["city"] = frame["city"].replace("Bonn", "Köln")
+    frame.to_csv(released.folder / "rides.csv", index=False)
+    released.snakemake("reports/diagnostics.json")
+    found = released.json("reports/diagnostics.json")
+    where = "set beside those of the deployed release"
+    told = {(each["name"], each["feature"]) for each in found["alarms"] if where in each["sentence"]}
+    assert {("unit_change", "km"), ("vanished_category", "city")} <= told
+    assert not any(row["unit"] or row["vanished"] for row in found["drift"]["training"])
+    assert set(found["intervals"]) == {"model", "champion", "mean", "km"}
+    holdout = pd.read_csv(released.folder / "reports/holdout_predictions.csv")
+    ours, theirs = ((holdout[name] - holdout["actual"]).abs().mean() for name in ("predicted", "champion"))
+    assert found["paired"]["difference"] == pytest.approx(ours - theirs, rel=1e-4)
+    # What is released is what its predictions carry.
+    batch = released.folder / "data/batches/week.csv"
+    batch.parent.mkdir(parents=True)
+    rides(60).to_csv(batch, index=False)
+    released.script("predict", "--input", batch, "--output", "week.csv")
+    scored = pd.read_csv(released.folder / "week.csv")
+    half = first["prediction_interval"]["half_width"]
+    assert (scored["prediction_high"] - scored["prediction"]).tolist() == pytest.approx([half] * len(scored))
+    assert (scored["prediction"] - scored["prediction_low"]).tolist() == pytest.approx([half] * len(scored))
+    # A file that was altered is told by its name.
+    path = current(released) / "diagnostics.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"half_width": ', '"half_width": 1'), encoding="utf-8")
+    done = released.script("predict", "--input", batch, "--output", "week.csv", check=False)
+    assert "diagnostics.json was altered" in error(done)
+    path.write_text("{", encoding="utf-8")
+    arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", f"--release={path}"]
+    arguments += ["--metrics=reports/evaluation_metrics.json", "--output=reports/diagnostics.json"]
+    before = (released.folder / "reports/diagnostics.json").read_bytes()
+    assert "diagnostics.json is damaged: make verify" in error(released.script("diagnose", *arguments, check=False))
+    assert (released.folder / "reports/diagnostics.json").read_bytes() == before
+
+
+def test_bad_inputs_give_one_line(finished: Project):
+    arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", "--output=reports/new.json"]
+    arguments += ["--metrics=reports/evaluation_metrics.json"]
+    rows = finished.folder / "reports/holdout_predictions.csv"
+    text = rows.read_text(encoding="utf-8")
+    for content, message in (
+        (text.rsplit("\n", 2)[0] + "\n", "are not those of these features"),
+        (text.replace("baseline_km", "other"), "have no column baseline_km"),
+        ("", "is empty"),
+    ):
+        rows.write_text(content, encoding="utf-8")
+        assert message in error(finished.script("diagnose", *arguments, check=False))
+    rows.unlink()
+    assert "holdout_predictions.csv does not exist" in error(finished.script("diagnose", *arguments, check=False))
+    assert not (finished.folder / "reports/new.json").exists()
+    path = finished.folder / "reports/diagnostics.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"model_sha256": "', '"model_sha256": "0'), encoding="utf-8"
+    )
+    report = finished.folder / "reports/final_report.md"
+    report.write_text(report.read_text(encoding="utf-8"), encoding="utf-8")
+    assert "diagnostics.json speaks of another model" in error(finished.sign_off(check=False))
+    path.unlink()
+    assert "reports/diagnostics.json does not exist" in error(finished.sign_off(check=False))
