@@ -232,7 +232,9 @@ def slice_bias(
             variance = sum(each[1] for pair in means for each in pair)
             degrees = max(min(each[2] for pair in means for each in pair) - 1, 1)
             z = abs(moved) / math.sqrt(variance) if variance > 0 else (math.inf if moved else 0.0)
-            looked.append((feature, label, int(parts[0][2].sum()), now, before, moved, z))
+            # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
+            grown = abs(now - rest) > abs(before - rest_before)
+            looked.append((feature, label, int(parts[0][2].sum()), now, before, moved if grown else 0.0, z))
             p.append(float(2 * stats.t.sf(z, degrees)))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if abs(row[5]) >= BIAS_SHARE * usual), key=lambda row: -row[6])

@@ -326,7 +326,7 @@ def test_a_release_brings_its_profile_and_its_intervals(released: Project):
 
 def test_bad_inputs_give_one_line(finished: Project):
     arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", "--output=reports/new.json"]
-    arguments += ["--metrics=reports/evaluation_metrics.json"]
+    arguments += ["--metrics=reports/evaluation_metrics.json", "--validation=reports/validation_report.json"]
     rows = finished.folder / "reports/holdout_predictions.csv"
     text = rows.read_text(encoding="utf-8")
     for content, message in (
