@@ -318,7 +318,8 @@ def test_a_release_brings_its_profile_and_its_intervals(released: Project):
     assert "diagnostics.json was altered" in error(done)
     path.write_text("{", encoding="utf-8")
     arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", f"--release={path}"]
-    arguments += ["--metrics=reports/evaluation_metrics.json", "--output=reports/diagnostics.json"]
+    arguments += ["--metrics=reports/evaluation_metrics.json", "--validation=reports/validation_report.json"]
+    arguments += ["--output=reports/diagnostics.json"]
     before = (released.folder / "reports/diagnostics.json").read_bytes()
     assert "diagnostics.json is damaged: make verify" in error(released.script("diagnose", *arguments, check=False))
     assert (released.folder / "reports/diagnostics.json").read_bytes() == before
@@ -343,8 +344,8 @@ def test_bad_inputs_give_one_line(finished: Project):
     path.write_text(
         path.read_text(encoding="utf-8").replace('"model_sha256": "', '"model_sha256": "0'), encoding="utf-8"
     )
-    report = finished.folder / "reports/final_report.md"
-    report.write_text(report.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("final_report.md", "final_report.html"):
+        (finished.folder / "reports" / name).touch()
     assert "diagnostics.json speaks of another model" in error(finished.sign_off(check=False))
     path.unlink()
     assert "reports/diagnostics.json does not exist" in error(finished.sign_off(check=False))
