@@ -110,7 +110,7 @@ def diagnose(
         },
         "profile": {name: drift.profile(table[name], kind) for name, kind in columns(description)},
         "prediction_interval": intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, interval_level, seed
+            actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
     }
     found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
@@ -239,7 +239,8 @@ def comparison_alarms(found: dict) -> list[dict]:
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(findings.alarm("slice_worse", row["feature"], sentence))
-    if covered["coverage"] is not None and covered["rows"] >= 100 and covered["coverage"] < covered["level"] - 0.05:
+    low = covered["coverage"] is not None and covered["coverage"] < covered["level"] - 0.05
+    if low and covered["rows"] >= 100 and covered["coverage_interval"][1] < covered["level"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
         named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named
