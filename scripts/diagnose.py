@@ -25,7 +25,9 @@ from model_file import load_model
 from table import read_table
 from task import TaskError, read_json, write_json
 
+# How often each feature is shuffled; of many features each once, since every call has its own cost.
 REPEATS = 5
+MOST_CALLS = 300
 # Predictions that the importances may cost.
 MOST_PREDICTIONS = 2_000_000
 DEPENDENCE_ROWS = 1000
@@ -174,14 +176,15 @@ def of_a_date(name: str, description: dict) -> bool:
 
 def importance(model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int) -> tuple[list, int]:
     """Return by how much MAE rises where a feature is shuffled among held-out rows, and among how many rows."""
-    rows = int(np.clip(MOST_PREDICTIONS / (REPEATS * len(names)), 500, 10_000))
+    repeats = int(np.clip(MOST_CALLS // len(names), 1, REPEATS))
+    rows = int(np.clip(MOST_PREDICTIONS / (repeats * len(names)), 500, 10_000))
     chosen = test.sample(min(rows, len(test)), random_state=seed).index
     result = permutation_importance(
         model,
         test.loc[chosen, names],
         target[chosen],
         scoring="neg_mean_absolute_error",
-        n_repeats=REPEATS,
+        n_repeats=repeats,
         random_state=seed,
     )
     found = [
