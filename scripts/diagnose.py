@@ -26,7 +26,9 @@ from model_file import load_model
 from table import read_table
 from task import TaskError, read_json, write_json
 
+# How often each feature is shuffled; of many features each once, since every call has its own cost.
 REPEATS = 5
+MOST_CALLS = 300
 # Predictions that the importances may cost.
 MOST_PREDICTIONS = 2_000_000
 DEPENDENCE_ROWS = 1000
@@ -111,7 +113,7 @@ def diagnose(
         },
         "profile": {name: drift.profile(table[name], kind) for name, kind in columns(description)},
         "prediction_interval": intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, interval_level, seed
+            actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
     }
     found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
@@ -175,14 +177,15 @@ def of_a_date(name: str, description: dict) -> bool:
 
 def importance(model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int) -> tuple[list, int]:
     """Return by how much MAE rises where a feature is shuffled among held-out rows, and among how many rows."""
-    rows = int(np.clip(MOST_PREDICTIONS / (REPEATS * len(names)), 500, 10_000))
+    repeats = int(np.clip(MOST_CALLS // len(names), 1, REPEATS))
+    rows = int(np.clip(MOST_PREDICTIONS / (repeats * len(names)), 500, 10_000))
     chosen = test.sample(min(rows, len(test)), random_state=seed).index
     result = permutation_importance(
         model,
         test.loc[chosen, names],
         target[chosen],
         scoring="neg_mean_absolute_error",
-        n_repeats=REPEATS,
+        n_repeats=repeats,
         random_state=seed,
     )
     found = [
@@ -240,7 +243,8 @@ def comparison_alarms(found: dict) -> list[dict]:
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(findings.alarm("slice_worse", row["feature"], sentence))
-    if covered["coverage"] is not None and covered["rows"] >= 100 and covered["coverage"] < covered["level"] - 0.05:
+    low = covered["coverage"] is not None and covered["coverage"] < covered["level"] - 0.05
+    if low and covered["rows"] >= 100 and covered["coverage_interval"][1] < covered["level"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
         named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named

@@ -26,6 +26,8 @@ BIAS_SHARE = 0.5
 TOO_GOOD = 0.6
 TOO_BAD = 1.5
 COPIES = 0.01
+# So many shifted columns have a sentence of their own.
+MOST_SHIFTED = 3
 # How much each kind of alarm weighs in the reasons against.
 WEIGHTS = {
     "leak": 98,
@@ -253,7 +255,7 @@ def slice_bias(
 
 def drift_alarms(rows: list[dict], where: str) -> list[dict]:
     """Return the alarms of what `drift.compare` has found; `where` says what the later rows are."""
-    found = []
+    found, shifted = [], []
     for row in rows:
         name, quoted = row["feature"], [f"“{each}”" for each in (*row["vanished"], *row["new"])]
         gone, new = quoted[: len(row["vanished"])], quoted[len(row["vanished"]) :]
@@ -272,8 +274,12 @@ def drift_alarms(rows: list[dict], where: str) -> list[dict]:
                 alarm("missing", name, f"{name} is missing in {after:.1%} of {where}, before in {before:.1%}.")
             )
         elif row["flagged"] and not row["unit"] and not gone and not new:
-            sentence = f"{name} is distributed otherwise in {where}: PSI {row['psi']:.2f}, {row['statistic']} distance "
-            found.append(alarm("drift", name, f"{sentence}{row['size']:.2f}."))
+            shifted.append((name, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
+    for name, sizes in shifted[:MOST_SHIFTED]:
+        found.append(alarm("drift", name, f"{name} is distributed otherwise in {where}: {sizes}."))
+    if others := [name for name, _ in shifted[MOST_SHIFTED:]]:
+        listed = f"{', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
+        found.append(alarm("drift", None, f"{len(others)} more are distributed otherwise in {where}: {listed}."))
     return found
 
 

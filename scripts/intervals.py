@@ -215,6 +215,7 @@ def prediction_interval(
     time: pd.Series | None,
     by_time: bool,
     slices: dict[str, tuple[np.ndarray, list[str]]],
+    blocks: np.ndarray,
     level: float,
     seed: int,
 ) -> dict:
@@ -238,6 +239,7 @@ def prediction_interval(
         "half_width": half_width(sizes, level),
         "method": f"split conformal, on absolute errors; coverage measured on {how}",
         "coverage": None,
+        "coverage_interval": [None, None],
         "rows": len(rest),
         "by_slice": [],
         "over_time": [],
@@ -246,7 +248,9 @@ def prediction_interval(
     if trial is None:
         return found
     covered = sizes[rest] <= trial
-    found["coverage"] = float(covered.mean())
+    found["coverage"], variance, _ = cluster_mean(covered.astype("float64"), blocks[rest])
+    error = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt(variance)
+    found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
     for feature, (codes, labels) in slices.items():
         hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))
         found["by_slice"] += [

@@ -136,7 +136,7 @@ def test_coverage_is_nominal_on_exchangeable_rows(level):
     actual = random.gamma(2, 20, 21_000)
     predicted = actual + random.standard_t(3, 21_000) * 9
     held, later = slice(0, 1000), slice(1000, None)
-    found = intervals.prediction_interval(actual[held], predicted[held], None, False, {}, level, 0)
+    found = intervals.prediction_interval(actual[held], predicted[held], None, False, {}, np.arange(1000), level, 0)
     covered = np.abs(predicted[later] - actual[later]) <= found["half_width"]
     assert abs(covered.mean() - level) < 0.02
     assert abs(found["coverage"] - level) < 0.05 and found["rows"] == 500
@@ -149,7 +149,7 @@ def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
     town = {"town": (np.arange(2000) % 2, ["A", "B"])}
-    found = intervals.prediction_interval(np.zeros(2000), error, time, True, town, 0.9, 0)
+    found = intervals.prediction_interval(np.zeros(2000), error, time, True, town, np.arange(2000), 0.9, 0)
     assert found["coverage"] < 0.5
     assert {row["value"]: row["rows"] for row in found["by_slice"]} == {"A": 500, "B": 500}
     assert sum(row["rows"] for row in found["over_time"]) == 1000
