@@ -349,3 +349,11 @@ def test_bad_inputs_give_one_line(finished: Project):
     assert "diagnostics.json speaks of another model" in error(finished.sign_off(check=False))
     path.unlink()
     assert "reports/diagnostics.json does not exist" in error(finished.sign_off(check=False))
+
+
+def test_a_regressor_that_needs_all_rows_is_diagnosed_without_the_folds(caplog):
+    found = found_in(
+        flights(0, rows=300), "sklearn.neighbors.KNeighborsRegressor", target="arr_delay", params={"n_neighbors": 200}
+    )
+    assert found["out_of_sample"] is None and found["intervals"]["model"]["MAE"][0] > 0
+    assert "not judged on training rows that it had not seen" in caplog.text
