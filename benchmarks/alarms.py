@@ -74,13 +74,20 @@ def flights(seed: int, fault: str | None = None, rows: int = ROWS, growth: float
     return frame
 
 
-def diagnosed(frame: pd.DataFrame, target: str, seed: int, estimator: str | None = None, **features: object) -> dict:
+def diagnosed(
+    frame: pd.DataFrame,
+    target: str,
+    seed: int,
+    estimator: str | None = None,
+    params: dict | None = None,
+    **features: object,
+) -> dict:
     """Return the diagnostics of a model that is trained and judged as the workflow does it."""
     table, description = feature_engineering(frame, target, **features)
     kinds = description["features"]
     train = table[table["split"] == "train"]
     chosen = {"estimator": estimator} if estimator else {}
-    model = train_model(train, kinds, train[target], random_state=seed, **chosen)
+    model = train_model(train, kinds, train[target], params=params, random_state=seed, **chosen)
     predictions = {
         "model": pd.Series(model.predict(table[list(kinds)]), table.index),
         "mean": pd.Series(train[target].mean(), table.index),

@@ -119,10 +119,8 @@ def diagnose(
     found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
     found["importance_rows"] = looked_at
     found["partial_dependence"] = dependence(model, test, kinds, found["importance"], seed)
-    unseen, predictions = findings.out_of_sample(
-        model, train.assign(row=np.flatnonzero(~is_test)), kinds, target, time, by_time, seed
-    )
-    found["out_of_sample"] = out_of_sample_scores(unseen, predictions, target)
+    unseen, last = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
+    found["out_of_sample"] = out_of_sample_scores(train.loc[unseen.index[last], target], unseen[last])
     found["alarms"] = [
         *findings.leaks(train, kinds, target, seed),
         *findings.known_late(description.get("not_before", []), description),
@@ -134,9 +132,10 @@ def diagnose(
         *comparison_alarms(found),
     ]
     if len(unseen):
-        then = {name: (codes[unseen["row"]], labels) for name, (codes, labels) in all_slices.items()}
-        blocks_then, _ = intervals.blocks_of(unseen[time] if time else None, len(unseen), seed)
-        errors = (predictions - unseen[target]).to_numpy("float64")
+        rows = train.loc[unseen.index]
+        then = {name: (codes[~is_test][unseen.index], labels) for name, (codes, labels) in all_slices.items()}
+        blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
+        errors = (unseen - rows[target]).to_numpy("float64")
         found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
     found["alarms"].sort(key=lambda each: -findings.WEIGHTS[each["name"]])
     found["reasons"] = findings.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
@@ -215,14 +214,12 @@ def dependence(model: object, test: pd.DataFrame, kinds: dict, important: list[d
     return found
 
 
-def out_of_sample_scores(rows: pd.DataFrame, predictions: pd.Series, target: str) -> dict | None:
-    """Return the scores on those training rows that come closest to the held-out part; None where there are none."""
-    if not len(rows):
+def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
+    """Return the scores on training rows that the model had not seen; None where there are none."""
+    if not len(y):
         return None
-    last = rows["last fold"]
-    y, predicted = rows.loc[last, target], predictions[last]
     return {
-        "rows": int(last.sum()),
+        "rows": len(y),
         "MAE": float((predicted - y).abs().mean()),
         "mean_MAE": float((y - y.mean()).abs().mean()),
         "R2": float(r2_score(y, predicted)) if y.nunique() > 1 else None,

@@ -1,5 +1,6 @@
 """What a reviewer must not overlook: leaks, shifts and empty models, each judged by its size."""
 
+import logging
 import math
 
 import numpy as np
@@ -55,19 +56,20 @@ def alarm(name: str, feature: str | None, sentence: str) -> dict:
 
 def out_of_sample(
     model: object, train: pd.DataFrame, kinds: dict, target: str, time: str | None, by_time: bool, seed: int
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Return rows of the training part, and predictions for them by models that have not seen them.
+) -> tuple[pd.Series, np.ndarray]:
+    """Return predictions for rows of the training part, by its index, by models that have not seen them.
 
     The regressor is fitted anew FOLDS times: under a split by time on the rows before those that it predicts, else on
-    the other folds. The last fold's rows are marked in the column "last fold". Both are empty where there are too few.
+    the other folds. The second array tells which rows come closest to the held-out part: those of the last fold in
+    time, else all. Both are empty where there are too few rows, or where the regressor cannot be trained on a part.
     """
+    nothing = pd.Series(dtype="float64"), np.array([], dtype=bool)
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if by_time else rows
-    rows = rows.reset_index(drop=True).assign(**{"last fold": False})
-    predictions = pd.Series(np.nan, rows.index)
     if len(rows) < FOLDS * MIN_ROWS:
-        return rows.head(0), predictions.head(0)
+        return nothing
     folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
+    found = []
     for seen, unseen in folds.split(rows):
         before, after = rows.iloc[seen], rows.iloc[unseen]
         usable = [name for name in kinds if before[name].notna().any()]
@@ -76,12 +78,16 @@ def out_of_sample(
         if "categorical_features" in regressor.get_params():
             # Set for the columns of the whole training part.
             regressor.set_params(categorical_features=None)
-        fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
-        predictions.iloc[unseen] = fold.fit(before[usable], before[target]).predict(after[usable])
-        rows["last fold"] = False if by_time else rows["last fold"]
-        rows.loc[unseen, "last fold"] = True
-    known = predictions.notna()
-    return rows[known], predictions[known]
+        try:
+            fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
+            predicted = fold.fit(before[usable], before[target]).predict(after[usable])
+        except (ValueError, TypeError) as error:
+            # What can be trained on all rows need not be on a part of them.
+            logging.warning("[diagnose] not judged on training rows that it had not seen: %s", error)
+            return nothing
+        found.append(pd.Series(predicted, after.index, dtype="float64"))
+    last = [np.full(len(each), not by_time or k == FOLDS - 1) for k, each in enumerate(found)]
+    return pd.concat(found), np.concatenate(last)
 
 
 def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[dict]:

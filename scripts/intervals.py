@@ -228,7 +228,7 @@ def prediction_interval(
     """
     sizes = np.abs(predicted - actual)
     if by_time and time is not None:
-        order = np.argsort(time.to_numpy(), kind="stable")
+        order = np.argsort(time.astype("int64").to_numpy(), kind="stable")
         how = "the later half of the held-out rows, with the half width of the earlier half"
     else:
         order = np.random.default_rng(seed).permutation(len(sizes))

@@ -147,8 +147,9 @@ def test_a_report_that_is_older_than_what_it_speaks_of_cannot_be_signed(finished
 def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished):
     report = (finished.folder / "reports/final_report.md").read_text(encoding="utf-8")
     finished.configure(random_state=5, model={"params": {"max_iter": 21}})
-    finished.snakemake()
+    finished.snakemake("all", "reports/diagnostics.json")
     (finished.folder / "reports/final_report.md").write_text(report, encoding="utf-8")
+    (finished.folder / "reports/final_report.html").touch()
     assert "speaks of another model" in error(finished.sign_off(check=False))
 
 
