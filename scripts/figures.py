@@ -122,7 +122,7 @@ def slices(rows: list[dict], overall: float, target: str):
 def drift(found: dict):
     """Draw the PSI of each feature, the largest above."""
     sides = [
-        (name, colour, {each["feature"]: each["psi"] for each in found[key]})
+        (name, colour, {each["feature"]: each["psi"] or 0.0 for each in found[key]})
         for key, name, colour in (
             ("training", "held-out rows against training rows", BLUE),
             ("release", "these data against the release's", GREEN),

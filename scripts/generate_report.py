@@ -297,17 +297,15 @@ def drift(found: dict) -> list:
     }
     for key, words in sides.items():
         if found[key] is None:
-            blocks.append("Nothing is deployed yet: there is no release to compare these data with.")
+            blocks.append("There is no deployed release with diagnostics to compare these data with.")
             continue
-        order = sorted(found[key], key=lambda each: (not each["flagged"], -each["psi"]))
+        order = sorted(found[key], key=lambda each: (not each["flagged"], -(each["psi"] or 0)))
         rows = [
             [
                 Strong(each["feature"]) if each["flagged"] else each["feature"],
                 each["kind"],
-                Shown(f"{each['psi']:.3f}", each["psi"]),
-                Shown(f"{each['size']:.3f} ({each['statistic']})", each["size"]),
-                Shown("< 0.0001" if each["p"] < 0.0001 else f"{each['p']:.4f}", each["p"]),
-                " → ".join(f"{share:.1%}" for share in each["missing"]),
+                *statistics(each),
+                Shown(" → ".join(f"{share:.1%}" for share in each["missing"]), each["missing"][1]),
                 listed(each["new"]),
                 listed(each["vanished"]),
                 Alarm("drifted") if each["flagged"] else "",
@@ -315,7 +313,7 @@ def drift(found: dict) -> list:
             for each in order[:MOST]
         ]
         flagged = sum(each["flagged"] for each in order)
-        blocks.append(f"{words}: {flagged} of {len(order)} features have drifted. {rest(order)}".strip())
+        blocks.append(f"{words}: {flagged} of {len(order)} columns have drifted. {rest(order)}".strip())
         names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
         blocks.append(Table(words, names, rows))
     return blocks
@@ -323,10 +321,13 @@ def drift(found: dict) -> list:
 
 def intervals(found: dict) -> list:
     """Return how sure a single prediction is."""
-    words = (
-        f"A prediction ± {number(found['half_width'])} is meant to hold {found['level']:.0%} of the actual values "
-        f"({found['method']}); of {found['rows']:,} held-out rows it held {found['coverage']:.1%}."
-    )
+    if found["half_width"] is None:
+        return [f"There are too few held-out rows to say what holds {found['level']:.0%} of the actual values."]
+    words = f"A prediction ± {number(found['half_width'])} is meant to hold {found['level']:.0%} of the actual values "
+    if found["coverage"] is None:
+        words += "; there are too few held-out rows to measure whether it does."
+    else:
+        words += f"({found['method']}); of {found['rows']:,} held-out rows it held {found['coverage']:.1%}."
     order = sorted(found["by_slice"], key=lambda each: each["coverage"])
     if not order:
         return [words]
@@ -369,6 +370,17 @@ def span(interval: list[float] | None) -> Shown | None:
     if interval is None or None in interval:
         return None
     return Shown(f"{number(interval[0])} … {number(interval[1])}", interval[0])
+
+
+def statistics(row: dict) -> list:
+    """Return PSI, size and p of a column; none of them where it is empty on one side."""
+    if row["psi"] is None:
+        return ["no values", "", ""]
+    return [
+        Shown(f"{row['psi']:.3f}", row["psi"]),
+        Shown(f"{row['size']:.3f} ({row['statistic']})", row["size"]),
+        Shown("< 0.0001" if row["p"] < 0.0001 else f"{row['p']:.4f}", row["p"]),
+    ]
 
 
 def listed(values: list, most: int = 3) -> str:

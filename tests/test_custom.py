@@ -329,7 +329,7 @@ def test_own_metrics_stand_beside_the_built_in_ones_everywhere(own_run):
     report = (own_run.folder / "reports/final_report.md").read_text(encoding="utf-8")
     assert "| within\\_2 | long MAE |" in report
     for name in ("features", "metrics"):
-        assert f"{name.title()} made by {name}.py, SHA-256 `" in report
+        assert f"{name.title()} made by `{name}.py`, SHA-256 `" in report
 
 
 def test_own_features_are_those_of_the_model_and_told(own_run):

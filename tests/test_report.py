@@ -159,7 +159,7 @@ def test_both_forms_hold_every_section_and_number(finished_run):
         assert all(each in text for each in (metrics["model_sha256"], *digests))
     # Without a champion nothing is said of one, and no column is empty.
     assert "champion's MAE" not in markdown
-    assert "there is no release to compare these data with" in markdown
+    assert "There is no deployed release with diagnostics" in markdown
     links = re.findall(r"\]\(([^)]+)\)", markdown)
     assert len([each for each in links if each.endswith(".png")]) == 8 == page.count("<svg ")
     for link in links:
@@ -217,14 +217,15 @@ def test_the_champion_stands_in_every_section(hostile):
     assert f"champion: {RELEASE}" in markdown
     assert "MAE of the champion = 0.31, 95% interval 0.2 … 0.42: the model is worse" in markdown
     assert "| champion's MAE | model − champion | worse |" in markdown
-    assert "These data against those of the deployed release: 0 of 1 features have drifted." in markdown
+    assert "These data against those of the deployed release: 0 of 1 columns have drifted." in markdown
     assert "Aachen, Hamm and 1 more" in markdown
     assert "Deploy? Look closer" in markdown
 
 
 def test_without_times_and_slices_nothing_is_empty(finished):
     found = diagnostics()
-    found["prediction_interval"]["over_time"] = None
+    found["prediction_interval"] |= {"over_time": None, "coverage": None}
+    found["drift"]["training"][0] |= {"psi": None, "size": None, "p": None}
     found["slices"]["rows"] = []
     write_diagnostics(finished.folder, **found)
     holdout = finished.folder / "reports/holdout_predictions.csv"
@@ -232,6 +233,8 @@ def test_without_times_and_slices_nothing_is_empty(finished):
     markdown, page = write(finished.folder)
     assert "14 parts of the held-out rows were looked at, each of 30 rows or more." in markdown
     assert "figures/slices.png" not in markdown
+    assert "| no values |" in markdown
+    assert "too few held-out rows to measure" in markdown
     assert page.count("<svg ") == 7
     assert "riders = 4" in page
 
