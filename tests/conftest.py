@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What takes long to make, and few tests need.
-COSTLY = {"own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "slurm", "browser"}
+COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items):
     """Keep the tests that share a costly fixture on one worker, so that it is made once; begin with the longest."""
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        for name in sorted(COSTLY & set(item.fixturenames))[:1]:
+        for name in [each for each in COSTLY if each in item.fixturenames][:1]:
             item.add_marker(pytest.mark.xdist_group(name))
 
 
