@@ -32,6 +32,8 @@ def test_outputs_in_an_object_store_are_the_same_bytes(project, finished_run, s3
     assert "mae_max 9: MAE is" in project.snakemake(*WORDS).stdout
     again = stored(s3_server, "weekly/")
     assert {path for path in here if again[path] != here[path]} == {
+        "reports/diagnostics.json",
         "reports/evaluation_metrics.json",
+        "reports/final_report.html",
         "reports/final_report.md",
     }

@@ -114,8 +114,9 @@ def test_a_model_and_its_verdict_are_one_run_with_their_numbers_and_files(finish
     for path in ("model/model.pkl", "model/model.json", "reports/validation_report.json", "reports/final_report.md"):
         assert files.pop(path) == (finished.folder / path).read_bytes()
     assert files.pop("config/config.yaml") == (finished.folder / "config.yaml").read_bytes()
-    rest = {"evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv", "figures/residuals.png"}
-    rest |= {"figures/predicted_against_actual.png", "figures/error_over_time.png"}
+    rest = {"evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv", "final_report.html"}
+    rest |= {f"figures/{path.name}" for path in (finished.folder / "reports/figures").glob("*.png")}
+    assert len(rest) > 10
     assert files.keys() == {"data/raw/raw_data.json", *(f"reports/{name}" for name in rest)}
     assert all(content == (finished.folder / path).read_bytes() for path, content in files.items())
 
