@@ -18,9 +18,9 @@ TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "def mai
 # What a person runs in the project's folder: they read the config, and no table.
 DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], "deploy": [], "verify": []}
 DECISIONS["rollback"] = ["--reason=C"]
-DECISIONS |= {"track": [], "summary": []}
+DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
-NO_TABLE |= {"diagnose", "backtest_week", *DECISIONS}
+NO_TABLE |= {"diagnose", "summary", "backtest_week", *DECISIONS}
 
 
 @pytest.mark.parametrize("name", TASKS)
