@@ -18,8 +18,8 @@ import pyarrow.parquet
 
 import task
 from evaluate_model import baseline_column
-from scoring import metrics, number, predict
-from task import TaskError, json_object, write_json
+from scoring import metrics, predict
+from task import TaskError, decimals, json_object, write_json
 from train_model import DEFAULT_ESTIMATOR, train_model
 
 
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
         for week, scores in found["scores"].items():
             logging.info(
                 "[backtest_week] %s: trained on %d rows, MAE %.4f, R2 %s",
-                *(week, len(train), scores["model"]["MAE"], number(scores["model"]["R2"])),
+                *(week, len(train), scores["model"]["MAE"], decimals(scores["model"]["R2"])),
             )
         logging.info("[backtest_week] wrote the scores to %s", args.output)
 

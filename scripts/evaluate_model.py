@@ -23,9 +23,9 @@ from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
 from release import released_code, released_model
-from scoring import metrics, number, predict
+from scoring import metrics, predict
 from table import read_table, write_table
-from task import TaskError, explain, json_object, nearest, read_json, write_json
+from task import TaskError, decimals, explain, json_object, nearest, read_json, write_json
 
 BUILT_IN = ("rows", "MAE", "RMSE", "median_absolute_error", "R2")
 
@@ -338,9 +338,9 @@ def main(argv: list[str] | None = None) -> None:
         write_table(rows, args.output.with_name("holdout_predictions.csv"))
         write_json(args.output, found)
         score = found["model"]["test"]
-        logging.info("[evaluate_model] completed. MAE: %.4f, R2: %s", score["MAE"], number(score["R2"]))
+        logging.info("[evaluate_model] completed. MAE: %.4f, R2: %s", score["MAE"], decimals(score["R2"]))
         for name in names:
-            logging.info("[evaluate_model] %s: %s", name, number(score[name]))
+            logging.info("[evaluate_model] %s: %s", name, decimals(score[name]))
         if champion and "problem" in champion:
             logging.warning(
                 "[evaluate_model] champion %s cannot be scored: %s", champion["release"], champion["problem"]
@@ -350,7 +350,7 @@ def main(argv: list[str] | None = None) -> None:
         for each in found["thresholds"]:
             logging.info(
                 "[evaluate_model] threshold %s %s: %s is %s",
-                *(each["name"], each["limit"], each["metric"], number(each["value"])),
+                *(each["name"], each["limit"], each["metric"], decimals(each["value"])),
             )
             logging.info("[evaluate_model] threshold %s: %s", each["name"], "passed" if each["passed"] else "FAILED")
         logging.info("[evaluate_model] verdict: %s", found["verdict"])

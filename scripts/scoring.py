@@ -23,8 +23,3 @@ def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | 
         "median_absolute_error": float(np.median(np.abs(error))),
         "R2": 1 - float((error**2).sum()) / spread if spread else None,
     }
-
-
-def number(value: float | None) -> str:
-    """Return a metric with four decimals, or "undefined"."""
-    return "undefined" if value is None else f"{value:.4f}"

@@ -120,6 +120,11 @@ def explain(error: Exception) -> str:
     )
 
 
+def decimals(value: float | None) -> str:
+    """Return a metric with four decimals, or "undefined"."""
+    return "undefined" if value is None else f"{value:.4f}"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the clause that points from an unknown name to the known ones most like it."""
     names = [str(each) for each in names]

@@ -27,9 +27,9 @@ from threadpoolctl import threadpool_limits
 import task
 from contract import describe
 from model_file import write_model
-from scoring import metrics, number, predict
+from scoring import metrics, predict
 from table import read_table
-from task import TaskError, json_object, nearest, read_json, sha256, write_json
+from task import TaskError, decimals, json_object, nearest, read_json, sha256, write_json
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 # Gradient boosting puts each feature's values into at most 255 bins.
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         score = metrics(train[target], predict(model, train[list(kinds)], args.threads))
         logging.info(
             "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %s",
-            *(duration, args.threads, number(score["R2"])),
+            *(duration, args.threads, decimals(score["R2"])),
         )
         if description["custom"]:
             # The same regressor behind other code is another model, with a digest of its own.

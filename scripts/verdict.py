@@ -13,7 +13,7 @@ from pathlib import Path
 
 import task
 from contract import describe
-from task import TaskError, read_json, write_json
+from task import TaskError, decimals, read_json, write_json
 
 # What a line of the summary begins with in the log.
 MARK = "| "
@@ -69,11 +69,6 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     elif violations:
         reasons += [f"data contract: {each}" for each in violations]
     return lines, reasons
-
-
-def decimals(value: float | None) -> str:
-    """Return a metric with four decimals, or "undefined"."""
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def main(argv: list[str] | None = None) -> None:
