@@ -9,8 +9,10 @@ passed every check. A record of it goes to the same name with the suffix .json.
 """
 
 import codecs
+import contextlib
 import csv
 import datetime
+import errno
 import functools
 import gzip
 import hashlib
@@ -18,11 +20,12 @@ import io
 import json
 import logging
 import lzma
+import resource
 import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +34,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from address import TIMEOUT_S, Cut, Unreachable, expand, shown
+from address import LIMITS, Cut, Limits, Unreachable, expand, shown
 from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
 from table import MOSTLY, header, is_blank, parse_number, parse_options, text_options, with_names, with_point
 from task import TaskError, beside, nearest, replacing, sha256, write_json
@@ -51,7 +54,7 @@ def ingest_data(
     target: str | None = None,
     delimiter: str = ",",
     encoding: str = "utf-8",
-    timeout_s: float = TIMEOUT_S,
+    limits: Limits = LIMITS,
     on_unreachable: str = "use_last",
     decimal: str = ".",
     query: str | None = None,
@@ -68,8 +71,8 @@ def ingest_data(
         The column to predict; without it, only the table as such is checked.
     delimiter, encoding, decimal
         How the source's text is written; with the decimal "," numbers such as 1.234,5 become 1234.5.
-    timeout_s
-        How long to wait for a connection (at most 10 s) and for each piece of the body, in seconds.
+    limits
+        What reading may take, and where it may lead.
     on_unreachable
         "use_last": a source that cannot be reached leaves the file of the last ingest as it is. "stop": it fails.
     query
@@ -84,15 +87,15 @@ def ingest_data(
     Raises
     ------
     TaskError
-        The source is missing, incomplete, or no table that a model of `target` can learn from.
+        The source is missing, incomplete, too large, too slow, or no table that a model of `target` can learn from.
     Unreachable
         It cannot be reached, three times, and there is nothing to go on with.
     """
     last = read_record(source, query, output.with_suffix(".json"))
     reader = (",", "utf-8", ".") if query else (delimiter, encoding, decimal)
     try:
-        with replacing(output) as table:
-            found = collect(source, query, table, target, reader, timeout_s)
+        with replacing(output) as table, at_most(limits.max_bytes, source):
+            found = collect(source, query, table, target, reader, limits)
             digest = sha256(table)
     except Unreachable as error:
         if last and output.is_file() and on_unreachable == "use_last" and not isinstance(error, Cut):
@@ -112,8 +115,34 @@ def ingest_data(
     return record
 
 
+@contextlib.contextmanager
+def at_most(max_bytes: int, source: str) -> Iterator[None]:
+    """Let no file grow beyond `max_bytes` within the block: not a download, nor what a few bytes of it unpack to.
+
+    Raises
+    ------
+    TaskError
+        One would have.
+    """
+    own, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = max_bytes if own == resource.RLIM_INFINITY else min(max_bytes, own)
+    # The system counts, whoever writes: Python or Arrow.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EFBIG or limit < max_bytes:
+            raise
+        raise TaskError(
+            f"{shown(source)} is larger than {max_bytes:,} bytes, as it is or unpacked. Correct raw_data_source_url in "
+            "the config, or allow more with reader.max_bytes."
+        ) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (own, most))
+
+
 def collect(
-    source: str, query: str | None, table: Path, target: str | None, reader: tuple[str, str, str], timeout_s: float
+    source: str, query: str | None, table: Path, target: str | None, reader: tuple[str, str, str], limits: Limits
 ) -> dict:
     """Write all parts of `source` to `table`, one below the other, and return what `ingest_data` records of them.
 
@@ -122,11 +151,11 @@ def collect(
     goal = {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
     columns: list[str] = []
     records, versions, texts, digests = 0, {}, {}, []
-    found = parts(expand(source), query, timeout_s)
+    found = parts(expand(source), query, limits)
     with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
         for part in found:
             name = shown(source) if len(found) == 1 else label(part)
-            arrived, version = fetch(part, query, download, timeout_s)
+            arrived, version = fetch(part, query, download, limits)
             digests.append(sha256(arrived))
             unpack(arrived, piece, name, *reader)
             name_columns(piece)
@@ -468,7 +497,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
     parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
     parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
-    parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S, help="seconds to wait for each piece")
+    parser.add_argument("--timeout-s", type=float, default=LIMITS.timeout_s, help="seconds to wait for each piece")
+    parser.add_argument("--max-seconds", type=float, default=LIMITS.max_seconds, help="how long a download may take")
+    parser.add_argument("--max-bytes", type=int, default=LIMITS.max_bytes, help="how large the source may be, unpacked")
+    parser.add_argument("--redirects", choices=["safe", "any"], default=LIMITS.redirects, help="which to follow")
     parser.add_argument(
         "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
     )
@@ -481,7 +513,7 @@ def main(argv: list[str] | None = None) -> None:
             args.target,
             args.delimiter,
             args.encoding,
-            args.timeout_s,
+            Limits(args.timeout_s, args.max_seconds, args.max_bytes, args.redirects),
             args.on_unreachable,
             args.decimal,
             args.query,
