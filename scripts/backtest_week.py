@@ -18,9 +18,10 @@ import pyarrow.parquet
 
 import task
 from evaluate_model import baseline_column
+from pipeline import DEFAULT_ESTIMATOR
 from scoring import metrics, predict
 from task import TaskError, decimals, json_object, write_json
-from train_model import DEFAULT_ESTIMATOR, train_model
+from train_model import train_model
 
 
 def backtest_week(

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from feature_engineering import columns_used
 from intervals import MIN_ROWS, cluster_mean, holm
-from train_model import DEFAULT_ESTIMATOR, make_pipeline, make_regressor, use_threads
+from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor, use_threads
 
 # Rows of the training part that are enough to know the errors to a percent.
 CV_ROWS = 40_000
