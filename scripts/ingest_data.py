@@ -9,6 +9,7 @@ passed every check. A record of it goes to the same name with the suffix .json.
 """
 
 import codecs
+import collections
 import contextlib
 import csv
 import datetime
@@ -22,7 +23,6 @@ import logging
 import lzma
 import resource
 import shutil
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -36,7 +36,18 @@ import pyarrow.csv
 import task
 from address import LIMITS, Cut, Limits, Unreachable, expand, shown
 from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
-from table import MOSTLY, header, is_blank, parse_number, parse_options, text_options, with_names, with_point
+from table import (
+    LONGEST,
+    MOSTLY,
+    csv_rows,
+    header,
+    is_blank,
+    parse_number,
+    parse_options,
+    text_options,
+    with_names,
+    with_point,
+)
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
@@ -158,7 +169,7 @@ def collect(
             arrived, version = fetch(part, query, download, limits)
             digests.append(sha256(arrived))
             unpack(arrived, piece, name, *reader)
-            name_columns(piece)
+            name_columns(piece, name)
             check_columns(piece, name, target, reader[0])
             columns = columns or header(piece)
             same_columns(piece, name, columns)
@@ -267,14 +278,15 @@ def copy_text(
             if delimiter == "," and decimal == ".":
                 shutil.copyfileobj(text, file, 1 << 20)
             else:
-                csv.field_size_limit(sys.maxsize)
-                rows = csv.reader(text, delimiter=delimiter)
+                rows = (row for _, row in csv_rows(text, name, delimiter))
                 if decimal == ",":
                     rows = ([with_point(cell) for cell in row] for row in rows)
                 csv.writer(file, lineterminator="\n").writerows(rows)
     except UnicodeError as error:
         with opened() as stream:
-            line = next((n for n, each in enumerate(stream, 1) if not decodes(each, codec)), "?")
+            # A line that is as long as a file is none: its beginning tells.
+            lines = iter(lambda: stream.readline(LONGEST), b"")
+            line = next((n for n, each in enumerate(lines, 1) if not decodes(each, codec)), "?")
         raise TaskError(
             f"{name}: line {line} is not {encoding} ({getattr(error, 'reason', error)}). "
             "Set reader.encoding in the config (often cp1252 or latin-1)."
@@ -283,9 +295,9 @@ def copy_text(
         raise TaskError(f"{name} cannot be read as CSV ({error}). Export it again.") from error
 
 
-def name_columns(table: Path) -> None:
+def name_columns(table: Path, name: str) -> None:
     """Give the columns of a CSV file that have no name one, as an index that was written along has none."""
-    columns = header(table)
+    columns = header(table, name)
     if not "".join(columns).strip() or all(each.strip() for each in columns):
         return
     with (
@@ -330,7 +342,8 @@ def copy_parquet(arrived: Path, table: Path, name: str) -> None:
         columns = [each if any(is_(each.type) for is_ in simple) else each.with_type(pa.string()) for each in schema]
         options = pyarrow.csv.WriteOptions(quoting_style="needed")
         with pyarrow.csv.CSVWriter(table, pa.schema(columns), write_options=options) as writer:
-            for batch in parquet.iter_batches():
+            # Few rows at a time: one long text, written once, may stand in all of them.
+            for batch in parquet.iter_batches(batch_size=1024):
                 writer.write_batch(batch.cast(pa.schema(columns)))
 
 
@@ -351,7 +364,7 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
         raise TaskError(
             f"{name} seems to be separated by {word}. Set reader.delimiter: {json.dumps(mark)} in the config."
         )
-    twice = sorted({each for each in columns if columns.count(each) > 1})
+    twice = sorted(each for each, count in collections.Counter(columns).items() if count > 1)
     if twice:
         raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
     if target is not None and target not in columns:
@@ -370,14 +383,13 @@ def same_columns(piece: Path, name: str, columns: list[str]) -> None:
         differ += [f"has {each} besides" for each in own if each not in columns]
         raise TaskError(f"{name} {', '.join(differ)}: the first part has {', '.join(columns)}. All need the same.")
     order = [own.index(each) for each in columns]
-    csv.field_size_limit(sys.maxsize)
     with (
         replacing(piece) as sorted_piece,
         open(piece, encoding="utf-8-sig", newline="") as old,
         open(sorted_piece, "w", encoding="utf-8", newline="") as new,
     ):
         # A row of another length stays as it is, for the check of rows to tell.
-        rows = ([row[n] for n in order] if len(row) == len(own) else row for row in csv.reader(old) if row)
+        rows = ([row[n] for n in order] if len(row) == len(own) else row for _, row in csv_rows(old, name) if row)
         csv.writer(new, lineterminator="\n").writerows(rows)
 
 
@@ -418,7 +430,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: dict) -> int:
                     add_target(goal, batch[target])
                 records += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise TaskError(f"{name}: {uneven_row(table, len(columns)) or error}") from error
+        raise TaskError(f"{name}: {uneven_row(table, name, len(columns)) or error}") from error
     return records
 
 
@@ -475,15 +487,13 @@ def check_target(goal: dict, where: str) -> None:
         )
 
 
-def uneven_row(table: Path, expected: int) -> str | None:
+def uneven_row(table: Path, name: str, expected: int) -> str | None:
     """Return what is wrong with the first row that has more or fewer fields than the header."""
-    csv.field_size_limit(sys.maxsize)
     with open(table, encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        for fields in rows:
+        for line, fields in csv_rows(file, name):
             if fields and len(fields) != expected:
                 return (
-                    f"line {rows.line_num} has {len(fields)} fields, the header has {expected}. "
+                    f"line {line} has {len(fields)} fields, the header has {expected}. "
                     "Correct it, or quote the text that holds the delimiter."
                 )
     return None

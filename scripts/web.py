@@ -101,8 +101,7 @@ def is_private(host: str | None) -> bool:
     except OSError:
         # Who asks it will be told.
         return False
-    addresses = [ipaddress.ip_address(each) for each in found]
-    return not all((getattr(each, "ipv4_mapped", None) or each).is_global for each in addresses)
+    return not all(ipaddress.ip_address(each).is_global for each in found)
 
 
 def within(limits: Limits, source: str, function: Callable[[], T]) -> T:
