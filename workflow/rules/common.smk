@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from snakemake.io import sourcecache_entry
+from snakemake.persistence import FileBackupMixin
 
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
@@ -22,9 +23,10 @@ import contract
 import source
 from approval import custom_code, model_path
 from custom import read_code
+from folder import clear_dead_lock
 from release import current_release
 from settings import check_config
-from task import TaskError, read_json
+from task import TaskError, read_json, replacing
 from track import check_tracking, read_record
 from verdict import show_summary
 
@@ -41,6 +43,24 @@ try:
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
+
+
+if workflow.is_main_process:
+    clear_dead_lock()
+
+
+def restore_in_one_step(self, path):
+    """Put an output of a job that has failed back; Snakemake's own way is to write into it, and a kill leaves half."""
+    backup = self._get_backup_path(path)
+    if not backup.exists():
+        return False
+    with replacing(path) as new:
+        shutil.copy(backup, new)
+    backup.unlink()
+    return True
+
+
+FileBackupMixin.restore_output = restore_in_one_step
 
 
 def relay():
