@@ -49,18 +49,27 @@ if workflow.is_main_process:
     clear_dead_lock()
 
 
-def restore_in_one_step(self, path):
-    """Put an output of a job that has failed back; Snakemake's own way is to write into it, and a kill leaves half."""
+def backup_output(self, path):
+    """Keep an output before its job runs, with its time: put back as new, it would pass for made of today's inputs."""
+    backup = self._get_backup_path(path)
+    backup.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, backup)
+
+
+def restore_output(self, path):
+    """Put an output of a job that has failed back, in one step: written into, a kill would leave half of it."""
     backup = self._get_backup_path(path)
     if not backup.exists():
         return False
     with replacing(path) as new:
-        shutil.copy(backup, new)
+        shutil.copy2(backup, new)
     backup.unlink()
     return True
 
 
-FileBackupMixin.restore_output = restore_in_one_step
+# In place of Snakemake's own, which keep no times, and write into what is read.
+FileBackupMixin.backup_output = backup_output
+FileBackupMixin.restore_output = restore_output
 
 
 def relay():
