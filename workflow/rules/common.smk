@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from snakemake.io import sourcecache_entry
-from snakemake.persistence import FileBackupMixin
+from snakemake.persistence import FileBackupMixin, PersistenceBase
 
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
@@ -49,6 +49,10 @@ if workflow.is_main_process:
     clear_dead_lock()
 
 
+FAILED = set()
+record_finished = PersistenceBase.finished
+
+
 def backup_output(self, path):
     """Keep an output before its job runs, with its time: put back as new, it would pass for made of today's inputs."""
     backup = self._get_backup_path(path)
@@ -58,6 +62,7 @@ def backup_output(self, path):
 
 def restore_output(self, path):
     """Put an output of a job that has failed back, in one step: written into, a kill would leave half of it."""
+    FAILED.add(str(path))
     backup = self._get_backup_path(path)
     if not backup.exists():
         return False
@@ -67,9 +72,21 @@ def restore_output(self, path):
     return True
 
 
-# In place of Snakemake's own, which keep no times, and write into what is read.
+async def finished(self, job):
+    """Note what a job has made its outputs of; where it has failed, what the old ones are made of stays noted."""
+    outputs = {str(path) for path in job.output}
+    if not outputs & FAILED:
+        return await record_finished(self, job)
+    FAILED.difference_update(outputs)
+    for path in job.output:
+        self._unmark_incomplete(self._get_key(path))
+
+
+# Snakemake's own keep no times, write into what may be read, and note the inputs and params of a job that has failed,
+# so that the next run would take the old outputs for new ones.
 FileBackupMixin.backup_output = backup_output
 FileBackupMixin.restore_output = restore_output
+PersistenceBase.finished = finished
 
 
 def relay():
