@@ -74,7 +74,11 @@ def shown(source: str) -> str:
     if "@" in parts.netloc:
         text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
-    masked = "&".join(name + sign + ("***" if SECRET.search(name) else value) for name, sign, value in known)
+    # A value that holds pairs itself is what an ODBC driver is given, password and all.
+    hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
+    masked = "&".join(
+        name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
+    )
     return text.replace(f"?{parts.query}", f"?{masked}", 1)
 
 
@@ -84,10 +88,9 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
         return
     try:
         parts = urlsplit(source)
-        secrets = [parts.password, parts.username if parts.scheme in ("http", "https") else None]
+        secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
     except ValueError as error:
         raise TaskError(f"{key}: {error}. It is no URL.") from error
-    # Also what an ODBC driver is given in one piece.
     pairs = [each.partition("=") for each in re.split("[&;]", unquote(parts.query))]
     secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
     if any(each and not VARIABLE.search(each) for each in secrets):
