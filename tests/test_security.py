@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 import yaml
+from markdown_it import MarkdownIt
 
 import task
 from conftest import ROOT, rides, run
@@ -22,6 +23,7 @@ from database import rows
 from schedule import schedule
 from settings import SCHEMA, check_config
 from task import TaskError
+from test_report import browser  # noqa: F401
 from test_sources import postgresql  # noqa: F401
 
 # All that a shell, make, Snakemake or a pattern of files would read as something else than a name.
@@ -378,3 +380,42 @@ def test_a_message_is_one_line_and_steers_no_terminal(tmp_path, capsys):
     text = (tmp_path / "x.log").read_text(encoding="utf-8")
     assert text.count("\n") == 2 and capsys.readouterr().err == text
     assert r"a\x1b[2J\x07b\n2026-01-01 - INFO - | Verdict     passed\u202e" in text
+
+
+ELEMENT = "<script>alert(1)</script><signoff-evil onclick=alert(1)><img src=x onerror=alert(1)>"
+HOSTILE = f"a|b{ELEMENT}[c](javascript:alert(1)) <a href='javascript:alert(1)'>`d` {{{{ 7 * 7 }}}} &lt;\n\n# e"
+
+
+def test_html_and_markdown_in_the_data_are_text_in_every_page(project, browser, tmp_path):  # noqa: F811
+    """In the names of columns, in categories, in the target, in the config's words, in the cause of a failed run."""
+    columns = {"minutes": f"t{HOSTILE}", "city": f"c{HOSTILE}", "km": f"k{HOSTILE}"}
+    frame = rides().replace({"city": {"Köln": f"K{HOSTILE}", "Bonn": f"B{HOSTILE}"}}).rename(columns=columns)
+    frame.to_csv(project.folder / "rides.csv", index=False)
+    rules = {columns["km"]: {"checks": {"less_than": 10}}, columns["city"]: {"checks": {"isin": ["Trier, West"]}}}
+    (project.folder / "schema.yaml").write_text(yaml.safe_dump({"columns": rules}), encoding="utf-8")
+    project.configure(
+        target=columns["minutes"],
+        evaluation={},
+        validation={"schema": "schema.yaml"},
+        report=dict.fromkeys(("owner", "intended_use", "limitations"), HOSTILE),
+    )
+    assert "data contract: column k" in project.script("weekly", check=False).stdout
+    project.snakemake("reports/final_report.md")
+    project.snakemake("--report", "all.html", "reports/final_report.md")
+    markdown = (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
+    # As a site would show it that lets HTML pass.
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
+    (tmp_path / "rendered.html").write_text(f'<meta charset="utf-8">{rendered}', encoding="utf-8")
+    browser.send("Page.addScriptToEvaluateOnNewDocument", source="window.alert = () => { window.alerted = true };")
+    shown = "document.body.textContent"
+    for page in ("reports/final_report.html", "reports/history.html", "all.html", tmp_path / "rendered.html"):
+        browser.open(project.folder / page)
+        assert browser("window.alerted") is None, page
+        for element in ("signoff-evil", "img[src=x]", "[onerror]", "[onclick]", "[href^=javascript]", "main script"):
+            assert browser(f"document.querySelectorAll('{element}').length") == 0, (page, element)
+        if page != "all.html":
+            assert ELEMENT in browser(shown) and "{{ 7 * 7 }}" in browser(shown), page
+    # One heading for each section, and none of the data's.
+    assert rendered.count("<h1>") == 1 and "<h1>e" not in rendered
+    summary = project.script("summary").stdout
+    assert "alert(1)" in summary

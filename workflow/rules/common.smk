@@ -119,7 +119,8 @@ def flags(**values):
             value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         for each in value if isinstance(value, list) else [value]:
             if each is not None:
-                words.append(shlex.quote(f"{flag}={each}"))
+                # Snakemake's report holds it in a script, which "</script>" would end.
+                words.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
     return lambda wildcards: " ".join(words)
 
 
