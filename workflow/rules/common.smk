@@ -114,14 +114,22 @@ def flags(**values):
     words = []
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they do not.
-            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they
+                # do not.
+                each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
                 # Snakemake's report holds it in a script, which "</script>" would end.
                 words.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
     return lambda wildcards: " ".join(words)
+
+
+def model_options():
+    """Return the options that say what is trained: one estimator, or several to choose among."""
+    model = config["model"]
+    names = ["candidates"] if model["candidates"] else ["estimator", "params"]
+    return {name: model[name] for name in names}
 
 
 @functools.cache
@@ -129,7 +137,8 @@ def source_version(_wildcards=None):
     """Return what changes when the source does; computed once a run."""
     reader = config["reader"]
     url, data = config["raw_data_source_url"], Path("data/raw/raw_data.csv")
-    return source.source_version(url, data, reader["on_unreachable"], reader["timeout_s"], reader["query"])
+    limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
+    return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
 
 
 def memory(megabytes):
