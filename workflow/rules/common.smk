@@ -114,13 +114,21 @@ def flags(**values):
     words = []
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they do not.
-            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they
+                # do not.
+                each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
                 words.append(shlex.quote(f"{flag}={each}"))
     return lambda wildcards: " ".join(words)
+
+
+def model_options():
+    """Return the options that say what is trained: one estimator, or several to choose among."""
+    model = config["model"]
+    names = ["candidates"] if model["candidates"] else ["estimator", "params"]
+    return {name: model[name] for name in names}
 
 
 @functools.cache
