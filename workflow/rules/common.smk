@@ -136,7 +136,8 @@ def source_version(_wildcards=None):
     """Return what changes when the source does; computed once a run."""
     reader = config["reader"]
     url, data = config["raw_data_source_url"], Path("data/raw/raw_data.csv")
-    return source.source_version(url, data, reader["on_unreachable"], reader["timeout_s"], reader["query"])
+    limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
+    return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
 
 
 def memory(megabytes):
