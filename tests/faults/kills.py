@@ -58,6 +58,12 @@ STEPS: dict[str, list[str] | str] = {
 FAULTS = ["SIGKILL", "SIGTERM", "SIGINT", "out of memory"]
 VICTIMS = ["task", "snakemake", "all"]
 MOMENTS = ["loading", "at work", "ending"]
+TITLE = """# What kills leave
+
+`make faults` kills each task and command at random moments, the task itself, the Snakemake above it, or both. *Lost* is a
+kill after which a file was neither the whole one of before nor the whole one of an undisturbed run, a release did not
+verify, or the same command, run again, did not end with the bytes of the undisturbed run, and with nothing left over.
+"""
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
 TRIES = 8
 CGROUPS = Path("/sys/fs/cgroup/memory")
@@ -372,15 +378,16 @@ def campaign(steps: list[Step], seed: int, count: int, workers: int = 2) -> list
     return made
 
 
-def table(made: list[tuple], seeds: str) -> str:
-    """Return what was tried and what was lost, as Markdown."""
+def table(made: list[tuple]) -> str:
+    """Return what was tried and what was lost, as Markdown, of kills as `campaign` returns them, with their seeds."""
     lines = [
         "| killed | SIGKILL | SIGTERM | SIGINT | out of memory | in all | loading / at work / ending |"
         " the task / Snakemake / both | lost |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    kills = [each[1:] for each in made]
     for name in [*STEPS, "in all"]:
-        here = [each for each in made if name in (each[0], "in all")]
+        here = [each for each in kills if name in (each[0], "in all")]
         faults, victims, moments = (collections.Counter(each[n] for each in here) for n in (1, 2, 3))
         cells = [name, *(faults[each] for each in FAULTS), len(here)]
         cells += [
@@ -390,9 +397,12 @@ def table(made: list[tuple], seeds: str) -> str:
         cells.append(sum(bool(each[4]) for each in here))
         if here:
             lines.append(f"| {' | '.join(map(str, cells))} |")
-    problems = [f"- {name}, {', '.join(what)}: {each}" for name, *what, found in made for each in found]
-    told = "\n".join(["", "What was lost:", "", *problems]) if problems else "\nNothing was lost."
-    return f"{len(made)} kills, seed {seeds}.\n\n" + "\n".join(lines) + "\n" + told + "\n"
+    problems = [f"- {name}, {', '.join(what)}: {each}" for _, name, *what, found in made for each in found]
+    seeds = ", ".join(
+        f"{count} of seed {seed}" for seed, count in collections.Counter(each[0] for each in made).items()
+    )
+    told = ["What was lost:", "", *problems] if problems else ["Nothing was lost."]
+    return "\n".join([TITLE, f"Kills: {len(made)} ({seeds}).", "", *lines, "", *told]) + "\n"
 
 
 def main() -> None:
@@ -407,8 +417,15 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base:
         made = campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count)
-    text = table(made, str(args.seed))
+    made = [(args.seed, *each) for each in made]
+    if args.results:
+        before = args.results.read_text("utf-8").splitlines() if args.results.is_file() else []
+        made = [*map(json.loads, before), *made]
+        args.results.write_text("".join(f"{json.dumps(each)}\n" for each in made), encoding="utf-8")
+    text = table(made)
     print(text)
+    if args.output:
+        args.output.write_text(text, encoding="utf-8")
     sys.exit(any(each[-1] for each in made))
 
 
