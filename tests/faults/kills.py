@@ -60,8 +60,8 @@ VICTIMS = ["task", "snakemake", "all"]
 MOMENTS = ["loading", "at work", "ending"]
 TITLE = """# What kills leave
 
-`make faults` kills each task and command at random moments, the task itself, the Snakemake above it, or both. *Lost* is a
-kill after which a file was neither the whole one of before nor the whole one of an undisturbed run, a release did not
+`make faults` kills each task and command at random moments: the task itself, the Snakemake above it, or both. *Lost* is
+a kill after which a file was neither the whole one of before nor the whole one of an undisturbed run, a release did not
 verify, or the same command, run again, did not end with the bytes of the undisturbed run, and with nothing left over.
 """
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
