@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 import task
+from part import read_part
 from table import MISSING, read_table, write_table
 from task import TaskError, json_object, nearest, write_json
 
@@ -21,7 +22,7 @@ def clean_data(
     default: str = "drop",
     required: tuple[str, ...] = (),
     duplicates: str = "keep",
-    max_rows_lost: float = 0.5,
+    max_rows_lost: float | None = 0.5,
     bad: dict[str, pd.Series] | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Return the clean rows of `frame`, in their order, and the counts of what was done.
@@ -39,7 +40,7 @@ def clean_data(
     duplicates
         "keep" or "drop" rows that repeat an earlier one in every column.
     max_rows_lost
-        The largest share of rows, 0 to 1, that may be dropped.
+        The largest share of rows, 0 to 1, that may be dropped; None: of a part, which is judged with the others.
     bad
         Values that were no number or no date in such a column (missing in `frame`), by row: these rows are dropped,
         whatever the policy, since nobody knows what the value should have been.
@@ -92,7 +93,8 @@ def clean_data(
         "duplicates": int(repeated.sum()),
         "columns": columns,
     }
-    refuse_loss(counts, max_rows_lost)
+    if max_rows_lost is not None:
+        refuse_loss(counts, max_rows_lost)
     return clean, counts
 
 
@@ -144,16 +146,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--duplicates", choices=["keep", "drop"], default="keep", help="rows that repeat another")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows to drop")
+    parser.add_argument(
+        "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
+    )
     args = parser.parse_args(argv)
     with task.logged("clean_data", args, args.input):
-        table = read_table(args.input, args.kinds)
+        table = read_part(args.input, args.like) if args.like else read_table(args.input, args.kinds)
         clean, counts = clean_data(
             table.frame,
             args.policies,
             args.default_policy,
             tuple(args.required),
             args.duplicates,
-            args.max_rows_lost,
+            None if args.like else args.max_rows_lost,
             table.bad,
         )
         for column, values in table.bad.items():

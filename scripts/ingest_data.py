@@ -140,8 +140,8 @@ def collect(
                 raise TaskError(f"{part} was changed while it was read. Run again when its writer is done.")
             versions[label(part)] = version
             texts[label(part)] = as_text(version) if version and not on_disk else "sha256:" + digests[-1]
-    check_enough(records, shown(source))
     if target is not None:
+        check_enough(records, shown(source))
         check_target(goal, f"{shown(source)}: the target {target!r}")
     return {
         "source_version": together(texts),

@@ -89,6 +89,8 @@ def check_config(config: dict, schema_path: Path) -> None:
     if errors:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
     refuse_password(config["raw_data_source_url"])
+    if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
+        raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
 
 
 def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
