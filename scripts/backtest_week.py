@@ -3,7 +3,8 @@
     python scripts/backtest_week.py --train data/weeks/2013-W0[1-8].parquet --score data/weeks/2013-W09.parquet \\
         --output reports/backtest/2013-W09.json
 
-The model is trained as `train_model` trains it. It sees no file but those given as --train.
+The model is trained, and chosen where there are candidates, as `train_model` does it. It sees no file but those given
+as --train.
 """
 
 import hashlib
@@ -34,32 +35,43 @@ def backtest_week(
     random_state: int = 0,
     baseline: str | None = None,
     threads: int = 1,
+    candidates: list[dict] | None = None,
 ) -> dict:
     """Return the digest of the model trained on `train`, and its scores on each week beside the baselines'.
 
     Parameters
     ----------
     train
-        The rows to train on: the features that `kinds` names, and the target.
+        The rows to train on, in the order of their weeks: the features that `kinds` names, and the target.
     weeks
         By week the rows to score, of the same columns.
     kinds, estimator, params, random_state, threads
         As for `train_model`.
     baseline
         A numeric feature that stands in for a prediction, beside the mean of the training rows.
+    candidates
+        Choose among these on the rows to train on, as `candidates.choose_model` does.
 
     Returns
     -------
     dict
         training_rows; model_sha256, of its pickle; scores: by week for "model", "mean" and the baseline the metrics of
-        `evaluate_model`, and bias (mean of predicted − actual, in the target's unit).
+        `evaluate_model`, and bias (mean of predicted − actual, in the target's unit); with candidates also chosen: the
+        estimator and its params.
 
     Raises
     ------
     TaskError
         As `train_model`, and where the baseline is no numeric feature or has missing values.
     """
-    model = train_model(train, kinds, train[target], estimator, params, random_state, threads)
+    chosen = {"estimator": estimator, "params": params}
+    if candidates:
+        # Imported here: only some runs need it.
+        from candidates import choose_model
+
+        order = pd.Series(range(len(train)), train.index)
+        chosen, _ = choose_model(candidates, train, kinds, train[target], order, random_state, threads)
+    model = train_model(train, kinds, train[target], **chosen, random_state=random_state, threads=threads)
     pickled = io.BytesIO()
     joblib.dump(model, pickled)
     scores = {}
@@ -76,7 +88,8 @@ def backtest_week(
             for name, predicted in predictions.items()
         }
     digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
-    return {"training_rows": len(train), "model_sha256": digest, "scores": scores}
+    found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
+    return found | ({"chosen": chosen} if candidates else {})
 
 
 def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -98,6 +111,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the JSON scores to write")
     parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
     parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
+    parser.add_argument(
+        "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
+    )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
@@ -108,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         target, _ = kinds.popitem()
         weeks = {path.stem: read_weeks([path])[0] for path in args.score}
         model = (args.estimator, args.params, args.random_state)
-        found = backtest_week(train, weeks, kinds, target, *model, args.baseline, args.threads)
+        found = backtest_week(train, weeks, kinds, target, *model, args.baseline, args.threads, args.candidates)
         write_json(args.output, {"target": target, "trained_on": [path.stem for path in args.train], **found})
         for week, scores in found["scores"].items():
             logging.info(

@@ -320,6 +320,7 @@ def main(argv: list[str] | None = None) -> None:
         found["custom_metrics"] = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: metadata[name] for name in [*context, "custom"]}
+        found |= {name: metadata[name] for name in ["candidates"] if name in metadata}
         found["model_sha256"] = metadata["sha256"]
         if args.validation_report:
             report = read_json(args.validation_report)

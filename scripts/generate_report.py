@@ -187,8 +187,31 @@ def model(metrics: dict) -> list:
                 *([f"{what} made by ", Code(x["file"]), ", SHA-256 ", Code(x["sha256"]), "."] for what, x in own if x),
                 f"Left out: {left_out or 'none'}.",
             ]
-        )
+        ),
+        *(candidates(metrics["candidates"], metrics["target"]) if "candidates" in metrics else []),
     ]
+
+
+def candidates(found: dict, target: str) -> list:
+    """Return what the model was chosen among."""
+    rows = [
+        [
+            Code(each["estimator"]),
+            ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults",
+            each["MAE"],
+            each["spread"],
+            each["rows"],
+            Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else "" if n else Strong("chosen"),
+        ]
+        for n, each in enumerate(found["settings"][:MOST])
+    ]
+    words = (
+        f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone; the best of "
+    )
+    words += f"each round came to the next, with more rows. MAE in the unit of {target}. "
+    words += rest(found["settings"], "evaluation_metrics.json")
+    names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
+    return [words.strip(), Table("Candidates", names, rows)]
 
 
 def card_blocks(card: dict[str, str | None]) -> list:
@@ -388,9 +411,9 @@ def listed(values: list, most: int = 3) -> str:
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most:,} more" if len(values) > most else "")
 
 
-def rest(rows: list) -> str:
+def rest(rows: list, file: str = "diagnostics.json") -> str:
     """Return the sentence that says where the rows are that a table leaves out."""
-    return f"The first {MOST} of {len(rows):,}; all are in diagnostics.json. " if len(rows) > MOST else ""
+    return f"The first {MOST} of {len(rows):,}; all are in {file}. " if len(rows) > MOST else ""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,9 +8,13 @@ variable. It is streamed in bounded memory to a file beside the output, which is
 passed every check. A record of it goes to the same name with the suffix .json.
 """
 
+import argparse
 import codecs
+import collections
+import contextlib
 import csv
 import datetime
+import errno
 import functools
 import gzip
 import hashlib
@@ -18,11 +22,11 @@ import io
 import json
 import logging
 import lzma
+import resource
 import shutil
-import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,9 +35,20 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from address import TIMEOUT_S, Cut, Unreachable, expand, shown
+from address import LIMITS, Cut, Limits, Unreachable, expand, shown
 from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
-from table import MOSTLY, header, is_blank, parse_number, parse_options, text_options, with_names, with_point
+from table import (
+    LONGEST,
+    MOSTLY,
+    csv_rows,
+    header,
+    is_blank,
+    parse_number,
+    parse_options,
+    text_options,
+    with_names,
+    with_point,
+)
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
@@ -51,7 +66,7 @@ def ingest_data(
     target: str | None = None,
     delimiter: str = ",",
     encoding: str = "utf-8",
-    timeout_s: float = TIMEOUT_S,
+    limits: Limits = LIMITS,
     on_unreachable: str = "use_last",
     decimal: str = ".",
     query: str | None = None,
@@ -68,8 +83,8 @@ def ingest_data(
         The column to predict; without it, only the table as such is checked.
     delimiter, encoding, decimal
         How the source's text is written; with the decimal "," numbers such as 1.234,5 become 1234.5.
-    timeout_s
-        How long to wait for a connection (at most 10 s) and for each piece of the body, in seconds.
+    limits
+        What reading may take, and where it may lead.
     on_unreachable
         "use_last": a source that cannot be reached leaves the file of the last ingest as it is. "stop": it fails.
     query
@@ -84,15 +99,15 @@ def ingest_data(
     Raises
     ------
     TaskError
-        The source is missing, incomplete, or no table that a model of `target` can learn from.
+        The source is missing, incomplete, too large, too slow, or no table that a model of `target` can learn from.
     Unreachable
         It cannot be reached, three times, and there is nothing to go on with.
     """
     last = read_record(source, query, output.with_suffix(".json"))
     reader = (",", "utf-8", ".") if query else (delimiter, encoding, decimal)
     try:
-        with replacing(output) as table:
-            found = collect(source, query, table, target, reader, timeout_s)
+        with replacing(output) as table, at_most(limits.max_bytes, source):
+            found = collect(source, query, table, target, reader, limits)
             digest = sha256(table)
     except Unreachable as error:
         if last and output.is_file() and on_unreachable == "use_last" and not isinstance(error, Cut):
@@ -112,8 +127,34 @@ def ingest_data(
     return record
 
 
+@contextlib.contextmanager
+def at_most(max_bytes: int, source: str) -> Iterator[None]:
+    """Let no file grow beyond `max_bytes` within the block: not a download, nor what a few bytes of it unpack to.
+
+    Raises
+    ------
+    TaskError
+        One would have.
+    """
+    own, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = max_bytes if own == resource.RLIM_INFINITY else min(max_bytes, own)
+    # The system counts, whoever writes: Python or Arrow.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EFBIG or limit < max_bytes:
+            raise
+        raise TaskError(
+            f"{shown(source)} is larger than {max_bytes:,} bytes, as it is or unpacked. Correct raw_data_source_url in "
+            "the config, or allow more with reader.max_bytes."
+        ) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (own, most))
+
+
 def collect(
-    source: str, query: str | None, table: Path, target: str | None, reader: tuple[str, str, str], timeout_s: float
+    source: str, query: str | None, table: Path, target: str | None, reader: tuple[str, str, str], limits: Limits
 ) -> dict:
     """Write all parts of `source` to `table`, one below the other, and return what `ingest_data` records of them.
 
@@ -122,14 +163,14 @@ def collect(
     goal = {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
     columns: list[str] = []
     records, versions, texts, digests = 0, {}, {}, []
-    found = parts(expand(source), query, timeout_s)
+    found = parts(expand(source), query, limits)
     with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
         for part in found:
             name = shown(source) if len(found) == 1 else label(part)
-            arrived, version = fetch(part, query, download, timeout_s)
+            arrived, version = fetch(part, query, download, limits)
             digests.append(sha256(arrived))
             unpack(arrived, piece, name, *reader)
-            name_columns(piece)
+            name_columns(piece, name)
             check_columns(piece, name, target, reader[0])
             columns = columns or header(piece)
             same_columns(piece, name, columns)
@@ -238,14 +279,15 @@ def copy_text(
             if delimiter == "," and decimal == ".":
                 shutil.copyfileobj(text, file, 1 << 20)
             else:
-                csv.field_size_limit(sys.maxsize)
-                rows = csv.reader(text, delimiter=delimiter)
+                rows = (row for _, row in csv_rows(text, name, delimiter))
                 if decimal == ",":
                     rows = ([with_point(cell) for cell in row] for row in rows)
                 csv.writer(file, lineterminator="\n").writerows(rows)
     except UnicodeError as error:
         with opened() as stream:
-            line = next((n for n, each in enumerate(stream, 1) if not decodes(each, codec)), "?")
+            # A line that is as long as a file is none: its beginning tells.
+            lines = iter(lambda: stream.readline(LONGEST), b"")
+            line = next((n for n, each in enumerate(lines, 1) if not decodes(each, codec)), "?")
         raise TaskError(
             f"{name}: line {line} is not {encoding} ({getattr(error, 'reason', error)}). "
             "Set reader.encoding in the config (often cp1252 or latin-1)."
@@ -254,9 +296,9 @@ def copy_text(
         raise TaskError(f"{name} cannot be read as CSV ({error}). Export it again.") from error
 
 
-def name_columns(table: Path) -> None:
+def name_columns(table: Path, name: str) -> None:
     """Give the columns of a CSV file that have no name one, as an index that was written along has none."""
-    columns = header(table)
+    columns = header(table, name)
     if not "".join(columns).strip() or all(each.strip() for each in columns):
         return
     with (
@@ -301,7 +343,8 @@ def copy_parquet(arrived: Path, table: Path, name: str) -> None:
         columns = [each if any(is_(each.type) for is_ in simple) else each.with_type(pa.string()) for each in schema]
         options = pyarrow.csv.WriteOptions(quoting_style="needed")
         with pyarrow.csv.CSVWriter(table, pa.schema(columns), write_options=options) as writer:
-            for batch in parquet.iter_batches():
+            # Few rows at a time: one long text, written once, may stand in all of them.
+            for batch in parquet.iter_batches(batch_size=1024):
                 writer.write_batch(batch.cast(pa.schema(columns)))
 
 
@@ -322,7 +365,7 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
         raise TaskError(
             f"{name} seems to be separated by {word}. Set reader.delimiter: {json.dumps(mark)} in the config."
         )
-    twice = sorted({each for each in columns if columns.count(each) > 1})
+    twice = sorted(each for each, count in collections.Counter(columns).items() if count > 1)
     if twice:
         raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
     if target is not None and target not in columns:
@@ -341,14 +384,13 @@ def same_columns(piece: Path, name: str, columns: list[str]) -> None:
         differ += [f"has {each} besides" for each in own if each not in columns]
         raise TaskError(f"{name} {', '.join(differ)}: the first part has {', '.join(columns)}. All need the same.")
     order = [own.index(each) for each in columns]
-    csv.field_size_limit(sys.maxsize)
     with (
         replacing(piece) as sorted_piece,
         open(piece, encoding="utf-8-sig", newline="") as old,
         open(sorted_piece, "w", encoding="utf-8", newline="") as new,
     ):
         # A row of another length stays as it is, for the check of rows to tell.
-        rows = ([row[n] for n in order] if len(row) == len(own) else row for row in csv.reader(old) if row)
+        rows = ([row[n] for n in order] if len(row) == len(own) else row for _, row in csv_rows(old, name) if row)
         csv.writer(new, lineterminator="\n").writerows(rows)
 
 
@@ -389,7 +431,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: dict) -> int:
                     add_target(goal, batch[target])
                 records += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise TaskError(f"{name}: {uneven_row(table, len(columns)) or error}") from error
+        raise TaskError(f"{name}: {uneven_row(table, name, len(columns)) or error}") from error
     return records
 
 
@@ -446,15 +488,13 @@ def check_target(goal: dict, where: str) -> None:
         )
 
 
-def uneven_row(table: Path, expected: int) -> str | None:
+def uneven_row(table: Path, name: str, expected: int) -> str | None:
     """Return what is wrong with the first row that has more or fewer fields than the header."""
-    csv.field_size_limit(sys.maxsize)
     with open(table, encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        for fields in rows:
+        for line, fields in csv_rows(file, name):
             if fields and len(fields) != expected:
                 return (
-                    f"line {rows.line_num} has {len(fields)} fields, the header has {expected}. "
+                    f"line {line} has {len(fields)} fields, the header has {expected}. "
                     "Correct it, or quote the text that holds the delimiter."
                 )
     return None
@@ -464,15 +504,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
-    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
-    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
-    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
-    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
-    parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S, help="seconds to wait for each piece")
-    parser.add_argument(
-        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
-    )
-    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
+    reader_arguments(parser)
     args = parser.parse_args(argv)
     with task.logged("ingest_data", args, shown(args.input)):
         record = ingest_data(
@@ -481,7 +513,7 @@ def main(argv: list[str] | None = None) -> None:
             args.target,
             args.delimiter,
             args.encoding,
-            args.timeout_s,
+            limits_of(args),
             args.on_unreachable,
             args.decimal,
             args.query,
@@ -494,6 +526,27 @@ def main(argv: list[str] | None = None) -> None:
             record["source"],
         )
         logging.info("[ingest_data] wrote raw data to %s", args.output)
+
+
+def reader_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how the source is read."""
+    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
+    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
+    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
+    parser.add_argument("--timeout-s", type=float, default=LIMITS.timeout_s, help="seconds to wait for each piece")
+    parser.add_argument("--max-seconds", type=float, default=LIMITS.max_seconds, help="how long a download may take")
+    parser.add_argument("--max-bytes", type=int, default=LIMITS.max_bytes, help="how large the source may be, unpacked")
+    parser.add_argument("--redirects", choices=["safe", "any"], default=LIMITS.redirects, help="which to follow")
+    parser.add_argument(
+        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
+    )
+    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """Return what reading the source may take, by the options."""
+    return Limits(args.timeout_s, args.max_seconds, args.max_bytes, args.redirects)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 
 import task
-from address import TIMEOUT_S, expand, refuse_password, shown
+from address import LIMITS, expand, refuse_password, shown
 from feature_engineering import FEW_LEVELS, MOST_DISTINCT, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
@@ -305,7 +305,7 @@ def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, st
     reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     if query:
         return reader, source
-    arrived, _ = fetch(found[0], None, scratch / "source", TIMEOUT_S)
+    arrived, _ = fetch(found[0], None, scratch / "source", LIMITS)
     name, form = label(found[0]), packed_as(arrived)
     if form in (None, "gzip", "xz", "zip"):
         reader = sniff(lambda: open_text(arrived, form, name), name)

@@ -21,27 +21,30 @@ FEWEST_ROWS_A_LEVEL = 12
 MOST_DUMMIES = 50
 
 
-def make_regressor(estimator: str, params: dict, random_state: int):
-    """Return an unfitted regressor, from its dotted name. Raises TaskError where there is none."""
+def make_regressor(estimator: str, params: dict, random_state: int, key: str = "model"):
+    """Return an unfitted regressor, from its dotted name; `key` is where they stand in the config.
+
+    Raises TaskError where there is no such regressor, or it does not take these parameters.
+    """
     module_name, _, class_name = estimator.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         raise TaskError(
-            f"model.estimator: cannot import {module_name!r} ({error}). Example: {DEFAULT_ESTIMATOR}"
+            f"{key}.estimator: cannot import {module_name!r} ({error}). Example: {DEFAULT_ESTIMATOR}"
         ) from error
     if not hasattr(module, class_name):
         names = [name for name in dir(module) if name.endswith("Regressor") or not name.startswith("_")]
-        raise TaskError(f"model.estimator: {module_name} has no {class_name!r}: {nearest(class_name, names)}")
+        raise TaskError(f"{key}.estimator: {module_name} has no {class_name!r}: {nearest(class_name, names)}")
     if not hasattr(getattr(module, class_name), "fit"):
-        raise TaskError(f"model.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
+        raise TaskError(f"{key}.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
     try:
         regressor = getattr(module, class_name)(**params)
         known = regressor.get_params()
     except (TypeError, AttributeError) as error:
-        raise TaskError(f"model.params: {class_name} does not take {params}: {error}") from error
+        raise TaskError(f"{key}.params: {class_name} does not take {params}: {error}") from error
     if not is_regressor(regressor):
-        raise TaskError(f"model.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
+        raise TaskError(f"{key}.estimator: {estimator} is no regressor. Example: {DEFAULT_ESTIMATOR}")
     if "random_state" in known and "random_state" not in params:
         regressor.set_params(random_state=random_state)
     return regressor

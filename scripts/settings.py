@@ -88,9 +88,23 @@ def check_config(config: dict, schema_path: Path) -> None:
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
+    check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
     refuse_password(config["raw_data_source_url"])
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+
+
+def check_candidates(model: dict, default: str) -> None:
+    """Raise TaskError where the candidates have one estimator beside them, or a distribution has its ends reversed."""
+    if model["candidates"] and (model["params"] or model["estimator"] != default):
+        raise TaskError(
+            "config: model.candidates stands in the place of model.estimator and model.params: take them away."
+        )
+    for n, candidate in enumerate(model["candidates"]):
+        for name, value in candidate.get("params", {}).items():
+            for kind, (low, high) in value.items() if isinstance(value, dict) else ():
+                if low >= high:
+                    raise TaskError(f"config: model.candidates.{n}.params.{name}.{kind}: {low} must be below {high}.")
 
 
 def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
@@ -116,14 +130,14 @@ def fill_defaults(config: dict, schema: dict) -> None:
 def explain_config_error(error) -> str:
     """Return one sentence for an error of jsonschema."""
     key = ".".join(map(str, error.path))
+    prefix = f"{key}." if key else ""
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = [name for name in error.instance if name not in known]
-        prefix = f"{key}." if key else ""
         return " ".join(f"the key {prefix}{name} is unknown: {nearest(str(name), known)}" for name in unknown)
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
-        return f"the key {', '.join(missing)} is missing."
+        return f"the key {', '.join(prefix + name for name in missing)} is missing."
     if error.validator == "type":
         allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         return f"{key} is {error.instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."

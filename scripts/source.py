@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import database
 import store
 import web
-from address import TIMEOUT_S, Unreachable, expand, shown, split_url
+from address import LIMITS, Limits, Unreachable, expand, shown, split_url
 from retry import retry
 from task import TaskError, redact, sha256
 
@@ -54,7 +54,7 @@ def kind(source: str, query: str | None = None) -> str:
     )
 
 
-def parts(source: str, query: str | None = None, timeout_s: float = TIMEOUT_S) -> list[str]:
+def parts(source: str, query: str | None = None, limits: Limits = LIMITS) -> list[str]:
     """Return what an expanded source is made of, in order of name: the files of a folder or pattern, else itself.
 
     Of a folder, only files of tables count, and none that is hidden or begins with "_". Its own folders do not.
@@ -68,7 +68,7 @@ def parts(source: str, query: str | None = None, timeout_s: float = TIMEOUT_S) -
     if who in ("database", "web"):
         return [source]
     if who == "store":
-        found = retry(on=Unreachable)(store.parts)(source, timeout_s)
+        found = retry(on=Unreachable)(store.parts)(source, limits.timeout_s)
         if not found and not PATTERN.search(source):
             return [source]
         is_folder = not PATTERN.search(source)
@@ -94,14 +94,16 @@ def label(part: str) -> str:
     return redact(shown(part))
 
 
-def fetch(part: str, query: str | None, download: Path, timeout_s: float) -> tuple[Path, dict]:
+def fetch(part: str, query: str | None, download: Path, limits: Limits) -> tuple[Path, dict]:
     """Return where the bytes of a part are on this machine, and their version; a remote one goes to `download`."""
     who = kind(part, query)
     if who == "disk":
         return Path(part), disk_version(Path(part))
     if who == "database":
-        return download, retry(on=Unreachable)(database.version)(part, query, timeout_s, download)
-    return download, retry(on=Unreachable)((web if who == "web" else store).download)(part, download, timeout_s)
+        return download, retry(on=Unreachable)(database.version)(part, query, limits.timeout_s, download)
+    if who == "web":
+        return download, retry(on=Unreachable)(web.download)(part, download, limits)
+    return download, retry(on=Unreachable)(store.download)(part, download, limits.timeout_s)
 
 
 def disk_version(path: Path) -> dict[str, int]:
@@ -150,7 +152,7 @@ def source_version(
     source: str,
     data: Path,
     on_unreachable: str = "use_last",
-    timeout_s: float = TIMEOUT_S,
+    limits: Limits = LIMITS,
     query: str | None = None,
 ) -> str:
     """Return a text that changes when the content of `source` does, and only then, as far as can be told.
@@ -165,11 +167,11 @@ def source_version(
     last = None
     try:
         last = read_record(source, query, data.with_suffix(".json"))
-        found = parts(expand(source), query, timeout_s)
+        found = parts(expand(source), query, limits)
         on_disk = kind(found[0], query) == "disk"
         if last and on_disk and last["version"] == {label(part): disk_version(Path(part)) for part in found}:
             return last["source_version"]
-        return together({label(part): part_version(part, query, timeout_s) for part in found})
+        return together({label(part): part_version(part, query, limits) for part in found})
     except TaskError as error:
         return redact(f"error: {error}")
     except Unreachable as error:
@@ -179,14 +181,14 @@ def source_version(
         return redact(f"unreachable: {error}")
 
 
-def part_version(part: str, query: str | None, timeout_s: float) -> str:
+def part_version(part: str, query: str | None, limits: Limits) -> str:
     """Return the version of one part as text, read no further than it takes to tell."""
     who = kind(part, query)
     if who == "disk":
         return "sha256:" + sha256(Path(part))
     if who == "database":
-        return as_text(retry(on=Unreachable)(database.version)(part, query, timeout_s))
+        return as_text(retry(on=Unreachable)(database.version)(part, query, limits.timeout_s))
     if who == "store":
-        return as_text(retry(on=Unreachable)(store.version)(part, timeout_s))
-    version = retry(on=Unreachable)(web.version)(part, timeout_s)
-    return as_text(version) if version else "sha256:" + retry(on=Unreachable)(web.digest)(part, timeout_s)
+        return as_text(retry(on=Unreachable)(store.version)(part, limits.timeout_s))
+    version = retry(on=Unreachable)(web.version)(part, limits)
+    return as_text(version) if version else "sha256:" + retry(on=Unreachable)(web.digest)(part, limits)

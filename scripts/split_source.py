@@ -22,8 +22,19 @@ import pyarrow as pa
 import pyarrow.csv
 
 import task
-from address import TIMEOUT_S, Unreachable, expand, shown
-from ingest_data import check_columns, check_enough, check_rows, check_target, name_columns, same_columns, unpack
+from address import LIMITS, Limits, Unreachable, expand, shown
+from ingest_data import (
+    at_most,
+    check_columns,
+    check_enough,
+    check_rows,
+    check_target,
+    limits_of,
+    name_columns,
+    reader_arguments,
+    same_columns,
+    unpack,
+)
 from source import as_text, disk_version, fetch, kind, label, part_version, parts, read_record, together, use_last
 from table import MISSING, dates_of, find_date_format, header, is_blank, parse_options, text_options
 from task import TaskError, beside, nearest, read_json, sha256, write_json
@@ -45,14 +56,14 @@ def split_source(
     target: str | None = None,
     reader: tuple[str, str, str] = (",", "utf-8", "."),
     query: str | None = None,
-    timeout_s: float = TIMEOUT_S,
+    limits: Limits = LIMITS,
     first_rows: int = FIRST_ROWS,
 ) -> dict:
     """Split `source`, and return its record.
 
     Parameters
     ----------
-    source, target, query, timeout_s
+    source, target, query, limits
         As for `ingest_data`.
     output
         The record of the last time, where there is one; what it tells of is not read again.
@@ -87,20 +98,25 @@ def split_source(
     goal = {"values": 0, "numbers": 0, "min": float("inf"), "max": float("-inf"), "word": None}
     files, versions, texts, columns = {}, {}, {}, last["columns"] if last else []
     deciding, chosen, date_format, read = not first.is_file(), 0, None, 0
-    found = parts(expand(source), query, timeout_s)
-    with beside(fresh / "download") as download, beside(fresh / "table") as table, beside(first) as head:
+    found = parts(expand(source), query, limits)
+    with (
+        beside(fresh / "download") as download,
+        beside(fresh / "table") as table,
+        beside(first) as head,
+        at_most(limits.max_bytes, source),
+    ):
         for part in found:
             name, on_disk = label(part), kind(part, query) == "disk"
             known = last["files"].get(name) if last else None
             if known and whole(pieces, known):
-                version = disk_version(Path(part)) if on_disk else part_version(part, query, timeout_s)
+                version = disk_version(Path(part)) if on_disk else part_version(part, query, limits)
                 if version == (last["version"][name] if on_disk else known["version"]):
                     files[name], versions[name], texts[name] = known, last["version"][name], known["version"]
                     continue
-            arrived, version = fetch(part, query, download, timeout_s)
+            arrived, version = fetch(part, query, download, limits)
             digest, read = sha256(arrived), read + 1
             unpack(arrived, table, name, *reader)
-            name_columns(table)
+            name_columns(table, name)
             check_columns(table, name, target, reader[0])
             columns = columns or header(table)
             same_columns(table, name, columns)
@@ -293,15 +309,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pieces", type=Path, default=Path("data/source"), help="the folder of the parts' rows")
     parser.add_argument("--by", choices=[*PERIODS, "value"], required=True, help="what of the column makes a part")
     parser.add_argument("--column", required=True, help="the column that tells the part")
-    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
-    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
-    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
-    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
-    parser.add_argument("--timeout-s", type=float, default=TIMEOUT_S, help="seconds to wait for each piece")
-    parser.add_argument(
-        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good record there"
-    )
-    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
+    reader_arguments(parser)
     args = parser.parse_args(argv)
     with task.logged("split_source", args, shown(args.input)):
         reader = (",", "utf-8", ".") if args.query else (args.delimiter, args.encoding, args.decimal)
@@ -316,7 +324,7 @@ def main(argv: list[str] | None = None) -> None:
                 args.target,
                 reader,
                 args.query,
-                args.timeout_s,
+                limits_of(args),
             )
         except Unreachable as error:
             record = read_record(args.input, args.query, args.output)

@@ -1,9 +1,10 @@
 """Read and write tables as CSV, with one rule for what a column is: number, boolean, date, text or empty."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -36,6 +37,8 @@ COMMA_NUMBER = re.compile(
 )
 # What every notation of a date begins with: most text is none, and need not be tried in a hundred notations.
 DATE_LIKE = r"^\s*(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{1,2}[ -]\pL+[ -]\d\d|\pL+ \d{1,2}, \d{4}|\d{8}T\d{6})"
+# A record may be as long as what Arrow reads at a time; a line, in characters, is looked at no further.
+LONGEST = 1 << 20
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
 
@@ -69,12 +72,41 @@ def text_options(columns: list[str]) -> pyarrow.csv.ConvertOptions:
     )
 
 
-def header(path: Path) -> list[str]:
-    """Return the column names in the first line of a CSV file (comma, UTF-8)."""
+def csv_rows(file: TextIO, name: object, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of CSV text, opened with newline="", and the numbers of their last lines, in bounded memory.
+
+    Raises
+    ------
+    TaskError
+        A row is longer than LONGEST, as one is where a quote is not closed, or where it is no text at all.
+    """
     import csv
 
+    csv.field_size_limit(LONGEST)
+    number = 0
+
+    def lines() -> Iterator[str]:
+        while line := file.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                raise csv.Error
+            yield line
+
+    rows = csv.reader(lines(), delimiter=delimiter)
+    try:
+        for row in rows:
+            number = rows.line_num
+            yield number, row
+    except csv.Error as error:
+        raise TaskError(
+            f"{name}: the row that begins in line {number + 1} is longer than {LONGEST:,} characters. "
+            "Close its quote, or leave such a column out."
+        ) from error
+
+
+def header(path: Path, name: object = None) -> list[str]:
+    """Return the column names in the first line of a CSV file (comma, UTF-8), which errors call `name`."""
     with open(path, encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file), [])
+        return next(csv_rows(file, name or path), (0, []))[1]
 
 
 def with_names(columns: list[str]) -> list[str]:

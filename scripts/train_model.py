@@ -86,6 +86,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
     parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
     parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
+    parser.add_argument(
+        "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
+    )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--halt-on", type=Path, help="a validation report: if its status is fail, train nothing")
@@ -100,9 +103,18 @@ def main(argv: list[str] | None = None) -> None:
         kinds, target = description["features"], description["target"]
         table = read_table(args.input, description["kinds"]).frame
         train = table[table["split"] == "train"]
-        logging.info("[train_model] estimator: %s, parameters: %s", args.estimator, args.params or "defaults")
         started = time.monotonic()
-        model = train_model(train, kinds, train[target], args.estimator, args.params, args.random_state, args.threads)
+        chosen, search = {"estimator": args.estimator, "params": args.params}, None
+        if args.candidates:
+            # Imported here: only some runs need it.
+            from candidates import choose_model
+
+            moments = train[description["time_column"]] if description["time_column"] else None
+            chosen, search = choose_model(
+                args.candidates, train, kinds, train[target], moments, args.random_state, args.threads
+            )
+        logging.info("[train_model] estimator: %s, parameters: %s", chosen["estimator"], chosen["params"] or "defaults")
+        model = train_model(train, kinds, train[target], **chosen, random_state=args.random_state, threads=args.threads)
         duration = time.monotonic() - started
         score = metrics(train[target], predict(model, train[list(kinds)], args.threads))
         logging.info(
@@ -117,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
             args.output.with_suffix(".json"),
             {
                 "sha256": digest,
-                "estimator": args.estimator,
+                "estimator": chosen["estimator"],
                 "parameters": {name: repr(value) for name, value in sorted(model[-1].get_params().items())},
                 "target": target,
                 "features": kinds,
@@ -135,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
                 "time_column": description["time_column"],
                 "left_out": description["left_out"],
                 "cleaning": description["cleaning"],
+                **({"candidates": search} if search else {}),
             },
         )
         logging.info("[train_model] wrote model to %s", args.output)

@@ -2,54 +2,132 @@
 
 import email.utils
 import hashlib
+import ipaddress
+import queue
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeVar
 
-from address import TIMEOUT_S, Cut, Unreachable, shown
+from address import LIMITS, Cut, Limits, Unreachable, shown, split_url
 from task import TaskError
+
+T = TypeVar("T")
+CORRECT = "Correct raw_data_source_url in the config"
 
 
 @contextmanager
-def response(source: str, method: str = "GET", timeout_s: float = TIMEOUT_S):
+def response(source: str, method: str = "GET", limits: Limits = LIMITS):
     """Yield the `requests` response for a remote `source`, its body unread.
 
     Raises
     ------
     Unreachable
-        No connection, a timeout, HTTP 429 or 5xx.
+        No connection, a timeout, HTTP 408, 429 or 5xx.
     TaskError
-        Any other HTTP error: asking again would not help.
+        Any other answer than the whole file, a certificate that does not verify, a redirect that is not followed:
+        asking again would not help.
     """
     import requests
+
+    class Session(requests.Session):
+        def rebuild_auth(self, prepared_request, response):
+            # What requests calls before it follows a redirect.
+            if limits.redirects == "safe":
+                check_redirect(response.url, prepared_request.url)
+            super().rebuild_auth(prepared_request, response)
 
     # Compressed on the way, the length would not be that of the file, and a .csv.gz could arrive unpacked.
     headers = {"Accept-Encoding": "identity", "User-Agent": "signoff"}
     try:
-        with requests.request(
-            method,
-            source,
-            stream=True,
-            timeout=(min(10.0, timeout_s), timeout_s),
-            headers=headers,
-            allow_redirects=True,
-        ) as answer:
-            if answer.status_code == 429 or answer.status_code >= 500:
+        with (
+            Session() as session,
+            session.request(
+                method,
+                source,
+                stream=True,
+                timeout=(min(10.0, limits.timeout_s), limits.timeout_s),
+                headers=headers,
+                allow_redirects=True,
+            ) as answer,
+        ):
+            if answer.status_code in (408, 429) or answer.status_code >= 500:
                 error = Unreachable(f"{shown(source)} answered {answer.status_code} {answer.reason}")
                 error.retry_after = seconds(answer.headers.get("Retry-After"))
                 raise error
-            if answer.status_code >= 400:
+            # Nothing but 200 says that this is the whole file: 206 would be a part of it.
+            if answer.status_code != 200:
                 raise TaskError(
-                    f"{shown(source)} answered {answer.status_code} {answer.reason}. "
-                    "Correct raw_data_source_url in the config, or ask whoever serves it."
+                    f"{shown(source)} answered {answer.status_code} {answer.reason}. {CORRECT}, "
+                    f"{'and the password or token for it' if answer.status_code in (401, 403) else 'or ask its owner'}."
                 )
             yield answer
+    except requests.exceptions.SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            raise Unreachable(f"{shown(source)} cannot be reached ({reason(error)})") from error
+        raise TaskError(
+            f"{shown(source)}: its certificate does not verify ({reason(error)}). {CORRECT}, or name its "
+            "authority in the environment variable REQUESTS_CA_BUNDLE."
+        ) from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise Unreachable(f"{shown(source)} cannot be reached ({reason(error)})") from error
     except requests.RequestException as error:
-        raise TaskError(f"{shown(source)}: {error}. Correct raw_data_source_url in the config.") from error
+        raise TaskError(f"{shown(source)}: {error}. {CORRECT}.") from error
+
+
+def check_redirect(before: str, after: str) -> None:
+    """Raise TaskError where a redirect leads off http and https, from https to http, or from a public address to a
+    private one: whoever answers for the source could otherwise have what only this machine can reach ingested."""
+    here, there = split_url(before), split_url(after)
+    if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
+        what = f"from {here.scheme} to {there.scheme}"
+    elif is_private(there.hostname) and not is_private(here.hostname):
+        what = "from a public address to a private one"
+    else:
+        return
+    raise TaskError(
+        f"{shown(before)} redirects to {shown(after)}, {what}: not followed. {CORRECT}, or allow it with "
+        "reader.redirects: any."
+    )
+
+
+def is_private(host: str | None) -> bool:
+    """Tell whether a name or an address leads to this machine, or into a network that is not the public one."""
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        # Who asks it will be told.
+        return False
+    return not all(ipaddress.ip_address(each).is_global for each in found)
+
+
+def within(limits: Limits, source: str, function: Callable[[], T]) -> T:
+    """Return what `function` does, or raises, in at most `limits.max_seconds`; else raise TaskError.
+
+    A timeout of the socket alone begins anew with each byte. The thread that has taken too long ends with its socket.
+    """
+    outcome: queue.SimpleQueue = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put((function(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found, error = outcome.get(timeout=limits.max_seconds)
+    except queue.Empty:
+        raise TaskError(
+            f"{shown(source)} had not arrived after {limits.max_seconds:g} s. Ask its owner, or allow more with "
+            "reader.max_seconds."
+        ) from None
+    if error is not None:
+        raise error
+    return found
 
 
 def reason(error: Exception) -> str:
@@ -77,47 +155,53 @@ def version_in(headers: dict[str, str]) -> dict[str, str]:
     return known if known.keys() - {"length"} else {}
 
 
-def version(source: str, timeout_s: float) -> dict[str, str]:
+def version(source: str, limits: Limits) -> dict[str, str]:
     """Ask a server for the version of a remote file: HEAD, or a GET of which only the head is read."""
-    try:
-        with response(source, "HEAD", timeout_s) as answer:
+
+    def ask(method: str) -> dict[str, str]:
+        with response(source, method, limits) as answer:
             return version_in(answer.headers)
+
+    try:
+        return within(limits, source, lambda: ask("HEAD"))
     except (TaskError, Unreachable):
         # Some servers know no HEAD, and say so in many ways.
-        with response(source, timeout_s=timeout_s) as answer:
-            return version_in(answer.headers)
+        return within(limits, source, lambda: ask("GET"))
 
 
-def download(source: str, path: Path, timeout_s: float) -> dict[str, str]:
+def download(source: str, path: Path, limits: Limits) -> dict[str, str]:
     """Stream a remote file to `path` as it is, and return its version.
 
     Raises
     ------
     Unreachable
         See `response`; or the body ended before its announced length.
+    TaskError
+        See `response` and `within`.
     """
-    from urllib3.exceptions import HTTPError
-
-    with response(source, timeout_s=timeout_s) as answer, open(path, "wb") as file:
-        try:
-            for piece in answer.raw.stream(1 << 20, decode_content=False):
-                file.write(piece)
-        except HTTPError as error:
-            # A body that is shorter than its Content-Length among others: urllib3 counts.
-            raise Cut(f"the transfer of {shown(source)} was cut after {file.tell():,} bytes") from error
-        return version_in(answer.headers)
+    # Closed here, so that a thread which has taken too long cannot write into what is read afterwards.
+    with open(path, "wb") as file:
+        return within(limits, source, lambda: read(source, file.write, limits))
 
 
-def digest(source: str, timeout_s: float) -> str:
-    """Return the SHA-256 of a remote file's content, read in pieces."""
+def digest(source: str, limits: Limits) -> str:
+    """Return the SHA-256 of a remote file's content; raises what `download` does."""
     found = hashlib.sha256()
-    with response(source, timeout_s=timeout_s) as answer:
-        for piece in pieces(answer.raw):
-            found.update(piece)
+    within(limits, source, lambda: read(source, found.update, limits))
     return found.hexdigest()
 
 
-def pieces(file: BinaryIO, size: int = 1 << 20) -> Iterator[bytes]:
-    """Yield what is left of `file` in pieces of at most `size` bytes."""
-    while piece := file.read(size):
-        yield piece
+def read(source: str, take: Callable[[bytes], object], limits: Limits) -> dict[str, str]:
+    """Give a remote file to `take`, piece by piece, as it is, and return its version."""
+    from urllib3.exceptions import HTTPError
+
+    with response(source, limits=limits) as answer:
+        size = 0
+        try:
+            for piece in answer.raw.stream(1 << 20, decode_content=False):
+                take(piece)
+                size += len(piece)
+        except HTTPError as error:
+            # A body that is shorter than its Content-Length among others: urllib3 counts.
+            raise Cut(f"the transfer of {shown(source)} was cut after {size:,} bytes") from error
+        return version_in(answer.headers)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from address import Unreachable, shown
+from address import Limits, Unreachable, shown
 from conftest import rides, script
 from ingest_data import ingest_data
 from source import source_version
@@ -258,7 +258,9 @@ def test_a_stalled_server_times_out(tmp_path):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TaskError, match=r"Read timed out|timed out"):
-        ingest_data(f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", timeout_s=0.2)
+        ingest_data(
+            f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", limits=Limits(timeout_s=0.2)
+        )
 
 
 @pytest.mark.parametrize("url", ["http://[::1/a.csv", "http://127.0.0.1:port/a.csv"])

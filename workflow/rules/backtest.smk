@@ -50,8 +50,7 @@ rule backtest_week:
         runtime=minutes(60),
     params:
         options=flags(
-            estimator=config["model"]["estimator"],
-            params=config["model"]["params"],
+            **model_options(),
             random_state=config["random_state"],
             baseline=config["evaluation"]["baseline"],
         ),

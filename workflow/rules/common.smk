@@ -117,10 +117,11 @@ def flags(**values):
     words = []
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they do not.
-            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
         for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                # A command may have 128 KiB: five hundred long names in another script fit as they are, escaped they
+                # do not.
+                each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
                 words.append(shlex.quote(f"{flag}={each}"))
     return lambda wildcards: " ".join(words)
@@ -131,12 +132,20 @@ def more_flags(rule, **values):
     return lambda wildcards: f"{rule.params.options(wildcards)} {flags(**values)(wildcards)}"
 
 
+def model_options():
+    """Return the options that say what is trained: one estimator, or several to choose among."""
+    model = config["model"]
+    names = ["candidates"] if model["candidates"] else ["estimator", "params"]
+    return {name: model[name] for name in names}
+
+
 @functools.cache
 def source_version(_wildcards=None):
     """Return what changes when the source does; computed once a run."""
     reader = config["reader"]
     url, data = config["raw_data_source_url"], Path(raw_path(config))
-    return source.source_version(url, data, reader["on_unreachable"], reader["timeout_s"], reader["query"])
+    limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
+    return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
 
 
 def memory(megabytes):

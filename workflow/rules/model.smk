@@ -38,8 +38,7 @@ rule train_model:
         runtime=minutes(60),
     params:
         options=flags(
-            estimator=config["model"]["estimator"],
-            params=config["model"]["params"],
+            **model_options(),
             random_state=config["random_state"],
         ),
         # A param that is made of an input does not say that the job must run again: it stands by itself.

@@ -59,7 +59,9 @@ use rule ingest_data as ingest_part with:
     params:
         # The pieces tell what is new.
         version=None,
-        options=lambda wildcards: flags(input=f"data/source/{wildcards.part}")(wildcards),
+        options=lambda wildcards: flags(
+            input=f"data/source/{wildcards.part}", max_bytes=config["reader"]["max_bytes"]
+        )(wildcards),
 
 
 # By these rows it is decided once what the columns are, and which become features, in all parts alike.
