@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from stream import Columns
 from table import MOSTLY, Table, parse_options, parse_table, text_options
 from task import TaskError, read_json
 
@@ -50,3 +51,9 @@ def read_part(path: Path, like: Path) -> Table:
                 "data/source, which decides anew."
             )
     return table
+
+
+def columns_of_part(path: Path, like: Path) -> Columns:
+    """Return what the columns of a part are; see `read_part`."""
+    table = read_part(path, like)
+    return Columns(table.kinds, table.formats, {name: str(table.frame[name].dtype) for name in table.frame})

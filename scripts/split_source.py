@@ -36,7 +36,7 @@ from ingest_data import (
     unpack,
 )
 from source import as_text, disk_version, fetch, kind, label, part_version, parts, read_record, together, use_last
-from table import MISSING, dates_of, find_date_format, header, is_blank, parse_options, text_options
+from table import MISSING, dates_of, header, is_blank, parse_options, parse_table, text_options
 from task import TaskError, beside, nearest, read_json, sha256, write_json
 
 PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
@@ -209,17 +209,16 @@ def format_of_dates(rows: Path, column: str, by: str) -> str:
     TaskError
         They are no dates, or it cannot be told which.
     """
-    text = pyarrow.csv.read_csv(rows, parse_options=parse_options(rows), convert_options=text_options([column]))[column]
-    known = text.drop_null()
-    found = find_date_format(known)
-    dates = dates_of(known.unique().to_pandas(), found)
-    if len(known) == 0 or dates.notna().mean() < 0.5:
+    text = pyarrow.csv.read_csv(rows, parse_options=parse_options(rows), convert_options=text_options([column]))
+    table = parse_table(text, {column: "date"})
+    known = text[column].drop_null()
+    if len(known) == 0 or table.frame[column].count() < len(known) / 2:
         example = f", such as {known[0].as_py()!r}" if len(known) else ""
         raise TaskError(
             f"data.partition_by: {by} needs dates, but time_column {column!r} holds none that can be told{example}. "
             "Write them as 2024-12-31, or partition by another column."
         )
-    return found
+    return table.formats[column]
 
 
 def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:
