@@ -420,7 +420,11 @@ def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
     text = str(expression)
     for name, column in quoted.items():
         text = text.replace(f"`{column}`", name)
-    return ast.parse(text.strip(), mode="eval"), quoted
+    try:
+        return ast.parse(text.strip(), mode="eval"), quoted
+    except MemoryError as error:
+        # So Python's parser says it.
+        raise SyntaxError("too deep") from error
 
 
 def evaluate(
@@ -436,7 +440,7 @@ def evaluate(
     TaskError
         On anything else, an unknown column, the target, or values that do not go together.
     """
-    where = f"features.derived.{name}: {expression!r}"
+    where = f"features.derived.{name}: {str(expression)[:200]!r}"
 
     def value(node: ast.AST) -> object:
         match node:
@@ -481,7 +485,12 @@ def evaluate(
 
 
 def arithmetic(value: object) -> object:
-    """Return numbers as floats, which never overflow in silence, booleans as 0 and 1, anything else as it is."""
+    """Return numbers as floats, which never overflow in silence, booleans as 0 and 1, other columns as they are.
+
+    Raises TypeError for a text, which % would make as long as it says, and for the root of a negative number.
+    """
+    if isinstance(value, str | complex):
+        raise TypeError(f"{value!r} is no real number")
     if isinstance(value, int):
         return float(value)
     if isinstance(value, pd.Series) and (value.dtype == object or pd.api.types.is_bool_dtype(value)):

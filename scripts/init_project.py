@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import re
+import shlex
 import tempfile
 import textwrap
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
@@ -25,7 +26,7 @@ from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
 from table import BLANKS, COMMA_NUMBER, Table, read_table
-from task import TaskError, replacing
+from task import TaskError, printable, replacing
 
 SAMPLE = 1 << 18
 # The share of rows that dropping those with a missing value may cost.
@@ -366,8 +367,9 @@ def main(argv: list[str] | None = None) -> None:
         print(", ".join(f"{count} {kind}" for kind, count in kinds.items()))
         if reader != {"delimiter": ",", "encoding": "utf-8", "decimal": "."}:
             print(f"reader: {', '.join(f'{key} {value!r}' for key, value in reader.items())}")
-        print(*said, sep="\n")
-        print(f"\nWrote {folder}/config.yaml and {folder}/schema.yaml. Look at them, then:  make run DIR={folder}\n")
+        print(*map(printable, said), sep="\n")
+        print(f"\nWrote {folder}/config.yaml and {folder}/schema.yaml. Look at them, then:", end="  ")
+        print(f"make run DIR={shlex.quote(str(folder))}\n")
         logging.info("[init_project] wrote %s", folder)
 
 

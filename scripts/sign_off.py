@@ -31,7 +31,7 @@ from approval import (
 )
 from release import RELEASES, current_release
 from settings import config_argument, read_config
-from task import TaskError, read_json, replacing, sha256
+from task import TaskError, printable, read_json, replacing, sha256
 from verdict import verdict
 
 # Each was made of the one before; what is older than that does not speak of it.
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     with task.logged("sign_off", args, REPORT):
         config, paths = read_config(args.config)
         subject = review(config, paths)
-        print("", *summary(subject), "", sep="\n", flush=True)
+        print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty():
             try:
                 ask(args, subject["failures"])

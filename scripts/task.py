@@ -3,10 +3,12 @@
 import argparse
 import contextlib
 import difflib
+import glob
 import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,6 +19,11 @@ from pathlib import Path
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 # What must never be shown, and what is shown instead.
 SECRETS: dict[str, str] = {}
+# What a server has sent, such as the signed address that it redirects to, is nowhere to be known from.
+SECRETS_IN_URLS = re.compile(
+    r"(?<=://)[^/?\s'\"@]*(?=@)|(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig|credential)=)[^&\s'\"]*",
+    re.I,
+)
 
 
 class TaskError(Exception):
@@ -51,11 +58,22 @@ def redact(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """Return `text` with what would steer a terminal, or begin a line of its own, as Python's escapes."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class Redacting(logging.Formatter):
-    """The format of every log, tracebacks included."""
+    """The format of every log: no secrets, not in tracebacks either, and one line a message, whatever the data hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return SECRETS_IN_URLS.sub(lambda found: (found[1] or "") + "***", redact(super().format(record)))
 
 
 def json_object(text: str) -> dict:
@@ -143,7 +161,7 @@ def beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}-"
-    for leftover in path.parent.glob(f"{prefix}*.part"):
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.part"):
         process = leftover.name.removeprefix(prefix).removesuffix(".part")
         if Path("/proc/self").exists() and not Path("/proc", process).exists():
             leftover.unlink(missing_ok=True)

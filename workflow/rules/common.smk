@@ -120,7 +120,8 @@ def flags(**values):
                 # do not.
                 each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
-                words.append(shlex.quote(f"{flag}={each}"))
+                # Snakemake's report holds it in a script, which "</script>" would end.
+                words.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
     return lambda wildcards: " ".join(words)
 
 
