@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from table import GOLDEN
+
 # So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
 MOST_VALUES = 100_000
 # Numbers that are in memory at a time.
@@ -56,7 +58,7 @@ def repeats(numbers: Spill) -> Iterator[np.ndarray]:
         for n, piece in enumerate(pieces(numbers)):
             inside = np.arange(len(piece))
             if bits:
-                inside = np.flatnonzero(piece * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - bits) == group)
+                inside = np.flatnonzero(piece * GOLDEN >> np.uint64(64 - bits) == group)
             found.append(piece[inside])
             places.append((n * PIECE + inside).astype("uint32" if len(numbers) < 1 << 32 else "int64"))
         found, places = np.concatenate(found), np.concatenate(places)

@@ -36,6 +36,7 @@ COLUMNS = {
     "told by the last": ["01/02/2024"] * 239 + ["12/31/2024"],
     "nobody knows": ["01/02/2024", "03/04/2024"] * 120,
     "months": list(pd.date_range("2004-01-01", periods=240, freq="MS").strftime("%d/%m/%Y")),
+    "every second": ["7", "-"] * 120,
     "text": [f"a{n % 7}" for n in range(240)],
     "quoted": ['a "word", or\ntwo', "b"] * 120,
     "empty": [""] * 240,
