@@ -237,13 +237,14 @@ def described(plan: dict, split: dict) -> dict:
             f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
             "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
         )
-    times = {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
+    told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
+    told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
     kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
     head = {time_column: "date"} if time_column else {}
     return {
         **{key: value for key, value in plan.items() if key != "split"},
         "kinds": {**head, **kinds, plan["target"]: "number", "split": "text"},
-        "split": {"by": rule["by"], "rule": rule["rule"], **times, "rows": rows},
+        "split": {**told, "rows": rows},
     }
 
 
@@ -524,7 +525,7 @@ def split_rule(
     if split_by == "hash":
         columns = split_key or sorted(name for name in facts if name != target)
         rule = f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"
-        return {"by": "hash", "rule": rule, "columns": columns, "share": test_share}
+        return {"by": "hash", "rule": rule, "key": columns, "share": test_share}
     times = facts[time_column]
     if times.missing:
         raise TaskError(
@@ -546,7 +547,59 @@ def test_rows(frame: pd.DataFrame, plan: dict) -> np.ndarray:
     rule = plan["split"]
     if rule["by"] == "time":
         return (frame[plan["time_column"]] > rule["after"]).to_numpy()
-    return (stable_hash(frame[rule["columns"]]) < np.uint64(rule["share"] * 2**64)).to_numpy()
+    return (stable_hash(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)).to_numpy()
+
+
+def last_train_time(times: pd.Series, test_weeks: float | None, test_share: float) -> pd.Timestamp:
+    """Return the time after which rows are the test part; of `times` (datetime64), the latest is enough for weeks."""
+    if test_weeks:
+        return times.max() - pd.Timedelta(weeks=test_weeks)
+    # Where the last time alone is more than that, it is the test part.
+    return min(times.quantile(1 - test_share), times[times < times.max()].max())
+
+
+def features_of_part(frame: pd.DataFrame, like: dict, code: ModuleType | None = None) -> pd.DataFrame:
+    """Return the features of one part of the rows, with time, target, and, under a split by hash, the part's split.
+
+    Parameters
+    ----------
+    frame
+        n rows as `clean_data` leaves them.
+    like
+        The description of the features of the rows that decided which there are.
+    code
+        The user's own code, where `like` was made with it.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made, or the code's own feature is infinite.
+    """
+    time, target, split = like["time_column"], like["target"], like["split"]
+    features = features_again(frame, like, code)
+    for name, infinite in infinite_values(features).items():
+        if code and infinite.any():
+            raise TaskError(
+                f"{code.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
+                f"row {infinite.idxmax() + 1} of this part. Divide by nothing that can be zero."
+            )
+    table = {**({time: frame[time]} if time else {}), **features, target: frame[target]}
+    if split["by"] == "hash":
+        key = split["key"]
+        table["split"] = np.where(stable_hash(frame[key]) < np.uint64(split["share"] * 2**64), "test", "train")
+    return pd.DataFrame(table, index=frame.index)
+
+
+def make_part(cleaned: Path, output: Path, like: dict, code: ModuleType | None) -> None:
+    """Write the features of one part of the rows, and beside them how many rows and which times it has."""
+    table = read_table(cleaned, read_json(cleaned.with_suffix(".json"))["kinds"])
+    features = features_of_part(table.frame, like, code)
+    times = features[like["time_column"]] if like["time_column"] else pd.Series(dtype="datetime64[us]")
+    write_table(features, output)
+    found = {"rows": len(features)} | ({"first": str(times.min()), "last": str(times.max())} if len(times) else {})
+    write_json(output.with_suffix(".json"), found)
+    logging.info("[feature_engineering] completed. Output shape: %d rows × %d columns", *features.shape)
+    logging.info("[feature_engineering] wrote features to %s", output)
 
 
 def stable_hash(frame: pd.DataFrame) -> pd.Series:
@@ -596,8 +649,9 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
 
 def together(sides: list[dict]) -> dict:
     """Return what is to be told of the sides of some rows and some more."""
-    ends = {"first": min, "last_train": max, "last_test": max}
-    found = {name: end(each[name] for each in sides) for name, end in ends.items() if name in sides[0]}
+    ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
+    # Some rows may all be on one side: no time is the last one of the other.
+    found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}
     return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
 
 
@@ -622,9 +676,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
     parser.add_argument("--not-before", action="append", default=[], help="known only after the target is")
+    parser.add_argument(
+        "--like", type=Path, metavar="JSON", help="of this script: the input is a part, and gets the same features"
+    )
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
+        if args.like:
+            make_part(args.input, args.output, read_json(args.like), custom)
+            return
         if custom and args.custom_mode == "instead" and (args.drop or args.derived):
             logging.warning(
                 "[feature_engineering] features.drop and derived do nothing (features.custom_mode: instead)"
