@@ -478,18 +478,15 @@ def split_rows(
                 f"{int(times.isna().sum())} rows have no {time_column}, by which the rows are split. Name it as "
                 "time_column in the config, and cleaning drops them; or set split.by: hash."
             )
-        if test_weeks:
-            cut, rule = times.max() - pd.Timedelta(weeks=test_weeks), f"the last {test_weeks:g} weeks by {time_column}"
-        else:
-            cut, rule = times.quantile(1 - test_share), f"the last {test_share:.0%} of the rows by {time_column}"
-        # Where the last time alone is more than that, it is the test part.
-        is_test = times > cut if test_weeks else times > min(cut, times[times < times.max()].max())
-        split = {"by": "time", "rule": rule, "first": str(times.min())}
+        what = f"{test_weeks:g} weeks" if test_weeks else f"{test_share:.0%} of the rows"
+        is_test = times > last_train_time(times, test_weeks, test_share)
+        split = {"by": "time", "rule": f"the last {what} by {time_column}", "first": str(times.min())}
         split |= {"last_train": str(times[~is_test].max()), "last_test": str(times.max())}
     else:
         columns = split_key or sorted(name for name in frame.columns if name != target)
         is_test = stable_hash(frame[columns]) < np.uint64(test_share * 2**64)
         split = {"by": "hash", "rule": f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"}
+        split |= {"key": columns, "share": test_share}
     rows = {"train": int((~is_test).sum()), "test": int(is_test.sum())}
     if min(rows.values()) < 2:
         raise TaskError(
@@ -497,6 +494,58 @@ def split_rows(
             "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
         )
     return np.where(is_test, "test", "train"), {**split, "rows": rows}
+
+
+def last_train_time(times: pd.Series, test_weeks: float | None, test_share: float) -> pd.Timestamp:
+    """Return the time after which rows are the test part; of `times` (datetime64), the latest is enough for weeks."""
+    if test_weeks:
+        return times.max() - pd.Timedelta(weeks=test_weeks)
+    # Where the last time alone is more than that, it is the test part.
+    return min(times.quantile(1 - test_share), times[times < times.max()].max())
+
+
+def features_of_part(frame: pd.DataFrame, like: dict, code: ModuleType | None = None) -> pd.DataFrame:
+    """Return the features of one part of the rows, with time, target, and, under a split by hash, the part's split.
+
+    Parameters
+    ----------
+    frame
+        n rows as `clean_data` leaves them.
+    like
+        The description of the features of the rows that decided which there are.
+    code
+        The user's own code, where `like` was made with it.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made, or the code's own feature is infinite.
+    """
+    time, target, split = like["time_column"], like["target"], like["split"]
+    features = features_again(frame, like, code)
+    for name, infinite in infinite_values(features).items():
+        if code and infinite.any():
+            raise TaskError(
+                f"{code.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
+                f"row {infinite.idxmax() + 1} of this part. Divide by nothing that can be zero."
+            )
+    table = {**({time: frame[time]} if time else {}), **features, target: frame[target]}
+    if split["by"] == "hash":
+        key = split["key"]
+        table["split"] = np.where(stable_hash(frame[key]) < np.uint64(split["share"] * 2**64), "test", "train")
+    return pd.DataFrame(table, index=frame.index)
+
+
+def make_part(cleaned: Path, output: Path, like: dict, code: ModuleType | None) -> None:
+    """Write the features of one part of the rows, and beside them how many rows and which times it has."""
+    table = read_table(cleaned, read_json(cleaned.with_suffix(".json"))["kinds"])
+    features = features_of_part(table.frame, like, code)
+    times = features[like["time_column"]] if like["time_column"] else pd.Series(dtype="datetime64[us]")
+    write_table(features, output)
+    found = {"rows": len(features)} | ({"first": str(times.min()), "last": str(times.max())} if len(times) else {})
+    write_json(output.with_suffix(".json"), found)
+    logging.info("[feature_engineering] completed. Output shape: %d rows × %d columns", *features.shape)
+    logging.info("[feature_engineering] wrote features to %s", output)
 
 
 def stable_hash(frame: pd.DataFrame) -> pd.Series:
@@ -539,9 +588,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
     parser.add_argument("--not-before", action="append", default=[], help="known only after the target is")
+    parser.add_argument(
+        "--like", type=Path, metavar="JSON", help="of this script: the input is a part, and gets the same features"
+    )
     args = parser.parse_args(argv)
     with task.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
+        if args.like:
+            make_part(args.input, args.output, read_json(args.like), custom)
+            return
         if custom and args.custom_mode == "instead" and (args.drop or args.derived):
             logging.warning(
                 "[feature_engineering] features.drop and derived do nothing (features.custom_mode: instead)"

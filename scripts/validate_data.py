@@ -13,6 +13,7 @@ import pandas as pd
 
 import contract as contracts
 import task
+from part import read_part
 from table import Table, read_table
 from task import TaskError, write_json
 
@@ -138,12 +139,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON report to write")
     parser.add_argument("--schema", type=Path, help="the data contract: a pandera schema in YAML")
+    parser.add_argument(
+        "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
+    )
     args = parser.parse_args(argv)
     with task.logged("validate_data", args, args.input):
         contract = contracts.read_contract(args.schema) if args.schema else None
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
-        table = read_table(args.input, contracts.kinds(contract) if contract else None)
+        kinds = contracts.kinds(contract) if contract else None
+        table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds)
         report = validate_data(table, contract)
         write_json(args.output, report)
         for line in contracts.describe(report["violations"]):

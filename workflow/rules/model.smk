@@ -1,10 +1,14 @@
 # The model: trained, judged, reported
 ON_FAILURE = config["validation"]["on_failure"]
 MODEL = model_path(config)
+FEATURES = features_path(config)
+DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
 CHAMPION = current_release()
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
+# The rows of a sample are not those of the cleaned data.
+CLEANED = None if config["model"]["max_rows"] else CLEANED
 
 
 rule train_model:
@@ -12,8 +16,8 @@ rule train_model:
     input:
         script=script("train_model"),
         helpers=helpers("train_model"),
-        features="data/features/features.csv",
-        description="data/features/features.json",
+        features=FEATURES,
+        description=DESCRIPTION,
         halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
     output:
         model=update(MODEL),
@@ -47,8 +51,8 @@ rule evaluate_model:
         helpers=helpers("evaluate_model"),
         model=MODEL,
         metadata="model/model.json",
-        features="data/features/features.csv",
-        description="data/features/features.json",
+        features=FEATURES,
+        description=DESCRIPTION,
         champion=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
         cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
         custom=on_disk(config["evaluation"]["metrics"]),
