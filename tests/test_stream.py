@@ -6,11 +6,13 @@ import resource
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import clean_data
 import counting
 import feature_engineering
 import stream
+import validate_data
 from counting import Counts, Spill, repeats, row_hashes
 from table import read_table
 
@@ -100,6 +102,51 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
     assert {key: counts[key] for key in expected} == expected
     assert expected["duplicates"] > 100
     pd.testing.assert_frame_equal(read_table(tmp_path / "small/clean.csv").frame, clean, check_dtype=False)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_validation_gives_the_same_report_in_small_batches(tmp_path, monkeypatch, unique):
+    rows = 500
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "n": [*map(str, range(rows - 7)), *["x"] * 7],
+            "city": random.choice(["Köln", "Bonn", ""], rows),
+            "km": random.uniform(0, 9, rows).round(2),
+            "whole": [*range(rows - 1), 0.5],
+            "when": pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC"),
+        }
+    )
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    contract = {
+        "columns": {
+            "absent": {"dtype": "str"},
+            "when": {"dtype": "datetime64[ns]", "checks": {"less_than": "2024-01-15"}},
+            "km": {"checks": {"in_range": {"min_value": 1, "max_value": 8}, "less_than": 5}, "unique": unique},
+            "whole": {"dtype": "int64"},
+            "n": {"dtype": "float64", "nullable": False},
+            "city": {"dtype": "str", "nullable": False, "checks": {"isin": ["Köln"]}},
+        },
+        "strict": True,
+    }
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
+    found = []
+    for block in (1 << 20, 1000):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        monkeypatch.setattr(counting, "MOST_VALUES", block // 100)
+        report = tmp_path / f"{block}.json"
+        validate_data.main(
+            [f"--input={tmp_path / 'raw.csv'}", f"--output={report}", f"--schema={tmp_path / 'schema.yaml'}"]
+        )
+        found.append(report.read_bytes())
+    assert found[0] == found[1]
+    said = [(each["column"], each["check"].split("(")[0]) for each in json.loads(found[0])["violations"]]
+    several = [("km", "field_uniqueness")] if unique else []
+    assert said == [
+        *(("n", "is a number"), ("whole", "is a whole number"), ("absent", "column_in_dataframe")),
+        *(("when", "less_than"), *several, ("km", "in_range"), ("km", "less_than")),
+        *(("city", "not_nullable"), ("city", "isin")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +258,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     del frame
     for name in ("small", "large"):
         cleaned = tmp_path / name / "clean.csv"
+        validate_data.main([f"--input={tmp_path / name}.csv", f"--output={tmp_path / name}.json"])
         clean_data.main([f"--input={tmp_path / name}.csv", f"--output={cleaned}"])
         feature_engineering.main([f"--input={cleaned}", f"--output={tmp_path / name}/f.csv", "--target=minutes"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
