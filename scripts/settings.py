@@ -91,6 +91,8 @@ def check_config(config: dict, schema_path: Path) -> None:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
     check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
     refuse_password(config["raw_data_source_url"])
+    if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
+        raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
     for number, url in enumerate(config["notify"]["urls"]):
         refuse_password(url, f"notify.urls.{number}")
     check_paths(config)
