@@ -14,7 +14,8 @@ from approval import WORKFLOW
 from contract import describe
 from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
 from figures import figures, save_figure, svg
-from table import read_table
+from sample import sample
+from stream import scan
 from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
 
@@ -440,7 +441,7 @@ def main(argv: list[str] | None = None) -> None:
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
         metrics, diagnostics = map(read_json, paths[:2])
         kinds = {"time": "date", "actual": "number", "predicted": "number"}
-        holdout = read_table(paths[2], kinds).frame
+        holdout, _, _ = sample(paths[2], scan(paths[2], kinds), {"": metrics["model"]["test"]["rows"]})
         drawn = {}
         for name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)

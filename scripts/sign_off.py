@@ -18,6 +18,7 @@ from approval import (
     REPORT,
     SIGN_OFF,
     VALIDATION,
+    VERSION,
     check_decisions,
     code_state,
     features_path,
@@ -31,7 +32,7 @@ from approval import (
     utc_now,
     verify_signature,
 )
-from release import RELEASES, current_release
+from release import RELEASES, current_release, locked
 from settings import config_argument, read_config
 from task import TaskError, printable, read_json, replacing, sha256
 from verdict import verdict
@@ -181,7 +182,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         )
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
-    subject = {"version": 1, **subject}
+    subject = {"version": VERSION, **subject}
     decision = {
         "reviewer": decision["reviewer"].strip(),
         "decision": decision["decision"],
@@ -240,11 +241,13 @@ def main(argv: list[str] | None = None) -> None:
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
-        document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
-        if review(config, paths) != subject:
-            raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
-        with replacing(args.output) as new:
-            new.write_bytes(serialised(document))
+        # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
+        with locked("sign_off"):
+            document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
+            if review(config, paths) != subject:
+                raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
+            with replacing(args.output) as new:
+                new.write_bytes(serialised(document))
         logging.info("[sign_off] %s: %s", document["decisions"][-1]["reviewer"], args.decision)
         if not args.key:
             logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")
