@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -157,21 +158,23 @@ def known_late(not_before: list[str], description: dict) -> list[dict]:
     return sorted(found, key=lambda each: each["feature"])
 
 
-def copies(train: pd.DataFrame, test: pd.DataFrame, columns: list[str], target: str, seed: int) -> list[dict]:
+def copies(train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int) -> list[dict]:
     """Return an alarm where held-out rows repeat training rows, target included, more often than chance would have it.
 
-    Chance is what is left of it with the held-out targets shuffled. `columns` are the features but those of the
-    calendar, which no two parts in time share.
+    Chance is what is left of it with the held-out targets shuffled. `train` are the training rows, some at a time,
+    `columns` the features but those of the calendar, which no two parts in time share.
     """
     if not columns:
         return []
-    seen = pd.util.hash_pandas_object(train[[*columns, target]], index=False)
     shuffled = test[[*columns, target]].copy()
     shuffled[target] = np.random.default_rng(seed).permutation(shuffled[target].to_numpy())
-    share, chance = (
-        float(pd.util.hash_pandas_object(rows, index=False).isin(seen).mean())
-        for rows in (test[[*columns, target]], shuffled)
-    )
+    hashes = [pd.util.hash_pandas_object(rows[[*columns, target]], index=False) for rows in (test, shuffled)]
+    looked_for = pd.Index(pd.unique(pd.concat(hashes)))
+    seen = np.zeros(len(looked_for) + 1, dtype=bool)
+    for rows in train:
+        # What is not looked for is noted in the last place.
+        seen[looked_for.get_indexer(pd.util.hash_pandas_object(rows[[*columns, target]], index=False))] = True
+    share, chance = (float(seen[looked_for.get_indexer(each)].mean()) for each in hashes)
     if share < COPIES or share * len(test) < 10 or share < 3 * chance:
         return []
     sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
@@ -199,7 +202,10 @@ def empty_model(
     low = intervals["R2"][0]
     if (low is None or low <= 0.01) and r2 < 0.1 and against_mean["verdict"] != "better":
         parts = [(actual, predicted), (unseen_actual.to_numpy("float64"), unseen.to_numpy("float64"))]
-        if max(rank_correlation(*each) for each in parts) < SURE:
+        signs = [rank_correlation(*each) for each in parts]
+        weights = np.sqrt([len(each) for each, _ in parts])
+        together = float(weights @ signs) / math.sqrt(weights @ weights)
+        if max(*signs, together) < SURE:
             low, high = against_mean["interval"]
             sentence = f"The model knows nothing that the mean does not: R2 is {r2:.3f}, and its MAE less that of the "
             return [alarm("no_signal", None, f"{sentence}mean lies between {low:.3g} and {high:.3g}.")]
