@@ -29,6 +29,7 @@ BIAS_SHARE = 0.5
 TOO_GOOD = 0.6
 TOO_BAD = 1.5
 COPIES = 0.01
+SHUFFLES = 5
 # In standard errors: by chance once in two hundred times.
 SURE = 2.6
 # Less of a slice is not looked at for a bias of its own.
@@ -42,9 +43,9 @@ WEIGHTS = {
     "constant_prediction": 96,
     "unit_change": 94,
     "vanished_category": 92,
+    "no_signal": 91,
     "slice_bias": 90,
     "duplicates": 88,
-    "no_signal": 86,
     "overfit_gap": 82,
     "worse_than_champion": 80,
     "slice_worse": 70,
@@ -166,17 +167,19 @@ def copies(train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str]
     """
     if not columns:
         return []
-    shuffled = test[[*columns, target]].copy()
-    shuffled[target] = np.random.default_rng(seed).permutation(shuffled[target].to_numpy())
-    hashes = [pd.util.hash_pandas_object(rows[[*columns, target]], index=False) for rows in (test, shuffled)]
+    random, actual = np.random.default_rng(seed), test[target].to_numpy()
+    several = [actual, *(random.permutation(actual) for _ in range(SHUFFLES))]
+    hashes = [pd.util.hash_pandas_object(test[columns].assign(**{target: each}), index=False) for each in several]
     looked_for = pd.Index(pd.unique(pd.concat(hashes)))
     seen = np.zeros(len(looked_for) + 1, dtype=bool)
     for rows in train:
         # What is not looked for is noted in the last place.
         seen[looked_for.get_indexer(pd.util.hash_pandas_object(rows[[*columns, target]], index=False))] = True
-    share, chance = (float(seen[looked_for.get_indexer(each)].mean()) for each in hashes)
-    if share < COPIES or share * len(test) < 10 or share < 3 * chance:
+    found, *shuffled = (int(seen[looked_for.get_indexer(each)].sum()) for each in hashes)
+    chance = sum(shuffled) / SHUFFLES
+    if found < max(COPIES * len(test), 10, 3 * (chance + math.sqrt(chance))):
         return []
+    share, chance = found / len(test), chance / len(test)
     sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
     return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]
 
