@@ -23,7 +23,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
+	coverage faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -87,6 +87,13 @@ test: $(READY) ## run all tests
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
+
+coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
+	@rm -rf .coverage && mkdir .coverage
+	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
+		{ $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup; result=$$?; } && \
+		$(BIN)/python -m coverage combine --quiet && \
+		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 
 faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
 	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults

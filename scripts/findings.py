@@ -202,7 +202,10 @@ def empty_model(
     low = intervals["R2"][0]
     if (low is None or low <= 0.01) and r2 < 0.1 and against_mean["verdict"] != "better":
         parts = [(actual, predicted), (unseen_actual.to_numpy("float64"), unseen.to_numpy("float64"))]
-        if max(rank_correlation(*each) for each in parts) < SURE:
+        signs = [rank_correlation(*each) for each in parts]
+        weights = np.sqrt([len(each) for each, _ in parts])
+        together = float(weights @ signs) / math.sqrt(weights @ weights)
+        if max(*signs, together) < SURE:
             low, high = against_mean["interval"]
             sentence = f"The model knows nothing that the mean does not: R2 is {r2:.3f}, and its MAE less that of the "
             return [alarm("no_signal", None, f"{sentence}mean lies between {low:.3g} and {high:.3g}.")]

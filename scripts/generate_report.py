@@ -90,13 +90,16 @@ def decision(metrics: dict, diagnostics: dict) -> dict:
     """Return what the numbers say of deploying: deploy (yes, no, look closer), why, verdict, for, against."""
     _, failures = verdict(diagnostics["validation"], metrics)
     paired = diagnostics["paired"]
-    doubts = [each["sentence"] for each in diagnostics["alarms"]]
-    if paired and paired["verdict"] == "worse":
-        doubts.insert(0, f"The deployed model is better: {paired_words(paired, diagnostics['level'])}.")
+    doubts = [each["name"] + (f" ({each['feature']})" if each["feature"] else "") for each in diagnostics["alarms"]]
+    if paired and paired["verdict"] == "worse" and "worse_than_champion" not in doubts:
+        doubts.append("worse_than_champion")
     if failures:
         deploy, why = "no", [f"{each[0].upper()}{each[1:]}." for each in failures]
     elif doubts:
-        deploy, why = "look closer", doubts
+        # In short, since the weightiest stand under the reasons against.
+        asks = f"{len(doubts)} alarms ask" if len(doubts) > 1 else "1 alarm asks"
+        named = f"{', '.join(doubts[:8])}{', …' if len(doubts) > 8 else ''}"
+        deploy, why = "look closer", [f"{asks} for a closer look: {named}."]
     else:
         kept = "Every threshold is kept" if metrics["thresholds"] else "No threshold is set"
         deploy, why = "yes", [f"{kept}, the data contract holds, and no alarm stands."]
@@ -206,7 +209,7 @@ def candidates(found: dict, target: str) -> list:
     """Return what the model was chosen among."""
     rows = [
         [
-            Code(each["estimator"]),
+            Code(each["estimator"].rpartition(".")[2]),
             ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults",
             each["MAE"],
             each["spread"],
@@ -215,10 +218,10 @@ def candidates(found: dict, target: str) -> list:
         ]
         for n, each in enumerate(found["settings"][:MOST])
     ]
-    words = (
-        f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone; the best of "
-    )
-    words += f"each round came to the next, with more rows. MAE in the unit of {target}. "
+    words = f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone"
+    if len({each["rows"] for each in found["settings"]}) > 1:
+        words += "; the best of each round came to the next, with more rows"
+    words += f". MAE in the unit of {target}. "
     words += rest(found["settings"], "evaluation_metrics.json")
     names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
     return [words.strip(), Table("Candidates", names, rows)]

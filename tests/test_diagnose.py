@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.alarms import FAULTS, diagnosed, flights, named
+from benchmarks.alarms import FAULTS, TABLES, diagnosed, flights, named, with_fault
 from scipy import stats
 from sklearn.metrics import r2_score
 
@@ -271,6 +271,8 @@ def test_clean_data_raise_no_alarm():
     assert found["alarms"] == []
     assert "No alarm" in " ".join(found["reasons"]["for"])
     assert found["importance"][0]["feature"] == "dep_delay"
+    first, second, *_ = found["importance"]
+    assert first["mean"] > 5 * second["mean"] and 0 < first["std"] < 0.2 * first["mean"]
     # The year and the month change by construction.
     shifted = {row["feature"]: row for row in found["drift"]["training"]}
     assert shifted["time_month"]["psi"] > 1 and not shifted["time_month"]["flagged"]
@@ -281,10 +283,17 @@ def test_clean_data_raise_no_alarm():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_named_among_the_first_reasons_against(fault):
-    found = found_in(flights(1, fault, rows=ROWS), CONSTANT if fault == "constant prediction" else None)
-    assert named(found, fault), found["alarms"]
+IN_COLUMNS = ("leaked target", "shifted slice", "changed unit", "vanished category")
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"), [(table, each) for table in TABLES for each in (FAULTS if table == "sales" else IN_COLUMNS)]
+)
+def test_each_fault_is_named_among_the_first_reasons_against(table, fault):
+    make, target, *_ = TABLES[table]
+    frame = with_fault(make(1, rows=ROWS), table, fault, 1)
+    found = found_in(frame, CONSTANT if fault == "constant prediction" else None, target)
+    assert named(found, fault, table), found["alarms"]
 
 
 def test_a_new_category_and_copied_rows_are_named():
