@@ -162,11 +162,18 @@ def test_a_review_holds_every_file_the_code_and_the_verdict(project):
 
 def test_the_contract_and_ones_own_code_are_reviewed_once_each(project):
     config = project.config | {"validation": {"schema": "s.yaml"}, "evaluation": {"metrics": "m.py"}}
-    config |= {"features": {**project.config["features"], "custom": "m.py"}, "model": {"format": "skops"}}
+    config |= {"features": {**project.config["features"], "custom": "m.py"}}
+    config["model"] = {**project.config["model"], "format": "skops"}
     paths = approval.reviewed_files(config, ["a.yaml", "b.yaml"])
+    assert {FEATURES, "data/features/features.json", RAW} <= {*paths}
     assert [path for path in paths if path.endswith((".yaml", ".py", ".skops"))] == [
         *("model/model.skops", "a.yaml", "b.yaml", "s.yaml", "m.py")
     ]
+    # Of a sample, and of data in parts, what stands for all of it.
+    config = project.config | {"data": {"partition_by": "when"}, "model": {**project.config["model"], "max_rows": 9}}
+    paths = approval.reviewed_files(config, [])
+    assert {"data/features/sample.csv", "data/features/sample.json", "data/raw/raw_data.json"} <= {*paths}
+    assert not {FEATURES, RAW} & {*paths}
 
 
 @pytest.mark.parametrize(
