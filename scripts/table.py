@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from dates import DATE_FORMATS, DATE_LIKE, dates_of
 from task import TaskError, replacing
 
 # What pandas' own reader takes for missing.
@@ -23,10 +24,6 @@ BLANKS = ["?", "-", "--", "---", "–", "—", ".", "..", "...", "…", "*", "n.
 BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000-00-00"]
 BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
 BOOLEANS = {"true": True, "false": False}
-DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
-DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
-TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
-DATE_FORMATS = [day + time for day in DAYS for time in TIMES] + ["%Y%m%dT%H%M%S"]
 CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
 CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
 # Signs and currencies before a number; what may part its thousands in any notation.
@@ -35,8 +32,6 @@ BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
 COMMA_NUMBER = re.compile(
     rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
 )
-# What every notation of a date begins with: most text is none, and need not be tried in a hundred notations.
-DATE_LIKE = r"^\s*(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{1,2}[ -]\pL+[ -]\d\d|\pL+ \d{1,2}, \d{4}|\d{8}T\d{6})"
 # A record may be as long as what Arrow reads at a time; a line, in characters, is looked at no further.
 LONGEST = 1 << 20
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
@@ -272,17 +267,6 @@ def find_date_format(text: pa.ChunkedArray) -> str:
     if len(monthly) == 1:
         return monthly[0]
     return "ambiguous" if any(not found[each].equals(found[best]) for each in rivals) else best
-
-
-def dates_of(values: pd.Series, date_format: str) -> pd.Series:
-    """Return text as UTC timestamps, NaT where it is not in that notation."""
-    if date_format == "ambiguous":
-        return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
-    dates = pd.to_datetime(values, format=date_format, errors="coerce", utc=True)
-    if date_format == "ISO8601":
-        # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
-        dates[~values.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
-    return dates
 
 
 def iso_dates(trimmed: pa.ChunkedArray) -> pa.ChunkedArray | None:
