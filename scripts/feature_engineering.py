@@ -35,7 +35,7 @@ CALENDAR = {
     "minute": 60,
 }
 DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
-DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
+DEFAULT_PARTS = ("year", "month", "day", "day_of_week", "hour")
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -67,6 +67,8 @@ ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_
 COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
 MANY_IDS = 1000
 MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
+# A time of day, or how long something took.
+CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
 
 
 def feature_engineering(
@@ -192,6 +194,10 @@ def choose_features(
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
 
+    def named(column: str) -> str:
+        # The table of features has a column `split` of its own.
+        return "split_" if column == "split" else column
+
     def add(name: str, how: dict, kind: str) -> None:
         taken = name in frame and how != {"column": name}
         if name in recipe or name in (target, time_column) or taken:
@@ -210,13 +216,13 @@ def choose_features(
         elif name not in keep and names_the_row(name, values):
             left_out[name] = "whole numbers that only name the row"
         elif pd.api.types.is_numeric_dtype(values) or is_boolean(values):
-            recipe[name], kinds[name] = {"column": name}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "number"
         elif (unit := unit_of(values)) is not None:
-            recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name, "unit": unit}, "number"
         elif name not in keep and values.nunique() > max(MOST_DISTINCT * values.count(), FEW_LEVELS):
             left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
         else:
-            recipe[name], kinds[name] = {"column": name}, "category"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
     for name, expression in derived.items():
         add(name, {"expression": expression}, "number")
     if "split" in (*recipe, target, time_column):
@@ -243,18 +249,31 @@ def names_the_row(name: str, values: pd.Series) -> bool:
 
 
 def unit_of(values: pd.Series) -> str | None:
-    """Return the unit behind the numbers that most of many different texts are, "" where none is; None for others."""
+    """Return the unit behind the numbers that most of many different texts are; None for others.
+
+    "" is no unit, and ":" that of a time of day or a duration.
+    """
     if values.nunique() <= FEW_LEVELS:
         return None
     text = values.dropna().drop_duplicates().astype("str").str.strip()
     units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
-    unit = str(units.index[0]) if len(units) and units.iloc[0] > len(text) / 2 else ""
-    return unit if numbers_of(text, unit).notna().mean() >= 0.5 else None
+    shares = {each: numbers_of(text, each).notna().mean() for each in ("", ":", *map(str, units.index[:1]))}
+    best = max(shares, key=shares.get)
+    return best if shares[best] >= 0.5 else None
 
 
 def numbers_of(values: pd.Series, unit: str) -> pd.Series:
-    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts."""
-    text = values.astype("str").str.strip().str.removesuffix(unit)
+    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts.
+
+    With the unit ":" these are the hours of a time of day or a duration.
+    """
+    text = values.astype("str").str.strip()
+    if unit == ":":
+        days, hours, minutes, seconds, half = (part for _, part in text.str.extract(CLOCK).items())
+        hours = pd.to_numeric(hours).where(half.isna(), pd.to_numeric(hours) % 12 + 12 * half.isin(["p", "P"]))
+        days, seconds = (pd.to_numeric(part).fillna(0) for part in (days, seconds))
+        return (24 * days + hours + pd.to_numeric(minutes) / 60 + seconds / 3600).astype("float64")
+    text = text.str.removesuffix(unit)
     numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
     return numbers.to_pandas().astype("float64").set_axis(values.index)
 

@@ -1,0 +1,191 @@
+"""Count and order more values than memory holds: exact, on disk where there are many different ones."""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
+MOST_VALUES = 100_000
+# Numbers that are in memory at a time.
+PIECE = 1 << 20
+
+
+class Spill:
+    """Numbers of 8 bytes, kept in their order in a file without a name, that goes when the process does."""
+
+    def __init__(self, folder: Path, dtype: str = "uint64"):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self.dtype, self.size = np.dtype(dtype), 0
+
+    def add(self, numbers: np.ndarray) -> None:
+        self.file.write(np.ascontiguousarray(numbers, self.dtype).data)
+        self.size += len(numbers)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start, stop, _ = part.indices(self.size)
+        read = os.pread(self.file.fileno(), 8 * max(stop - start, 0), 8 * start)
+        return np.frombuffer(read, self.dtype)
+
+
+def pieces(numbers: Spill | np.ndarray) -> Iterator[np.ndarray]:
+    """Yield all numbers, some at a time."""
+    return (numbers[n : n + PIECE] for n in range(0, len(numbers), PIECE))
+
+
+def repeats(numbers: Spill) -> Iterator[np.ndarray]:
+    """Yield the places (from 0) of numbers that stand at an earlier place too."""
+    # In so many groups, told apart by a hash, that each fits into memory.
+    bits = (len(numbers) // (4 * PIECE)).bit_length()
+    for group in range(1 << bits if len(numbers) else 0):
+        found, places = [], []
+        for n, piece in enumerate(pieces(numbers)):
+            inside = np.arange(len(piece))
+            if bits:
+                inside = np.flatnonzero(piece * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - bits) == group)
+            found.append(piece[inside])
+            places.append((n * PIECE + inside).astype("uint32" if len(numbers) < 1 << 32 else "int64"))
+        found, places = np.concatenate(found), np.concatenate(places)
+        ordered = np.sort(found)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice):
+            among = np.flatnonzero(np.isin(found, twice))
+            among = among[np.argsort(found[among], kind="stable")]
+            again = np.flatnonzero(found[among][1:] == found[among][:-1]) + 1
+            yield places[among[again]].astype("int64")
+
+
+def select(ranks: list[int], parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]) -> np.ndarray:
+    """Return the numbers (uint64) of some ranks, from 0, among more of them than memory holds.
+
+    `parts` gives them anew each time, some at a time, with how often each one counts (None: once).
+    """
+    left, found = np.array(ranks), np.zeros(len(ranks), "uint64")
+    # By 16 bits at a time, the first ones first: how many numbers that begin as the one looked for go on with which.
+    for shift in (48, 32, 16, 0):
+        counts = {begin: np.zeros(1 << 16, "int64") for begin in np.unique(found)}
+        for numbers, weights in parts():
+            for begin in counts:
+                same = numbers >> np.uint64(shift + 16) == begin if shift < 48 else slice(None)
+                digits = (numbers[same] >> np.uint64(shift) & np.uint64(0xFFFF)).astype("int64")
+                times = None if weights is None else weights[same]
+                counts[begin] += np.bincount(digits, times, minlength=1 << 16).astype("int64")
+        for n, begin in enumerate(found):
+            upto = np.cumsum(counts[begin])
+            digit = np.searchsorted(upto, left[n], side="right")
+            left[n] -= upto[digit - 1] if digit else 0
+            found[n] = begin << np.uint64(16) | np.uint64(digit)
+    return found
+
+
+def as_keys(numbers: np.ndarray) -> np.ndarray:
+    """Return numbers (int64 or float64) as uint64 in the same order."""
+    bits = numbers.view("int64") if numbers.dtype == "int64" else (numbers + 0.0).view("int64")
+    if numbers.dtype == "float64":
+        bits = bits ^ (bits >> 63 & np.int64(2**63 - 1))
+    return bits.view("uint64") ^ np.uint64(1 << 63)
+
+
+def from_keys(keys: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the numbers of a dtype, int64 or float64, that keys stand for."""
+    bits = (keys ^ np.uint64(1 << 63)).view("int64")
+    return (bits ^ (bits >> 63 & np.int64(2**63 - 1))).view("float64") if dtype == "float64" else bits
+
+
+def row_hashes(frame: pd.DataFrame, missing: int = 0) -> np.ndarray:
+    """Return a hash (uint64) of each row that depends on its values alone; `missing` is the hash of a missing one.
+
+    What its neighbours are must not matter: a missing value among whole numbers makes the column one of floats, a time
+    of day or a zone changes how dates are written, and a column that was empty gets a kind with its first value.
+    """
+    hashes = {}
+    for name, values in frame.items():
+        if pd.api.types.is_datetime64_any_dtype(values):
+            naive = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
+            values = naive.fillna(pd.Timestamp(0)).astype("datetime64[us]").astype("int64")
+        elif pd.api.types.is_numeric_dtype(values) or values.dtype == object:
+            values = values.astype("float64")
+        else:
+            values = values.astype("str")
+        hashes[name] = pd.util.hash_pandas_object(values, index=False).where(frame[name].notna(), missing)
+    return pd.util.hash_pandas_object(pd.DataFrame(hashes), index=False).to_numpy()
+
+
+class Counts:
+    """How often each value of a column occurs, in whatever batches they come; missing ones are not counted.
+
+    Up to MOST_VALUES different values, the first ones, are counted in memory. The others are kept in a file in
+    `folder`: numbers and dates as such, of text hashes.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.counts, self.others, self.total = folder, {}, None, 0
+        self.values = None
+
+    def add(self, values: pd.Series) -> None:
+        """Count one batch: numbers, booleans, dates or text, of the same dtype each time."""
+        column = pa.array(values, from_pandas=True)
+        # An empty series of the column's dtype.
+        self.values = values.iloc[:0]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us", column.type.tz)).view(pa.int64())
+        counted = pc.value_counts(column.drop_null())
+        counts, others = self.counts, {}
+        for value, n in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+            if value in counts:
+                counts[value] += n
+            elif len(counts) < MOST_VALUES:
+                counts[value] = n
+            else:
+                others[value] = n
+            self.total += n
+        if others:
+            self.others = self.others or Spill(self.folder)
+            self.others.add(np.repeat(self.keys(others), list(others.values())))
+
+    def keys(self, values: Iterable) -> np.ndarray:
+        """Return values as uint64: numbers and dates in their order, of text hashes."""
+        values = list(values)
+        if isinstance(values[0], str):
+            return pd.util.hash_array(np.array(values, dtype=object))
+        return as_keys(np.array(values, dtype="float64" if isinstance(values[0], float) else "int64"))
+
+    def distinct(self) -> int:
+        """Return how many different values there are."""
+        more = len(self.others) - sum(map(len, repeats(self.others))) if self.others else 0
+        return len(self.counts) + more
+
+    def most_frequent(self, number: int) -> dict[object, int]:
+        """Return the values that occur most often, of equally frequent ones the first."""
+        return dict(sorted(self.counts.items(), key=lambda each: -each[1])[:number])
+
+    def quantiles(self, shares: list[float]) -> list:
+        """Return quantiles of numbers or dates, interpolated as pandas does; there must be a value."""
+        keys, weights = self.keys(self.counts), np.array(list(self.counts.values()))
+        places = [(self.total - 1) * (share * 100 / 100) for share in shares]
+        ranks = sorted({rank for place in places for rank in (math.floor(place), math.ceil(place))})
+
+        def parts() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+            yield keys, weights
+            for piece in pieces(self.others) if self.others else ():
+                yield piece, None
+
+        dtype = "float64" if pd.api.types.is_float_dtype(self.values) else "int64"
+        found = dict(zip(ranks, from_keys(select(ranks, parts), dtype), strict=True))
+        between = []
+        for place in places:
+            ends = pd.Series([found[math.floor(place)], found[math.ceil(place)]], dtype=dtype)
+            if pd.api.types.is_datetime64_any_dtype(self.values):
+                ends = ends.astype("datetime64[us]").dt.tz_localize(self.values.dt.tz)
+            between.append(ends.quantile(place % 1))
+        return between

@@ -1,0 +1,110 @@
+"""Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from table import (
+    Column,
+    Table,
+    header_of_table,
+    no_table,
+    parse_column,
+    parse_options,
+    quoted_where_needed,
+    text_options,
+    without_blanks,
+    write_csv,
+)
+from task import replacing
+
+# Bytes of text that are in memory at a time, several times over.
+BLOCK = 4 << 20
+
+
+@dataclass
+class Columns:
+    """What the columns of a file are, judged on all of its rows: as in `table.Table`, and the pandas dtype of each."""
+
+    kinds: dict[str, str]
+    formats: dict[str, str]
+    dtypes: dict[str, str]
+
+
+def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """Yield some columns of a CSV file as text, some rows at a time, one batch at least; cells of blanks are null."""
+    read = pyarrow.csv.ReadOptions(block_size=BLOCK)
+    options = {"read_options": read, "parse_options": parse_options(path), "convert_options": text_options(columns)}
+    with no_table(path), pyarrow.csv.open_csv(path, **options) as reader:
+        empty = True
+        for batch in reader:
+            empty = False
+            yield pa.table({name: without_blanks(pa.chunked_array([batch[name]])) for name in columns})
+        if empty:
+            yield reader.schema.empty_table().select(columns)
+
+
+def scan(path: Path, kinds: dict[str, str] | None = None) -> Columns:
+    """Return what the columns of a file are, read once or a few times.
+
+    Parameters
+    ----------
+    path, kinds
+        As for `table.read_table`.
+
+    Raises
+    ------
+    TaskError
+        When the file is no table.
+    """
+    found = {name: Column((kinds or {}).get(name)) for name in header_of_table(path)}
+    while unsettled := [name for name, column in found.items() if not column.settled]:
+        for batch in text_batches(path, unsettled):
+            for name in unsettled:
+                found[name].look(batch[name])
+        for name in unsettled:
+            found[name].settle()
+    return Columns(
+        {name: column.kind for name, column in found.items()},
+        {name: column.date_format for name, column in found.items() if column.kind == "date"},
+        {name: column.dtype for name, column in found.items()},
+    )
+
+
+def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iterator[Table]:
+    """Yield all columns of a file, or some, as `table.read_table` would read them, some rows at a time.
+
+    Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`.
+    """
+    names = names or list(columns.kinds)
+    row = 0
+    for batch in text_batches(path, names):
+        index = pd.RangeIndex(row, row + len(batch))
+        row += len(batch)
+        values, bad = {}, {}
+        for name in names:
+            kind, notation, dtype = columns.kinds[name], columns.formats.get(name), columns.dtypes[name]
+            values[name], wrong = parse_column(batch[name], kind, notation, dtype)
+            if len(wrong):
+                bad[name] = wrong.set_axis(index[wrong.index])
+        frame = pd.DataFrame(values, columns=names).set_axis(index)
+        yield Table(frame, columns.kinds, columns.formats, bad)
+
+
+def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path) -> None:
+    """Write frames, one below the other, to the CSV file that `table.write_table` would write of them together.
+
+    They are made a second time where a value turns out to need quotes: Arrow quotes every text of a file, or none.
+    """
+
+    def write(style: str) -> None:
+        with pa.OSFile(str(new), "wb") as file:
+            for n, frame in enumerate(make()):
+                write_csv(pa.Table.from_pandas(frame, preserve_index=False), file, style, header=n == 0)
+
+    with replacing(path) as new:
+        quoted_where_needed(write)

@@ -1,0 +1,164 @@
+"""Tables larger than memory: the same results in whatever batches they are read, in memory that does not grow."""
+
+import json
+import resource
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import clean_data
+import counting
+import stream
+from counting import Counts, Spill, repeats, row_hashes
+from table import read_table
+
+DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
+COLUMNS = {
+    "whole": [str(n) for n in range(240)],
+    "whole, one missing": ["", *map(str, range(239))],
+    "whole until the last": [*["7"] * 239, "7.5"],
+    "large": ["9007199254740993"] * 239 + ["1"],
+    "large, one missing": ["9007199254740993"] * 239 + [""],
+    "with units": [f"{n},000 €" if n % 5 else str(n) for n in range(1, 241)],
+    "signs": ["-0", "+5", " 3 ", "1e3", ".5", "0.1"] * 40,
+    "bad at the end": [*map(str, range(230)), *["x"] * 10],
+    "mostly text": ["5", "x", "y"] * 80,
+    "blank": ["?", "1", "-"] * 80,
+    "boolean": ["true", "False"] * 120,
+    "boolean, one missing": ["true"] * 239 + [" "],
+    "iso": [str(day) for day in DAYS],
+    "zones": [f"{day.isoformat()}+02:00" for day in DAYS],
+    "a zone at the end": [*(str(day) for day in DAYS[:239]), "2024-03-01T00:00:00Z"],
+    "german": list(DAYS.strftime("%d.%m.%Y")),
+    "which first": list(DAYS.strftime("%d/%m/%Y")),
+    "told by the last": ["01/02/2024"] * 239 + ["12/31/2024"],
+    "nobody knows": ["01/02/2024", "03/04/2024"] * 120,
+    "months": list(pd.date_range("2004-01-01", periods=240, freq="MS").strftime("%d/%m/%Y")),
+    "text": [f"a{n % 7}" for n in range(240)],
+    "quoted": ['a "word", or\ntwo', "b"] * 120,
+    "empty": [""] * 240,
+}
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """A few rows at a time, few values counted in memory, and files read in small pieces."""
+    monkeypatch.setattr(stream, "BLOCK", 3000)
+    monkeypatch.setattr(counting, "MOST_VALUES", 5)
+    monkeypatch.setattr(counting, "PIECE", 10)
+
+
+def test_columns_are_the_same_in_small_batches_as_at_once(tmp_path, small_batches):
+    path = tmp_path / "a.csv"
+    pd.DataFrame(COLUMNS).to_csv(path, index=False)
+    whole, columns = read_table(path), stream.scan(path)
+    tables = list(stream.tables(path, columns))
+    assert len(tables) > 10
+    assert (columns.kinds, columns.formats) == (whole.kinds, whole.formats)
+    pd.testing.assert_frame_equal(pd.concat([each.frame for each in tables]), whole.frame)
+    bad = {name: pd.concat([each.bad[name] for each in tables if name in each.bad]) for name in whole.bad}
+    assert {name: values.to_dict() for name, values in bad.items()} == {
+        name: values.to_dict() for name, values in whole.bad.items()
+    }
+    assert set(whole.bad) == {"bad at the end"}
+
+
+@pytest.mark.parametrize("options", [[], ["--duplicates=drop"], ["--default-policy=leave"]])
+def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, options):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "n": random.choice([1, 2, np.nan], 600, p=[0.5, 0.4, 0.1]),
+            "t": random.choice(["a", 'b "c"', None], 600),
+            "d": random.choice(["2024-01-01", "2024-01-02", "soon"], 600, p=[0.5, 0.48, 0.02]),
+            "b": random.choice(["true", "false", ""], 600, p=[0.5, 0.4, 0.1]),
+        }
+    )
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    found = []
+    for name, block in (("whole", 1 << 20), ("small", 400)):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        monkeypatch.setattr(counting, "PIECE", 4 * block)
+        output = tmp_path / name / "clean.csv"
+        clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
+        found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
+        assert sorted(each.name for each in output.parent.iterdir()) == ["clean.csv", "clean.json"]
+    assert found[0] == found[1]
+    counts, kept = json.loads(found[0][1]), len(found[0][0].splitlines()) - 1
+    assert counts["rows_out"] == kept
+    read = read_table(tmp_path / "raw.csv")
+    clean, expected = clean_data.clean_data(
+        read.frame,
+        default="leave" if "leave" in str(options) else "drop",
+        max_rows_lost=1,
+        bad=read.bad,
+        duplicates="drop" if "duplicates" in str(options) else "keep",
+    )
+    assert {key: counts[key] for key in expected} == expected
+    assert expected["duplicates"] > 100
+    pd.testing.assert_frame_equal(read_table(tmp_path / "small/clean.csv").frame, clean, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(np.random.default_rng(0).normal(size=500)),
+        pd.Series(np.random.default_rng(1).integers(-20, 20, 500)),
+        pd.Series(np.random.default_rng(2).integers(-(2**60), 2**60, 500)),
+        pd.Series([None, 1.5, -0.0, 0.0, 1.5, 2.5] * 80),
+        pd.Series([True, False, True]),
+        pd.Series(DAYS).astype("datetime64[us]"),
+        pd.Series(DAYS[::-1].tz_localize("UTC")).dt.as_unit("us"),
+        pd.Series([f"t{n % 90}" for n in range(500)] + [None], dtype="str"),
+    ],
+)
+def test_counts_and_quantiles_are_exact_in_memory_and_on_disk(tmp_path, monkeypatch, values):
+    monkeypatch.setattr(counting, "PIECE", 64)
+    shares = [0, 0.07, 0.25, 0.5, 0.8, 1]
+    for most in (10_000, 5):
+        monkeypatch.setattr(counting, "MOST_VALUES", most)
+        counts = Counts(tmp_path)
+        for n in range(0, len(values), 37):
+            counts.add(values.iloc[n : n + 37])
+        assert counts.distinct() == values.nunique()
+        if values.dtype not in ("str", "bool"):
+            assert counts.quantiles(shares) == values.quantile(shares).tolist()
+        if most > 5:
+            expected = values.value_counts().head(3)
+            assert list(counts.most_frequent(3).values()) == expected.tolist()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(counting, "PIECE", 50)
+    frame = pd.DataFrame({"a": np.random.default_rng(0).integers(0, 30, 3000), "b": ["x", "y", None] * 1000})
+    hashes = Spill(tmp_path)
+    for n in range(0, 3000, 700):
+        hashes.add(row_hashes(frame.iloc[n : n + 700]))
+    found = sorted(place for places in repeats(hashes) for place in places)
+    assert found == np.flatnonzero(frame.duplicated()).tolist()
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
+    """The highest memory of one process that reads a table and then one eight times as long."""
+    monkeypatch.setattr(stream, "BLOCK", 1 << 18)
+    random = np.random.default_rng(0)
+    rows = 20_000
+    frame = pd.DataFrame(
+        {
+            "started": pd.date_range("2020-01-01", periods=rows, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "city": random.choice(["Köln", "Bonn", "Trier"], rows),
+            "km": random.uniform(1, 20, rows).round(3),
+            "minutes": random.normal(30, 9, rows).round(3),
+            "ride": [f"ride-{n}" for n in range(rows)],
+        }
+    )
+    peaks = []
+    for name, times in (("small", 1), ("large", 8)):
+        pd.concat([frame] * times).to_csv(tmp_path / f"{name}.csv", index=False)
+    del frame
+    for name in ("small", "large"):
+        clean_data.main([f"--input={tmp_path / name}.csv", f"--output={tmp_path / name}/clean.csv"])
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert peaks[1] - peaks[0] < 25, peaks
