@@ -1,32 +1,29 @@
 # One environment in .venv, made from the pinned, hashed requirements when they change. DIR is a project's folder.
 SHELL := /bin/bash
-DIR ?= .
 CORES ?= 4
+export CORES
 # The first that runs and is new enough.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-BIN := $(CURDIR)/.venv/bin
+BIN := .venv/bin
 READY := .venv/.made
 DOCS := .venv/.docs
-ifneq ($(DIR),.)
-PROJECT := --directory "$(DIR)" --configfile "$(DIR)/config.yaml"
+# What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
+GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY RELEASE REASON BATCH KIND
+$(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
+
+ifneq ($(if $(DIR),$(DIR),.),.)
+PROJECT := --directory="$$DIR" --configfile="$$DIR/config.yaml"
 endif
 # The summary of a run ends with what to type next.
-SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR='$(DIR)')" $(BIN)/snakemake --snakefile $(CURDIR)/Snakefile $(PROJECT) --cores $(CORES)
+SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
+	$(BIN)/snakemake --snakefile Snakefile $(PROJECT) --cores="$$CORES"
 
-# The scripts that a person runs work in the project's folder; what is given as VARIABLE=… reaches them unchanged.
-IN_PROJECT := cd "$(DIR)" && $(BIN)/python $(CURDIR)/scripts
-
-# A ${NAME} in a source is for the script to read, not for make.
-ifdef SOURCE
-override export SOURCE := $(value SOURCE)
-endif
-ifdef QUERY
-override export QUERY := $(value QUERY)
-endif
+# The scripts that a person runs work in the project's folder.
+IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
+	coverage faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,7 +38,7 @@ run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=
 
 report: $(READY) ## write reports/final_report.md and .html, one page, for the person who reviews
 	@$(SNAKEMAKE) reports/final_report.md
-	@echo "To read in a browser: $(if $(PROJECT),$(DIR)/)reports/final_report.html"
+	@echo "To read in a browser: $(if $(PROJECT),$$DIR/)reports/final_report.html"
 
 summary: $(READY) ## show what the report says on the terminal: deploy or not, the reasons, the scores
 	@$(IN_PROJECT)/summary.py
@@ -91,6 +88,17 @@ test: $(READY) ## run all tests
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
 
+coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
+	@rm -rf .coverage && mkdir .coverage
+	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
+		{ $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup; result=$$?; } && \
+		$(BIN)/python -m coverage combine --quiet && \
+		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
+
+faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
+	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults
+	@$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output benchmarks/faults.md
+
 lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
@@ -106,10 +114,10 @@ bench-alarms: $(READY) ## are known faults in data named, and nothing where ther
 	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
-	@mkdir -p docs/_build/flights && ln -sfn $(CURDIR)/config docs/_build/flights/config
+	@mkdir -p docs/_build/flights && rm -rf docs/_build/flights/config && cp -r config docs/_build/flights/config
 	@xz -dc resources/flights.csv.xz | awk -F, 'NR == 1 || $$1 < "2013-12-24"' > docs/_build/flights/flights.csv
 	@$(BIN)/snakemake --directory docs/_build/flights --configfile config/config.yaml \
-		--config raw_data_source_url=flights.csv --cores $(CORES) --quiet all -- \
+		--config raw_data_source_url=flights.csv --cores="$$CORES" --quiet all -- \
 		reports/final_report.md reports/validation_report.json
 	@rm -rf docs/flights && cp -r docs/_build/flights/reports docs/flights
 	@$(BIN)/python docs/generate.py --output docs/reference

@@ -10,18 +10,23 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/release.smk"
 include: "workflow/rules/backtest.smk"
+
+
+if PARTITION_BY:
+
+    include: "workflow/rules/partitions.smk"
 
 
 rule all:
     """Everything up to the evaluation, and the verdict: exit code 1 where a threshold or the data contract failed"""
     default_target: True
     input:
-        "data/raw/raw_data.csv",
+        [] if PARTITION_BY else ["data/raw/raw_data.csv", "data/processed/cleaned_data.csv"],
         "reports/validation_report.json",
-        "data/processed/cleaned_data.csv",
-        "data/features/features.csv",
+        FEATURES,
         MODEL,
         "reports/evaluation_metrics.json",
         TRACKING or [],

@@ -3,12 +3,14 @@
 import os
 import re
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from task import TaskError, keep_secret
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
-SECRET = re.compile(r"(^|[_-])(api_?key|key|token|secret|password|signature|sig|credential)$", re.IGNORECASE)
+SECRET = re.compile(
+    r"(^|[_-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$", re.IGNORECASE
+)
 
 
 class Limits(NamedTuple):
@@ -55,8 +57,12 @@ def expand(source: str) -> str:
             raise TaskError(f"the environment variable {found[1]} is not set. Set it where the run starts.")
         keep_secret(known, name)
         if "://" not in source:
-            # A whole URL in a variable: its password may be told alone, by the server that refuses it.
-            keep_secret(split_url(known).password or "", name)
+            # A whole URL in a variable: parts of it may be told alone, by the server or by the library that connects.
+            url = split_url(known)
+            keep_secret(url.password or "", name)
+            keep_secret(shown(known), name)
+            if url.scheme in ("http", "https") and len(url.path) > 8:
+                keep_secret(url.path, name)
             return known
         keep_secret(quote(known, safe=""), name)
         return quote(known, safe="")
@@ -84,15 +90,27 @@ def shown(source: str) -> str:
     if "@" in parts.netloc:
         text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
-    masked = "&".join(name + sign + ("***" if SECRET.search(name) else value) for name, sign, value in known)
+    # A value that holds pairs itself is what an ODBC driver is given, password and all.
+    hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
+    masked = "&".join(
+        name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
+    )
     return text.replace(f"?{parts.query}", f"?{masked}", 1)
 
 
-def refuse_password(source: str) -> None:
-    """Raise TaskError where a password stands in a source: the config, and what is noted of a run, would hold it."""
-    password = split_url(source).password
-    if password and "://" in source and not VARIABLE.fullmatch(password):
+def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
+    """Raise TaskError where a URL holds a password or a token: the config, and what is noted of a run, would too."""
+    if "://" not in source:
+        return
+    try:
+        parts = urlsplit(source)
+        secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
+    except ValueError as error:
+        raise TaskError(f"{key}: {error}. It is no URL.") from error
+    pairs = [each.partition("=") for each in re.split("[&;]", unquote(parts.query))]
+    secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
+    if any(each and not VARIABLE.search(each) for each in secrets):
         raise TaskError(
-            f"raw_data_source_url {shown(source)} holds a password. Put it into an environment variable, and write "
-            "its name instead: ${NAME}."
+            f"{key} {shown(source)} holds a password or a token. Put it into an environment variable, and write its "
+            "name instead: ${NAME}."
         )

@@ -12,6 +12,8 @@ from task import TaskError, sha256
 
 # Keeps a signature that was made for something else, such as a commit, from counting here.
 NAMESPACE = "signoff"
+# Of the sign-off's form.
+VERSION = 1
 WORKFLOW = Path(__file__).resolve().parent.parent
 SIGN_OFF = Path("reports/sign_off.json")
 REPORT = "reports/final_report.md"
@@ -27,11 +29,22 @@ def model_path(config: dict) -> str:
     return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config["model"]["format"]]
 
 
+def raw_path(config: dict) -> str:
+    """Return what tells of all raw data: they themselves, or, where they are in parts, the digests of these."""
+    return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
+
+
+def features_path(config: dict) -> str:
+    """Return where the features are that the model is trained and tested on."""
+    return f"data/features/{'sample' if config['model']['max_rows'] else 'features'}.csv"
+
+
 def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
     contract = config["validation"]["schema"]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
-    files += ["data/features/features.csv", "data/features/features.json", "data/raw/raw_data.csv"]
+    features = features_path(config)
+    files += [features, features.removesuffix("csv") + "json", raw_path(config)]
     return [*files, *config_paths, *([contract] if contract else []), *custom_code(config)]
 
 
@@ -100,6 +113,11 @@ def read_sign_off(path: Path) -> dict:
         intact = False
     if not intact:
         raise TaskError(f"{path} was altered after it was signed. Sign off again: make sign-off.")
+    if document.get("version") != VERSION:
+        raise TaskError(
+            f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
+            "that has written it, or sign off again: make sign-off."
+        )
     return document
 
 

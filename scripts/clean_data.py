@@ -14,6 +14,7 @@ import pandas as pd
 
 import task
 from counting import Spill, repeats, row_hashes
+from part import columns_of_part
 from stream import Columns, scan, tables, write_frames
 from table import MISSING
 from task import TaskError, json_object, nearest, write_json
@@ -122,7 +123,7 @@ def clean_file(
     default: str,
     required: tuple[str, ...],
     duplicates: str,
-    max_rows_lost: float,
+    max_rows_lost: float | None,
 ) -> tuple[dict, dict[str, tuple[int, object]]]:
     """Clean the rows of a file, some at a time, as `clean_data` cleans them all at once.
 
@@ -163,8 +164,9 @@ def clean_file(
         final = with_duplicates(counts, found, duplicates)
         counts.clear()
         counts.update(final)
-        # Before the file is moved to its place.
-        refuse_loss(counts, max_rows_lost)
+        # Before the file is moved to its place; that of a part is judged with the others.
+        if max_rows_lost is not None:
+            refuse_loss(counts, max_rows_lost)
 
     write_frames(kept, output)
     return counts, examples
@@ -226,9 +228,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--duplicates", choices=["keep", "drop"], default="keep", help="rows that repeat another")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows to drop")
+    parser.add_argument(
+        "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
+    )
     args = parser.parse_args(argv)
     with task.logged("clean_data", args, args.input):
-        columns = scan(args.input, args.kinds)
+        columns = columns_of_part(args.input, args.like) if args.like else scan(args.input, args.kinds)
         counts, examples = clean_file(
             args.input,
             args.output,
@@ -237,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
             args.default_policy,
             tuple(args.required),
             args.duplicates,
-            args.max_rows_lost,
+            None if args.like else args.max_rows_lost,
         )
         for column, (row, value) in examples.items():
             logging.warning(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +24,8 @@ REFUSED = re.compile(
 def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
     """Yield the names of a query's columns, and then its rows, each value as the text that CSV has for it.
 
-    The rows are streamed where the driver can, and what the query changes is rolled back.
+    The rows are streamed where the driver can. In SQLite and PostgreSQL the query can change nothing; in others, what
+    it changes is rolled back.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
                 connection.execution_options(postgresql_readonly=True)
             elif dialect == "sqlite":
                 connection.exec_driver_sql("PRAGMA query_only = 1")
+                connection.connection.driver_connection.set_authorizer(only_queries)
             # As the driver's own text: a colon or a percent sign in it is no parameter.
             streamed = connection.execution_options(stream_results=True, yield_per=10_000, no_parameters=True)
             found = streamed.exec_driver_sql(query)
@@ -81,6 +84,12 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
         if lost and not REFUSED.search(what) and dialect != "sqlite":
             raise Unreachable(f"{shown(url)} cannot be reached ({what})") from error
         raise TaskError(f"{shown(url)}: {what}. Correct reader.query, or ask who keeps the database.") from error
+
+
+def only_queries(action: int, *_about: str | None) -> int:
+    """Refuse, as SQLite asks for it, what its query_only lets pass: other files, and its settings, which are in one."""
+    other = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA)
+    return sqlite3.SQLITE_DENY if action in other else sqlite3.SQLITE_OK
 
 
 def as_text(value: object, column: str) -> str:

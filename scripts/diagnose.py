@@ -9,6 +9,7 @@ The held-out predictions are read from holdout_predictions.csv beside the metric
 
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ import intervals
 import task
 from feature_engineering import columns_used
 from model_file import load_model
-from table import read_table
+from sample import sample
+from stream import scan, tables
 from task import TaskError, read_json, write_json
 
 # How often each feature is shuffled; of many features each once, since every call has its own cost.
@@ -44,6 +46,8 @@ def diagnose(
     seed: int = 0,
     interval_level: float = 0.9,
     before: dict | None = None,
+    alike: pd.DataFrame | None = None,
+    training_rows: Iterable[pd.DataFrame] | None = None,
 ) -> dict:
     """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
 
@@ -65,6 +69,9 @@ def diagnose(
         The share of rows that prediction intervals are to cover.
     before
         The profile of the deployed release's rows, where it holds one.
+    alike, training_rows
+        Where `table` and `holdout` are samples: such of their rows as stand for all rows alike, training or held out;
+        and the features of all training rows, some at a time. See `sample.sample`.
 
     Raises
     ------
@@ -72,6 +79,7 @@ def diagnose(
         The held-out rows are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
+    alike = table if alike is None else alike
     for name in ["actual", "predicted", *(f"baseline_{name}" for name in metrics["baselines"])]:
         if name not in holdout:
             raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
@@ -109,9 +117,9 @@ def diagnose(
             "training": compared(
                 {name: drift.profile(train[name], kind) for name, kind in columns(description)}, test, description
             ),
-            "release": compared(before, table, description) if before else None,
+            "release": compared(before, alike, description) if before else None,
         },
-        "profile": {name: drift.profile(table[name], kind) for name, kind in columns(description)},
+        "profile": {name: drift.profile(alike[name], kind) for name, kind in columns(description)},
         "prediction_interval": intervals.prediction_interval(
             actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
@@ -124,10 +132,20 @@ def diagnose(
     found["alarms"] = [
         *findings.leaks(train, kinds, target, seed),
         *findings.known_late(description.get("not_before", []), description),
-        *findings.empty_model(actual, predicted, found["intervals"]["model"], against(scored["mean"])),
-        *findings.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
+        *findings.empty_model(
+            actual,
+            predicted,
+            found["intervals"]["model"],
+            against(scored["mean"]),
+            unseen,
+            train.loc[unseen.index, target],
+        ),
+        *findings.copies(
+            training_rows or [train], test, [name for name in kinds if not of_a_date(name, description)], target, seed
+        ),
         *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
+        *(findings.last_seen(train, test, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *comparison_alarms(found),
     ]
@@ -240,8 +258,8 @@ def comparison_alarms(found: dict) -> list[dict]:
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(findings.alarm("slice_worse", row["feature"], sentence))
-    low = covered["coverage"] is not None and covered["coverage"] < covered["level"] - 0.05
-    if low and covered["rows"] >= 100 and covered["coverage_interval"][1] < covered["level"]:
+    short = covered["level"] - covered["coverage"] if covered["coverage"] is not None else 0.0
+    if short > 0.05 and covered["rows"] >= 100 and short > findings.SURE * covered["coverage_error"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
         named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named
@@ -281,13 +299,34 @@ def main(argv: list[str] | None = None) -> None:
             )
         before = released_profile(args.release) if args.release else None
         model = load_model(args.model, metadata["sha256"])
-        table = read_table(args.features, description["kinds"]).frame
+        sizes = description["split"]["rows"]
+        columns = scan(args.features, description["kinds"])
+        table, alike, found = sample(args.features, columns, sizes)
         rows = args.metrics.with_name("holdout_predictions.csv")
-        columns = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
-        holdout = read_table(rows, {"time": "date", **dict.fromkeys(columns, "number")}).frame
+        names = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
+        held_out = scan(rows, {"time": "date", **dict.fromkeys(names, "number")})
+        holdout, _, again = sample(rows, held_out, {"": sizes["test"]})
+        if found != sizes or again[""] != sizes["test"]:
+            raise TaskError(
+                "the held-out predictions are not those of these features. Run make run, and make report again."
+            )
+        training_rows = None
+        if len(table) < sum(sizes.values()):
+            logging.info("[diagnose] looks at %d of %d rows", len(table), sum(sizes.values()))
+            everything = (each.frame for each in tables(args.features, columns))
+            training_rows = (each[each["split"] == "train"] for each in everything)
         with threadpool_limits({"openmp": args.threads, "blas": 1}):
             found = diagnose(
-                model, table, description, holdout, metrics, args.random_state, args.interval_level, before
+                model,
+                table,
+                description,
+                holdout,
+                metrics,
+                args.random_state,
+                args.interval_level,
+                before,
+                alike,
+                training_rows,
             )
         # What the report says of the contract comes through here, so that the report waits for no further task.
         said = read_json(args.validation)

@@ -8,6 +8,7 @@ variable. It is streamed in bounded memory to a file beside the output, which is
 passed every check. A record of it goes to the same name with the suffix .json.
 """
 
+import argparse
 import codecs
 import collections
 import contextlib
@@ -181,8 +182,8 @@ def collect(
                 raise TaskError(f"{part} was changed while it was read. Run again when its writer is done.")
             versions[label(part)] = version
             texts[label(part)] = as_text(version) if version and not on_disk else "sha256:" + digests[-1]
-    check_enough(records, shown(source))
     if target is not None:
+        check_enough(records, shown(source))
         check_target(goal, f"{shown(source)}: the target {target!r}")
     return {
         "source_version": together(texts),
@@ -514,18 +515,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
-    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
-    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
-    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
-    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
-    parser.add_argument("--timeout-s", type=float, default=LIMITS.timeout_s, help="seconds to wait for each piece")
-    parser.add_argument("--max-seconds", type=float, default=LIMITS.max_seconds, help="how long a download may take")
-    parser.add_argument("--max-bytes", type=int, default=LIMITS.max_bytes, help="how large the source may be, unpacked")
-    parser.add_argument("--redirects", choices=["safe", "any"], default=LIMITS.redirects, help="which to follow")
-    parser.add_argument(
-        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
-    )
-    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
+    reader_arguments(parser)
     args = parser.parse_args(argv)
     with task.logged("ingest_data", args, shown(args.input)):
         record = ingest_data(
@@ -534,7 +524,7 @@ def main(argv: list[str] | None = None) -> None:
             args.target,
             args.delimiter,
             args.encoding,
-            Limits(args.timeout_s, args.max_seconds, args.max_bytes, args.redirects),
+            limits_of(args),
             args.on_unreachable,
             args.decimal,
             args.query,
@@ -547,6 +537,27 @@ def main(argv: list[str] | None = None) -> None:
             record["source"],
         )
         logging.info("[ingest_data] wrote raw data to %s", args.output)
+
+
+def reader_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how the source is read."""
+    parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
+    parser.add_argument("--delimiter", default=",", help="what separates the source's fields")
+    parser.add_argument("--encoding", default="utf-8", help="the source's text encoding")
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
+    parser.add_argument("--timeout-s", type=float, default=LIMITS.timeout_s, help="seconds to wait for each piece")
+    parser.add_argument("--max-seconds", type=float, default=LIMITS.max_seconds, help="how long a download may take")
+    parser.add_argument("--max-bytes", type=int, default=LIMITS.max_bytes, help="how large the source may be, unpacked")
+    parser.add_argument("--redirects", choices=["safe", "any"], default=LIMITS.redirects, help="which to follow")
+    parser.add_argument(
+        "--on-unreachable", choices=["use_last", "stop"], default="use_last", help="with a good file there"
+    )
+    parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """Return what reading the source may take, by the options."""
+    return Limits(args.timeout_s, args.max_seconds, args.max_bytes, args.redirects)
 
 
 if __name__ == "__main__":

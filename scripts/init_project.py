@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import re
+import shlex
 import tempfile
 import textwrap
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
@@ -22,11 +23,11 @@ import yaml
 import task
 from address import LIMITS, expand, refuse_password, shown
 from dates import hides_dates
-from feature_engineering import FEW_LEVELS, MOST_DISTINCT, names_the_row, unit_of
+from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
 from table import BLANKS, COMMA_NUMBER, Table, read_table
-from task import TaskError, replacing
+from task import TaskError, printable, replacing
 
 SAMPLE = 1 << 18
 # The share of rows that dropping those with a missing value may cost.
@@ -142,7 +143,8 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     said.append(why)
     if time_column:
         config["time_column"] = time_column
-    ids = [name for name in frame if name != target and names_the_row(name, frame[name])]
+    facts = facts_of(frame)
+    ids = [name for name in frame if name != target and names_the_row(name, facts[name])]
     if ids:
         config["features"] = {"drop": ids}
         said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
@@ -150,13 +152,13 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if empty:
         said.append(f"features: {', '.join(empty)} left out, empty")
     text = [name for name in frame if kinds[name] == "text" and name not in empty]
-    units = {name: unit for name in text if (unit := unit_of(frame[name])) is not None}
+    units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
     if units:
         words = {"": "", ":": " (in hours)"}
         shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
         said.append(f"features: of {shown_units}, the numbers; other words count as missing")
     loose = [name for name in text if name not in units]
-    loose = [name for name in loose if frame[name].nunique() > max(MOST_DISTINCT * frame[name].count(), FEW_LEVELS)]
+    loose = [name for name in loose if names_or_prose(facts[name])]
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
     if not set(frame) - {target, *ids, *empty, *loose}:
@@ -375,8 +377,9 @@ def main(argv: list[str] | None = None) -> None:
         print(", ".join(f"{count} {kind}" for kind, count in kinds.items()))
         if reader != {"delimiter": ",", "encoding": "utf-8", "decimal": "."}:
             print(f"reader: {', '.join(f'{key} {value!r}' for key, value in reader.items())}")
-        print(*said, sep="\n")
-        print(f"\nWrote {folder}/config.yaml and {folder}/schema.yaml. Look at them, then:  make run DIR={folder}\n")
+        print(*map(printable, said), sep="\n")
+        print(f"\nWrote {folder}/config.yaml and {folder}/schema.yaml. Look at them, then:", end="  ")
+        print(f"make run DIR={shlex.quote(str(folder))}\n")
         logging.info("[init_project] wrote %s", folder)
 
 

@@ -3,27 +3,55 @@
 python scripts/schedule.py --kind cron
 """
 
+import shlex
 import string
 import sys
 from pathlib import Path
 
 import task
 from approval import WORKFLOW
+from task import TaskError
 
 KINDS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
 
 
-def schedule(kind: str, folder: Path) -> str:
-    """Return the text for a scheduler of that kind (a file in schedule/), with this folder's paths in it."""
+def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = sys.executable) -> str:
+    """Return the text for a scheduler of that kind (a file in schedule/), with the paths in it as it reads them.
+
+    Raises
+    ------
+    TaskError
+        A path holds a line break or the like, for which no scheduler has a notation.
+    """
+    paths = {"FOLDER": str(folder.resolve()), "WORKFLOW": str(workflow), "PYTHON": python}
+    for path in paths.values():
+        if not path.isprintable():
+            raise TaskError(f"{path!r} cannot be written down for a scheduler. Rename the folder.")
+    if kind == "systemd":
+        # A percent sign begins a specifier; a command has variables and quotes too, a folder has not.
+        paths = {name: path.replace("%", "%%") for name, path in paths.items()}
+        for name in ("WORKFLOW", "PYTHON"):
+            for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "$$")):
+                paths[name] = paths[name].replace(sign, escaped)
+    else:
+        paths = {name: shlex.quote(path) for name, path in paths.items()}
+    if kind == "cron":
+        # There it ends the command.
+        paths = {name: path.replace("%", r"\%") for name, path in paths.items()}
     template = string.Template((WORKFLOW / "schedule" / kind).read_text(encoding="utf-8"))
-    return template.substitute(FOLDER=folder.resolve(), WORKFLOW=WORKFLOW, PYTHON=sys.executable)
+    return template.substitute(paths)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--kind", required=True, choices=KINDS, help="the scheduler")
     args = parser.parse_args(argv)
-    print(schedule(args.kind, Path.cwd()), end="")
+    try:
+        text = schedule(args.kind, Path.cwd())
+    except TaskError as error:
+        with task.logged("schedule", args, Path.cwd()):
+            raise error
+    print(text, end="")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 from pathlib import Path
 
 import yaml
@@ -90,6 +91,37 @@ def check_config(config: dict, schema_path: Path) -> None:
         raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
     check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
     refuse_password(config["raw_data_source_url"])
+    if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
+        raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    for number, url in enumerate(config["notify"]["urls"]):
+        refuse_password(url, f"notify.urls.{number}")
+    check_paths(config)
+
+
+def check_paths(config: dict) -> None:
+    """Raise TaskError where a path leads out of the project's folder, by itself or by a link, and to no allowed one.
+
+    The source may lie anywhere. Nor may a path hold what Snakemake would take for a wildcard.
+    """
+    allowed = [Path(each).resolve() for each in (".", *config["allow_outside"])]
+    paths = {
+        "validation.schema": config["validation"]["schema"],
+        "features.custom": config["features"]["custom"],
+        "evaluation.metrics": config["evaluation"]["metrics"],
+        "release.allowed_signers": config["release"]["allowed_signers"],
+    }
+    for key, path in paths.items():
+        if re.search(r"\{.*\}", path or ""):
+            raise TaskError(f"config: {key} is {path!r}, but the name of a file may hold no {{…}}. Rename it.")
+        try:
+            place = Path(path or ".").resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise TaskError(f"config: {key} is {path!r}, which is no path ({error}).") from error
+        if not any(place.is_relative_to(folder) for folder in allowed):
+            raise TaskError(
+                f"config: {key} is {path!r}, which is outside of the project's folder ({place}). Move the file into "
+                "it, or name the file's folder in allow_outside."
+            )
 
 
 def check_candidates(model: dict, default: str) -> None:

@@ -18,9 +18,12 @@ from approval import (
     REPORT,
     SIGN_OFF,
     VALIDATION,
+    VERSION,
     check_decisions,
     code_state,
+    features_path,
     model_path,
+    raw_path,
     read_sign_off,
     reviewed_files,
     serialised,
@@ -29,16 +32,13 @@ from approval import (
     utc_now,
     verify_signature,
 )
-from release import RELEASES, current_release
+from release import RELEASES, current_release, locked
 from settings import config_argument, read_config
-from task import TaskError, read_json, replacing, sha256
+from task import TaskError, printable, read_json, replacing, sha256
 from verdict import verdict
 
 # Each was made of the one before; what is older than that does not speak of it.
 ORDER = [
-    ("data/raw/raw_data.csv", VALIDATION, "make run"),
-    ("data/raw/raw_data.csv", "data/features/features.csv", "make run"),
-    ("data/features/features.csv", "model/model.json", "make run"),
     ("model/model.json", METRICS, "make run"),
     (METRICS, REPORT, "make report"),
     (METRICS, DIAGNOSTICS, "make report"),
@@ -60,14 +60,16 @@ def review(config: dict, config_paths: list[str]) -> dict:
         if not Path(path).is_file():
             command = "make report" if path in (DIAGNOSTICS, REPORT, PAGE) else "make run, then make report"
             raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
-    for before, after, command in [*ORDER, *((model, each, "make report") for each in (REPORT, PAGE))]:
+    raw, features = raw_path(config), features_path(config)
+    order = [(raw, VALIDATION, "make run"), (raw, features, "make run"), (features, "model/model.json", "make run")]
+    for before, after, command in [*order, *ORDER, *((model, each, "make report") for each in (REPORT, PAGE))]:
         if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:
             raise TaskError(f"{after} is older than {before}, so it does not speak of it. Run {command}.")
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
     files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
     metrics, validation, metadata = read_json(METRICS), read_json(VALIDATION), read_json("model/model.json")
-    features = metadata["inputs"]["features.csv"]
-    if metadata["sha256"] != files[model] or features != files["data/features/features.csv"]:
+    trained_on = metadata["inputs"].get(Path(features).name)
+    if metadata["sha256"] != files[model] or trained_on != files[features]:
         raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
     for made, by in ((model, metadata.get("custom")), (METRICS, metrics.get("custom_metrics"))):
         if by and files.get(by["file"]) != by["sha256"]:
@@ -180,7 +182,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         )
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
-    subject = {"version": 1, **subject}
+    subject = {"version": VERSION, **subject}
     decision = {
         "reviewer": decision["reviewer"].strip(),
         "decision": decision["decision"],
@@ -232,18 +234,20 @@ def main(argv: list[str] | None = None) -> None:
     with task.logged("sign_off", args, REPORT):
         config, paths = read_config(args.config)
         subject = review(config, paths)
-        print("", *summary(subject), "", sep="\n", flush=True)
+        print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty():
             try:
                 ask(args, subject["failures"])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
-        document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
-        if review(config, paths) != subject:
-            raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
-        with replacing(args.output) as new:
-            new.write_bytes(serialised(document))
+        # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
+        with locked("sign_off"):
+            document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
+            if review(config, paths) != subject:
+                raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
+            with replacing(args.output) as new:
+                new.write_bytes(serialised(document))
         logging.info("[sign_off] %s: %s", document["decisions"][-1]["reviewer"], args.decision)
         if not args.key:
             logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")

@@ -13,7 +13,7 @@ from release import current_release, read_history
 from runs import LOCK, RECORD, RUNS, read_runs
 from settings import read_config
 from source import age
-from task import TaskError, read_json
+from task import TaskError, printable, read_json
 
 
 def status(runs: int = 5) -> list[str]:
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     except TaskError as error:
         with task.logged("status", args, Path.cwd()):
             raise error
-    print(*lines, sep="\n")
+    print(*map(printable, lines), sep="\n")
 
 
 if __name__ == "__main__":

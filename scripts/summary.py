@@ -16,7 +16,7 @@ import task
 from approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from document import number
 from generate_report import decision, intervals_of, others
-from task import TaskError, read_json
+from task import TaskError, printable, read_json
 
 COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
 
@@ -42,12 +42,12 @@ def summary() -> Panel:
     for name, scores in {"model": metrics["model"], **others(metrics)}.items():
         score = scores["test"]
         low, high = map(number, intervals_of(name, diagnostics)["MAE"])
-        table.add_row(Text(name), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
+        table.add_row(Text(printable(name)), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
     lines = [*found["why"], found["verdict"]]
     for side in ("for", "against"):
         lines += ["", side.capitalize(), *(f"  • {each}" for each in found[side] or ["Nothing was found."])]
-    words = Group(Text("\n".join(lines)), table, Text(f"{PAGE}, {REPORT}"))
-    title = Text(f" {metrics['target']}: deploy? {found['deploy']} ", style="bold")
+    words = Group(Text("\n".join(map(printable, lines))), table, Text(f"{PAGE}, {REPORT}"))
+    title = Text(printable(f" {metrics['target']}: deploy? {found['deploy']} "), style="bold")
     return Panel(words, title=title, title_align="left", border_style=COLOURS[found["deploy"]], expand=False)
 
 

@@ -3,10 +3,12 @@
 import argparse
 import contextlib
 import difflib
+import glob
 import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,6 +19,11 @@ from pathlib import Path
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 # What must never be shown, and what is shown instead.
 SECRETS: dict[str, str] = {}
+# What a server has sent, such as the signed address that it redirects to, is nowhere to be known from.
+SECRETS_IN_URLS = re.compile(
+    r"(?<=://)[^/?\s'\"@]*(?=@)|(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig|credential)=)[^&\s'\"]*",
+    re.I,
+)
 
 
 class TaskError(Exception):
@@ -51,11 +58,22 @@ def redact(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """Return `text` with what would steer a terminal, or begin a line of its own, as Python's escapes."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class Redacting(logging.Formatter):
-    """The format of every log, tracebacks included."""
+    """The format of every log: no secrets, not in tracebacks either, and one line a message, whatever the data hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return SECRETS_IN_URLS.sub(lambda found: (found[1] or "") + "***", redact(super().format(record)))
 
 
 def json_object(text: str) -> dict:
@@ -143,7 +161,7 @@ def beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}-"
-    for leftover in path.parent.glob(f"{prefix}*.part"):
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.part"):
         process = leftover.name.removeprefix(prefix).removesuffix(".part")
         if Path("/proc/self").exists() and not Path("/proc", process).exists():
             leftover.unlink(missing_ok=True)
@@ -173,12 +191,39 @@ def write_json(path: Path, value: dict) -> None:
         beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+class Lacking(TaskError, KeyError):
+    """A key is missing from a file."""
+
+    __str__ = Exception.__str__
+
+
+class Recorded(dict):
+    """An object in a JSON file of ours, which another version of the workflow may have written."""
+
+    path: Path
+
+    def __missing__(self, key: object) -> None:
+        raise Lacking(
+            f"{self.path} does not tell {key!r}: another version of the workflow has written it. Make it anew (make "
+            "run, make report; of a release, train and release again)."
+        )
+
+
 def read_json(path: Path) -> dict:
-    """Return the JSON object in `path`. Raises TaskError where it is damaged."""
+    """Return the JSON object in `path`. Raises TaskError where it is damaged, and later for a key that it lacks."""
+
+    def recorded(pairs: dict) -> Recorded:
+        found = Recorded(pairs)
+        found.path = path
+        return found
+
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=recorded)
     except ValueError as error:
         raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+    if not isinstance(found, dict):
+        raise TaskError(f"{path} holds no JSON object. Delete it and run again.")
+    return found
 
 
 def sha256(path: Path) -> str:

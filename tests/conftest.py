@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 import yaml
 
+import warm
+
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
 
@@ -100,14 +102,14 @@ class Project:
         """Run the real command; its two streams come back as one text."""
         command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(self.workflow / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", "2"]
-        done = run([*command, *arguments], env={**os.environ, **environment})
+        done = warm.run([*command, *arguments], cwd=Path.cwd(), env={**os.environ, **environment})
         assert not check or done.returncode == 0, done.stdout
         return done
 
     def script(self, name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
         """Run a script of the project's workflow in its folder, as make does; its two streams come back as one text."""
-        command = [sys.executable, self.workflow / "scripts" / f"{name}.py", *arguments]
-        done = run(list(map(str, command)), cwd=self.folder, stdin=subprocess.DEVNULL)
+        command = [self.workflow / "scripts" / f"{name}.py", *arguments]
+        done = warm.run(command, cwd=self.folder, env=dict(os.environ))
         assert not check or done.returncode == 0, done.stdout
         return done
 
@@ -147,7 +149,7 @@ def run(command: list[str], **options) -> subprocess.CompletedProcess:
 
 def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     """Run a task's own command line."""
-    return run([sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)], cwd=cwd)
+    return warm.run([ROOT / "scripts" / f"{name}.py", *arguments], cwd=cwd, env=dict(os.environ))
 
 
 def make_project(folder: Path) -> Project:

@@ -1,10 +1,13 @@
 """Features: parts of dates, derived columns, what is left out, and a split that never leaks."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from feature_engineering import evaluate, feature_engineering, make_features, names_the_row
+from facts import facts_of, names_the_row
+from feature_engineering import evaluate, feature_engineering, make_features
 from task import TaskError
 
 
@@ -59,8 +62,8 @@ def test_features_keep_the_target_and_the_time_and_say_what_they_are():
     ],
 )
 def test_whole_numbers_that_only_name_the_row_are_no_features(name, values, expected):
-    assert names_the_row(name, pd.Series(values)) == expected
     table = pd.DataFrame({name: values, "x": np.arange(len(values)) % 7, "y": np.arange(len(values)) * 2.0})
+    assert names_the_row(name, facts_of(table)[name]) == expected
     description = feature_engineering(table, "y")[1]
     assert (description["left_out"].get(name) == "whole numbers that only name the row") == expected
     assert name in feature_engineering(table, "y", keep=[name])[1]["features"]
@@ -214,6 +217,69 @@ def test_derived_features_are_arithmetic_over_columns(expression, expected):
 def test_a_derived_feature_that_cannot_be_is_refused(expression, message):
     with pytest.raises(TaskError, match=message):
         evaluate("d", expression, frame(4), "y")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('touch pwned')",
+        "().__class__.__base__.__subclasses__()",
+        "a.__class__.__init__.__globals__",
+        "a.to_pickle('pwned')",
+        "a.values.tofile('pwned')",
+        "(lambda: a)()",
+        "[open('pwned', 'w') for n in a]",
+        "{n: n for n in a}",
+        "(x for x in a)",
+        "(a := a)",
+        "f'{open(1)}' > a",
+        "`a`.`b c`",
+        "a if a else a",
+        "a and a",
+        "a in a",
+        "a @ a",
+        "a << 99999999",
+        "*a",
+        "await a",
+        "yield a",
+        "a; import os",
+        "a\nimport os",
+        "import os",
+        "exec('x')",
+        "__builtins__",
+        "@a",
+        "a\0",
+        "a[:]",
+        "...",
+        "b'x' + a",
+        # What takes all memory or all time, if it is let.
+        "9**9**9 * a",
+        "a ** 9**9**9**9",
+        "'%999999999d' % 1",
+        "'%999999999d' % a",
+        "'x' * 999999999",
+        "kind * 999999999",
+        "('x' * 99999) * 99999",
+        "9" * 99_999 + " * a",
+        "-" * 99_999 + "a",
+        "~" * 99_999 + "a",
+        "(" * 9_999 + "a" + ")" * 9_999,
+        "a" + " + a" * 99_999,
+        "a" + " ** a" * 99_999,
+        # Not wrong in silence either.
+        "(-8) ** 0.5 * a",
+    ],
+    ids=lambda expression: expression[:40],
+)
+def test_an_expression_can_call_and_import_nothing_and_take_no_more_than_its_columns(expression, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tracemalloc.start()
+    with pytest.raises(TaskError, match=r"features\.derived\.d: .*") as told:
+        evaluate("d", expression, frame(4), "y")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 300e6 and len(str(told.value)) < 1000
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

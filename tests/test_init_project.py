@@ -189,7 +189,8 @@ def test_values_that_are_no_numbers_cost_no_rows_and_fail_no_run(started):
 
 def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(started):
     days = pd.Series(pd.date_range("2023-01-01", periods=300))
-    frame = pd.DataFrame({" day ": days.dt.strftime("%Y%m%d"), "born": days.dt.strftime("%b %Y"), "empty": None})
+    frame = pd.DataFrame({" day ": days.dt.strftime("%Y%m%d"), "empty": None})
+    frame["born"] = pd.date_range("1960-01-01", periods=300, freq="MS").strftime("%b %Y")
     frame["sold"], frame[" price"] = days.dt.day_of_week * 3, days.dt.day_of_week * 2.5
     done, project = started(frame, "price")
     assert "dates: day, written as %Y%m%d" in done.stdout

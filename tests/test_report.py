@@ -12,6 +12,7 @@ import pytest
 from browser.chromium import chromium, found
 from conftest import ROOT, script
 from document import cell, number
+from figures import figures
 from generate_report import BESIDE, decision
 from history import history
 from task import sha256
@@ -174,8 +175,13 @@ def test_both_forms_hold_every_section_and_number(finished_run):
     [
         ({}, {}, "yes", ["Every threshold is kept, the data contract holds, and no alarm stands."]),
         ({}, {"thresholds": []}, "yes", ["No threshold is set, the data contract holds, and no alarm stands."]),
-        ({"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]}, {}, "look closer", ["It moved."]),
-        ({"paired": pair("worse")}, {}, "look closer", None),
+        (
+            {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]},
+            {},
+            "look closer",
+            ["1 alarm asks for a closer look: a."],
+        ),
+        ({"paired": pair("worse")}, {}, "look closer", ["1 alarm asks for a closer look: worse_than_champion."]),
         ({"paired": pair("cannot be told apart")}, {}, "yes", None),
         ({"paired": pair("better")}, {}, "yes", None),
     ],
@@ -220,6 +226,19 @@ def test_the_champion_stands_in_every_section(hostile):
     assert "These data against those of the deployed release: 0 of 1 columns have drifted." in markdown
     assert "Aachen, Hamm and 1 more" in markdown
     assert "Deploy? Look closer" in markdown
+
+
+def test_every_axis_of_every_figure_says_what_it_shows(finished_run):
+    holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    drawn = dict(figures(metrics, with_champion(), holdout))
+    assert len(drawn) == 8
+    for name, figure in drawn.items():
+        for axes in [each for each in figure.axes if each.get_visible()]:
+            assert axes.get_xlabel() or axes.get_ylabel(), name
+            labels = [each.get_text() for each in axes.get_yticklabels()]
+            named = [each for each in labels if re.search("[A-Za-zö]", each)]
+            assert axes.get_ylabel() or figure.get_supylabel() or named, name
 
 
 def test_without_times_and_slices_nothing_is_empty(finished):
@@ -296,14 +315,30 @@ def test_a_page_of_another_model_cannot_be_signed(finished):
     assert "reports/final_report.html does not exist" in shown and "Run make report." in shown
 
 
-def test_snakemakes_own_report_has_every_figure_under_its_category_with_its_caption(finished):
-    finished.snakemake("--report", "all.html", BOTH[0])
-    text = (finished.folder / "all.html").read_text(encoding="utf-8")
-    for category in ("Report", "Results", "Slices", "Drift", "Intervals", "Importance"):
-        assert f'"{category}"' in text
-    for name in ("predicted_against_actual", "slices", "drift", "coverage", "importance", "partial_dependence"):
-        assert f"reports/figures/{name}.png" in text
-        assert (ROOT / "workflow/report" / f"{name}.rst").read_text("utf-8").split(".")[0].split(",")[0] in text
+def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_with_its_caption(finished, browser):
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    finished.snakemake("--report", "all.html", BOTH[0], **nowhere)
+    listed = {"Report": ["final_report.html"], "Model": ["tables/model.html"]}
+    listed["Results"] = ["figures/predicted_against_actual.png", "figures/residuals.png", "figures/error_over_time.png"]
+    listed["Results"] += ["tables/scores.html"]
+    listed |= {name: [f"figures/{name.lower()}.png", f"tables/{name.lower()}.html"] for name in ("Slices", "Drift")}
+    listed["Intervals"] = ["figures/coverage.png", "tables/coverage.html"]
+    listed["Importance"] = ["figures/importance.png", "figures/partial_dependence.png", "tables/importance.html"]
+    browser.open(finished.folder / "all.html")
+    assert [each for each in browser.told("Network.requestWillBeSent") if each["request"]["url"][:4] == "http"] == []
+    assert browser.told("Runtime.exceptionThrown") == []
+    for category, paths in listed.items():
+        for path in paths:
+            shown = browser(f"results['reports/{path}'] ?? null")
+            assert shown, path
+            assert browser(f"Object.values(categories['{category}']).flat().includes('reports/{path}')"), path
+            name = Path(path).stem + ("_table" if path.startswith("tables/") else "")
+            name = {"final_report": "page"}.get(name, name)
+            caption = (ROOT / "workflow/report" / f"{name}.rst").read_text("utf-8").split(".")[0]
+            assert re.sub(r"\W+", " ", caption) in re.sub(r"\W+", " ", shown["caption"]), path
+    # A table is shown as the page that it is.
+    table = (finished.folder / "reports/tables/slices.html").read_text(encoding="utf-8")
+    assert 'aria-label="Slices"' in table and "<svg" not in table and "<nav" not in table
 
 
 # On the terminal

@@ -20,8 +20,10 @@ sys.path.insert(0, str(SCRIPTS))
 
 import contract
 import source
-from approval import custom_code, model_path
+from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
+from folder import clear_dead_lock
+from old_outputs import keep_old_outputs
 from release import current_release
 from settings import check_config
 from task import TaskError, read_json
@@ -41,6 +43,14 @@ try:
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
+
+
+if workflow.is_main_process:
+    clear_dead_lock()
+keep_old_outputs()
+
+
+PARTITION_BY = config["data"]["partition_by"]
 
 
 def relay():
@@ -120,8 +130,14 @@ def flags(**values):
                 # do not.
                 each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
-                words.append(shlex.quote(f"{flag}={each}"))
+                # Snakemake's report holds it in a script, which "</script>" would end.
+                words.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
     return lambda wildcards: " ".join(words)
+
+
+def more_flags(rule, **values):
+    """Return the command-line flags of a rule, and more of them, which go over its own."""
+    return lambda wildcards: f"{rule.params.options(wildcards)} {flags(**values)(wildcards)}"
 
 
 def model_options():
@@ -135,7 +151,7 @@ def model_options():
 def source_version(_wildcards=None):
     """Return what changes when the source does; computed once a run."""
     reader = config["reader"]
-    url, data = config["raw_data_source_url"], Path("data/raw/raw_data.csv")
+    url, data = config["raw_data_source_url"], Path(raw_path(config))
     limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
     return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
 
@@ -155,6 +171,22 @@ def backtest_plan():
 def read_plan(path, _changed):
     """Return the plan, read once for all jobs."""
     return read_json(path)
+
+
+def part_plan():
+    """Return what split_source has recorded of the source: the parts with their rows and pieces; once it has run."""
+    path = Path(checkpoints.split_source.get().output.record)
+    return read_plan(path, path.stat().st_mtime_ns)
+
+
+def once_split(path):
+    """Return a file that is looked at only when split_source has run: else Snakemake takes it for out of date."""
+    return lambda wildcards: part_plan() and path
+
+
+def of_all_parts(*patterns):
+    """Return the files of all parts, by patterns with {part} in them."""
+    return lambda wildcards: expand(patterns, part=part_plan()["parts"])
 
 
 def minutes(number):
@@ -195,9 +227,10 @@ def say_how_it_ended():
         task = name.with_suffix("").parts[0]
         if task == "verdict":
             show_summary(log, next_command())
-        if any(f"[{task}] end after" in line for line in lines):
+        # A rule that does a task for a part of the data has another name than the task.
+        if any(re.search(r"\[\w+\] end after ", line) for line in lines):
             continue
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
-        cause = errors[-1].removeprefix(f"[{task}] ") if errors else killed
+        cause = re.sub(r"^\[\w+\] ", "", errors[-1]) if errors else killed
         print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: logs/{name}", file=sys.stderr)

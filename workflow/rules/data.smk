@@ -122,3 +122,28 @@ rule feature_engineering:
         ),
     shell:
         "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} --log={log:q}"
+
+
+rule sample_features:
+    """Draw the rows that model.max_rows allows: the same ones in every run"""
+    input:
+        script=script("gather_features"),
+        helpers=helpers("gather_features"),
+        features="data/features/features.csv",
+        description="data/features/features.json",
+    output:
+        csv=update("data/features/sample.csv"),
+        description=update("data/features/sample.json"),
+    log:
+        "logs/sample_features.log",
+    benchmark:
+        "logs/benchmarks/sample_features.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=minutes(60),
+    params:
+        options=flags(max_rows=config["model"]["max_rows"]),
+    shell:
+        "python {input.script:q} --input={input.features:q} --output={output.csv:q} {params.options} --log={log:q}"

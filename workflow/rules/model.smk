@@ -1,14 +1,14 @@
 # The model: trained, judged, reported
 ON_FAILURE = config["validation"]["on_failure"]
 MODEL = model_path(config)
+FEATURES = features_path(config)
+DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
 CHAMPION = current_release()
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
-
-# What the deployed release says of its data.
-BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
-BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
+# The rows of a sample are not those of the cleaned data.
+CLEANED = None if config["model"]["max_rows"] else CLEANED
 
 
 rule train_model:
@@ -16,8 +16,8 @@ rule train_model:
     input:
         script=script("train_model"),
         helpers=helpers("train_model"),
-        features="data/features/features.csv",
-        description="data/features/features.json",
+        features=FEATURES,
+        description=DESCRIPTION,
         halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
     output:
         model=update(MODEL),
@@ -51,8 +51,8 @@ rule evaluate_model:
         helpers=helpers("evaluate_model"),
         model=MODEL,
         metadata="model/model.json",
-        features="data/features/features.csv",
-        description="data/features/features.json",
+        features=FEATURES,
+        description=DESCRIPTION,
         champion=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
         cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
         custom=on_disk(config["evaluation"]["metrics"]),
@@ -143,115 +143,3 @@ rule verdict:
     shell:
         "python {input.script:q} --validation={input.validation:q} --metrics={input.metrics:q} --output={output:q}"
         " {params.options} --log={log:q}"
-
-
-rule diagnose:
-    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
-    input:
-        script=script("diagnose"),
-        helpers=helpers("diagnose"),
-        model=MODEL,
-        metadata="model/model.json",
-        features="data/features/features.csv",
-        description="data/features/features.json",
-        metrics="reports/evaluation_metrics.json",
-        holdout="reports/holdout_predictions.csv",
-        validation="reports/validation_report.json",
-        # Releases that were made before there were diagnostics hold none.
-        release=local(BEFORE) if BEFORE else [],
-    output:
-        update("reports/diagnostics.json"),
-    log:
-        "logs/diagnose.log",
-    benchmark:
-        "logs/benchmarks/diagnose.tsv"
-    conda:
-        "../../environment.yml"
-    threads: workflow.cores
-    resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
-    params:
-        options=flags(
-            interval_level=config["evaluation"]["interval_level"],
-            random_state=config["random_state"],
-            release=BEFORE,
-        ),
-    shell:
-        "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
-
-
-rule generate_report:
-    """Write what a person decides from: snakemake reports/final_report.md"""
-    input:
-        script=script("generate_report"),
-        helpers=helpers("generate_report"),
-        captions=captions(),
-        metrics="reports/evaluation_metrics.json",
-        diagnostics="reports/diagnostics.json",
-        holdout="reports/holdout_predictions.csv",
-    output:
-        markdown=report(
-            update("reports/final_report.md"),
-            caption="../report/report.rst",
-            category="Report",
-        ),
-        page=report(
-            update("reports/final_report.html"),
-            caption="../report/page.rst",
-            category="Report",
-        ),
-        predicted=report(
-            update("reports/figures/predicted_against_actual.png"),
-            caption="../report/predicted_against_actual.rst",
-            category="Results",
-        ),
-        residuals=report(
-            update("reports/figures/residuals.png"),
-            caption="../report/residuals.rst",
-            category="Results",
-        ),
-        over_time=report(
-            update("reports/figures/error_over_time.png"),
-            caption="../report/error_over_time.rst",
-            category="Results",
-        ),
-        slices=report(
-            update("reports/figures/slices.png"),
-            caption="../report/slices.rst",
-            category="Slices",
-        ),
-        drift=report(
-            update("reports/figures/drift.png"),
-            caption="../report/drift.rst",
-            category="Drift",
-        ),
-        coverage=report(
-            update("reports/figures/coverage.png"),
-            caption="../report/coverage.rst",
-            category="Intervals",
-        ),
-        importance=report(
-            update("reports/figures/importance.png"),
-            caption="../report/importance.rst",
-            category="Importance",
-        ),
-        partial_dependence=report(
-            update("reports/figures/partial_dependence.png"),
-            caption="../report/partial_dependence.rst",
-            category="Importance",
-        ),
-    log:
-        "logs/generate_report.log",
-    benchmark:
-        "logs/benchmarks/generate_report.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
-    params:
-        options=flags(**config["report"]),
-    shell:
-        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"

@@ -1,0 +1,118 @@
+"""Put what was made of each part of the data together: tables one below the other, reports and counts as one.
+
+    python scripts/gather.py --plan data/raw/raw_data.json --input data/raw/parts --output data/raw/raw_data.csv
+
+A report (the output is called .json) is that of all rows: they are numbered from the first row of the first part.
+"""
+
+import csv
+import io
+import logging
+import shutil
+from pathlib import Path
+
+import task
+from clean_data import refuse_loss
+from task import TaskError, read_json, replacing, write_json
+from validate_data import EXAMPLES
+
+
+def gather_tables(tables: list[Path], output: Path) -> None:
+    """Write CSV files with the same header to `output`, one below the other.
+
+    Raises
+    ------
+    TaskError
+        One has other columns.
+    """
+    first = b""
+    with replacing(output) as new, open(new, "wb") as file:
+        for path in tables:
+            with open(path, "rb") as part:
+                head = part.readline()
+                first = first or head
+                if columns(head) != columns(first):
+                    raise TaskError(f"{path} has other columns than {tables[0]}. Delete it and run again.")
+                if file.tell() == 0:
+                    file.write(first)
+                shutil.copyfileobj(part, file, 1 << 20)
+                if part.tell() > len(head):
+                    part.seek(-1, io.SEEK_END)
+                    file.write(b"" if part.read() == b"\n" else b"\n")
+
+
+def columns(head: bytes) -> list[str]:
+    """Return the names in a header, with quotes or without."""
+    return next(csv.reader([head.decode("utf-8-sig")]))
+
+
+def gather_counts(counts: list[dict], max_rows_lost: float) -> dict:
+    """Return the counts of `clean_data` of all parts together. Raises TaskError where too many rows are lost."""
+
+    def added(values: list) -> object:
+        if isinstance(values[0], dict):
+            return {name: added([each[name] for each in values]) for name in values[0]}
+        return sum(values)
+
+    decided = ("kinds", "date_formats", "policies")
+    total = added([{name: value for name, value in each.items() if name not in decided} for each in counts])
+    refuse_loss(total, max_rows_lost)
+    return total | {name: counts[0][name] for name in decided}
+
+
+def gather_reports(reports: list[dict]) -> dict:
+    """Return the validation reports of all parts as one.
+
+    The profile has no distinct values, no quartiles and no most frequent values: these do not add up.
+    """
+    violations: dict[tuple, dict] = {}
+    profile: dict[str, dict] = {}
+    before = 0
+    for report in reports:
+        for each in report["violations"]:
+            key = (each["column"], each["check"])
+            found = violations.setdefault(key, {"column": key[0], "check": key[1], "rows": 0, "examples": []})
+            found["rows"] += each["rows"]
+            more = [{"row": before + one["row"], "value": one["value"]} for one in each["examples"]]
+            found["examples"] = [*found["examples"], *more][:EXAMPLES]
+        for name, each in report["profile"].items():
+            found = profile.setdefault(name, {"type": each["type"], "unreadable": 0, "missing": 0})
+            for count in ("unreadable", "missing"):
+                found[count] += each[count]
+            for end, extreme in (("min", min), ("max", max)):
+                if end in each:
+                    found[end] = extreme(found.get(end, each[end]), each[end])
+        before += report["rows"]
+    return {
+        "status": "fail" if violations else "pass",
+        "contract": any(report["contract"] for report in reports),
+        "rows": before,
+        "violations": list(violations.values()),
+        "profile": profile,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--plan", required=True, type=Path, help="the record of split_source, which names the parts")
+    parser.add_argument("--input", required=True, type=Path, help="the folder of the parts' files")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file, or the JSON report, to write")
+    parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows that cleaning dropped")
+    args = parser.parse_args(argv)
+    with task.logged("gather", args, args.input):
+        names = list(read_json(args.plan)["parts"])
+        paths = [args.input / f"{name}{args.output.suffix}" for name in names]
+        if args.output.suffix == ".json":
+            write_json(args.output, gather_reports([read_json(path) for path in paths]))
+        else:
+            gather_tables(paths, args.output)
+            if (counted := [path.with_suffix(".json") for path in paths])[0].is_file():
+                counts = [read_json(path) for path in counted]
+                if "policies" in counts[0]:
+                    write_json(args.output.with_suffix(".json"), gather_counts(counts, args.max_rows_lost))
+        logging.info("[gather] completed. Parts: %d", len(names))
+        logging.info("[gather] wrote %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Put the features that the model is trained and tested on together: all rows, or a budget of the training rows.
+
+    python scripts/gather_features.py --input data/features/features.csv --max-rows 100000 \\
+        --output data/features/sample.csv
+    python scripts/gather_features.py --input data/features/parts --plan data/raw/raw_data.json \\
+        --like data/features/first_rows.json --cleaned data/processed/parts --output data/features/features.csv
+
+The budget is a sample by a hash of each row's values, stratified by week (without a time column, by the target's power
+of two): the same rows in every run. A larger budget only adds rows to it. Where rows come in, others may leave it, but
+none comes back. All test rows stay. The rows are streamed in bounded memory, part by part or block by block.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+import task
+from feature_engineering import last_train_time, stable_hash
+from gather import gather_counts
+from table import header, parse_date, parse_options, parse_table, text_options
+from task import TaskError, read_json, replacing, write_json
+
+BLOCK_BYTES = 32 << 20
+
+
+def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of CSV files as tables of text, of so many rows as memory has room for."""
+    for path in paths:
+        options = text_options(columns or header(path))
+        read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
+        with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+
+
+def is_training(block: pa.Table, time: str | None, cut: pd.Timestamp | None) -> np.ndarray:
+    """Tell which of n rows train: by their column split, or those that are not after `cut`."""
+    if cut is None:
+        return pc.equal(block["split"], "train").to_numpy()
+    return (times_of(block, time) <= cut).to_numpy()
+
+
+def times_of(block: pa.Table, time: str) -> pd.Series:
+    """Return when each of n rows happened, as datetime64."""
+    return parse_date(block[time], "ISO8601").to_pandas()
+
+
+def strata_of(block: pa.Table, time: str | None, target: str) -> np.ndarray:
+    """Return the stratum of each of n rows (int64): the week since 1970 that it happened in, else the target's size."""
+    if time:
+        times = times_of(block, time)
+        days = (times.dt.tz_localize(None) if times.dt.tz else times).to_numpy("datetime64[D]").astype("int64")
+        # 1970 began on a Thursday; weeks begin on Mondays.
+        return (days + 3) // 7
+    values = pc.cast(block[target], pa.float64()).to_numpy()
+    sizes = np.floor(np.log2(np.where(values == 0, 1, np.abs(values))))
+    # Above the smallest power of two that there is, so that the sign stays.
+    return (np.sign(values) * (sizes + 1075)).astype("int64")
+
+
+def hash_rows(block: pa.Table, kinds: dict[str, str], strata: np.ndarray) -> np.ndarray:
+    """Return a hash (uint64) of each of n rows, which depends on its values alone; of equal rows, one each.
+
+    Else a table of which many rows are the same would be sampled in clumps.
+    """
+    names = [name for name in kinds if name != "split"]
+    frame = parse_table(block.select(names), kinds).frame
+    hashes = stable_hash(frame[sorted(frame)])
+    again = hashes.groupby([hashes, strata]).cumcount().to_numpy("uint64")
+    # Knuth's multiplicative hash spreads what belongs together; the first of equal rows keeps its own.
+    return hashes.to_numpy() + again * np.uint64(11400714819323198485)
+
+
+def choose(
+    blocks: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]], quotas: dict[int, int], max_rows: int
+) -> np.ndarray:
+    """Return the numbers of the rows with the lowest hashes of each stratum, in order.
+
+    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than twice `max_rows` and a block
+    are kept in memory.
+    """
+    kept = np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])
+    limit = pd.Series(quotas)
+
+    def lowest(rows: np.ndarray) -> np.ndarray:
+        rows = np.sort(rows, order=["stratum", "hash", "row"])
+        place = pd.Series(rows["stratum"]).groupby(rows["stratum"]).cumcount().to_numpy()
+        return rows[place < limit.reindex(rows["stratum"]).to_numpy()]
+
+    for numbers, strata, hashes in blocks:
+        more = np.empty(len(numbers), dtype=kept.dtype)
+        more["stratum"], more["hash"], more["row"] = strata, hashes, numbers
+        kept = np.concatenate([kept, more])
+        if len(kept) > 2 * max_rows:
+            kept = lowest(kept)
+    return np.sort(lowest(kept)["row"])
+
+
+def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:
+    """Return how many rows of each stratum are chosen: its share of the budget, rounded down, so that none grows."""
+    total = sum(sizes.values())
+    return sizes if total <= max_rows else {each: max_rows * size // total for each, size in sizes.items()}
+
+
+def gather_features(
+    paths: list[Path],
+    output: Path,
+    like: dict,
+    cut: pd.Timestamp | None = None,
+    max_rows: int | None = None,
+) -> dict:
+    """Write the rows of `paths` to `output`, with their column split, and return what is to be said of the split.
+
+    Parameters
+    ----------
+    paths
+        CSV files as `feature_engineering` writes them, of the whole or of parts.
+    like
+        The description of the features.
+    cut
+        The last time that trains; None where the rows have a column split.
+    max_rows
+        How many training rows are written, at most; None: all.
+
+    Returns
+    -------
+    dict
+        rows (train and test, as written), available (training rows that there are), last_train.
+
+    Raises
+    ------
+    TaskError
+        There are fewer than two rows to train, or to test.
+    """
+    time, target = like["time_column"], like["target"]
+    # What is needed to know how many rows of each stratum there are.
+    few = [name for name in (time or target, *(["split"] if cut is None else [])) if name]
+    sizes: dict[int, int] = {}
+    last, tests = None, 0
+    for block in read_blocks(paths, few):
+        train = is_training(block, time, cut)
+        tests += int((~train).sum())
+        strata = strata_of(block.filter(pa.array(train)), time, target)
+        for stratum, size in zip(*np.unique(strata, return_counts=True), strict=True):
+            sizes[int(stratum)] = sizes.get(int(stratum), 0) + int(size)
+        if time and train.any():
+            newest = times_of(block.filter(pa.array(train)), time).max()
+            last = newest if last is None else max(last, newest)
+    available = sum(sizes.values())
+    quotas = quotas_of(sizes, max_rows) if max_rows else sizes
+    count = sum(quotas.values())
+    if min(count, tests) < 2:
+        raise TaskError(
+            f"the split gives {count} rows to train and {tests} to test; each part needs at least 2. Change "
+            "split.test_weeks, split.test_share or model.max_rows, or bring more rows."
+        )
+    chosen = None
+    if count < available:
+        chosen = choose(numbered(paths, like, cut), quotas, max_rows)
+    write_rows(paths, output, like, cut, chosen)
+    return {"rows": {"train": count, "test": tests}, "available": available, "last_train": str(last)}
+
+
+def numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterator[tuple]:
+    """Yield for each block of rows the numbers, the strata and the hashes of those that train."""
+    first = 0
+    for block in read_blocks(paths):
+        train = is_training(block, like["time_column"], cut)
+        rows = block.filter(pa.array(train))
+        strata = strata_of(rows, like["time_column"], like["target"])
+        yield np.flatnonzero(train) + first, strata, hash_rows(rows, like["kinds"], strata)
+        first += block.num_rows
+
+
+def write_rows(
+    paths: list[Path], output: Path, like: dict, cut: pd.Timestamp | None, chosen: np.ndarray | None
+) -> None:
+    """Write the test rows, and of the training rows the chosen ones, or all."""
+    first = 0
+    # As `feature_engineering` writes them: text in quotes where any value of the table needs them.
+    quoted = any(parse_options(path).newlines_in_values for path in paths)
+    style = "needed" if quoted else "none"
+    with replacing(output) as new, open(new, "wb") as file:
+        for block in read_blocks(paths):
+            train = is_training(block, like["time_column"], cut)
+            keep = ~train
+            if chosen is None:
+                keep[:] = True
+            else:
+                start, end = np.searchsorted(chosen, [first, first + block.num_rows])
+                keep[chosen[start:end] - first] = True
+            first += block.num_rows
+            if cut is not None:
+                block = block.append_column("split", pa.array(np.where(train, "train", "test")))
+            if not keep.all():
+                block = block.filter(pa.array(keep))
+            if quoted:
+                block = pa.Table.from_pandas(parse_table(block, like["kinds"]).frame, preserve_index=False)
+            options = {"include_header": file.tell() == 0, "quoting_style": style, "quoting_header": style}
+            pyarrow.csv.write_csv(block, file, pyarrow.csv.WriteOptions(**options))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, help="the features, or with --plan the folder of parts")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write; its .json beside it")
+    parser.add_argument("--max-rows", type=int, help="how many training rows, at most")
+    parser.add_argument("--plan", type=Path, help="the record of split_source, which names the parts")
+    parser.add_argument("--like", type=Path, help="the description of the parts' features")
+    parser.add_argument("--cleaned", type=Path, help="the folder of the cleaned parts, for their counts")
+    parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows that cleaning dropped")
+    parser.add_argument("--test-weeks", type=float, help="of a split by time, the last so many weeks are the test part")
+    parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
+    args = parser.parse_args(argv)
+    with task.logged("gather_features", args, args.input):
+        if args.plan:
+            description, paths, cut = of_parts(args)
+        else:
+            description, paths, cut = read_json(args.input.with_suffix(".json")), [args.input], None
+        found = gather_features(paths, args.output, description, cut, args.max_rows)
+        split = {**description["split"], "rows": found["rows"]}
+        if args.max_rows:
+            split |= {"max_rows": args.max_rows, "available": found["available"]}
+        if cut is not None:
+            split["last_train"] = found["last_train"]
+        write_json(args.output.with_suffix(".json"), {**description, "split": split})
+        logging.info(
+            "[gather_features] completed. Training rows: %d of %d, test rows: %d, files: %d",
+            *(found["rows"]["train"], found["available"], found["rows"]["test"], len(paths)),
+        )
+        logging.info("[gather_features] wrote features to %s", args.output)
+
+
+def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
+    """Return the description of all parts' features, their files, and the last time that trains."""
+    names = list(read_json(args.plan)["parts"])
+    like = read_json(args.like)
+    counts = gather_counts([read_json(args.cleaned / f"{name}.json") for name in names], args.max_rows_lost)
+    rows = {name: read_json(args.input / f"{name}.json") for name in names}
+    names = [name for name in names if rows[name]["rows"]]
+    paths = [args.input / f"{name}.csv" for name in names]
+    cleaning = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped")}
+    split, cut = like["split"], None
+    if split["by"] == "time":
+        time = like["time_column"]
+        what = f"{args.test_weeks:g} weeks" if args.test_weeks else f"{args.test_share:.0%} of the rows"
+        ends = pd.to_datetime([rows[name][end] for name in names for end in ("first", "last")], format="ISO8601")
+        times = pd.Series(ends)
+        if not args.test_weeks:
+            times = pd.concat([times_of(block, time) for block in read_blocks(paths, [time])], ignore_index=True)
+        cut = last_train_time(times, args.test_weeks, args.test_share)
+        split = {"by": "time", "rule": f"the last {what} by {time}", "first": str(ends.min())}
+        split |= {"last_train": None, "last_test": str(ends.max())}
+    return {**like, "split": split, "cleaning": cleaning}, paths, cut
+
+
+if __name__ == "__main__":
+    main()
