@@ -104,8 +104,8 @@ def names_or_prose(facts: Facts) -> bool:
 def unit_of(facts: Facts) -> str | None:
     """Return the unit behind the numbers that most of many different texts are; None for others.
 
-    "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than `counting.MOST_VALUES`,
-    so many are judged, the first ones.
+    "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than
+    `counting.MOST_VALUES`, so many are judged, the first ones.
     """
     if facts.counts.distinct() <= FEW_LEVELS:
         return None
