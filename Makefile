@@ -22,7 +22,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
-.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
+.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
@@ -80,6 +80,9 @@ schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slu
 tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs
 
 mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
+
+unit: $(READY) ## run the tests of functions and scripts: those that need no run of the workflow
+	@$(BIN)/python -m pytest -n 2 -m "not workflow"
 
 test: $(READY) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.

@@ -21,6 +21,8 @@ from threadpoolctl import threadpool_limits
 import drift
 import findings
 import intervals
+import leaks
+import reasons
 import task
 from feature_engineering import columns_used
 from model_file import load_model
@@ -130,8 +132,8 @@ def diagnose(
     unseen, last = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
     found["out_of_sample"] = out_of_sample_scores(train.loc[unseen.index[last], target], unseen[last])
     found["alarms"] = [
-        *findings.leaks(train, kinds, target, seed),
-        *findings.known_late(description.get("not_before", []), description),
+        *leaks.leaks(train, kinds, target, seed),
+        *leaks.known_late(description.get("not_before", []), description),
         *findings.empty_model(
             actual,
             predicted,
@@ -140,10 +142,10 @@ def diagnose(
             unseen,
             train.loc[unseen.index, target],
         ),
-        *findings.copies(
+        *leaks.copies(
             training_rows or [train], test, [name for name in kinds if not of_a_date(name, description)], target, seed
         ),
-        *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
+        *leaks.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(train, test, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
@@ -155,8 +157,8 @@ def diagnose(
         blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
         errors = (unseen - rows[target]).to_numpy("float64")
         found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
-    found["alarms"].sort(key=lambda each: -findings.WEIGHTS[each["name"]])
-    found["reasons"] = findings.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
+    found["alarms"].sort(key=lambda each: -reasons.WEIGHTS[each["name"]])
+    found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
     return rounded(found)
 
 
@@ -250,18 +252,18 @@ def comparison_alarms(found: dict) -> list[dict]:
     if pair and pair["verdict"] == "worse":
         low, high = pair["interval"]
         sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
-        named.append(findings.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
+        named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
     for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
         if row["MAE"] >= 1.05 * row["champion_MAE"]:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
-            named.append(findings.alarm("slice_worse", row["feature"], sentence))
+            named.append(reasons.alarm("slice_worse", row["feature"], sentence))
     short = covered["level"] - covered["coverage"] if covered["coverage"] is not None else 0.0
     if short > 0.05 and covered["rows"] >= 100 and short > findings.SURE * covered["coverage_error"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
-        named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
+        named.append(reasons.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named
 
 
