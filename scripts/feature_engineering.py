@@ -39,7 +39,7 @@ CALENDAR = {
     "minute": 60,
 }
 DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
-DEFAULT_PARTS = ("year", "month", "day", "day_of_week", "hour")
+DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

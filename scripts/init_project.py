@@ -148,6 +148,10 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if ids:
         config["features"] = {"drop": ids}
         said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
+    dates = [facts[name] for name in frame if kinds[name] == "date" and name != target]
+    if dates and not any(each.has_time for each in dates):
+        config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
+        said.append("features: of dates, which have no time of day, also the day of the month")
     empty = [name for name in frame if frame[name].isna().all() and name != target]
     if empty:
         said.append(f"features: {', '.join(empty)} left out, empty")
@@ -272,7 +276,7 @@ def config_text(source: str, config: dict, reader: dict) -> str:
         "target": "what to predict",
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",
-        "features": "columns that are no features; derived ones can be added here",
+        "features": "columns that are no features, parts of dates; derived features can be added here",
         "cleaning": "what becomes of rows with a missing value: dropped, but for what stands here",
         "split": "no time to split by",
     }

@@ -80,7 +80,7 @@ def features(rows, built_in):
     types, built_in, when = module.calls[0]
     expected = {"when": "datetime64[us]", "km": "float64", "city": "str", "wet": "boolean"}
     assert types == expected
-    assert built_in == ["when_year", "when_month", "when_day", "when_day_of_week", "when_hour", "km", "city", "wet"]
+    assert built_in == ["when_year", "when_month", "when_day_of_week", "when_hour", "km", "city", "wet"]
     assert when == pd.Timestamp("2023-12-31 23:00")
     assert table["km"].tolist() == list(range(40))
     assert description["custom"]["columns"] == {"when": "date", "km": "number", "city": "text", "wet": "boolean"}

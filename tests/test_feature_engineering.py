@@ -28,10 +28,10 @@ def frame(rows: int = 100) -> pd.DataFrame:
 def test_features_keep_the_target_and_the_time_and_say_what_they_are():
     features, description = feature_engineering(frame(), "y", drop=["a"])
     assert list(features) == [
-        *("when", "when_year", "when_month", "when_day", "when_day_of_week", "b c", "kind", "yes", "y", "split"),
+        *("when", "when_year", "when_month", "when_day_of_week", "b c", "kind", "yes", "y", "split"),
     ]
     assert description["features"] == {
-        **dict.fromkeys(["when_year", "when_month", "when_day", "when_day_of_week", "b c"], "number"),
+        **dict.fromkeys(["when_year", "when_month", "when_day_of_week", "b c"], "number"),
         "kind": "category",
         "yes": "number",
     }

@@ -198,10 +198,11 @@ def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(star
     assert "rows are split by day" in done.stdout
     assert "empty left out, empty" in done.stdout
     assert "cleaning:" not in done.stdout
+    assert config(project)["features"] == {"date_parts": ["year", "month", "day", "day_of_week"]}
     project.snakemake("data/features/features.csv")
     features = project.json("data/features/features.json")
     assert features["split"]["last_test"] == "2023-10-27 00:00:00"
-    assert {"born_year", "day_day_of_week", "sold"} <= set(features["features"])
+    assert {"born_year", "day_day", "day_day_of_week", "sold"} <= set(features["features"])
 
 
 def test_what_stands_above_the_header_is_named(started):
