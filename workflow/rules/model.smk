@@ -10,6 +10,9 @@ CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["
 # The rows of a sample are not those of the cleaned data.
 CLEANED = None if config["model"]["max_rows"] else CLEANED
 
+# What training on fewer rows costs.
+BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] else None
+
 # What the deployed release says of its data.
 BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
 BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
@@ -186,6 +189,34 @@ rule diagnose:
         " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
 
 
+rule row_budget:
+    """Train on half and on a quarter of the rows that model.max_rows allows, to say what fewer rows cost"""
+    input:
+        script=script("row_budget"),
+        helpers=helpers("row_budget"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/sample.csv",
+        description="data/features/sample.json",
+    output:
+        update("reports/row_budget.json"),
+    log:
+        "logs/row_budget.log",
+    benchmark:
+        "logs/benchmarks/row_budget.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        options=flags(random_state=config["random_state"]),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
+        " {params.options} --threads={threads} --log={log:q}"
+
+
 rule generate_report:
     """Write what a person decides from: snakemake reports/final_report.md"""
     input:
@@ -195,6 +226,7 @@ rule generate_report:
         metrics="reports/evaluation_metrics.json",
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
+        budget=BUDGET or [],
     output:
         markdown=report(
             update("reports/final_report.md"),
@@ -256,6 +288,6 @@ rule generate_report:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(**config["report"]),
+        options=flags(**config["report"], row_budget=BUDGET),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"
