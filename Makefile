@@ -23,7 +23,7 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
+	faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -87,6 +87,10 @@ test: $(READY) ## run all tests
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
+
+faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
+	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults
+	@$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output benchmarks/faults.md
 
 lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/release.smk"
 include: "workflow/rules/backtest.smk"
 

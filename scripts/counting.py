@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from table import GOLDEN
+
 # So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
 MOST_VALUES = 100_000
 # Numbers that are in memory at a time.
@@ -18,10 +20,14 @@ PIECE = 1 << 20
 
 
 class Spill:
-    """Numbers of 8 bytes, kept in their order in a file without a name, that goes when the process does."""
+    """Numbers of 8 bytes, kept in their order in a file without a name, in `folder` or that for temporary files.
 
-    def __init__(self, folder: Path, dtype: str = "uint64"):
-        folder.mkdir(parents=True, exist_ok=True)
+    It goes when the process does.
+    """
+
+    def __init__(self, folder: Path | None, dtype: str = "uint64"):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
         self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self.dtype, self.size = np.dtype(dtype), 0
 
@@ -52,7 +58,7 @@ def repeats(numbers: Spill) -> Iterator[np.ndarray]:
         for n, piece in enumerate(pieces(numbers)):
             inside = np.arange(len(piece))
             if bits:
-                inside = np.flatnonzero(piece * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - bits) == group)
+                inside = np.flatnonzero(piece * GOLDEN >> np.uint64(64 - bits) == group)
             found.append(piece[inside])
             places.append((n * PIECE + inside).astype("uint32" if len(numbers) < 1 << 32 else "int64"))
         found, places = np.concatenate(found), np.concatenate(places)
@@ -128,7 +134,7 @@ class Counts:
     `folder`: numbers and dates as such, of text hashes.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path | None = None):
         self.folder, self.counts, self.others, self.total = folder, {}, None, 0
         self.values = None
 
@@ -159,6 +165,10 @@ class Counts:
         if isinstance(values[0], str):
             return pd.util.hash_array(np.array(values, dtype=object))
         return as_keys(np.array(values, dtype="float64" if isinstance(values[0], float) else "int64"))
+
+    def none_twice(self) -> bool:
+        """Tell whether no value has been seen to repeat another, without looking into the file."""
+        return self.total == len(self.counts) + (len(self.others) if self.others else 0)
 
     def distinct(self) -> int:
         """Return how many different values there are."""

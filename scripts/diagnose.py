@@ -124,10 +124,18 @@ def diagnose(
     found["alarms"] = [
         *findings.leaks(train, kinds, target, seed),
         *findings.known_late(description.get("not_before", []), description),
-        *findings.empty_model(actual, predicted, found["intervals"]["model"], against(scored["mean"])),
+        *findings.empty_model(
+            actual,
+            predicted,
+            found["intervals"]["model"],
+            against(scored["mean"]),
+            unseen,
+            train.loc[unseen.index, target],
+        ),
         *findings.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
         *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
+        *(findings.last_seen(train, test, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *comparison_alarms(found),
     ]
@@ -240,8 +248,8 @@ def comparison_alarms(found: dict) -> list[dict]:
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(findings.alarm("slice_worse", row["feature"], sentence))
-    low = covered["coverage"] is not None and covered["coverage"] < covered["level"] - 0.05
-    if low and covered["rows"] >= 100 and covered["coverage_interval"][1] < covered["level"]:
+    short = covered["level"] - covered["coverage"] if covered["coverage"] is not None else 0.0
+    if short > 0.05 and covered["rows"] >= 100 and short > findings.SURE * covered["coverage_error"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
         named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named

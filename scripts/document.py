@@ -249,7 +249,7 @@ def page(title: str, parts: list) -> str:
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
         f"<h1>{html.escape(title)}</h1>",
     ]
-    listed = False
+    listed = len(sections) == 1
     for part in parts:
         if isinstance(part, Section) and not listed:
             lines.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>')

@@ -14,6 +14,8 @@ LARGE_PSI = 0.25
 SUBSTANTIAL = 0.1
 # A share that nobody would overlook, of the rows before or after.
 SHARE = 0.01
+# How often one of a column's levels may be missing by chance before it counts as vanished.
+RARE = 0.001
 # What numbers are multiplied with, and what is added, from one unit to another.
 UNITS = {
     (1.609344, 0.0): "miles to kilometres",
@@ -117,8 +119,8 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
         row["p"] = float(stats.kstwobign.sf(row["size"] * math.sqrt(known * rows / (known + rows))))
         deciles = np.unique([np.abs(shares - tenth).argmin() for tenth in np.linspace(0.1, 0.9, 9)])
         counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
-        if not expected:
-            row["unit"] = converted(edges, shares, numbers, row["size"])
+        if not expected and row["p"] < 0.001:
+            row["unit"] = converted(edges, shares, numbers, row["size"], known)
     else:
         levels, now = before["counts"], values.dropna().astype("str").value_counts()
         named = [now.get(level, 0) for level in levels]
@@ -127,11 +129,10 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
             row["new"] = [str(level) for level, n in now.items() if level not in levels and n >= max(SHARE * rows, 5)][
                 :MOST_NAMES
             ]
-        # Of so many rows none would be left by chance once in ten million times.
         row["vanished"] = [
             level
             for level, n in levels.items()
-            if n >= SHARE * known and level not in now.index and rows * math.log1p(-min(n / known, 1 - 1e-9)) < -16
+            if n >= SHARE * known and level not in now.index and never_by_chance(n / known, rows, len(levels))
         ][:MOST_NAMES]
         row["size"] = float(np.abs(counts[0] / known - counts[1] / rows).sum() / 2)
         used = np.array(counts)[:, (counts[0] + counts[1]) > 0]
@@ -144,7 +145,12 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
     return row
 
 
-def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float) -> str | None:
+def never_by_chance(share: float, rows: int, levels: int) -> bool:
+    """Tell whether a level of that share can be missing among so many rows by chance, where so many are looked at."""
+    return rows * math.log1p(-min(share, 1 - 1e-9)) < math.log(RARE / levels)
+
+
+def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float, known: float) -> str | None:
     """Return the conversion that makes later numbers those of the profile again; None where there is no such one.
 
     Parameters
@@ -155,11 +161,16 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
         The m later numbers, sorted.
     size
         Their Kolmogorov-Smirnov distance from the profile.
+    known
+        How many rows the profile is of.
     """
-    if size < 2 * SUBSTANTIAL or len(edges) < 10 or len(numbers) < 50:
+    if size < 2 * SUBSTANTIAL or len(edges) < 3 or len(numbers) < 50:
         return None
     then, now = np.quantile(edges, [0.2, 0.5, 0.8]), np.quantile(numbers, [0.2, 0.5, 0.8])
-    noise = 1.6 * math.sqrt(1 / len(numbers))
+    # What two samples of the same rows differ by in 99 of 100 cases.
+    noise = 1.63 * math.sqrt(1 / len(numbers) + 1 / known)
+    # Converted values are rounded.
+    upper = edges + 0.005 * np.abs(edges)
     best = None
     known = [
         (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
@@ -171,9 +182,9 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     if ratio > 0 and abs(math.log(ratio)) > 0.4 and (then > 0).all() | (then < 0).all():
         known.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
     for factor, shift, words in known:
-        left = float(np.abs(shares - shares_up_to((numbers - shift) / factor, edges)).max())
+        left = float(np.abs(shares - shares_up_to((numbers - shift) / factor, upper)).max())
         # A known unit is preferred to a factor that is only a little closer.
         left += 0.02 if words.startswith("a unit of") else 0.0
         if best is None or left < best[0]:
             best = (left, words)
-    return best[1] if best[0] < min(SUBSTANTIAL / 2 + noise, size / 3) else None
+    return best[1] if best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None

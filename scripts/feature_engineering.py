@@ -8,20 +8,24 @@ leaks into the training part. What the model needs to know of the columns goes t
 """
 
 import ast
+import collections
 import logging
 import operator
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 import task
+from counting import row_hashes
 from custom import load_code
 from custom_features import as_given, check_rows_alone, columns_given, custom_features, infinite_values, is_number
-from table import is_boolean, parse_number, read_table, write_table
+from facts import Facts, facts_of, names_or_prose, names_the_row, numbers_of, unit_of
+from stream import Columns, scan, tables, write_frames
+from table import is_boolean, read_table, write_table
 from task import TaskError, json_object, nearest, read_json, write_json
 
 CALENDAR = {
@@ -56,17 +60,6 @@ OPERATORS = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-# Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
-MOST_DISTINCT = 0.5
-# Of so many different texts or fewer, categories are made in any case.
-FEW_LEVELS = 20
-# Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
-FEWEST_IDS = 20
-ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
-# … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
-COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
-MANY_IDS = 1000
-MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
 
 
 def feature_engineering(
@@ -131,11 +124,55 @@ def feature_engineering(
         A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the user's
         own code fails, returns no features, or makes them of more than a row by itself.
     """
-    named = [*(drop or []), *(keep or []), *(not_before or []), *(split_key or [])]
+    plan = make_plan(
+        facts_of(frame, times=not test_weeks),
+        target,
+        time_column,
+        drop,
+        date_parts,
+        derived,
+        split_by,
+        test_weeks,
+        test_share,
+        split_key,
+        keep,
+        not_before,
+        built_in=custom is None or custom_mode == "after",
+    )
+    features = make_features(frame, plan["recipe"], target)
+    if custom is not None:
+        features, plan["custom"] = own_features(frame, features, plan, custom, custom_mode)
+        plan["features"] = {name: "number" if is_number(features[name]) else "category" for name in features}
+    table, split = with_split(frame, features, plan)
+    return table, described(plan, split)
+
+
+def make_plan(
+    facts: dict[str, Facts],
+    target: str,
+    time_column: str | None = None,
+    drop: list[str] | None = None,
+    date_parts: tuple[str, ...] = DEFAULT_PARTS,
+    derived: dict[str, str] | None = None,
+    split_by: str = "auto",
+    test_weeks: float | None = None,
+    test_share: float = 0.2,
+    split_key: list[str] | None = None,
+    keep: list[str] | None = None,
+    not_before: list[str] | None = None,
+    built_in: bool = True,
+) -> dict:
+    """Return what is to be made of rows that are known by the facts of their columns.
+
+    It is the description that `feature_engineering` returns, with a rule in place of what the split has come to. Unless
+    `built_in`, there are no features. The other parameters are those of `feature_engineering`.
+    """
+    drop, keep, not_before = drop or [], keep or [], not_before or []
+    named = [*drop, *keep, *not_before, *(split_key or [])]
     for column in (target, *([time_column] if time_column else []), *named):
-        if column not in frame.columns:
-            raise TaskError(f"features: there is no column {column!r}: {nearest(column, frame.columns)}")
-    dates = [name for name in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[name])]
+        if column not in facts:
+            raise TaskError(f"features: there is no column {column!r}: {nearest(column, facts)}")
+    dates = [name for name in facts if facts[name].is_date()]
     if time_column is None and len(dates) == 1:
         time_column = dates[0]
     if time_column is None and len(dates) > 1:
@@ -145,43 +182,74 @@ def feature_engineering(
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
-    recipe, kinds, left_out, own = {}, {}, {}, None
-    if custom is None or custom_mode == "after":
-        chosen = choose_features(frame, target, time_column, drop or [], date_parts, derived or {}, keep or [])
-        recipe, kinds, left_out = chosen
-    features = make_features(frame, recipe, target)
-    if custom is not None:
-        own = {"mode": custom_mode, "columns": columns_given(frame.drop(columns=target), custom)}
-        about = {"target": target, "time_column": time_column, "custom": own}
-        built_in = pd.DataFrame(features) if custom_mode == "after" else None
-        features = custom_features(frame, built_in, about, custom)
-        for name, infinite in infinite_values(features).items():
-            if infinite.any():
-                raise TaskError(
-                    f"{custom.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
-                    f"row {infinite.idxmax() + 1} of the cleaned data. Divide by nothing that can be zero."
-                )
-        check_rows_alone(features, frame, built_in, about, custom)
-        kinds = {name: "number" if is_number(features[name]) else "category" for name in features}
-    side, split = split_rows(frame, target, time_column, split_by, test_weeks, test_share, split_key)
-    head = {time_column: frame[time_column]} if time_column else {}
-    table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
-    kinds_of_columns = {name: {"category": "text"}.get(kind, kind) for name, kind in kinds.items()}
-    return table, {
+    recipe, kinds, left_out = {}, {}, {}
+    if built_in:
+        recipe, kinds, left_out = choose_features(facts, target, time_column, drop, date_parts, derived or {}, keep)
+    return {
         "target": target,
         "time_column": time_column,
         "features": kinds,
         "recipe": recipe,
-        "custom": own,
+        "custom": None,
         "left_out": left_out,
-        "not_before": not_before or [],
-        "kinds": {**dict.fromkeys(head, "date"), **kinds_of_columns, target: "number", "split": "text"},
-        "split": split,
+        "not_before": not_before,
+        "split": split_rule(facts, target, time_column, split_by, test_weeks, test_share, split_key),
+    }
+
+
+def own_features(
+    frame: pd.DataFrame, built_in: dict[str, pd.Series], plan: dict, code: ModuleType, mode: str
+) -> tuple[pd.DataFrame, dict]:
+    """Return the features that the user's own code makes of all rows, and what is noted of it."""
+    own = {"mode": mode, "columns": columns_given(frame.drop(columns=plan["target"]), code)}
+    about = {"target": plan["target"], "time_column": plan["time_column"], "custom": own}
+    built_in = pd.DataFrame(built_in) if mode == "after" else None
+    features = custom_features(frame, built_in, about, code)
+    for name, infinite in infinite_values(features).items():
+        if infinite.any():
+            raise TaskError(
+                f"{code.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
+                f"row {infinite.idxmax() + 1} of the cleaned data. Divide by nothing that can be zero."
+            )
+    check_rows_alone(features, frame, built_in, about, code)
+    return features, own
+
+
+def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) -> tuple[pd.DataFrame, dict]:
+    """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
+    target, time_column = plan["target"], plan["time_column"]
+    is_test = test_rows(frame, plan)
+    head = {time_column: frame[time_column]} if time_column else {}
+    side = np.where(is_test, "test", "train")
+    table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
+    split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
+    if plan["split"]["by"] == "time":
+        times = frame[time_column]
+        split |= {"first": times.min(), "last_train": times[~is_test].max(), "last_test": times.max()}
+    return table, split
+
+
+def described(plan: dict, split: dict) -> dict:
+    """Return the description of the features, once it is known how many rows are on which side."""
+    rule, rows, time_column = plan["split"], split["rows"], plan["time_column"]
+    if min(rows.values()) < 2:
+        raise TaskError(
+            f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
+            "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
+        )
+    told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
+    told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
+    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
+    head = {time_column: "date"} if time_column else {}
+    return {
+        **{key: value for key, value in plan.items() if key != "split"},
+        "kinds": {**head, **kinds, plan["target"]: "number", "split": "text"},
+        "split": {**told, "rows": rows},
     }
 
 
 def choose_features(
-    frame: pd.DataFrame,
+    facts: dict[str, Facts],
     target: str,
     time_column: str | None,
     drop: list[str],
@@ -193,28 +261,27 @@ def choose_features(
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
 
     def add(name: str, how: dict, kind: str) -> None:
-        taken = name in frame and how != {"column": name}
+        taken = name in facts and how != {"column": name}
         if name in recipe or name in (target, time_column) or taken:
             raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")
         recipe[name], kinds[name] = how, kind
 
-    for name in frame.columns:
-        values = frame[name]
+    for name, column in facts.items():
         if name == target or name in left_out:
             continue
-        if pd.api.types.is_datetime64_any_dtype(values):
-            for part in parts_of(values, date_parts):
+        if column.is_date():
+            for part in parts_of(column.has_time, date_parts):
                 add(f"{name}_{part}", {"column": name, "part": part}, "number")
-        elif values.isna().all() and not pd.api.types.is_numeric_dtype(values):
+        elif not column.known() and not pd.api.types.is_numeric_dtype(column.dtype):
             left_out[name] = "empty"
-        elif name not in keep and names_the_row(name, values):
+        elif name not in keep and names_the_row(name, column):
             left_out[name] = "whole numbers that only name the row"
-        elif pd.api.types.is_numeric_dtype(values) or is_boolean(values):
+        elif column.is_number():
             recipe[name], kinds[name] = {"column": name}, "number"
-        elif (unit := unit_of(values)) is not None:
+        elif (unit := unit_of(column)) is not None:
             recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
-        elif name not in keep and values.nunique() > max(MOST_DISTINCT * values.count(), FEW_LEVELS):
-            left_out[name] = f"text with {values.nunique():,} different values in {values.count():,} rows"
+        elif name not in keep and names_or_prose(column):
+            left_out[name] = f"text with {column.counts.distinct():,} different values in {column.known():,} rows"
         else:
             recipe[name], kinds[name] = {"column": name}, "category"
     for name, expression in derived.items():
@@ -229,40 +296,9 @@ def choose_features(
     return recipe, kinds, left_out
 
 
-def names_the_row(name: str, values: pd.Series) -> bool:
-    """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
-    if not pd.api.types.is_integer_dtype(values) or len(values) < FEWEST_IDS:
-        return False
-    # The first rows tell of most columns, and fast.
-    if not values.head(MANY_IDS).is_unique or not values.is_unique:
-        return False
-    # Some rows may be gone.
-    counts = values.is_monotonic_increasing and int(values.iloc[-1]) - int(values.iloc[0]) < 2 * len(values)
-    many = len(values) >= MANY_IDS and not MEASURE.search(name)
-    return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
-
-
-def unit_of(values: pd.Series) -> str | None:
-    """Return the unit behind the numbers that most of many different texts are, "" where none is; None for others."""
-    if values.nunique() <= FEW_LEVELS:
-        return None
-    text = values.dropna().drop_duplicates().astype("str").str.strip()
-    units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
-    unit = str(units.index[0]) if len(units) and units.iloc[0] > len(text) / 2 else ""
-    return unit if numbers_of(text, unit).notna().mean() >= 0.5 else None
-
-
-def numbers_of(values: pd.Series, unit: str) -> pd.Series:
-    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts."""
-    text = values.astype("str").str.strip().str.removesuffix(unit)
-    numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
-    return numbers.to_pandas().astype("float64").set_axis(values.index)
-
-
-def parts_of(dates: pd.Series, names: tuple[str, ...]) -> list[str]:
+def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
     """Return the parts of dates that become features: of dates without time of day no hour and no minute."""
     found = []
-    has_time = bool((dates.dropna().dt.normalize() != dates.dropna()).any())
     for name in names:
         part = name.removesuffix("_cyclical")
         if part not in CALENDAR:
@@ -272,7 +308,9 @@ def parts_of(dates: pd.Series, names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None) -> dict[str, pd.Series]:
+def make_features(
+    frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None, infinite: dict[str, int] | None = None
+) -> dict[str, pd.Series]:
     """Return the features of n rows by name, each made of what its recipe says.
 
     Parameters
@@ -284,6 +322,8 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
         {"expression": text}.
     target
         The column that no expression may use.
+    infinite
+        Where to count by feature the infinite values, which are missing ones; without it, they are logged.
 
     Raises
     ------
@@ -291,9 +331,10 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
         An expression cannot be computed.
     """
     features = {}
+    counted = collections.Counter() if infinite is None else infinite
     for name, how in recipe.items():
         if "expression" in how:
-            features[name] = evaluate(name, how["expression"], frame, target)
+            features[name] = evaluate(name, how["expression"], frame, target, counted)
             continue
         values = frame[how["column"]]
         if "unit" in how:
@@ -304,7 +345,18 @@ def make_features(frame: pd.DataFrame, recipe: dict[str, dict], target: str | No
             features[name] = values.astype("boolean").astype("Float64")
         else:
             features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
+    if infinite is None:
+        warn_of_infinite(counted)
     return features
+
+
+def warn_of_infinite(counts: dict[str, int]) -> None:
+    """Say which features have infinite values, and how many."""
+    for name, count in counts.items():
+        if count:
+            logging.warning(
+                "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, count
+            )
 
 
 def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None = None) -> pd.DataFrame:
@@ -376,7 +428,9 @@ def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
         raise SyntaxError("too deep") from error
 
 
-def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str | None = None) -> pd.Series:
+def evaluate(
+    name: str, expression: str, frame: pd.DataFrame, target: str | None = None, infinite: dict[str, int] | None = None
+) -> pd.Series:
     """Return the values of a derived feature as float64; a difference of dates in days.
 
     The expression is walked, never executed: only the operators of OPERATORS, column names, numbers and texts are
@@ -426,11 +480,8 @@ def evaluate(name: str, expression: str, frame: pd.DataFrame, target: str | None
         values = arithmetic(values).astype("float64")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        logging.warning(
-            "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, infinite
-        )
+    if infinite is not None:
+        infinite[name] += int(np.isinf(values).sum())
     return values.where(~np.isinf(values))
 
 
@@ -457,43 +508,46 @@ def logical(value: pd.Series) -> pd.Series:
     return value.astype("boolean")
 
 
-def split_rows(
-    frame: pd.DataFrame,
+def split_rule(
+    facts: dict[str, Facts],
     target: str,
     time_column: str | None,
     split_by: str,
     test_weeks: float | None,
     test_share: float,
     split_key: list[str] | None,
-) -> tuple[np.ndarray, dict]:
-    """Return "train" or "test" for each row, and how that was decided; see `feature_engineering`."""
+) -> dict:
+    """Return what decides which rows are the test part, and that in words; see `feature_engineering`."""
     if split_by == "auto":
         split_by = "hash" if time_column is None or split_key else "time"
     if split_by == "time" and time_column is None:
         raise TaskError("split.by: time needs a column of dates. Name it as time_column, or set split.by: hash.")
-    if split_by == "time":
-        times = frame[time_column]
-        if times.isna().any():
-            raise TaskError(
-                f"{int(times.isna().sum())} rows have no {time_column}, by which the rows are split. Name it as "
-                "time_column in the config, and cleaning drops them; or set split.by: hash."
-            )
-        what = f"{test_weeks:g} weeks" if test_weeks else f"{test_share:.0%} of the rows"
-        is_test = times > last_train_time(times, test_weeks, test_share)
-        split = {"by": "time", "rule": f"the last {what} by {time_column}", "first": str(times.min())}
-        split |= {"last_train": str(times[~is_test].max()), "last_test": str(times.max())}
-    else:
-        columns = split_key or sorted(name for name in frame.columns if name != target)
-        is_test = stable_hash(frame[columns]) < np.uint64(test_share * 2**64)
-        split = {"by": "hash", "rule": f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"}
-        split |= {"key": columns, "share": test_share}
-    rows = {"train": int((~is_test).sum()), "test": int(is_test.sum())}
-    if min(rows.values()) < 2:
+    if split_by == "hash":
+        columns = split_key or sorted(name for name in facts if name != target)
+        rule = f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"
+        return {"by": "hash", "rule": rule, "key": columns, "share": test_share}
+    times = facts[time_column]
+    if times.missing:
         raise TaskError(
-            f"the split ({split['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
-            "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
+            f"{times.missing} rows have no {time_column}, by which the rows are split. Name it as "
+            "time_column in the config, and cleaning drops them; or set split.by: hash."
         )
-    return np.where(is_test, "test", "train"), {**split, "rows": rows}
+    if not times.rows:
+        cut, what = pd.NaT, "rows"
+    elif test_weeks:
+        cut, what = times.latest[-1] - pd.Timedelta(weeks=test_weeks), f"{test_weeks:g} weeks"
+    else:
+        # Where the last time alone is more than that, it is the test part.
+        cut, what = min(times.counts.quantiles([1 - test_share])[0], times.latest[0]), f"{test_share:.0%} of the rows"
+    return {"by": "time", "rule": f"the last {what} by {time_column}", "after": cut}
+
+
+def test_rows(frame: pd.DataFrame, plan: dict) -> np.ndarray:
+    """Return for each row whether it is in the test part."""
+    rule = plan["split"]
+    if rule["by"] == "time":
+        return (frame[plan["time_column"]] > rule["after"]).to_numpy()
+    return (stable_hash(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)).to_numpy()
 
 
 def last_train_time(times: pd.Series, test_weeks: float | None, test_share: float) -> pd.Timestamp:
@@ -549,22 +603,56 @@ def make_part(cleaned: Path, output: Path, like: dict, code: ModuleType | None) 
 
 
 def stable_hash(frame: pd.DataFrame) -> pd.Series:
-    """Return a hash (uint64) of each row that depends on its values alone.
+    """Return a hash (uint64) of each row that depends on its values alone; see `counting.row_hashes`."""
+    return pd.Series(row_hashes(frame), frame.index)
 
-    What its neighbours are must not matter: a missing value among whole numbers makes the column one of floats, a time
-    of day or a zone changes how dates are written, and a column that was empty gets a kind with its first value.
+
+def feature_file(path: Path, output: Path, columns: Columns, target: str, options: dict) -> dict:
+    """Write the features of a file's rows, some at a time, as `feature_engineering` makes them of all at once.
+
+    Parameters
+    ----------
+    path, output
+        The cleaned data, and where the features go.
+    columns
+        As `stream.scan` finds them.
+    target, options
+        As for `make_plan`.
+
+    Returns
+    -------
+    dict
+        The description; see `feature_engineering`.
     """
-    hashes = {}
-    for name, values in frame.items():
-        if pd.api.types.is_datetime64_any_dtype(values):
-            naive = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
-            values = naive.fillna(pd.Timestamp(0)).astype("datetime64[us]").astype("int64")
-        elif pd.api.types.is_numeric_dtype(values) or values.dtype == object:
-            values = values.astype("float64")
-        else:
-            values = values.astype("str").astype(object)
-        hashes[name] = pd.util.hash_pandas_object(values, index=False).where(frame[name].notna(), 0)
-    return pd.util.hash_pandas_object(pd.DataFrame(hashes), index=False)
+    facts = {name: Facts(output.parent, times=not options["test_weeks"]) for name in columns.kinds}
+    for rows in tables(path, columns):
+        for name, each in facts.items():
+            each.look(rows.frame[name])
+    plan = make_plan(facts, target, **options)
+    sides, infinite = [], collections.Counter()
+
+    def made() -> Iterator[pd.DataFrame]:
+        sides.clear()
+        infinite.clear()
+        for rows in tables(path, columns):
+            features = make_features(rows.frame, plan["recipe"], target, infinite)
+            table, side = with_split(rows.frame, features, plan)
+            sides.append(side)
+            yield table
+        # Before the file is moved to its place.
+        described(plan, together(sides))
+
+    write_frames(made, output)
+    warn_of_infinite(infinite)
+    return described(plan, together(sides))
+
+
+def together(sides: list[dict]) -> dict:
+    """Return what is to be told of the sides of some rows and some more."""
+    ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
+    # Some rows may all be on one side: no time is the last one of the other.
+    found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}
+    return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -603,23 +691,19 @@ def main(argv: list[str] | None = None) -> None:
             )
         cleaning = args.input.with_suffix(".json")
         counts = read_json(cleaning) if cleaning.is_file() else {}
-        table = read_table(args.input, counts.get("kinds"))
-        features, description = feature_engineering(
-            table.frame,
-            args.target or str(table.frame.columns[-1]),
-            args.time_column,
-            args.drop,
-            DEFAULT_PARTS if args.date_parts is None else tuple(each for each in args.date_parts if each),
-            args.derived,
-            args.split_by,
-            args.test_weeks,
-            args.test_share,
-            args.split_key,
-            custom,
-            args.custom_mode,
-            args.keep,
-            args.not_before,
-        )
+        columns = scan(args.input, counts.get("kinds"))
+        target = args.target or list(columns.kinds)[-1]
+        date_parts = DEFAULT_PARTS if args.date_parts is None else tuple(each for each in args.date_parts if each)
+        names = ["time_column", "drop", "derived", "split_by", "test_weeks", "test_share", "split_key", "keep"]
+        options = {"date_parts": date_parts} | {name: getattr(args, name) for name in [*names, "not_before"]}
+        if custom:
+            # The user's code gets all rows at once.
+            frame = read_table(args.input, columns.kinds).frame
+            options |= {"custom": custom, "custom_mode": args.custom_mode}
+            table, description = feature_engineering(frame, target, **options)
+            write_table(table, args.output)
+        else:
+            description = feature_file(args.input, args.output, columns, target, options)
         own = description["custom"]
         if own:
             own |= {"file": str(args.custom), "sha256": digest}
@@ -631,19 +715,19 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[feature_engineering] features created: %s", ", ".join(description["features"]))
         logging.info(
             "[feature_engineering] completed. Output shape: %d rows × %d columns; train %d, test %d (%s)",
-            *(*features.shape, split["rows"]["train"], split["rows"]["test"], split["rule"]),
+            *(sum(split["rows"].values()), len(description["kinds"])),
+            *(split["rows"]["train"], split["rows"]["test"], split["rule"]),
         )
-        write_table(features, args.output)
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
-        columns = {
+        used = {
             name: {
-                "kind": counts.get("kinds", table.kinds)[name],
-                "date_format": counts.get("date_formats", table.formats).get(name),
+                "kind": counts.get("kinds", columns.kinds)[name],
+                "date_format": counts.get("date_formats", columns.formats).get(name),
                 "policy": counts.get("policies", {}).get(name, "drop"),
             }
             for name in dict.fromkeys([*columns_used(description["recipe"]), *(own["columns"] if own else [])])
         }
-        write_json(args.output.with_suffix(".json"), {**description, "columns": columns, "cleaning": cleaned})
+        write_json(args.output.with_suffix(".json"), {**description, "columns": used, "cleaning": cleaned})
         logging.info("[feature_engineering] wrote features to %s", args.output)
 
 

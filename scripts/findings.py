@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.tree import DecisionTreeRegressor
 
+from drift import SHARE, never_by_chance
 from feature_engineering import columns_used
 from intervals import MIN_ROWS, cluster_mean, holm
 from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor, use_threads
@@ -27,18 +28,22 @@ BIAS_SHARE = 0.5
 TOO_GOOD = 0.6
 TOO_BAD = 1.5
 COPIES = 0.01
+# In standard errors: by chance once in two hundred times.
+SURE = 2.6
+# Less of a slice is not looked at for a bias of its own.
+FEWEST = 10
 # So many shifted columns have a sentence of their own.
 MOST_SHIFTED = 3
-# How much each kind of alarm weighs in the reasons against.
+# How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
 WEIGHTS = {
     "leak": 98,
     "not_before": 97,
-    "constant_prediction": 95,
-    "no_signal": 93,
-    "unit_change": 90,
-    "vanished_category": 88,
-    "slice_bias": 86,
-    "duplicates": 84,
+    "constant_prediction": 96,
+    "unit_change": 94,
+    "vanished_category": 92,
+    "slice_bias": 90,
+    "duplicates": 88,
+    "no_signal": 86,
     "overfit_gap": 82,
     "worse_than_champion": 80,
     "slice_worse": 70,
@@ -46,7 +51,7 @@ WEIGHTS = {
     "degraded": 60,
     "drift": 56,
     "missing": 54,
-    "coverage": 40,
+    "coverage": 52,
 }
 
 
@@ -173,8 +178,19 @@ def copies(train: pd.DataFrame, test: pd.DataFrame, columns: list[str], target: 
     return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]
 
 
-def empty_model(actual: np.ndarray, predicted: np.ndarray, intervals: dict, against_mean: dict) -> list[dict]:
-    """Return an alarm where the model predicts one value, or nothing better than the mean does."""
+def empty_model(
+    actual: np.ndarray,
+    predicted: np.ndarray,
+    intervals: dict,
+    against_mean: dict,
+    unseen: pd.Series,
+    unseen_actual: pd.Series,
+) -> list[dict]:
+    """Return an alarm where the model predicts one value, or what has nothing to do with the target.
+
+    A model that is worse than the mean may know something all the same: it then orders the rows better than chance,
+    on the held-out ones or on training rows that it had not seen (`unseen`).
+    """
     spread, own = float(np.std(actual)), float(np.std(predicted))
     if own <= 0.01 * spread:
         sentence = f"The model predicts nearly the same for every row: its predictions vary by {own:.3g}, "
@@ -182,10 +198,19 @@ def empty_model(actual: np.ndarray, predicted: np.ndarray, intervals: dict, agai
     r2 = 1 - float(((actual - predicted) ** 2).sum()) / max(float(((actual - actual.mean()) ** 2).sum()), 1e-300)
     low = intervals["R2"][0]
     if (low is None or low <= 0.01) and r2 < 0.1 and against_mean["verdict"] != "better":
-        low, high = against_mean["interval"]
-        sentence = f"The model knows nothing that the mean does not: R2 is {r2:.3f}, and its MAE less that of the mean "
-        return [alarm("no_signal", None, f"{sentence}lies between {low:.3g} and {high:.3g}.")]
+        parts = [(actual, predicted), (unseen_actual.to_numpy("float64"), unseen.to_numpy("float64"))]
+        if max(rank_correlation(*each) for each in parts) < SURE:
+            low, high = against_mean["interval"]
+            sentence = f"The model knows nothing that the mean does not: R2 is {r2:.3f}, and its MAE less that of the "
+            return [alarm("no_signal", None, f"{sentence}mean lies between {low:.3g} and {high:.3g}.")]
     return []
+
+
+def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
+    """Return Spearman's rank correlation in standard errors; 0 where it is not defined."""
+    if len(actual) < MIN_ROWS or np.ptp(actual) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(stats.spearmanr(actual, predicted).statistic) * math.sqrt(len(actual) - 1)
 
 
 def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
@@ -232,18 +257,20 @@ def slice_bias(
         codes_then = then[feature][0]
         for k, label in enumerate(labels):
             parts = [(error, blocks, codes == k), (error_then, blocks_then, codes_then == k)]
-            if any(inside.sum() < MIN_ROWS or (~inside).sum() < MIN_ROWS for _, _, inside in parts):
+            if any(inside.sum() < FEWEST or (~inside).sum() < MIN_ROWS for _, _, inside in parts):
                 continue
-            means = [[cluster_mean(e[side], b[side]) for side in (inside, ~inside)] for e, b, inside in parts]
+            means = [[mean_of(e, b, side) for side in (inside, ~inside)] for e, b, inside in parts]
             (now, rest), (before, rest_before) = [[mean for mean, _, _ in each] for each in means]
             moved = (now - before) - (rest - rest_before)
-            variance = sum(each[1] for pair in means for each in pair)
-            degrees = max(min(each[2] for pair in means for each in pair) - 1, 1)
+            variances = [(variance, degrees) for pair in means for _, variance, degrees in pair]
+            variance = sum(each for each, _ in variances)
+            # Welch's degrees of freedom.
+            degrees = variance**2 / max(sum(each**2 / degrees for each, degrees in variances), 1e-300)
             z = abs(moved) / math.sqrt(variance) if variance > 0 else (math.inf if moved else 0.0)
             # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
             grown = abs(now - rest) > abs(before - rest_before)
             looked.append((feature, label, int(parts[0][2].sum()), now, before, moved if grown else 0.0, z))
-            p.append(float(2 * stats.t.sf(z, degrees)))
+            p.append(float(2 * stats.t.sf(z, max(degrees, 1))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if abs(row[5]) >= BIAS_SHARE * usual), key=lambda row: -row[6])
     # The strongest of each feature: where one level moves up, the others move down beside it.
@@ -257,6 +284,40 @@ def slice_bias(
         )
         for feature, label, rows, now, before, moved, _ in sorted(firsts.values(), key=lambda row: -row[6])[:3]
     ]
+
+
+def mean_of(error: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> tuple[float, float, int]:
+    """Return the mean error inside a slice, its variance, and the degrees of freedom of that.
+
+    A few rows may be alike by chance: the variance is at least that of as many rows from anywhere.
+    """
+    mean, variance, count = cluster_mean(error[inside], blocks[inside])
+    usual = float(error.var()) / int(inside.sum())
+    return (mean, variance, count - 1) if variance > usual and count > 1 else (mean, usual, len(error) - 1)
+
+
+def last_seen(train: pd.DataFrame, test: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
+    """Return an alarm for each level that vanishes within the held-out part, rows being in the order of time.
+
+    What comes and goes, as weekends do, has been away for as long in the training part.
+    """
+    found = []
+    before, after = (part.sort_values(time, kind="stable") for part in (train, test))
+    for name in [each for each, kind in kinds.items() if kind == "category"]:
+        counts = before[name].value_counts()
+        for level, n in counts[counts >= SHARE * len(before)].items():
+            places = np.flatnonzero(after[name] == level)
+            if not len(places):
+                continue
+            silent = len(after) - 1 - places[-1]
+            away = np.diff(np.flatnonzero(before[name] == level), prepend=-1, append=len(before)).max() - 1
+            if never_by_chance(n / len(before), silent, len(counts)) and silent > 2 * away:
+                moment = after[time].iloc[places[-1]]
+                sentence = (
+                    f"{name} is “{level}” for the last time at {moment}, {silent:,} held-out rows before the end."
+                )
+                found.append(alarm("vanished_category", name, sentence))
+    return found
 
 
 def drift_alarms(rows: list[dict], where: str) -> list[dict]:
@@ -303,18 +364,32 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
     reasons_for, against = [], []
     model, champion, unit = metrics["model"]["test"], metrics["champion"] or {}, f"in the unit of {metrics['target']}"
     thresholds = metrics["thresholds"]
-    for each in thresholds:
-        value = "undefined" if each["value"] is None else f"{each['value']:.4g}"
-        if not each["passed"]:
-            sentence = f"The threshold {each['name']} {each['limit']:g} is missed: {each['metric']} is {value}."
-            against.append((100, sentence))
-    if thresholds and not against:
+    missed = [
+        f"{each['name']} {each['limit']:g}: {each['metric']} is "
+        + ("undefined" if each["value"] is None else f"{each['value']:.4g}")
+        for each in thresholds
+        if not each["passed"]
+    ]
+    if missed:
+        # In one sentence, so that they leave room for what may be their cause.
+        against.append((100, f"Of {len(thresholds)} thresholds {len(missed)} are missed ({'; '.join(missed)})."))
+    elif thresholds:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
         )
         reasons_for.append((90, f"Every threshold is kept: {kept}."))
     against += [(WEIGHTS[each["name"]], each["sentence"]) for each in found["alarms"]]
-    low, high = found["intervals"]["model"]["MAE"]
+    spans = found["intervals"]["model"]
+    for each in thresholds:
+        low, high = spans.get(each["metric"], (None, None))
+        if each["passed"] and None not in (low, high) and low < each["limit"] < high:
+            words = f"The threshold {each['name']} {each['limit']:g} is kept narrowly: the 95 % interval of "
+            against.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
+    low, high = spans["bias"]
+    if low * high > 0 and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
+        words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
+        against.append((48, f"{words} {unit} (95 % interval)."))
+    low, high = spans["MAE"]
     if found["paired"]:
         ours, (lower, upper) = found["paired"], found["paired"]["interval"]
         span = f"{ours['difference']:+.3g} (95 % interval {lower:+.3g} to {upper:+.3g}) {unit}"
@@ -331,7 +406,7 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
     if best["verdict"] == "better":
         reasons_for.append((80, f"Its MAE is {share:.1%} below that {words}."))
     elif best["verdict"] == "worse":
-        against.append((92, f"Its MAE is {-share:.1%} above that {words}."))
+        against.append((84, f"Its MAE is {-share:.1%} above that {words}."))
     else:
         against.append((68, f"Its MAE cannot be told apart from that {words}."))
     for name, scores in metrics["baselines"].items():

@@ -3,7 +3,7 @@
     python scripts/generate_report.py --input reports/evaluation_metrics.json --output reports/final_report.md
 
 Beside the input are read: diagnostics.json and holdout_predictions.csv. The page goes to the output's name with the
-suffix .html, the figures to figures/ beside it.
+suffix .html, the figures to figures/ beside it, and the tables, each as a page, to tables/.
 """
 
 import logging
@@ -20,6 +20,15 @@ from verdict import verdict
 
 # What stands beside the metrics, and is read too.
 BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
+# The sections whose tables have a page of their own, for Snakemake's report.
+TABLES = {
+    "Model": "model",
+    "Results": "scores",
+    "Slices": "slices",
+    "Drift": "drift",
+    "Prediction intervals": "coverage",
+    "Importance": "importance",
+}
 # The most rows of a table; the rest stands in diagnostics.json.
 MOST = 20
 METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
@@ -466,6 +475,10 @@ def main(argv: list[str] | None = None) -> None:
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")
+        for part in [each for each in report[1] if each.title in TABLES]:
+            part = Section(part.title, [each for each in part.blocks if not isinstance(each, Figure)])
+            with replacing(args.output.parent / "tables" / f"{TABLES[part.title]}.html") as new:
+                new.write_text(page(report[0], [part]), encoding="utf-8")
         logging.info("[generate_report] completed. Report: %s", args.output)
         logging.info("[generate_report] to read in a browser: %s", args.output.with_suffix(".html"))
 

@@ -22,7 +22,7 @@ import yaml
 
 import task
 from address import LIMITS, expand, refuse_password, shown
-from feature_engineering import FEW_LEVELS, MOST_DISTINCT, names_the_row, unit_of
+from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
 from table import BLANKS, COMMA_NUMBER, Table, read_table
@@ -141,7 +141,8 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     said.append(why)
     if time_column:
         config["time_column"] = time_column
-    ids = [name for name in frame if name != target and names_the_row(name, frame[name])]
+    facts = facts_of(frame)
+    ids = [name for name in frame if name != target and names_the_row(name, facts[name])]
     if ids:
         config["features"] = {"drop": ids}
         said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
@@ -149,12 +150,12 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if empty:
         said.append(f"features: {', '.join(empty)} left out, empty")
     text = [name for name in frame if kinds[name] == "text" and name not in empty]
-    units = {name: unit for name in text if (unit := unit_of(frame[name])) is not None}
+    units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
     if units:
         shown_units = ", ".join(f"{name} ({unit})" if unit else name for name, unit in units.items())
         said.append(f"features: of {shown_units}, the numbers; other words count as missing")
     loose = [name for name in text if name not in units]
-    loose = [name for name in loose if frame[name].nunique() > max(MOST_DISTINCT * frame[name].count(), FEW_LEVELS)]
+    loose = [name for name in loose if names_or_prose(facts[name])]
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
     if not set(frame) - {target, *ids, *empty, *loose}:

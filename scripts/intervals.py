@@ -58,7 +58,7 @@ def bounds(resampled: np.ndarray, level: float = LEVEL) -> list:
 
 
 def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
-    """Return for MAE, RMSE, R2 and median absolute error the lower and the upper end of the interval.
+    """Return for MAE, RMSE, R2, median absolute error and bias the lower and the upper end of the interval.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarr
     # Around their mean, for the sake of the digits.
     centred = actual - actual.mean()
     ones = np.ones(len(error))
-    n, total, squares, first, second = (
-        drawn @ sums(blocks, drawn.shape[1], ones, size, error**2, centred, centred**2)
+    n, signed, total, squares, first, second = (
+        drawn @ sums(blocks, drawn.shape[1], ones, error, size, error**2, centred, centred**2)
     ).T
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = second - first**2 / n
@@ -93,6 +93,7 @@ def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarr
         "RMSE": bounds(np.sqrt(squares / n)),
         "R2": bounds(r2),
         "median_absolute_error": bounds((values[middle[0]] + values[middle[1]]) / 2),
+        "bias": bounds(signed / n),
     }
 
 
@@ -239,6 +240,7 @@ def prediction_interval(
         "half_width": half_width(sizes, level),
         "method": f"split conformal, on absolute errors; coverage measured on {how}",
         "coverage": None,
+        "coverage_error": None,
         "coverage_interval": [None, None],
         "rows": len(rest),
         "by_slice": [],
@@ -248,8 +250,11 @@ def prediction_interval(
     if trial is None:
         return found
     covered = sizes[rest] <= trial
-    found["coverage"], variance, _ = cluster_mean(covered.astype("float64"), blocks[rest])
-    error = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt(variance)
+    found["coverage"], measured, _ = cluster_mean(covered.astype("float64"), blocks[rest])
+    # The half width is a measurement, too: on as many rows.
+    _, fitted, _ = cluster_mean((sizes[first] <= trial).astype("float64"), blocks[first])
+    found["coverage_error"] = math.sqrt(measured + fitted)
+    error = stats.norm.ppf((1 + LEVEL) / 2) * found["coverage_error"]
     found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
     for feature, (codes, labels) in slices.items():
         hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))

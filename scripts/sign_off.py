@@ -31,7 +31,7 @@ from approval import (
     utc_now,
     verify_signature,
 )
-from release import RELEASES, current_release
+from release import RELEASES, current_release, locked
 from settings import config_argument, read_config
 from task import TaskError, printable, read_json, replacing, sha256
 from verdict import verdict
@@ -240,11 +240,13 @@ def main(argv: list[str] | None = None) -> None:
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
-        document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
-        if review(config, paths) != subject:
-            raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
-        with replacing(args.output) as new:
-            new.write_bytes(serialised(document))
+        # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
+        with locked("sign_off"):
+            document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
+            if review(config, paths) != subject:
+                raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
+            with replacing(args.output) as new:
+                new.write_bytes(serialised(document))
         logging.info("[sign_off] %s: %s", document["decisions"][-1]["reviewer"], args.decision)
         if not args.key:
             logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")

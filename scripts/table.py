@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +44,8 @@ LONGEST = 1 << 20
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
 MOST_SAMPLED = 200
+# Multiples of it, modulo 2 ** 64, are spread as evenly as can be (Knuth, The Art of Computer Programming 3, 6.4).
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MONTHS = 12
 # What a time with a zone ends with.
 ZONE = r"(?:Z|[+-]\d\d:?\d\d)$"
@@ -233,11 +236,11 @@ class Column:
         self.candidates = [kind] if kind else []
         # The notations to weigh: none as long as all dates may be ISO 8601.
         self.notations = Notations([date_format]) if date_format not in (None, "ISO8601") else None
-        self.sample, self.step = [], 1
         self.start()
 
     def start(self) -> None:
         """Forget what the last look has counted."""
+        self.sample, self.halved = {}, 0
         self.rows = self.valid = 0
         self.whole, self.zones = True, set()
         self.unfit, self.blanks = (dict.fromkeys(self.candidates, 0) for _ in range(2))
@@ -261,19 +264,21 @@ class Column:
                 self.whole &= parsed.type == pa.int64()
 
     def take_sample(self, valid: pa.ChunkedArray) -> None:
-        """Keep every first, second, fourth, … value: 200 at most, and the same ones in whatever batches they come."""
-        while (self.valid + len(valid)) > MOST_SAMPLED * self.step:
-            self.sample, self.step = self.sample[::2], 2 * self.step
-        self.sample += valid.take(
-            pa.array(range(-self.valid % self.step, len(valid), self.step), pa.int64())
-        ).to_pylist()
+        """Keep a hundred values or two, the same ones in whatever batches they come, and whatever pattern they have."""
+        while self.valid + len(valid) > MOST_SAMPLED << self.halved:
+            self.halved += 1
+        limit = np.uint64((1 << 64 - self.halved) - 1)
+        places = np.arange(self.valid, self.valid + len(valid), dtype="uint64") * GOLDEN
+        self.sample = {place: value for place, value in self.sample.items() if place <= limit}
+        chosen = np.flatnonzero(places <= limit)
+        self.sample |= zip(places[chosen], valid.take(pa.array(chosen)).to_pylist(), strict=True)
 
     def settle(self) -> None:
         """Conclude from a look at all values what they are, or what the next look is for."""
         if self.candidates and (self.notations or "date" not in self.candidates or self.iso()):
             self.conclude(self.weighed())
             return
-        sample = pa.chunked_array([pa.array(self.sample, pa.string())])
+        sample = pa.chunked_array([pa.array(list(self.sample.values()), pa.string())])
         if self.candidates:
             self.notations = Notations(likely_notations(sample))
         else:
@@ -281,7 +286,6 @@ class Column:
             self.candidates = likely_kinds(sample)
             if not self.candidates:
                 self.conclude("text" if self.valid else "empty")
-        self.sample, self.step = [], 1
         self.start()
 
     def iso(self) -> bool:

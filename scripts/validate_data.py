@@ -6,14 +6,18 @@ A violation is a finding, not a failure: the report says "fail", and the exit co
 first row after the header.
 """
 
+import collections
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 import contract as contracts
 import task
+from counting import Counts
 from part import read_part
+from stream import scan, tables
 from table import Table, read_table
 from task import TaskError, write_json
 
@@ -41,26 +45,58 @@ def validate_data(table: Table, contract: dict | None = None) -> dict:
     TaskError
         The contract is no pandera schema.
     """
-    violations = [violation(column, f"is a {table.kinds[column]}", values) for column, values in table.bad.items()]
+    return validate_tables([table], table.kinds, contract)
+
+
+def validate_tables(
+    tables: Iterable[Table], kinds: dict[str, str], contract: dict | None, folder: Path | None = None
+) -> dict:
+    """Return the validation report of the rows of several tables, as of one, in memory that they do not grow.
+
+    More values of a column than memory should hold go to a file in `folder`. See `validate_data`.
+    """
+    schema = pandera_schema(contract) if contract else None
+    bad, fractions, broken = {}, {}, {}
+    rows, missing, counts = 0, collections.Counter(), {name: Counts(folder) for name in kinds}
+    for table in tables:
+        frame = table.frame
+        rows += len(frame)
+        for column, values in table.bad.items():
+            add_violation(bad, column, f"is a {kinds[column]}", values)
+        if contract:
+            for column, values in values_with_fractions(frame, contract).items():
+                add_violation(fractions, column, "is a whole number", values)
+            for column, check, values in contract_violations(frame, schema, table.bad):
+                add_violation(broken, column, check, values)
+        for name, each in counts.items():
+            each.add(frame[name])
+            missing[name] += int(frame[name].isna().sum())
     if contract:
-        violations += whole_number_violations(table.frame, contract)
-        violations += contract_violations(table.frame, contract, table.bad)
+        broken = dict(sorted(broken.items(), key=lambda each: place_in(schema, *each[0], each[1]["rows"])))
+        fractions = {
+            key: fractions[key] for key in sorted(fractions, key=lambda key: list(contract["columns"]).index(key[0]))
+        }
+    bad = {key: bad[key] for key in sorted(bad, key=lambda key: list(kinds).index(key[0]))}
+    violations = [*bad.values(), *fractions.values(), *broken.values()]
+    unreadable = {each["column"]: each["rows"] for each in bad.values()}
     return {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,
-        "rows": len(table.frame),
+        "rows": rows,
         "violations": violations,
         "profile": {
-            name: {"type": table.kinds[name], "unreadable": len(table.bad.get(name, [])), **profile(table.frame[name])}
-            for name in table.frame
+            name: {"type": kind, "unreadable": unreadable.get(name, 0), **profile(counts[name], missing[name])}
+            for name, kind in kinds.items()
         },
     }
 
 
-def violation(column: str | None, check: str, values: pd.Series) -> dict:
-    """Return a violation of `check` by `values`, whose index is their row (0-based)."""
-    examples = [{"row": int(row) + 1, "value": plain(value)} for row, value in values.head(EXAMPLES).items()]
-    return {"column": column, "check": check, "rows": len(values), "examples": examples}
+def add_violation(found: dict[tuple, dict], column: str | None, check: str, values: pd.Series) -> None:
+    """Add a violation of `check` by `values`, whose index is their row (0-based), to those of earlier rows."""
+    whole = found.setdefault((column, check), {"column": column, "check": check, "rows": 0, "examples": []})
+    whole["rows"] += len(values)
+    more = values.head(EXAMPLES - len(whole["examples"]))
+    whole["examples"] += [{"row": int(row) + 1, "value": plain(value)} for row, value in more.items()]
 
 
 def plain(value: object) -> object:
@@ -71,27 +107,23 @@ def plain(value: object) -> object:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def whole_number_violations(frame: pd.DataFrame, contract: dict) -> list[dict]:
-    """Return the violations of integer dtypes: values with a fraction."""
-    found = []
+def values_with_fractions(frame: pd.DataFrame, contract: dict) -> dict[str, pd.Series]:
+    """Return by column the values with a fraction where the contract's dtype is an integer one."""
+    found = {}
     for column, rules in contract["columns"].items():
         is_integer = str((rules or {}).get("dtype", "")).lower().startswith(("int", "uint"))
         if is_integer and column in frame and pd.api.types.is_float_dtype(frame[column]):
             fractions = frame[column][frame[column] % 1 > 0]
             if len(fractions):
-                found.append(violation(column, "is a whole number", fractions))
+                found[column] = fractions
     return found
 
 
-def contract_violations(frame: pd.DataFrame, contract: dict, bad: dict[str, pd.Series]) -> list[dict]:
-    """Return the violations that pandera finds, checking lazily; `bad` values are not reported again as missing."""
+def pandera_schema(contract: dict):
+    """Return the contract as a pandera schema. Raises TaskError where it is none."""
     import pandera.pandas as pandera
     import yaml
-    from pandera.errors import SchemaErrors
 
-    # Zones are compared as UTC; a contract writes its dates without one.
-    naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")}
-    frame = frame.assign(**naive)
     try:
         schema = pandera.DataFrameSchema.from_yaml(yaml.safe_dump(contract, sort_keys=False))
     except Exception as error:
@@ -99,39 +131,66 @@ def contract_violations(frame: pd.DataFrame, contract: dict, bad: dict[str, pd.S
     for column in schema.columns.values():
         # The kinds are checked already, value by value; whole numbers with missing ones among them are float64.
         column.dtype = None
+    return schema
+
+
+def contract_violations(
+    frame: pd.DataFrame, schema: object, bad: dict[str, pd.Series]
+) -> Iterator[tuple[str | None, str, pd.Series]]:
+    """Yield column, check and values of each violation that pandera finds; `bad` values are not missing ones too.
+
+    A violation by the table as a whole, such as a missing column, has no values.
+    """
+    from pandera.errors import SchemaErrors
+
+    # Zones are compared as UTC; a contract writes its dates without one.
+    naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")}
     try:
-        schema.validate(frame, lazy=True)
+        schema.validate(frame.assign(**naive), lazy=True)
     except SchemaErrors as errors:
-        cases = errors.failure_cases
-        found = []
-        for (column, check), group in cases.groupby(["column", "check"], sort=False, dropna=False):
+        for (column, check), group in errors.failure_cases.groupby(["column", "check"], sort=False, dropna=False):
             column = None if pd.isna(column) else str(column)
             if group["index"].isna().all():
-                # A check of the table as a whole: a column that is missing or too many.
-                found += [
-                    {"column": str(each), "check": str(check), "rows": 0, "examples": []}
-                    for each in group["failure_case"]
-                ]
+                for each in group["failure_case"]:
+                    yield str(each), str(check), pd.Series(dtype="object")
                 continue
             values = group.set_index("index")["failure_case"].sort_index()
             if check == "not_nullable":
                 values = values.drop(bad[column].index if column in bad else [])
             if len(values):
-                found.append(violation(column, str(check), values))
-        return found
-    return []
+                yield column, str(check), values
 
 
-def profile(values: pd.Series) -> dict:
+def place_in(schema: object, column: str | None, check: str, rows: int) -> tuple[bool, int, int]:
+    """Return what orders violations as pandera does: those by the table as a whole, then by column and by check."""
+    columns = list(schema.columns)
+    place = columns.index(column) if column in columns else len(columns)
+    checks = ["not_nullable", "field_uniqueness"]
+    checks += [str(each.error) for each in schema.columns[column].checks] if column in columns else []
+    return rows > 0, place, checks.index(check) if check in checks else len(checks)
+
+
+def looks_at_all_rows(contract: dict | None) -> bool:
+    """Tell whether a contract holds anything but checks of single values, such as that a column's values differ."""
+    row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict"}
+    of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}
+    contract = contract or {"columns": {}}
+    rules = list(contract["columns"].values())
+    return (
+        any(value for key, value in contract.items() if key not in row_by_row)
+        or any(value for each in rules for key, value in each.items() if key not in of_columns)
+        or any("unique_values_eq" in (each.get("checks") or {}) for each in rules)
+    )
+
+
+def profile(counts: Counts, missing: int) -> dict:
     """Return missing and distinct counts; for numbers and dates the least, the greatest and the quartiles."""
-    known = values.dropna()
-    found = {"missing": len(values) - len(known), "distinct": int(known.nunique())}
+    found, values = {"missing": missing, "distinct": counts.distinct()}, counts.values
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if len(known) and (is_number or pd.api.types.is_datetime64_any_dtype(values)):
-        names = ["min", "q25", "median", "q75", "max"]
-        quantiles = known.quantile([0, 0.25, 0.5, 0.75, 1])
-        return found | {name: plain(value) for name, value in zip(names, quantiles, strict=True)}
-    return found | {"most_frequent": {str(value): int(n) for value, n in known.value_counts().head(EXAMPLES).items()}}
+    if counts.total and (is_number or pd.api.types.is_datetime64_any_dtype(values)):
+        quantiles = counts.quantiles([0, 0.25, 0.5, 0.75, 1])
+        return found | dict(zip(["min", "q25", "median", "q75", "max"], map(plain, quantiles), strict=True))
+    return found | {"most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -148,8 +207,13 @@ def main(argv: list[str] | None = None) -> None:
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
         kinds = contracts.kinds(contract) if contract else None
-        table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds)
-        report = validate_data(table, contract)
+        if args.like or looks_at_all_rows(contract):
+            report = validate_data(
+                read_part(args.input, args.like) if args.like else read_table(args.input, kinds), contract
+            )
+        else:
+            columns = scan(args.input, kinds)
+            report = validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent)
         write_json(args.output, report)
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)

@@ -21,6 +21,7 @@ import psutil
 
 import task
 from approval import METRICS, WORKFLOW, utc_now
+from folder import described, running_snakemake
 from notify import notify
 from release import current_release
 from runs import LOCK, RECORD, read_runs, run_lines, write_runs
@@ -60,16 +61,6 @@ def only_one(at: str) -> Iterator[dict | None]:
             file.truncate(0)
 
 
-def running_snakemake() -> psutil.Process | None:
-    """Return a Snakemake that works in this folder."""
-    for process in psutil.process_iter(["cwd", "cmdline"]):
-        words = process.info["cmdline"] or []
-        is_snakemake = any(Path(word).name == "snakemake" for word in words[:3])
-        if is_snakemake and process.info["cwd"] == os.getcwd() and process.pid != os.getpid():
-            return process
-    return None
-
-
 def snakemake(*arguments: str) -> list[str]:
     """Return the command that runs the workflow on the project in this folder."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(WORKFLOW / "Snakefile")]
@@ -91,13 +82,9 @@ def stop(child: subprocess.Popen) -> None:
 def weekly(cores: str) -> int:
     """Run the workflow up to its verdict, and return Snakemake's exit code.
 
-    A lock that a killed Snakemake has left is cleared first; the caller has made sure that none runs here.
+    The caller has made sure that no other Snakemake runs here.
     """
     SAID.unlink(missing_ok=True)
-    if any(Path(".snakemake/locks").glob("*")):
-        logging.warning("[weekly] clearing the lock that a killed Snakemake has left")
-        # Where that fails, the run fails for the same reason, and says it.
-        subprocess.run(snakemake("--unlock"), check=False, capture_output=True)
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(SAID, "wb") as said, open(SAID, "rb") as new:
         child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said)
@@ -171,8 +158,7 @@ def main(argv: list[str] | None = None) -> None:
                 write_runs(run_lines(), lost)
             other = running_snakemake()
             if other is not None:
-                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(other.create_time()))
-                raise BlockingIOError(f"Snakemake (process {other.pid}) runs since {since}")
+                raise BlockingIOError(described(other))
             earlier, lines = read_runs()[0], run_lines()
             try:
                 exit_code = weekly(args.cores)

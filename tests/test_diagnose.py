@@ -13,10 +13,12 @@ import drift
 import findings
 import intervals
 from conftest import Project, rides
+from diagnose import comparison_alarms
 from test_release import current, error
 
 ROWS = 2400
 CONSTANT = "sklearn.dummy.DummyRegressor"
+WITHOUT_CHAMPION = {"paired": None, "slices": {"rows": []}}
 
 
 def found_in(frame: pd.DataFrame, estimator: str | None = None, target: str = "arr_delay", **options) -> dict:
@@ -42,6 +44,7 @@ def test_intervals_are_those_of_scipy():
         "RMSE": lambda a, p, axis: np.sqrt(((p - a) ** 2).mean(axis)),
         "R2": lambda a, p, axis: 1 - ((p - a) ** 2).mean(axis) / a.var(axis),
         "median_absolute_error": lambda a, p, axis: np.median(np.abs(p - a), axis),
+        "bias": lambda a, p, axis: (p - a).mean(axis),
     }
     assert by == "rows" and sorted(blocks) == list(range(150))
     for name, statistic in reference.items():
@@ -146,6 +149,25 @@ def test_coverage_is_nominal_on_exchangeable_rows(level):
     assert intervals.half_width(np.arange(5.0), 0.9) is None
 
 
+def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_alarm():
+    covered, alarms = [], 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        error = random.standard_t(3, 1400) * 9
+        nothing = np.zeros(400)
+        found = intervals.prediction_interval(nothing, error[:400], None, False, {}, np.arange(400), 0.9, seed)
+        covered.append((np.abs(error[400:]) <= found["half_width"]).mean())
+        alarms += len(comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found}))
+    assert abs(np.mean(covered) - 0.9) < 0.005
+    assert alarms <= 2
+    # A model whose errors grow falls short, and is told.
+    error[:400] *= np.repeat([1.0, 2.0], 200)
+    time = pd.Series(pd.date_range("2024-01-01", periods=400, freq="h"))
+    found = intervals.prediction_interval(nothing, error[:400], time, True, {}, np.arange(400), 0.9, 0)
+    (alarm,) = comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})
+    assert alarm["name"] == "coverage" and f"{found['coverage']:.1%}" in alarm["sentence"]
+
+
 def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
@@ -203,6 +225,34 @@ def test_a_conversion_is_named_and_a_mere_shift_is_not(factor, shift, words):
     assert (alarm["name"], alarm["feature"]) == ("unit_change", "x") and words in alarm["sentence"]
     row = drift.compare("x", drift.profile(before, "number"), after * 0.6 + 16)
     assert row["unit"] is None and row["flagged"]
+
+
+@pytest.mark.parametrize("rows", [100, 1000])
+def test_a_conversion_of_few_values_rounded_or_of_few_rows_is_named(rows):
+    random = np.random.default_rng(1)
+    seats = [50, 90, 140, 180, 220]
+    before, after = (pd.Series(random.choice(seats, n)) for n in (4 * rows, rows))
+    for factor, words in ((1.609344, "miles to kilometres"), (0.453592, "pounds to kilograms")):
+        row = drift.compare("x", drift.profile(before, "number"), (after * factor).round(1))
+        assert words in row["unit"]
+    assert drift.compare("x", drift.profile(before, "number"), after)["unit"] is None
+
+
+def test_a_level_that_vanishes_while_rows_are_held_out_is_named_and_one_that_comes_and_goes_is_not():
+    time = pd.Series(pd.date_range("2024-01-04", periods=2000, freq="h"))
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"time": time, "town": random.choice(["A", "B", "C"], 2000)})
+    frame["day"] = np.where(time.dt.day_of_week >= 5, "weekend", "week")
+    # A Wednesday: so many rows without a weekend would be no chance.
+    assert time.iloc[-1].day_of_week < 5
+    kinds = {"town": "category", "day": "category"}
+    parts = frame.iloc[:1600], frame.iloc[1600:].copy()
+    assert findings.last_seen(*parts, kinds, "time") == []
+    late = parts[1]["time"] > "2024-03-15"
+    parts[1].loc[late & (parts[1]["town"] == "B"), "town"] = "A"
+    (alarm,) = findings.last_seen(*parts, kinds, "time")
+    assert (alarm["name"], alarm["feature"]) == ("vanished_category", "town")
+    assert alarm["sentence"].startswith("town is “B” for the last time at 2024-03-1")
 
 
 def test_missing_values_that_come_or_go_are_named():
@@ -273,6 +323,58 @@ def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
         assert [each["name"] for each in findings.gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
     assert findings.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+
+
+def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():
+    random = np.random.default_rng(0)
+    actual = random.normal(0, 10, 500)
+    worse = {"verdict": "cannot be told apart", "interval": [-1.0, 1.0]}
+    for share, expected in ((0.25, []), (0.0, ["no_signal"])):
+        predicted = share * actual + random.normal(0, 5, 500)
+        unseen = pd.Series(share * actual + random.normal(0, 5, 500))
+        # Held out, there are too few rows to see it.
+        parts = actual[:40], predicted[:40], {"R2": [-0.5, 0.0]}, worse, unseen, pd.Series(actual)
+        assert [each["name"] for each in findings.empty_model(*parts)] == expected
+    nothing = pd.Series(dtype="float64")
+    assert findings.empty_model(actual, predicted, {"R2": [-0.5, 0.0]}, worse, nothing, nothing) != []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bias_of_a_few_rows_is_named_and_a_few_rows_alike_by_chance_are_not(seed):
+    random = np.random.default_rng(seed)
+    now, then = random.normal(0, 10, 400), random.normal(0, 10, 1600)
+    codes = np.where(np.arange(400) < 10, 0, 1)
+    slices = {"town": (codes, ["A", "B"])}
+    before = {"town": (np.where(np.arange(1600) % 20 == 0, 0, 1), ["A", "B"])}
+    blocks = np.arange(400), np.arange(1600)
+    shifted = now - 30 * (codes == 0)
+    (alarm,) = findings.slice_bias(slices, before, shifted, blocks[0], then, blocks[1])
+    assert alarm["feature"] == "town" and "Where town is A (10 held-out rows)" in alarm["sentence"]
+    alike = np.where(codes == 0, 5 + now / 100, now)
+    assert findings.slice_bias(slices, before, alike, blocks[0], then, blocks[1]) == []
+
+
+def test_what_is_missed_leaves_room_for_its_causes():
+    scores = {"MAE": 3.0, "R2": None, "rows": 9}
+    limits = [("mae_max", "MAE", 1.0, 3.0), ("r2_min", "R2", 0.5, None), ("max_regression", "MAE", 0.1, 0.05)]
+    thresholds = [
+        {"name": name, "metric": metric, "limit": limit, "value": value, "passed": name == "max_regression"}
+        for name, metric, limit, value in limits
+    ]
+    metrics = {"target": "y", "model": {"test": scores}, "champion": None, "thresholds": thresholds}
+    metrics["baselines"] = {"mean": {"test": {"MAE": 2.0, "R2": 0.0}}}
+    found = {"paired": None, "alarms": [findings.alarm("unit_change", "km", "km is in miles.")]}
+    found |= {"intervals": {"model": {"MAE": [2.5, 3.5], "bias": [-0.1, 0.1]}}, "slices": {"looked_at": 0, "rows": []}}
+    found |= {"against_best": {"name": "mean", "verdict": "worse"}, "prediction_interval": {"coverage": None}}
+    against = findings.reasons(metrics, found)["against"]
+    assert against[0] == "Of 3 thresholds 2 are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
+    assert against[1] == "km is in miles." and "50.0% above that of the best baseline" in against[2]
+    # What is kept narrowly, and a bias, weigh less than any alarm.
+    thresholds[0] |= {"limit": 3.2, "passed": True}
+    found["intervals"]["model"]["bias"] = [0.5, 1.5]
+    against = findings.reasons(metrics, found)["against"]
+    assert "mae_max 3.2 is kept narrowly: the 95 % interval of MAE goes from 2.5 to 3.5." in against[3]
+    assert "off to one side: by +0.5 to +1.5 on average in the unit of y" in against[4]
 
 
 def test_a_strong_feature_is_no_leak():

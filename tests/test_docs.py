@@ -276,3 +276,9 @@ def test_the_two_lists_of_pins_agree():
         pins.append({(package, marker): version for package, version, marker in lines})
     workflow, docs = pins
     assert {each: docs[each] for each in docs if workflow.get(each, docs[each]) != docs[each]} == {}
+
+
+def test_every_dependency_is_listed_with_what_it_is_for():
+    asked = re.findall(r"^([\w-]+)", (ROOT / "requirements.in").read_text("utf-8"), flags=re.M)
+    told = re.findall(r"^\| ([\w-]+) \| \S", (ROOT / "docs/dependencies.md").read_text("utf-8"), flags=re.M)
+    assert sorted(set(told) - {"package"}) == sorted(asked)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_engineering import evaluate, feature_engineering, make_features, names_the_row
+from facts import facts_of, names_the_row
+from feature_engineering import evaluate, feature_engineering, make_features
 from task import TaskError
 
 
@@ -61,8 +62,8 @@ def test_features_keep_the_target_and_the_time_and_say_what_they_are():
     ],
 )
 def test_whole_numbers_that_only_name_the_row_are_no_features(name, values, expected):
-    assert names_the_row(name, pd.Series(values)) == expected
     table = pd.DataFrame({name: values, "x": np.arange(len(values)) % 7, "y": np.arange(len(values)) * 2.0})
+    assert names_the_row(name, facts_of(table)[name]) == expected
     description = feature_engineering(table, "y")[1]
     assert (description["left_out"].get(name) == "whole numbers that only name the row") == expected
     assert name in feature_engineering(table, "y", keep=[name])[1]["features"]

@@ -6,10 +6,13 @@ import resource
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import clean_data
 import counting
+import feature_engineering
 import stream
+import validate_data
 from counting import Counts, Spill, repeats, row_hashes
 from table import read_table
 
@@ -35,6 +38,7 @@ COLUMNS = {
     "told by the last": ["01/02/2024"] * 239 + ["12/31/2024"],
     "nobody knows": ["01/02/2024", "03/04/2024"] * 120,
     "months": list(pd.date_range("2004-01-01", periods=240, freq="MS").strftime("%d/%m/%Y")),
+    "every second": ["7", "-"] * 120,
     "text": [f"a{n % 7}" for n in range(240)],
     "quoted": ['a "word", or\ntwo', "b"] * 120,
     "empty": [""] * 240,
@@ -100,6 +104,100 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
     pd.testing.assert_frame_equal(read_table(tmp_path / "small/clean.csv").frame, clean, check_dtype=False)
 
 
+@pytest.mark.parametrize("unique", [False, True])
+def test_validation_gives_the_same_report_in_small_batches(tmp_path, monkeypatch, unique):
+    rows = 500
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "n": [*map(str, range(rows - 7)), *["x"] * 7],
+            "city": random.choice(["Köln", "Bonn", ""], rows),
+            "km": random.uniform(0, 9, rows).round(2),
+            "whole": [*range(rows - 1), 0.5],
+            "when": pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC"),
+        }
+    )
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    contract = {
+        "columns": {
+            "absent": {"dtype": "str"},
+            "when": {"dtype": "datetime64[ns]", "checks": {"less_than": "2024-01-15"}},
+            "km": {"checks": {"in_range": {"min_value": 1, "max_value": 8}, "less_than": 5}, "unique": unique},
+            "whole": {"dtype": "int64"},
+            "n": {"dtype": "float64", "nullable": False},
+            "city": {"dtype": "str", "nullable": False, "checks": {"isin": ["Köln"]}},
+        },
+        "strict": True,
+    }
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
+    found = []
+    for block in (1 << 20, 1000):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        monkeypatch.setattr(counting, "MOST_VALUES", block // 100)
+        report = tmp_path / f"{block}.json"
+        validate_data.main(
+            [f"--input={tmp_path / 'raw.csv'}", f"--output={report}", f"--schema={tmp_path / 'schema.yaml'}"]
+        )
+        found.append(report.read_bytes())
+    assert found[0] == found[1]
+    said = [(each["column"], each["check"].split("(")[0]) for each in json.loads(found[0])["violations"]]
+    several = [("km", "field_uniqueness")] if unique else []
+    assert said == [
+        *(("n", "is a number"), ("whole", "is a whole number"), ("absent", "column_in_dataframe")),
+        *(("when", "less_than"), *several, ("km", "in_range"), ("km", "less_than")),
+        *(("city", "not_nullable"), ("city", "isin")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"test_weeks": 1.5}, {"split_by": "hash", "drop": ["No"]}, {"split_key": ["weight"], "keep": ["prose"]}],
+)
+def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, options):
+    rows = 700
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "when": pd.date_range("2024-01-01", periods=rows, freq="37min")[random.permutation(rows)],
+            "No": np.arange(rows),
+            "id": random.permutation(rows),
+            "city": random.choice(["Köln", "Bonn", "Trier"], rows),
+            "prose": [f"text {n}, and more" for n in range(rows)],
+            "weight": [f"{n} kg" for n in random.integers(1, 300, rows)],
+            "km": random.uniform(-1, 9, rows).round(),
+            "y": random.normal(size=rows).round(3),
+        }
+    )
+    if "test_weeks" in options:
+        # The first rows are all of the test part.
+        frame = frame.sort_values("when", ascending=False).assign(No=range(rows))
+    frame.to_csv(tmp_path / "clean.csv", index=False)
+    options = {"derived": {"inverse": "1 / km"}, **options}
+    flags = [
+        f"--{name.replace('_', '-')}={json.dumps(value) if isinstance(value, dict) else value}"
+        for name, values in options.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    found = []
+    for name, block in (("whole", 1 << 20), ("small", 500)):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        monkeypatch.setattr(counting, "MOST_VALUES", block // 10)
+        monkeypatch.setattr(counting, "PIECE", block)
+        output = tmp_path / name / "features.csv"
+        feature_engineering.main([f"--input={tmp_path / 'clean.csv'}", f"--output={output}", "--target=y", *flags])
+        found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
+    assert found[0] == found[1]
+    table, description = feature_engineering.feature_engineering(
+        read_table(tmp_path / "clean.csv").frame, "y", **options
+    )
+    written = json.loads(found[0][1])
+    assert {name: written[name] for name in description} == description
+    assert set(description["left_out"]) == {"No", "id", *(() if "keep" in options else ("prose",))}
+    assert description["recipe"]["weight"] == {"column": "weight", "unit": "kg"}
+    again = read_table(tmp_path / "small/features.csv", description["kinds"]).frame
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -144,7 +242,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     """The highest memory of one process that reads a table and then one eight times as long."""
     monkeypatch.setattr(stream, "BLOCK", 1 << 18)
     random = np.random.default_rng(0)
-    rows = 20_000
+    rows = 30_000
     frame = pd.DataFrame(
         {
             "started": pd.date_range("2020-01-01", periods=rows, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -159,6 +257,9 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
         pd.concat([frame] * times).to_csv(tmp_path / f"{name}.csv", index=False)
     del frame
     for name in ("small", "large"):
-        clean_data.main([f"--input={tmp_path / name}.csv", f"--output={tmp_path / name}/clean.csv"])
+        cleaned = tmp_path / name / "clean.csv"
+        validate_data.main([f"--input={tmp_path / name}.csv", f"--output={tmp_path / name}.json"])
+        clean_data.main([f"--input={tmp_path / name}.csv", f"--output={cleaned}"])
+        feature_engineering.main([f"--input={cleaned}", f"--output={tmp_path / name}/f.csv", "--target=minutes"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    assert peaks[1] - peaks[0] < 25, peaks
+    assert peaks[1] - peaks[0] < 70, peaks

@@ -22,6 +22,8 @@ import contract
 import source
 from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
+from folder import clear_dead_lock
+from old_outputs import keep_old_outputs
 from release import current_release
 from settings import check_config
 from task import TaskError, read_json
@@ -41,6 +43,11 @@ try:
     KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
+
+
+if workflow.is_main_process:
+    clear_dead_lock()
+keep_old_outputs()
 
 
 PARTITION_BY = config["data"]["partition_by"]

@@ -1,0 +1,101 @@
+"""What a kill leaves: a few of those that `make faults` makes by the hundred, and the faults that these have found."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kills
+import pytest
+
+from conftest import Project, rides
+
+# Read by every Python that starts: a task whose fault this is waits for a file, or is killed as it begins.
+SABOTAGE = """
+import os, sys, time
+words = " ".join(sys.orig_argv)
+if "clean_data.py" in words and os.environ.get("FAULT") == "killed":
+    os.kill(os.getpid(), 9)
+while "clean_data.py" in words and os.environ.get("FAULT") == "slow" and not os.path.exists("go"):
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def sabotaged(finished, tmp_path, monkeypatch) -> Project:
+    """A finished project with new data, whose clean_data can be told by FAULT to have one."""
+    (tmp_path / "fault").mkdir()
+    (tmp_path / "fault/sitecustomize.py").write_text(SABOTAGE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fault"))
+    rides(660).to_csv(finished.folder / "rides.csv", index=False)
+    return finished
+
+
+CLEANED = "data/processed/cleaned_data.csv"
+
+
+def test_a_failed_task_leaves_its_old_output_in_place_and_is_run_again(sabotaged):
+    """Put back with a new time, it would pass for made of today's data."""
+    cleaned = sabotaged.folder / CLEANED
+    before, old = cleaned.stat(), cleaned.read_bytes()
+    with open(cleaned, "rb") as reader:
+        failed = sabotaged.snakemake(CLEANED, check=False, FAULT="killed")
+        assert failed.returncode == 1
+        assert "clean_data failed: it stopped without a word" in failed.stdout
+        assert cleaned.read_bytes() == old
+        assert cleaned.stat().st_mtime_ns == before.st_mtime_ns
+        # Who was reading it reads on: it was not written into.
+        assert reader.read() == old
+        assert cleaned.stat().st_ino != before.st_ino
+    sabotaged.snakemake(CLEANED)
+    assert sabotaged.json("data/processed/cleaned_data.json")["rows_in"] == 660
+    # Nor is it done with a wrong config because that has been tried once: it fails until it is mended.
+    sabotaged.configure(cleaning={"max_rows_lost": 0.001})
+    for _ in range(2):
+        assert "clean_data failed: cleaning would" in sabotaged.snakemake(CLEANED, check=False).stdout
+    sabotaged.configure()
+    assert sabotaged.jobs(CLEANED) == set(), "the file is that of this config again"
+
+
+def start(project: Project) -> subprocess.Popen:
+    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(project.workflow / "Snakefile")]
+    words += ["--directory", str(project.folder), "--configfile", str(project.folder / "config.yaml"), "--cores", "2"]
+    environment = os.environ | {"FAULT": "slow"}
+    with open(project.folder / "said.txt", "wb") as said:
+        return subprocess.Popen([*words, CLEANED], stdout=said, stderr=said, env=environment, start_new_session=True)
+
+
+def test_the_next_run_clears_a_dead_lock_never_a_held_one_and_waits_for_what_still_works(sabotaged):
+    first = start(sabotaged)
+    while not (found := kills.tasks(first, "clean_data")):
+        assert first.poll() is None, (sabotaged.folder / "said.txt").read_text()
+        time.sleep(0.02)
+    beside = sabotaged.snakemake(CLEANED, check=False)
+    assert beside.returncode == 1
+    assert f"Snakemake (process {first.pid}) runs since 20" in beside.stdout
+    assert "cannot be locked" in beside.stdout
+    # It alone: its task goes on, and would put old data over the next run's.
+    first.kill()
+    first.wait()
+    second = start(sabotaged)
+    try:
+        while "waiting for process" not in (sabotaged.folder / "said.txt").read_text():
+            assert second.poll() is None, (sabotaged.folder / "said.txt").read_text()
+            time.sleep(0.02)
+        assert found[-1].is_running()
+        (sabotaged.folder / "go").touch()
+        assert second.wait(120) == 0
+    finally:
+        (sabotaged.folder / "go").touch()
+        second.wait(120)
+    assert "clearing the lock that a killed Snakemake has left" in (sabotaged.folder / "said.txt").read_text()
+    assert sabotaged.json("data/processed/cleaned_data.json")["rows_in"] == 660
+    assert not list((sabotaged.folder / ".snakemake/locks").glob("*"))
+
+
+def test_kills_at_random_moments_lose_nothing(released_run, tmp_path):
+    """`make faults` makes hundreds, of every task and command."""
+    steps = kills.prepare(tmp_path / "all", ["ingest_data", "validate_data", "clean_data"], released_run)
+    made = kills.campaign(steps, seed=1, count=6)
+    assert [each for each in made if each[-1]] == []

@@ -1,0 +1,179 @@
+# What a person decides from
+
+# What training on fewer rows costs.
+BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] else None
+
+# What the deployed release says of its data.
+BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
+BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
+
+
+rule diagnose:
+    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
+    input:
+        script=script("diagnose"),
+        helpers=helpers("diagnose"),
+        model=MODEL,
+        metadata="model/model.json",
+        features=FEATURES,
+        description=DESCRIPTION,
+        metrics="reports/evaluation_metrics.json",
+        holdout="reports/holdout_predictions.csv",
+        validation="reports/validation_report.json",
+        # Releases that were made before there were diagnostics hold none.
+        release=local(BEFORE) if BEFORE else [],
+    output:
+        update("reports/diagnostics.json"),
+    log:
+        "logs/diagnose.log",
+    benchmark:
+        "logs/benchmarks/diagnose.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(
+            interval_level=config["evaluation"]["interval_level"],
+            random_state=config["random_state"],
+            release=BEFORE,
+        ),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
+
+
+rule row_budget:
+    """Train on half and on a quarter of the rows that model.max_rows allows, to say what fewer rows cost"""
+    input:
+        script=script("row_budget"),
+        helpers=helpers("row_budget"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/sample.csv",
+        description="data/features/sample.json",
+    output:
+        update("reports/row_budget.json"),
+    log:
+        "logs/row_budget.log",
+    benchmark:
+        "logs/benchmarks/row_budget.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        options=flags(random_state=config["random_state"]),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
+        " {params.options} --threads={threads} --log={log:q}"
+
+
+rule generate_report:
+    """Write what a person decides from: snakemake reports/final_report.md"""
+    input:
+        script=script("generate_report"),
+        helpers=helpers("generate_report"),
+        captions=captions(),
+        metrics="reports/evaluation_metrics.json",
+        diagnostics="reports/diagnostics.json",
+        holdout="reports/holdout_predictions.csv",
+        budget=BUDGET or [],
+    output:
+        markdown=report(
+            update("reports/final_report.md"),
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        page=report(
+            update("reports/final_report.html"),
+            caption="../report/page.rst",
+            category="Report",
+        ),
+        predicted=report(
+            update("reports/figures/predicted_against_actual.png"),
+            caption="../report/predicted_against_actual.rst",
+            category="Results",
+        ),
+        residuals=report(
+            update("reports/figures/residuals.png"),
+            caption="../report/residuals.rst",
+            category="Results",
+        ),
+        over_time=report(
+            update("reports/figures/error_over_time.png"),
+            caption="../report/error_over_time.rst",
+            category="Results",
+        ),
+        slices=report(
+            update("reports/figures/slices.png"),
+            caption="../report/slices.rst",
+            category="Slices",
+        ),
+        drift=report(
+            update("reports/figures/drift.png"),
+            caption="../report/drift.rst",
+            category="Drift",
+        ),
+        coverage=report(
+            update("reports/figures/coverage.png"),
+            caption="../report/coverage.rst",
+            category="Intervals",
+        ),
+        importance=report(
+            update("reports/figures/importance.png"),
+            caption="../report/importance.rst",
+            category="Importance",
+        ),
+        partial_dependence=report(
+            update("reports/figures/partial_dependence.png"),
+            caption="../report/partial_dependence.rst",
+            category="Importance",
+        ),
+        model_table=report(
+            update("reports/tables/model.html"),
+            caption="../report/model_table.rst",
+            category="Model",
+        ),
+        scores_table=report(
+            update("reports/tables/scores.html"),
+            caption="../report/scores_table.rst",
+            category="Results",
+        ),
+        slices_table=report(
+            update("reports/tables/slices.html"),
+            caption="../report/slices_table.rst",
+            category="Slices",
+        ),
+        drift_table=report(
+            update("reports/tables/drift.html"),
+            caption="../report/drift_table.rst",
+            category="Drift",
+        ),
+        coverage_table=report(
+            update("reports/tables/coverage.html"),
+            caption="../report/coverage_table.rst",
+            category="Intervals",
+        ),
+        importance_table=report(
+            update("reports/tables/importance.html"),
+            caption="../report/importance_table.rst",
+            category="Importance",
+        ),
+    log:
+        "logs/generate_report.log",
+    benchmark:
+        "logs/benchmarks/generate_report.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(**config["report"], row_budget=BUDGET),
+    shell:
+        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"
