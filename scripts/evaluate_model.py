@@ -22,7 +22,7 @@ from custom import call, load_code
 from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
-from release import released_code, released_model
+from release import released_code, released_model, use
 from scoring import metrics, predict
 from table import read_table, write_table
 from task import TaskError, decimals, explain, json_object, nearest, read_json, write_json
@@ -278,6 +278,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
     parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
+    parser.add_argument("--deployed", type=Path, help="the folder of the releases, where it is not deployed/")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
     parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")
@@ -306,6 +307,8 @@ def main(argv: list[str] | None = None) -> None:
             predictions[name] = baseline_column(table, args.baseline, metadata["features"])
         champion = None
         if args.champion:
+            if args.deployed:
+                use(args.deployed)
             rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
             champion = score_champion(args.champion, table[test], metadata, rule, args.threads, args.cleaned)
         thresholds = (args.mae_max, args.r2_min, args.max_regression)

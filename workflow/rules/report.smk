@@ -3,10 +3,6 @@
 # What training on fewer rows costs.
 BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] else None
 
-# What the deployed release says of its data.
-BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
-BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
-
 
 rule diagnose:
     """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
@@ -21,7 +17,7 @@ rule diagnose:
         holdout="reports/holdout_predictions.csv",
         validation="reports/validation_report.json",
         # Releases that were made before there were diagnostics hold none.
-        release=local(BEFORE) if BEFORE else [],
+        release=released("diagnostics.json"),
     output:
         update("reports/diagnostics.json"),
     log:
@@ -38,11 +34,13 @@ rule diagnose:
         options=flags(
             interval_level=config["evaluation"]["interval_level"],
             random_state=config["random_state"],
-            release=BEFORE,
         ),
+        # A param that is made of an input does not say that the job must run again: it stands by itself.
+        release=lambda wildcards: flags(release=released("diagnostics.json")(wildcards))(wildcards),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --threads={threads}"
+        " --log={log:q}"
 
 
 rule row_budget:
@@ -174,6 +172,8 @@ rule generate_report:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(**config["report"], row_budget=BUDGET),
+        options=flags(**config["report"]),
+        budget=lambda wildcards, input: flags(row_budget=input.budget)(wildcards),
     shell:
-        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"
+        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"
+        " {params.budget} --log={log:q}"
