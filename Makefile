@@ -22,8 +22,8 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
-.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule test lint bench clean \
-	faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
+.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
+	coverage faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -81,12 +81,22 @@ tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri 
 
 mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
 
+unit: $(READY) ## run the tests of functions and scripts: those that need no run of the workflow
+	@$(BIN)/python -m pytest -n 2 -m "not workflow"
+
 test: $(READY) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
+
+coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
+	@rm -rf .coverage && mkdir .coverage
+	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
+		{ $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup; result=$$?; } && \
+		$(BIN)/python -m coverage combine --quiet && \
+		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 
 faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
 	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults

@@ -12,6 +12,8 @@ from task import TaskError, sha256
 
 # Keeps a signature that was made for something else, such as a commit, from counting here.
 NAMESPACE = "signoff"
+# Of the sign-off's form.
+VERSION = 1
 WORKFLOW = Path(__file__).resolve().parent.parent
 SIGN_OFF = Path("reports/sign_off.json")
 REPORT = "reports/final_report.md"
@@ -111,6 +113,11 @@ def read_sign_off(path: Path) -> dict:
         intact = False
     if not intact:
         raise TaskError(f"{path} was altered after it was signed. Sign off again: make sign-off.")
+    if document.get("version") != VERSION:
+        raise TaskError(
+            f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
+            "that has written it, or sign off again: make sign-off."
+        )
     return document
 
 

@@ -9,6 +9,7 @@ The held-out predictions are read from holdout_predictions.csv beside the metric
 
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,13 @@ from threadpoolctl import threadpool_limits
 import drift
 import findings
 import intervals
+import leaks
+import reasons
 import task
 from feature_engineering import columns_used
 from model_file import load_model
-from table import read_table
+from sample import sample
+from stream import scan, tables
 from task import TaskError, read_json, write_json
 
 # How often each feature is shuffled; of many features each once, since every call has its own cost.
@@ -44,6 +48,8 @@ def diagnose(
     seed: int = 0,
     interval_level: float = 0.9,
     before: dict | None = None,
+    alike: pd.DataFrame | None = None,
+    training_rows: Iterable[pd.DataFrame] | None = None,
 ) -> dict:
     """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
 
@@ -65,6 +71,9 @@ def diagnose(
         The share of rows that prediction intervals are to cover.
     before
         The profile of the deployed release's rows, where it holds one.
+    alike, training_rows
+        Where `table` and `holdout` are samples: such of their rows as stand for all rows alike, training or held out;
+        and the features of all training rows, some at a time. See `sample.sample`.
 
     Raises
     ------
@@ -72,6 +81,7 @@ def diagnose(
         The held-out rows are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
+    alike = table if alike is None else alike
     for name in ["actual", "predicted", *(f"baseline_{name}" for name in metrics["baselines"])]:
         if name not in holdout:
             raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
@@ -109,9 +119,9 @@ def diagnose(
             "training": compared(
                 {name: drift.profile(train[name], kind) for name, kind in columns(description)}, test, description
             ),
-            "release": compared(before, table, description) if before else None,
+            "release": compared(before, alike, description) if before else None,
         },
-        "profile": {name: drift.profile(table[name], kind) for name, kind in columns(description)},
+        "profile": {name: drift.profile(alike[name], kind) for name, kind in columns(description)},
         "prediction_interval": intervals.prediction_interval(
             actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
@@ -122,8 +132,8 @@ def diagnose(
     unseen, last = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
     found["out_of_sample"] = out_of_sample_scores(train.loc[unseen.index[last], target], unseen[last])
     found["alarms"] = [
-        *findings.leaks(train, kinds, target, seed),
-        *findings.known_late(description.get("not_before", []), description),
+        *leaks.leaks(train, kinds, target, seed),
+        *leaks.known_late(description.get("not_before", []), description),
         *findings.empty_model(
             actual,
             predicted,
@@ -132,8 +142,10 @@ def diagnose(
             unseen,
             train.loc[unseen.index, target],
         ),
-        *findings.copies(train, test, [name for name in kinds if not of_a_date(name, description)], target, seed),
-        *findings.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
+        *leaks.copies(
+            training_rows or [train], test, [name for name in kinds if not of_a_date(name, description)], target, seed
+        ),
+        *leaks.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(train, test, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
@@ -145,8 +157,8 @@ def diagnose(
         blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
         errors = (unseen - rows[target]).to_numpy("float64")
         found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
-    found["alarms"].sort(key=lambda each: -findings.WEIGHTS[each["name"]])
-    found["reasons"] = findings.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
+    found["alarms"].sort(key=lambda each: -reasons.WEIGHTS[each["name"]])
+    found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
     return rounded(found)
 
 
@@ -240,18 +252,18 @@ def comparison_alarms(found: dict) -> list[dict]:
     if pair and pair["verdict"] == "worse":
         low, high = pair["interval"]
         sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
-        named.append(findings.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
+        named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
     for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
         if row["MAE"] >= 1.05 * row["champion_MAE"]:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
-            named.append(findings.alarm("slice_worse", row["feature"], sentence))
+            named.append(reasons.alarm("slice_worse", row["feature"], sentence))
     short = covered["level"] - covered["coverage"] if covered["coverage"] is not None else 0.0
     if short > 0.05 and covered["rows"] >= 100 and short > findings.SURE * covered["coverage_error"]:
         sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
-        named.append(findings.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
+        named.append(reasons.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
     return named
 
 
@@ -289,13 +301,34 @@ def main(argv: list[str] | None = None) -> None:
             )
         before = released_profile(args.release) if args.release else None
         model = load_model(args.model, metadata["sha256"])
-        table = read_table(args.features, description["kinds"]).frame
+        sizes = description["split"]["rows"]
+        columns = scan(args.features, description["kinds"])
+        table, alike, found = sample(args.features, columns, sizes)
         rows = args.metrics.with_name("holdout_predictions.csv")
-        columns = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
-        holdout = read_table(rows, {"time": "date", **dict.fromkeys(columns, "number")}).frame
+        names = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
+        held_out = scan(rows, {"time": "date", **dict.fromkeys(names, "number")})
+        holdout, _, again = sample(rows, held_out, {"": sizes["test"]})
+        if found != sizes or again[""] != sizes["test"]:
+            raise TaskError(
+                "the held-out predictions are not those of these features. Run make run, and make report again."
+            )
+        training_rows = None
+        if len(table) < sum(sizes.values()):
+            logging.info("[diagnose] looks at %d of %d rows", len(table), sum(sizes.values()))
+            everything = (each.frame for each in tables(args.features, columns))
+            training_rows = (each[each["split"] == "train"] for each in everything)
         with threadpool_limits({"openmp": args.threads, "blas": 1}):
             found = diagnose(
-                model, table, description, holdout, metrics, args.random_state, args.interval_level, before
+                model,
+                table,
+                description,
+                holdout,
+                metrics,
+                args.random_state,
+                args.interval_level,
+                before,
+                alike,
+                training_rows,
             )
         # What the report says of the contract comes through here, so that the report waits for no further task.
         said = read_json(args.validation)

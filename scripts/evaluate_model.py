@@ -7,9 +7,10 @@ A threshold that fails is a verdict, not a failure: the metrics say "failed", an
 with their predictions go to holdout_predictions.csv beside the output.
 """
 
+import argparse
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Real
 from pathlib import Path
 from types import ModuleType
@@ -18,12 +19,14 @@ import pandas as pd
 
 import task
 from contract import describe
+from counting import Spill
 from custom import call, load_code
 from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
 from release import released_code, released_model, use
-from scoring import metrics, predict
+from scoring import metrics, predict, total
+from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
 from task import TaskError, decimals, explain, json_object, nearest, read_json, write_json
 
@@ -96,9 +99,14 @@ def evaluate_model(
         champion = dict(champion)
         if "predictions" in champion:
             champion["test"] = score("champion", champion.pop("predictions"), "test")
-    thresholds = judge(model["test"], champion, mae_max, r2_min, max_regression, limits)
-    verdict = "passed" if all(each["passed"] for each in thresholds) else "failed"
-    return {"model": model, "baselines": scores, "champion": champion, "thresholds": thresholds, "verdict": verdict}
+    return judged(model, scores, champion, mae_max, r2_min, max_regression, limits)
+
+
+def judged(model: dict, baselines: dict, champion: dict | None, *thresholds: object) -> dict:
+    """Return the scores of all predictors with the verdict on the model's; `thresholds` are those of `judge`."""
+    found = judge(model["test"], champion, *thresholds)
+    verdict = "passed" if all(each["passed"] for each in found) else "failed"
+    return {"model": model, "baselines": baselines, "champion": champion, "thresholds": found, "verdict": verdict}
 
 
 def judge(
@@ -215,33 +223,144 @@ def score_champion(
     """
     try:
         model, champion = released_model(name, rule)
-        if champion["target"] != challenger["target"]:
-            raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")
-        gone = [each for each in champion["features"] if each not in table or each not in challenger["features"]]
-        other = [
-            each
-            for each in champion["features"]
-            if each not in gone
-            and (
-                made_of(champion, each) != made_of(challenger, each)
-                or champion["features"][each] != challenger["features"][each]
-            )
-        ]
-        if cleaned and (gone or other):
+        problem = differences(champion, challenger, list(table))
+        if cleaned and problem:
             features = champion_features(cleaned, champion, released_code(name, champion))
-        elif gone:
-            raise TaskError(f"its columns are gone from the features: {', '.join(gone)}.")
-        elif other:
-            raise TaskError(f"these of its columns are made in another way now: {', '.join(other)}.")
+        elif problem:
+            raise TaskError(problem)
         else:
             features = table[list(champion["features"])]
         predictions = predict(model, features.loc[table.index], threads)
     except Exception as error:
         # Whatever is wrong with what was deployed, the new model can be judged without it.
         return {"release": name, "problem": explain(error)}
-    found = {"release": name, "predictions": predictions}
-    if champion["split"].get("last_train", "") > challenger["split"].get("last_train", "~"):
-        found["note"] = "it was trained on some of the rows that are held out now"
+    return {"release": name, "predictions": predictions, **note_on(champion, challenger)}
+
+
+def differences(champion: dict, challenger: dict, columns: list[str]) -> str | None:
+    """Return why the features of a challenger, in a table of such columns, are not the champion's; None: they are.
+
+    Raises
+    ------
+    TaskError
+        It predicts something else.
+    """
+    if champion["target"] != challenger["target"]:
+        raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")
+    gone = [each for each in champion["features"] if each not in columns or each not in challenger["features"]]
+    if gone:
+        return f"its columns are gone from the features: {', '.join(gone)}."
+    other = [
+        each
+        for each in champion["features"]
+        if made_of(champion, each) != made_of(challenger, each)
+        or champion["features"][each] != challenger["features"][each]
+    ]
+    return f"these of its columns are made in another way now: {', '.join(other)}." if other else None
+
+
+def note_on(champion: dict, challenger: dict) -> dict:
+    """Return what is to be noted where the champion was trained on some of the rows that are held out now."""
+    if champion["split"].get("last_train", "") <= challenger["split"].get("last_train", "~"):
+        return {}
+    return {"note": "it was trained on some of the rows that are held out now"}
+
+
+class ChampionError(Exception):
+    """The champion cannot predict; the new model can be judged without it."""
+
+
+def open_champion(name: str, columns: list[str], challenger: dict, rule: dict) -> dict:
+    """Return a release with its model and metadata, or the problem that keeps it from being scored on such columns."""
+    try:
+        model, metadata = released_model(name, rule)
+        if problem := differences(metadata, challenger, columns):
+            raise TaskError(problem)
+    except Exception as error:
+        return {"release": name, "problem": explain(error)}
+    return {"release": name, "model": model, "metadata": metadata}
+
+
+def evaluate_file(
+    model: object,
+    metadata: dict,
+    path: Path,
+    columns: Columns,
+    output: Path,
+    baseline: str | None,
+    champion: dict | None,
+    threads: int,
+    judge_scores: Callable[[dict, dict, dict | None], dict],
+) -> dict:
+    """Judge a model on the rows of a file, some at a time, as `evaluate_model` does on all of them at once.
+
+    Parameters
+    ----------
+    model, metadata
+        The model, and what `train_model` says of it; its score on the training part is taken from there.
+    path, columns
+        The features, and what `stream.scan` finds of them.
+    output
+        Where the held-out rows go, with their predictions.
+    baseline
+        The column that stands in for a prediction, if any.
+    champion
+        The deployed model's release, model and metadata, or a problem; None where there is none.
+    threads
+        How many cores to use, at most.
+    judge_scores
+        What makes the result, given the scores of the model, of each baseline, and of the champion.
+    """
+    target, time, features = metadata["target"], metadata["time_column"], list(metadata["features"])
+    needed = list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))
+    name = f"column {baseline}" if baseline in ("model", "mean", "champion") else baseline
+    train = {each: Spill(output.parent, "float64") for each in ("actual", *([name] if baseline else []))}
+    for rows in tables(path, columns, needed):
+        if baseline:
+            values = baseline_column(rows.frame, baseline, metadata["features"])
+        seen = rows.frame["split"] == "train"
+        train["actual"].add(rows.frame[target][seen])
+        if baseline:
+            train[name].add(values[seen])
+    mean = total(lambda part: train["actual"][part], len(train["actual"])) / len(train["actual"])
+    found, test = {}, {}
+
+    def held_out() -> Iterator[pd.DataFrame]:
+        test.clear()
+        for rows in tables(path, columns):
+            frame = rows.frame[rows.frame["split"] == "test"]
+            table = pd.DataFrame({"actual": frame[target]})
+            if time:
+                # Under a name of its own: the user's may be one of the others.
+                table.insert(0, "time", frame[time])
+            table["predicted"] = predict(model, frame[features], threads) if len(frame) else pd.Series(dtype="float64")
+            table["baseline_mean"] = mean
+            if baseline:
+                table[f"baseline_{name}"] = frame[baseline]
+            if champion and "model" in champion:
+                theirs = frame[list(champion["metadata"]["features"])]
+                try:
+                    table["champion"] = (
+                        predict(champion["model"], theirs, threads) if len(frame) else table["predicted"]
+                    )
+                except Exception as error:
+                    raise ChampionError(explain(error)) from error
+            for each in table.columns.drop(["time", "baseline_mean"], errors="ignore"):
+                test.setdefault(each, Spill(output.parent, "float64")).add(table[each])
+            yield table
+        actual = test["actual"]
+        scores = {"test": metrics(actual, test["predicted"]), "train": metadata["training_score"]}
+        baselines = {"mean": {"test": metrics(actual, mean), "train": metrics(train["actual"], mean)}}
+        if baseline:
+            both = {"test": (actual, test[f"baseline_{name}"]), "train": (train["actual"], train[name])}
+            baselines[name] = {part: metrics(*each) for part, each in both.items()}
+        theirs = champion
+        if champion and "model" in champion:
+            theirs = {"release": champion["release"], **note_on(champion["metadata"], metadata)}
+            theirs["test"] = metrics(actual, test["champion"])
+        found.update(judge_scores(scores, baselines, theirs))
+
+    write_frames(held_out, output)
     return found
 
 
@@ -293,32 +412,32 @@ def main(argv: list[str] | None = None) -> None:
         code, digest = load_code(args.metrics) if args.metrics else (None, None)
         metadata = read_json(args.model.with_suffix(".json"))
         model = load_model(args.model, metadata["sha256"])
-        table = read_table(args.features, read_json(args.features.with_suffix(".json"))["kinds"]).frame
-        target, split = table[metadata["target"]], table["split"]
-        test = split == "test"
-        # The training part was scored when the model was trained; a metric of the user's own sees it here first.
-        rows = table if code else table[test]
-        predictions = {
-            "model": predict(model, rows[list(metadata["features"])], args.threads),
-            "mean": pd.Series(target[split == "train"].mean(), table.index),
-        }
-        if args.baseline:
-            name = f"column {args.baseline}" if args.baseline in {*predictions, "champion"} else args.baseline
-            predictions[name] = baseline_column(table, args.baseline, metadata["features"])
-        champion = None
-        if args.champion:
-            if args.deployed:
-                use(args.deployed)
-            rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
-            champion = score_champion(args.champion, table[test], metadata, rule, args.threads, args.cleaned)
-        thresholds = (args.mae_max, args.r2_min, args.max_regression)
+        kinds = read_json(args.features.with_suffix(".json"))["kinds"]
+        thresholds = (args.mae_max, args.r2_min, args.max_regression, args.limits)
+        rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
+        holdout = args.output.with_name("holdout_predictions.csv")
+        if args.deployed:
+            use(args.deployed)
+        if code or args.cleaned:
+            # The user's own code, and a champion's, get all rows at once.
+            table = read_table(args.features, kinds).frame
+            found, rows = evaluate_all(model, metadata, table, args, rule, code, thresholds)
+            write_table(rows, holdout)
+        else:
+            columns = scan(args.features, kinds)
+            names = list(columns.kinds)
+            champion = open_champion(args.champion, names, metadata, rule) if args.champion else None
 
-        def own_metrics(name: str, actual: pd.Series, predicted: pd.Series) -> dict:
-            return call_metrics(code, name, actual, predicted, table.loc[actual.index, list(metadata["features"])])
+            def verdict(scores: dict, baselines: dict, theirs: dict | None) -> dict:
+                return judged(scores, baselines, theirs, *thresholds)
 
-        own = own_metrics if code else None
-        known = None if code else metadata["training_score"]
-        found = evaluate_model(predictions, target, split, *thresholds, champion, own, args.limits, known)
+            file = (model, metadata, args.features, columns, holdout, args.baseline)
+            try:
+                found = evaluate_file(*file, champion, args.threads, verdict)
+            except ChampionError as error:
+                champion = {"release": args.champion, "problem": str(error)}
+                found = evaluate_file(*file, champion, args.threads, verdict)
+        champion = found["champion"]
         names = [each for each in found["model"]["test"] if each not in BUILT_IN]
         found["custom_metrics"] = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
@@ -330,16 +449,6 @@ def main(argv: list[str] | None = None) -> None:
             found["validation"] = {name: report[name] for name in ("status", "violations")}
             for line in describe(report["violations"]):
                 logging.warning("[evaluate_model] the raw data violate the contract: %s", line)
-        rows = pd.DataFrame({"actual": target[test]})
-        if metadata["time_column"]:
-            # Under a name of its own: the user's may be one of the others.
-            rows.insert(0, "time", table[metadata["time_column"]][test])
-        columns = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
-        for name, column in columns.items():
-            rows[column] = predictions[name][rows.index]
-        if champion and "predictions" in champion:
-            rows["champion"] = champion["predictions"]
-        write_table(rows, args.output.with_name("holdout_predictions.csv"))
         write_json(args.output, found)
         score = found["model"]["test"]
         logging.info("[evaluate_model] completed. MAE: %.4f, R2: %s", score["MAE"], decimals(score["R2"]))
@@ -359,6 +468,50 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[evaluate_model] threshold %s: %s", each["name"], "passed" if each["passed"] else "FAILED")
         logging.info("[evaluate_model] verdict: %s", found["verdict"])
         logging.info("[evaluate_model] wrote metrics to %s", args.output)
+
+
+def evaluate_all(
+    model: object,
+    metadata: dict,
+    table: pd.DataFrame,
+    args: argparse.Namespace,
+    rule: dict,
+    code: ModuleType | None,
+    thresholds: tuple,
+) -> tuple[dict, pd.DataFrame]:
+    """Judge a model on features that are there as a whole, n rows; return the result, and the held-out rows."""
+    target, split = table[metadata["target"]], table["split"]
+    test = split == "test"
+    # The training part was scored when the model was trained; a metric of the user's own sees it here first.
+    rows = table if code else table[test]
+    predictions = {
+        "model": predict(model, rows[list(metadata["features"])], args.threads),
+        "mean": pd.Series(target[split == "train"].mean(), table.index),
+    }
+    if args.baseline:
+        name = f"column {args.baseline}" if args.baseline in {*predictions, "champion"} else args.baseline
+        predictions[name] = baseline_column(table, args.baseline, metadata["features"])
+    champion = None
+    if args.champion:
+        champion = score_champion(args.champion, table[test], metadata, rule, args.threads, args.cleaned)
+
+    def own_metrics(name: str, actual: pd.Series, predicted: pd.Series) -> dict:
+        return call_metrics(code, name, actual, predicted, table.loc[actual.index, list(metadata["features"])])
+
+    own = own_metrics if code else None
+    known = None if code else metadata["training_score"]
+    *three, limits = thresholds
+    found = evaluate_model(predictions, target, split, *three, champion, own, limits, known)
+    rows = pd.DataFrame({"actual": target[test]})
+    if metadata["time_column"]:
+        # Under a name of its own: the user's may be one of the others.
+        rows.insert(0, "time", table[metadata["time_column"]][test])
+    columns = {"model": "predicted", **{name: f"baseline_{name}" for name in predictions if name != "model"}}
+    for name, column in columns.items():
+        rows[column] = predictions[name][rows.index]
+    if champion and "predictions" in champion:
+        rows["champion"] = champion["predictions"]
+    return found, rows
 
 
 def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:

@@ -229,9 +229,16 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) 
     return table, split
 
 
+def kinds_of(plan: dict) -> dict[str, str]:
+    """Return the kinds of the columns of the table that a plan makes."""
+    head = {plan["time_column"]: "date"} if plan["time_column"] else {}
+    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
+    return {**head, **kinds, plan["target"]: "number", "split": "text"}
+
+
 def described(plan: dict, split: dict) -> dict:
     """Return the description of the features, once it is known how many rows are on which side."""
-    rule, rows, time_column = plan["split"], split["rows"], plan["time_column"]
+    rule, rows = plan["split"], split["rows"]
     if min(rows.values()) < 2:
         raise TaskError(
             f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
@@ -239,11 +246,9 @@ def described(plan: dict, split: dict) -> dict:
         )
     told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
     told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
-    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
-    head = {time_column: "date"} if time_column else {}
     return {
         **{key: value for key, value in plan.items() if key != "split"},
-        "kinds": {**head, **kinds, plan["target"]: "number", "split": "text"},
+        "kinds": kinds_of(plan),
         "split": {**told, "rows": rows},
     }
 
@@ -642,7 +647,7 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
         # Before the file is moved to its place.
         described(plan, together(sides))
 
-    write_frames(made, output)
+    write_frames(made, output, kinds_of(plan))
     warn_of_infinite(infinite)
     return described(plan, together(sides))
 

@@ -14,7 +14,8 @@ from approval import WORKFLOW
 from contract import describe
 from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
 from figures import figures, save_figure, svg
-from table import read_table
+from sample import sample
+from stream import scan
 from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
 
@@ -92,13 +93,16 @@ def decision(metrics: dict, diagnostics: dict) -> dict:
     """Return what the numbers say of deploying: deploy (yes, no, look closer), why, verdict, for, against."""
     _, failures = verdict(diagnostics["validation"], metrics)
     paired = diagnostics["paired"]
-    doubts = [each["sentence"] for each in diagnostics["alarms"]]
-    if paired and paired["verdict"] == "worse":
-        doubts.insert(0, f"The deployed model is better: {paired_words(paired, diagnostics['level'])}.")
+    doubts = [each["name"] + (f" ({each['feature']})" if each["feature"] else "") for each in diagnostics["alarms"]]
+    if paired and paired["verdict"] == "worse" and "worse_than_champion" not in doubts:
+        doubts.append("worse_than_champion")
     if failures:
         deploy, why = "no", [f"{each[0].upper()}{each[1:]}." for each in failures]
     elif doubts:
-        deploy, why = "look closer", doubts
+        # In short, since the weightiest stand under the reasons against.
+        asks = f"{len(doubts)} alarms ask" if len(doubts) > 1 else "1 alarm asks"
+        named = f"{', '.join(doubts[:8])}{', …' if len(doubts) > 8 else ''}"
+        deploy, why = "look closer", [f"{asks} for a closer look: {named}."]
     else:
         kept = "Every threshold is kept" if metrics["thresholds"] else "No threshold is set"
         deploy, why = "yes", [f"{kept}, the data contract holds, and no alarm stands."]
@@ -228,7 +232,7 @@ def candidates(found: dict, target: str) -> list:
     """Return what the model was chosen among."""
     rows = [
         [
-            Code(each["estimator"]),
+            Code(each["estimator"].rpartition(".")[2]),
             ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults",
             each["MAE"],
             each["spread"],
@@ -237,10 +241,10 @@ def candidates(found: dict, target: str) -> list:
         ]
         for n, each in enumerate(found["settings"][:MOST])
     ]
-    words = (
-        f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone; the best of "
-    )
-    words += f"each round came to the next, with more rows. MAE in the unit of {target}. "
+    words = f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone"
+    if len({each["rows"] for each in found["settings"]}) > 1:
+        words += "; the best of each round came to the next, with more rows"
+    words += f". MAE in the unit of {target}. "
     words += rest(found["settings"], "evaluation_metrics.json")
     names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
     return [words.strip(), Table("Candidates", names, rows)]
@@ -461,7 +465,7 @@ def main(argv: list[str] | None = None) -> None:
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
         metrics, diagnostics = map(read_json, paths[:2])
         kinds = {"time": "date", "actual": "number", "predicted": "number"}
-        holdout = read_table(paths[2], kinds).frame
+        holdout, _, _ = sample(paths[2], scan(paths[2], kinds), {"": metrics["model"]["test"]["rows"]})
         drawn = {}
         for name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)

@@ -48,6 +48,7 @@ from table import (
     text_options,
     with_names,
     with_point,
+    write_rows,
 )
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
@@ -264,6 +265,8 @@ def copy_text(
         "".encode(codec)
     except LookupError as error:
         raise TaskError(f"reader.encoding: Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+    if delimiter in '"\r\n':
+        raise TaskError(f"reader.delimiter: {delimiter!r} cannot separate fields, since it does something else in CSV.")
     with opened() as stream:
         head = stream.read(512)
     refuse_markup(head, name)
@@ -282,7 +285,7 @@ def copy_text(
                 rows = (row for _, row in csv_rows(text, name, delimiter))
                 if decimal == ",":
                     rows = ([with_point(cell) for cell in row] for row in rows)
-                csv.writer(file, lineterminator="\n").writerows(rows)
+                write_rows(file, rows)
     except UnicodeError as error:
         with opened() as stream:
             # A line that is as long as a file is none: its beginning tells.
@@ -307,7 +310,7 @@ def name_columns(table: Path, name: str) -> None:
         open(named, "w", encoding="utf-8", newline="") as new,
     ):
         next(csv.reader(old))
-        csv.writer(new, lineterminator="\n").writerow(with_names(columns))
+        write_rows(new, [with_names(columns)])
         shutil.copyfileobj(old, new, 1 << 20)
     logging.warning("[ingest_data] columns without a name are called %s", set(with_names(columns)) - set(columns))
 
@@ -391,7 +394,7 @@ def same_columns(piece: Path, name: str, columns: list[str]) -> None:
     ):
         # A row of another length stays as it is, for the check of rows to tell.
         rows = ([row[n] for n in order] if len(row) == len(own) else row for _, row in csv_rows(old, name) if row)
-        csv.writer(new, lineterminator="\n").writerows(rows)
+        write_rows(new, rows)
 
 
 def append(piece: Path, table: Path) -> None:

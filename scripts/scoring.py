@@ -1,9 +1,13 @@
 """What a model predicts, and how well: the same for training, evaluation, backtest and scoring."""
 
+from collections.abc import Callable, Iterator
+
 import joblib
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
+
+from counting import PIECE, Spill, as_keys, from_keys, select
 
 
 def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
@@ -12,14 +16,50 @@ def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
         return pd.Series(model.predict(features), features.index)
 
 
-def metrics(actual: pd.Series, predicted: pd.Series) -> dict[str, float | int | None]:
-    """Return rows, MAE, RMSE, median absolute error and R2 (None where the actual values are constant)."""
-    error = (predicted - actual).to_numpy(dtype="float64")
-    spread = float(((actual - actual.mean()) ** 2).sum())
+def metrics(actual: pd.Series | Spill, predicted: pd.Series | Spill | float) -> dict[str, float | int | None]:
+    """Return rows, MAE, RMSE, median absolute error and R2 (None where the actual values are constant).
+
+    `predicted` may be one number for all rows. The digits are those that numpy gives for arrays in memory.
+    """
+    if isinstance(actual, pd.Series):
+        actual, predicted = (each.to_numpy("float64") for each in actual.align(predicted))
+    rows = len(actual)
+
+    def errors(part: slice) -> np.ndarray:
+        return (predicted if np.isscalar(predicted) else predicted[part]) - actual[part]
+
+    mean = total(lambda part: actual[part], rows) / rows
+    spread = float(total(lambda part: (actual[part] - mean) ** 2, rows))
+    squares = float(total(lambda part: errors(part) ** 2, rows))
     return {
-        "rows": len(error),
-        "MAE": float(np.abs(error).mean()),
-        "RMSE": float(np.sqrt((error**2).mean())),
-        "median_absolute_error": float(np.median(np.abs(error))),
-        "R2": 1 - float((error**2).sum()) / spread if spread else None,
+        "rows": rows,
+        "MAE": float(total(lambda part: np.abs(errors(part)), rows) / rows),
+        "RMSE": float(np.sqrt(squares / rows)),
+        "median_absolute_error": median(lambda part: np.abs(errors(part)), rows),
+        "R2": 1 - squares / spread if spread else None,
     }
+
+
+def total(numbers: Callable[[slice], np.ndarray], stop: int, start: int = 0) -> float:
+    """Return the sum of float64 numbers, more than memory holds, added up by halves in the order that numpy does.
+
+    numpy adds pairwise: numpy/_core/src/umath/loops_utils.h.src, `pairwise_sum`.
+    """
+    count = stop - start
+    if count <= PIECE:
+        return np.sum(numbers(slice(start, stop)))
+    middle = start + count // 2 - count // 2 % 8
+    return total(numbers, middle, start) + total(numbers, stop, middle)
+
+
+def median(numbers: Callable[[slice], np.ndarray], count: int) -> float:
+    """Return the median of float64 numbers, more than memory holds."""
+    if count <= PIECE:
+        return float(np.median(numbers(slice(0, count))))
+
+    def parts() -> Iterator[tuple[np.ndarray, None]]:
+        for start in range(0, count, PIECE):
+            yield as_keys(numbers(slice(start, start + PIECE))), None
+
+    low, high = from_keys(select([(count - 1) // 2, count // 2], parts), "float64")
+    return float((low + high) / 2)

@@ -18,6 +18,7 @@ from approval import (
     REPORT,
     SIGN_OFF,
     VALIDATION,
+    VERSION,
     check_decisions,
     code_state,
     features_path,
@@ -181,7 +182,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         )
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
-    subject = {"version": 1, **subject}
+    subject = {"version": VERSION, **subject}
     decision = {
         "reviewer": decision["reviewer"].strip(),
         "decision": decision["decision"],

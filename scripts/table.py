@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -109,6 +109,17 @@ def csv_rows(file: TextIO, name: object, delimiter: str = ",") -> Iterator[tuple
             f"{name}: the row that begins in line {number + 1} is longer than {LONGEST:,} characters. "
             "Close its quote, or leave such a column out."
         ) from error
+
+
+def write_rows(file: TextIO, rows: Iterable[list[str]]) -> None:
+    """Write rows as CSV with commas and "\\n" to text, opened with newline=""."""
+    import csv
+
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        # Python's writer puts no quotes around a carriage return, which ends a row for whoever reads it.
+        (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
 def header(path: Path, name: object = None) -> list[str]:

@@ -191,12 +191,39 @@ def write_json(path: Path, value: dict) -> None:
         beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+class Lacking(TaskError, KeyError):
+    """A key is missing from a file."""
+
+    __str__ = Exception.__str__
+
+
+class Recorded(dict):
+    """An object in a JSON file of ours, which another version of the workflow may have written."""
+
+    path: Path
+
+    def __missing__(self, key: object) -> None:
+        raise Lacking(
+            f"{self.path} does not tell {key!r}: another version of the workflow has written it. Make it anew (make "
+            "run, make report; of a release, train and release again)."
+        )
+
+
 def read_json(path: Path) -> dict:
-    """Return the JSON object in `path`. Raises TaskError where it is damaged."""
+    """Return the JSON object in `path`. Raises TaskError where it is damaged, and later for a key that it lacks."""
+
+    def recorded(pairs: dict) -> Recorded:
+        found = Recorded(pairs)
+        found.path = path
+        return found
+
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=recorded)
     except ValueError as error:
         raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+    if not isinstance(found, dict):
+        raise TaskError(f"{path} holds no JSON object. Delete it and run again.")
+    return found
 
 
 def sha256(path: Path) -> str:

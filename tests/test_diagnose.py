@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.alarms import FAULTS, diagnosed, flights, named
+from benchmarks.alarms import FAULTS, TABLES, diagnosed, flights, named, with_fault
 from scipy import stats
 from sklearn.metrics import r2_score
 
 import drift
 import findings
 import intervals
+import leaks
+import reasons
 from conftest import Project, rides
 from diagnose import comparison_alarms
 from test_release import current, error
@@ -271,6 +273,8 @@ def test_clean_data_raise_no_alarm():
     assert found["alarms"] == []
     assert "No alarm" in " ".join(found["reasons"]["for"])
     assert found["importance"][0]["feature"] == "dep_delay"
+    first, second, *_ = found["importance"]
+    assert first["mean"] > 5 * second["mean"] and 0 < first["std"] < 0.2 * first["mean"]
     # The year and the month change by construction.
     shifted = {row["feature"]: row for row in found["drift"]["training"]}
     assert shifted["time_month"]["psi"] > 1 and not shifted["time_month"]["flagged"]
@@ -281,10 +285,17 @@ def test_clean_data_raise_no_alarm():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_named_among_the_first_reasons_against(fault):
-    found = found_in(flights(1, fault, rows=ROWS), CONSTANT if fault == "constant prediction" else None)
-    assert named(found, fault), found["alarms"]
+IN_COLUMNS = ("leaked target", "shifted slice", "changed unit", "vanished category")
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"), [(table, each) for table in TABLES for each in (FAULTS if table == "sales" else IN_COLUMNS)]
+)
+def test_each_fault_is_named_among_the_first_reasons_against(table, fault):
+    make, target, *_ = TABLES[table]
+    frame = with_fault(make(1, rows=ROWS), table, fault, 1)
+    found = found_in(frame, CONSTANT if fault == "constant prediction" else None, target)
+    assert named(found, fault, table), found["alarms"]
 
 
 def test_a_new_category_and_copied_rows_are_named():
@@ -320,9 +331,9 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
     mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "mean_MAE": 24.0, "R2": 0.7}
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
-        assert [each["name"] for each in findings.gap({"MAE": mae}, mean, unseen)] == expected
+        assert [each["name"] for each in leaks.gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
-    assert findings.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    assert leaks.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
 
 
 def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():
@@ -363,16 +374,16 @@ def test_what_is_missed_leaves_room_for_its_causes():
     ]
     metrics = {"target": "y", "model": {"test": scores}, "champion": None, "thresholds": thresholds}
     metrics["baselines"] = {"mean": {"test": {"MAE": 2.0, "R2": 0.0}}}
-    found = {"paired": None, "alarms": [findings.alarm("unit_change", "km", "km is in miles.")]}
+    found = {"paired": None, "alarms": [reasons.alarm("unit_change", "km", "km is in miles.")]}
     found |= {"intervals": {"model": {"MAE": [2.5, 3.5], "bias": [-0.1, 0.1]}}, "slices": {"looked_at": 0, "rows": []}}
     found |= {"against_best": {"name": "mean", "verdict": "worse"}, "prediction_interval": {"coverage": None}}
-    against = findings.reasons(metrics, found)["against"]
+    against = reasons.reasons(metrics, found)["against"]
     assert against[0] == "Of 3 thresholds 2 are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
     assert against[1] == "km is in miles." and "50.0% above that of the best baseline" in against[2]
     # What is kept narrowly, and a bias, weigh less than any alarm.
     thresholds[0] |= {"limit": 3.2, "passed": True}
     found["intervals"]["model"]["bias"] = [0.5, 1.5]
-    against = findings.reasons(metrics, found)["against"]
+    against = reasons.reasons(metrics, found)["against"]
     assert "mae_max 3.2 is kept narrowly: the 95 % interval of MAE goes from 2.5 to 3.5." in against[3]
     assert "off to one side: by +0.5 to +1.5 on average in the unit of y" in against[4]
 

@@ -38,11 +38,11 @@ def table(rows: int = 500) -> tuple[pd.DataFrame, pd.Series]:
 ESTIMATORS = [
     ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 50}),
     ("sklearn.linear_model.LinearRegression", {}),
-    ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 20}),
+    ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 5}),
     ("sklearn.linear_model.BayesianRidge", {}),
     ("sklearn.neighbors.KNeighborsRegressor", {}),
     ("sklearn.linear_model.Ridge", {}),
-    ("sklearn.ensemble.BaggingRegressor", {}),
+    ("sklearn.ensemble.BaggingRegressor", {"n_estimators": 3}),
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from browser.chromium import chromium, found
 from conftest import ROOT, script
 from document import cell, number
+from figures import figures
 from generate_report import BESIDE, decision
 from history import history
 from task import sha256
@@ -174,8 +175,13 @@ def test_both_forms_hold_every_section_and_number(finished_run):
     [
         ({}, {}, "yes", ["Every threshold is kept, the data contract holds, and no alarm stands."]),
         ({}, {"thresholds": []}, "yes", ["No threshold is set, the data contract holds, and no alarm stands."]),
-        ({"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]}, {}, "look closer", ["It moved."]),
-        ({"paired": pair("worse")}, {}, "look closer", None),
+        (
+            {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]},
+            {},
+            "look closer",
+            ["1 alarm asks for a closer look: a."],
+        ),
+        ({"paired": pair("worse")}, {}, "look closer", ["1 alarm asks for a closer look: worse_than_champion."]),
         ({"paired": pair("cannot be told apart")}, {}, "yes", None),
         ({"paired": pair("better")}, {}, "yes", None),
     ],
@@ -220,6 +226,19 @@ def test_the_champion_stands_in_every_section(hostile):
     assert "These data against those of the deployed release: 0 of 1 columns have drifted." in markdown
     assert "Aachen, Hamm and 1 more" in markdown
     assert "Deploy? Look closer" in markdown
+
+
+def test_every_axis_of_every_figure_says_what_it_shows(finished_run):
+    holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    drawn = dict(figures(metrics, with_champion(), holdout))
+    assert len(drawn) == 8
+    for name, figure in drawn.items():
+        for axes in [each for each in figure.axes if each.get_visible()]:
+            assert axes.get_xlabel() or axes.get_ylabel(), name
+            labels = [each.get_text() for each in axes.get_yticklabels()]
+            named = [each for each in labels if re.search("[A-Za-zö]", each)]
+            assert axes.get_ylabel() or figure.get_supylabel() or named, name
 
 
 def test_without_times_and_slices_nothing_is_empty(finished):

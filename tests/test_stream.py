@@ -10,10 +10,16 @@ import yaml
 
 import clean_data
 import counting
+import evaluate_model
 import feature_engineering
+import leaks
+import sample
+import scoring
 import stream
+import train_model
 import validate_data
 from counting import Counts, Spill, repeats, row_hashes
+from sidefile import side_path
 from table import read_table
 
 DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
@@ -87,7 +93,7 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
         output = tmp_path / name / "clean.csv"
         clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
-        assert sorted(each.name for each in output.parent.iterdir()) == ["clean.csv", "clean.json"]
+        assert sorted(each.name for each in output.parent.iterdir()) == [".clean.arrow", "clean.csv", "clean.json"]
     assert found[0] == found[1]
     counts, kept = json.loads(found[0][1]), len(found[0][0].splitlines()) - 1
     assert counts["rows_out"] == kept
@@ -198,6 +204,88 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
 
 
+def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tmp_path):
+    path, rows = tmp_path / "a.csv", 300
+    frame = pd.DataFrame(
+        {
+            "whole": range(rows),
+            "whole as floats": np.arange(rows) / 1.0,
+            "one missing": [None, *range(rows - 1)],
+            "large": [9_999_999_999.0, *[1.0] * (rows - 1)],
+            "too large": [1e10, *[1.0] * (rows - 1)],
+            "fractions": np.random.default_rng(0).normal(size=rows),
+            "yes": pd.Series([True, False] * (rows // 2)).astype("object"),
+            "yes or nothing": pd.Series([True, None] * (rows // 2), dtype="object"),
+            "when": pd.Series(pd.date_range("2024-01-01", periods=rows, freq="h", unit="us")),
+            "zone": pd.Series(pd.date_range("2024-01-01", periods=rows, freq="h", unit="us", tz="UTC")),
+            "never": pd.Series([pd.NaT] * rows, dtype="datetime64[us, UTC]"),
+            "text": pd.Series([" a ", "ä, b", None] * (rows // 3), dtype="str"),
+            "empty": pd.Series([None] * rows, dtype="str"),
+        }
+    )
+    kinds = dict.fromkeys(list(frame)[:6], "number") | dict.fromkeys(("yes", "yes or nothing"), "boolean")
+    kinds |= dict.fromkeys(("when", "zone", "never"), "date") | {"text": "text", "empty": "empty"}
+    stream.write_frames(lambda: (frame.iloc[n : n + 77] for n in range(0, rows, 77)), path, kinds)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.arrow", "a.csv"]
+    columns = stream.scan(path, kinds)
+    assert columns.side is not None
+    assert stream.scan(path).side is None
+    side = pd.concat([each.frame for each in stream.tables(path, columns)])
+    few = pd.concat([each.frame for each in stream.tables(path, columns, ["text", "large"])])
+    whole = stream.read_frame(path, kinds)
+    side_path(path).rename(tmp_path / "away")
+    plain = stream.scan(path, kinds)
+    assert (columns.kinds, columns.formats, columns.dtypes) == (plain.kinds, plain.formats, plain.dtypes)
+    expected = read_table(path, kinds).frame
+    for found in (side, whole, pd.concat([each.frame for each in stream.tables(path, plain)])):
+        pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(few, expected[["text", "large"]])
+    (tmp_path / "away").rename(side_path(path))
+    path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
+    assert stream.scan(path, kinds).side is None
+    assert "ö, b" in set(stream.read_frame(path, kinds)["text"])
+    side_path(path).write_bytes(side_path(path).read_bytes()[:-100])
+    assert stream.scan(path, kinds).side is None
+
+
+@pytest.mark.parametrize("baseline", ["km", "mean"])
+def test_evaluation_gives_the_same_bytes_in_small_batches_as_at_once(tmp_path, monkeypatch, baseline):
+    rows = 900
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "when": pd.date_range("2024-01-01", periods=rows, freq="h")[::-1],
+            "city": random.choice(["Köln", "Bonn", "Trier"], rows),
+            baseline: random.uniform(1, 9, rows).round(2),
+        }
+    )
+    frame["y"] = 3 * frame[baseline] + random.normal(size=rows)
+    frame.to_csv(tmp_path / "clean.csv", index=False)
+    features, model = tmp_path / "features.csv", tmp_path / "model.pkl"
+    feature_engineering.main([f"--input={tmp_path / 'clean.csv'}", f"--output={features}"])
+    train_model.main([f"--input={features}", f"--output={model}", '--params={"max_iter": 5}'])
+    found = []
+    for block in (1 << 20, 500):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        monkeypatch.setattr(scoring, "PIECE", max(block // 5, 128))
+        metrics = tmp_path / str(block) / "metrics.json"
+        evaluate_model.main(
+            [f"--model={model}", f"--features={features}", f"--output={metrics}", f"--baseline={baseline}"]
+        )
+        holdout = metrics.with_name("holdout_predictions.csv")
+        found.append((json.loads(metrics.read_text(encoding="utf-8")), holdout.read_bytes()))
+    assert found[0] == found[1]
+    table = read_table(features).frame
+    name = "column mean" if baseline == "mean" else baseline
+    mean = pd.Series(table["y"][table["split"] == "train"].mean(), table.index)
+    predicted = train_model.joblib.load(model).predict(table)
+    predictions = {"model": pd.Series(predicted, table.index), "mean": mean, name: table[baseline]}
+    expected = evaluate_model.evaluate_model(predictions, table["y"], table["split"])
+    assert {key: found[0][0][key] for key in expected} == expected
+    held_out = read_table(tmp_path / "500/holdout_predictions.csv").frame
+    assert held_out["predicted"].tolist() == predicted[table["split"] == "test"].tolist()
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -236,6 +324,39 @@ def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch
         hashes.add(row_hashes(frame.iloc[n : n + 700]))
     found = sorted(place for places in repeats(hashes) for place in places)
     assert found == np.flatnonzero(frame.duplicated()).tolist()
+
+
+def test_a_sample_is_the_same_in_small_batches_and_stands_for_all_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "MOST_ROWS", 300)
+    frame = pd.DataFrame({"n": range(4000), "split": ["train"] * 3400 + ["test"] * 600})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    columns, sizes = stream.scan(tmp_path / "a.csv"), {"train": 3400, "test": 600}
+    found = []
+    for block in (1 << 20, 500):
+        monkeypatch.setattr(stream, "BLOCK", block)
+        found.append(sample.sample(tmp_path / "a.csv", columns, sizes))
+    rows, alike, counted = found[0]
+    pd.testing.assert_frame_equal(rows, found[1][0])
+    pd.testing.assert_frame_equal(alike, found[1][1])
+    assert counted == sizes == found[1][2]
+    assert rows["split"].value_counts().to_dict() == pytest.approx({"train": 300, "test": 300}, rel=0.05)
+    assert alike["split"].value_counts().to_dict() == pytest.approx({"train": 300, "test": 53}, rel=0.1)
+    assert rows["n"].iloc[:300].mean() == pytest.approx(1700, rel=0.05)
+    monkeypatch.setattr(sample, "MOST_ROWS", 3400)
+    rows, alike, _ = sample.sample(tmp_path / "a.csv", columns, sizes)
+    pd.testing.assert_frame_equal(rows, frame, check_dtype=False)
+    assert len(alike) == 4000
+
+
+def test_copies_among_held_out_rows_are_found_in_training_rows_some_at_a_time():
+    random = np.random.default_rng(0)
+    train = pd.DataFrame({"a": random.normal(size=1000), "y": random.normal(size=1000)})
+    test = pd.concat([train.iloc[100:130], pd.DataFrame({"a": random.normal(size=170), "y": 0.0})])
+    pieces = [train.iloc[n : n + 7] for n in range(0, 1000, 7)]
+    found = leaks.copies(pieces, test, ["a"], "y", 0)
+    assert found == leaks.copies([train], test, ["a"], "y", 0)
+    assert "15.0% of the held-out rows are copies" in found[0]["sentence"]
+    assert leaks.copies(pieces, test.iloc[30:], ["a"], "y", 0) == []
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_flights_reach_their_figures(tmp_path):
     project = make_project(tmp_path)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     config["raw_data_source_url"] = str(ROOT / "resources/flights.csv.xz")
-    config["validation"]["schema"] = str(ROOT / "config/schema.yaml")
+    config["validation"]["schema"] = shutil.copy(ROOT / "config/schema.yaml", project.folder)
     (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     screen = project.snakemake().stdout
     metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))

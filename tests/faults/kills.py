@@ -416,6 +416,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base:
+        # What a sign-off holds of the code is not to depend on a repository around it.
+        os.environ["GIT_CEILING_DIRECTORIES"] = base
         made = campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count)
     made = [(args.seed, *each) for each in made]
     if args.results:

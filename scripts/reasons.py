@@ -1,0 +1,109 @@
+"""Why to deploy a model and why not, in sentences; the weightiest first."""
+
+# How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
+WEIGHTS = {
+    "leak": 98,
+    "not_before": 97,
+    "constant_prediction": 96,
+    "unit_change": 94,
+    "vanished_category": 92,
+    "no_signal": 91,
+    "slice_bias": 90,
+    "duplicates": 88,
+    "overfit_gap": 82,
+    "worse_than_champion": 80,
+    "slice_worse": 70,
+    "new_category": 62,
+    "degraded": 60,
+    "drift": 56,
+    "missing": 54,
+    "coverage": 52,
+}
+
+
+def alarm(name: str, feature: str | None, sentence: str) -> dict:
+    return {"name": name, "feature": feature, "sentence": sentence}
+
+
+def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
+    """Return what speaks for the model and what against it, one sentence each, the weightiest first.
+
+    Parameters
+    ----------
+    metrics
+        As `evaluate_model` gives them.
+    found
+        intervals, paired, against_best (None, or as `intervals.paired` gives it, for the best baseline with its name),
+        slices, prediction_interval and alarms.
+    """
+    reasons_for, against = [], []
+    model, champion, unit = metrics["model"]["test"], metrics["champion"] or {}, f"in the unit of {metrics['target']}"
+    thresholds = metrics["thresholds"]
+    missed = [
+        f"{each['name']} {each['limit']:g}: {each['metric']} is "
+        + ("undefined" if each["value"] is None else f"{each['value']:.4g}")
+        for each in thresholds
+        if not each["passed"]
+    ]
+    if missed:
+        # In one sentence, so that they leave room for what may be their cause.
+        against.append((100, f"Of {len(thresholds)} thresholds {len(missed)} are missed ({'; '.join(missed)})."))
+    elif thresholds:
+        kept = ", ".join(
+            f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
+        )
+        reasons_for.append((90, f"Every threshold is kept: {kept}."))
+    against += [(WEIGHTS[each["name"]], each["sentence"]) for each in found["alarms"]]
+    spans = found["intervals"]["model"]
+    for each in thresholds:
+        low, high = spans.get(each["metric"], (None, None))
+        if each["passed"] and None not in (low, high) and low < each["limit"] < high:
+            words = f"The threshold {each['name']} {each['limit']:g} is kept narrowly: the 95 % interval of "
+            against.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
+    low, high = spans["bias"]
+    if low * high > 0 and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
+        words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
+        against.append((48, f"{words} {unit} (95 % interval)."))
+    low, high = spans["MAE"]
+    if found["paired"]:
+        ours, (lower, upper) = found["paired"], found["paired"]["interval"]
+        span = f"{ours['difference']:+.3g} (95 % interval {lower:+.3g} to {upper:+.3g}) {unit}"
+        if ours["verdict"] == "better":
+            reasons_for.append((95, f"It is better than the deployed release: MAE differs by {span}."))
+        elif ours["verdict"] == "cannot be told apart":
+            against.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
+    elif "problem" in champion:
+        against.append((66, f"The deployed release could not be scored beside it: {champion['problem']}"))
+    best = found["against_best"]
+    theirs = metrics["baselines"][best["name"]]["test"]
+    share = 1 - model["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
+    words = f"of the best baseline ({best['name']}), {model['MAE']:.4g} against {theirs['MAE']:.4g} {unit}"
+    if best["verdict"] == "better":
+        reasons_for.append((80, f"Its MAE is {share:.1%} below that {words}."))
+    elif best["verdict"] == "worse":
+        against.append((84, f"Its MAE is {-share:.1%} above that {words}."))
+    else:
+        against.append((68, f"Its MAE cannot be told apart from that {words}."))
+    for name, scores in metrics["baselines"].items():
+        r2 = scores["test"]["R2"]
+        if None not in (r2, model["R2"]) and r2 > model["R2"]:
+            against.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
+    violations = (metrics.get("validation") or {}).get("violations")
+    if violations:
+        against.append((58, f"The data contract is violated {len(violations):,} times."))
+    slices, covered = found["slices"], found["prediction_interval"]
+    if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
+        sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
+        reasons_for.append((60, sentence))
+    if not found["alarms"]:
+        sentence = (
+            "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, drift or bias."
+        )
+        reasons_for.append((70, sentence))
+    if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
+        sentence = f"Its prediction intervals hold: ± {covered['half_width']:.4g} covered {covered['coverage']:.1%} of "
+        reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))
+    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95 % interval)."
+    reasons_for.append((20, sentence))
+    ordered = [sorted(each, key=lambda pair: -pair[0]) for each in (reasons_for, against)]
+    return {"for": [words for _, words in ordered[0]], "against": [words for _, words in ordered[1]]}
