@@ -268,7 +268,8 @@ def next_command():
 
 def run_logs():
     """Return the logs that this run has written, the oldest first."""
-    logs = [path for path in LOGS.rglob("*.log") if path.stat().st_mtime >= STARTED - 1]
+    logs = [*LOGS.rglob("*.log"), *(LOGS.parent.glob("models/*/logs/*.log") if MANY_MODELS else [])]
+    logs = [path for path in logs if path.stat().st_mtime >= STARTED - 1]
     return sorted(logs, key=lambda path: path.stat().st_mtime)
 
 
@@ -284,9 +285,9 @@ def say_how_it_ended():
     """Print the summary, where the run came to a verdict, and for each task that failed its cause and its log."""
     for log in run_logs():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = log.relative_to(LOGS)
-        task = name.with_suffix("").parts[0]
-        if task == "verdict":
+        name = log.relative_to(LOGS.parent)
+        task = name.with_suffix("").parts[name.parts.index("logs") + 1]
+        if task == "verdict" and not MANY_MODELS:
             show_summary(log, next_command())
         # A rule that does a task for a part of the data has another name than the task.
         if any(re.search(r"\[\w+\] end after ", line) for line in lines):
@@ -294,4 +295,4 @@ def say_how_it_ended():
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
         cause = re.sub(r"^\[\w+\] ", "", errors[-1]) if errors else killed
-        print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: logs/{name}", file=sys.stderr)
+        print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: {name}", file=sys.stderr)
