@@ -265,6 +265,10 @@ def choose_features(
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
 
+    def named(column: str) -> str:
+        # The table of features has a column `split` of its own.
+        return "split_" if column == "split" else column
+
     def add(name: str, how: dict, kind: str) -> None:
         taken = name in facts and how != {"column": name}
         if name in recipe or name in (target, time_column) or taken:
@@ -282,13 +286,13 @@ def choose_features(
         elif name not in keep and names_the_row(name, column):
             left_out[name] = "whole numbers that only name the row"
         elif column.is_number():
-            recipe[name], kinds[name] = {"column": name}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "number"
         elif (unit := unit_of(column)) is not None:
-            recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name, "unit": unit}, "number"
         elif name not in keep and names_or_prose(column):
             left_out[name] = f"text with {column.counts.distinct():,} different values in {column.known():,} rows"
         else:
-            recipe[name], kinds[name] = {"column": name}, "category"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
     for name, expression in derived.items():
         add(name, {"expression": expression}, "number")
     if "split" in (*recipe, target, time_column):

@@ -86,6 +86,13 @@ def test_rare_levels_are_learnt_from(rows, levels):
     assert np.isfinite(model.predict(features)).all()
 
 
+def test_a_mark_or_nothing_is_learnt_from():
+    marks = pd.Series(["x", None] * 100, dtype="str")
+    target = marks.notna() * 10.0
+    model = train_model(pd.DataFrame({"mark": marks, "n": 1.0}), {"mark": "category", "n": "number"}, target)
+    assert model.predict(pd.DataFrame({"mark": ["x", None, "x"], "n": 1.0})).round().tolist() == [10, 0, 10]
+
+
 def test_a_feature_that_the_training_part_lacks_is_left_aside(caplog):
     features, target = table()
     lacking = features.assign(late=np.nan, word=pd.Series([None] * len(features), dtype="str"))
