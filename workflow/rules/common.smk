@@ -25,7 +25,7 @@ import contract
 import source
 from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
-from folder import clear_dead_lock
+from folder import clear_dead_lock, name_the_holder
 from old_outputs import keep_old_outputs
 from release import current_release
 from settings import check_config
@@ -51,6 +51,7 @@ except TaskError as error:
 if not WITHIN:
     if workflow.is_main_process:
         clear_dead_lock()
+        name_the_holder()
     keep_old_outputs()
 
 
