@@ -24,7 +24,7 @@ from custom import call, load_code
 from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
-from release import released_code, released_model
+from release import released_code, released_model, use
 from scoring import BUILT_IN, metrics, predict, total
 from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
@@ -339,6 +339,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     add_thresholds(parser)
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
+    parser.add_argument("--deployed", type=Path, help="the folder of the releases, where it is not deployed/")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
     parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")
@@ -356,6 +357,8 @@ def main(argv: list[str] | None = None) -> None:
         kinds = read_json(args.features.with_suffix(".json"))["kinds"]
         rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
         holdout = args.output.with_name("holdout_predictions.csv")
+        if args.deployed:
+            use(args.deployed)
         if code or args.cleaned:
             # The user's own code, and a champion's, get all rows at once.
             table = read_table(args.features, kinds).frame
