@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py --rows 300000 3000000 30000000 --models 100 1000 10000
 
-A growth exponent is that of the time from one size to the next: 1 is linear. A size that this machine has no disk for is
+A growth exponent is that of the time from one size to the next: 1 is linear. A size that the machine has no disk for is
 left out, and so is training on more rows than it has memory for, judged by the size before; that is said.
 """
 
