@@ -6,7 +6,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import kills
 import pytest
@@ -104,24 +107,33 @@ def test_file_descriptors_that_are_used_up_are_one_line_and_leave_the_old_files(
     assert kills.contents(signed.folder) == before
 
 
+@pytest.fixture
+def readable(finished_run) -> Iterator[Project]:
+    """A signed project that every user may read: what is pytest's own is root's alone."""
+    with tempfile.TemporaryDirectory(prefix="signoff-faults-") as folder:
+        Path(folder).chmod(0o755)
+        project = finished_run.copy(Path(folder, "copy"))
+        project.folder.parent.chmod(0o755)
+        project.sign_off()
+        yield project
+
+
 @AS_ROOT
 @pytest.mark.parametrize("fault", ["folder", "owner"])
 @pytest.mark.parametrize("name", ["ingest_data", "train_model", "deploy"])
-def test_what_may_not_be_written_is_one_line_that_names_it(signed, name, fault, tmp_path):
+def test_what_may_not_be_written_is_one_line_that_names_it(readable, name, fault):
     """Everything is root's, and may be read; run as another user. Only the one folder may be written, or nothing."""
-    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        each.chmod(0o755)
-    before = kills.contents(signed.folder)
+    before = kills.contents(readable.folder)
     if fault == "owner":
         # The folder is theirs, but with the sticky bit: files of others in it may not be replaced.
         for each in ("data/raw", "model", "deployed"):
-            (signed.folder / each).mkdir(exist_ok=True)
-            (signed.folder / each).chmod(0o1777)
+            (readable.folder / each).mkdir(exist_ok=True)
+            (readable.folder / each).chmod(0o1777)
         if name == "deploy":
-            (signed.folder / "deployed/.lock").touch(0o644)
-    done = script(signed, name, *TASKS[name], before=tuple(NOBODY))
+            (readable.folder / "deployed/.lock").touch(0o644)
+    done = script(readable, name, *TASKS[name], before=tuple(NOBODY))
     fails_in_one_line(done, "Permission denied", "Operation not permitted")
-    assert kills.contents(signed.folder) == before
+    assert kills.contents(readable.folder) == before
 
 
 @AS_ROOT
