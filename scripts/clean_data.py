@@ -168,7 +168,8 @@ def clean_file(
         if max_rows_lost is not None:
             refuse_loss(counts, max_rows_lost)
 
-    write_frames(kept, output)
+    # A part is small, and read once.
+    write_frames(kept, output, columns.kinds if max_rows_lost is not None else None)
     return counts, examples
 
 

@@ -24,7 +24,7 @@ from custom import call, load_code
 from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
-from release import released_code, released_model
+from release import released_code, released_model, use
 from scoring import metrics, predict, total
 from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
@@ -397,6 +397,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
     parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
+    parser.add_argument("--deployed", type=Path, help="the folder of the releases, where it is not deployed/")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
     parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")
@@ -415,6 +416,8 @@ def main(argv: list[str] | None = None) -> None:
         thresholds = (args.mae_max, args.r2_min, args.max_regression, args.limits)
         rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
         holdout = args.output.with_name("holdout_predictions.csv")
+        if args.deployed:
+            use(args.deployed)
         if code or args.cleaned:
             # The user's own code, and a champion's, get all rows at once.
             table = read_table(args.features, kinds).frame

@@ -20,6 +20,8 @@ ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_
 COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
 MANY_IDS = 1000
 MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
+# A time of day, or how long something took.
+CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
 
 
 class Facts:
@@ -100,20 +102,31 @@ def names_or_prose(facts: Facts) -> bool:
 
 
 def unit_of(facts: Facts) -> str | None:
-    """Return the unit behind the numbers that most of many different texts are, "" where none is; None for others.
+    """Return the unit behind the numbers that most of many different texts are; None for others.
 
-    Where there are more of them than `counting.MOST_VALUES`, so many are judged, the first ones.
+    "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than
+    `counting.MOST_VALUES`, so many are judged, the first ones.
     """
     if facts.counts.distinct() <= FEW_LEVELS:
         return None
     text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
     units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
-    unit = str(units.index[0]) if len(units) and units.iloc[0] > len(text) / 2 else ""
-    return unit if numbers_of(text, unit).notna().mean() >= 0.5 else None
+    shares = {each: numbers_of(text, each).notna().mean() for each in ("", ":", *map(str, units.index[:1]))}
+    best = max(shares, key=shares.get)
+    return best if shares[best] >= 0.5 else None
 
 
 def numbers_of(values: pd.Series, unit: str) -> pd.Series:
-    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts."""
-    text = values.astype("str").str.strip().str.removesuffix(unit)
+    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts.
+
+    With the unit ":" these are the hours of a time of day or a duration.
+    """
+    text = values.astype("str").str.strip()
+    if unit == ":":
+        days, hours, minutes, seconds, half = (part for _, part in text.str.extract(CLOCK).items())
+        hours = pd.to_numeric(hours).where(half.isna(), pd.to_numeric(hours) % 12 + 12 * half.isin(["p", "P"]))
+        days, seconds = (pd.to_numeric(part).fillna(0) for part in (days, seconds))
+        return (24 * days + hours + pd.to_numeric(minutes) / 60 + seconds / 3600).astype("float64")
+    text = text.str.removesuffix(unit)
     numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
     return numbers.to_pandas().astype("float64").set_axis(values.index)

@@ -229,9 +229,16 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) 
     return table, split
 
 
+def kinds_of(plan: dict) -> dict[str, str]:
+    """Return the kinds of the columns of the table that a plan makes."""
+    head = {plan["time_column"]: "date"} if plan["time_column"] else {}
+    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
+    return {**head, **kinds, plan["target"]: "number", "split": "text"}
+
+
 def described(plan: dict, split: dict) -> dict:
     """Return the description of the features, once it is known how many rows are on which side."""
-    rule, rows, time_column = plan["split"], split["rows"], plan["time_column"]
+    rule, rows = plan["split"], split["rows"]
     if min(rows.values()) < 2:
         raise TaskError(
             f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
@@ -239,11 +246,9 @@ def described(plan: dict, split: dict) -> dict:
         )
     told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
     told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
-    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
-    head = {time_column: "date"} if time_column else {}
     return {
         **{key: value for key, value in plan.items() if key != "split"},
-        "kinds": {**head, **kinds, plan["target"]: "number", "split": "text"},
+        "kinds": kinds_of(plan),
         "split": {**told, "rows": rows},
     }
 
@@ -259,6 +264,10 @@ def choose_features(
 ) -> tuple[dict, dict, dict]:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
+
+    def named(column: str) -> str:
+        # The table of features has a column `split` of its own.
+        return "split_" if column == "split" else column
 
     def add(name: str, how: dict, kind: str) -> None:
         taken = name in facts and how != {"column": name}
@@ -277,13 +286,13 @@ def choose_features(
         elif name not in keep and names_the_row(name, column):
             left_out[name] = "whole numbers that only name the row"
         elif column.is_number():
-            recipe[name], kinds[name] = {"column": name}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "number"
         elif (unit := unit_of(column)) is not None:
-            recipe[name], kinds[name] = {"column": name, "unit": unit}, "number"
+            recipe[named(name)], kinds[named(name)] = {"column": name, "unit": unit}, "number"
         elif name not in keep and names_or_prose(column):
             left_out[name] = f"text with {column.counts.distinct():,} different values in {column.known():,} rows"
         else:
-            recipe[name], kinds[name] = {"column": name}, "category"
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
     for name, expression in derived.items():
         add(name, {"expression": expression}, "number")
     if "split" in (*recipe, target, time_column):
@@ -642,7 +651,7 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
         # Before the file is moved to its place.
         described(plan, together(sides))
 
-    write_frames(made, output)
+    write_frames(made, output, kinds_of(plan))
     warn_of_infinite(infinite)
     return described(plan, together(sides))
 

@@ -19,6 +19,7 @@ import functools
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import logging
 import lzma
@@ -48,6 +49,7 @@ from table import (
     text_options,
     with_names,
     with_point,
+    write_rows,
 )
 from task import TaskError, beside, nearest, replacing, sha256, write_json
 
@@ -264,6 +266,8 @@ def copy_text(
         "".encode(codec)
     except LookupError as error:
         raise TaskError(f"reader.encoding: Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+    if delimiter in '"\r\n':
+        raise TaskError(f"reader.delimiter: {delimiter!r} cannot separate fields, since it does something else in CSV.")
     with opened() as stream:
         head = stream.read(512)
     refuse_markup(head, name)
@@ -282,7 +286,7 @@ def copy_text(
                 rows = (row for _, row in csv_rows(text, name, delimiter))
                 if decimal == ",":
                     rows = ([with_point(cell) for cell in row] for row in rows)
-                csv.writer(file, lineterminator="\n").writerows(rows)
+                write_rows(file, rows)
     except UnicodeError as error:
         with opened() as stream:
             # A line that is as long as a file is none: its beginning tells.
@@ -297,9 +301,10 @@ def copy_text(
 
 
 def name_columns(table: Path, name: str) -> None:
-    """Give the columns of a CSV file that have no name one, as an index that was written along has none."""
+    """Give the columns of a CSV file that have no name one, as an index has none; take spaces around a name away."""
     columns = header(table, name)
-    if not "".join(columns).strip() or all(each.strip() for each in columns):
+    names = with_names(columns)
+    if not "".join(columns).strip() or names == columns:
         return
     with (
         replacing(table) as named,
@@ -307,9 +312,11 @@ def name_columns(table: Path, name: str) -> None:
         open(named, "w", encoding="utf-8", newline="") as new,
     ):
         next(csv.reader(old))
-        csv.writer(new, lineterminator="\n").writerow(with_names(columns))
+        write_rows(new, [names])
         shutil.copyfileobj(old, new, 1 << 20)
-    logging.warning("[ingest_data] columns without a name are called %s", set(with_names(columns)) - set(columns))
+    unnamed = [new for new, old in zip(names, columns, strict=True) if not old.strip()]
+    if unnamed:
+        logging.warning("[ingest_data] columns without a name are called %s", ", ".join(unnamed))
 
 
 def decodes(line: bytes, codec: str) -> bool:
@@ -369,6 +376,13 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
     if twice:
         raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
     if target is not None and target not in columns:
+        with open(table, encoding="utf-8", newline="") as file:
+            for line, row in itertools.islice(csv_rows(file, name), 1, 50):
+                if target in row:
+                    raise TaskError(
+                        f"{name}: {target!r} (the target) stands in line {line}: that seems to be the header. "
+                        "Take out what stands above it."
+                    )
         raise TaskError(f"{name} has no column {target!r} (the target): {nearest(target, columns)}")
     if target is not None and len(columns) == 1:
         raise TaskError(f"{name} has only the target {target!r}: there is nothing to predict it from.")
@@ -391,7 +405,7 @@ def same_columns(piece: Path, name: str, columns: list[str]) -> None:
     ):
         # A row of another length stays as it is, for the check of rows to tell.
         rows = ([row[n] for n in order] if len(row) == len(own) else row for _, row in csv_rows(old, name) if row)
-        csv.writer(new, lineterminator="\n").writerows(rows)
+        write_rows(new, rows)
 
 
 def append(piece: Path, table: Path) -> None:

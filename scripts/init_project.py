@@ -22,6 +22,7 @@ import yaml
 
 import task
 from address import LIMITS, expand, refuse_password, shown
+from dates import hides_dates
 from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
@@ -103,7 +104,8 @@ def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
 def regularity(rows: list[list[str]]) -> tuple[float, int]:
     """Return how well rows make a table: the share that is as long as the header, where there is more than a column."""
     if not rows or len(rows[0]) < 2:
-        return 0.0, 0
+        # Something may stand above the header.
+        return 0.0, max((len(row) for row in rows), default=0)
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
 
 
@@ -146,13 +148,18 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if ids:
         config["features"] = {"drop": ids}
         said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
+    dates = [facts[name] for name in frame if kinds[name] == "date" and name != target]
+    if dates and not any(each.has_time for each in dates):
+        config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
+        said.append("features: of dates, which have no time of day, also the day of the month")
     empty = [name for name in frame if frame[name].isna().all() and name != target]
     if empty:
         said.append(f"features: {', '.join(empty)} left out, empty")
     text = [name for name in frame if kinds[name] == "text" and name not in empty]
     units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
     if units:
-        shown_units = ", ".join(f"{name} ({unit})" if unit else name for name, unit in units.items())
+        words = {"": "", ":": " (in hours)"}
+        shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
         said.append(f"features: of {shown_units}, the numbers; other words count as missing")
     loose = [name for name in text if name not in units]
     loose = [name for name in loose if names_or_prose(facts[name])]
@@ -163,17 +170,19 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         raise TaskError(f"there is nothing to predict {target} from: {others} only name rows, or are empty.")
     left = columns_to_leave(frame.drop(columns=[target]), time_column)
     lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
+    blamed = ", ".join(name for name in left if name not in empty)
     if len(left) > MOST_NAMED:
         lost = int(frame[time_column].isna().sum()) if time_column else 0
         config["cleaning"] = {"default": "leave"}
         said.append(f"cleaning: missing values are left to the model in every column, {len(left)} being to blame")
     elif left:
         config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
+    if blamed and len(left) <= MOST_NAMED:
         said.append(
-            f"cleaning: missing values are left to the model in {', '.join(left)}; rows with any other missing value "
+            f"cleaning: missing values are left to the model in {blamed}; rows with any other missing value "
             f"are dropped ({lost:,}, {lost / rows:.1%})"
         )
-    elif lost:
+    elif lost and not blamed:
         said.append(f"cleaning: rows with a missing value are dropped ({lost:,}, {lost / rows:.1%})")
     # The default of max_rows_lost, less some room.
     share = 1 - (rows - lost) / len(table.frame)
@@ -201,9 +210,10 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
         if not likely or NOT_WHEN.search(name) or len(known) <= (1 - MOST_LOST) * len(frame):
             continue
         if known.nunique() >= FEWEST_TIMES:
-            candidates.append((in_order, known.nunique(), name))
+            candidates.append((round(in_order, 1), name))
     if candidates:
-        name = max(candidates)[2]
+        # The first of those that are about as well in order.
+        name = max(candidates, key=lambda each: each[0])[1]
         return name, {}, f"time: rows are split by {name}, the last fifth is held out"
     if dates:
         why = f"time: {', '.join(dates)} does not seem to say when a row happened, so a stable hash decides which rows "
@@ -266,7 +276,7 @@ def config_text(source: str, config: dict, reader: dict) -> str:
         "target": "what to predict",
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",
-        "features": "columns that are no features; derived ones can be added here",
+        "features": "columns that are no features, parts of dates; derived features can be added here",
         "cleaning": "what becomes of rows with a missing value: dropped, but for what stands here",
         "split": "no time to split by",
     }
@@ -352,7 +362,11 @@ def main(argv: list[str] | None = None) -> None:
             # Through the same checks as every later run.
             ingest_data(local, raw, args.target, **reader, query=args.query)
             table = read_table(raw)
+            hidden = [name for name in table.frame if name != args.target and hides_dates(name, table.frame[name])]
+            if hidden:
+                table = read_table(raw, dict.fromkeys(hidden, "date"))
         config, contract, said = init_project(table, args.target)
+        said = [f"dates: {name}, written as {table.formats[name]}" for name in hidden] + said
         source = from_folder(args.source, folder)
         reader |= {"query": args.query} if args.query else {}
         folder.mkdir(parents=True, exist_ok=True)

@@ -78,13 +78,16 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
             encoded_missing_value=np.nan,
         )
         most = min(MOST_LEVELS, len(features) / FEWEST_ROWS_A_LEVEL)
-        many = [name for name in categories if features[name].nunique() > most]
-        categories = [name for name in categories if name not in many]
+        levels = features[categories].nunique()
+        many = [name for name in categories if levels[name] > most]
+        # Of one level and nothing, scikit-learn makes no sets to split, but of two numbers.
+        single = [name for name in categories if levels[name] == 1]
+        categories = [name for name in categories if name not in (*many, *single)]
         if categories and "categorical_features" in regressor.get_params():
             regressor.set_params(categorical_features=list(range(len(categories))))
         folds = KFold(min(5, len(features)), shuffle=True, random_state=random_state)
         means = TargetEncoder(target_type="continuous", cv=folds)
-        columns = [("categories", encoder, categories), ("codes", encoder, many), ("means", means, many)]
+        columns = [("categories", encoder, categories), ("codes", encoder, [*many, *single]), ("means", means, many)]
         columns += [("numbers", "passthrough", numbers)]
     else:
         encoder = OneHotEncoder(

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from sidefile import SideFile, SideWriter, open_side, side_frames, side_path, whole_side
 from table import (
     Column,
     Table,
@@ -16,11 +17,12 @@ from table import (
     parse_column,
     parse_options,
     quoted_where_needed,
+    read_table,
     text_options,
     without_blanks,
     write_csv,
 )
-from task import replacing
+from task import beside, replacing
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 4 << 20
@@ -28,11 +30,13 @@ BLOCK = 4 << 20
 
 @dataclass
 class Columns:
-    """What the columns of a file are, judged on all of its rows: as in `table.Table`, and the pandas dtype of each."""
+    """What the columns of a file are, judged on all of its rows: as in `table.Table`, and the pandas dtype of each; and
+    the file's side file, where there is one."""
 
     kinds: dict[str, str]
     formats: dict[str, str]
     dtypes: dict[str, str]
+    side: SideFile | None = None
 
 
 def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
@@ -61,6 +65,9 @@ def scan(path: Path, kinds: dict[str, str] | None = None) -> Columns:
     TaskError
         When the file is no table.
     """
+    if side := open_side(path, kinds):
+        formats = {name: "ISO8601" for name, kind in side.kinds.items() if kind == "date"}
+        return Columns(side.kinds, formats, side.dtypes, side)
     found = {name: Column((kinds or {}).get(name)) for name in header_of_table(path)}
     while unsettled := [name for name, column in found.items() if not column.settled]:
         for batch in text_batches(path, unsettled):
@@ -82,6 +89,11 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
     """
     names = names or list(columns.kinds)
     row = 0
+    for frame in side_frames(columns.side, names) if columns.side else ():
+        yield Table(frame.set_axis(pd.RangeIndex(row, row + len(frame))), columns.kinds, columns.formats)
+        row += len(frame)
+    if columns.side:
+        return
     for batch in text_batches(path, names):
         index = pd.RangeIndex(row, row + len(batch))
         row += len(batch)
@@ -95,16 +107,30 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
         yield Table(frame, columns.kinds, columns.formats, bad)
 
 
-def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path) -> None:
+def read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
+    """Return all rows of a file, n rows × m columns, as `table.read_table` does."""
+    side = open_side(path, kinds)
+    return whole_side(side) if side else read_table(path, kinds).frame
+
+
+def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:
     """Write frames, one below the other, to the CSV file that `table.write_table` would write of them together.
 
-    They are made a second time where a value turns out to need quotes: Arrow quotes every text of a file, or none.
+    They are made a second time where a value turns out to need quotes: Arrow quotes every text of a file, or none. With
+    `kinds`, what the columns are, the side file is written too.
     """
 
-    def write(style: str) -> None:
+    def write(style: str) -> SideWriter | None:
+        side = SideWriter(kinds, part) if kinds else None
         with pa.OSFile(str(new), "wb") as file:
             for n, frame in enumerate(make()):
-                write_csv(pa.Table.from_pandas(frame, preserve_index=False), file, style, header=n == 0)
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                write_csv(table, file, style, header=n == 0)
+                if side:
+                    side.add(table)
+        return side
 
-    with replacing(path) as new:
-        quoted_where_needed(write)
+    with beside(side_path(path)) as part, replacing(path) as new:
+        side = quoted_where_needed(write)
+        if side:
+            side.close(new, path)

@@ -24,7 +24,7 @@ from contract import describe
 from model_file import write_model
 from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor, use_threads
 from scoring import metrics, predict
-from table import read_table
+from stream import read_frame
 from task import TaskError, decimals, json_object, read_json, sha256, write_json
 
 # On fewer values, threads wait for each other longer than they work; on a busy machine, hundreds of times so.
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
-        table = read_table(args.input, description["kinds"]).frame
+        table = read_frame(args.input, description["kinds"])
         train = table[table["split"] == "train"]
         started = time.monotonic()
         chosen, search = {"estimator": args.estimator, "params": args.params}, None

@@ -41,6 +41,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
+# What tells a test that runs the workflow from one of a function or a script: its fixtures, or its file.
+RUNS = {"project", "finished_run", *COSTLY}
+RUN_BY = {*LONG, "test_workflow.py", "test_init_project.py", "test_bench.py", "test_tables.py", "test_kills.py"}
+RUN_BY |= {"test_old.py", "test_security.py"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +54,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         for name in [each for each in COSTLY if each in item.fixturenames][:1]:
             item.add_marker(pytest.mark.xdist_group(name))
+        if RUNS & set(item.fixturenames) or item.path.name in RUN_BY:
+            item.add_marker("workflow")
 
 
 def rides(rows: int = 600, seed: int = 1) -> pd.DataFrame:

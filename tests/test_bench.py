@@ -48,8 +48,11 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
 
 def test_planning_is_measured_and_written(tmp_path):
     said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path)
-    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == ["1 models, 8 jobs", "3 models, 22 jobs"]
-    assert "3 models, 22 jobs" in said and (tmp_path / "scaling.png").exists()
+    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == [
+        *("1 models, 8 jobs", "3 models, 20 jobs"),
+        *("1 parts, 12 jobs", "3 parts, 20 jobs"),
+    ]
+    assert "3 models, 20 jobs" in said and (tmp_path / "scaling.png").exists()
 
 
 def test_growth_is_an_exponent_and_memory_has_two_limits():

@@ -69,6 +69,22 @@ def test_whole_numbers_that_only_name_the_row_are_no_features(name, values, expe
     assert name in feature_engineering(table, "y", keep=[name])[1]["features"]
 
 
+@pytest.mark.parametrize(
+    ("texts", "hours"),
+    [
+        ([f"{n // 60}:{n % 60:02d}" for n in range(0, 1440, 15)] + ["noon"] * 4, [0, 0.25, 0.5]),
+        ([f"0{n % 3}:{n % 60:02d}:{30 + n % 7}" for n in range(100)], [30 / 3600, 1 + 1 / 60 + 31 / 3600]),
+        ([f"{1 + n % 12}:{n % 60:02d} {'AP'[n % 2]}M" for n in range(100)], [1, 14 + 1 / 60, 3 + 2 / 60]),
+        ([f"{n % 5} days 01:{n % 60:02d}:00" for n in range(100)], [1, 25 + 1 / 60]),
+    ],
+)
+def test_times_of_day_and_durations_are_hours(texts, hours):
+    features, description = feature_engineering(frame().assign(at=pd.Series(texts, dtype="str")), "y")
+    assert description["recipe"]["at"] == {"column": "at", "unit": ":"}
+    assert features["at"].head(len(hours)).tolist() == pytest.approx(hours)
+    assert features["at"].isna().sum() == texts.count("noon")
+
+
 def test_text_that_is_kept_is_a_category():
     assert feature_engineering(frame(), "y", keep=["id"])[1]["features"]["id"] == "category"
 
@@ -289,8 +305,15 @@ def test_a_table_without_dates_cannot_be_split_by_time():
         feature_engineering(frame().drop(columns="when"), "y", split_by="time")
 
 
-@pytest.mark.parametrize("column", ["a", "y", "when"])
-def test_a_column_that_has_the_name_of_the_split_is_refused(column):
+def test_a_column_that_has_the_name_of_the_split_is_a_feature_all_the_same():
+    features, description = feature_engineering(frame().rename(columns={"a": "split"}), "y")
+    assert description["recipe"]["split_"] == {"column": "split"}
+    pd.testing.assert_series_equal(features["split_"], frame()["a"], check_names=False)
+    assert set(features["split"]) == {"train", "test"}
+
+
+@pytest.mark.parametrize("column", ["y", "when"])
+def test_a_target_or_time_that_has_the_name_of_the_split_is_refused(column):
     table = frame().rename(columns={column: "split"})
     with pytest.raises(TaskError, match="the name 'split' is taken"):
         feature_engineering(table, "split" if column == "y" else "y")

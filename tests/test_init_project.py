@@ -187,6 +187,30 @@ def test_values_that_are_no_numbers_cost_no_rows_and_fail_no_run(started):
     assert scored["row_number"].tolist() == list(range(1, 21))
 
 
+def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(started):
+    days = pd.Series(pd.date_range("2023-01-01", periods=300))
+    frame = pd.DataFrame({" day ": days.dt.strftime("%Y%m%d"), "empty": None})
+    frame["born"] = pd.date_range("1960-01-01", periods=300, freq="MS").strftime("%b %Y")
+    frame["sold"], frame[" price"] = days.dt.day_of_week * 3, days.dt.day_of_week * 2.5
+    done, project = started(frame, "price")
+    assert "dates: day, written as %Y%m%d" in done.stdout
+    assert "dates: born, written as %b %Y" in done.stdout
+    assert "rows are split by day" in done.stdout
+    assert "empty left out, empty" in done.stdout
+    assert "cleaning:" not in done.stdout
+    assert config(project)["features"] == {"date_parts": ["year", "month", "day", "day_of_week"]}
+    project.snakemake("data/features/features.csv")
+    features = project.json("data/features/features.json")
+    assert features["split"]["last_test"] == "2023-10-27 00:00:00"
+    assert {"born_year", "day_day", "day_day_of_week", "sold"} <= set(features["features"])
+
+
+def test_what_stands_above_the_header_is_named(started):
+    frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
+    done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")
+    assert "'y' (the target) stands in line 3: that seems to be the header" in done.stdout
+
+
 def test_ranges_hold_what_was_seen(started):
     frame = rides(200).assign(year=[2011, 2012] * 100, depth=[-100_001, -100_000] * 100)
     _, project = started(frame, "minutes")

@@ -38,11 +38,11 @@ def table(rows: int = 500) -> tuple[pd.DataFrame, pd.Series]:
 ESTIMATORS = [
     ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 50}),
     ("sklearn.linear_model.LinearRegression", {}),
-    ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 20}),
+    ("sklearn.ensemble.RandomForestRegressor", {"n_estimators": 5}),
     ("sklearn.linear_model.BayesianRidge", {}),
     ("sklearn.neighbors.KNeighborsRegressor", {}),
     ("sklearn.linear_model.Ridge", {}),
-    ("sklearn.ensemble.BaggingRegressor", {}),
+    ("sklearn.ensemble.BaggingRegressor", {"n_estimators": 3}),
 ]
 
 
@@ -84,6 +84,13 @@ def test_rare_levels_are_learnt_from(rows, levels):
     assert model.score(features[~train], target[~train]) > 0.5
     features.loc[0, "town"] = "never seen"
     assert np.isfinite(model.predict(features)).all()
+
+
+def test_a_mark_or_nothing_is_learnt_from():
+    marks = pd.Series(["x", None] * 100, dtype="str")
+    target = marks.notna() * 10.0
+    model = train_model(pd.DataFrame({"mark": marks, "n": 1.0}), {"mark": "category", "n": "number"}, target)
+    assert model.predict(pd.DataFrame({"mark": ["x", None, "x"], "n": 1.0})).round().tolist() == [10, 0, 10]
 
 
 def test_a_feature_that_the_training_part_lacks_is_left_aside(caplog):

@@ -19,6 +19,7 @@ import stream
 import train_model
 import validate_data
 from counting import Counts, Spill, repeats, row_hashes
+from sidefile import side_path
 from table import read_table
 
 DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
@@ -92,7 +93,7 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
         output = tmp_path / name / "clean.csv"
         clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
-        assert sorted(each.name for each in output.parent.iterdir()) == ["clean.csv", "clean.json"]
+        assert sorted(each.name for each in output.parent.iterdir()) == [".clean.arrow", "clean.csv", "clean.json"]
     assert found[0] == found[1]
     counts, kept = json.loads(found[0][1]), len(found[0][0].splitlines()) - 1
     assert counts["rows_out"] == kept
@@ -201,6 +202,50 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
     assert description["recipe"]["weight"] == {"column": "weight", "unit": "kg"}
     again = read_table(tmp_path / "small/features.csv", description["kinds"]).frame
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
+
+
+def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tmp_path):
+    path, rows = tmp_path / "a.csv", 300
+    frame = pd.DataFrame(
+        {
+            "whole": range(rows),
+            "whole as floats": np.arange(rows) / 1.0,
+            "one missing": [None, *range(rows - 1)],
+            "large": [9_999_999_999.0, *[1.0] * (rows - 1)],
+            "too large": [1e10, *[1.0] * (rows - 1)],
+            "fractions": np.random.default_rng(0).normal(size=rows),
+            "yes": pd.Series([True, False] * (rows // 2)).astype("object"),
+            "yes or nothing": pd.Series([True, None] * (rows // 2), dtype="object"),
+            "when": pd.Series(pd.date_range("2024-01-01", periods=rows, freq="h", unit="us")),
+            "zone": pd.Series(pd.date_range("2024-01-01", periods=rows, freq="h", unit="us", tz="UTC")),
+            "never": pd.Series([pd.NaT] * rows, dtype="datetime64[us, UTC]"),
+            "text": pd.Series([" a ", "ä, b", None] * (rows // 3), dtype="str"),
+            "empty": pd.Series([None] * rows, dtype="str"),
+        }
+    )
+    kinds = dict.fromkeys(list(frame)[:6], "number") | dict.fromkeys(("yes", "yes or nothing"), "boolean")
+    kinds |= dict.fromkeys(("when", "zone", "never"), "date") | {"text": "text", "empty": "empty"}
+    stream.write_frames(lambda: (frame.iloc[n : n + 77] for n in range(0, rows, 77)), path, kinds)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.arrow", "a.csv"]
+    columns = stream.scan(path, kinds)
+    assert columns.side is not None
+    assert stream.scan(path).side is None
+    side = pd.concat([each.frame for each in stream.tables(path, columns)])
+    few = pd.concat([each.frame for each in stream.tables(path, columns, ["text", "large"])])
+    whole = stream.read_frame(path, kinds)
+    side_path(path).rename(tmp_path / "away")
+    plain = stream.scan(path, kinds)
+    assert (columns.kinds, columns.formats, columns.dtypes) == (plain.kinds, plain.formats, plain.dtypes)
+    expected = read_table(path, kinds).frame
+    for found in (side, whole, pd.concat([each.frame for each in stream.tables(path, plain)])):
+        pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(few, expected[["text", "large"]])
+    (tmp_path / "away").rename(side_path(path))
+    path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
+    assert stream.scan(path, kinds).side is None
+    assert "ö, b" in set(stream.read_frame(path, kinds)["text"])
+    side_path(path).write_bytes(side_path(path).read_bytes()[:-100])
+    assert stream.scan(path, kinds).side is None
 
 
 @pytest.mark.parametrize("baseline", ["km", "mean"])

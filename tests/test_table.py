@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dates import dates_of, hides_dates
 from table import read_table, write_table
 from task import TaskError
 
@@ -47,6 +48,17 @@ def read(tmp_path, column: list[str], kinds=None):
         (["true", "?"], "boolean", [True, None]),
         (["+", "-", "?"], "text", ["+", "-", "?"]),
         (["2024-2-9", "2024-11-30"], "date", ["2024-02-09", "2024-11-30"]),
+        (["Sat, 3 Feb 2024", "Sunday, 4 Feb 2024"], "date", ["2024-02-03", "2024-02-04"]),
+        (["2024-02-29 12:30:00 UTC"], "date", ["2024-02-29 12:30"]),
+        (["31.12.2024, 12:30", "01.02.2024, 00:00"], "date", ["2024-12-31 12:30", "2024-02-01"]),
+        (["10/Oct/2024:13:55:36 -0700"], "date", ["2024-10-10 20:55:36+00:00"]),
+        (["Sat Feb 03 12:30:00 2024"], "date", ["2024-02-03 12:30"]),
+        (["02/13/2024 1:30PM"], "date", ["2024-02-13 13:30"]),
+        (["1. März 2024", "13. Dez. 2024"], "date", ["2024-03-01", "2024-12-13"]),
+        (["3 de enero de 2024", "14 août 2024"], "date", ["2024-01-03", "2024-08-14"]),
+        (["3-Mar-2024"], "date", ["2024-03-03"]),
+        (["1.5K", "2M", "0.5B", "$12k"], "number", [1500, 2e6, 5e8, 12000]),
+        (["20240229", "20240301"], "number", [20240229, 20240301]),
     ],
 )
 def test_the_kind_of_a_column_is_found_from_all_of_its_values(tmp_path, column, kind, values):
@@ -66,6 +78,46 @@ def test_a_few_values_of_another_kind_are_bad_and_named_by_row(tmp_path):
     table = read(tmp_path, ["2024-01-01"] * 19 + ["2024-02-30"])
     assert table.kinds["c"] == "date"
     assert table.bad["c"].to_dict() == {19: "2024-02-30"}
+
+
+DAYS = pd.Series(pd.date_range("2023-01-01 06:00", periods=300, freq="37h"))
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "notation"),
+    [
+        ("day", DAYS.dt.strftime("%Y%m%d").astype("int64"), "%Y%m%d"),
+        ("day", DAYS.dt.strftime("%Y%m%d%H").astype("int64"), "%Y%m%d%H"),
+        ("day", DAYS.dt.strftime("%Y%m").astype("int64"), "%Y%m"),
+        ("month", DAYS.dt.strftime("%Y-%m"), "%Y-%m"),
+        ("month", DAYS.dt.strftime("%b-%y"), "%b-%y"),
+        ("week", DAYS.dt.strftime("%G-W%V"), "week"),
+        ("created_at", DAYS.astype("datetime64[s]").astype("int64"), "epoch s"),
+        ("time", DAYS.astype("datetime64[ms]").astype("int64"), "epoch ms"),
+        ("price", DAYS.astype("datetime64[s]").astype("int64"), None),
+        ("code", pd.Series(["2010-12", "2011-01"] * 50, dtype="str"), None),
+        ("year", DAYS.dt.year, None),
+        ("price", pd.Series(range(199990, 200290)), None),
+        ("flag", DAYS.dt.hour > 12, None),
+    ],
+)
+def test_numbers_and_months_that_are_dates_without_exception_are_found(tmp_path, name, column, notation):
+    assert hides_dates(name, column) == (notation is not None)
+    if notation:
+        table = read(tmp_path, [*column.astype("str"), ""], {"c": "date"})
+        assert table.formats["c"] == notation
+        expected = (
+            DAYS if notation.startswith("epoch") else dates_of(column.astype("str"), notation).dt.tz_localize(None)
+        )
+        assert (table.frame["c"][:-1] == expected).all()
+        assert table.bad == {}
+
+
+def test_quarters_are_dates():
+    quarters = pd.Series(["2023Q1", "2023 Q2", "Q3 2023", "2023-Q4", "2023Q5", None], dtype="str")
+    found = dates_of(quarters, "quarter").dt.strftime("%Y-%m-%d")
+    assert found[:4].tolist() == ["2023-01-01", "2023-04-01", "2023-07-01", "2023-10-01"]
+    assert found[4:].isna().all()
 
 
 @pytest.mark.parametrize("notation", ["%d/%m/%Y", "%m/%d/%Y"])

@@ -21,6 +21,8 @@ DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
 NO_TABLE |= {"diagnose", "summary", "backtest_week", *DECISIONS}
+# What a task cannot do without, beside an input and an output.
+MORE = {"split_source": ["--by=week", "--column=day"], "gather": ["--plan=nowhere.json"]}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -33,7 +35,8 @@ def test_help_and_wrong_command_line(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted({*TASKS} - NO_TABLE))
 def test_a_missing_input_is_one_error_line(name, tmp_path):
-    done = script(name, "--input", "nowhere.csv", "--output", "deep/out.csv", "--log", "logs/it.log", cwd=tmp_path)
+    usual = ["--input", "nowhere.csv", "--output", "deep/out.csv", "--log", "logs/it.log"]
+    done = script(name, *usual, *MORE.get(name, []), cwd=tmp_path)
     assert done.returncode == 1
     errors = [line for line in done.stdout.splitlines() if " - ERROR - " in line]
     assert len(errors) == 1

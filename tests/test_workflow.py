@@ -60,6 +60,23 @@ def test_edges_are_those_of_the_specification(project):
     assert edges(project) == EDGES
 
 
+def test_the_architecture_shows_the_graph_that_snakemake_draws(project):
+    drawn = project.snakemake(*EVERYTHING, "--forceall", "--rulegraph", "mermaid-js").stdout.partition("flowchart")[2]
+    shown = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition("flowchart")[2].partition("```")[0]
+
+    def arrows(text: str) -> set[tuple[str, str]]:
+        names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
+        return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}
+
+    assert arrows(shown) == arrows(drawn) >= EDGES
+
+
+def test_the_architecture_names_every_module_that_no_command_is():
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    modules = [path for path in (ROOT / "scripts").glob("*.py") if "def main(" not in path.read_text("utf-8")]
+    assert [path.stem for path in modules if f"`{path.stem}`" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("on_failure", "extra"),
     [
@@ -78,7 +95,7 @@ def test_flights_reach_their_figures(tmp_path):
     project = make_project(tmp_path)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     config["raw_data_source_url"] = str(ROOT / "resources/flights.csv.xz")
-    config["validation"]["schema"] = str(ROOT / "config/schema.yaml")
+    config["validation"]["schema"] = shutil.copy(ROOT / "config/schema.yaml", project.folder)
     (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     screen = project.snakemake().stdout
     metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))

@@ -1,0 +1,130 @@
+"""The rows of a CSV file once more, in Arrow's format beside it, which is read in its place as long as it is that file.
+
+The CSV is what counts. The side file holds the digest of the CSV that it was written with, and what reading that one
+would find out. A CSV that was changed by hand, or has no such file, is read itself, with the same results.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from task import sha256
+
+KEY = b"signoff"
+# From here on Arrow writes a number with an exponent, so that it is read as no whole one.
+EXPONENT = 1e10
+
+
+@dataclass
+class SideFile:
+    """A side file that is that of its CSV: kinds and pandas dtypes of the columns are those of reading the CSV."""
+
+    path: Path
+    kinds: dict[str, str]
+    dtypes: dict[str, str]
+
+
+def side_path(path: Path) -> Path:
+    """Return where the rows of a CSV file stand once more."""
+    return path.with_name(f".{path.stem}.arrow")
+
+
+def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
+    """Return the side file of a CSV file; None where there is none of it as it is, and of columns of these kinds."""
+    side = side_path(path)
+    if not kinds or not side.is_file():
+        return None
+    try:
+        with pa.OSFile(str(side)) as file, pa.ipc.open_file(file) as reader:
+            last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+            about, names = json.loads(last.custom_metadata[KEY]), reader.schema.names
+    except (pa.ArrowInvalid, ValueError, KeyError, TypeError):
+        # Cut short, or another's.
+        return None
+    if about["kinds"] != kinds or about["sha256"] != sha256(path):
+        return None
+    return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
+
+
+def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield some columns of a side file, some rows at a time."""
+    places = [list(side.kinds).index(name) for name in names]
+    options = pa.ipc.IpcReadOptions(included_fields=sorted(places))
+    with pa.OSFile(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
+        # The last one is empty, and says what the file is.
+        for n in range(max(reader.num_record_batches - 1, 1)):
+            yield as_read(pa.table(reader.get_batch(n)).select(names), side.dtypes)
+
+
+def whole_side(side: SideFile) -> pd.DataFrame:
+    """Return all rows of a side file."""
+    with pa.OSFile(str(side.path)) as file, pa.ipc.open_file(file) as reader:
+        return as_read(reader.read_all(), side.dtypes)
+
+
+def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
+    """Return rows as reading them from the CSV file would."""
+    for n, name in enumerate(table.column_names):
+        # What is found only when all rows are known: whole numbers, and dates that are all missing, so without a zone.
+        known = {"int64": pa.int64(), "datetime64[us]": pa.timestamp("us")}.get(dtypes[name])
+        if known:
+            table = table.set_column(n, name, pc.cast(table[name], known))
+    return table.to_pandas().astype({name: dtypes[name] for name in table.column_names})
+
+
+class SideWriter:
+    """Writes the side file of a CSV file while its rows, n × m columns of some kinds, are written there."""
+
+    def __init__(self, kinds: dict[str, str], part: Path):
+        self.kinds, self.part, self.writer = kinds, part, None
+        self.missing, self.known = (dict.fromkeys(kinds, False) for _ in range(2))
+        self.whole = dict.fromkeys(kinds, True)
+
+    def add(self, table: pa.Table) -> None:
+        """Take some rows."""
+        if self.writer is None:
+            self.schema = pa.schema([(name, self.type_of(name, table[name].type)) for name in table.column_names])
+            self.writer = pa.ipc.new_file(str(self.part), self.schema)
+        table = table.cast(self.schema).combine_chunks()
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            self.missing[name] |= column.null_count > 0
+            self.known[name] |= column.null_count < len(column)
+            if self.whole[name] and pa.types.is_floating(column.type):
+                small = pc.less(pc.abs(column), EXPONENT)
+                self.whole[name] = pc.all(pc.and_(small, pc.equal(pc.floor(column), column))).as_py() is not False
+        self.writer.write_table(table)
+
+    def type_of(self, name: str, found: pa.DataType) -> pa.DataType:
+        """Return the type that a column is kept in, here of the first rows, which may all be missing."""
+        kind = self.kinds[name]
+        if kind == "number":
+            return pa.int64() if pa.types.is_integer(found) else pa.float64()
+        if kind == "date":
+            return pa.timestamp("us", found.tz)
+        return pa.bool_() if kind == "boolean" else pa.string()
+
+    def dtype_of(self, name: str) -> str:
+        """Return the dtype that reading the CSV file would give."""
+        kind, found = self.kinds[name], self.schema.field(name).type
+        if kind == "number":
+            return "int64" if self.whole[name] and not self.missing[name] else "float64"
+        if kind == "date":
+            return f"datetime64[us, {found.tz}]" if found.tz and self.known[name] else "datetime64[us]"
+        return {"boolean": "object" if self.missing[name] else "bool"}.get(kind, "str")
+
+    def close(self, written: Path, path: Path) -> None:
+        """Say what the file is, and move it to its place; `written` is the CSV file that is to be `path`."""
+        about = {
+            "sha256": sha256(written),
+            "kinds": self.kinds,
+            "dtypes": {name: self.dtype_of(name) for name in self.kinds},
+        }
+        self.writer.write_batch(pa.RecordBatch.from_pylist([], schema=self.schema), {KEY: json.dumps(about)})
+        self.writer.close()
+        os.replace(self.part, side_path(path))
