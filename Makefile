@@ -113,6 +113,9 @@ faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (50
 mutants: $(READY) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
 	@PYTHON="$$PWD/.venv/mutants/bin/python" tests/mutants.sh
 
+compat: $(READY) .venv/audit/.made ## run a part of the tests with the oldest and the newest versions that requirements.in allows
+	@tests/compat.sh
+
 audit: .venv/audit/.made ## look for known faults in all that is pinned (asks PyPI)
 	@for each in requirements requirements-docs requirements-mlflow requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import skops.io
 
 import approval
 import deploy as deploying
@@ -27,6 +29,7 @@ from release import read_history, released_code, released_half_width, released_m
 from settings import read_config
 from sign_off import changes, decide, review, summary
 from task import TaskError
+from verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
 RULE = {"allowed_signers": None, "required_approvals": 1, "keep": None}
@@ -288,6 +291,7 @@ def test_the_summary_says_what_is_decided_on(project):
         "Source      a.csv, ingested 2026-01-05T03:00:00+00:00",
         "Data window 2026-01-01 … 2026-01-04 (when)",
     ]
+    assert lines[3:-5] == verdict(json.loads(Path(VALIDATION).read_text()), json.loads(Path(METRICS).read_text()))[0]
     model = digest(MODEL)[:12]
     assert lines[-5:] == [
         "Verdict     passed",
@@ -353,6 +357,8 @@ def test_another_version_of_the_same_code_file_is_a_change(project):
     for path, sha256 in ((JSON, "1"), (f"deployed/releases/{name}/model.json", "2")):
         change(path, custom={"file": "f.py", "sha256": sha256})
     assert changes(name)[2:] == ["f.py: changed"]
+    change(JSON, custom={"file": "g.py", "sha256": "1"})
+    assert changes(name)[2:] == ["code of the features: f.py → g.py"]
     change(JSON, custom=None)
     assert changes(name)[2:] == ["code of the features: f.py → none"]
 
@@ -525,6 +531,13 @@ def test_the_code_is_known_by_commit_and_content(monkeypatch, tmp_path):
     assert approval.code_state() == found | {"commit": git("rev-parse", "HEAD").strip(), "clean": True}
     (tmp_path / "scripts/a.py").write_text("other", encoding="utf-8")
     assert approval.code_state()["clean"] is False
+    git("checkout", "-q", ".")
+    for path in ("Snakefile", "workflow/rules/a.smk", "-- a"):
+        (tmp_path / path).write_text("other", encoding="utf-8")
+        assert approval.code_state()["clean"] is (path == "-- a")
+        (tmp_path / path).unlink()
+        git("checkout", "-q", ".")
+    assert approval.git("no-such-command") is None
     monkeypatch.setenv("PATH", "")
     assert approval.git("status") is None
 
@@ -553,18 +566,22 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
     document = approve(project, "bob", rule, keys / "bob")
     check_decisions(document, rule | {"required_approvals": 2})
     ada, bob = document["decisions"]
-    altered = "the signature of {} is not one of this sign-off in the namespace 'signoff': it, or what it signs,"
+    altered = (
+        "the signature of {} is not one of this sign-off in the namespace 'signoff': it, or what it signs, was "
+        "altered, or it was made for something else. Sign off again: make sign-off KEY=…"
+    )
+    unsigned = (
+        "the sign-off of ada carries no signature, and release.allowed_signers asks for one. Sign off again with --key "
+        "(make sign-off KEY=…)."
+    )
     for decision, told in (
         (ada | {"comment": "other"}, altered.format("ada")),
         (ada | {"signature": bob["signature"]}, altered.format("ada")),
         (ada | {"signature": "x"}, altered.format("ada")),
-        (
-            ada | {"signature": None},
-            "the sign-off of ada carries no signature, and release.allowed_signers asks for one.",
-        ),
-        (ada | {"signature": ""}, "Sign off again with --key (make sign-off KEY=…)."),
+        (ada | {"signature": None}, unsigned),
+        (ada | {"signature": ""}, unsigned),
     ):
-        assert told in error(check_decisions, document | {"decisions": [decision]}, rule)
+        assert told == error(check_decisions, document | {"decisions": [decision]}, rule)
     for subject in ({"files": {}}, {"failures": ["x"], "decisions": [ada | {"override": "y"}]}, {"version": 2}):
         told = error(check_decisions, {**document, "decisions": [ada], **subject}, rule)
         assert altered.format("ada") in told
@@ -646,7 +663,12 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
     assert released_half_width(name) is None
 
 
-def test_the_code_of_a_release_is_its_own_copy(project):
+def deploy_again(project) -> str:
+    approve(project)
+    return deploy(project)
+
+
+def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(project):
     write("f.py", "ONE = 1\n")
     project.config["features"]["custom"] = "f.py"
     train(2)
@@ -656,6 +678,18 @@ def test_the_code_of_a_release_is_its_own_copy(project):
     write("f.py", "ONE = 2\n")
     metadata = released_model(name, RULE)[1]
     assert released_code(name, metadata).ONE == 1
+    train(2)
+    project.config["features"]["custom"] = None
+    project.config["model"]["format"] = "skops"
+    Path("model/model.skops").write_bytes(skops.io.dumps([1, 2]))
+    model = digest("model/model.skops")
+    change(JSON, sha256=model, custom=None)
+    for path in (METRICS, DIAGNOSTICS):
+        change(path, model_sha256=model, champion={"release": name, "test": {"MAE": 1, "R2": 0}})
+    for path in (REPORT, PAGE):
+        write(path, model)
+    again = releasing.released_model(deploy_again(project), RULE)[0]
+    assert again == [1, 2]
     write(f"deployed/releases/{name}/code/f.py", "ONE = 3\n")
     assert "is not the file that was written down" in error(released_code, name, metadata)
 
@@ -884,12 +918,105 @@ def asked(answers: str, failures: list[str], **given: object) -> SimpleNamespace
 def test_what_is_not_given_is_asked_until_it_is_said():
     args = asked("\n \nAda\nmaybe\n\nA\n \nlate\n\nfine\n", ["x"])
     assert (args.reviewer, args.decision, args.override, args.comment) == ("Ada", "approve", "late", "fine")
-    assert args.said.count("Your name: ") == 3 and args.said.count("Approve or reject? [a/r] ") == 3
-    assert args.said.count("It has failed. Why is it approved all the same? ") == 2
-    assert args.said.count("Comment: ") == 2
+    questions = ["Your name: "] * 3 + ["Approve or reject? [a/r] "] * 3
+    questions += ["It has failed. Why is it approved all the same? "] * 2 + ["Comment: "] * 2
+    assert args.said == "".join(questions)
     args = asked("rej\nno\n", ["x"], reviewer="Ada")
     assert (args.decision, args.override, args.comment) == ("reject", None, "no")
     assert asked("", [], reviewer="Ada", decision="approve", comment="c").said == ""
     assert asked("why\n", ["x"], reviewer="Ada", decision="approve", comment="c").override == "why"
     with pytest.raises(EOFError):
         asked("", [])
+
+
+def run(module, *words: str, said: str | None = None) -> tuple[int, str, list[str]]:
+    """Run a command line in this process, on a terminal where something is `said`; return code, output and log."""
+    terminal = io.StringIO(said or "")
+    terminal.isatty = lambda: said is not None
+    handlers = logging.getLogger().handlers[:]
+    code = 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdin", terminal)
+        streams = io.StringIO()
+        with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
+            try:
+                module.main([*words, "--log", "logs/x.log"])
+            except SystemExit as stop:
+                code = stop.code
+    logging.getLogger().handlers[:] = handlers
+    log = Path("logs/x.log").read_text("utf-8").splitlines() if Path("logs/x.log").exists() else []
+    return code, streams.getvalue(), [line.partition(" - ")[2] for line in log]
+
+
+DECISION = ["--reviewer", "Ada", "--decision", "approve", "--comment", "fine"]
+UNSIGNED = "INFO - [sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)"
+
+
+def test_the_command_line_of_the_sign_off_shows_asks_and_writes(project, keys, monkeypatch):
+    code, said, log = run(signing, "--reviewer", "Ada")
+    assert code == 2 and "there is no terminal to ask on: give --decision, --comment" in said and not log
+    code, said, log = run(signing, *DECISION)
+    assert code == 0 and "\n\nTarget      y\n" in said
+    assert f"\nReport      {PAGE}, {REPORT}\n\n" in said
+    assert log[0] == f"INFO - [sign_off] start: {REPORT}"
+    assert log[1:-1] == [
+        "INFO - [sign_off] Ada: approve",
+        UNSIGNED,
+        "INFO - [sign_off] wrote reports/sign_off.json",
+        "INFO - [sign_off] next: make deploy",
+    ]
+    (decision,) = read_sign_off(Path("reports/sign_off.json"))["decisions"]
+    assert (decision["reviewer"], decision["comment"], decision["override"]) == ("Ada", "fine", None)
+    write("config.yaml", f"{CONFIG}release: {{required_approvals: 2}}\n")
+    code, _, log = run(signing, *DECISION, "--output", "x/sign_off.json")
+    assert log[-3] == "INFO - [sign_off] wrote x/sign_off.json" and Path("x/sign_off.json").is_file()
+    assert log[-2].startswith("INFO - [sign_off] not to be deployed: 2 different people must approve")
+    monkeypatch.setenv("HOME", str(keys))
+    code, _, log = run(signing, *DECISION[:1], "ada", *DECISION[2:], "--key", "~/ada")
+    assert code == 0 and UNSIGNED not in log and log[-1].startswith("INFO - [sign_off] end after")
+    change(METRICS, thresholds=[{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}])
+    assert "this model has failed" in run(signing, *DECISION)[2][-1]
+    assert run(signing, *DECISION, "--override", "late")[0] == 0
+    assert run(signing, said="Eve\nr\nno\n")[2][1] == "INFO - [sign_off] Eve: reject"
+
+
+def test_nothing_is_signed_without_an_answer_or_where_a_file_changes_meanwhile(project, monkeypatch):
+    code, _, log = run(signing, said="Ada\n")
+    assert (code, log[-1]) == (1, "ERROR - [sign_off] no answer: nothing was signed.")
+    decide = signing.decide
+
+    def meanwhile(*arguments):
+        write("reports/figures/residuals.png", "other")
+        return decide(*arguments)
+
+    monkeypatch.setattr(signing, "decide", meanwhile)
+    code, _, log = run(signing, *DECISION)
+    told = "a file has changed while you were deciding. Wait for the run to end, and look again."
+    assert (code, log[-1]) == (1, f"ERROR - [sign_off] {told}")
+    assert not Path("reports/sign_off.json").exists()
+
+
+def test_the_command_line_of_deploy_says_what_is_current_and_how_to_go_back(project, monkeypatch):
+    code, _, log = run(deploying)
+    assert code == 1 and log[0] == "INFO - [deploy] start: reports/sign_off.json"
+    assert log[-1].startswith("ERROR - [deploy] reports/sign_off.json does not exist: nobody has signed off")
+    run(signing, *DECISION, "--output", "other.json")
+    code, _, log = run(deploying, "--sign-off", "other.json")
+    first = releasing.current_release()
+    assert code == 0 and log[1:-1] == [
+        f"INFO - [deploy] completed. Current release: deployed/releases/{first}",
+        "INFO - [deploy] deployed/current points to it; it is the first: there is none to go back to",
+    ]
+    train(2, first)
+    tracked = []
+    monkeypatch.setattr(deploying, "track", tracked.append)
+    write("config.yaml", f"{CONFIG}tracking: {{mlflow_uri: 'http://127.0.0.1:9'}}\n")
+    assert run(signing, *DECISION, "--config", "config.yaml")[0] == 0
+    code, _, log = run(deploying, "--config", "config.yaml")
+    assert code == 0
+    assert log[-2] == f"INFO - [deploy] deployed/current points to it; make rollback goes back to {first}"
+    assert [each["tracking"]["mlflow_uri"] for each in tracked] == ["http://127.0.0.1:9"]
+    monkeypatch.setattr(deploying, "track", None)
+    write("config.yaml", CONFIG)
+    os.utime("config.yaml", (0, 0))
+    assert run(signing, *DECISION)[0] == 0 and run(deploying)[0] == 0

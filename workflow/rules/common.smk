@@ -28,7 +28,7 @@ from custom import read_code
 from folder import clear_dead_lock, name_the_holder
 from old_outputs import keep_old_outputs
 from release import current_release
-from settings import check_config
+from settings import check_config, refuse_code
 from task import TaskError, read_json
 from track import check_tracking, read_record
 from verdict import show_summary
@@ -38,6 +38,7 @@ LOGS = Path("logs").absolute()
 STARTED = time.time()
 
 try:
+    refuse_code(workflow.configfiles)
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]

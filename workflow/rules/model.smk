@@ -4,6 +4,7 @@ MODEL = model_path(config)
 FEATURES = features_path(config)
 DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
 CHAMPION = None if WITHIN else current_release()
+THRESHOLDS = {name: config["thresholds"][name] for name in sorted(config["thresholds"]) if name != "custom"}
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if (CHAMPION or WITHIN) and config["features"]["custom"] else None
@@ -99,9 +100,7 @@ rule evaluate_model:
     params:
         options=flags(
             baseline=config["evaluation"]["baseline"],
-            mae_max=config["thresholds"]["mae_max"],
-            r2_min=config["thresholds"]["r2_min"],
-            max_regression=config["thresholds"]["max_regression"],
+            **THRESHOLDS,
             metrics=config["evaluation"]["metrics"],
             limits=config["thresholds"]["custom"] or None,
         ),
