@@ -8,8 +8,15 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 READY := .venv/.made
 DOCS := .venv/.docs
+PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
+# Fit for use beside a workflow under the MIT licence; the LGPL's are imported, not changed.
+LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF;Mozilla;MPL;ISC;0BSD;LGPL
+# They tell it in a file alone.
+NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-interface-logger-plugins \
+	snakemake-interface-report-plugins snakemake-interface-scheduler-plugins snakemake-interface-storage-plugins \
+	snakemake-logger-plugin-rich
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY RELEASE REASON BATCH KIND
+GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY RELEASE REASON BATCH KIND VERSION
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -23,7 +30,8 @@ SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
-	coverage faults docs tracking mlflow history notify bench-tables backtest bench-backtest bench-scaling bench-alarms year
+	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
+	bench-backtest bench-scaling bench-alarms year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -102,6 +110,29 @@ faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (50
 	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults
 	@$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output benchmarks/faults.md
 
+mutants: $(READY) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
+	@PYTHON="$$PWD/.venv/mutants/bin/python" tests/mutants.sh
+
+compat: $(READY) .venv/audit/.made ## run a part of the tests with the oldest and the newest versions that requirements.in allows
+	@tests/compat.sh
+
+audit: .venv/audit/.made ## look for known faults in all that is pinned (asks PyPI)
+	@for each in requirements requirements-docs requirements-mlflow requirements-audit; do \
+		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
+
+licences: $(READY) .venv/audit/.made ## write LICENCES.md, and fail where a licence is not known to be fit
+	@.venv/audit/bin/pip-licenses --python $(BIN)/python --packages $(PINNED) --no-version --with-urls --format markdown \
+		--allow-only "$(LICENCES)" --partial-match --with-system --ignore-packages $(NO_LICENCE_TOLD) > LICENCES.md
+	@for each in $(NO_LICENCE_TOLD); do \
+		grep -rqs "MIT License" .venv/lib/python*/site-packages/$${each//-/_}-*.dist-info --include "LICENSE*" || exit 1; \
+		echo "| $$each | MIT License, by the file LICENSE in its package | |" >> LICENCES.md; done
+
+sbom: $(READY) .venv/audit/.made ## write sbom.json, all that is installed, as CycloneDX
+	@.venv/audit/bin/cyclonedx-py environment --output-reproducible --validate --output-file sbom.json $(BIN)/python
+
+notes: ## print what CHANGELOG.md says of VERSION
+	@awk -v version="$$VERSION" '/^## /{on = $$2 == version; found += on} on; END {exit !found}' CHANGELOG.md
+
 lint: $(READY) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
@@ -148,6 +179,19 @@ $(DOCS): $(READY) requirements-docs.txt
 
 .venv/.tracking: requirements-mlflow.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/audit/.made: requirements-audit.txt
+	@"$(PYTHON)" -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Beside what is installed already, which the tests need.
+.venv/mutants/.made: requirements-mutants.txt $(READY)
+	@"$(PYTHON)" -m venv .venv/mutants
+	@.venv/mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv/mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	@touch $@
 
 .venv/mlflow-server/.made: tests/mlflow-server.txt

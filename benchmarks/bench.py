@@ -43,7 +43,7 @@ REPEATS = 3
 # One key of each task's, in the order of the tasks, and what it becomes.
 CHANGES = {
     "ingest_data: reader.timeout_s": {"reader": {"timeout_s": 31}},
-    "validate_data: validation.schema": {"validation": {"schema": "schema.yaml"}},
+    "validate_data: validation.schema": {"validation": {"schema": "contract.yaml"}},
     "clean_data: cleaning.max_rows_lost": {"cleaning": {"max_rows_lost": 0.4}},
     "feature_engineering: split.test_weeks": {"split": {"test_weeks": 9}},
     "train_model: random_state": {"random_state": 1},
@@ -123,7 +123,7 @@ def idle(parent: Path, ours: Path, tools: dict[str, tuple]) -> dict[str, list[Ru
 def changes(folder: Path) -> Iterator[str]:
     """Change one key more of a folder's config before each name that is yielded."""
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    shutil.copy(ROOT / "config/schema.yaml", folder / "schema.yaml")
+    shutil.copy(ROOT / "config/schema.yaml", folder / "contract.yaml")
     for name, change in CHANGES.items():
         for key, value in change.items():
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value

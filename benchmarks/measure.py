@@ -104,7 +104,8 @@ def new_folder(parent: Path, name: str, source: Path) -> Path:
     folder.mkdir()
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     config["raw_data_source_url"] = str(source)
-    config["validation"]["schema"] = str(ROOT / config["validation"]["schema"])
+    shutil.copy(ROOT / config["validation"]["schema"], folder / "schema.yaml")
+    config["validation"]["schema"] = "schema.yaml"
     config["thresholds"] = {"mae_max": 1000, "r2_min": -1}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return folder

@@ -2,24 +2,39 @@
 
     python benchmarks/scaling.py --rows 300000 3000000 30000000 --models 100 1000 10000
 
-A growth exponent is that of the time from one size to the next: 1 is linear. A size that this machine has no memory or
-disk for, judged by the size before, is left out, and that is said.
+A growth exponent is that of the time from one size to the next: 1 is linear. A size that the machine has no disk for is
+left out, and so is training on more rows than it has memory for, judged by the size before; that is said.
 """
 
 import argparse
 import math
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import others
-from measure import HERE, about, judged, make_source, new_folder, report, row, run, set_up, signoff, snakemake
+from measure import (
+    HERE,
+    ROOT,
+    about,
+    judged,
+    make_source,
+    new_folder,
+    report,
+    row,
+    run,
+    set_up,
+    signoff,
+    snakemake,
+    write_config,
+)
 
 # Its memory grows with the rows: the model is fitted on all of them at once.
 UNBOUNDED = "train_model"
 # Of a CSV file of flights, and how many files as large as it a run has on disk.
-BYTES_A_ROW, FILES = 64, 5
+BYTES_A_ROW, FILES = 64, 7
 EXPONENT, MEMORY_RATIO, MEMORY_MB = 1.05, 1.3, 700
 
 
@@ -39,19 +54,31 @@ def tasks(parent: Path, sizes: list[int], runs: int) -> tuple[dict[int, dict], l
     """Return by size and task the runs of its command, and what was left out."""
     found, notes, before, peak = {}, [], 0, 0.0
     for rows in sorted(sizes):
-        if lacking := no_room(parent, rows, before, peak):
+        if lacking := no_room(parent, rows, before, 0):
             notes.append(f"Left out: {rows:,} rows need about {lacking}")
             break
+        untrained = no_room(parent, rows, before, peak)
+        if untrained:
+            notes.append(
+                f"Left out: {UNBOUNDED} on {rows:,} rows, which needs about {untrained}; the last model stands in"
+            )
         source = make_source(parent, rows)
         found[rows] = {}
         for n in range(runs):
             folder = new_folder(parent, "project", source)
+            if untrained:
+                shutil.copytree(parent / "model", folder / "model")
             plan = run(folder, signoff(folder, "--dry-run", "--printshellcmds")).said
             for name, step in others.steps(plan, source).items():
+                if untrained and name == UNBOUNDED:
+                    continue
                 print(f"{rows:,} rows, {n + 1} of {runs}: {name}", file=sys.stderr)
                 done = run(folder, step["command"], OMP_NUM_THREADS=str(step["threads"]))
                 found[rows].setdefault(name, []).append(done)
-        before, peak = rows, max(each.megabytes for name in found[rows].values() for each in name)
+        trained = [each.megabytes for each in found[rows].get(UNBOUNDED, [])]
+        before, peak = rows, max(trained, default=peak * rows / max(before, 1))
+        shutil.rmtree(parent / "model", ignore_errors=True)
+        shutil.copytree(parent / "project/model", parent / "model")
         source.unlink()
     return found, notes
 
@@ -60,7 +87,7 @@ def growth(found: dict[int, dict]) -> list[dict]:
     """Return the rows of the table for what `tasks` found."""
     lines, sizes = [], list(found)
     for name in found[sizes[0]]:
-        for n, rows in enumerate(sizes):
+        for n, rows in enumerate(each for each in sizes if name in found[each]):
             line = row(f"{name} (ratio: growth exponent, of wall and of CPU time)", f"{rows:,} rows", found[rows][name])
             if n:
                 last, factor = lines[-1], math.log(rows / sizes[n - 1])
@@ -77,21 +104,30 @@ def growth(found: dict[int, dict]) -> list[dict]:
     return lines
 
 
-def plans(parent: Path, models: list[int]) -> list[dict]:
-    """Return the rows of the table for dry runs of seven rules a model."""
-    folder = parent / "chain"
-    folder.mkdir()
-    (folder / "source").touch()
+def plans(parent: Path, numbers: list[int]) -> list[dict]:
+    """Return the rows of the table for dry runs of the workflow's own rules: so many models, and so many parts."""
     lines = []
-    for number in sorted(models):
-        print(f"planning {number:,} models", file=sys.stderr)
-        command = snakemake(folder, HERE / "copies.smk", "--dry-run", "--quiet", "all", "--config", f"models={number}")
-        done = run(folder, command)
-        jobs = 7 * number + 1
-        line = row("Planning (ratio: seconds / 20 s for 10,000 jobs)", f"{number:,} models, {jobs:,} jobs", [done])
-        # A start takes longer than a few jobs.
-        line["ratio"] = done.seconds / (20 * max(1, jobs / 10_000))
-        lines.append(line | judged(line["ratio"], 1))
+    for keys, what in (({"models": {"by": "key"}}, "models"), ({"data": {"partition_by": "key"}}, "parts")):
+        for number in sorted(numbers):
+            print(f"planning {number:,} {what}", file=sys.stderr)
+            source = parent / "keys.csv"
+            rows = (f"k{n},{x},{x + n}\n" for n in range(number) for x in range(3))
+            source.write_text("key,x,y\n" + "".join(rows), encoding="utf-8")
+            folder = new_folder(parent, f"{number}-{what}", source)
+            write_config(folder, {"raw_data_source_url": str(source), "target": "y", **keys})
+            command = snakemake(
+                folder, ROOT / "Snakefile", f"--configfile={folder / 'config.yaml'}", "--quiet", "rules"
+            )
+            # Only then is it known which there are.
+            run(folder, [*command, "--", "data/raw/raw_data.json"])
+            done = run(folder, [*command, "--dry-run", "--", "all"])
+            jobs = int(re.findall(r"^total +(\d+)$", done.said, re.M)[-1])
+            name = f"{number:,} {what}, {jobs:,} jobs"
+            line = row("Planning (ratio: CPU seconds / 20 s for 10,000 jobs)", name, [done])
+            # A start takes longer than a few jobs.
+            line["ratio"] = line["cpu_ratio"] = done.cpu / (20 * max(1, jobs / 10_000))
+            lines.append(line | judged(line["ratio"], 1))
+            shutil.rmtree(folder)
     return lines
 
 
@@ -100,7 +136,9 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, nargs="*", default=[300_000, 3_000_000, 30_000_000], help="how many flights"
     )
-    parser.add_argument("--models", type=int, nargs="*", default=[100, 1000, 10_000], help="how many to plan")
+    parser.add_argument(
+        "--models", type=int, nargs="*", default=[100, 1000, 10_000], help="how many to plan, and parts"
+    )
     parser.add_argument("--runs", type=int, default=1, help="how often each size is measured (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()

@@ -35,10 +35,22 @@ def clear_dead_lock() -> None:
         say("clearing the lock that a killed Snakemake has left")
         for each in left:
             each.unlink(missing_ok=True)
-    elif left:
-        other = running_snakemake()
-        say(f"{described(other)} here" if other else "another Snakemake begins here")
     fcntl.flock(held, fcntl.LOCK_SH)
+
+
+def name_the_holder() -> None:
+    """Have this process's Snakemake say which other one it is that holds the lock, where it finds it held."""
+    from snakemake.persistence import PersistenceBase
+
+    own = PersistenceBase.lock
+
+    def lock(self):
+        if self.locked:
+            other = running_snakemake()
+            say(f"{described(other)}: try again later" if other else "another Snakemake was at work: try again")
+        return own(self)
+
+    PersistenceBase.lock = lock
 
 
 def say(what: str) -> None:

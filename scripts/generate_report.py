@@ -44,6 +44,7 @@ def generate_report(
     card: dict[str, str | None],
     digests: dict[str, str],
     drawn: dict[str, str],
+    budget: dict | None = None,
 ) -> tuple[str, list]:
     """Return the title of the report, and its parts as `document` has them.
 
@@ -57,6 +58,8 @@ def generate_report(
         The SHA-256 of the files that the report was made of, by name.
     drawn
         The SVG element of each figure by name.
+    budget
+        What the budget of training rows costs, where there is one, as `row_budget` writes it.
     """
 
     def figure(name: str) -> Figure:
@@ -67,7 +70,7 @@ def generate_report(
         decision_box(decision(metrics, diagnostics)),
         Section("Thresholds", thresholds(metrics["thresholds"])),
         *([Section("Alarms", alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
-        Section("Data", data(metrics)),
+        Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
         Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
         Section("Intended use and limitations", card_blocks(card)),
@@ -173,6 +176,26 @@ def data(metrics: dict) -> list:
     if split["by"] == "time":
         items.append(f"Last training row: {split['last_train']}; last held-out row: {split['last_test']}.")
     return [Items(items)]
+
+
+def row_budget(found: dict, target: str) -> list:
+    """Return what it costs to train on fewer rows than there are."""
+    curve = found["curve"]
+    rows = [
+        [each["rows"], each["MAE"], each["R2"], each["gain"], span(each["interval"]) if each["interval"] else ""]
+        for each in curve
+    ]
+    words = f"Trained on a sample of {curve[-1]['rows']:,} of {found['available']:,} training rows "
+    words += f"(model.max_rows: {found['max_rows']:,}). "
+    if len(curve) > 1 and curve[-1]["rows"] < found["available"]:
+        last = curve[-1]
+        words += (
+            f"Twice the rows, from {curve[-2]['rows']:,} to {last['rows']:,}, changed MAE by {number(-last['gain'])}; "
+        )
+        words += "a larger budget is likely to gain less with each further doubling. "
+    words += f"MAE and gain in the unit of {target}, on all held-out rows:"
+    names = ["training rows", "MAE", "R2", "gain in MAE", f"{found['level']:.0%} interval"]
+    return [words, Table("Row budget", names, rows)]
 
 
 def validation_blocks(found: dict) -> list:
@@ -436,6 +459,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--owner", help="who answers for the model")
     parser.add_argument("--intended-use", help="what the model is for, and who uses it")
     parser.add_argument("--limitations", help="what it is not for, and where it is known to fail")
+    parser.add_argument("--row-budget", type=Path, help="also say what the budget of training rows costs")
     args = parser.parse_args(argv)
     with task.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
@@ -447,8 +471,11 @@ def main(argv: list[str] | None = None) -> None:
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in CARD}
-        digests = {path.name: sha256(path) for path in paths}
-        report = generate_report(metrics, diagnostics, card, digests, drawn)
+        budget = read_json(args.row_budget) if args.row_budget else None
+        if budget and budget["model_sha256"] != metrics["model_sha256"]:
+            raise TaskError(f"{args.row_budget} speaks of another model than {args.input}. Run make report.")
+        digests = {path.name: sha256(path) for path in [*paths, *([args.row_budget] if budget else [])]}
+        report = generate_report(metrics, diagnostics, card, digests, drawn, budget)
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")

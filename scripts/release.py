@@ -24,6 +24,12 @@ CURRENT = DEPLOYED / "current"
 START = "0" * 64
 
 
+def use(deployed: Path) -> None:
+    """Read the releases of another folder than deployed/, for a task that runs outside of its project's folder."""
+    global RELEASES, HISTORY, HEAD
+    RELEASES, HISTORY, HEAD = (deployed / each.relative_to(DEPLOYED) for each in (RELEASES, HISTORY, HEAD))
+
+
 @contextlib.contextmanager
 def locked(task: str) -> Iterator[None]:
     """Let one process at a time change deployed/; the others wait. The lock goes with its process, killed or not."""
@@ -91,11 +97,10 @@ def append_history(action: str, release: str, **more: object) -> None:
         flush(DEPLOYED)
 
 
-def current_release() -> str | None:
-    """Return the name of the current release; None where nothing is deployed."""
-    if not CURRENT.is_symlink():
-        return None
-    return Path(os.readlink(CURRENT)).name
+def current_release(folder: Path = Path()) -> str | None:
+    """Return the name of the current release of the project in a folder; None where nothing is deployed."""
+    link = folder / CURRENT
+    return Path(os.readlink(link)).name if link.is_symlink() else None
 
 
 def move_current(name: str) -> None:

@@ -56,6 +56,18 @@ def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
     return config, paths
 
 
+def refuse_code(paths: list[str]) -> None:
+    """Raise TaskError where a config asks for YTE, with which Snakemake runs Python that stands in it.
+
+    Snakemake reads a config before any line of the workflow: only what starts Snakemake can refuse it in time.
+    """
+    for path in paths:
+        if "__use_yte__" in Path(path).read_text(encoding="utf-8", errors="replace"):
+            raise TaskError(
+                f"{path}: with __use_yte__ a config is a program. Take it out, and write what it would give."
+            )
+
+
 def merge(config: dict, more: dict) -> None:
     """Put `more` over `config`, section by section, as Snakemake does with several config files."""
     for key, value in more.items():

@@ -25,7 +25,7 @@ from folder import described, running_snakemake
 from notify import notify
 from release import current_release
 from runs import LOCK, RECORD, read_runs, run_lines, write_runs
-from settings import USUAL
+from settings import USUAL, refuse_code
 from source import GOING_ON
 from task import TaskError, explain, read_json
 
@@ -85,6 +85,7 @@ def weekly(cores: str) -> int:
     The caller has made sure that no other Snakemake runs here.
     """
     SAID.unlink(missing_ok=True)
+    refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(SAID, "wb") as said, open(SAID, "rb") as new:
         child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said)

@@ -48,8 +48,11 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
 
 def test_planning_is_measured_and_written(tmp_path):
     said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path)
-    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == ["1 models, 8 jobs", "3 models, 22 jobs"]
-    assert "3 models, 22 jobs" in said and (tmp_path / "scaling.png").exists()
+    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == [
+        *("1 models, 8 jobs", "3 models, 20 jobs"),
+        *("1 parts, 12 jobs", "3 parts, 20 jobs"),
+    ]
+    assert "3 models, 20 jobs" in said and (tmp_path / "scaling.png").exists()
 
 
 def test_growth_is_an_exponent_and_memory_has_two_limits():
@@ -66,6 +69,9 @@ def test_growth_is_an_exponent_and_memory_has_two_limits():
     assert rows["Peak memory", "clean_data"]["kept"] == "yes"
     assert ("Peak memory", "train_model") not in rows
     found[3000]["clean_data"] = [Run(10, 10, 390.1)]
+    # What had no room at one size is left out there.
+    del found[3000]["train_model"]
+    assert [row["name"] for row in scaling.growth(found) if row["part"].startswith("train")] == ["300 rows"]
     assert scaling.growth(found)[-1]["kept"] == "NO"
     found[300]["clean_data"], found[3000]["clean_data"] = [Run(1, 1, 700)], [Run(10, 10, 701)]
     assert scaling.growth(found)[-1]["kept"] == "NO"

@@ -88,6 +88,13 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     assert (sample["split"] == "train").sum() == split["rows"]["train"] == trained
     assert 180 < split["rows"]["train"] <= split["max_rows"] == 200 < split["available"]
     assert (sample["split"] == "test").sum() == split["rows"]["test"] == 114
+    curve = project.json("reports/row_budget.json")["curve"]
+    # A quarter is too few rows to tell anything.
+    assert [each["MAE"] > 0 for each in curve] == [True, True]
+    assert curve[0]["rows"] <= trained // 2 < curve[1]["rows"] == trained
+    assert curve[1]["gain"] == pytest.approx(curve[0]["MAE"] - curve[1]["MAE"], abs=1e-4)
+    report = (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
+    assert f"Trained on a sample of {trained} of {split['available']} training rows (model.max" in report
     files = project.sign_off() and project.json("reports/sign_off.json")["files"]
     assert {"data/features/sample.csv", "data/features/sample.json", "data/raw/raw_data.json"} <= set(files)
     project.snakemake("deploy")

@@ -106,3 +106,23 @@ def test_one_try_is_no_retry(caplog):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must be at least"):
         retry(**wrong)
+
+
+def test_by_default_it_tries_three_times_a_second_apart_whatever_it_is_called(monkeypatch, caplog):
+    waits = []
+    monkeypatch.setattr(module, "_sleep", waits.append)
+
+    class Fetch:
+        def __call__(self):
+            raise OSError("gone")
+
+        def __repr__(self):
+            return "Fetch()"
+
+    with pytest.raises(OSError):
+        retry()(Fetch())()
+    assert waits == [1, 2]
+    assert caplog.messages[0] == "Attempt 1/3 failed for Fetch(). Retrying in 1.0s... Error: gone"
+    with pytest.raises(OSError):
+        retry(n_tries=2, delay_s=0)(Fetch())()
+    assert waits == [1, 2, 0]

@@ -272,6 +272,23 @@ def test_a_link_that_leads_out_stops_the_run_before_any_job(project, tmp_path):
     assert project.snakemake("--dry-run").returncode == 0
 
 
+def test_a_config_that_is_a_program_is_refused_and_by_a_scheduled_run_before_it_is_read(project):
+    path = project.folder / "config.yaml"
+    path.write_text(
+        path.read_text("utf-8") + "__use_yte__: true\nmodel:\n  format: ?open('pwned', 'w').name\n", "utf-8"
+    )
+    done = project.script("weekly", check=False)
+    told = "config.yaml: with __use_yte__ a config is a program. Take it out, and write what it would give."
+    assert done.returncode == 1 and told in done.stdout
+    assert not pwned(project.folder)
+    done = project.snakemake(check=False)
+    assert done.returncode == 1 and told in done.stdout and "Traceback" not in done.stdout
+    # YAML's own way to run something is none.
+    path.write_text("target: !!python/object/apply:os.system ['touch pwned2']\n", encoding="utf-8")
+    assert project.script("weekly", check=False).returncode == project.script("verify", check=False).returncode == 1
+    assert not (project.folder / "pwned2").exists()
+
+
 # SQL
 
 WRITES = [

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from snakemake.io import sourcecache_entry
 
+# Under models in the config, the folder of each model, with {model} in it, and which models these rules are for.
+ONE_OF = config.pop("within", {"folder": "", "names": ".+", "plan": None})
+WITHIN = ONE_OF["folder"]
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
@@ -22,10 +25,10 @@ import contract
 import source
 from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
-from folder import clear_dead_lock
+from folder import clear_dead_lock, name_the_holder
 from old_outputs import keep_old_outputs
 from release import current_release
-from settings import check_config
+from settings import check_config, refuse_code
 from task import TaskError, read_json
 from track import check_tracking, read_record
 from verdict import show_summary
@@ -35,6 +38,7 @@ LOGS = Path("logs").absolute()
 STARTED = time.time()
 
 try:
+    refuse_code(workflow.configfiles)
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
@@ -45,12 +49,19 @@ except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
 
-if workflow.is_main_process:
-    clear_dead_lock()
-keep_old_outputs()
+if not WITHIN:
+    if workflow.is_main_process:
+        clear_dead_lock()
+        name_the_holder()
+    keep_old_outputs()
+
+
+wildcard_constraints:
+    model=ONE_OF["names"],
 
 
 PARTITION_BY = config["data"]["partition_by"]
+MANY_MODELS = bool(config["models"]["by"] or config["models"]["each"])
 
 
 def relay():
@@ -76,9 +87,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 PREFIX = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
 if workflow.output_settings.verbose:
     PREFIX += "export SIGNOFF_VERBOSE=1; "
-if sys.stderr.isatty():
-    PREFIX += relay()
-shell.prefix(PREFIX)
+if not WITHIN:
+    if sys.stderr.isatty():
+        PREFIX += relay()
+    shell.prefix(PREFIX)
 
 
 IN_STORE = workflow.storage_settings.default_storage_provider is not None
@@ -94,6 +106,8 @@ def on_disk(path):
     """
     if path is None:
         return []
+    # A path from the root is the same for all models.
+    path = os.path.abspath(path) if WITHIN else path
     return sourcecache_entry(path, path) if IN_STORE else path
 
 
@@ -102,13 +116,29 @@ def script(name):
     return on_disk(os.path.relpath(SCRIPTS / f"{name}.py"))
 
 
-@functools.cache
 def helpers(name):
     """Return the paths of the modules in scripts/ that a script imports, and those that they import."""
+    return [code_of(name)] if WITHIN else modules_of(name)
+
+
+@functools.cache
+def code_of(name):
+    """Return a file that changes when one of these modules does: one input, for rules that have thousands of jobs."""
+    path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
+    lines = "".join(f"{source.sha256(Path(each))}  {Path(each).name}\n" for each in modules_of(name))
+    if not path.is_file() or path.read_text(encoding="utf-8") != lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lines, encoding="utf-8")
+    return str(path)
+
+
+@functools.cache
+def modules_of(name):
+    """Return what `helpers` does, file by file."""
     # Read as text: parsing a dozen scripts would be felt in a run with nothing to do.
     names = re.findall(r"^\s*(?:from|import) (\w+)", (SCRIPTS / f"{name}.py").read_text(encoding="utf-8"), re.M)
     local = [each for each in names if (SCRIPTS / f"{each}.py").is_file()]
-    return sorted({path for each in local for path in (script(each), *helpers(each))})
+    return sorted({path for each in local for path in (script(each), *modules_of(each))})
 
 
 def captions():
@@ -140,6 +170,34 @@ def more_flags(rule, **values):
     return lambda wildcards: f"{rule.params.options(wildcards)} {flags(**values)(wildcards)}"
 
 
+def pieces(wildcards):
+    """Return what split_source has written of a model's rows, where the models are those of a column."""
+    if not ONE_OF["plan"]:
+        return []
+    found = ONE_OF["plan"]()["parts"][wildcards.model]["pieces"]
+    return [local(f"data/source/{wildcards.model}/{piece}") for piece in found]
+
+
+def home(wildcards):
+    """Return the folder of the project, or of the model among several."""
+    return WITHIN.format(model=wildcards.model) if WITHIN else ""
+
+
+def champion(wildcards):
+    """Return the name of the current release, None where there is none."""
+    return current_release(Path(home(wildcards)))
+
+
+def released(name):
+    """Return a file of the current release, where there is one, as an input."""
+
+    def path(wildcards):
+        found = f"{home(wildcards)}deployed/releases/{champion(wildcards)}/{name}"
+        return local(found) if champion(wildcards) and Path(found).is_file() else []
+
+    return path
+
+
 def model_options():
     """Return the options that say what is trained: one estimator, or several to choose among."""
     model = config["model"]
@@ -147,9 +205,14 @@ def model_options():
     return {name: model[name] for name in names}
 
 
-@functools.cache
 def source_version(_wildcards=None):
-    """Return what changes when the source does; computed once a run."""
+    """Return what changes when the source does; of pieces, these do themselves."""
+    return None if ONE_OF["plan"] else version_of_source()
+
+
+@functools.cache
+def version_of_source():
+    """Return the version of the source, found once a run."""
     reader = config["reader"]
     url, data = config["raw_data_source_url"], Path(raw_path(config))
     limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
@@ -207,7 +270,8 @@ def next_command():
 
 def run_logs():
     """Return the logs that this run has written, the oldest first."""
-    logs = [path for path in LOGS.rglob("*.log") if path.stat().st_mtime >= STARTED - 1]
+    logs = [*LOGS.rglob("*.log"), *(LOGS.parent.glob("models/*/logs/*.log") if MANY_MODELS else [])]
+    logs = [path for path in logs if path.stat().st_mtime >= STARTED - 1]
     return sorted(logs, key=lambda path: path.stat().st_mtime)
 
 
@@ -223,9 +287,9 @@ def say_how_it_ended():
     """Print the summary, where the run came to a verdict, and for each task that failed its cause and its log."""
     for log in run_logs():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = log.relative_to(LOGS)
-        task = name.with_suffix("").parts[0]
-        if task == "verdict":
+        name = log.relative_to(LOGS.parent)
+        task = name.with_suffix("").parts[name.parts.index("logs") + 1]
+        if task == "verdict" and not MANY_MODELS:
             show_summary(log, next_command())
         # A rule that does a task for a part of the data has another name than the task.
         if any(re.search(r"\[\w+\] end after ", line) for line in lines):
@@ -233,4 +297,4 @@ def say_how_it_ended():
         errors = [line.partition(" - ERROR - ")[2] for line in lines if " - ERROR - " in line]
         killed = "it stopped without a word; was it killed, or out of memory?"
         cause = re.sub(r"^\[\w+\] ", "", errors[-1]) if errors else killed
-        print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: logs/{name}", file=sys.stderr)
+        print(f"\n{task} failed: {cause}{words_of_slurm(task)}\nIts log: {name}", file=sys.stderr)

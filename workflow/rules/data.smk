@@ -6,6 +6,7 @@ rule ingest_data:
     input:
         script=script("ingest_data"),
         helpers=helpers("ingest_data"),
+        pieces=pieces,
     output:
         csv=update("data/raw/raw_data.csv"),
         record=update("data/raw/raw_data.json"),
@@ -20,9 +21,10 @@ rule ingest_data:
         runtime=minutes(60),
     params:
         version=source_version,
-        options=flags(input=config["raw_data_source_url"], target=config["target"], **config["reader"]),
+        options=flags(target=config["target"], **config["reader"]),
+        source=lambda wildcards: flags(input=config["raw_data_source_url"].format(**wildcards))(wildcards),
     shell:
-        "python {input.script:q} {params.options} --output={output.csv:q} --log={log:q}"
+        "python {input.script:q} {params.source} {params.options} --output={output.csv:q} --log={log:q}"
 
 
 rule validate_data:

@@ -3,12 +3,21 @@ ON_FAILURE = config["validation"]["on_failure"]
 MODEL = model_path(config)
 FEATURES = features_path(config)
 DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
-CHAMPION = current_release()
+CHAMPION = None if WITHIN else current_release()
+THRESHOLDS = {name: config["thresholds"][name] for name in sorted(config["thresholds"]) if name != "custom"}
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
-CLEANED = "data/processed/cleaned_data.csv" if CHAMPION and config["features"]["custom"] else None
+CLEANED = "data/processed/cleaned_data.csv" if (CHAMPION or WITHIN) and config["features"]["custom"] else None
 # The rows of a sample are not those of the cleaned data.
 CLEANED = None if config["model"]["max_rows"] else CLEANED
+
+
+def champion_flags(wildcards):
+    """Return the options that have the current release scored too."""
+    name = champion(wildcards)
+    needs = {key: config["release"][key] for key in ("allowed_signers", "required_approvals")}
+    deployed = f"{home(wildcards)}deployed" if WITHIN else None
+    return flags(champion=name, deployed=deployed, **needs)(wildcards) if name else ""
 
 
 rule train_model:
@@ -53,7 +62,7 @@ rule evaluate_model:
         metadata="model/model.json",
         features=FEATURES,
         description=DESCRIPTION,
-        champion=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
+        champion=released("sign_off.json"),
         cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
         custom=on_disk(config["evaluation"]["metrics"]),
         warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
@@ -77,19 +86,15 @@ rule evaluate_model:
     params:
         options=flags(
             baseline=config["evaluation"]["baseline"],
-            mae_max=config["thresholds"]["mae_max"],
-            r2_min=config["thresholds"]["r2_min"],
-            max_regression=config["thresholds"]["max_regression"],
-            champion=CHAMPION,
+            **THRESHOLDS,
             metrics=config["evaluation"]["metrics"],
             limits=config["thresholds"]["custom"] or None,
-            allowed_signers=config["release"]["allowed_signers"] if CHAMPION else None,
-            required_approvals=config["release"]["required_approvals"] if CHAMPION else None,
         ),
+        champion=champion_flags,
         inputs=lambda wildcards, input: flags(validation_report=input.warn_of, cleaned=input.cleaned[:1])(wildcards),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
-        " {params.options} {params.inputs} --threads={threads} --log={log:q}"
+        " {params.options} {params.champion} {params.inputs} --threads={threads} --log={log:q}"
 
 
 rule track:
@@ -132,7 +137,7 @@ rule verdict:
         "reports/verdict.json",
     log:
         # On disk in any case: its summary is shown when the run ends.
-        local("logs/verdict.log"),
+        local(f"{WITHIN}logs/verdict.log"),
     benchmark:
         "logs/benchmarks/verdict.tsv"
     localrule: True

@@ -1,5 +1,4 @@
 # The data in parts: with data.partition_by, each part is ingested, validated, cleaned and featurised by itself
-IS_PERIOD = PARTITION_BY in ("week", "month")
 
 
 # What is one table else is gathered here.
@@ -11,41 +10,10 @@ ruleorder: gather_features > feature_engineering
 ruleorder: sample_parts > sample_features
 
 
-# A checkpoint, since only the data say which parts there are.
-checkpoint split_source:
-    """Give each part of the source its rows; those of a part that has not changed stay as they are"""
-    input:
-        script=script("split_source"),
-        helpers=helpers("split_source"),
-    output:
-        # The pieces lie in data/source, and no rule may delete those that have not changed.
-        record=update("data/raw/raw_data.json"),
-    log:
-        "logs/split_source.log",
-    benchmark:
-        "logs/benchmarks/split_source.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=minutes(60),
-    params:
-        version=source_version,
-        options=flags(
-            input=config["raw_data_source_url"],
-            target=config["target"],
-            by=PARTITION_BY if IS_PERIOD else "value",
-            column=config["time_column"] if IS_PERIOD else PARTITION_BY,
-            **config["reader"],
-        ),
-    shell:
-        "python {input.script:q} {params.options} --output={output.record:q} --log={log:q}"
-
-
 use rule ingest_data as ingest_part with:
     input:
         script=script("ingest_data"),
-        helpers=helpers("ingest_data"),
+        helpers=code_of("ingest_data"),
         pieces=lambda wildcards: [
             f"data/source/{wildcards.part}/{piece}" for piece in part_plan()["parts"][wildcards.part]["pieces"]
         ],
@@ -59,9 +27,8 @@ use rule ingest_data as ingest_part with:
     params:
         # The pieces tell what is new.
         version=None,
-        options=lambda wildcards: flags(
-            input=f"data/source/{wildcards.part}", max_bytes=config["reader"]["max_bytes"]
-        )(wildcards),
+        source=lambda wildcards: flags(input=f"data/source/{wildcards.part}")(wildcards),
+        options=flags(max_bytes=config["reader"]["max_bytes"]),
 
 
 # By these rows it is decided once what the columns are, and which become features, in all parts alike.
@@ -101,7 +68,7 @@ use rule feature_engineering as choose_features with:
 use rule validate_data as validate_part with:
     input:
         script=script("validate_data"),
-        helpers=helpers("validate_data"),
+        helpers=code_of("validate_data"),
         raw="data/raw/parts/{part}.csv",
         like="data/processed/first_rows.json",
         contract=on_disk(CONTRACT),
@@ -118,7 +85,7 @@ use rule validate_data as validate_part with:
 use rule clean_data as clean_part with:
     input:
         script=script("clean_data"),
-        helpers=helpers("clean_data"),
+        helpers=code_of("clean_data"),
         raw="data/raw/parts/{part}.csv",
         like="data/processed/first_rows.json",
     output:
@@ -135,7 +102,7 @@ use rule clean_data as clean_part with:
 use rule feature_engineering as feature_part with:
     input:
         script=script("feature_engineering"),
-        helpers=helpers("feature_engineering"),
+        helpers=code_of("feature_engineering"),
         cleaned="data/processed/parts/{part}.csv",
         counts="data/processed/parts/{part}.json",
         like="data/features/first_rows.json",

@@ -1,8 +1,7 @@
 # What a person decides from
 
-# What the deployed release says of its data.
-BEFORE = f"deployed/releases/{CHAMPION}/diagnostics.json" if CHAMPION else None
-BEFORE = BEFORE if BEFORE and Path(BEFORE).is_file() else None
+# What training on fewer rows costs.
+BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] else None
 
 
 rule diagnose:
@@ -18,7 +17,7 @@ rule diagnose:
         holdout="reports/holdout_predictions.csv",
         validation="reports/validation_report.json",
         # Releases that were made before there were diagnostics hold none.
-        release=local(BEFORE) if BEFORE else [],
+        release=released("diagnostics.json"),
     output:
         update("reports/diagnostics.json"),
     log:
@@ -35,11 +34,41 @@ rule diagnose:
         options=flags(
             interval_level=config["evaluation"]["interval_level"],
             random_state=config["random_state"],
-            release=BEFORE,
         ),
+        # A param that is made of an input does not say that the job must run again: it stands by itself.
+        release=lambda wildcards: flags(release=released("diagnostics.json")(wildcards))(wildcards),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --validation={input.validation:q} --output={output:q} {params.options} --threads={threads} --log={log:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --threads={threads}"
+        " --log={log:q}"
+
+
+rule row_budget:
+    """Train on half and on a quarter of the rows that model.max_rows allows, to say what fewer rows cost"""
+    input:
+        script=script("row_budget"),
+        helpers=helpers("row_budget"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/sample.csv",
+        description="data/features/sample.json",
+    output:
+        update("reports/row_budget.json"),
+    log:
+        "logs/row_budget.log",
+    benchmark:
+        "logs/benchmarks/row_budget.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        options=flags(random_state=config["random_state"]),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
+        " {params.options} --threads={threads} --log={log:q}"
 
 
 rule generate_report:
@@ -51,6 +80,7 @@ rule generate_report:
         metrics="reports/evaluation_metrics.json",
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
+        budget=BUDGET or [],
     output:
         markdown=report(
             update("reports/final_report.md"),
@@ -143,5 +173,7 @@ rule generate_report:
         runtime=minutes(60),
     params:
         options=flags(**config["report"]),
+        budget=lambda wildcards, input: flags(row_budget=input.budget)(wildcards),
     shell:
-        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options} --log={log:q}"
+        "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"
+        " {params.budget} --log={log:q}"

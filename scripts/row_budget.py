@@ -1,0 +1,125 @@
+"""Say what a budget of training rows costs: the model trained on a quarter, and on half, of its rows beside itself.
+
+    python scripts/row_budget.py --model model/model.pkl --features data/features/sample.csv \\
+        --output reports/row_budget.json
+
+The smaller samples are drawn as the whole one was, and each lies within the larger ones. What the last doubling of the
+rows has gained bounds what the next one is likely to gain, since learning curves flatten (Cortes et al. 1994, Learning
+curves: asymptotic values and rate of convergence).
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+import task
+from gather_features import gather_features
+from intervals import LEVEL, RESAMPLES, blocks_of, draws, paired
+from model_file import load_model
+from pipeline import use_threads
+from scoring import metrics, predict
+from table import read_table
+from task import read_json, write_json
+
+SHARES = (4, 2)
+# On fewer rows a metric says little.
+FEWEST_ROWS = 50
+
+
+def row_budget(model: object, samples: list[pd.DataFrame], description: dict, threads: int, seed: int) -> list[dict]:
+    """Return what a model scores on the held-out rows when it is trained on samples of more and more rows.
+
+    Parameters
+    ----------
+    model
+        The pipeline that was fitted on the last sample.
+    samples
+        Tables with the training rows and all held-out rows, as `gather_features` writes them.
+    description
+        What `feature_engineering` says of them.
+    threads, seed
+        How many cores to use at most, and what the resamples are drawn with.
+
+    Returns
+    -------
+    list of dict
+        For each sample rows, MAE and R2; and gain (MAE of the one before less its own, in the target's unit) with its
+        interval.
+    """
+    kinds, target, time = list(description["features"]), description["target"], description["time_column"]
+    test = samples[-1][samples[-1]["split"] == "test"].reset_index(drop=True)
+    blocks, _ = blocks_of(test[time] if time else None, len(test), seed)
+    drawn = draws(int(blocks.max()) + 1, RESAMPLES, seed)
+    actual, before, found = test[target].to_numpy("float64"), None, []
+    for n, sample in enumerate(samples):
+        train = sample[sample["split"] == "train"]
+        fitted = model if n == len(samples) - 1 else fit_again(model, train[kinds], train[target], threads)
+        predicted = predict(fitted, test[kinds], threads)
+        score = metrics(test[target], predicted)
+        row = {"rows": len(train), "MAE": score["MAE"], "R2": score["R2"], "gain": None, "interval": None}
+        ours = predicted.to_numpy("float64")
+        if before is not None:
+            pair = paired(actual, before, ours, blocks, drawn)
+            row |= {"gain": pair["difference"], "interval": pair["interval"]}
+        before = ours
+        found.append(row)
+    return found
+
+
+def fit_again(model: object, features: pd.DataFrame, target: pd.Series, threads: int) -> object:
+    """Return a model of the same kind and parameters, fitted on other rows."""
+    again = clone(model)
+    use_threads(again[-1], min(threads, joblib.cpu_count()))
+    with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
+        return again.fit(features, target)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
+    parser.add_argument(
+        "--features", required=True, type=Path, help="the sample it was trained on; its .json beside it"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    args = parser.parse_args(argv)
+    with task.logged("row_budget", args, args.model):
+        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
+        model = load_model(args.model, metadata["sha256"])
+        rows = description["split"]["rows"]["train"]
+        samples = []
+        for share in SHARES:
+            if rows // share < FEWEST_ROWS:
+                continue
+            with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".row_budget-") as folder:
+                smaller = Path(folder, "sample.csv")
+                gather_features([args.features], smaller, description, max_rows=rows // share)
+                samples.append(read_table(smaller, description["kinds"]).frame)
+        samples.append(read_table(args.features, description["kinds"]).frame)
+        found = row_budget(model, samples, description, args.threads, args.random_state)
+        split = description["split"]
+        curve = [{name: rounded(value) for name, value in each.items()} for each in found]
+        about = {"max_rows": split["max_rows"], "available": split["available"], "level": LEVEL}
+        write_json(args.output, {"model_sha256": metadata["sha256"], **about, "curve": curve})
+        for each in found:
+            logging.info("[row_budget] trained on %d rows: MAE %.4f", each["rows"], each["MAE"])
+        logging.info("[row_budget] completed. Training rows: %d of %d", rows, split["available"])
+        logging.info("[row_budget] wrote what the budget costs to %s", args.output)
+
+
+def rounded(value: object) -> object:
+    """Return numbers of six digits, whatever order they were added up in."""
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float | np.floating) else value
+
+
+if __name__ == "__main__":
+    main()

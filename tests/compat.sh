@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Run a part of the tests that meets every dependency with the oldest versions that requirements.in allows on the oldest
+# Python, and with the newest on the newest Python that is here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE
+uv=.venv/audit/bin/uv
+pythons=$(for each in python3 python3.1{1,2,3,4,5} ~/.pyenv/versions/3.*/bin/python; do
+    "$each" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2> /dev/null || true
+done | awk '{split($1, v, "."); if (v[2] >= 11) print}' | sort -V)
+read -r _ oldest <<< "$(head -1 <<< "$pythons")"
+read -r _ newest <<< "$(tail -1 <<< "$pythons")"
+part=(tests/test_decision.py tests/test_retry.py tests/test_table.py tests/test_clean_data.py tests/test_validate_data.py
+    tests/test_feature_engineering.py tests/test_supply.py tests/test_old.py tests/test_ingest_data.py
+    tests/test_sources.py tests/test_workflow.py::test_two_keys_are_a_config)
+mkdir -p .compat
+for each in lowest-direct:"$oldest" highest:"$newest"; do
+    resolution=${each%%:*} python=${each#*:}
+    env=.compat/$resolution
+    $uv pip compile requirements.in --quiet --no-header --no-annotate --resolution "$resolution" --python "$python" \
+        --output-file "$env.txt" --upgrade
+    $uv venv --quiet --clear --python "$python" "$env"
+    $uv pip install --quiet --python "$env/bin/python" --requirement "$env.txt"
+    echo "$resolution: $("$env/bin/python" --version), $(grep -E '^(snakemake|pandas|scikit-learn)==' "$env.txt" | tr '\n' ' ')"
+    "$env/bin/python" -m pytest -p no:cacheprovider "${part[@]}"
+done
