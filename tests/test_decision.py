@@ -615,6 +615,22 @@ def test_a_key_that_has_expired_since_the_release_still_counts_for_it(project, k
     assert "or not valid at that time" in error(check_decisions, document, rule)
 
 
+def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypatch):
+    def at(when: str) -> None:
+        for module in (releasing, deploying):
+            monkeypatch.setattr(module, "utc_now", lambda: when)
+
+    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    names = []
+    for number, when in ((2, "2024-12-30T00:00:00Z"), (3, "2025-06-30T00:00:00Z")):
+        train(number, releasing.current_release())
+        at(when)
+        approve(project, "old", RULE, keys / "old")
+        names.append(deploy(project))
+    assert releasing.approved_release(names[0], rule)[0] == Path("deployed/releases") / names[0]
+    assert "or not valid at that time" in error(releasing.approved_release, names[1], rule)
+
+
 def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, keys, monkeypatch):
     rule = RULE | {"allowed_signers": "nowhere"}
     told = "release.allowed_signers: nowhere does not exist. Write it, or correct the config."
