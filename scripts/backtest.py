@@ -14,22 +14,17 @@ import pandas as pd
 
 import task
 from document import cell, markdown_table, number
-from evaluate_model import judge
 from figures import plotting, save_figure
 from split_weeks import NEVER
 from table import write_table
 from task import TaskError, read_json, replacing, write_json
+from thresholds import add_thresholds, given, judge
 
 RETRAINED = "retrained"
 METRICS = ["MAE", "RMSE", "R2", "bias"]
 
 
-def backtest(
-    models: dict[str, dict],
-    mae_max: float | None = None,
-    r2_min: float | None = None,
-    max_regression: float | None = None,
-) -> tuple[pd.DataFrame, dict]:
+def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None) -> tuple[pd.DataFrame, dict]:
     """Return the backtest week by week, and its summary.
 
     Parameters
@@ -37,9 +32,9 @@ def backtest(
     models
         What `backtest_week` wrote: by week for the model that was retrained before it, and under "never_retrained"
         for the one that was trained before the first of these weeks.
-    mae_max, r2_min, max_regression
-        The gate: the thresholds, judged on each week's scores. What is deployed without retraining, and so the
-        champion, is the model that is never retrained.
+    thresholds
+        The gate, by names of `thresholds.THRESHOLDS`, judged on each week's scores. What is deployed without
+        retraining, and so the champion, is the model that is never retrained.
 
     Returns
     -------
@@ -57,8 +52,8 @@ def backtest(
         scores = dict(models[week]["scores"][week])
         found = {RETRAINED: scores.pop("model"), NEVER: never[week]["model"]}
         found |= {f"baseline_{name}": score for name, score in scores.items()}
-        thresholds = judge(found[RETRAINED], {"test": found[NEVER]}, mae_max, r2_min, max_regression)
-        failed = [each["name"] for each in thresholds if not each["passed"]]
+        judged = judge(found[RETRAINED], {"test": found[NEVER]}, thresholds or {})
+        failed = [each["name"] for each in judged if not each["passed"]]
         rows.append(
             {
                 "week": week,
@@ -90,7 +85,7 @@ def backtest(
         "retraining_is_worth": overall[NEVER]["MAE"] - overall[RETRAINED]["MAE"],
         "weeks_better": int((weeks[f"{RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
         "weeks_worse": int((weeks[f"{RETRAINED}_MAE"] > weeks[f"{NEVER}_MAE"]).sum()),
-        "gate_is_set": any(each is not None for each in (mae_max, r2_min, max_regression)),
+        "gate_is_set": bool(thresholds),
         "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
     }
 
@@ -229,15 +224,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, nargs="+", help="what backtest_week wrote, all of it")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write; .json, .md, .png beside it")
-    parser.add_argument("--mae-max", type=float, help="threshold: the largest mean absolute error")
-    parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
-    parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
+    add_thresholds(parser)
     args = parser.parse_args(argv)
     with task.logged("backtest", args, args.input[0].parent):
         models = {path.stem: read_json(path) for path in args.input}
         if NEVER not in models or len(models) < 2:
             raise TaskError(f"{args.input[0].parent}: give {NEVER}.json and the file of each week.")
-        weeks, summary = backtest(models, args.mae_max, args.r2_min, args.max_regression)
+        weeks, summary = backtest(models, given(args))
         write_table(weeks, args.output)
         write_json(args.output.with_suffix(".json"), summary)
         figure = args.output.with_suffix(".png")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import task
-from counting import Spill, repeats, row_hashes
+from counting import Spill, distinct, repeats, row_hashes
 from part import columns_of_part
 from stream import Columns, scan, tables, write_frames
 from table import MISSING
@@ -160,7 +160,7 @@ def clean_file(
             else:
                 yield clean[~repeated[row : row + len(clean)]]
             row += len(clean)
-        found = sum(map(len, repeats(hashes))) if repeated is None else int(repeated.sum())
+        found = len(hashes) - distinct(hashes) if repeated is None else int(repeated.sum())
         final = with_duplicates(counts, found, duplicates)
         counts.clear()
         counts.update(final)

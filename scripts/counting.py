@@ -49,10 +49,10 @@ def pieces(numbers: Spill | np.ndarray) -> Iterator[np.ndarray]:
     return (numbers[n : n + PIECE] for n in range(0, len(numbers), PIECE))
 
 
-def repeats(numbers: Spill) -> Iterator[np.ndarray]:
-    """Yield the places (from 0) of numbers that stand at an earlier place too."""
-    # In so many groups, told apart by a hash, that each fits into memory.
-    bits = (len(numbers) // (4 * PIECE)).bit_length()
+def groups(numbers: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield all numbers with their places (from 0), in groups that fit into memory; equal ones are in one group."""
+    # Told apart by a hash.
+    bits = (len(numbers) // (2 * PIECE)).bit_length()
     for group in range(1 << bits if len(numbers) else 0):
         found, places = [], []
         for n, piece in enumerate(pieces(numbers)):
@@ -61,9 +61,23 @@ def repeats(numbers: Spill) -> Iterator[np.ndarray]:
                 inside = np.flatnonzero(piece * GOLDEN >> np.uint64(64 - bits) == group)
             found.append(piece[inside])
             places.append((n * PIECE + inside).astype("uint32" if len(numbers) < 1 << 32 else "int64"))
-        found, places = np.concatenate(found), np.concatenate(places)
+        yield np.concatenate(found), np.concatenate(places)
+
+
+def distinct(numbers: Spill) -> int:
+    """Return how many different numbers there are."""
+    count = 0
+    for found, _ in groups(numbers):
+        found.sort()
+        count += min(len(found), 1) + int((found[1:] != found[:-1]).sum())
+    return count
+
+
+def repeats(numbers: Spill) -> Iterator[np.ndarray]:
+    """Yield the places (from 0) of numbers that stand at an earlier place too."""
+    for found, places in groups(numbers):
         ordered = np.sort(found)
-        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
         if len(twice):
             among = np.flatnonzero(np.isin(found, twice))
             among = among[np.argsort(found[among], kind="stable")]
@@ -172,8 +186,7 @@ class Counts:
 
     def distinct(self) -> int:
         """Return how many different values there are."""
-        more = len(self.others) - sum(map(len, repeats(self.others))) if self.others else 0
-        return len(self.counts) + more
+        return len(self.counts) + (distinct(self.others) if self.others else 0)
 
     def most_frequent(self, number: int) -> dict[object, int]:
         """Return the values that occur most often, of equally frequent ones the first."""

@@ -25,21 +25,18 @@ from custom_features import infinite_values
 from feature_engineering import features_again
 from model_file import load_model
 from release import released_code, released_model, use
-from scoring import metrics, predict, total
+from scoring import BUILT_IN, metrics, predict, total
 from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
 from task import TaskError, decimals, explain, json_object, nearest, read_json, write_json
-
-BUILT_IN = ("rows", "MAE", "RMSE", "median_absolute_error", "R2")
+from thresholds import add_thresholds, given, judge
 
 
 def evaluate_model(
     predictions: dict[str, pd.Series],
     target: pd.Series,
     split: pd.Series,
-    mae_max: float | None = None,
-    r2_min: float | None = None,
-    max_regression: float | None = None,
+    thresholds: dict[str, float] | None = None,
     champion: dict | None = None,
     own_metrics: Callable[[str, pd.Series, pd.Series], dict] | None = None,
     limits: dict[str, dict[str, float]] | None = None,
@@ -56,10 +53,8 @@ def evaluate_model(
         The n true values.
     split
         "train" or "test" for each of the n rows.
-    mae_max, r2_min
-        The thresholds that the model's metrics on the test part must keep; None: no such threshold.
-    max_regression
-        How much larger than the champion's the model's MAE may be, as a share of the champion's.
+    thresholds
+        What the model's metrics on the test part must keep, by names of `thresholds.THRESHOLDS`.
     champion
         The deployed model: release, and predictions for the test part, or why there are none: problem.
     own_metrics
@@ -99,65 +94,14 @@ def evaluate_model(
         champion = dict(champion)
         if "predictions" in champion:
             champion["test"] = score("champion", champion.pop("predictions"), "test")
-    return judged(model, scores, champion, mae_max, r2_min, max_regression, limits)
+    return judged(model, scores, champion, thresholds or {}, limits)
 
 
-def judged(model: dict, baselines: dict, champion: dict | None, *thresholds: object) -> dict:
-    """Return the scores of all predictors with the verdict on the model's; `thresholds` are those of `judge`."""
-    found = judge(model["test"], champion, *thresholds)
+def judged(model: dict, baselines: dict, champion: dict | None, *limits: dict | None) -> dict:
+    """Return the scores of all predictors with the verdict on the model's; `limits` are the two of `judge`."""
+    found = judge(model["test"], champion, *limits)
     verdict = "passed" if all(each["passed"] for each in found) else "failed"
     return {"model": model, "baselines": baselines, "champion": champion, "thresholds": found, "verdict": verdict}
-
-
-def judge(
-    model: dict,
-    champion: dict | None,
-    mae_max: float | None = None,
-    r2_min: float | None = None,
-    max_regression: float | None = None,
-    limits: dict | None = None,
-) -> list[dict]:
-    """Return for each threshold that is set its name, metric, limit, value, and whether it is passed.
-
-    Parameters
-    ----------
-    model
-        The model's metrics on the test part.
-    champion
-        In test, those of the model that is deployed, on the same rows; None where nothing is deployed.
-    mae_max, r2_min, max_regression, limits
-        As for `evaluate_model`.
-
-    Raises
-    ------
-    TaskError
-        A limit is one of no metric.
-    """
-    mae, r2 = model["MAE"], model["R2"]
-    thresholds = []
-    if mae_max is not None:
-        thresholds.append(
-            {"name": "mae_max", "metric": "MAE", "limit": mae_max, "value": mae, "passed": mae <= mae_max}
-        )
-    if r2_min is not None:
-        passed = r2 is not None and r2 >= r2_min
-        thresholds.append({"name": "r2_min", "metric": "R2", "limit": r2_min, "value": r2, "passed": passed})
-    if champion and max_regression is not None:
-        # A champion that cannot be scored fails the threshold: nobody knows that it is kept.
-        theirs = champion["test"]["MAE"] if "test" in champion else None
-        passed = theirs is not None and mae <= theirs * (1 + max_regression)
-        share = mae / theirs - 1 if theirs else None
-        shown = {"metric": "MAE above the champion's", "limit": max_regression, "value": share, "passed": passed}
-        thresholds.append({"name": "max_regression", **shown})
-    for name, bounds in (limits or {}).items():
-        if name not in model:
-            raise TaskError(f"thresholds.custom: there is no metric {name!r}: {nearest(name, model)}")
-        value = model[name]
-        for which, limit in bounds.items():
-            passed = value is not None and (value <= limit if which == "max" else value >= limit)
-            shown = {"metric": name, "limit": limit, "value": value, "passed": passed}
-            thresholds.append({"name": f"{name}_{which}", **shown})
-    return thresholds
 
 
 def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
@@ -393,9 +337,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON metrics to write")
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
-    parser.add_argument("--mae-max", type=float, help="threshold: the largest mean absolute error")
-    parser.add_argument("--r2-min", type=float, help="threshold: the least R2")
-    parser.add_argument("--max-regression", type=float, help="threshold: MAE above the champion's, as a share of it")
+    add_thresholds(parser)
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
     parser.add_argument("--deployed", type=Path, help="the folder of the releases, where it is not deployed/")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
@@ -413,7 +355,6 @@ def main(argv: list[str] | None = None) -> None:
         metadata = read_json(args.model.with_suffix(".json"))
         model = load_model(args.model, metadata["sha256"])
         kinds = read_json(args.features.with_suffix(".json"))["kinds"]
-        thresholds = (args.mae_max, args.r2_min, args.max_regression, args.limits)
         rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
         holdout = args.output.with_name("holdout_predictions.csv")
         if args.deployed:
@@ -421,7 +362,7 @@ def main(argv: list[str] | None = None) -> None:
         if code or args.cleaned:
             # The user's own code, and a champion's, get all rows at once.
             table = read_table(args.features, kinds).frame
-            found, rows = evaluate_all(model, metadata, table, args, rule, code, thresholds)
+            found, rows = evaluate_all(model, metadata, table, args, rule, code)
             write_table(rows, holdout)
         else:
             columns = scan(args.features, kinds)
@@ -429,7 +370,7 @@ def main(argv: list[str] | None = None) -> None:
             champion = open_champion(args.champion, names, metadata, rule) if args.champion else None
 
             def verdict(scores: dict, baselines: dict, theirs: dict | None) -> dict:
-                return judged(scores, baselines, theirs, *thresholds)
+                return judged(scores, baselines, theirs, given(args), args.limits)
 
             file = (model, metadata, args.features, columns, holdout, args.baseline)
             try:
@@ -477,7 +418,6 @@ def evaluate_all(
     args: argparse.Namespace,
     rule: dict,
     code: ModuleType | None,
-    thresholds: tuple,
 ) -> tuple[dict, pd.DataFrame]:
     """Judge a model on features that are there as a whole, n rows; return the result, and the held-out rows."""
     target, split = table[metadata["target"]], table["split"]
@@ -500,8 +440,7 @@ def evaluate_all(
 
     own = own_metrics if code else None
     known = None if code else metadata["training_score"]
-    *three, limits = thresholds
-    found = evaluate_model(predictions, target, split, *three, champion, own, limits, known)
+    found = evaluate_model(predictions, target, split, given(args), champion, own, args.limits, known)
     rows = pd.DataFrame({"actual": target[test]})
     if metadata["time_column"]:
         # Under a name of its own: the user's may be one of the others.

@@ -9,6 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from counting import PIECE, Spill, as_keys, from_keys, select
 
+# What `metrics` gives.
+BUILT_IN = ("rows", "MAE", "RMSE", "median_absolute_error", "R2")
+
 
 def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, made on so many cores at most."""

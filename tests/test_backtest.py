@@ -258,7 +258,7 @@ def test_the_gate_the_gaps_and_what_retraining_costs_are_told(tmp_path):
     }
     never = {week: {"model": scored(mae, 0.5, rows)} for week, (_, mae, rows) in maes.items()}
     models["never_retrained"] = {"training_rows": 1, "target": "cost_of | all", "scores": never}
-    table, summary = backtest(models, mae_max=7.5, max_regression=0.1)
+    table, summary = backtest(models, {"mae_max": 7.5, "max_regression": 0.1})
     assert list(table["failed"]) == ["", "mae_max max_regression", ""]
     assert summary["stopped"] == {"2025-W01": ["mae_max", "max_regression"]}
     assert summary["without_rows"] == ["2025-W02"]
@@ -277,4 +277,4 @@ def test_the_gate_the_gaps_and_what_retraining_costs_are_told(tmp_path):
     _, free = backtest(models)
     assert "No threshold is set" in backtest_report(table, free, "backtest.png")
     # An R2 that is not defined keeps no threshold.
-    assert set(backtest(models, r2_min=0.1)[1]["stopped"]) == set(maes)
+    assert set(backtest(models, {"r2_min": 0.1})[1]["stopped"]) == set(maes)

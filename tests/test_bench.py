@@ -69,6 +69,9 @@ def test_growth_is_an_exponent_and_memory_has_two_limits():
     assert rows["Peak memory", "clean_data"]["kept"] == "yes"
     assert ("Peak memory", "train_model") not in rows
     found[3000]["clean_data"] = [Run(10, 10, 390.1)]
+    # What had no room at one size is left out there.
+    del found[3000]["train_model"]
+    assert [row["name"] for row in scaling.growth(found) if row["part"].startswith("train")] == ["300 rows"]
     assert scaling.growth(found)[-1]["kept"] == "NO"
     found[300]["clean_data"], found[3000]["clean_data"] = [Run(1, 1, 700)], [Run(10, 10, 701)]
     assert scaling.growth(found)[-1]["kept"] == "NO"

@@ -13,9 +13,10 @@ import yaml
 
 from conftest import ROOT, script
 from evaluate_model import evaluate_model
-from scoring import metrics
+from scoring import BUILT_IN, metrics
 from settings import check_config
 from task import TaskError
+from thresholds import THRESHOLDS, judge
 from train_model import train_model
 from verdict import verdict
 
@@ -177,19 +178,19 @@ def test_metrics_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize(
-    ("mae_max", "r2_min", "expected"),
+    ("thresholds", "expected"),
     [
-        (1.0, None, "passed"),
-        (0.99, None, "failed"),
-        (None, 0.9, "failed"),
-        (None, None, "passed"),
-        (1.0, 0.9, "failed"),
+        ({"mae_max": 1.0}, "passed"),
+        ({"mae_max": 0.99}, "failed"),
+        ({"r2_min": 0.9}, "failed"),
+        ({}, "passed"),
+        ({"mae_max": 1.0, "r2_min": 0.9}, "failed"),
     ],
 )
-def test_thresholds_are_judged_on_the_test_part_alone(mae_max, r2_min, expected):
+def test_thresholds_are_judged_on_the_test_part_alone(thresholds, expected):
     target = pd.Series([0.0, 10.0, 20.0, 5.0, 7.0])
     split = pd.Series(["train", "train", "train", "test", "test"])
-    found = evaluate_model({"model": target.add([50, 50, 50, 1, 1])}, target, split, mae_max, r2_min)
+    found = evaluate_model({"model": target.add([50, 50, 50, 1, 1])}, target, split, thresholds)
     assert found["verdict"] == expected
     assert found["model"]["test"]["MAE"] == 1
     assert found["model"]["train"]["MAE"] == 50
@@ -307,3 +308,12 @@ def test_every_key_of_the_schema_is_in_the_guide():
         keys = [f"{key}.{name}" for name in rules["properties"]] if rules.get("type") == "object" else [key]
         for each in keys:
             assert f"`{each}`" in guide
+
+
+def test_each_threshold_of_the_config_is_one_of_a_metric():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
+    assert {*schema["properties"]["thresholds"]["properties"]} == {*THRESHOLDS, "custom"}
+    scores = metrics(pd.Series([1.0, 2.0]), pd.Series([1.0, 2.0]))
+    assert tuple(scores) == BUILT_IN
+    found = judge(scores, {"test": scores}, dict.fromkeys(THRESHOLDS, 0.5))
+    assert [(each["name"], each["passed"]) for each in found] == [(name, True) for name in THRESHOLDS]

@@ -78,6 +78,6 @@ rule backtest:
     conda:
         "../../environment.yml"
     params:
-        options=flags(**{name: limit for name, limit in config["thresholds"].items() if name != "custom"}),
+        options=flags(**THRESHOLDS),
     shell:
         "python {input.script:q} --input {input.models:q} --output={output.csv:q} {params.options} --log={log:q}"

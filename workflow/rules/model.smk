@@ -4,11 +4,24 @@ MODEL = model_path(config)
 FEATURES = features_path(config)
 DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
 CHAMPION = None if WITHIN else current_release()
+THRESHOLDS = {name: config["thresholds"][name] for name in sorted(config["thresholds"]) if name != "custom"}
 TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
 # With code of the user's own, the champion's may be another, and makes its own features.
 CLEANED = "data/processed/cleaned_data.csv" if (CHAMPION or WITHIN) and config["features"]["custom"] else None
 # The rows of a sample are not those of the cleaned data.
 CLEANED = None if config["model"]["max_rows"] else CLEANED
+
+
+# What is learnt from in passes: all rows, while the encoding is fitted on the sample.
+ALL_ROWS, PASSES = [], ""
+if config["model"]["passes"]:
+    ALL_ROWS = "data/features/features.csv"
+    PASSES = lambda wildcards: flags(passes=config["model"]["passes"], all_rows=f"{home(wildcards)}{ALL_ROWS}")(
+        wildcards
+    )
+if config["model"]["passes"] and PARTITION_BY:
+    ALL_ROWS = of_all_parts("data/features/parts/{part}.csv")
+    PASSES = flags(passes=config["model"]["passes"], all_rows="data/features/parts", plan="data/raw/raw_data.json")
 
 
 def champion_flags(wildcards):
@@ -27,6 +40,7 @@ rule train_model:
         features=FEATURES,
         description=DESCRIPTION,
         halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
+        all_rows=ALL_ROWS,
     output:
         model=update(MODEL),
         metadata=update("model/model.json"),
@@ -45,11 +59,12 @@ rule train_model:
             **model_options(),
             random_state=config["random_state"],
         ),
+        passes=PASSES,
         # A param that is made of an input does not say that the job must run again: it stands by itself.
         halt_on=lambda wildcards, input: flags(halt_on=input.halt_on)(wildcards),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options} {params.halt_on}"
-        " --threads={threads} --log={log:q}"
+        " {params.passes} --threads={threads} --log={log:q}"
 
 
 rule evaluate_model:
@@ -85,9 +100,7 @@ rule evaluate_model:
     params:
         options=flags(
             baseline=config["evaluation"]["baseline"],
-            mae_max=config["thresholds"]["mae_max"],
-            r2_min=config["thresholds"]["r2_min"],
-            max_regression=config["thresholds"]["max_regression"],
+            **THRESHOLDS,
             metrics=config["evaluation"]["metrics"],
             limits=config["thresholds"]["custom"] or None,
         ),
