@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from diagnose import diagnose
+import diagnose
 from evaluate_model import evaluate_model
 from feature_engineering import feature_engineering
 from train_model import train_model
@@ -155,7 +155,7 @@ def diagnosed(
     holdout = pd.DataFrame({"actual": table[target], "predicted": predictions["model"]})
     holdout["baseline_mean"] = predictions["mean"]
     with threadpool_limits(1):
-        return diagnose(model, table, description, holdout[test].reset_index(drop=True), metrics, seed)
+        return diagnose.diagnose(model, table, description, holdout[test].reset_index(drop=True), metrics, seed)
 
 
 def named(found: dict, fault: str, table: str = "flights") -> bool:
@@ -177,6 +177,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many tables of each kind")
     parser.add_argument("--output", type=Path, help="also write the results to this Markdown file")
     args = parser.parse_args()
+    # Most of the time goes there, and no alarm depends on them.
+    diagnose.importance = lambda *_: ([], 0)
+    diagnose.dependence = lambda *_: {}
     lines = ["| table | data | seeds | named | other alarms |", "|---|---|---:|---:|---|"]
     missed = 0
     for table in args.tables or TABLES:

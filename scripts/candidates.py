@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
+from joblib import cpu_count, parallel_config
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -95,7 +95,7 @@ def choose_model(
             return -mean_absolute_error(actual, model.predict(rows))
         # Whatever ails one candidate, the others can be compared.
         except Exception as error:
-            problems[model.setting] = " ".join(str(error).split())
+            problems[model.setting] = " ".join(str(error).split()) or type(error).__name__
             return np.nan
 
     search = HalvingGridSearchCV(
@@ -110,7 +110,8 @@ def choose_model(
         refit=False,
     )
     # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
-    with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=threads), warnings.catch_warnings():
+    cores = min(threads, cpu_count())
+    with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=cores), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
         search.fit(features, target)
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")

@@ -129,7 +129,9 @@ def diagnose(
     found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
     found["importance_rows"] = looked_at
     found["partial_dependence"] = dependence(model, test, kinds, found["importance"], seed)
-    unseen, last = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
+    unseen, folds = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
+    # What comes closest to the held-out part.
+    last = folds == folds.max(initial=0) if by_time else folds >= 0
     found["out_of_sample"] = out_of_sample_scores(train.loc[unseen.index[last], target], unseen[last])
     found["alarms"] = [
         *leaks.leaks(train, kinds, target, seed),
@@ -156,7 +158,9 @@ def diagnose(
         then = {name: (codes[~is_test][unseen.index], labels) for name, (codes, labels) in all_slices.items()}
         blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
         errors = (unseen - rows[target]).to_numpy("float64")
-        found["alarms"] += findings.slice_bias(slices, then, predicted - actual, blocks, errors, blocks_then)
+        found["alarms"] += findings.slice_bias(
+            slices, then, predicted - actual, blocks, errors, blocks_then, folds if by_time else np.zeros_like(folds)
+        )
     found["alarms"].sort(key=lambda each: -reasons.WEIGHTS[each["name"]])
     found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
     return rounded(found)
@@ -260,10 +264,10 @@ def comparison_alarms(found: dict) -> list[dict]:
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(reasons.alarm("slice_worse", row["feature"], sentence))
-    short = covered["level"] - covered["coverage"] if covered["coverage"] is not None else 0.0
-    if short > 0.05 and covered["rows"] >= 100 and short > findings.SURE * covered["coverage_error"]:
-        sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
-        named.append(reasons.alarm("coverage", None, f"{sentence}{covered['level']:.0%} were promised."))
+    sentence = reasons.short_of(covered)
+    # Outside are twice as many rows as promised.
+    if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]):
+        named.append(reasons.alarm("coverage", None, sentence))
     return named
 
 

@@ -12,15 +12,15 @@ from sklearn.model_selection import KFold, TimeSeriesSplit
 from drift import SHARE, never_by_chance
 from intervals import MIN_ROWS, cluster_mean, holm
 from pipeline import make_pipeline, use_threads
-from reasons import alarm
+from reasons import SURE, alarm
 
 # Rows of the training part that are enough to know the errors to a percent.
 CV_ROWS = 40_000
 FOLDS = 3
 # In shares of the error that the model makes anyway.
 BIAS_SHARE = 0.5
-# In standard errors: by chance once in two hundred times.
-SURE = 2.6
+# In what the slices of a feature move by from period to period.
+RESTLESS = 3
 # Less of a slice is not looked at for a bias of its own.
 FEWEST = 10
 # So many shifted columns have a sentence of their own.
@@ -33,10 +33,10 @@ def out_of_sample(
     """Return predictions for rows of the training part, by its index, by models that have not seen them.
 
     The regressor is fitted anew FOLDS times: under a split by time on the rows before those that it predicts, else on
-    the other folds. The second array tells which rows come closest to the held-out part: those of the last fold in
-    time, else all. Both are empty where there are too few rows, or where the regressor cannot be trained on a part.
+    the other folds. The second array is the fold of each, from 0, in the order of time where there is one. Both are
+    empty where there are too few rows, or where the regressor cannot be trained on a part.
     """
-    nothing = pd.Series(dtype="float64"), np.array([], dtype=bool)
+    nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if by_time else rows
     if len(rows) < FOLDS * MIN_ROWS:
@@ -59,8 +59,7 @@ def out_of_sample(
             logging.warning("[diagnose] not judged on training rows that it had not seen: %s", error)
             return nothing
         found.append(pd.Series(predicted, after.index, dtype="float64"))
-    last = [np.full(len(each), not by_time or k == FOLDS - 1) for k, each in enumerate(found)]
-    return pd.concat(found), np.concatenate(last)
+    return pd.concat(found), np.repeat(range(FOLDS), [len(each) for each in found])
 
 
 def empty_model(
@@ -102,7 +101,13 @@ def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def slice_bias(
-    slices: dict, then: dict, error: np.ndarray, blocks: np.ndarray, error_then: np.ndarray, blocks_then: np.ndarray
+    slices: dict,
+    then: dict,
+    error: np.ndarray,
+    blocks: np.ndarray,
+    error_then: np.ndarray,
+    blocks_then: np.ndarray,
+    periods: np.ndarray,
 ) -> list[dict]:
     """Return an alarm for slices whose bias has moved away from that of all other rows since the training part.
 
@@ -114,26 +119,28 @@ def slice_bias(
         Prediction less target, by a model that had not seen the row.
     blocks, blocks_then
         Rows of one block are alike, so that few blocks say little.
+    periods
+        Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
     """
     usual = float(np.abs(error_then).mean()) if len(error_then) else 0.0
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
+        usual_move = restlessness(codes_then, len(labels), error_then, blocks_then, periods)
         for k, label in enumerate(labels):
-            parts = [(error, blocks, codes == k), (error_then, blocks_then, codes_then == k)]
-            if any(inside.sum() < FEWEST or (~inside).sum() < MIN_ROWS for _, _, inside in parts):
+            now = against_rest(error, blocks, codes == k)
+            before = against_rest(error_then, blocks_then, codes_then == k)
+            if now is None or before is None:
                 continue
-            means = [[mean_of(e, b, side) for side in (inside, ~inside)] for e, b, inside in parts]
-            (now, rest), (before, rest_before) = [[mean for mean, _, _ in each] for each in means]
-            moved = (now - before) - (rest - rest_before)
-            variances = [(variance, degrees) for pair in means for _, variance, degrees in pair]
+            moved = now[0] - before[0]
+            variances = [*now[2], *before[2]]
             variance = sum(each for each, _ in variances)
             # Welch's degrees of freedom.
             degrees = variance**2 / max(sum(each**2 / degrees for each, degrees in variances), 1e-300)
             z = abs(moved) / math.sqrt(variance) if variance > 0 else (math.inf if moved else 0.0)
             # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
-            grown = abs(now - rest) > abs(before - rest_before)
-            looked.append((feature, label, int(parts[0][2].sum()), now, before, moved if grown else 0.0, z))
+            harm = abs(now[0]) > abs(before[0]) and abs(moved) > RESTLESS * usual_move
+            looked.append((feature, label, int((codes == k).sum()), now[1], before[1], moved if harm else 0.0, z))
             p.append(float(2 * stats.t.sf(z, max(degrees, 1))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if abs(row[5]) >= BIAS_SHARE * usual), key=lambda row: -row[6])
@@ -148,6 +155,43 @@ def slice_bias(
         )
         for feature, label, rows, now, before, moved, _ in sorted(firsts.values(), key=lambda row: -row[6])[:3]
     ]
+
+
+def against_rest(error: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> tuple[float, float, list] | None:
+    """Return how far a slice's mean error is from that of all other rows, itself, and the variances of both.
+
+    None where there are too few rows.
+    """
+    if inside.sum() < FEWEST or (~inside).sum() < MIN_ROWS:
+        return None
+    mean, *ours = mean_of(error, blocks, inside)
+    rest, *theirs = mean_of(error, blocks, ~inside)
+    return mean - rest, mean, [tuple(ours), tuple(theirs)]
+
+
+def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
+    """Return how far the biases of a feature's slices move from period to period anyway (a standard deviation).
+
+    What is left of their spread over the periods without what chance makes of it: a random effect, by its moments
+    (DerSimonian, Laird 1986, Meta-analysis in clinical trials).
+    """
+    several = np.unique(periods)
+    spreads, chances = [], []
+    for k in range(count):
+        found = [against_rest(error[periods == n], blocks[periods == n], (codes == k)[periods == n]) for n in several]
+        if len(found) > 1 and None not in found:
+            spreads.append(np.var([each[0] for each in found], ddof=1))
+            chances.append(np.mean([sum(variance for variance, _ in each[2]) for each in found]))
+    degrees = len(spreads) * (len(several) - 1)
+    if not degrees or not min(chances):
+        return 0.0
+    spreads, weights = np.array(spreads), 1 / np.array(chances)
+    # Cochran's test: of what chance may have made nothing is kept.
+    if stats.chi2.sf(float(weights @ spreads) * (len(several) - 1), degrees) > 0.05:
+        return 0.0
+    between = float(weights @ spreads - len(spreads)) / weights.sum()
+    # Once for the held-out part, and a share for the mean of the periods.
+    return math.sqrt(max(between, 0.0) * (1 + 1 / len(several)))
 
 
 def mean_of(error: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> tuple[float, float, int]:

@@ -1,5 +1,7 @@
 """Why to deploy a model and why not, in sentences; the weightiest first."""
 
+# In standard errors: by chance once in two hundred times.
+SURE = 2.6
 # How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
 WEIGHTS = {
     "leak": 98,
@@ -23,6 +25,17 @@ WEIGHTS = {
 
 def alarm(name: str, feature: str | None, sentence: str) -> dict:
     return {"name": name, "feature": feature, "sentence": sentence}
+
+
+def short_of(covered: dict) -> str | None:
+    """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
+    if covered["coverage"] is None or covered["rows"] < 100:
+        return None
+    short = covered["level"] - covered["coverage"]
+    if short < 0.03 or short < SURE * covered["coverage_error"]:
+        return None
+    sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
+    return f"{sentence}{covered['level']:.0%} were promised."
 
 
 def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
@@ -53,7 +66,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
         )
         reasons_for.append((90, f"Every threshold is kept: {kept}."))
-    against += [(WEIGHTS[each["name"]], each["sentence"]) for each in found["alarms"]]
+    alarms = [each for each in found["alarms"] if each["name"] != "coverage"]
+    against += [(WEIGHTS[each["name"]], each["sentence"]) for each in alarms]
     spans = found["intervals"]["model"]
     for each in thresholds:
         low, high = spans.get(each["metric"], (None, None))
@@ -100,6 +114,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, drift or bias."
         )
         reasons_for.append((70, sentence))
+    if sentence := short_of(covered):
+        against.append((WEIGHTS["coverage"], sentence))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
         sentence = f"Its prediction intervals hold: ± {covered['half_width']:.4g} covered {covered['coverage']:.1%} of "
         reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))

@@ -105,6 +105,8 @@ def check_config(config: dict, schema_path: Path) -> None:
     refuse_password(config["raw_data_source_url"])
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
+        raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
     for number, url in enumerate(config["notify"]["urls"]):
         refuse_password(url, f"notify.urls.{number}")
     check_paths(config)

@@ -91,6 +91,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--passes", type=int, help="learn from all rows in so many passes; the input is a sample")
+    parser.add_argument("--all-rows", type=Path, help="for --passes: the features of all rows, or the folder of parts")
+    parser.add_argument("--plan", type=Path, help="for --passes: the record of split_source, which names the parts")
     parser.add_argument("--halt-on", type=Path, help="a validation report: if its status is fail, train nothing")
     args = parser.parse_args(argv)
     with task.logged("train_model", args, args.input):
@@ -114,7 +117,15 @@ def main(argv: list[str] | None = None) -> None:
                 args.candidates, train, kinds, train[target], moments, args.random_state, args.threads
             )
         logging.info("[train_model] estimator: %s, parameters: %s", chosen["estimator"], chosen["params"] or "defaults")
-        model = train_model(train, kinds, train[target], **chosen, random_state=args.random_state, threads=args.threads)
+        seed, rows_seen = args.random_state, len(train)
+        if args.passes:
+            # Imported here: only some runs need it.
+            from passes import all_training_rows, fit_in_passes
+
+            blocks = all_training_rows(args.all_rows, args.plan, description, args.passes)
+            model, rows_seen = fit_in_passes(train, kinds, target, blocks, **chosen, random_state=seed)
+        else:
+            model = train_model(train, kinds, train[target], **chosen, random_state=seed, threads=args.threads)
         duration = time.monotonic() - started
         score = metrics(train[target], predict(model, train[list(kinds)], args.threads))
         logging.info(
@@ -136,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
                 "recipe": description["recipe"],
                 "custom": description["custom"],
                 "columns": description["columns"],
-                "training_rows": len(train),
+                "training_rows": rows_seen // (args.passes or 1),
                 "training_score": score,
                 "inputs": {args.input.name: sha256(args.input)},
                 "versions": {

@@ -4,9 +4,11 @@ import os
 import re
 from collections import Counter
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import SGDRegressor
 
 from conftest import rides, script
 from gather import gather_counts, gather_reports, gather_tables
@@ -388,3 +390,50 @@ def test_a_budget_of_too_few_rows_is_one_line(tmp_path):
     assert "Training rows: 50 of 160, test rows: 40" in done.stdout
     split = read_json(tmp_path / "sample.json")["split"]
     assert (split["max_rows"], split["available"], split["rows"]) == (50, 160, {"train": 50, "test": 40})
+
+
+def write_parts(table: pd.DataFrame, folder) -> list:
+    """Write a week a file, as feature_engineering does with parts, and the plan; return the weeks' rows."""
+    weeks = table["t"].dt.strftime("%G-W%V")
+    (folder / "parts").mkdir()
+    for week, rows in table.groupby(weeks):
+        rows.to_csv(folder / f"parts/{week}.csv", index=False)
+    write_json(folder / "plan.json", {"parts": {key: {} for key in sorted(weeks.unique())}})
+    return [rows for _, rows in table.groupby(weeks)]
+
+
+SGD = ["--estimator", "sklearn.linear_model.SGDRegressor", "--passes", 3, "--all-rows", "parts", "--plan", "plan.json"]
+
+
+def test_passes_learn_from_all_parts_in_order_and_from_no_test_row(tmp_path):
+    table = features_table(1500)
+    weeks = write_parts(table.drop(columns="split"), tmp_path)
+    table.iloc[::5].to_csv(tmp_path / "sample.csv", index=False)
+    last = str(table["t"][table["split"] == "train"].max())
+    split = {"by": "time", "last_train": last, "rows": {}}
+    rest = {"features": {"x": "number", "c": "category"}, "recipe": {}, "custom": None, "columns": {}, "left_out": {}}
+    write_json(tmp_path / "sample.json", {**LIKE, **rest, "split": split, "cleaning": {}})
+    for name in ("model.pkl", "again.pkl"):
+        done = script("train_model", "--input", "sample.csv", "--output", name, *SGD, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    assert (tmp_path / "model.pkl").read_bytes() == (tmp_path / "again.pkl").read_bytes()
+    model = joblib.load(tmp_path / "model.pkl")
+    assert read_json(tmp_path / "model.json")["training_rows"] == 1200
+    by_hand = SGDRegressor(random_state=0)
+    for _ in range(3):
+        for week in weeks:
+            rows = week[week["t"] <= last]
+            if len(rows):
+                by_hand.partial_fit(model[:-1].transform(rows[["x", "c"]]), rows["y"])
+    np.testing.assert_allclose(model[-1].coef_, by_hand.coef_, rtol=1e-12)
+    test = table[table["split"] == "test"]
+    assert np.corrcoef(model.predict(test[["x", "c"]]), test["y"])[0, 1] > 0.95
+    done = script("train_model", "--input", "sample.csv", "--output", "m.pkl", *SGD[2:], cwd=tmp_path)
+    assert done.returncode == 1
+    assert "model.passes: sklearn.ensemble.HistGradientBoostingRegressor cannot learn from some rows" in done.stdout
+
+
+def test_passes_need_a_sample_for_the_encoding(project):
+    project.configure(model={"passes": 2})
+    done = project.snakemake("--dry-run", check=False)
+    assert "ERROR - config: model.passes needs model.max_rows" in done.stdout

@@ -12,6 +12,18 @@ CLEANED = "data/processed/cleaned_data.csv" if (CHAMPION or WITHIN) and config["
 CLEANED = None if config["model"]["max_rows"] else CLEANED
 
 
+# What is learnt from in passes: all rows, while the encoding is fitted on the sample.
+ALL_ROWS, PASSES = [], ""
+if config["model"]["passes"]:
+    ALL_ROWS = "data/features/features.csv"
+    PASSES = lambda wildcards: flags(passes=config["model"]["passes"], all_rows=f"{home(wildcards)}{ALL_ROWS}")(
+        wildcards
+    )
+if config["model"]["passes"] and PARTITION_BY:
+    ALL_ROWS = of_all_parts("data/features/parts/{part}.csv")
+    PASSES = flags(passes=config["model"]["passes"], all_rows="data/features/parts", plan="data/raw/raw_data.json")
+
+
 def champion_flags(wildcards):
     """Return the options that have the current release scored too."""
     name = champion(wildcards)
@@ -28,6 +40,7 @@ rule train_model:
         features=FEATURES,
         description=DESCRIPTION,
         halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
+        all_rows=ALL_ROWS,
     output:
         model=update(MODEL),
         metadata=update("model/model.json"),
@@ -46,11 +59,12 @@ rule train_model:
             **model_options(),
             random_state=config["random_state"],
         ),
+        passes=PASSES,
         # A param that is made of an input does not say that the job must run again: it stands by itself.
         halt_on=lambda wildcards, input: flags(halt_on=input.halt_on)(wildcards),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options} {params.halt_on}"
-        " --threads={threads} --log={log:q}"
+        " {params.passes} --threads={threads} --log={log:q}"
 
 
 rule evaluate_model:

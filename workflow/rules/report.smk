@@ -1,7 +1,7 @@
 # What a person decides from
 
 # What training on fewer rows costs.
-BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] else None
+BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] and not config["model"]["passes"] else None
 
 
 rule diagnose:
