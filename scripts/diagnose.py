@@ -155,6 +155,8 @@ def diagnose(
     ]
     if len(unseen):
         rows = train.loc[unseen.index]
+        # A slice of the calendar is a few whole days, which say little.
+        slices = {name: each for name, each in slices.items() if not of_a_date(name, description)}
         then = {name: (codes[~is_test][unseen.index], labels) for name, (codes, labels) in all_slices.items()}
         blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
         errors = (unseen - rows[target]).to_numpy("float64")
