@@ -157,8 +157,8 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@$(BIN)/python docs/generate.py --output docs/reference
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
-bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand (NAMES=some of them)
-	@$(BIN)/python benchmarks/tables.py $(NAMES)
+bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand: benchmarks/tables.md (NAMES=some)
+	@$(BIN)/python benchmarks/tables.py $(or $(NAMES),--output benchmarks/tables.md)
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py

@@ -108,17 +108,24 @@ def copy_release(sign_off: Path, document: dict, name: str) -> None:
     """Copy what was signed to a new release, which is seen when all of it is there, checked, and on disk."""
     hidden = RELEASES / f".{name}.part"
     hidden.mkdir()
-    for path, digest in document["files"].items():
-        if released_as(path) is None:
-            continue
-        copy = hidden / released_as(path)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        if sha256(copy) != digest:
-            raise TaskError(f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again.")
-    shutil.copyfile(sign_off, hidden / "sign_off.json")
-    if read_sign_off(hidden / "sign_off.json") != document:
-        raise TaskError(f"{sign_off} changed while it was copied. Run make deploy again.")
+    try:
+        for path, digest in document["files"].items():
+            if released_as(path) is None:
+                continue
+            copy = hidden / released_as(path)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            if sha256(copy) != digest:
+                raise TaskError(
+                    f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again."
+                )
+        shutil.copyfile(sign_off, hidden / "sign_off.json")
+        if read_sign_off(hidden / "sign_off.json") != document:
+            raise TaskError(f"{sign_off} changed while it was copied. Run make deploy again.")
+    except BaseException:
+        # Such as a full disk, which half a release would help to stay full.
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
     for path in (*hidden.rglob("*"), hidden):
         flush(path)
     hidden.rename(RELEASES / name)

@@ -350,6 +350,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="the project's folder; named after the source")
     parser.add_argument("--force", action="store_true", help="overwrite a config that is there")
     args = parser.parse_args(argv)
+    # As ingest_data writes the names of columns.
+    args.target = args.target.strip()
     with task.logged("init_project", args, shown(args.source)):
         refuse_password(args.source)
         folder = args.output or Path(folder_name(args.source))

@@ -90,6 +90,8 @@ class SideWriter:
         """Take some rows."""
         if self.writer is None:
             self.schema = pa.schema([(name, self.type_of(name, table[name].type)) for name in table.column_names])
+            # What an earlier try has left open stays its own file.
+            self.part.unlink(missing_ok=True)
             self.writer = pa.ipc.new_file(str(self.part), self.schema)
         table = table.cast(self.schema).combine_chunks()
         for name, column in zip(table.column_names, table.columns, strict=True):

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import glob
 import hashlib
 import json
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 # What must never be shown, and what is shown instead.
 SECRETS: dict[str, str] = {}
 # What a server has sent, such as the signed address that it redirects to, is nowhere to be known from.
@@ -132,6 +134,8 @@ def explain(error: Exception) -> str:
         return "not enough memory. Run on a machine with more, or on fewer rows."
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path, its owner and the free space."
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"a file could not be written: {os.strerror(error.errno)}. Make room, or raise the limit, and run again."
     return (
         f"unexpected failure ({type(error).__name__}: {error}). "
         "Run again with --verbose (or SIGNOFF_VERBOSE=1) for the traceback, and report it if it is a bug."

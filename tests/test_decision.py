@@ -615,6 +615,22 @@ def test_a_key_that_has_expired_since_the_release_still_counts_for_it(project, k
     assert "or not valid at that time" in error(check_decisions, document, rule)
 
 
+def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypatch):
+    def at(when: str) -> None:
+        for module in (releasing, deploying):
+            monkeypatch.setattr(module, "utc_now", lambda: when)
+
+    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    names = []
+    for number, when in ((2, "2024-12-30T00:00:00Z"), (3, "2025-06-30T00:00:00Z")):
+        train(number, releasing.current_release())
+        at(when)
+        approve(project, "old", RULE, keys / "old")
+        names.append(deploy(project))
+    assert releasing.approved_release(names[0], rule)[0] == Path("deployed/releases") / names[0]
+    assert "or not valid at that time" in error(releasing.approved_release, names[1], rule)
+
+
 def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, keys, monkeypatch):
     rule = RULE | {"allowed_signers": "nowhere"}
     told = "release.allowed_signers: nowhere does not exist. Write it, or correct the config."
@@ -622,6 +638,21 @@ def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, key
     monkeypatch.setenv("PATH", "")
     told = "ssh-keygen is not installed: signatures need OpenSSH 8.2 or newer."
     assert error(approve, project, "ada", RULE, keys / "ada") == told
+
+
+def test_openssh_is_asked_in_utc_and_in_english_with_all_else_of_the_environment(tmp_path, monkeypatch):
+    program = tmp_path / "ssh-keygen"
+    program.write_text('#!/bin/sh\necho "$TZ $LC_ALL $MARK $* $(cat)"; echo said >&2; exit 3\n', encoding="utf-8")
+    program.chmod(0o755)
+    for name, value in {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "de_DE",
+        "MARK": "m",
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = approval.ssh_keygen("-Y", "x", content=b"given")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"UTC C m -Y x given\n", b"said\n")
 
 
 def test_last_words_of_a_command():
@@ -974,10 +1005,24 @@ def test_the_command_line_of_the_sign_off_shows_asks_and_writes(project, keys, m
     monkeypatch.setenv("HOME", str(keys))
     code, _, log = run(signing, *DECISION[:1], "ada", *DECISION[2:], "--key", "~/ada")
     assert code == 0 and UNSIGNED not in log and log[-1].startswith("INFO - [sign_off] end after")
+    assert read_sign_off(Path("reports/sign_off.json"))["decisions"][-1]["signature"].startswith("-----BEGIN SSH SIG")
     change(METRICS, thresholds=[{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}])
     assert "this model has failed" in run(signing, *DECISION)[2][-1]
     assert run(signing, *DECISION, "--override", "late")[0] == 0
+    assert run(signing, *DECISION, said="why\n")[0] == 0
+    assert read_sign_off(Path("reports/sign_off.json"))["decisions"][-1]["override"] == "why"
+    Path("config.yaml").rename("other.yaml")
+    assert run(signing, *DECISION, "--override", "late", "--config", "other.yaml")[0] == 0
+    assert "other.yaml" in read_sign_off(Path("reports/sign_off.json"))["files"]
+    Path("other.yaml").rename("config.yaml")
     assert run(signing, said="Eve\nr\nno\n")[2][1] == "INFO - [sign_off] Eve: reject"
+
+
+def test_two_who_sign_at_once_sign_one_after_the_other(project, monkeypatch):
+    locks = []
+    monkeypatch.setattr(signing, "locked", lambda name: (locks.append(name), contextlib.nullcontext())[1])
+    run(signing, *DECISION)
+    assert locks == ["sign_off"]
 
 
 def test_nothing_is_signed_without_an_answer_or_where_a_file_changes_meanwhile(project, monkeypatch):
@@ -1011,11 +1056,13 @@ def test_the_command_line_of_deploy_says_what_is_current_and_how_to_go_back(proj
     tracked = []
     monkeypatch.setattr(deploying, "track", tracked.append)
     write("config.yaml", f"{CONFIG}tracking: {{mlflow_uri: 'http://127.0.0.1:9'}}\n")
-    assert run(signing, *DECISION, "--config", "config.yaml")[0] == 0
-    code, _, log = run(deploying, "--config", "config.yaml")
+    Path("config.yaml").rename("other.yaml")
+    assert run(signing, *DECISION, "--config", "other.yaml")[0] == 0
+    code, _, log = run(deploying, "--config", "other.yaml")
     assert code == 0
     assert log[-2] == f"INFO - [deploy] deployed/current points to it; make rollback goes back to {first}"
     assert [each["tracking"]["mlflow_uri"] for each in tracked] == ["http://127.0.0.1:9"]
+    assert read_history()[-1]["release"] == releasing.current_release()
     monkeypatch.setattr(deploying, "track", None)
     write("config.yaml", CONFIG)
     os.utime("config.yaml", (0, 0))

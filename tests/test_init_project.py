@@ -192,7 +192,7 @@ def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(star
     frame = pd.DataFrame({" day ": days.dt.strftime("%Y%m%d"), "empty": None})
     frame["born"] = pd.date_range("1960-01-01", periods=300, freq="MS").strftime("%b %Y")
     frame["sold"], frame[" price"] = days.dt.day_of_week * 3, days.dt.day_of_week * 2.5
-    done, project = started(frame, "price")
+    done, project = started(frame, " price")
     assert "dates: day, written as %Y%m%d" in done.stdout
     assert "dates: born, written as %b %Y" in done.stdout
     assert "rows are split by day" in done.stdout

@@ -13,6 +13,7 @@ import concurrent.futures
 import hashlib
 import itertools
 import json
+import math
 import os
 import random
 import resource
@@ -358,16 +359,20 @@ def prepare(base: Path, names: list[str], project: Project | None = None) -> lis
     return found
 
 
-def campaign(steps: list[Step], seed: int, count: int, workers: int = 2) -> list[tuple]:
-    """Make `count` kills, round and round the steps; return for each the step, and what `once` returns."""
+def campaign(steps: list[Step], seed: int, count: int, workers: int = 2, seconds: float = math.inf) -> list[tuple]:
+    """Make `count` kills, or as many as `seconds` allow, round and round the steps; return for each its step, and what
+    `once` returns."""
     made: list[tuple] = []
+    until = time.monotonic() + seconds
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
         number, pending = 0, {}
         while len(made) < count:
-            while len(pending) < workers and len(made) + len(pending) < count:
+            while len(pending) < workers and len(made) + len(pending) < count and time.monotonic() < until:
                 step = steps[number % len(steps)]
                 pending[pool.submit(once, step, f"{seed}-{number}")] = step
                 number += 1
+            if not pending:
+                break
             for done in concurrent.futures.wait(pending, return_when="FIRST_COMPLETED").done:
                 step, result = pending.pop(done), done.result()
                 if result:
@@ -408,6 +413,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=500, help="how many kills")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes of killing")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--results", type=Path, help="add the kills to this file, and tell of all that stand in it")
     parser.add_argument("--output", type=Path, help="write the table to this file, too")
@@ -417,7 +423,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base:
         # What a sign-off holds of the code is not to depend on a repository around it.
         os.environ["GIT_CEILING_DIRECTORIES"] = base
-        made = campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count)
+        made = campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count, 2, args.minutes * 60)
     made = [(args.seed, *each) for each in made]
     if args.results:
         before = args.results.read_text("utf-8").splitlines() if args.results.is_file() else []
