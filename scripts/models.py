@@ -84,7 +84,7 @@ def config_of(config: dict, name: str | None) -> dict:
 def write_project(folder: Path, settings: dict) -> None:
     """Make a model's folder a project of its own, in which people decide."""
     up = Path(*[".."] * len(folder.parts))
-    source = settings["raw_data_source_url"].format(model=folder.name)
+    source = settings["raw_data_source_url"].replace("{model}", folder.name)
     settings = {**settings, "raw_data_source_url": str(up / source) if is_path(source) else source}
     write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
     for path in [settings["validation"]["schema"], *custom_code(settings)]:

@@ -22,7 +22,10 @@ rule ingest_data:
     params:
         version=source_version,
         options=flags(target=config["target"], **config["reader"]),
-        source=lambda wildcards: flags(input=config["raw_data_source_url"].format(**wildcards))(wildcards),
+        # No other brace in it is ours: ${NAME} is a variable of the environment.
+        source=lambda wildcards: flags(
+            input=config["raw_data_source_url"].replace("{model}", wildcards.get("model", "{model}"))
+        )(wildcards),
     shell:
         "python {input.script:q} {params.source} {params.options} --output={output.csv:q} --log={log:q}"
 
