@@ -188,6 +188,14 @@ def champion(wildcards):
     return current_release(Path(home(wildcards)))
 
 
+def champion_flags(wildcards):
+    """Return the options that have the current release scored too."""
+    name = champion(wildcards)
+    needs = {key: config["release"][key] for key in ("allowed_signers", "required_approvals")}
+    deployed = f"{home(wildcards)}deployed" if WITHIN else None
+    return flags(champion=name, deployed=deployed, **needs)(wildcards) if name else ""
+
+
 def released(name):
     """Return a file of the current release, where there is one, as an input."""
 

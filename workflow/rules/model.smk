@@ -24,14 +24,6 @@ if config["model"]["passes"] and PARTITION_BY:
     PASSES = flags(passes=config["model"]["passes"], all_rows="data/features/parts", plan="data/raw/raw_data.json")
 
 
-def champion_flags(wildcards):
-    """Return the options that have the current release scored too."""
-    name = champion(wildcards)
-    needs = {key: config["release"][key] for key in ("allowed_signers", "required_approvals")}
-    deployed = f"{home(wildcards)}deployed" if WITHIN else None
-    return flags(champion=name, deployed=deployed, **needs)(wildcards) if name else ""
-
-
 rule train_model:
     """Fit the pipeline on the training part"""
     input:
