@@ -1,5 +1,7 @@
 """The same workflow without a shared disk: every output goes through an object store, by Snakemake's storage plugin."""
 
+from pathlib import Path
+
 import boto3
 
 STORE = ["--default-storage-provider", "s3", "--default-storage-prefix"]
@@ -22,7 +24,9 @@ def test_outputs_in_an_object_store_are_the_same_bytes(project, finished_run, s3
     done = project.snakemake(*WORDS)
     assert "Verdict     passed" in done.stdout.splitlines()
     assert not project.contents()
-    there, here = stored(s3_server, "weekly/"), finished_run.contents()
+    # What only spares a second reading of a file stays where it was made.
+    here = {path: each for path, each in finished_run.contents().items() if not Path(path).name.startswith(".")}
+    there = stored(s3_server, "weekly/")
     # The path of the source and the file's own time.
     assert there.pop("data/raw/raw_data.json") != here.pop("data/raw/raw_data.json")
     assert there == here
