@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import difflib
 import errno
-import glob
 import hashlib
 import json
 import logging
@@ -161,15 +160,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def beside(path: Path) -> Iterator[Path]:
     """Yield a hidden path in the folder of `path`, for a file that lives as long as the block.
 
-    What an earlier process left there because it was killed is deleted first.
+    What earlier processes have left in that folder because they were killed is deleted first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}.{socket.gethostname()}-"
-    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.part"):
-        process = leftover.name.removeprefix(prefix).removesuffix(".part")
-        if Path("/proc/self").exists() and not Path("/proc", process).exists():
+    here = f".{socket.gethostname()}-"
+    for leftover in path.parent.glob(".*.part"):
+        _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
+        if ours and process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
             leftover.unlink(missing_ok=True)
-    hidden = path.with_name(f"{prefix}{os.getpid()}.part")
+    hidden = path.with_name(f".{path.name}{here}{os.getpid()}.part")
     try:
         yield hidden
     finally:

@@ -143,7 +143,8 @@ class Project:
         """Return every output's bytes, but for logs and the history, which hold times."""
         folders = ("data", "model", "reports")
         files = [path for name in folders for path in (self.folder / name).rglob("*") if path.is_file()]
-        files = [path for path in files if path.name != "history.html"]
+        # What a kill has left of a new file is hidden, and gone with the next one.
+        files = [path for path in files if path.name != "history.html" and path.suffix != ".part"]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 

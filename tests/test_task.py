@@ -102,8 +102,13 @@ import sys, time
 sys.path.insert(0, {scripts!r})
 import argparse, task
 from pathlib import Path
-with task.logged("writer", argparse.Namespace(log=None, verbose=False), "x"), task.replacing(Path("file")) as new:
+with (
+    task.logged("writer", argparse.Namespace(log=None, verbose=False), "x"),
+    task.replacing(Path("file")) as new,
+    task.beside(new.with_suffix(".source")) as source,
+):
     new.write_text("half")
+    source.write_text("half")
     print("ready", flush=True)
     time.sleep(60)
 """
