@@ -6,6 +6,8 @@ import yaml
 
 from task import TaskError
 
+# Of each violation, and of the values of a column, so many are shown.
+EXAMPLES = 5
 KINDS = {
     "number": ("int", "uint", "float", "decimal"),
     "boolean": ("bool",),

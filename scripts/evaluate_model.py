@@ -256,6 +256,8 @@ def evaluate_file(
         What makes the result, given the scores of the model, of each baseline, and of the champion.
     """
     target, time, features = metadata["target"], metadata["time_column"], list(metadata["features"])
+    if baseline:
+        check_baseline(baseline, metadata["features"])
     needed = list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))
     name = f"column {baseline}" if baseline in ("model", "mean", "champion") else baseline
     train = {each: Spill(output.parent, "float64") for each in ("actual", *([name] if baseline else []))}
@@ -453,11 +455,16 @@ def evaluate_all(
     return found, rows
 
 
-def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
-    """Return the feature that stands in for a prediction. Raises TaskError where it is no number, or missing."""
+def check_baseline(column: str, features: dict[str, str]) -> None:
+    """Raise TaskError where a column that is to stand in for a prediction is no numeric feature."""
     numbers = [name for name, kind in features.items() if kind == "number"]
     if column not in numbers:
         raise TaskError(f"evaluation.baseline: {column!r} is no numeric feature; {nearest(column, numbers)}")
+
+
+def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
+    """Return the feature that stands in for a prediction. Raises TaskError where it is no number, or missing."""
+    check_baseline(column, features)
     if table[column].isna().any():
         raise TaskError(f"evaluation.baseline: {column!r} is missing in some rows, so it predicts nothing there.")
     return table[column]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import task
 from clean_data import refuse_loss
+from contract import EXAMPLES
 from task import TaskError, read_json, replacing, write_json
-from validate_data import EXAMPLES
 
 
 def gather_tables(tables: list[Path], output: Path) -> None:

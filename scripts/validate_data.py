@@ -15,13 +15,12 @@ import pandas as pd
 
 import contract as contracts
 import task
+from contract import EXAMPLES
 from counting import Counts
 from part import read_part
 from stream import scan, tables
 from table import Table, read_table
 from task import TaskError, write_json
-
-EXAMPLES = 5
 
 
 def validate_data(table: Table, contract: dict | None = None) -> dict:

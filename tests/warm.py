@@ -44,6 +44,11 @@ def child(command: list[str], folder: str, environment: dict[str, str], output: 
 
 def run(command: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
     """Run a Python script with its arguments; its two streams come back as one text."""
+    if "PYTHONPATH" in env:
+        # Python reads it when it starts.
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        words = [sys.executable, *map(str, command)]
+        return subprocess.run(words, cwd=cwd, env=env, encoding="utf-8", timeout=900, check=False, **streams)
     with tempfile.NamedTemporaryFile() as output:
         process = server.Process(target=child, args=(list(map(str, command)), str(cwd), env, output.name))
         process.start()
