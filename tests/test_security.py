@@ -275,7 +275,9 @@ def test_a_link_that_leads_out_stops_the_run_before_any_job(project, tmp_path):
 def test_a_config_that_is_a_program_is_refused_and_by_a_scheduled_run_before_it_is_read(project):
     path = project.folder / "config.yaml"
     path.write_text(
-        path.read_text("utf-8") + "__use_yte__: true\nmodel:\n  format: ?open('pwned', 'w').name\n", "utf-8"
+        path.read_text("utf-8")
+        + f"__use_yte__: true\nmodel:\n  format: ?open('{project.folder / 'pwned'}', 'w').name\n",
+        "utf-8",
     )
     done = project.script("weekly", check=False)
     told = "config.yaml: with __use_yte__ a config is a program. Take it out, and write what it would give."
