@@ -259,7 +259,7 @@ def evaluate_file(
     if baseline:
         check_baseline(baseline, metadata["features"])
     needed = list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))
-    name = f"column {baseline}" if baseline in ("model", "mean", "champion") else baseline
+    name = baseline_name(baseline)
     train = {each: Spill(output.parent, "float64") for each in ("actual", *([name] if baseline else []))}
     for rows in tables(path, columns, needed):
         if baseline:
@@ -431,8 +431,7 @@ def evaluate_all(
         "mean": pd.Series(target[split == "train"].mean(), table.index),
     }
     if args.baseline:
-        name = f"column {args.baseline}" if args.baseline in {*predictions, "champion"} else args.baseline
-        predictions[name] = baseline_column(table, args.baseline, metadata["features"])
+        predictions[baseline_name(args.baseline)] = baseline_column(table, args.baseline, metadata["features"])
     champion = None
     if args.champion:
         champion = score_champion(args.champion, table[test], metadata, rule, args.threads, args.cleaned)
@@ -460,6 +459,11 @@ def check_baseline(column: str, features: dict[str, str]) -> None:
     numbers = [name for name, kind in features.items() if kind == "number"]
     if column not in numbers:
         raise TaskError(f"evaluation.baseline: {column!r} is no numeric feature; {nearest(column, numbers)}")
+
+
+def baseline_name(column: str | None) -> str | None:
+    """Return what the metrics call a column that stands in for a prediction: its own name, if no predictor has it."""
+    return f"column {column}" if column in ("model", "mean", "champion") else column
 
 
 def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
