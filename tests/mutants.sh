@@ -13,7 +13,7 @@ cat > .mutants/pyproject.toml << 'END'
 source_paths = ["src"]
 only_mutate = [
     "src/approval.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py", "src/clean_data.py",
-    "src/feature_engineering.py", "src/split_weeks.py", "src/split_source.py",
+    "src/split.py", "src/split_weeks.py", "src/split_source.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.
@@ -26,9 +26,8 @@ use_git_change_detection = false
 pythonpath = ["src", "tests"]
 addopts = "-q"
 END
-# Of features what splits them, and of the source what gives its parts their rows; the other modules as a whole.
-parts=({approval,release,deploy,sign_off,retry,clean_data,split_weeks}.\*
-    feature_engineering.x_{split_rule,test_rows,with_split,kinds_of,described,last_train_time,stable_hash,together}__\*
+# Of the source what gives its parts their rows; the other modules as a whole.
+parts=({approval,release,deploy,sign_off,retry,clean_data,split,split_weeks}.\*
     split_source.x_{whole,blocks,writing,copy_rows,format_of_dates,part_names,folder_name,split_table,move,summed}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }

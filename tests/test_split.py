@@ -15,9 +15,10 @@ import pytest
 
 import split_weeks
 from conftest import in_process
-from facts import facts_of
-from feature_engineering import described, last_train_time, split_rule, stable_hash, together, with_split
-from feature_engineering import test_rows as held_out
+from counting import row_hashes
+from facts import Facts, facts_of
+from split import described, rule_by_time, split_rule, together, with_split
+from split import test_rows as held_out
 from split_source import (
     blocks,
     copy_rows,
@@ -90,14 +91,11 @@ def test_a_row_is_held_out_that_is_later_than_the_cut_or_whose_hash_is_below_the
     plan = {"time_column": "when", "split": {"by": "time", "after": DAYS[6]}}
     assert held_out(TABLE, plan).tolist() == [False] * 7 + [True] * 3
     plan = {"time_column": "when", "split": {"by": "hash", "key": ["a"], "share": 0.2}}
-    assert held_out(TABLE, plan).tolist() == (stable_hash(TABLE[["a"]]) < 2**64 // 5).tolist() == SIDES
+    assert held_out(TABLE, plan).tolist() == (row_hashes(TABLE[["a"]]) < 2**64 // 5).tolist() == SIDES
     assert held_out(TABLE, {**plan, "split": plan["split"] | {"share": 0}}).sum() == 0
     assert (
         held_out(TABLE, {**plan, "split": plan["split"] | {"key": ["b"], "share": 0.5}}).tolist() == [True, False] * 5
     )
-    hashes = stable_hash(TABLE[7:][["a", "b"]])
-    assert hashes.index.tolist() == [7, 8, 9] and hashes.dtype == "uint64"
-    assert hashes.tolist() == stable_hash(TABLE[["a", "b"]]).tolist()[7:]
 
 
 def test_the_table_has_time_features_target_and_side_and_its_sides_are_told():
@@ -157,12 +155,11 @@ def test_the_description_tells_the_rule_and_the_sides_and_each_side_needs_two_ro
         )
 
 
-def test_of_parts_the_cut_is_that_of_the_whole():
-    for options in ({"weeks": 1}, {"weeks": 0.5}, {"share": 0.2}, {"share": 0.35}):
-        cut = last_train_time(TABLE["when"], options.get("weeks"), options.get("share", 0.2))
-        assert cut == rule(**options)["after"]
-    late = TABLE.assign(when=[*DAYS[:4], *[DAYS[9]] * 6])
-    assert last_train_time(late["when"], None, 0.2) == DAYS[3]
+def test_by_weeks_the_latest_time_is_enough_in_whatever_batches_the_rows_come():
+    times = Facts()
+    for rows in (TABLE[6:], TABLE[:6]):
+        times.look(rows["when"])
+    assert rule_by_time(times, "when", 1, 0.2) == rule(weeks=1)
 
 
 # The weeks of the backtest
