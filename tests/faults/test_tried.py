@@ -21,17 +21,8 @@ def test_it_breaks(nothing): ...
 def test_each_case_is_held_lost_or_not_tried(tmp_path):
     (tmp_path / "test_machine.py").write_text(CASES, encoding="utf-8")
     (tmp_path / "faults.md").write_text("# Kills\n\nNothing was lost.\n", encoding="utf-8")
-    tests = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--junit-xml=report.xml",
-        "test_machine.py",
-    ]
-    subprocess.run(tests, cwd=tmp_path, check=False, stdout=subprocess.DEVNULL)
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--junit-xml=report.xml", "test_machine.py"]
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=False, stdout=subprocess.DEVNULL)
     command = [sys.executable, Path(__file__).with_name("tried.py"), "report.xml", "--output", "faults.md"]
     # Once more, it takes the place of what it has said.
     for _ in range(2):
