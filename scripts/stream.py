@@ -126,17 +126,16 @@ def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: 
 
     def write(style: str) -> SideWriter | None:
         side = SideWriter(kinds, part) if kinds else None
-        with pa.OSFile(str(new), "wb") as file:
-            # The next rows are made while these are written.
-            with ThreadPoolExecutor(1) as writer:
-                written = None
-                for n, frame in enumerate(make()):
-                    table = pa.Table.from_pandas(frame, preserve_index=False)
-                    if written:
-                        written.result()
-                    written = writer.submit(write_rows, table, file, style, n == 0, side)
+        # The next rows are made while these are written.
+        with pa.OSFile(str(new), "wb") as file, ThreadPoolExecutor(1) as writer:
+            written = None
+            for n, frame in enumerate(make()):
+                table = pa.Table.from_pandas(frame, preserve_index=False)
                 if written:
                     written.result()
+                written = writer.submit(write_rows, table, file, style, n == 0, side)
+            if written:
+                written.result()
         return side
 
     def write_rows(table: pa.Table, file: pa.NativeFile, style: str, header: bool, side: SideWriter | None) -> None:

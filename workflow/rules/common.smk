@@ -42,9 +42,10 @@ try:
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
+    RULES = contract.read_contract(CONTRACT) if CONTRACT else None
     for code in custom_code(config):
         read_code(code)
-    KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
+    KINDS = contract.kinds(RULES) if RULES else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
@@ -227,9 +228,10 @@ def version_of_source():
     return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
 
 
-def memory(megabytes):
-    """Return the memory of a job: so much at least, twelve times its input's size, and more with each attempt."""
-    return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
+def memory(megabytes, all_rows=False):
+    """Return the memory of a job: so much, or twelve times its input where it holds all rows; more with each attempt."""
+    times = 12 if all_rows else 0
+    return lambda wildcards, input, attempt: attempt * max(megabytes, int(times * input.size_mb))
 
 
 def backtest_plan():
