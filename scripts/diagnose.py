@@ -24,8 +24,8 @@ import intervals
 import leaks
 import reasons
 import task
-from feature_engineering import columns_used
 from model_file import load_model
+from recipe import columns_used
 from sample import sample
 from stream import scan, tables
 from task import TaskError, read_json, write_json

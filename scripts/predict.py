@@ -24,7 +24,7 @@ import scoring
 import task
 from clean_data import filled
 from custom_features import infinite_values
-from feature_engineering import features_again
+from recipe import features_again
 from release import current_release, released_code, released_half_width, released_model
 from table import MISSING, parse_table, rendered, with_names, with_point
 from task import TaskError, nearest, replacing
