@@ -25,7 +25,7 @@ import contract
 import source
 from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
-from folder import clear_dead_lock, name_the_holder
+from folder import clear_dead_lock, end_when_told, name_the_holder
 from old_outputs import keep_old_outputs
 from release import current_release
 from settings import check_config, refuse_code
@@ -54,6 +54,7 @@ if not WITHIN:
     if workflow.is_main_process:
         clear_dead_lock()
         name_the_holder()
+        end_when_told()
     keep_old_outputs()
 
 
