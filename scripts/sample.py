@@ -56,4 +56,5 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
         kept.append(frame[chosen])
         thin.append(place[chosen] <= least)
     rows = pd.concat(kept, ignore_index=True)
-    return rows, rows[np.concatenate(thin)], found
+    thin = np.concatenate(thin)
+    return rows, rows if thin.all() else rows[thin], found

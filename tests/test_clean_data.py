@@ -38,7 +38,7 @@ def test_four_rows_of_which_two_hold_a_missing_value_give_two(tmp_path):
 
 def test_by_default_rows_with_any_missing_value_go():
     clean, counts = clean_data(FRAME, max_rows_lost=0.9)
-    assert clean["t"].tolist() == ["a", "f"]
+    assert clean["t"].tolist() == ["a", "f"] and list(clean) == list(FRAME)
     assert clean.index.tolist() == [0, 1]
     assert (counts["rows_in"], counts["rows_out"]) == (6, 2)
 

@@ -901,6 +901,18 @@ def test_after_the_first_line_alone_a_kill_leaves_no_head(project):
     assert len(read_history()) == 1
 
 
+def test_the_releases_of_another_folder_are_read_where_it_is(project, monkeypatch):
+    name = release(project, 2)
+    history = read_history()
+    Path("deployed").rename("elsewhere")
+    assert read_history() == []
+    for each in ("RELEASES", "HISTORY", "HEAD"):
+        monkeypatch.setattr(releasing, each, getattr(releasing, each))
+    releasing.use(Path("elsewhere"))
+    assert read_history() == history
+    assert verify_release(name, history) == read_sign_off(Path("elsewhere/releases", name, "sign_off.json"))
+
+
 def test_a_rollback_keeps_the_order_in_which_releases_were_deployed():
     def line(action: str, name: str) -> dict:
         return {"action": action, "release": name}

@@ -112,6 +112,7 @@ def test_the_sides_of_some_rows_and_some_more_are_those_of_all():
     ends = {"first": DAYS[0], "last_train": DAYS[2], "last_test": DAYS[5]}
     for sides in ([one, two], [two, one]):
         assert together(sides) == {"rows": {"train": 2, "test": 5}, **ends}
+    assert together([one]) == one
     assert together([{"rows": {"train": 1, "test": 2}}] * 3) == {"rows": {"train": 3, "test": 6}}
 
 
