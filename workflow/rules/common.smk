@@ -27,6 +27,7 @@ from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
 from folder import clear_dead_lock, end_when_told, name_the_holder
 from old_outputs import keep_old_outputs
+from reader import Reader
 from release import current_release
 from settings import check_config, refuse_code
 from task import TaskError, read_json
@@ -223,10 +224,8 @@ def source_version(_wildcards=None):
 @functools.cache
 def version_of_source():
     """Return the version of the source, found once a run."""
-    reader = config["reader"]
-    url, data = config["raw_data_source_url"], Path(raw_path(config))
-    limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
-    return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
+    reader = Reader(**config["reader"])
+    return source.source_version(config["raw_data_source_url"], Path(raw_path(config)), reader)
 
 
 def memory(megabytes, all_rows=False):
