@@ -18,8 +18,8 @@ import yaml
 
 import task
 from approval import METRICS, VALIDATION, custom_code
+from pieces import folder_name
 from settings import SCHEMA, check_config, config_argument, merge, read_config
-from split_source import folder_name
 from task import TaskError, read_json, replacing, write_json
 from verdict import verdict
 
