@@ -331,6 +331,15 @@ def test_which_addresses_are_private(host, private):
     assert web.is_private(host) is private
 
 
+def test_a_name_with_one_private_address_among_public_ones_is_private(monkeypatch):
+    """Which of them is asked is not for the name's owner to choose."""
+    found = [(2, 1, 6, "", (address, 0)) for address in ("8.8.8.8", "10.1.2.3")]
+    monkeypatch.setattr(web.socket, "getaddrinfo", lambda *_: found)
+    assert web.is_private("example.org")
+    monkeypatch.setattr(web.socket, "getaddrinfo", lambda *_: found[:1])
+    assert not web.is_private("example.org")
+
+
 @pytest.fixture
 def localhost_is_public(monkeypatch):
     """Have the name localhost count as one of the public network, so that 127.0.0.1 is the private address behind."""
