@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from custom import call
-from table import MISSING, is_boolean
 from task import TaskError, nearest
+from values import MISSING, is_boolean
 
 NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
 

@@ -21,11 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from counting import row_hashes
+from counting import GOLDEN, row_hashes
+from csv_file import header, parse_options, text_options
 from facts import Facts
 from gather import gather_counts
+from notations import parse_date
 from split import rule_by_time
-from table import header, parse_date, parse_options, parse_table, text_options
+from table import parse_table
 from task import TaskError, read_json, replacing, write_json
 
 BLOCK_BYTES = 32 << 20
@@ -75,8 +77,8 @@ def hash_rows(block: pa.Table, kinds: dict[str, str], strata: np.ndarray) -> np.
     frame = parse_table(block.select(names), kinds).frame
     hashes = row_hashes(frame[sorted(frame)])
     again = pd.Series(hashes).groupby([hashes, strata]).cumcount().to_numpy("uint64")
-    # Knuth's multiplicative hash spreads what belongs together; the first of equal rows keeps its own.
-    return hashes + again * np.uint64(11400714819323198485)
+    # The first of equal rows keeps its own.
+    return hashes + again * GOLDEN
 
 
 def choose(

@@ -23,6 +23,8 @@ import pyarrow.csv
 
 import task
 from address import LIMITS, Limits, Unreachable, expand, shown
+from csv_file import header, parse_options, text_options
+from dates import dates_of
 from ingest_data import (
     at_most,
     check_columns,
@@ -36,8 +38,9 @@ from ingest_data import (
     unpack,
 )
 from source import as_text, disk_version, fetch, kind, label, part_version, parts, read_record, together, use_last
-from table import MISSING, dates_of, header, is_blank, parse_options, parse_table, text_options
+from table import parse_table
 from task import TaskError, beside, nearest, read_json, sha256, write_json
+from values import MISSING, is_blank
 
 PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 FIRST_ROWS = 500_000

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import os
 import pickle
 import subprocess
@@ -25,6 +24,7 @@ import deploy as deploying
 import release as releasing
 import sign_off as signing
 from approval import canonical, check_decisions, check_subject, read_sign_off, released_as, serialised, statement
+from conftest import in_process as run
 from release import read_history, released_code, released_half_width, released_model, verify_release
 from settings import read_config
 from sign_off import changes, decide, review, summary
@@ -958,25 +958,6 @@ def test_what_is_not_given_is_asked_until_it_is_said():
     assert asked("why\n", ["x"], reviewer="Ada", decision="approve", comment="c").override == "why"
     with pytest.raises(EOFError):
         asked("", [])
-
-
-def run(module, *words: str, said: str | None = None) -> tuple[int, str, list[str]]:
-    """Run a command line in this process, on a terminal where something is `said`; return code, output and log."""
-    terminal = io.StringIO(said or "")
-    terminal.isatty = lambda: said is not None
-    handlers = logging.getLogger().handlers[:]
-    code = 0
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "stdin", terminal)
-        streams = io.StringIO()
-        with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
-            try:
-                module.main([*words, "--log", "logs/x.log"])
-            except SystemExit as stop:
-                code = stop.code
-    logging.getLogger().handlers[:] = handlers
-    log = Path("logs/x.log").read_text("utf-8").splitlines() if Path("logs/x.log").exists() else []
-    return code, streams.getvalue(), [line.partition(" - ")[2] for line in log]
 
 
 DECISION = ["--reviewer", "Ada", "--decision", "approve", "--comment", "fine"]
