@@ -37,13 +37,17 @@ def names(found: dict) -> set[tuple]:
 # Intervals
 
 
+def metric_intervals(*arguments) -> dict:
+    return intervals.metric_intervals(intervals.resampled_metrics(*arguments))
+
+
 def test_intervals_are_those_of_scipy():
     random = np.random.default_rng(3)
     actual = random.gamma(2, 10, 150)
     predicted = actual * 0.8 + random.normal(0, 5, 150)
     blocks, by = intervals.blocks_of(None, 150, seed=1)
     drawn = intervals.draws(150, 9999, seed=1)
-    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    found = metric_intervals(actual, predicted, blocks, drawn)
     reference = {
         "MAE": lambda a, p, axis: np.abs(p - a).mean(axis),
         "RMSE": lambda a, p, axis: np.sqrt(((p - a) ** 2).mean(axis)),
@@ -66,13 +70,13 @@ def test_the_metrics_of_a_resample_are_those_of_its_rows():
     blocks = np.repeat(np.arange(10), 4)
     drawn = intervals.draws(10, 1, seed=4)
     rows = np.concatenate([np.flatnonzero(blocks == k) for k in range(10) for _ in range(int(drawn[0, k]))])
-    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    found = metric_intervals(actual, predicted, blocks, drawn)
     error = np.abs(predicted - actual)[rows]
     assert found["MAE"] == pytest.approx([error.mean()] * 2)
     assert found["RMSE"] == pytest.approx([np.sqrt((error**2).mean())] * 2)
     assert found["median_absolute_error"] == pytest.approx([np.median(error)] * 2)
     assert found["R2"] == pytest.approx([r2_score(actual[rows], predicted[rows])] * 2)
-    assert intervals.metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
+    assert metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
 
 
 def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
@@ -82,10 +86,10 @@ def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
     assert by == "days" and blocks.max() + 1 == 42
     weather = random.normal(0, 5, 42)[blocks]
     actual, predicted = np.zeros(4000), weather + random.normal(0, 1, 4000)
-    wide = intervals.metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
+    wide = metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
     single, _ = intervals.blocks_of(None, 4000, 0)
     assert single.max() + 1 == intervals.MOST_BLOCKS
-    narrow = intervals.metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
+    narrow = metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
     # A reference that draws each day's rows together.
     daily = pd.Series(np.abs(predicted)).groupby(blocks).mean().to_numpy()
@@ -309,12 +313,15 @@ IN_COLUMNS = ("leaked target", "shifted slice", "changed unit", "vanished catego
 
 
 @pytest.mark.parametrize(
-    ("table", "fault"), [(table, each) for table in TABLES for each in (FAULTS if table == "sales" else IN_COLUMNS)]
+    ("table", "fault"),
+    [(table, each) for table in ("flights", "real flights") for each in IN_COLUMNS]
+    + [("sales", each) for each in FAULTS]
+    + [("load", "changed unit"), ("claims", "shifted slice"), ("houses", "vanished category")],
 )
 def test_each_fault_is_named_among_the_first_reasons_against(table, fault):
-    make, target, *_ = TABLES[table]
-    frame = with_fault(make(1, rows=ROWS), table, fault, 1)
-    found = found_in(frame, CONSTANT if fault == "constant prediction" else None, target)
+    make, target, _, _, split = TABLES[table]
+    frame = with_fault(make(1, **({} if table in ("load", "claims", "houses") else {"rows": ROWS})), table, fault, 1)
+    found = diagnosed(frame, target, 0, CONSTANT if fault == "constant prediction" else None, **split)
     assert named(found, fault, table), found["alarms"]
 
 
