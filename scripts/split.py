@@ -60,7 +60,7 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) 
     is_test = test_rows(frame, plan)
     head = {time_column: frame[time_column]} if time_column else {}
     side = np.where(is_test, "test", "train")
-    table = pd.DataFrame({**head, **features, target: frame[target], "split": side}, index=frame.index)
+    table = pd.DataFrame({**head, **features, target: frame[target], "split": side})
     split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
     if plan["split"]["by"] == "time":
         times = frame[time_column]
