@@ -264,6 +264,45 @@ def test_a_conversion_of_few_values_rounded_or_of_few_rows_is_named(rows):
     assert drift.compare("x", drift.profile(before, "number"), after)["unit"] is None
 
 
+def test_a_season_is_no_news_and_a_step_is():
+    random = np.random.default_rng(0)
+    place = np.arange(5000)
+    warmth = pd.Series(12 + 8 * np.sin(2 * np.pi * place / 2500) + random.normal(0, 1, 5000))
+    steady = pd.Series(random.normal(20, 6, 5000))
+
+    def told(values: pd.Series, by_time: bool = True) -> dict:
+        before, after = values.iloc[:4000], values.iloc[4000:]
+        row = drift.compare("x", drift.profile(before, "number"), after)
+        return drift.news(row, before, after) if by_time else row
+
+    assert told(warmth, by_time=False)["flagged"] and not told(warmth)["flagged"]
+    moved = steady.mask(place >= 4000, 60 - steady)
+    assert told(moved)["flagged"] and told(moved)["unit"] is None
+    assert "miles to kilometres" in told(steady.mask(place >= 4000, steady * 1.609344))["unit"]
+
+
+def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
+    place = np.arange(5000)
+    # Each for a tenth of the time, one after the other, in two rounds; then “A” alone.
+    town = pd.Series(np.array(list("ABCDE"))[place // 500 % 5])
+    before, after = town.iloc[:4500], pd.Series(["A"] * 500)
+    row = drift.compare("town", drift.profile(before, "category"), after)
+    assert sorted(row["vanished"]) == ["B", "C", "D", "E"]
+    assert drift.news(row, before, after)["vanished"] == []
+    mixed = pd.Series(np.random.default_rng(0).choice(list("ABCDE"), 4500))
+    row = drift.compare("town", drift.profile(mixed, "category"), after)
+    assert sorted(drift.news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
+
+
+def test_a_level_that_is_new_by_chance_is_no_news():
+    """Five rows of a level of which the training part would have had six: it may just have had none."""
+    before = pd.Series(["A"] * 50 + ["B"] * 50)
+    after = pd.Series(["A"] * 40 + ["B"] * 40 + ["C"] * 5)
+    assert drift.compare("x", drift.profile(before, "category"), after)["new"] == []
+    after = pd.Series(["A"] * 40 + ["B"] * 40 + ["C"] * 30)
+    assert drift.compare("x", drift.profile(before, "category"), after)["new"] == ["C"]
+
+
 def test_a_level_that_vanishes_while_rows_are_held_out_is_named_and_one_that_comes_and_goes_is_not():
     time = pd.Series(pd.date_range("2024-01-04", periods=2000, freq="h"))
     random = np.random.default_rng(0)
@@ -390,6 +429,19 @@ def test_a_bias_of_a_few_rows_is_named_and_a_few_rows_alike_by_chance_are_not(se
     assert alarm["feature"] == "town" and "Where town is A (10 held-out rows)" in alarm["sentence"]
     alike = np.where(codes == 0, 5 + now / 100, now)
     assert findings.slice_bias(slices, before, alike, blocks[0], then, *blocks[1:]) == []
+
+
+def test_a_bias_is_named_though_a_few_errors_are_huge():
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        error = random.normal(0, 10, 10_000) * np.where(random.random(10_000) < 0.01, 300, 1)
+        codes, rows, now = random.integers(0, 10, 10_000), np.arange(10_000), np.arange(10_000) >= 8000
+        labels = [f"town {n}" for n in range(10)]
+        parts = {"town": (codes[now], labels)}, {"town": (codes[~now], labels)}
+        shifted = error[now] - 15 * (codes[now] == 7)
+        found = findings.slice_bias(*parts, shifted, rows[now], error[~now], rows[~now], rows[~now] // 2000)
+        assert [each["feature"] for each in found] == ["town"] and "Where town is town 7" in found[0]["sentence"]
+        assert findings.slice_bias(*parts, error[now], rows[now], error[~now], rows[~now], rows[~now] // 2000) == []
 
 
 def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():
