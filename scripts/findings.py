@@ -22,8 +22,8 @@ FOLDS = 3
 BIAS_SHARE = 0.5
 # In what the slices of a feature move by from period to period.
 RESTLESS = 3
-# So many times the median error is huge: nearly seven standard deviations of a normal one.
-HUGE = 10
+# So many times the median error is huge: nearly three standard deviations of a normal one.
+HUGE = 4
 # Less of a slice is not looked at for a bias of its own.
 FEWEST = 10
 # So many shifted columns have a sentence of their own.

@@ -16,8 +16,10 @@ import effects
 import findings
 import intervals
 import leaks
+import own_metrics
 import reasons
 from conftest import Project, rides
+from custom import load_code
 from diagnose import comparison_alarms
 from test_release import current, error
 
@@ -39,6 +41,86 @@ def names(found: dict) -> set[tuple]:
 
 def metric_intervals(*arguments) -> dict:
     return intervals.metric_intervals(intervals.resampled_metrics(*arguments))
+
+
+OWN = """
+def metrics(actual, predicted, rows):
+    error = (predicted - actual).abs()
+    if rows["first"].all():
+        return {"own MAE": error.mean(), "rarely": None, "share": (error < 5).mean()}
+    return {"own MAE": error.mean(), "rarely": 1.0, "share": (error < 5).mean()}
+"""
+
+
+def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text: str = OWN) -> tuple:
+    """Return what `own_intervals` says of a model and a champion whose errors are so many times as large, the values of
+    the two, and what the built-in intervals are made of."""
+    (tmp_path / "metrics.py").write_text(text, encoding="utf-8")
+    code, _ = load_code(tmp_path / "metrics.py")
+    random = np.random.default_rng(0)
+    actual, error = random.gamma(2, 10, rows), random.normal(0, 5, rows)
+    predictions = {"model": actual + error, "champion": actual + champion * error}
+    features = pd.DataFrame({"first": np.arange(rows) == 0})
+    blocks, _ = intervals.blocks_of(None, rows, seed=1)
+    scores = {
+        name: {
+            "own MAE": float(np.abs(each - actual).mean()),
+            "rarely": 1.0,
+            "share": float((np.abs(each - actual) < 5).mean()),
+        }
+        for name, each in predictions.items()
+    }
+    found = own_metrics.own_intervals(code, scores, actual, predictions, features, blocks, better, 1)
+    return found, scores, (actual, predictions["model"], blocks, intervals.draws(int(blocks.max()) + 1, 999, 1))
+
+
+def test_intervals_of_own_metrics_are_those_of_the_built_in_ones_and_the_same_each_time(tmp_path):
+    (found, differences, made_of), scores, known = own(tmp_path, 1500, {"own MAE": -1, "share": 1}, champion=1.5)
+    assert made_of == {"resamples": 500, "rows": 1500}
+    low, high = found["model"]["own MAE"]
+    expected = metric_intervals(*known)["MAE"]
+    assert [low, high] == pytest.approx(expected, abs=0.15 * (expected[1] - expected[0]))
+    assert low < scores["model"]["own MAE"] < high
+    # A fall of one metric and a rise of another are both for the better.
+    assert differences["own MAE"]["difference"] < 0 < differences["share"]["difference"]
+    assert differences["own MAE"]["verdict"] == differences["share"]["verdict"] == "better"
+    assert differences["rarely"]["verdict"] == "cannot be told apart"
+    assert own(tmp_path, 1500, {"own MAE": -1, "share": 1}, champion=1.5)[0] == (found, differences, made_of)
+    turned = own(tmp_path, 1500, {"own MAE": 1, "share": -1}, champion=1.5)[0][1]
+    assert turned["own MAE"]["verdict"] == turned["share"]["verdict"] == "worse"
+    unknown = own(tmp_path, 1500, {}, champion=1.5)[0][1]
+    assert [unknown[name]["verdict"] for name in ("own MAE", "share")] == ["lower", "higher"]
+
+
+def test_own_metrics_see_a_bounded_number_of_rows_and_their_intervals_lie_around_the_value_of_all(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(own_metrics, "MOST_VISITS", 200_000)
+    (found, _, made_of), scores, _ = own(tmp_path, 5000, {})
+    assert made_of == {"resamples": 200, "rows": 1000}
+    low, high = found["model"]["own MAE"]
+    assert low < scores["model"]["own MAE"] < high
+    # As wide as a thousand rows allow, and not as five thousand would.
+    spread = np.std(np.abs(np.random.default_rng(0).normal(0, 5, 5000)))
+    assert high - low == pytest.approx(2 * 1.96 * spread / np.sqrt(1000), rel=0.25)
+
+
+def test_an_own_metric_that_fails_on_a_resample_is_one_warning_and_has_no_interval(tmp_path, caplog):
+    text = (
+        OWN
+        + """
+whole = metrics
+def metrics(actual, predicted, rows):
+    if rows["first"].sum() != 1:
+        raise ZeroDivisionError("no first row")
+    return whole(actual, predicted, rows)
+"""
+    )
+    found = own(tmp_path, 200, {}, text=text)[0][0]
+    (line,) = caplog.messages
+    assert "metrics.py failed on " in line and "no first row" in line
+    # Two thirds of all resamples have another number of that row than one.
+    assert found["model"]["own MAE"] == [None, None]
 
 
 def test_intervals_are_those_of_scipy():
