@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,10 @@ import effects
 import findings
 import intervals
 import leaks
+import own_metrics
 import reasons
 import task
+from custom import load_code
 from model_file import load_model
 from recipe import columns_used
 from sample import sample
@@ -42,6 +45,7 @@ def diagnose(
     before: dict | None = None,
     alike: pd.DataFrame | None = None,
     training_rows: Iterable[pd.DataFrame] | None = None,
+    code: ModuleType | None = None,
 ) -> dict:
     """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
 
@@ -66,6 +70,8 @@ def diagnose(
     alike, training_rows
         Where `table` and `holdout` are samples: such of their rows as stand for all rows alike, training or held out;
         and the features of all training rows, some at a time. See `sample.sample`.
+    code
+        The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
 
     Raises
     ------
@@ -83,6 +89,10 @@ def diagnose(
             "the held-out predictions are not those of these features. Run make run, and make report again."
         )
     by_time = description["split"]["by"] == "time"
+    in_time = [
+        each if not by_time or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
+        for each in (train, test)
+    ]
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
     blocks, made_of = intervals.blocks_of(moments, len(test), seed)
@@ -100,16 +110,21 @@ def diagnose(
     def against(theirs: np.ndarray) -> dict:
         return intervals.paired(actual, predicted, theirs, blocks, drawn)
 
+    resampled = {name: intervals.resampled_metrics(actual, each, blocks, drawn) for name, each in scored.items()}
     found = {
         "level": intervals.LEVEL,
         "seed": seed,
         "bootstrap": {"resamples": len(drawn), "by": made_of, "blocks": drawn.shape[1]},
-        "intervals": {name: intervals.metric_intervals(actual, each, blocks, drawn) for name, each in scored.items()},
+        "intervals": {name: intervals.metric_intervals(each) for name, each in resampled.items()},
         "paired": against(champion) if champion is not None else None,
+        "differences": None,
         "slices": intervals.slice_table(slices, actual, predicted, champion, blocks, drawn),
         "drift": {
             "training": compared(
-                {name: drift.profile(train[name], kind) for name, kind in columns(description)}, test, description
+                {name: drift.profile(train[name], kind) for name, kind in columns(description)},
+                in_time[1],
+                description,
+                in_time[0] if by_time else None,
             ),
             "release": compared(before, alike, description) if before else None,
         },
@@ -118,6 +133,35 @@ def diagnose(
             actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
     }
+    scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
+    if champion is not None:
+        ours, theirs = (scores[name]["test"] for name in ("model", "champion"))
+        found["differences"] = {
+            name: intervals.judged(
+                math.nan if None in (ours[name], theirs[name]) else ours[name] - theirs[name],
+                resampled["model"][name] - resampled["champion"][name],
+                better,
+            )
+            for name, better in intervals.BETTER.items()
+        }
+    if code:
+        own = metrics["custom_metrics"]["names"]
+        limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in metrics["thresholds"]}
+        spans, differences, found["bootstrap"]["own_metrics"] = own_metrics.own_intervals(
+            code,
+            {name: {metric: scores[name]["test"].get(metric) for metric in own} for name in scored},
+            actual,
+            scored,
+            test[list(kinds)],
+            blocks,
+            # What has a least value only is to be large.
+            {name: ((name, "min") in limits) - ((name, "max") in limits) for name in own},
+            seed,
+        )
+        for name, each in spans.items():
+            found["intervals"][name] |= each
+        if champion is not None:
+            found["differences"] |= differences
     found["importance"], found["importance_sample"] = effects.importance(model, test, list(kinds), test[target], seed)
     found["partial_dependence"] = effects.dependence(model, test, kinds, found["importance"], seed)
     unseen, folds = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
@@ -140,7 +184,7 @@ def diagnose(
         ),
         *leaks.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
-        *(findings.last_seen(train, test, kinds, time) if by_time else []),
+        *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *comparison_alarms(found),
     ]
@@ -172,13 +216,18 @@ def columns(description: dict) -> list[tuple[str, str]]:
     return [*description["features"].items(), (description["target"], "number")]
 
 
-def compared(profiles: dict, later: pd.DataFrame, description: dict) -> list[dict]:
-    """Return how each column of later rows differs from its profile, the largest shift first."""
+def compared(profiles: dict, later: pd.DataFrame, description: dict, earlier: pd.DataFrame | None = None) -> list[dict]:
+    """Return how each column of later rows differs from its profile, the largest shift first.
+
+    `earlier` are the rows that the profiles are of, where both parts are in the order of time.
+    """
     rows = [
         drift.compare(name, profiles[name], later[name], of_a_date(name, description))
         for name, kind in columns(description)
         if name in profiles and profiles[name]["kind"] == kind
     ]
+    if earlier is not None:
+        rows = [drift.news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
     return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))
 
 
@@ -257,6 +306,8 @@ def main(argv: list[str] | None = None) -> None:
             )
         before = released_profile(args.release) if args.release else None
         model = load_model(args.model, metadata["sha256"])
+        own = metrics.get("custom_metrics")
+        code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
         columns = scan(args.features, description["kinds"])
         table, alike, found = sample(args.features, columns, sizes)
@@ -286,6 +337,7 @@ def main(argv: list[str] | None = None) -> None:
                 before,
                 alike,
                 training_rows,
+                code,
             )
         # What the report says of the contract comes through here, so that the report waits for no further task.
         said = read_json(args.validation)

@@ -16,6 +16,9 @@ SUBSTANTIAL = 0.1
 SHARE = 0.01
 # How often one of a column's levels may be missing by chance before it counts as vanished.
 RARE = 0.001
+# A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
+NEWS = 2
+MOST_PERIODS = 5
 # What numbers are multiplied with, and what is added, from one unit to another.
 UNITS = {
     (1.609344, 0.0): "miles to kilometres",
@@ -126,9 +129,13 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
         named = [now.get(level, 0) for level in levels]
         counts = [np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])]
         if before["others"] == 0:
-            row["new"] = [str(level) for level, n in now.items() if level not in levels and n >= max(SHARE * rows, 5)][
-                :MOST_NAMES
-            ]
+            row["new"] = [
+                str(level)
+                for level, n in now.items()
+                if level not in levels
+                and n >= max(SHARE * rows, 5)
+                and never_by_chance(known / (known + rows), n, len(levels))
+            ][:MOST_NAMES]
         row["vanished"] = [
             level
             for level, n in levels.items()
@@ -143,6 +150,45 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
     large = row["psi"] - chance >= LARGE_PSI and row["size"] >= SUBSTANTIAL and row["p"] < 0.001
     row["flagged"] = bool(large or gap or row["unit"]) and not expected
     return row
+
+
+def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
+    """Return what `compare` says of a column without what happens within the earlier rows, too.
+
+    Rows that follow each other are alike, and a season comes: the later rows are compared with the earlier ones as each
+    period among these is with the others.
+
+    Parameters
+    ----------
+    row
+        What `compare` says of `after` beside the profile of `before`.
+    before, after
+        The values, n and m, in the order of time.
+    """
+    vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
+    row = row | {"vanished": vanished}
+    gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
+    if not row["flagged"] or gap or row["size"] is None:
+        return row
+    count = int(np.clip(len(before) // max(len(after), 1), 2, MOST_PERIODS))
+    place = np.arange(len(before)) * count // len(before)
+    periods = (
+        compare(row["feature"], profile(before[place != k], row["kind"]), before[place == k]) for k in range(count)
+    )
+    if row["size"] > NEWS * max(each["size"] or 0.0 for each in periods):
+        return row
+    if row["unit"]:
+        # What moves by itself may look converted; where it was, it is from one row to the next.
+        near = max(len(after) // 4, 100)
+        step = compare(row["feature"], profile(before.iloc[-near:], row["kind"]), after.iloc[:near])
+        if step["unit"]:
+            return row
+    return row | {"flagged": False, "unit": None}
+
+
+def longest_absence(present: pd.Series) -> int:
+    """Return the largest number of rows, one after the other, of which none is true."""
+    return int(np.diff(np.flatnonzero(present), prepend=-1, append=len(present)).max()) - 1
 
 
 def never_by_chance(share: float, rows: int, levels: int) -> bool:

@@ -263,6 +263,9 @@ def save_figure(figure, path: Path, close: bool = True) -> None:
         figure.savefig(new, format="png", dpi=110, metadata={"Software": None})
     if close:
         plt.close(figure)
+    else:
+        # Laid out is it now, which costs as much as drawing it.
+        figure.set_layout_engine("none")
 
 
 def svg(figure, name: str, label: str) -> str:

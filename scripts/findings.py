@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
-from drift import SHARE, never_by_chance
+from drift import NEWS, SHARE, longest_absence, never_by_chance
 from intervals import MIN_ROWS, clustered, holm, sums
 from pipeline import make_pipeline, use_threads
 from reasons import SURE, alarm
@@ -22,6 +22,8 @@ FOLDS = 3
 BIAS_SHARE = 0.5
 # In what the slices of a feature move by from period to period.
 RESTLESS = 3
+# So many times the median error is huge: nearly three standard deviations of a normal one.
+HUGE = 4
 # Less of a slice is not looked at for a bias of its own.
 FEWEST = 10
 # So many shifted columns have a sentence of their own.
@@ -76,8 +78,10 @@ def empty_model(
     A model that is worse than the mean may know something all the same: it then orders the rows better than chance,
     on the held-out ones or on training rows that it had not seen (`unseen`).
     """
+    # Of a heavy tail the standard deviation tells little; of what is nearly always the same the percentiles do.
+    middle = [float(np.subtract(*np.quantile(each, [0.95, 0.05]))) for each in (actual, predicted)]
     spread, own = float(np.std(actual)), float(np.std(predicted))
-    if own <= 0.01 * spread:
+    if own <= 0.01 * spread and middle[1] <= 0.01 * middle[0]:
         sentence = f"The model predicts nearly the same for every row: its predictions vary by {own:.3g}, "
         return [alarm("constant_prediction", None, sentence + f"the target by {spread:.4g} (standard deviations).")]
     r2 = 1 - float(((actual - predicted) ** 2).sum()) / max(float(((actual - actual.mean()) ** 2).sum()), 1e-300)
@@ -123,7 +127,13 @@ def slice_bias(
     periods
         Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
     """
-    usual = float(np.abs(error_then).mean()) if len(error_then) else 0.0
+    if not len(error_then):
+        return []
+    # A few huge errors, as a heavy tail has them, would hide what happens to all others.
+    most = HUGE * float(np.median(np.abs(error_then))) or math.inf
+    raw, raw_then = error, error_then
+    error, error_then = np.clip(error, -most, most), np.clip(error_then, -most, most)
+    usual = float(np.abs(error_then).mean())
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
@@ -139,22 +149,24 @@ def slice_bias(
         # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
         harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
         for k in np.flatnonzero(~np.isnan(moved)):
-            harmful = moved[k] if harm[k] else 0.0
-            looked.append((feature, labels[k], int(now.rows[k]), now.mean[k], before.mean[k], harmful, z[k]))
+            looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
             p.append(float(2 * stats.t.sf(z[k], max(degrees[k], 1))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
-    found = sorted((row for row in found if abs(row[5]) >= BIAS_SHARE * usual), key=lambda row: -row[6])
+    found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: where one level moves up, the others move down beside it.
     firsts = {feature: row for feature, *_ in reversed(found) for row in found[::-1] if row[0] == feature}
-    return [
-        alarm(
-            "slice_bias",
-            feature,
-            f"Where {feature} is {label} ({rows:,} held-out rows), predictions are off by {now:+.4g} on average, and "
-            f"were by {before:+.4g} in the training part: they moved by {moved:+.4g} against all other rows.",
+    alarms = []
+    for feature, k, *_ in sorted(firsts.values(), key=lambda row: -row[3])[:3]:
+        inside, inside_then = slices[feature][0] == k, then[feature][0] == k
+        now, rest = raw[inside].mean(), raw[~inside].mean()
+        before, rest_then = raw_then[inside_then].mean(), raw_then[~inside_then].mean()
+        sentence = (
+            f"Where {feature} is {slices[feature][1][k]} ({inside.sum():,} held-out rows), predictions are off by "
         )
-        for feature, label, rows, now, before, moved, _ in sorted(firsts.values(), key=lambda row: -row[6])[:3]
-    ]
+        sentence += f"{now:+.4g} on average, and were by {before:+.4g} in the training part: they moved by "
+        sentence += f"{now - rest - before + rest_then:+.4g} against all other rows."
+        alarms.append(alarm("slice_bias", feature, sentence))
+    return alarms
 
 
 class Slices(NamedTuple):
@@ -214,13 +226,12 @@ def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.nd
     return math.sqrt(max(between, 0.0) * (1 + 1 / len(several)))
 
 
-def last_seen(train: pd.DataFrame, test: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
-    """Return an alarm for each level that vanishes within the held-out part, rows being in the order of time.
+def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
+    """Return an alarm for each level that vanishes within the held-out part, both parts being in the order of time.
 
     What comes and goes, as weekends do, has been away for as long in the training part.
     """
     found = []
-    before, after = (part.sort_values(time, kind="stable") for part in (train, test))
     for name in [each for each, kind in kinds.items() if kind == "category"]:
         codes, levels = pd.factorize(before[name])
         counts = np.bincount(codes[codes >= 0], minlength=len(levels))
@@ -232,8 +243,7 @@ def last_seen(train: pd.DataFrame, test: pd.DataFrame, kinds: dict[str, str], ti
             silent = len(after) - 1 - last[k]
             if not never_by_chance(counts[k] / len(before), silent, len(levels)):
                 continue
-            away = np.diff(np.flatnonzero(codes == k), prepend=-1, append=len(before)).max() - 1
-            if silent > 2 * away:
+            if silent > NEWS * longest_absence(codes == k):
                 moment = after[time].iloc[last[k]]
                 sentence = f"{name} is “{levels[k]}” for the last time at {moment}, {silent:,} held-out rows before "
                 found.append(alarm("vanished_category", name, f"{sentence}the end."))

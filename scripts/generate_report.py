@@ -271,20 +271,41 @@ def results(metrics: dict, diagnostics: dict) -> list:
             part = {"test": "held out", "train": "training"}[part]
             rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
         found = intervals_of(name, diagnostics)
-        spans.append([shown, *(span(found[metric]) for metric in METRICS)])
+        spans.append([shown, *(span(found.get(metric)) for metric in (*METRICS, *own))])
     how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
+    if own:
+        drawn = bootstrap["own_metrics"]
+        how += f"; of your own metrics {drawn['resamples']:,} resamples of the same, of {drawn['rows']:,} rows"
     blocks = [
         f"In the unit of {metrics['target']}; R2 has none. Held out: {metrics['split']['rule']}.",
         *champion_lines(metrics["champion"]),
     ]
+    gaps = []
     if diagnostics["paired"]:
         blocks.append(f"Model against champion, {paired_words(diagnostics['paired'], level)}.")
+        gaps = [
+            f"By each metric, model − champion on the same rows and resamples, with {level:.0%} intervals:",
+            Table(
+                "Differences from the champion",
+                ["metric", "difference", "interval", "the model is"],
+                [
+                    [METRICS.get(name, name), each["difference"], span(each["interval"]), tone(each["verdict"])]
+                    for name, each in diagnostics["differences"].items()
+                ],
+            ),
+        ]
     return [
         *blocks,
         Table("Scores", ["predictor", "part", "rows", *METRICS.values(), *own], rows),
         f"How far each of the scores on the held-out rows can be trusted: {level:.0%} bootstrap intervals ({how}).",
-        Table("Intervals of the scores", ["predictor", *METRICS.values()], spans),
+        Table("Intervals of the scores", ["predictor", *METRICS.values(), *own], spans),
+        *gaps,
     ]
+
+
+def tone(verdict: str) -> str:
+    """Return a verdict on a difference as a cell: what is worse must be seen."""
+    return Alarm(verdict) if verdict == "worse" else verdict
 
 
 def others(metrics: dict) -> dict[str, dict]:

@@ -8,6 +8,8 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+# Where more is better, and where less is.
+BETTER = {"MAE": -1, "RMSE": -1, "median_absolute_error": -1, "R2": 1}
 RESAMPLES = 1000
 # Rows in so many groups by chance vary as single rows do, to a few percent, and cost nothing more.
 MOST_BLOCKS = 2000
@@ -57,8 +59,8 @@ def bounds(resampled: np.ndarray, level: float = LEVEL) -> list:
     return [float(each) for each in np.nanquantile(resampled, tails)]
 
 
-def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
-    """Return for MAE, RMSE, R2, median absolute error and bias the lower and the upper end of the interval.
+def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
+    """Return MAE, RMSE, R2, median absolute error and bias of each resample.
 
     Parameters
     ----------
@@ -89,21 +91,39 @@ def metric_intervals(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarr
     below = np.cumsum(drawn @ counts.reshape(drawn.shape[1], -1), axis=1)
     middle = [(below <= rank[:, None]).sum(axis=1) for rank in ((n - 1) // 2, n // 2)]
     return {
-        "MAE": bounds(total / n),
-        "RMSE": bounds(np.sqrt(squares / n)),
-        "R2": bounds(r2),
-        "median_absolute_error": bounds((values[middle[0]] + values[middle[1]]) / 2),
-        "bias": bounds(signed / n),
+        "MAE": total / n,
+        "RMSE": np.sqrt(squares / n),
+        "R2": r2,
+        "median_absolute_error": (values[middle[0]] + values[middle[1]]) / 2,
+        "bias": signed / n,
     }
+
+
+def metric_intervals(resampled: dict[str, np.ndarray]) -> dict[str, list]:
+    """Return of each metric the lower and the upper end of its interval."""
+    return {name: bounds(values) for name, values in resampled.items()}
+
+
+def judged(difference: float, resampled: np.ndarray, better: int | None) -> dict:
+    """Return a difference from the champion, its interval, and what follows from it.
+
+    `better` is 1 where more is better, -1 where less is; None where nobody knows, so that it is higher or lower.
+    """
+    low, high = bounds(resampled)
+    if low is None or low <= 0 <= high:
+        verdict = "cannot be told apart"
+    elif better:
+        verdict = "better" if (low > 0) == (better > 0) else "worse"
+    else:
+        verdict = "higher" if low > 0 else "lower"
+    return {"difference": float(difference), "interval": [low, high], "verdict": verdict}
 
 
 def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
     """Return our MAE less theirs on the same rows and resamples, its interval, and what follows from it."""
     gain = np.abs(ours - actual) - np.abs(theirs - actual)
     total, n = (drawn @ sums(blocks, drawn.shape[1], gain, np.ones(len(gain)))).T
-    low, high = bounds(total / n)
-    verdict = "better" if high < 0 else "worse" if low > 0 else "cannot be told apart"
-    return {"metric": "MAE", "difference": float(gain.mean()), "interval": [low, high], "verdict": verdict}
+    return {"metric": "MAE", **judged(gain.mean(), total / n, BETTER["MAE"])}
 
 
 def holm(p: list[float]) -> np.ndarray:

@@ -327,7 +327,15 @@ def test_own_metrics_stand_beside_the_built_in_ones_everywhere(own_run):
     assert f"Threshold   within_2_min 0.1: within_2 is {value:.4f}, passed" in log
     assert f"   {value:.4f}  {found['model']['test']['long MAE']:>9.4f}   model" in log
     report = (own_run.folder / "reports/final_report.md").read_text(encoding="utf-8")
-    assert "| within\\_2 | long MAE |" in report
+    assert report.count("| within\\_2 | long MAE |") == 2
+    known = own_run.json("reports/diagnostics.json")
+    assert known["bootstrap"]["own_metrics"] == {"resamples": 500, "rows": found["split"]["rows"]["test"]}
+    for name, score in {"model": found["model"], **found["baselines"]}.items():
+        for metric in ("within_2", "long MAE"):
+            low, high = known["intervals"][name][metric]
+            assert low <= score["test"][metric] <= high
+            assert low < high or score["test"][metric] == 0
+    assert "of your own metrics 500 resamples" in report
     for name in ("features", "metrics"):
         assert f"{name.title()} made by `{name}.py`, SHA-256 `" in report
 

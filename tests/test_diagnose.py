@@ -16,8 +16,10 @@ import effects
 import findings
 import intervals
 import leaks
+import own_metrics
 import reasons
 from conftest import Project, rides
+from custom import load_code
 from diagnose import comparison_alarms
 from test_release import current, error
 
@@ -37,13 +39,97 @@ def names(found: dict) -> set[tuple]:
 # Intervals
 
 
+def metric_intervals(*arguments) -> dict:
+    return intervals.metric_intervals(intervals.resampled_metrics(*arguments))
+
+
+OWN = """
+def metrics(actual, predicted, rows):
+    error = (predicted - actual).abs()
+    if rows["first"].all():
+        return {"own MAE": error.mean(), "rarely": None, "share": (error < 5).mean()}
+    return {"own MAE": error.mean(), "rarely": 1.0, "share": (error < 5).mean()}
+"""
+
+
+def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text: str = OWN) -> tuple:
+    """Return what `own_intervals` says of a model and a champion whose errors are so many times as large, the values of
+    the two, and what the built-in intervals are made of."""
+    (tmp_path / "metrics.py").write_text(text, encoding="utf-8")
+    code, _ = load_code(tmp_path / "metrics.py")
+    random = np.random.default_rng(0)
+    actual, error = random.gamma(2, 10, rows), random.normal(0, 5, rows)
+    predictions = {"model": actual + error, "champion": actual + champion * error}
+    features = pd.DataFrame({"first": np.arange(rows) == 0})
+    blocks, _ = intervals.blocks_of(None, rows, seed=1)
+    scores = {
+        name: {
+            "own MAE": float(np.abs(each - actual).mean()),
+            "rarely": 1.0,
+            "share": float((np.abs(each - actual) < 5).mean()),
+        }
+        for name, each in predictions.items()
+    }
+    found = own_metrics.own_intervals(code, scores, actual, predictions, features, blocks, better, 1)
+    return found, scores, (actual, predictions["model"], blocks, intervals.draws(int(blocks.max()) + 1, 999, 1))
+
+
+def test_intervals_of_own_metrics_are_those_of_the_built_in_ones_and_the_same_each_time(tmp_path):
+    (found, differences, made_of), scores, known = own(tmp_path, 1500, {"own MAE": -1, "share": 1}, champion=1.5)
+    assert made_of == {"resamples": 500, "rows": 1500}
+    low, high = found["model"]["own MAE"]
+    expected = metric_intervals(*known)["MAE"]
+    assert [low, high] == pytest.approx(expected, abs=0.15 * (expected[1] - expected[0]))
+    assert low < scores["model"]["own MAE"] < high
+    # A fall of one metric and a rise of another are both for the better.
+    assert differences["own MAE"]["difference"] < 0 < differences["share"]["difference"]
+    assert differences["own MAE"]["verdict"] == differences["share"]["verdict"] == "better"
+    assert differences["rarely"]["verdict"] == "cannot be told apart"
+    assert own(tmp_path, 1500, {"own MAE": -1, "share": 1}, champion=1.5)[0] == (found, differences, made_of)
+    turned = own(tmp_path, 1500, {"own MAE": 1, "share": -1}, champion=1.5)[0][1]
+    assert turned["own MAE"]["verdict"] == turned["share"]["verdict"] == "worse"
+    unknown = own(tmp_path, 1500, {}, champion=1.5)[0][1]
+    assert [unknown[name]["verdict"] for name in ("own MAE", "share")] == ["lower", "higher"]
+
+
+def test_own_metrics_see_a_bounded_number_of_rows_and_their_intervals_lie_around_the_value_of_all(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(own_metrics, "MOST_VISITS", 200_000)
+    (found, _, made_of), scores, _ = own(tmp_path, 5000, {})
+    assert made_of == {"resamples": 200, "rows": 1000}
+    low, high = found["model"]["own MAE"]
+    assert low < scores["model"]["own MAE"] < high
+    # As wide as a thousand rows allow, and not as five thousand would.
+    spread = np.std(np.abs(np.random.default_rng(0).normal(0, 5, 5000)))
+    assert high - low == pytest.approx(2 * 1.96 * spread / np.sqrt(1000), rel=0.25)
+
+
+def test_an_own_metric_that_fails_on_a_resample_is_one_warning_and_has_no_interval(tmp_path, caplog):
+    text = (
+        OWN
+        + """
+whole = metrics
+def metrics(actual, predicted, rows):
+    if rows["first"].sum() != 1:
+        raise ZeroDivisionError("no first row")
+    return whole(actual, predicted, rows)
+"""
+    )
+    found = own(tmp_path, 200, {}, text=text)[0][0]
+    (line,) = caplog.messages
+    assert "metrics.py failed on " in line and "no first row" in line
+    # Two thirds of all resamples have another number of that row than one.
+    assert found["model"]["own MAE"] == [None, None]
+
+
 def test_intervals_are_those_of_scipy():
     random = np.random.default_rng(3)
     actual = random.gamma(2, 10, 150)
     predicted = actual * 0.8 + random.normal(0, 5, 150)
     blocks, by = intervals.blocks_of(None, 150, seed=1)
     drawn = intervals.draws(150, 9999, seed=1)
-    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    found = metric_intervals(actual, predicted, blocks, drawn)
     reference = {
         "MAE": lambda a, p, axis: np.abs(p - a).mean(axis),
         "RMSE": lambda a, p, axis: np.sqrt(((p - a) ** 2).mean(axis)),
@@ -66,13 +152,13 @@ def test_the_metrics_of_a_resample_are_those_of_its_rows():
     blocks = np.repeat(np.arange(10), 4)
     drawn = intervals.draws(10, 1, seed=4)
     rows = np.concatenate([np.flatnonzero(blocks == k) for k in range(10) for _ in range(int(drawn[0, k]))])
-    found = intervals.metric_intervals(actual, predicted, blocks, drawn)
+    found = metric_intervals(actual, predicted, blocks, drawn)
     error = np.abs(predicted - actual)[rows]
     assert found["MAE"] == pytest.approx([error.mean()] * 2)
     assert found["RMSE"] == pytest.approx([np.sqrt((error**2).mean())] * 2)
     assert found["median_absolute_error"] == pytest.approx([np.median(error)] * 2)
     assert found["R2"] == pytest.approx([r2_score(actual[rows], predicted[rows])] * 2)
-    assert intervals.metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
+    assert metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
 
 
 def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
@@ -82,10 +168,10 @@ def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
     assert by == "days" and blocks.max() + 1 == 42
     weather = random.normal(0, 5, 42)[blocks]
     actual, predicted = np.zeros(4000), weather + random.normal(0, 1, 4000)
-    wide = intervals.metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
+    wide = metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
     single, _ = intervals.blocks_of(None, 4000, 0)
     assert single.max() + 1 == intervals.MOST_BLOCKS
-    narrow = intervals.metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
+    narrow = metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
     # A reference that draws each day's rows together.
     daily = pd.Series(np.abs(predicted)).groupby(blocks).mean().to_numpy()
@@ -260,6 +346,45 @@ def test_a_conversion_of_few_values_rounded_or_of_few_rows_is_named(rows):
     assert drift.compare("x", drift.profile(before, "number"), after)["unit"] is None
 
 
+def test_a_season_is_no_news_and_a_step_is():
+    random = np.random.default_rng(0)
+    place = np.arange(5000)
+    warmth = pd.Series(12 + 8 * np.sin(2 * np.pi * place / 2500) + random.normal(0, 1, 5000))
+    steady = pd.Series(random.normal(20, 6, 5000))
+
+    def told(values: pd.Series, by_time: bool = True) -> dict:
+        before, after = values.iloc[:4000], values.iloc[4000:]
+        row = drift.compare("x", drift.profile(before, "number"), after)
+        return drift.news(row, before, after) if by_time else row
+
+    assert told(warmth, by_time=False)["flagged"] and not told(warmth)["flagged"]
+    moved = steady.mask(place >= 4000, 60 - steady)
+    assert told(moved)["flagged"] and told(moved)["unit"] is None
+    assert "miles to kilometres" in told(steady.mask(place >= 4000, steady * 1.609344))["unit"]
+
+
+def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
+    place = np.arange(5000)
+    # Each for a tenth of the time, one after the other, in two rounds; then “A” alone.
+    town = pd.Series(np.array(list("ABCDE"))[place // 500 % 5])
+    before, after = town.iloc[:4500], pd.Series(["A"] * 500)
+    row = drift.compare("town", drift.profile(before, "category"), after)
+    assert sorted(row["vanished"]) == ["B", "C", "D", "E"]
+    assert drift.news(row, before, after)["vanished"] == []
+    mixed = pd.Series(np.random.default_rng(0).choice(list("ABCDE"), 4500))
+    row = drift.compare("town", drift.profile(mixed, "category"), after)
+    assert sorted(drift.news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
+
+
+def test_a_level_that_is_new_by_chance_is_no_news():
+    """Five rows of a level of which the training part would have had six: it may just have had none."""
+    before = pd.Series(["A"] * 50 + ["B"] * 50)
+    after = pd.Series(["A"] * 40 + ["B"] * 40 + ["C"] * 5)
+    assert drift.compare("x", drift.profile(before, "category"), after)["new"] == []
+    after = pd.Series(["A"] * 40 + ["B"] * 40 + ["C"] * 30)
+    assert drift.compare("x", drift.profile(before, "category"), after)["new"] == ["C"]
+
+
 def test_a_level_that_vanishes_while_rows_are_held_out_is_named_and_one_that_comes_and_goes_is_not():
     time = pd.Series(pd.date_range("2024-01-04", periods=2000, freq="h"))
     random = np.random.default_rng(0)
@@ -309,12 +434,15 @@ IN_COLUMNS = ("leaked target", "shifted slice", "changed unit", "vanished catego
 
 
 @pytest.mark.parametrize(
-    ("table", "fault"), [(table, each) for table in TABLES for each in (FAULTS if table == "sales" else IN_COLUMNS)]
+    ("table", "fault"),
+    [(table, each) for table in ("flights", "real flights") for each in IN_COLUMNS]
+    + [("sales", each) for each in FAULTS]
+    + [("load", "changed unit"), ("claims", "shifted slice"), ("houses", "vanished category")],
 )
 def test_each_fault_is_named_among_the_first_reasons_against(table, fault):
-    make, target, *_ = TABLES[table]
-    frame = with_fault(make(1, rows=ROWS), table, fault, 1)
-    found = found_in(frame, CONSTANT if fault == "constant prediction" else None, target)
+    make, target, _, _, split = TABLES[table]
+    frame = with_fault(make(1, **({} if table in ("load", "claims", "houses") else {"rows": ROWS})), table, fault, 1)
+    found = diagnosed(frame, target, 0, CONSTANT if fault == "constant prediction" else None, **split)
     assert named(found, fault, table), found["alarms"]
 
 
@@ -383,6 +511,19 @@ def test_a_bias_of_a_few_rows_is_named_and_a_few_rows_alike_by_chance_are_not(se
     assert alarm["feature"] == "town" and "Where town is A (10 held-out rows)" in alarm["sentence"]
     alike = np.where(codes == 0, 5 + now / 100, now)
     assert findings.slice_bias(slices, before, alike, blocks[0], then, *blocks[1:]) == []
+
+
+def test_a_bias_is_named_though_a_few_errors_are_huge():
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        error = random.normal(0, 10, 10_000) * np.where(random.random(10_000) < 0.01, 300, 1)
+        codes, rows, now = random.integers(0, 10, 10_000), np.arange(10_000), np.arange(10_000) >= 8000
+        labels = [f"town {n}" for n in range(10)]
+        parts = {"town": (codes[now], labels)}, {"town": (codes[~now], labels)}
+        shifted = error[now] - 15 * (codes[now] == 7)
+        found = findings.slice_bias(*parts, shifted, rows[now], error[~now], rows[~now], rows[~now] // 2000)
+        assert [each["feature"] for each in found] == ["town"] and "Where town is town 7" in found[0]["sentence"]
+        assert findings.slice_bias(*parts, error[now], rows[now], error[~now], rows[~now], rows[~now] // 2000) == []
 
 
 def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():

@@ -39,6 +39,7 @@ def diagnostics() -> dict:
             for name, times in worse.items()
         },
         "paired": None,
+        "differences": None,
         "slices": {
             "min_rows": 30,
             "looked_at": 14,
@@ -120,6 +121,7 @@ def with_champion() -> dict:
         row |= {"champion_MAE": row["MAE"] - 0.3, "difference_interval": [0.1, 0.5], "worse": row["value"] == "Köln"}
     found["drift"]["release"] = [{**found["drift"]["training"][0], "new": [HOSTILE, "Aachen", "Hamm", "Unna"]}]
     found["paired"] = pair("worse")
+    found["differences"] = {"MAE": pair("worse"), "R2": pair("cannot be told apart")}
     found["alarms"] = [
         {"name": "drift", "feature": "km", "sentence": f"km has drifted {HOSTILE}."},
         {"name": "champion", "feature": None, "sentence": "In one slice the model is worse than the champion."},

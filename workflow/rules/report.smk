@@ -16,6 +16,7 @@ rule diagnose:
         metrics="reports/evaluation_metrics.json",
         holdout="reports/holdout_predictions.csv",
         validation="reports/validation_report.json",
+        custom=on_disk(config["evaluation"]["metrics"]),
         # Releases that were made before there were diagnostics hold none.
         release=released("diagnostics.json"),
     output:
