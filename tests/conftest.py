@@ -50,6 +50,19 @@ RUN_BY = {*LONG, "test_workflow.py", "test_init_project.py", "test_bench.py", "t
 RUN_BY |= {"test_old.py", "test_security.py"}
 
 
+def pytest_configure(config):
+    """Have programs that begin at once; the workers share them."""
+    if "SIGNOFF_PROGRAMS" not in os.environ:
+        programs = contextlib.ExitStack()
+        os.environ["SIGNOFF_PROGRAMS"] = str(programs.enter_context(warm.programs()))
+        config.add_cleanup(programs.close)
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the environment, one that begins at once where tests/warm.py has it."""
+    return str(Path(os.environ.get("SIGNOFF_PROGRAMS", Path(sys.executable).parent), name))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests that share a costly fixture on one worker, so that it is made once; begin with the longest."""
@@ -109,16 +122,15 @@ class Project:
 
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         """Run the real command; its two streams come back as one text."""
-        command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(self.workflow / "Snakefile")]
-        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", "2"]
-        done = warm.run([*command, *arguments], cwd=Path.cwd(), env={**os.environ, **environment})
+        command = [program("snakemake"), "--snakefile", self.workflow / "Snakefile", "--directory", self.folder]
+        command += ["--configfile", self.folder / "config.yaml", "--cores", "2"]
+        done = run([*command, *arguments], env={**os.environ, **environment})
         assert not check or done.returncode == 0, done.stdout
         return done
 
     def script(self, name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
         """Run a script of the project's workflow in its folder, as make does; its two streams come back as one text."""
-        command = [self.workflow / "scripts" / f"{name}.py", *arguments]
-        done = warm.run(command, cwd=self.folder, env=dict(os.environ))
+        done = run([program("python"), self.workflow / f"scripts/{name}.py", *arguments], cwd=self.folder)
         assert not check or done.returncode == 0, done.stdout
         return done
 
@@ -154,12 +166,13 @@ class Project:
 def run(command: list[str], **options) -> subprocess.CompletedProcess:
     """Run a command; its two streams come back as one text."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, text=True, encoding="utf-8", timeout=900, check=False, **streams, **options)
+    words = list(map(str, command))
+    return subprocess.run(words, text=True, encoding="utf-8", timeout=900, check=False, **streams, **options)
 
 
 def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     """Run a task's own command line."""
-    return warm.run([ROOT / "scripts" / f"{name}.py", *arguments], cwd=cwd, env=dict(os.environ))
+    return run([program("python"), ROOT / f"scripts/{name}.py", *arguments], cwd=cwd)
 
 
 def in_process(module, *words: str, said: str | None = None) -> tuple[int, str, list[str]]:

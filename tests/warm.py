@@ -1,60 +1,191 @@
-"""Run a Python command in a fork of a process that has imported what it will import.
+"""A folder of programs like that of the environment, in which `python` and `snakemake` need no time to begin.
 
-Else the imports of Snakemake and pandas, some hundred times over, would be half of what the tests take. Each command is
-a process of its own all the same, with its own arguments, environment, folder, streams and exit code.
+Else the imports of Snakemake, pandas and scikit-learn, some thousand times over, would be most of what the tests take.
+`programs` makes the folder, and starts one process that imports them once. The two programs ask it for a fork of itself,
+which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
+signals on to it and end as it does; it ends when they are killed. What they cannot do so (`python -c`, a variable that
+Python reads when it begins, such as PYTHONPATH) they do as ever.
+
+Memory and a process's place below its parent are not as ever: a test of these takes the environment's own programs.
 """
 
+import array
 import atexit
-import multiprocessing
+import contextlib
+import gc
+import importlib
+import marshal
 import os
 import runpy
+import select
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-# The tests' own search path: the commands have theirs.
-OURS = {str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests"), ""}
 PRELOADED = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3", "rich.progress", "yte"]
 PRELOADED += ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity"]
 PRELOADED += ["sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "matplotlib.figure"]
-server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(PRELOADED)
+
+# {python} is the environment's own, whose start this spares: it imports next to nothing.
+PROGRAM = """#!{python} -IS
+import _socket, marshal, os, signal, sys
+words = sys.argv[1:]
+name = os.path.basename(sys.argv[0])
+if name == "snakemake":
+    words.insert(0, {snakemake!r})
+known = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+early = [each for each in os.environ if each.startswith(("PYTHON", "LD_")) and each not in known]
+if early or not (words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"]):
+    os.execv({python!r}, [{python!r}, *words])
+umask = os.umask(0)
+os.umask(umask)
+server = _socket.socket(_socket.AF_UNIX)
+server.connect({address!r})
+request = marshal.dumps((words, os.getcwd(), umask, dict(os.environ)))
+streams = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder) + (2).to_bytes(4, sys.byteorder)
+server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+while request:
+    request = request[server.send(request):]
+process = int.from_bytes(server.recv(4), "big")
+for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(each, lambda number, frame: os.kill(process, number))
+status = server.recv(4)
+code = os.waitstatus_to_exitcode(int.from_bytes(status, "big")) if status else -9
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
-def child(command: list[str], folder: str, environment: dict[str, str], output: str) -> None:
-    """Be that command."""
+@contextlib.contextmanager
+def programs() -> Iterator[Path]:
+    """Yield the folder of the programs; the process that they ask ends with the one that has started it, or before."""
+    own = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory(prefix="signoff-") as base:
+        folder, address = Path(base, "bin"), Path(base, "socket")
+        folder.mkdir()
+        text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), address=str(address))
+        for each in own.iterdir():
+            program = folder / each.name
+            if each.name in ("python", "python3", "snakemake"):
+                program.write_text(text, encoding="utf-8")
+                program.chmod(0o755)
+            else:
+                program.symlink_to(each)
+        with subprocess.Popen([sys.executable, __file__, base], stdin=subprocess.PIPE, start_new_session=True) as server:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.01)
+            yield folder
+            server.stdin.close()
+
+
+def serve(folder: Path) -> None:
+    """Fork for each who asks, until the standard input is closed."""
+    life, none = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(none, 0)
+    waking, woken = socket.socketpair()
+    waking.setblocking(False)
+    woken.setblocking(False)
+    signal.set_wakeup_fd(waking.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "new"))
+    listening.listen(1000)
+    (folder / "new").rename(folder / "socket")
+    poll = select.poll()
+    for each in (life, woken, listening):
+        poll.register(each, select.POLLIN)
+    asking: dict[int, tuple[socket.socket, int]] = {}
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == life:
+                return
+            if descriptor == woken.fileno():
+                woken.recv(1000)
+            elif descriptor == listening.fileno():
+                # Not before: most who test one script need none of it.
+                for name in PRELOADED:
+                    importlib.import_module(name)
+                gc.freeze()
+                connection = listening.accept()[0]
+                process = os.fork()
+                if not process:
+                    signal.set_wakeup_fd(-1)
+                    for each in (waking, woken, listening, *(one for one, _ in asking.values())):
+                        each.close()
+                    os.close(life)
+                    become(connection, folder)
+                asking[connection.fileno()] = connection, process
+                # Told when it hangs up, which is when it was killed.
+                poll.register(connection, 0)
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(process.to_bytes(4, "big"))
+            elif descriptor in asking:
+                poll.unregister(descriptor)
+                os.kill(asking[descriptor][1], signal.SIGKILL)
+        for descriptor, (connection, process) in list(asking.items()):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                del asking[descriptor]
+                # Unless it was killed.
+                with contextlib.suppress(KeyError, BrokenPipeError):
+                    poll.unregister(descriptor)
+                    connection.sendall(status.to_bytes(4, "big"))
+                connection.close()
+
+
+def become(connection: socket.socket, folder: Path) -> None:
+    """Be the command that is asked for, and end with it."""
+    os.setsid()
+    head, control, *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
+    request = b""
+    while len(request) < int.from_bytes(head, "big"):
+        request += connection.recv(1 << 20)
+    words, cwd, umask, environment = marshal.loads(request)
+    connection.close()
+    given = array.array("i", control[0][2])
+    for stream, each in enumerate(given):
+        os.dup2(each, stream)
+        os.close(each)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(folder)
-    streams = os.open(output, os.O_WRONLY)
-    os.dup2(streams, 1)
-    os.dup2(streams, 2)
-    sys.argv = command
-    sys.path[:] = [str(Path(command[0]).parent), *(each for each in sys.path if each not in OURS)]
+    os.chdir(cwd)
+    os.umask(umask)
+    time.tzset()
+    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in environment or os.isatty(1))
+    sys.executable = str(folder / "bin/python")
+    code = 0
     try:
-        runpy.run_path(command[0], run_name="__main__")
-    finally:
-        # What an interpreter does at its end, and a fork does not.
-        threading._shutdown()
-        atexit._run_exitfuncs()
+        if words[0] == "-m":
+            sys.argv, sys.path[0] = words[1:], cwd
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if code and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # What an interpreter does at its end, and a fork does not.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code & 0xFF)
 
 
-def run(command: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run a Python script with its arguments; its two streams come back as one text."""
-    if "PYTHONPATH" in env:
-        # Python reads it when it starts.
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        words = [sys.executable, *map(str, command)]
-        return subprocess.run(words, cwd=cwd, env=env, encoding="utf-8", timeout=900, check=False, **streams)
-    with tempfile.NamedTemporaryFile() as output:
-        process = server.Process(target=child, args=(list(map(str, command)), str(cwd), env, output.name))
-        process.start()
-        process.join(900)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(command, 900)
-        text = Path(output.name).read_text(encoding="utf-8")
-    return subprocess.CompletedProcess([*map(str, command)], process.exitcode, text)
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
