@@ -97,5 +97,5 @@ def test_the_next_run_clears_a_dead_lock_never_a_held_one_and_waits_for_what_sti
 def test_kills_at_random_moments_lose_nothing(released_run, tmp_path):
     """`make faults` makes hundreds, of every task and command."""
     steps = kills.prepare(tmp_path / "all", ["ingest_data", "validate_data", "clean_data"], released_run)
-    made = kills.campaign(steps, seed=1, count=6)
+    made = list(kills.campaign(steps, seed=1, count=6))
     assert [each for each in made if each[-1]] == []
