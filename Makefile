@@ -107,8 +107,10 @@ coverage: $(READY) ## run all tests, and say which lines and branches of scripts
 		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 
 faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
-	@SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults
-	@$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output benchmarks/faults.md
+	@mkdir -p benchmarks/results; report=benchmarks/results/faults.xml; table=benchmarks/faults.md; \
+		SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults --junit-xml=$$report; held=$$?; \
+		$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output $$table; \
+		killed=$$?; $(BIN)/python tests/faults/tried.py $$report --output $$table && exit $$((held | killed))
 
 mutants: $(READY) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
 	@PYTHON="$$PWD/.venv/mutants/bin/python" tests/mutants.sh

@@ -16,8 +16,8 @@ import task
 from counting import Spill, distinct, repeats, row_hashes
 from part import columns_of_part
 from stream import Columns, scan, tables, write_frames
-from table import MISSING
 from task import TaskError, json_object, nearest, write_json
+from values import MISSING
 
 # Of no value: 0 is that of the number 0.
 MISSING_HASH = 1

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from table import GOLDEN
-
+# Multiples of it, modulo 2 ** 64, are spread as evenly as can be (Knuth, The Art of Computer Programming 3, 6.4).
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
 MOST_VALUES = 100_000
 # Numbers that are in memory at a time.

@@ -1,4 +1,4 @@
-"""Features that a user's own code makes: what it gets, and checks that what it returns are features, row by row."""
+"""Features that a user's own code makes: what it gets, and that what it returns are features of these rows."""
 
 from types import ModuleType
 
@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 
 from custom import call
-from table import MISSING, is_boolean
 from task import TaskError, nearest
+from values import MISSING, is_boolean
 
-# So many rows get their features once more, each by itself.
-ROWS_ALONE = 10
 NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 
@@ -123,38 +121,6 @@ def as_feature(values: pd.Series, file: str) -> pd.Series:
     text = values.astype("str")
     # What a CSV file does not tell from a missing value is one here too.
     return text.mask(text.isin(MISSING) | text.str.isspace())
-
-
-def check_rows_alone(
-    features: pd.DataFrame, rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: dict, code: ModuleType
-) -> None:
-    """Check that some rows, each given to the user's code by itself, get the features that they got among all rows.
-
-    Raises
-    ------
-    TaskError
-        They do not, so that a row's score would depend on the batch that it comes in; the message names the feature.
-    """
-    for row in sorted({round(each) for each in np.linspace(0, len(rows) - 1, ROWS_ALONE)}):
-        one, its_own = (each if each is None else each.iloc[[row]].reset_index(drop=True) for each in (rows, built_in))
-        alone = f"{code.__file__}: row {row + 1} of the cleaned data, given by itself:"
-        try:
-            again = custom_features(one, its_own, metadata, code)
-        except TaskError as error:
-            raise TaskError(f"{alone} {error}") from error
-        if sorted(again) != sorted(features):
-            raise TaskError(f"{alone} the features are {', '.join(again)}, and among all rows {', '.join(features)}.")
-        for name in features:
-            was, now = features[name].iloc[row], again[name].iloc[0]
-            if is_number(features[name]) and is_number(again[name]):
-                same = np.isclose(was, now, rtol=1e-9, atol=1e-12, equal_nan=True)
-            else:
-                same = was == now or (pd.isna(was) and pd.isna(now))
-            if not same:
-                raise TaskError(
-                    f"{alone} the feature {name!r} is {now}, and among all rows {was}. A feature must be made of its "
-                    "own row alone (no mean, rank, shift or chance), or a score would depend on the batch."
-                )
 
 
 def infinite_values(features: pd.DataFrame) -> dict[str, pd.Series]:

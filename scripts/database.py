@@ -109,7 +109,7 @@ def version(url: str, query: str, timeout_s: float, path: Path | None = None) ->
     The file is UTF-8 CSV with commas and decimal points.
     """
     # Not needed by who only asks what a source is.
-    from table import write_rows
+    from csv_file import write_rows
 
     total = 0
     found = rows(url, query, timeout_s)

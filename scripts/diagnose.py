@@ -14,29 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
 import drift
+import effects
 import findings
 import intervals
 import leaks
 import reasons
 import task
-from feature_engineering import columns_used
 from model_file import load_model
+from recipe import columns_used
 from sample import sample
 from stream import scan, tables
 from task import TaskError, read_json, write_json
-
-# How often each feature is shuffled; of many features each once, since every call has its own cost.
-REPEATS = 5
-MOST_CALLS = 300
-# Predictions that the importances may cost.
-MOST_PREDICTIONS = 2_000_000
-DEPENDENCE_ROWS = 1000
-DEPENDENCE_FEATURES = 5
 
 
 def diagnose(
@@ -126,9 +118,8 @@ def diagnose(
             actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
     }
-    found["importance"], looked_at = importance(model, test, list(kinds), test[target], seed)
-    found["importance_rows"] = looked_at
-    found["partial_dependence"] = dependence(model, test, kinds, found["importance"], seed)
+    found["importance"], found["importance_sample"] = effects.importance(model, test, list(kinds), test[target], seed)
+    found["partial_dependence"] = effects.dependence(model, test, kinds, found["importance"], seed)
     unseen, folds = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
     # What comes closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
@@ -200,46 +191,6 @@ def of_a_date(name: str, description: dict) -> bool:
     return "part" in how or bool(dates & set(columns_used({name: how})))
 
 
-def importance(model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int) -> tuple[list, int]:
-    """Return by how much MAE rises where a feature is shuffled among held-out rows, and among how many rows."""
-    repeats = int(np.clip(MOST_CALLS // len(names), 1, REPEATS))
-    rows = int(np.clip(MOST_PREDICTIONS / (repeats * len(names)), 500, 10_000))
-    chosen = test.sample(min(rows, len(test)), random_state=seed).index
-    result = permutation_importance(
-        model,
-        test.loc[chosen, names],
-        target[chosen],
-        scoring="neg_mean_absolute_error",
-        n_repeats=repeats,
-        random_state=seed,
-    )
-    found = [
-        {"feature": name, "mean": float(mean), "std": float(std)}
-        for name, mean, std in zip(names, result.importances_mean, result.importances_std, strict=True)
-    ]
-    return sorted(found, key=lambda each: -each["mean"]), len(chosen)
-
-
-def dependence(model: object, test: pd.DataFrame, kinds: dict, important: list[dict], seed: int) -> dict:
-    """Return the mean prediction where all rows are given one value of a feature (Friedman 2001), for the first few."""
-    rows = test[list(kinds)].sample(min(DEPENDENCE_ROWS, len(test)), random_state=seed)
-    found = {}
-    for name in [each["feature"] for each in important[:DEPENDENCE_FEATURES] if each["mean"] > 0]:
-        known = test[name].dropna()
-        if kinds[name] == "category":
-            values = [str(each) for each in known.value_counts().index[:10]]
-        elif known.nunique() <= 20:
-            values = sorted(map(float, known.unique()))
-        else:
-            values = np.unique(known.quantile(np.linspace(0.02, 0.98, 20))).tolist()
-        # All values in one call: each has its own cost.
-        grid = pd.concat([rows] * len(values), ignore_index=True)
-        column = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
-        means = model.predict(grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)
-        found[name] = {"kind": kinds[name], "values": values, "mean": means.tolist()}
-    return found
-
-
 def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
     """Return the scores on training rows that the model had not seen; None where there are none."""
     if not len(y):
@@ -296,7 +247,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--interval-level", type=float, default=0.9, help="what prediction intervals are to cover")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
     with task.logged("diagnose", args, args.model):
         metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
@@ -323,7 +273,8 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[diagnose] looks at %d of %d rows", len(table), sum(sizes.values()))
             everything = (each.frame for each in tables(args.features, columns))
             training_rows = (each[each["split"] == "train"] for each in everything)
-        with threadpool_limits({"openmp": args.threads, "blas": 1}):
+        # Everything here is small: a second thread would mostly wait for the first.
+        with threadpool_limits(1):
             found = diagnose(
                 model,
                 table,

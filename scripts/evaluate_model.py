@@ -22,8 +22,8 @@ from contract import describe
 from counting import Spill
 from custom import call, load_code
 from custom_features import infinite_values
-from feature_engineering import features_again
 from model_file import load_model
+from recipe import features_again
 from release import released_code, released_model, use
 from scoring import BUILT_IN, metrics, predict, total
 from stream import Columns, scan, tables, write_frames

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from counting import Counts
-from table import is_boolean, parse_number
+from values import is_boolean, parse_number
 
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
 MOST_DISTINCT = 0.5

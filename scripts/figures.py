@@ -173,7 +173,7 @@ def coverage(interval: dict):
 
 
 def importance(rows: list[dict], target: str):
-    """Draw by how much the error rises when a feature is shuffled, with its spread."""
+    """Draw by how much the error rises when a feature is shuffled, with its standard error."""
     figure, axes = bars(len(rows))
     spread = {"xerr": [each["std"] for each in rows], "error_kw": {"ecolor": INK, "elinewidth": 1, "capsize": 3}}
     axes.barh(range(len(rows)), [each["mean"] for each in rows], 0.7, color=BLUE, **spread)

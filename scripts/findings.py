@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,12 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
 from drift import SHARE, never_by_chance
-from intervals import MIN_ROWS, cluster_mean, holm
+from intervals import MIN_ROWS, clustered, holm, sums
 from pipeline import make_pipeline, use_threads
 from reasons import SURE, alarm
 
 # Rows of the training part that are enough to know the errors to a percent.
-CV_ROWS = 40_000
+CV_ROWS = 30_000
 FOLDS = 3
 # In shares of the error that the model makes anyway.
 BIAS_SHARE = 0.5
@@ -127,21 +128,20 @@ def slice_bias(
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
         usual_move = restlessness(codes_then, len(labels), error_then, blocks_then, periods)
-        for k, label in enumerate(labels):
-            now = against_rest(error, blocks, codes == k)
-            before = against_rest(error_then, blocks_then, codes_then == k)
-            if now is None or before is None:
-                continue
-            moved = now[0] - before[0]
-            variances = [*now[2], *before[2]]
-            variance = sum(each for each, _ in variances)
-            # Welch's degrees of freedom.
-            degrees = variance**2 / max(sum(each**2 / degrees for each, degrees in variances), 1e-300)
-            z = abs(moved) / math.sqrt(variance) if variance > 0 else (math.inf if moved else 0.0)
-            # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
-            harm = abs(now[0]) > abs(before[0]) and abs(moved) > RESTLESS * usual_move
-            looked.append((feature, label, int((codes == k).sum()), now[1], before[1], moved if harm else 0.0, z))
-            p.append(float(2 * stats.t.sf(z, max(degrees, 1))))
+        now = against_rest(error, blocks, codes, len(labels))
+        before = against_rest(error_then, blocks_then, codes_then, len(labels))
+        moved = now.gap - before.gap
+        variance = now.variance + before.variance
+        # Welch's degrees of freedom.
+        degrees = variance**2 / np.maximum(now.welch + before.welch, 1e-300)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
+        # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
+        harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
+        for k in np.flatnonzero(~np.isnan(moved)):
+            harmful = moved[k] if harm[k] else 0.0
+            looked.append((feature, labels[k], int(now.rows[k]), now.mean[k], before.mean[k], harmful, z[k]))
+            p.append(float(2 * stats.t.sf(z[k], max(degrees[k], 1))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if abs(row[5]) >= BIAS_SHARE * usual), key=lambda row: -row[6])
     # The strongest of each feature: where one level moves up, the others move down beside it.
@@ -157,16 +157,37 @@ def slice_bias(
     ]
 
 
-def against_rest(error: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> tuple[float, float, list] | None:
-    """Return how far a slice's mean error is from that of all other rows, itself, and the variances of both.
+class Slices(NamedTuple):
+    """Of each of k slices how many rows it has, their mean error, how far that is from the mean of all other rows, the
+    variance of this gap, and its part in Welch's degrees of freedom; NaN where there are too few rows."""
 
-    None where there are too few rows.
+    rows: np.ndarray
+    mean: np.ndarray
+    gap: np.ndarray
+    variance: np.ndarray
+    welch: np.ndarray
+
+
+def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int) -> Slices:
+    """Return how the errors inside each of `count` slices stand beside those of all other rows.
+
+    A few rows may be alike by chance: the variance of a mean is at least that of as many rows from anywhere.
     """
-    if inside.sum() < FEWEST or (~inside).sum() < MIN_ROWS:
-        return None
-    mean, *ours = mean_of(error, blocks, inside)
-    rest, *theirs = mean_of(error, blocks, ~inside)
-    return mean - rest, mean, [tuple(ours), tuple(theirs)]
+    ones, width = np.ones(len(error)), int(blocks.max(initial=-1)) + 1
+    cells = sums(np.where(codes >= 0, codes * width + blocks, -1), count * width, ones, error)
+    inside = cells.reshape(count, width, 2)
+    others = sums(blocks, width, ones, error) - inside
+    found = []
+    for n, total in (np.moveaxis(each, -1, 0) for each in (inside, others)):
+        mean, variance, held = clustered(total, n)
+        usual = error.var() / np.maximum(n.sum(axis=1), 1)
+        wide = (variance > usual) & (held > 1)
+        degrees = np.where(wide, held - 1, len(error) - 1)
+        found.append((n.sum(axis=1), mean, np.where(wide, variance, usual), degrees))
+    (rows, mean, variance, degrees), (rest, beside, spread, free) = found
+    enough = (rows >= FEWEST) & (rest >= MIN_ROWS)
+    gap = np.where(enough, mean - beside, np.nan)
+    return Slices(rows, mean, gap, variance + spread, variance**2 / degrees + spread**2 / free)
 
 
 def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
@@ -175,33 +196,22 @@ def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.nd
     What is left of their spread over the periods without what chance makes of it: a random effect, by its moments
     (DerSimonian, Laird 1986, Meta-analysis in clinical trials).
     """
-    several = np.unique(periods)
-    spreads, chances = [], []
-    for k in range(count):
-        found = [against_rest(error[periods == n], blocks[periods == n], (codes == k)[periods == n]) for n in several]
-        if len(found) > 1 and None not in found:
-            spreads.append(np.var([each[0] for each in found], ddof=1))
-            chances.append(np.mean([sum(variance for variance, _ in each[2]) for each in found]))
-    degrees = len(spreads) * (len(several) - 1)
-    if not degrees or not min(chances):
+    several = [periods == n for n in np.unique(periods)]
+    if len(several) < 2:
         return 0.0
-    spreads, weights = np.array(spreads), 1 / np.array(chances)
+    found = [against_rest(error[each], blocks[each], codes[each], count) for each in several]
+    gaps, chances = np.array([each.gap for each in found]), np.array([each.variance for each in found]).mean(axis=0)
+    known = ~np.isnan(gaps).any(axis=0)
+    spreads, chances, degrees = gaps[:, known].var(axis=0, ddof=1), chances[known], known.sum() * (len(several) - 1)
+    if not degrees or not chances.min():
+        return 0.0
+    weights = 1 / chances
     # Cochran's test: of what chance may have made nothing is kept.
     if stats.chi2.sf(float(weights @ spreads) * (len(several) - 1), degrees) > 0.05:
         return 0.0
     between = float(weights @ spreads - len(spreads)) / weights.sum()
     # Once for the held-out part, and a share for the mean of the periods.
     return math.sqrt(max(between, 0.0) * (1 + 1 / len(several)))
-
-
-def mean_of(error: np.ndarray, blocks: np.ndarray, inside: np.ndarray) -> tuple[float, float, int]:
-    """Return the mean error inside a slice, its variance, and the degrees of freedom of that.
-
-    A few rows may be alike by chance: the variance is at least that of as many rows from anywhere.
-    """
-    mean, variance, count = cluster_mean(error[inside], blocks[inside])
-    usual = float(error.var()) / int(inside.sum())
-    return (mean, variance, count - 1) if variance > usual and count > 1 else (mean, usual, len(error) - 1)
 
 
 def last_seen(train: pd.DataFrame, test: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
@@ -212,19 +222,21 @@ def last_seen(train: pd.DataFrame, test: pd.DataFrame, kinds: dict[str, str], ti
     found = []
     before, after = (part.sort_values(time, kind="stable") for part in (train, test))
     for name in [each for each, kind in kinds.items() if kind == "category"]:
-        counts = before[name].value_counts()
-        for level, n in counts[counts >= SHARE * len(before)].items():
-            places = np.flatnonzero(after[name] == level)
-            if not len(places):
+        codes, levels = pd.factorize(before[name])
+        counts = np.bincount(codes[codes >= 0], minlength=len(levels))
+        places = levels.get_indexer(after[name])
+        last = np.full(len(levels), -1)
+        # Of several places of a level the last one stays.
+        last[places[places >= 0]] = np.flatnonzero(places >= 0)
+        for k in np.flatnonzero((counts >= max(SHARE * len(before), 1)) & (last >= 0)):
+            silent = len(after) - 1 - last[k]
+            if not never_by_chance(counts[k] / len(before), silent, len(levels)):
                 continue
-            silent = len(after) - 1 - places[-1]
-            away = np.diff(np.flatnonzero(before[name] == level), prepend=-1, append=len(before)).max() - 1
-            if never_by_chance(n / len(before), silent, len(counts)) and silent > 2 * away:
-                moment = after[time].iloc[places[-1]]
-                sentence = (
-                    f"{name} is “{level}” for the last time at {moment}, {silent:,} held-out rows before the end."
-                )
-                found.append(alarm("vanished_category", name, sentence))
+            away = np.diff(np.flatnonzero(codes == k), prepend=-1, append=len(before)).max() - 1
+            if silent > 2 * away:
+                moment = after[time].iloc[last[k]]
+                sentence = f"{name} is “{levels[k]}” for the last time at {moment}, {silent:,} held-out rows before "
+                found.append(alarm("vanished_category", name, f"{sentence}the end."))
     return found
 
 

@@ -21,9 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from feature_engineering import last_train_time, stable_hash
+from counting import GOLDEN, row_hashes
+from csv_file import header, parse_options, text_options
+from facts import Facts
 from gather import gather_counts
-from table import header, parse_date, parse_options, parse_table, text_options
+from notations import parse_date
+from split import rule_by_time
+from table import parse_table
 from task import TaskError, read_json, replacing, write_json
 
 BLOCK_BYTES = 32 << 20
@@ -71,10 +75,10 @@ def hash_rows(block: pa.Table, kinds: dict[str, str], strata: np.ndarray) -> np.
     """
     names = [name for name in kinds if name != "split"]
     frame = parse_table(block.select(names), kinds).frame
-    hashes = stable_hash(frame[sorted(frame)])
-    again = hashes.groupby([hashes, strata]).cumcount().to_numpy("uint64")
-    # Knuth's multiplicative hash spreads what belongs together; the first of equal rows keeps its own.
-    return hashes.to_numpy() + again * np.uint64(11400714819323198485)
+    hashes = row_hashes(frame[sorted(frame)])
+    again = pd.Series(hashes).groupby([hashes, strata]).cumcount().to_numpy("uint64")
+    # The first of equal rows keeps its own.
+    return hashes + again * GOLDEN
 
 
 def choose(
@@ -249,14 +253,15 @@ def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
     split, cut = like["split"], None
     if split["by"] == "time":
         time = like["time_column"]
-        what = f"{args.test_weeks:g} weeks" if args.test_weeks else f"{args.test_share:.0%} of the rows"
         ends = pd.to_datetime([rows[name][end] for name in names for end in ("first", "last")], format="ISO8601")
-        times = pd.Series(ends)
-        if not args.test_weeks:
-            times = pd.concat([times_of(block, time) for block in read_blocks(paths, [time])], ignore_index=True)
-        cut = last_train_time(times, args.test_weeks, args.test_share)
-        split = {"by": "time", "rule": f"the last {what} by {time}", "first": str(ends.min())}
-        split |= {"last_train": None, "last_test": str(ends.max())}
+        times = Facts(args.output.parent, times=not args.test_weeks)
+        if args.test_weeks:
+            times.look(pd.Series(ends))
+        for block in () if args.test_weeks else read_blocks(paths, [time]):
+            times.look(times_of(block, time))
+        rule = rule_by_time(times, time, args.test_weeks, args.test_share)
+        cut = rule.pop("after")
+        split = {**rule, "first": str(ends.min()), "last_train": None, "last_test": str(ends.max())}
     return {**like, "split": split, "cleaning": cleaning}, paths, cut
 
 

@@ -78,7 +78,9 @@ def generate_report(
         Section("Slices", [*slices(diagnostics["slices"], diagnostics["level"], metrics["target"]), figure("slices")]),
         Section("Drift", [*drift(diagnostics["drift"]), figure("drift")]),
         Section("Prediction intervals", [*intervals(diagnostics["prediction_interval"]), figure("coverage")]),
-        Section("Importance", importance(diagnostics["importance"], metrics["target"])),
+        Section(
+            "Importance", importance(diagnostics["importance"], diagnostics["importance_sample"], metrics["target"])
+        ),
         Section("Reproducibility", reproducibility(metrics, diagnostics, digests)),
     ]
     by_title = {part.title: part.blocks for part in parts}
@@ -400,13 +402,13 @@ def intervals(found: dict) -> list:
     ]
 
 
-def importance(found: list[dict], target: str) -> list:
-    """Return what the model's predictions rest on."""
+def importance(found: list[dict], sample: dict, target: str) -> list:
+    """Return what the model's predictions rest on; `sample` says how many rows were looked at, and how often."""
     rows = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
-    words = (
-        f"The rise of the MAE on the held-out rows, in the unit of {target}, when a feature is shuffled. {rest(found)}"
-    )
-    return [words.strip(), Table("Importance", ["feature", "rise of MAE", "spread (standard deviation)"], rows)]
+    times = f"{sample['repeats']} times" if sample["repeats"] > 1 else "once"
+    words = f"The rise of the MAE on {sample['rows']:,} held-out rows, in the unit of {target}, when a feature is "
+    words += f"shuffled among them, {times}. {rest(found)}"
+    return [words.strip(), Table("Importance", ["feature", "rise of MAE", "standard error"], rows)]
 
 
 def reproducibility(metrics: dict, diagnostics: dict, digests: dict[str, str]) -> list:

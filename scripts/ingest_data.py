@@ -37,21 +37,11 @@ import pyarrow.csv
 
 import task
 from address import LIMITS, Cut, Limits, Unreachable, expand, shown
+from column import MOSTLY
+from csv_file import LONGEST, csv_rows, header, parse_options, text_options, with_names, write_rows
 from source import as_text, disk_version, fetch, kind, label, parts, read_record, together, use_last
-from table import (
-    LONGEST,
-    MOSTLY,
-    csv_rows,
-    header,
-    is_blank,
-    parse_number,
-    parse_options,
-    text_options,
-    with_names,
-    with_point,
-    write_rows,
-)
 from task import TaskError, beside, nearest, replacing, sha256, write_json
+from values import is_blank, parse_number, with_point
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
 MAGIC |= {b"BZh": "bzip2", b"(\xb5/\xfd": "zstd", b"\xd0\xcf\x11\xe0": "Excel", b"%PDF": "PDF"}

@@ -26,8 +26,9 @@ from dates import hides_dates
 from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
 from source import fetch, kind, label, parts
-from table import BLANKS, COMMA_NUMBER, Table, read_table
+from table import Table, read_table
 from task import TaskError, printable, replacing
+from values import BLANKS, COMMA_NUMBER
 
 SAMPLE = 1 << 18
 # The share of rows that dropping those with a missing value may cost.

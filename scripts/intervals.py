@@ -124,20 +124,25 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str]) -> dict[str, tuple[n
     """
     found = {}
     for name, kind in kinds.items():
-        values = table[name]
-        if kind == "category" or values.nunique() <= 2 * BINS:
-            levels = values.value_counts().index[:MOST_LEVELS]
-            codes = pd.Index(levels).get_indexer(values)
-            labels = [f"{each:g}" if kind == "number" else str(each) for each in levels]
+        codes, levels = pd.factorize(table[name], use_na_sentinel=True)
+        missing = codes < 0
+        if kind == "category" or len(levels) <= 2 * BINS:
+            counts = np.bincount(codes[~missing], minlength=len(levels))
+            most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+            # The last place is that of missing values.
+            place = np.full(len(levels) + 1, -1, dtype="int32")
+            place[most] = np.arange(len(most))
+            codes = place[codes]
+            labels = [f"{each:g}" if kind == "number" else str(each) for each in levels[most]]
         else:
-            edges = np.unique(values.quantile(np.linspace(0, 1, BINS + 1)))
-            codes = pd.cut(values, edges, labels=False, include_lowest=True).fillna(-1).to_numpy("int64")
+            values = table[name].to_numpy("float64", na_value=np.nan)
+            edges = np.unique(np.nanquantile(values, np.linspace(0, 1, BINS + 1)))
+            codes = np.searchsorted(edges[1:-1], values).astype("int32")
             labels = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
-        missing = values.isna().to_numpy()
         if missing.any():
-            codes = np.where(missing, len(labels), codes)
+            codes[missing] = len(labels)
             labels.append("missing")
-        found[name] = (np.asarray(codes, dtype="int64"), labels)
+        found[name] = codes, labels
     return found
 
 
@@ -194,14 +199,16 @@ def slice_table(
     return {"min_rows": MIN_ROWS, "looked_at": len(rows), "correction": correction, "rows": rows[:most]}
 
 
-def cluster_mean(values: np.ndarray, blocks: np.ndarray) -> tuple[float, float, int]:
-    """Return the mean, its variance where rows of one block are alike, and how many blocks there are."""
-    codes, found = pd.factorize(blocks)
-    total, n = sums(codes, len(found), values, np.ones(len(values))).T
-    mean, count = total.sum() / n.sum(), len(found)
-    if count < 2:
-        return float(mean), math.inf, count
-    return float(mean), float(((total - mean * n) ** 2).sum() / n.sum() ** 2 * count / (count - 1)), count
+def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return means, their variances where rows of one block are alike, and in how many blocks there are rows.
+
+    `total` and `n` are what the rows of each block (the last axis) add up to, and how many there are.
+    """
+    held = (n > 0).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total.sum(axis=-1) / n.sum(axis=-1)
+        variance = ((total - mean[..., None] * n) ** 2).sum(axis=-1) / n.sum(axis=-1) ** 2 * held / (held - 1)
+    return mean, np.where(held > 1, variance, np.inf), held
 
 
 def half_width(sizes: np.ndarray, level: float) -> float | None:
@@ -250,10 +257,11 @@ def prediction_interval(
     if trial is None:
         return found
     covered = sizes[rest] <= trial
-    found["coverage"], measured, _ = cluster_mean(covered.astype("float64"), blocks[rest])
+    inside, count = (sizes <= trial).astype("float64"), int(blocks.max()) + 1
     # The half width is a measurement, too: on as many rows.
-    _, fitted, _ = cluster_mean((sizes[first] <= trial).astype("float64"), blocks[first])
-    found["coverage_error"] = math.sqrt(measured + fitted)
+    totals = [sums(blocks[each], count, inside[each], np.ones(len(each))).T for each in (rest, first)]
+    (found["coverage"], measured, _), (_, fitted, _) = (clustered(*each) for each in totals)
+    found["coverage"], found["coverage_error"] = float(found["coverage"]), math.sqrt(measured + fitted)
     error = stats.norm.ppf((1 + LEVEL) / 2) * found["coverage_error"]
     found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
     for feature, (codes, labels) in slices.items():

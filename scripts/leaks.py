@@ -8,10 +8,10 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
-from feature_engineering import columns_used
 from intervals import MIN_ROWS
 from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor
 from reasons import alarm
+from recipe import columns_used
 
 LEAK_ROWS = 10_000
 # One feature that explains so much, and leaves so much less than all others together, is likely to be the target.

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from column import MOSTLY
+from csv_file import parse_options, text_options
 from stream import Columns
-from table import MOSTLY, Table, parse_options, parse_table, text_options
+from table import Table, parse_table
 from task import TaskError, read_json
 
 # Of fewer values nobody can say what they are.

@@ -23,11 +23,13 @@ import pyarrow.csv
 import scoring
 import task
 from clean_data import filled
+from csv_file import rendered, with_names
 from custom_features import infinite_values
-from feature_engineering import features_again
+from recipe import features_again
 from release import current_release, released_code, released_half_width, released_model
-from table import MISSING, parse_table, rendered, with_names, with_point
+from table import parse_table
 from task import TaskError, nearest, replacing
+from values import MISSING, with_point
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 8 << 20

@@ -23,6 +23,8 @@ import pyarrow.csv
 
 import task
 from address import LIMITS, Limits, Unreachable, expand, shown
+from csv_file import header, parse_options, text_options
+from dates import dates_of
 from ingest_data import (
     at_most,
     check_columns,
@@ -36,8 +38,9 @@ from ingest_data import (
     unpack,
 )
 from source import as_text, disk_version, fetch, kind, label, part_version, parts, read_record, together, use_last
-from table import MISSING, dates_of, header, is_blank, parse_options, parse_table, text_options
+from table import parse_table
 from task import TaskError, beside, nearest, read_json, sha256, write_json
+from values import is_blank
 
 PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 FIRST_ROWS = 500_000
@@ -223,14 +226,12 @@ def format_of_dates(rows: Path, column: str, by: str) -> str:
 
 def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:
     """Return the part that each of n texts belongs to: names that a folder can have."""
-    missing = (pa.compute.is_in(pa.compute.utf8_trim_whitespace(values), pa.array(MISSING))).to_numpy(False)
     if by in PERIODS:
         dates = dates_of(values.to_pandas().astype("object").str.strip(), date_format)
-        names = dates.dt.strftime(PERIODS[by]).to_numpy("object")
-        missing |= dates.isna().to_numpy()
+        names, missing = dates.dt.strftime(PERIODS[by]).to_numpy(), dates.isna().to_numpy()
     else:
         names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
-        missing |= is_blank(values).to_numpy(False)
+        missing = is_blank(values).to_numpy(False)
     return np.where(missing, NO_PART, names)
 
 

@@ -8,21 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from column import Column
+from csv_file import header_of_table, no_table, parse_options, quoted_where_needed, text_options, write_csv
 from sidefile import SideFile, SideWriter, open_side, side_frames, side_path, whole_side
-from table import (
-    Column,
-    Table,
-    header_of_table,
-    no_table,
-    parse_column,
-    parse_options,
-    quoted_where_needed,
-    read_table,
-    text_options,
-    without_blanks,
-    write_csv,
-)
+from table import Table, parse_column, read_table
 from task import beside, replacing
+from values import without_blanks
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 4 << 20

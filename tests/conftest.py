@@ -1,8 +1,11 @@
 """Shared by all tests: a small project of its own folder, real Snakemake runs, a real HTTP server."""
 
+import contextlib
 import fcntl
 import http.server
+import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -157,6 +160,25 @@ def run(command: list[str], **options) -> subprocess.CompletedProcess:
 def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     """Run a task's own command line."""
     return warm.run([ROOT / "scripts" / f"{name}.py", *arguments], cwd=cwd, env=dict(os.environ))
+
+
+def in_process(module, *words: str, said: str | None = None) -> tuple[int, str, list[str]]:
+    """Run a command line in this process, on a terminal where something is `said`; return code, output and log."""
+    terminal = io.StringIO(said or "")
+    terminal.isatty = lambda: said is not None
+    handlers = logging.getLogger().handlers[:]
+    code = 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdin", terminal)
+        streams = io.StringIO()
+        with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
+            try:
+                module.main([*words, "--log", "logs/x.log"])
+            except SystemExit as stop:
+                code = stop.code
+    logging.getLogger().handlers[:] = handlers
+    log = Path("logs/x.log").read_text("utf-8").splitlines() if Path("logs/x.log").exists() else []
+    return code, streams.getvalue(), [line.partition(" - ")[2] for line in log]
 
 
 def make_project(folder: Path) -> Project:

@@ -1,13 +1,15 @@
 """Cleaning: what is dropped, filled or left, and that each value is accounted for."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from clean_data import clean_data
-from conftest import script
+import clean_data as cleaning
+from clean_data import added, clean_data, filled, nulls_handled, refuse_loss
+from conftest import in_process, script
 from task import TaskError
 
 FRAME = pd.DataFrame(
@@ -36,7 +38,7 @@ def test_four_rows_of_which_two_hold_a_missing_value_give_two(tmp_path):
 
 def test_by_default_rows_with_any_missing_value_go():
     clean, counts = clean_data(FRAME, max_rows_lost=0.9)
-    assert clean["t"].tolist() == ["a", "f"]
+    assert clean["t"].tolist() == ["a", "f"] and list(clean) == list(FRAME)
     assert clean.index.tolist() == [0, 1]
     assert (counts["rows_in"], counts["rows_out"]) == (6, 2)
 
@@ -62,11 +64,73 @@ def test_a_row_with_a_bad_value_goes_and_is_not_counted_as_missing():
     assert counts["columns"]["n"] == {"missing": 1, "unreadable": 1, "dropped": 0, "filled": 1, "left": 0}
 
 
-def test_a_bad_value_in_a_number_column_is_named_with_its_row(tmp_path):
-    (tmp_path / "in.csv").write_text("a\n" + "1\n" * 20 + "1O\n", encoding="utf-8")
-    done = script("clean_data", "--input", "in.csv", "--output", "out.csv", cwd=tmp_path)
-    assert "column a: 1 values are no number, their rows are dropped, such as '1O' in row 21" in done.stdout
-    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "a\n" + "1\n" * 20
+def test_a_bad_value_in_a_number_column_is_named_with_its_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("a,b\n" + "1,2\n" * 40 + "1O,3\nl2,soon\n1,\n", encoding="utf-8")
+    code, _, log = in_process(cleaning, "--input", "in.csv", "--output", "out.csv")
+    assert code == 0 and log[:-1] == [
+        "INFO - [clean_data] start: in.csv",
+        "WARNING - [clean_data] column a: 2 values are no number, their rows are dropped, such as '1O' in row 41",
+        "WARNING - [clean_data] column b: 1 values are no number, their rows are dropped, such as 'soon' in row 42",
+        "INFO - [clean_data] completed. Rows before: 43, rows after: 40.",
+        "INFO - [clean_data] nulls handled: b 1 dropped",
+        "INFO - [clean_data] duplicate rows: 39, dropped: 0",
+        "INFO - [clean_data] wrote cleaned data to out.csv",
+    ]
+    assert Path("out.csv").read_text("utf-8") == "a,b\n" + "1,2\n" * 40
+    assert json.loads(Path("out.json").read_text("utf-8"))["rows_dropped"]["unreadable"] == 2
+
+
+def test_the_command_line_takes_kinds_policies_and_limits_and_writes_them_down(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("zip,n,when,y\n01,,2024-01-01,1\n01,,2024-01-01,1\n02,3,,2\n03,4,,\n", encoding="utf-8")
+    words = ["--input=in.csv", "--output=out.csv", '--kinds={"zip": "text"}', '--policies={"n": {"fill": 7}}']
+    words += ["--default-policy=leave", "--required=y", "--required=zip", "--duplicates=drop"]
+    code, _, log = in_process(cleaning, *words)
+    assert code == 0 and log[1:4] == [
+        "INFO - [clean_data] completed. Rows before: 4, rows after: 2.",
+        "INFO - [clean_data] nulls handled: n 2 filled, when 2 left, y 1 dropped",
+        "INFO - [clean_data] duplicate rows: 1, dropped: 1",
+    ]
+    assert Path("out.csv").read_text("utf-8") == "zip,n,when,y\n01,7,2024-01-01 00:00:00.000000,1\n02,3,,2\n"
+    nothing = dict.fromkeys(("missing", "unreadable", "dropped", "filled", "left"), 0)
+    assert json.loads(Path("out.json").read_text("utf-8")) == {
+        "rows_in": 4,
+        "rows_out": 2,
+        "rows_dropped": {"unreadable": 0, "missing": 1, "duplicates": 1},
+        "duplicates": 1,
+        "columns": {
+            "zip": nothing,
+            "n": {**nothing, "missing": 2, "filled": 2},
+            "when": {**nothing, "missing": 2, "left": 2},
+            "y": {**nothing, "missing": 1, "dropped": 1},
+        },
+        "kinds": {"zip": "text", "n": "number", "when": "date", "y": "number"},
+        "date_formats": {"when": "ISO8601"},
+        "policies": {"zip": "leave", "n": {"fill": 7}, "when": "leave", "y": "leave"},
+    }
+    # The same rows, but more may not be lost, and nothing takes the place of what was written.
+    code, _, log = in_process(cleaning, *words, "--max-rows-lost=0.4")
+    assert code == 1 and log[-1].startswith("ERROR - [clean_data] cleaning would lose 2 of 4 rows, more than ")
+    assert "To blame: y (1 rows). " in log[-1]
+    assert len(Path("out.csv").read_text("utf-8").splitlines()) == 3
+    code, _, log = in_process(cleaning, *words[:2], "--required=x")
+    assert log[-1] == "ERROR - [clean_data] cleaning: there is no column 'x': there are: zip, n, when, y."
+
+
+def test_a_part_is_cleaned_as_was_decided_and_its_losses_are_judged_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    like = {"kinds": {"a": "text", "d": "date"}, "date_formats": {"d": "%d.%m.%Y"}}
+    Path("like.json").write_text(json.dumps(like), encoding="utf-8")
+    Path("in.csv").write_text("a,d\n1,\n2,NA\n3,01.02.2024\n", encoding="utf-8")
+    assert in_process(cleaning, "--input=in.csv", "--output=out.csv", "--like=like.json")[0] == 0
+    assert Path("out.csv").read_text("utf-8") == "a,d\n3,2024-02-01 00:00:00.000000\n"
+    assert not Path(".out.arrow").exists()
+    # Whole, most of the rows would be lost.
+    words = ["--input=in.csv", "--output=whole.csv"]
+    code, _, log = in_process(cleaning, *words)
+    assert code == 1 and "would lose 2 of 3 rows" in log[-1] and not Path("whole.csv").exists()
+    assert in_process(cleaning, *words, "--max-rows-lost=0.7")[0] == 0 and Path(".whole.arrow").exists()
 
 
 def test_duplicates_are_counted_and_dropped_only_when_told():
@@ -111,3 +175,57 @@ def test_the_given_frame_is_left_as_it_was():
     before = FRAME.copy(deep=True)
     clean_data(FRAME, {"n": {"fill": 0}, "t": "leave"}, default="leave")
     pd.testing.assert_frame_equal(FRAME, before)
+
+
+def test_what_is_filled_is_of_the_columns_kind():
+    dates = pd.Series(pd.to_datetime(["2024-01-01", None]), name="d")
+    assert filled(dates, "2024-02-03").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-02-03")]
+    zoned = filled(dates.dt.tz_localize("UTC"), "2024-02-03")
+    assert zoned.tolist()[1] == pd.Timestamp("2024-02-03", tz="UTC") and str(zoned.dt.tz) == "UTC"
+    flags = pd.Series([True, None], dtype="object", name="f")
+    assert filled(flags, False).tolist() == [True, False]
+    assert filled(pd.Series(["a", None], dtype="str"), "b").tolist() == ["a", "b"]
+    for values, constant, told in (
+        (dates, "soon", "cleaning: column 'd' cannot be filled with 'soon': "),
+        (dates, 3, "cleaning: column 'd' holds dates and cannot be filled with 3."),
+        (flags, "x", "cleaning: column 'f' holds true and false and cannot be filled with 'x'."),
+        (pd.Series([True], name="f"), 1, "cleaning: column 'f' holds true and false and cannot be filled with 1."),
+        (dates, " NA ", "cleaning: column 'd' cannot be filled with ' NA ': it reads as missing."),
+    ):
+        with pytest.raises(TaskError) as raised:
+            filled(values, constant)
+        assert str(raised.value).startswith(told)
+        assert told.endswith(": ") or str(raised.value) == told
+
+
+def test_counts_of_some_rows_and_some_more_are_those_of_all():
+    one, two = {"n": 1, "columns": {"a": {"x": 2}}}, {"n": 4, "columns": {"a": {"x": 5}, "b": {"x": 0}}}
+    assert added({}, one) == one
+    assert added(one, two) == {"n": 5, "columns": {"a": {"x": 7}, "b": {"x": 0}}}
+
+
+def test_who_is_to_blame_for_lost_rows_is_said_the_worst_first():
+    columns = {f"c{n}": {"dropped": n, "unreadable": 1000 * (n == 3)} for n in range(8)}
+    counts = {"rows_in": 2000, "rows_out": 500, "columns": columns, "duplicates": 1200}
+    refuse_loss(counts, 0.75)
+    with pytest.raises(TaskError) as raised:
+        refuse_loss(counts, 0.74)
+    assert str(raised.value) == (
+        "cleaning would lose 1,500 of 2,000 rows, more than cleaning.max_rows_lost allows (74%). To blame: "
+        "c3 (1,003 rows), c7 (7 rows), c6 (6 rows), c5 (5 rows), c4 (4 rows). "
+        "Leave or fill them in cleaning.columns, or correct the source."
+    )
+    counts["columns"] = {"c0": {"dropped": 0, "unreadable": 0}}
+    with pytest.raises(TaskError, match=r"To blame: duplicates \(1,200 rows\)\. Leave"):
+        refuse_loss(counts, 0)
+    with pytest.raises(TaskError):
+        refuse_loss({**counts, "rows_in": 0, "rows_out": 0}, 1)
+
+
+def test_nulls_handled_are_told_by_column_and_action():
+    def column(dropped: int = 0, filled: int = 0, left: int = 0) -> dict:
+        return {"missing": 9, "dropped": dropped, "filled": filled, "left": left}
+
+    assert nulls_handled({"columns": {"a": column(), "b": column()}}) == "none were missing"
+    counts = {"columns": {"a": column(left=1), "b": column(dropped=2), "c": column(), "d": column(filled=3)}}
+    assert nulls_handled(counts) == "a 1 left, b 2 dropped, d 3 filled"

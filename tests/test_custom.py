@@ -12,7 +12,7 @@ import yaml
 import predict as script_predict
 from conftest import ROOT, Project, make_project, rides
 from custom import load_code
-from custom_features import ROWS_ALONE
+from custom_checks import ROWS_ALONE
 from evaluate_model import call_metrics, evaluate_model
 from feature_engineering import feature_engineering
 from settings import check_config

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import os
 import pickle
 import subprocess
@@ -25,6 +24,7 @@ import deploy as deploying
 import release as releasing
 import sign_off as signing
 from approval import canonical, check_decisions, check_subject, read_sign_off, released_as, serialised, statement
+from conftest import in_process as run
 from release import read_history, released_code, released_half_width, released_model, verify_release
 from settings import read_config
 from sign_off import changes, decide, review, summary
@@ -901,6 +901,18 @@ def test_after_the_first_line_alone_a_kill_leaves_no_head(project):
     assert len(read_history()) == 1
 
 
+def test_the_releases_of_another_folder_are_read_where_it_is(project, monkeypatch):
+    name = release(project, 2)
+    history = read_history()
+    Path("deployed").rename("elsewhere")
+    assert read_history() == []
+    for each in ("RELEASES", "HISTORY", "HEAD"):
+        monkeypatch.setattr(releasing, each, getattr(releasing, each))
+    releasing.use(Path("elsewhere"))
+    assert read_history() == history
+    assert verify_release(name, history) == read_sign_off(Path("elsewhere/releases", name, "sign_off.json"))
+
+
 def test_a_rollback_keeps_the_order_in_which_releases_were_deployed():
     def line(action: str, name: str) -> dict:
         return {"action": action, "release": name}
@@ -958,25 +970,6 @@ def test_what_is_not_given_is_asked_until_it_is_said():
     assert asked("why\n", ["x"], reviewer="Ada", decision="approve", comment="c").override == "why"
     with pytest.raises(EOFError):
         asked("", [])
-
-
-def run(module, *words: str, said: str | None = None) -> tuple[int, str, list[str]]:
-    """Run a command line in this process, on a terminal where something is `said`; return code, output and log."""
-    terminal = io.StringIO(said or "")
-    terminal.isatty = lambda: said is not None
-    handlers = logging.getLogger().handlers[:]
-    code = 0
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "stdin", terminal)
-        streams = io.StringIO()
-        with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
-            try:
-                module.main([*words, "--log", "logs/x.log"])
-            except SystemExit as stop:
-                code = stop.code
-    logging.getLogger().handlers[:] = handlers
-    log = Path("logs/x.log").read_text("utf-8").splitlines() if Path("logs/x.log").exists() else []
-    return code, streams.getvalue(), [line.partition(" - ")[2] for line in log]
 
 
 DECISION = ["--reviewer", "Ada", "--decision", "approve", "--comment", "fine"]

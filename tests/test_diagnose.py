@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from benchmarks.alarms import FAULTS, TABLES, diagnosed, flights, named, with_fault
 from scipy import stats
+from sklearn.base import BaseEstimator
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 
 import drift
+import effects
 import findings
 import intervals
 import leaks
@@ -131,6 +134,23 @@ def test_a_slice_is_worse_only_after_the_correction(seed):
     assert first["bias"] == pytest.approx(ours[inside].mean())
     assert first["difference_interval"][0] > 0
     assert list(intervals.holm([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_numbers_are_sliced_at_their_quantiles_and_rare_levels_are_in_no_slice():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.gamma(1, 10, 500), "town": (random.gamma(1, 20, 500)).astype(int).astype(str)})
+    frame.loc[::10] = np.nan
+    found = intervals.make_slices(frame, {"x": "number", "town": "category"})
+    codes, labels = found["x"]
+    edges = frame["x"].quantile(np.linspace(0, 1, 6))
+    expected = pd.cut(frame["x"], edges, labels=False, include_lowest=True).fillna(5)
+    assert codes.tolist() == expected.tolist() and labels[5] == "missing"
+    codes, labels = found["town"]
+    assert len(set(frame["town"])) > intervals.MOST_LEVELS == len(labels) - 1
+    assert all(set(frame["town"][codes == k]) == {label} for k, label in enumerate(labels[:-1]))
+    counts = np.bincount(codes[codes >= 0])[:-1]
+    assert sorted(counts, reverse=True) == counts.tolist() and (codes == 50).sum() == 50
+    assert counts[-1] >= frame["town"][codes < 0].value_counts().max()
 
 
 # Prediction intervals
@@ -412,6 +432,58 @@ def test_a_strong_feature_is_no_leak():
     frame = flights(4, rows=ROWS)
     frame["twin"] = frame["arr_delay"] + np.random.default_rng(0).normal(0, 6, ROWS)
     assert "leak" not in {name for name, _ in names(found_in(frame))}
+
+
+# What the model makes of each feature
+
+
+class Counting(BaseEstimator):
+    """A model that counts the predictions that it is asked for: the sum of x and of the length of word."""
+
+    def __init__(self):
+        self.rows, self.calls = 0, 0
+
+    def fit(self, *_):
+        return self
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        self.rows, self.calls = self.rows + len(frame), self.calls + 1
+        return 3 * frame["x"].to_numpy() + frame["word"].str.len().to_numpy()
+
+
+def features(rows: int, others: int) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=rows), "word": random.choice(["a", "bb", "cccc"], rows)})
+    return pd.concat([frame, pd.DataFrame(0.0, frame.index, [f"other_{n}" for n in range(others)])], axis=1)
+
+
+def test_importances_are_those_of_scikit_learn():
+    table = features(2000, 1)
+    target = 3 * table["x"] + table["word"].str.len() + np.random.default_rng(1).normal(size=2000)
+    found, made_of = effects.importance(Counting(), table, list(table), target, 0)
+    assert made_of == {"rows": 2000, "repeats": 5}
+    reference = permutation_importance(
+        Counting(), table, target, scoring="neg_mean_absolute_error", n_repeats=5, random_state=1
+    )
+    means = dict(zip(table, reference.importances_mean, strict=True))
+    assert [each["feature"] for each in found] == ["x", "word", "other_0"]
+    for each in found:
+        assert abs(each["mean"] - means[each["feature"]]) <= 4 * each["std"]
+    assert found[0]["std"] < 0.05 * found[0]["mean"]
+    assert found[2]["mean"] == found[2]["std"] == 0
+    assert effects.importance(Counting(), table, list(table), target, 0)[0] == found
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "made_of"),
+    [(50_000, 8, {"rows": 2500, "repeats": 5}), (50_000, 150, {"rows": 666, "repeats": 1}), (90, 3, None)],
+)
+def test_importances_cost_no_more_predictions_and_calls_with_more_rows_or_features(rows, columns, made_of):
+    table, model = features(rows, columns - 2), Counting()
+    _, found = effects.importance(model, table, list(table), pd.Series(np.zeros(rows)), 0)
+    assert found == (made_of or {"rows": rows, "repeats": 5})
+    # Beside those of the rows as they are.
+    assert model.rows <= effects.MOST_PREDICTIONS + found["rows"] and model.calls <= 10
 
 
 # In the workflow

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from expressions import evaluate
 from facts import facts_of, names_the_row
-from feature_engineering import evaluate, feature_engineering, make_features
+from feature_engineering import feature_engineering
+from recipe import make_features
 from task import TaskError
 
 

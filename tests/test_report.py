@@ -71,6 +71,7 @@ def diagnostics() -> dict:
             {"feature": name, "mean": 9.0 / 3**n, "std": 0.4 / (n + 1)}
             for n, name in enumerate(("km", "riders", "city", "started_hour"))
         ],
+        "importance_sample": {"rows": 250, "repeats": 5},
         "partial_dependence": {
             "riders": {"kind": "number", "values": [1, 2, 3, 4], "mean": [20.0, 22.0, 24.0, 26.0]},
             "km": {"kind": "number", "values": [1.0, 5.0, 10.0, 19.0], "mean": [6.0, 14.0, 25.0, 44.0]},

@@ -152,7 +152,7 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
     ("helper", "tasks"),
     [
         ("task", [*OUTPUTS, "verdict"]),
-        ("table", OUTPUTS),
+        ("csv_file", OUTPUTS),
         ("drift", ["diagnose"]),
         ("retry", ["ingest_data"]),
         ("source", ["ingest_data"]),

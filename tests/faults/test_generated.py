@@ -21,9 +21,11 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, script
+from csv_file import with_names
 from ingest_data import ingest_data
-from table import MISSING, read_table, with_names, write_table
+from table import read_table, write_table
 from task import TaskError
+from values import MISSING
 
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 # The same tables each time in the short form; others each time, and more, in `make faults`.

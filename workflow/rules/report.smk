@@ -26,7 +26,6 @@ rule diagnose:
         "logs/benchmarks/diagnose.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
@@ -39,8 +38,7 @@ rule diagnose:
         release=lambda wildcards: flags(release=released("diagnostics.json")(wildcards))(wildcards),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --threads={threads}"
-        " --log={log:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --log={log:q}"
 
 
 rule row_budget:

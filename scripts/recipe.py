@@ -1,0 +1,123 @@
+"""Make features as their recipes say, of any rows: those to train on, and those to score later."""
+
+import collections
+import logging
+from types import ModuleType
+
+import pandas as pd
+
+from custom_features import as_given, custom_features, is_number
+from date_parts import part_of
+from expressions import evaluate, names_in
+from facts import numbers_of
+from task import TaskError
+from values import is_boolean
+
+
+def make_features(
+    frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None, infinite: dict[str, int] | None = None
+) -> dict[str, pd.Series]:
+    """Return the features of n rows by name, each made of what its recipe says.
+
+    Parameters
+    ----------
+    frame
+        n rows with the columns that `columns_used` names, of the kinds that they had when the recipe was made.
+    recipe
+        For each feature {"column": name}, that and {"part": part of a date} or {"unit": text behind numbers}, or
+        {"expression": text}.
+    target
+        The column that no expression may use.
+    infinite
+        Where to count by feature the infinite values, which are missing ones; without it, they are logged.
+
+    Raises
+    ------
+    TaskError
+        An expression cannot be computed.
+    """
+    features = {}
+    counted = collections.Counter() if infinite is None else infinite
+    for name, how in recipe.items():
+        if "expression" in how:
+            features[name] = evaluate(name, how["expression"], frame, target, counted)
+            continue
+        values = frame[how["column"]]
+        if "unit" in how:
+            features[name] = numbers_of(values, how["unit"])
+        elif "part" in how:
+            features[name] = part_of(values, how["part"])
+        elif is_boolean(values):
+            features[name] = values.astype("boolean").astype("Float64")
+        else:
+            features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
+    if infinite is None:
+        warn_of_infinite(counted)
+    return features
+
+
+def warn_of_infinite(counts: dict[str, int]) -> None:
+    """Say which features have infinite values, and how many."""
+    for name, count in counts.items():
+        if count:
+            logging.warning(
+                "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, count
+            )
+
+
+def columns_used(recipe: dict[str, dict]) -> list[str]:
+    """Return the columns that the features are made of."""
+    found = {}
+    for how in recipe.values():
+        if "expression" in how:
+            found |= dict.fromkeys(names_in(how["expression"]))
+        else:
+            found[how["column"]] = None
+    return list(found)
+
+
+def columns_described(description: dict, counts: dict) -> dict[str, dict]:
+    """Return for each column that features are made of its kind, notation of dates and policy, by those of all."""
+    own = description["custom"]["columns"] if description["custom"] else []
+    return {
+        name: {
+            "kind": counts["kinds"][name],
+            "date_format": counts["date_formats"].get(name),
+            "policy": counts.get("policies", {}).get(name, "drop"),
+        }
+        for name in dict.fromkeys([*columns_used(description["recipe"]), *own])
+    }
+
+
+def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None = None) -> pd.DataFrame:
+    """Return the features of n rows that come after the training, as the model takes them: float64 and str.
+
+    Parameters
+    ----------
+    frame
+        n rows, numbered from 0, with the columns that `metadata` names.
+    metadata
+        As `train_model` writes it.
+    code
+        What made the features then, where it was the user's own code. Its numbers may be infinite.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made.
+    """
+    made = make_features(frame, metadata["recipe"], metadata["target"])
+    if code:
+        built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
+        made = custom_features(frame, built_in, metadata, code)
+    for name, kind in metadata["features"].items():
+        if code and name not in made:
+            raise TaskError(f"{code.__file__}: features returned no column {name!r}, which the model was trained on.")
+        if code and made[name].notna().any() and is_number(made[name]) != (kind == "number"):
+            raise TaskError(f"{code.__file__}: the feature {name!r} was a {kind} in the training, and is none now.")
+    return pd.DataFrame(
+        {
+            name: as_given(made[name], "number") if kind == "number" else made[name].astype("str")
+            for name, kind in metadata["features"].items()
+        }
+    )

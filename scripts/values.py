@@ -1,0 +1,105 @@
+"""Text as values: what counts as missing, numbers as people write them, true and false."""
+
+import re
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# What pandas' own reader takes for missing.
+MISSING = [
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+]
+# What people write for missing where a number, a boolean or a date should be; in text it may mean something.
+BLANKS = ["?", "-", "--", "---", "–", "—", ".", "..", "...", "…", "*", "n.a.", "nil", "nat", "missing", "unknown"]
+BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000-00-00"]
+BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
+BOOLEANS = {"true": True, "false": False}
+CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
+CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
+# Signs and currencies before a number; what may part its thousands in any notation.
+BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
+# A number with a decimal comma, perhaps with points between thousands, or with these alone; a unit may follow.
+COMMA_NUMBER = re.compile(
+    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
+)
+
+
+def is_blank(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which cells hold what people write for missing where a number, a boolean or a date should be."""
+    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(text)), pa.array(BLANKS))
+
+
+def without_blanks(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text in which a cell of blanks is empty."""
+    return pc.if_else(pc.utf8_is_space(text), None, text) if pc.any(pc.utf8_is_space(text)).as_py() else text
+
+
+def with_point(cell: str) -> str:
+    """Return a number such as 1.234,5 as 1234.5, and 1 234,5 € as 1234.5 €; any other text as it is."""
+    found = COMMA_NUMBER.fullmatch(cell)
+    if not found:
+        return cell
+    before, number, after = found.groups()
+    return before + re.sub(rf"\.|{SPACE}", "", number).replace(",", ".") + after
+
+
+def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedArray:
+    """Return int64 where every value is whole, else float64, or `dtype`; what is no finite number is null.
+
+    12.5 % is 12.5; $1,234.50 and 1'234.50 CHF are 1234.5, (12) is −12, and 1.2M is 1200000.
+    """
+    for trim in (False, True):
+        values = pc.utf8_trim_whitespace(text) if trim else text
+        try:
+            # The cast to whole numbers by itself would take 0x10 for one.
+            numbers = finite(pc.cast(values, pa.float64())) if dtype != "int64" else None
+        except pa.ArrowInvalid:
+            continue
+        try:
+            return numbers if dtype == "float64" else pc.cast(values, pa.int64())
+        except pa.ArrowInvalid:
+            if numbers is not None:
+                return numbers
+    encoded = values.combine_chunks().dictionary_encode()
+    words = pc.replace_substring_regex(plain_numbers(encoded.dictionary), r"^\+", "")
+    plain = pc.match_substring_regex(words, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
+    # What a number is must not depend on what stands beside it: the same parser for all of them.
+    distinct = pc.cast(pc.if_else(plain, words, None), pa.float64())
+    return finite(pa.chunked_array([distinct.take(encoded.indices)]))
+
+
+def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return numbers of which those that are not finite are null."""
+    if pa.types.is_integer(numbers.type) or pc.all(pc.is_finite(numbers)).as_py() is not False:
+        return numbers
+    return pc.if_else(pc.is_finite(numbers), numbers, None)
+
+
+def plain_numbers(text: pa.Array) -> pa.Array:
+    """Return numbers without what people put around them: currencies, a percent sign, marks between thousands, K, M."""
+    text = pc.replace_substring(text, "−", "-")
+    text = pc.replace_substring_regex(text, r"^\(([^()+-]*)\)$", r"-\1")
+    text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{CURRENCY}\s*([+-]?[\d.])", r"\1\2")
+    text = pc.replace_substring_regex(text, rf"(\d\.?)[\s\x{{a0}}\x{{202f}}]*(?:%|{CURRENCY})$", r"\1")
+    for mark in (",", SPACE):
+        grouped = pc.match_substring_regex(text, rf"^[+-]?\d{{1,3}}(?:{mark}\d{{2,3}})*{mark}\d{{3}}(?:\.\d*)?$")
+        if pc.any(grouped).as_py():
+            text = pc.if_else(grouped, pc.replace_substring_regex(text, mark, ""), text)
+    for letter, power in (("[kK]", 3), ("M", 6), ("(?:B|bn)", 9)):
+        text = pc.replace_substring_regex(text, rf"^([+-]?(?:\d+\.?\d*|\.\d+)){letter}$", rf"\1e{power}")
+    return text
+
+
+def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return bool for true and false in any case; anything else is null."""
+    folded = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    known = pc.is_in(folded, pa.array(list(BOOLEANS)))
+    return pc.if_else(known, pc.equal(folded, "true"), None)
+
+
+def is_boolean(values: pd.Series) -> bool:
+    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
+    return bool(pd.api.types.is_bool_dtype(values) or is_object)
