@@ -2,31 +2,15 @@
 
 import os
 import re
-from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from task import TaskError, keep_secret
 
+PATTERN = re.compile(r"[*?\[]")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 SECRET = re.compile(
     r"(^|[_-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$", re.IGNORECASE
 )
-
-
-class Limits(NamedTuple):
-    """What reading a source may take, and where it may lead: see `reader` in the config."""
-
-    # For a connection (at most 10 s) and for each piece of a body.
-    timeout_s: float = 30.0
-    # For one download over HTTP, however slowly its pieces come.
-    max_seconds: float = 3600.0
-    # Of each file that is written: as it arrived, unpacked, and put together of its parts.
-    max_bytes: int = 10_000_000_000
-    # "any" follows redirects from https to http, and from a public address to a private one, too.
-    redirects: str = "safe"
-
-
-LIMITS = Limits()
 
 
 class Unreachable(Exception):

@@ -70,3 +70,16 @@ def describe(violations: list[dict]) -> list[str]:
         rows = f" in {each['rows']:,} rows ({examples})" if each["rows"] else ""
         lines.append(f"{where}violates {each['check']!r}{rows}")
     return lines
+
+
+def looks_at_all_rows(contract: dict | None) -> bool:
+    """Tell whether a contract holds anything but checks of single values, such as that a column's values differ."""
+    row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict"}
+    of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}
+    contract = contract or {"columns": {}}
+    rules = list(contract["columns"].values())
+    return (
+        any(value for key, value in contract.items() if key not in row_by_row)
+        or any(value for each in rules for key, value in each.items() if key not in of_columns)
+        or any("unique_values_eq" in (each.get("checks") or {}) for each in rules)
+    )

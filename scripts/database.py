@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from address import Unreachable, shown
+from reader import Reader
 from task import TaskError
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql", "duckdb", "snowflake", "bigquery")
@@ -103,16 +104,18 @@ def as_text(value: object, column: str) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
-def version(url: str, query: str, timeout_s: float, path: Path | None = None) -> dict[str, str]:
-    """Return the SHA-256 of a query's result, the same in whatever order the rows come; write it to `path`, if given.
+def version(url: str, reader: Reader) -> dict[str, str]:
+    """Return the SHA-256 of a query's result, the same in whatever order the rows come."""
+    return download(url, Path("/dev/null"), reader)
 
-    The file is UTF-8 CSV with commas and decimal points.
-    """
+
+def download(url: str, path: Path, reader: Reader) -> dict[str, str]:
+    """Write a query's result to `path`, as UTF-8 CSV with commas and decimal points, and return its `version`."""
     # Not needed by who only asks what a source is.
     from csv_file import write_rows
 
     total = 0
-    found = rows(url, query, timeout_s)
+    found = rows(url, reader.query, reader.timeout_s)
     head = next(found)
 
     def added_up() -> Iterator[list[str]]:
@@ -122,6 +125,6 @@ def version(url: str, query: str, timeout_s: float, path: Path | None = None) ->
             total += int.from_bytes(hashlib.sha256("\0".join(row).encode()).digest())
             yield row
 
-    with open(path or "/dev/null", "w", encoding="utf-8", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         write_rows(file, itertools.chain([head], added_up()))
     return {"rows": hashlib.sha256(f"{head} {total}".encode()).hexdigest()}

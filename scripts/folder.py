@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def name_the_holder() -> None:
         return own(self)
 
     PersistenceBase.lock = lock
+
+
+def end_when_told() -> None:
+    """Have this process's Snakemake take SIGTERM at any moment: end with the tasks that run, and begin none.
+
+    Its own way is to take a lock in the handler of the signal, and waits for ever where the signal came while the main
+    thread held it.
+    """
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    own = JobScheduler.exit_gracefully
+    JobScheduler.exit_gracefully = lambda self, *_: threading.Thread(target=own, args=[self]).start()
 
 
 def say(what: str) -> None:

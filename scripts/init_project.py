@@ -21,11 +21,14 @@ import pandas as pd
 import yaml
 
 import task
-from address import LIMITS, expand, refuse_password, shown
+from address import expand, refuse_password, shown
 from dates import hides_dates
 from facts import facts_of, names_or_prose, names_the_row, unit_of
-from ingest_data import SEPARATORS, ingest_data, open_text, packed_as
+from ingest_data import ingest_data
+from packing import open_text, packed_as
+from reader import READER, Reader
 from source import fetch, kind, label, parts
+from source_checks import SEPARATORS
 from table import Table, read_table
 from task import TaskError, printable, replacing
 from values import BLANKS, COMMA_NUMBER
@@ -314,11 +317,11 @@ def contract_text(contract: dict, table: Table) -> str:
 
 def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
     """Return how the (first) file of a source is written, and where to read it from: what was downloaded, once."""
-    found = parts(expand(source), query)
+    found = parts(expand(source), Reader(query=query))
     reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     if query:
         return reader, source
-    arrived, _ = fetch(found[0], None, scratch / "source", LIMITS)
+    arrived, _ = fetch(found[0], scratch / "source", READER)
     name, form = label(found[0]), packed_as(arrived)
     if form in (None, "gzip", "xz", "zip"):
         reader = sniff(lambda: open_text(arrived, form, name), name)
@@ -363,7 +366,7 @@ def main(argv: list[str] | None = None) -> None:
             reader, local = look_at(args.source, args.query, Path(scratch))
             raw = Path(scratch, "raw_data.csv")
             # Through the same checks as every later run.
-            ingest_data(local, raw, args.target, **reader, query=args.query)
+            ingest_data(local, raw, args.target, Reader(**reader, query=args.query))
             table = read_table(raw)
             hidden = [name for name in table.frame if name != args.target and hides_dates(name, table.frame[name])]
             if hidden:

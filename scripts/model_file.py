@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import logging
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -33,13 +35,16 @@ def load_model(path: Path, digest: str) -> object:
     Raises
     ------
     TaskError
-        The file is another one (unpickling it could run anything), or was made by another version of scikit-learn
-        than can read it.
+        The file is another one (unpickling it could run anything), or was made by a newer version of scikit-learn, or
+        by an older one than can be read.
     """
+    from sklearn.exceptions import InconsistentVersionWarning
+
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         raise TaskError(f"{path} is not the file that was written down ({digest[:12]}). Restore it, or train again.")
-    try:
+
+    def read() -> object:
         if path.suffix == ".skops":
             import skops.io
 
@@ -47,11 +52,30 @@ def load_model(path: Path, digest: str) -> object:
         import joblib
 
         return joblib.load(io.BytesIO(content))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", InconsistentVersionWarning)
+            try:
+                return read()
+            except InconsistentVersionWarning as other:
+                made, here = other.original_sklearn_version, other.current_sklearn_version
+            # What an older version has made is read, as far as it can be: what a newer one has, may read and then fail.
+            if numbers(made) > numbers(here):
+                raise ValueError(f"it was made by {made}, and {here} is here")
+            logging.warning("%s was made by scikit-learn %s, and %s is here: train again soon", path, made, here)
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            return read()
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise TaskError(
             f"{path} cannot be read by the installed scikit-learn ({error}). Install the versions that its "
             ".json names, or train again."
         ) from error
+
+
+def numbers(version: str) -> list[int]:
+    """Return a version as numbers in their order."""
+    return [int(each) for each in re.findall(r"\d+", version)]
 
 
 def skops_bytes(model: object) -> bytes:

@@ -52,20 +52,26 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
 
 
-def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
-    """Yield some columns of a side file, some rows at a time."""
+def side_batches(side: SideFile, names: list[str]) -> Iterator[pa.Table]:
+    """Yield some columns of a side file as they are kept, some rows at a time."""
     places = [list(side.kinds).index(name) for name in names]
     options = pa.ipc.IpcReadOptions(included_fields=sorted(places))
     with pa.OSFile(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
         # The last one is empty, and says what the file is.
         for n in range(max(reader.num_record_batches - 1, 1)):
-            yield as_read(pa.table(reader.get_batch(n)).select(names), side.dtypes)
+            yield pa.table(reader.get_batch(n)).select(names)
 
 
-def whole_side(side: SideFile) -> pd.DataFrame:
-    """Return all rows of a side file."""
-    with pa.OSFile(str(side.path)) as file, pa.ipc.open_file(file) as reader:
-        return as_read(reader.read_all(), side.dtypes)
+def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield some columns of a side file, some rows at a time."""
+    return (as_read(batch, side.dtypes) for batch in side_batches(side, names))
+
+
+def side_rows(side: SideFile, names: list[str], column: str, value: str) -> pd.DataFrame:
+    """Return some columns of all rows that have a value in a column of text."""
+    batches = side_batches(side, list(dict.fromkeys([*names, column])))
+    chosen = pa.concat_tables(batch.filter(pc.equal(batch[column], value)) for batch in batches)
+    return as_read(chosen.select(names), side.dtypes)
 
 
 def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import task
 from approval import METRICS, REPORT, SIGN_OFF, check_decisions
+from last_ingest import age
 from release import current_release, read_history
 from runs import LOCK, RECORD, RUNS, read_runs
 from settings import read_config
-from source import age
 from task import TaskError, printable, read_json
 
 

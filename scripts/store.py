@@ -3,12 +3,13 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from address import Cut, Unreachable, shown, split_url
+from address import PATTERN, Cut, Unreachable, shown, split_url
+from reader import Reader
 from task import TaskError
 
 
 @contextmanager
-def opened(url: str, timeout_s: float):
+def opened(url: str, reader: Reader):
     """Yield the fsspec file system of `url`, and the path on it; credentials are found as its library finds them.
 
     Raises
@@ -22,7 +23,11 @@ def opened(url: str, timeout_s: float):
 
     scheme = split_url(url).scheme
     # What s3fs waits by itself is minutes; its own attempts are those of `retry`, which tells of them.
-    limits = {"connect_timeout": min(10.0, timeout_s), "read_timeout": timeout_s, "retries": {"max_attempts": 1}}
+    limits = {
+        "connect_timeout": min(10.0, reader.timeout_s),
+        "read_timeout": reader.timeout_s,
+        "retries": {"max_attempts": 1},
+    }
     options = {"config_kwargs": limits} if scheme in ("s3", "s3a") else {}
     try:
         # Without its caches: the next answer shall be the store's.
@@ -43,28 +48,30 @@ def opened(url: str, timeout_s: float):
         raise TaskError(f"{shown(url)} cannot be read ({error}). Check its name and the credentials.") from error
 
 
-def parts(url: str, timeout_s: float) -> list[str]:
-    """Return the URLs of the files that `url` stands for, a folder or a pattern; none where it is one file."""
-    with opened(url, timeout_s) as (system, path):
-        if any(mark in path for mark in "*?["):
+def listing(url: str, reader: Reader) -> tuple[list[str], bool] | None:
+    """Return the URLs of the files in a folder, or that a pattern matches, and whether it is a folder; None for one."""
+    is_pattern = bool(PATTERN.search(url))
+    with opened(url, reader) as (system, path):
+        if is_pattern:
             found = system.glob(path)
         elif not system.isfile(path) and system.isdir(path):
             found = system.ls(path, detail=False)
         else:
-            return []
-        return [system.unstrip_protocol(each) for each in found if system.isfile(each)]
+            return None
+        files = [system.unstrip_protocol(each) for each in found if system.isfile(each)]
+    return (files, not is_pattern) if files or is_pattern else None
 
 
-def version(url: str, timeout_s: float) -> dict:
+def version(url: str, reader: Reader) -> dict:
     """Return what tells one state of a file from another: its ETag and size (bytes), else what fsspec can tell."""
-    with opened(url, timeout_s) as (system, path):
+    with opened(url, reader) as (system, path):
         known = system.info(path)
         if known["type"] != "file":
             raise TaskError(f"the source {shown(url)} is no file. Correct raw_data_source_url in the config.")
         return {"etag": known["ETag"], "size": known["size"]} if "ETag" in known else {"key": system.ukey(path)}
 
 
-def download(url: str, path: Path, timeout_s: float) -> dict:
+def download(url: str, path: Path, reader: Reader) -> dict:
     """Copy a file of the store to `path`, and return its version.
 
     Raises
@@ -72,9 +79,9 @@ def download(url: str, path: Path, timeout_s: float) -> dict:
     Cut
         Less arrived than the store had announced, or the file was replaced meanwhile.
     """
-    before = version(url, timeout_s)
-    with opened(url, timeout_s) as (system, remote):
+    before = version(url, reader)
+    with opened(url, reader) as (system, remote):
         system.get_file(remote, str(path))
-    if path.stat().st_size != before.get("size", path.stat().st_size) or version(url, timeout_s) != before:
+    if path.stat().st_size != before.get("size", path.stat().st_size) or version(url, reader) != before:
         raise Cut(f"{shown(url)} changed, or was cut, while it was read")
     return before

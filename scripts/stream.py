@@ -1,6 +1,7 @@
 """Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.csv
 
 from column import Column
 from csv_file import header_of_table, no_table, parse_options, quoted_where_needed, text_options, write_csv
-from sidefile import SideFile, SideWriter, open_side, side_frames, side_path, whole_side
+from sidefile import SideFile, SideWriter, open_side, side_frames, side_path, side_rows
 from table import Table, parse_column, read_table
 from task import beside, replacing
 from values import without_blanks
@@ -98,10 +99,13 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
         yield Table(frame, columns.kinds, columns.formats, bad)
 
 
-def read_frame(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
-    """Return all rows of a file, n rows × m columns, as `table.read_table` does."""
+def read_rows(path: Path, kinds: dict[str, str], names: list[str], column: str, value: str) -> pd.DataFrame:
+    """Return some columns of the n rows of a file that have a value in a column of text, as `table.read_table` does."""
     side = open_side(path, kinds)
-    return whole_side(side) if side else read_table(path, kinds).frame
+    if side:
+        return side_rows(side, names, column, value)
+    frame = read_table(path, kinds).frame
+    return frame.loc[frame[column] == value, names].reset_index(drop=True)
 
 
 def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:
@@ -113,13 +117,22 @@ def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: 
 
     def write(style: str) -> SideWriter | None:
         side = SideWriter(kinds, part) if kinds else None
-        with pa.OSFile(str(new), "wb") as file:
+        # The next rows are made while these are written.
+        with pa.OSFile(str(new), "wb") as file, ThreadPoolExecutor(1) as writer:
+            written = None
             for n, frame in enumerate(make()):
                 table = pa.Table.from_pandas(frame, preserve_index=False)
-                write_csv(table, file, style, header=n == 0)
-                if side:
-                    side.add(table)
+                if written:
+                    written.result()
+                written = writer.submit(write_rows, table, file, style, n == 0, side)
+            if written:
+                written.result()
         return side
+
+    def write_rows(table: pa.Table, file: pa.NativeFile, style: str, header: bool, side: SideWriter | None) -> None:
+        write_csv(table, file, style, header)
+        if side:
+            side.add(table)
 
     with beside(side_path(path)) as part, replacing(path) as new:
         side = quoted_where_needed(write)

@@ -169,19 +169,6 @@ def place_in(schema: object, column: str | None, check: str, rows: int) -> tuple
     return rows > 0, place, checks.index(check) if check in checks else len(checks)
 
 
-def looks_at_all_rows(contract: dict | None) -> bool:
-    """Tell whether a contract holds anything but checks of single values, such as that a column's values differ."""
-    row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict"}
-    of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}
-    contract = contract or {"columns": {}}
-    rules = list(contract["columns"].values())
-    return (
-        any(value for key, value in contract.items() if key not in row_by_row)
-        or any(value for each in rules for key, value in each.items() if key not in of_columns)
-        or any("unique_values_eq" in (each.get("checks") or {}) for each in rules)
-    )
-
-
 def profile(counts: Counts, missing: int) -> dict:
     """Return missing and distinct counts; for numbers and dates the least, the greatest and the quartiles."""
     found, values = {"missing": missing, "distinct": counts.distinct()}, counts.values
@@ -206,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
         kinds = contracts.kinds(contract) if contract else None
-        if args.like or looks_at_all_rows(contract):
+        if args.like or contracts.looks_at_all_rows(contract):
             report = validate_data(
                 read_part(args.input, args.like) if args.like else read_table(args.input, kinds), contract
             )

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from address import LIMITS, Cut, Limits, Unreachable, shown, split_url
+from address import Cut, Unreachable, shown, split_url
+from reader import READER, Reader
 from task import TaskError
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ CORRECT = "Correct raw_data_source_url in the config"
 
 
 @contextmanager
-def response(source: str, method: str = "GET", limits: Limits = LIMITS):
+def response(source: str, method: str = "GET", reader: Reader = READER):
     """Yield the `requests` response for a remote `source`, its body unread.
 
     Raises
@@ -36,7 +37,7 @@ def response(source: str, method: str = "GET", limits: Limits = LIMITS):
     class Session(requests.Session):
         def rebuild_auth(self, prepared_request, response):
             # What requests calls before it follows a redirect.
-            if limits.redirects == "safe":
+            if reader.redirects == "safe":
                 check_redirect(response.url, prepared_request.url)
             super().rebuild_auth(prepared_request, response)
 
@@ -49,7 +50,7 @@ def response(source: str, method: str = "GET", limits: Limits = LIMITS):
                 method,
                 source,
                 stream=True,
-                timeout=(min(10.0, limits.timeout_s), limits.timeout_s),
+                timeout=(min(10.0, reader.timeout_s), reader.timeout_s),
                 headers=headers,
                 allow_redirects=True,
             ) as answer,
@@ -104,8 +105,8 @@ def is_private(host: str | None) -> bool:
     return not all(ipaddress.ip_address(each).is_global for each in found)
 
 
-def within(limits: Limits, source: str, function: Callable[[], T]) -> T:
-    """Return what `function` does, or raises, in at most `limits.max_seconds`; else raise TaskError.
+def within(reader: Reader, source: str, function: Callable[[], T]) -> T:
+    """Return what `function` does, or raises, in at most `reader.max_seconds`; else raise TaskError.
 
     A timeout of the socket alone begins anew with each byte. The thread that has taken too long ends with its socket.
     """
@@ -119,10 +120,10 @@ def within(limits: Limits, source: str, function: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        found, error = outcome.get(timeout=limits.max_seconds)
+        found, error = outcome.get(timeout=reader.max_seconds)
     except queue.Empty:
         raise TaskError(
-            f"{shown(source)} had not arrived after {limits.max_seconds:g} s. Ask its owner, or allow more with "
+            f"{shown(source)} had not arrived after {reader.max_seconds:g} s. Ask its owner, or allow more with "
             "reader.max_seconds."
         ) from None
     if error is not None:
@@ -155,21 +156,21 @@ def version_in(headers: dict[str, str]) -> dict[str, str]:
     return known if known.keys() - {"length"} else {}
 
 
-def version(source: str, limits: Limits) -> dict[str, str]:
+def version(source: str, reader: Reader) -> dict[str, str]:
     """Ask a server for the version of a remote file: HEAD, or a GET of which only the head is read."""
 
     def ask(method: str) -> dict[str, str]:
-        with response(source, method, limits) as answer:
+        with response(source, method, reader) as answer:
             return version_in(answer.headers)
 
     try:
-        return within(limits, source, lambda: ask("HEAD"))
+        return within(reader, source, lambda: ask("HEAD"))
     except (TaskError, Unreachable):
         # Some servers know no HEAD, and say so in many ways.
-        return within(limits, source, lambda: ask("GET"))
+        return within(reader, source, lambda: ask("GET"))
 
 
-def download(source: str, path: Path, limits: Limits) -> dict[str, str]:
+def download(source: str, path: Path, reader: Reader) -> dict[str, str]:
     """Stream a remote file to `path` as it is, and return its version.
 
     Raises
@@ -181,21 +182,21 @@ def download(source: str, path: Path, limits: Limits) -> dict[str, str]:
     """
     # Closed here, so that a thread which has taken too long cannot write into what is read afterwards.
     with open(path, "wb") as file:
-        return within(limits, source, lambda: read(source, file.write, limits))
+        return within(reader, source, lambda: read(source, file.write, reader))
 
 
-def digest(source: str, limits: Limits) -> str:
+def digest(source: str, reader: Reader) -> str:
     """Return the SHA-256 of a remote file's content; raises what `download` does."""
     found = hashlib.sha256()
-    within(limits, source, lambda: read(source, found.update, limits))
+    within(reader, source, lambda: read(source, found.update, reader))
     return found.hexdigest()
 
 
-def read(source: str, take: Callable[[bytes], object], limits: Limits) -> dict[str, str]:
+def read(source: str, take: Callable[[bytes], object], reader: Reader) -> dict[str, str]:
     """Give a remote file to `take`, piece by piece, as it is, and return its version."""
     from urllib3.exceptions import HTTPError
 
-    with response(source, limits=limits) as answer:
+    with response(source, reader=reader) as answer:
         size = 0
         try:
             for piece in answer.raw.stream(1 << 20, decode_content=False):

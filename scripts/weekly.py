@@ -22,11 +22,11 @@ import psutil
 import task
 from approval import METRICS, WORKFLOW, utc_now
 from folder import described, running_snakemake
+from last_ingest import GOING_ON
 from notify import notify
 from release import current_release
 from runs import LOCK, RECORD, read_runs, run_lines, write_runs
 from settings import USUAL, refuse_code
-from source import GOING_ON
 from task import TaskError, explain, read_json
 
 BUSY = 75

@@ -12,8 +12,9 @@ read -r _ oldest <<< "$(head -1 <<< "$pythons")"
 read -r _ newest <<< "$(tail -1 <<< "$pythons")"
 part=(tests/test_decision.py tests/test_retry.py tests/test_table.py tests/test_clean_data.py tests/test_validate_data.py
     tests/test_feature_engineering.py tests/test_supply.py tests/test_ingest_data.py
-    tests/test_sources.py tests/test_workflow.py::test_two_keys_are_a_config)
+    tests/test_sources.py tests/test_old.py tests/test_workflow.py::test_two_keys_are_a_config)
 mkdir -p .compat
+failed=0
 for each in lowest-direct:"$oldest" highest:"$newest"; do
     resolution=${each%%:*} python=${each#*:}
     env=.compat/$resolution
@@ -22,5 +23,6 @@ for each in lowest-direct:"$oldest" highest:"$newest"; do
     $uv venv --quiet --clear --python "$python" "$env"
     $uv pip install --quiet --python "$env/bin/python" --requirement "$env.txt"
     echo "$resolution: $("$env/bin/python" --version), $(grep -E '^(snakemake|pandas|scikit-learn)==' "$env.txt" | tr '\n' ' ')"
-    "$env/bin/python" -m pytest -p no:cacheprovider "${part[@]}"
+    "$env/bin/python" -m pytest -p no:cacheprovider "${part[@]}" || failed=1
 done
+exit $failed

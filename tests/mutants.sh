@@ -13,7 +13,7 @@ cat > .mutants/pyproject.toml << 'END'
 source_paths = ["src"]
 only_mutate = [
     "src/approval.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py", "src/clean_data.py",
-    "src/split.py", "src/split_weeks.py", "src/split_source.py",
+    "src/split.py", "src/split_weeks.py", "src/split_source.py", "src/pieces.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.

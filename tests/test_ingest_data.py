@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from address import Limits, Unreachable, shown
+from address import Unreachable, shown
 from conftest import rides, script
 from ingest_data import ingest_data
+from reader import Reader
 from source import source_version
 from table import read_table
 from task import TaskError
@@ -86,7 +87,7 @@ def test_parquet_keeps_every_value(tmp_path):
 
 def test_another_delimiter_and_encoding_become_utf8_with_commas(tmp_path):
     (tmp_path / "a.csv").write_bytes('name;"quoted; text";y\r\nKöln;"a;b";1\r\nBonn;c,d;2\r\n'.encode("cp1252"))
-    ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", delimiter=";", encoding="cp1252")
+    ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", Reader(delimiter=";", encoding="cp1252"))
     text = (tmp_path / "raw_data.csv").read_text(encoding="utf-8")
     assert text == 'name,quoted; text,y\nKöln,a;b,1\nBonn,"c,d",2\n'
 
@@ -95,7 +96,9 @@ def test_another_delimiter_and_encoding_become_utf8_with_commas(tmp_path):
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
     (tmp_path / "a.csv").write_bytes("é,y\n1,2\n3,4\n".encode(encoding))
     read_as = "utf-16" if encoding == "utf-16" else "utf-8"
-    assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", encoding=read_as)["columns"] == [
+    assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", Reader(encoding=read_as))[
+        "columns"
+    ] == [
         "é",
         "y",
     ]
@@ -259,7 +262,7 @@ def test_a_stalled_server_times_out(tmp_path):
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TaskError, match=r"Read timed out|timed out"):
         ingest_data(
-            f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", limits=Limits(timeout_s=0.2)
+            f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", reader=Reader(timeout_s=0.2)
         )
 
 
@@ -274,7 +277,7 @@ def test_a_wrong_url_is_one_line(tmp_path, url):
 def test_an_encoding_that_is_none_of_text_is_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(GOOD)
     with pytest.raises(TaskError, match="Python knows no encoding 'hex'"):
-        ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", encoding="hex")
+        ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", reader=Reader(encoding="hex"))
 
 
 def test_an_unknown_scheme_is_refused(tmp_path):
@@ -317,7 +320,7 @@ def test_the_version_follows_the_content_of_a_remote_file(tmp_path, server, head
     assert source_version(url, data) == before
     server.stop()
     assert source_version(url, data) == before
-    assert source_version(url, data, on_unreachable="stop").startswith("unreachable: ")
+    assert source_version(url, data, Reader(on_unreachable="stop")).startswith("unreachable: ")
     assert source_version(url, tmp_path / "other.csv").startswith("unreachable: ")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import train_model as script_train
 from conftest import ROOT, script
 from evaluate_model import evaluate_model
 from scoring import BUILT_IN, metrics
@@ -161,6 +162,23 @@ def test_metadata_tell_what_the_model_is(finished_run):
     assert set(metadata["versions"]) == {"python", "joblib", "numpy", "pandas", "sklearn"}
     assert 0.5 < metadata["training_score"]["R2"] < 1
     assert len(metadata["inputs"]["features.csv"]) == 64
+
+
+def test_of_many_training_rows_some_are_scored_the_same_ones_each_time(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(script_train, "MOST_ROWS_TO_SCORE", 100)
+    features = finished_run.folder / "data/features/features.csv"
+    scores = []
+    for n in range(2):
+        output = tmp_path / f"{n}.pkl"
+        script_train.main(["--input", str(features), "--output", str(output), "--random-state", "1"])
+        scores.append(json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))["training_score"])
+    assert scores[0] == scores[1]
+    assert scores[0]["rows"] == 100
+    # The whole model, scored on some rows: not one that has learnt from these alone.
+    whole = joblib.load(tmp_path / "0.pkl")
+    rows = pd.read_csv(features).query("split == 'train'")
+    error = (whole.predict(rows[list(whole.feature_names_in_)]) - rows["minutes"]).abs().mean()
+    assert scores[0]["MAE"] == pytest.approx(error, rel=0.3)
 
 
 def test_metrics_are_those_of_scikit_learn():

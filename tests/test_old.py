@@ -11,14 +11,18 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import sklearn
 
 from approval import serialised
 from conftest import ROOT, make_project
+from model_file import numbers
 from test_security import command  # noqa: F401
 
 OLD = sorted(each.name.partition(".")[0] for each in (ROOT / "tests/old").iterdir())
 MODEL = ["--model", "model/model.pkl", "--features", "data/features/features.csv"]
 JUDGED = ["--metrics", "reports/evaluation_metrics.json", "--validation", "reports/validation_report.json"]
+# An older scikit-learn than that of the models in them, which requirements.in allows, refuses these: make compat.
+REFUSED = "|the installed scikit-learn .it was made by 1.9.1" if numbers(sklearn.__version__) < [1, 9, 1] else ""
 # What is asked of each: it succeeds, or it says how to go on.
 COMMANDS = [
     ("verify", [], "All is well"),
@@ -58,10 +62,11 @@ def test_files_of_an_older_version_are_read_or_refused_with_the_way_on(name, tmp
     monkeypatch.chdir(tmp_path)
     for script, words, expected in COMMANDS:
         code, said = command(script, *words)
-        assert re.search(expected, said), (script, said)
+        assert re.search(expected + REFUSED, said), (script, said)
         assert code in (0, 1) and "unexpected failure" not in said, (script, said)
 
 
+@pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")
 def test_a_run_on_the_oldest_project_makes_all_anew_and_compares_with_its_release(tmp_path):
     project = make_project(tmp_path)
     unpack("first", project.folder)

@@ -14,7 +14,8 @@ from conftest import rides, script
 from gather import gather_counts, gather_reports, gather_tables
 from gather_features import choose, gather_features, quotas_of
 from part import read_part
-from split_source import folder_name, split_source
+from pieces import folder_name
+from split_source import split_source
 from task import TaskError, read_json, write_json
 from validate_data import validate_data
 

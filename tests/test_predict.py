@@ -358,6 +358,28 @@ def test_estimators_of_other_kinds_can_be_written_as_skops(tmp_path):
         np.testing.assert_array_equal(again.predict(features), model.predict(features))
 
 
+@pytest.mark.parametrize("name", ["model.pkl", "model.skops"])
+def test_a_model_of_an_older_scikit_learn_is_read_and_said_and_one_of_a_newer_is_refused(tmp_path, caplog, name):
+    import sklearn.base
+    from sklearn.linear_model import Ridge
+
+    from model_file import load_model, write_model
+    from task import TaskError
+
+    model, here = Ridge().fit([[1.0], [2.0]], [1.0, 2.0]), sklearn.base.__version__
+    for made in ("0.1", "99.0"):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sklearn.base, "__version__", made)
+            digest = write_model(model, tmp_path / name)
+        if made == "0.1":
+            assert load_model(tmp_path / name, digest).predict([[1.0]]) == model.predict([[1.0]])
+            told = f"{tmp_path / name} was made by scikit-learn 0.1, and {here} is here: train again soon"
+            assert caplog.messages == [told]
+        else:
+            with pytest.raises(TaskError, match=rf"\(it was made by 99.0, and {here} is here\)\. Install the versions"):
+                load_model(tmp_path / name, digest)
+
+
 def test_the_metadata_say_what_a_later_row_must_bring(released_run):
     metadata = json.loads((released_run.folder / "model/model.json").read_text(encoding="utf-8"))
     assert metadata["recipe"]["started_hour"] == {"column": "started", "part": "hour"}

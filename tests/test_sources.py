@@ -14,6 +14,7 @@ import sqlalchemy
 from address import shown
 from conftest import Project, make_project, rides, run, script
 from ingest_data import ingest_data
+from reader import Reader
 from source import source_version
 from task import TaskError
 
@@ -126,7 +127,7 @@ def sqlite(tmp_path) -> Path:
 
 def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
     query = "SELECT started, city, km, riders, minutes FROM rides WHERE city LIKE '%r%' OR city = ':x' ORDER BY started"
-    record = ingest_data(f"sqlite:///{sqlite}", tmp_path / "raw.csv", "minutes", query=query)
+    record = ingest_data(f"sqlite:///{sqlite}", tmp_path / "raw.csv", "minutes", Reader(query=query))
     wanted = rides().query("city == 'Trier, West'").drop(columns="ride").reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "raw.csv"), wanted)
     assert record["query"] == query
@@ -151,7 +152,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
 def test_a_wrong_query_is_told_in_one_line(sqlite, tmp_path, monkeypatch, url, query, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TaskError, match=said):
-        ingest_data(url, tmp_path / "raw.csv", "minutes", query=query)
+        ingest_data(url, tmp_path / "raw.csv", "minutes", Reader(query=query))
     assert not Path("none.db").exists()
     with sqlite3.connect(sqlite) as connection:
         assert connection.execute("SELECT count(*) FROM rides").fetchone() == (600,)
@@ -211,16 +212,16 @@ def test_a_database_that_is_down_leaves_the_last_data(postgresql, tmp_path):
     link = tmp_path / "host"
     link.symlink_to(postgresql.pgdata)
     url, query = f"postgresql://postgres@/postgres?host={link}", "SELECT x, minutes FROM few"
-    record = ingest_data(url, output, "minutes", query=query)
-    version = source_version(url, output, query=query)
+    record = ingest_data(url, output, "minutes", Reader(query=query))
+    version = source_version(url, output, Reader(query=query))
     assert version == record["source_version"]
     link.unlink()
     link.symlink_to(down)
-    assert ingest_data(url, output, "minutes", query=query) == record
-    assert source_version(url, output, query=query) == version
+    assert ingest_data(url, output, "minutes", Reader(query=query)) == record
+    assert source_version(url, output, Reader(query=query)) == version
     with pytest.raises(TaskError, match="cannot be reached"):
-        ingest_data(url, output, "minutes", query=query, on_unreachable="stop")
-    assert source_version(url, output, query="SELECT 1").startswith("unreachable: ")
+        ingest_data(url, output, "minutes", Reader(query=query, on_unreachable="stop"))
+    assert source_version(url, output, Reader(query="SELECT 1")).startswith("unreachable: ")
 
 
 # Object stores
@@ -281,7 +282,7 @@ def test_a_store_that_is_down_leaves_the_last_data(s3, tmp_path, monkeypatch):
     assert ingest_data("s3://rides/a.csv", output) == record
     assert source_version("s3://rides/a.csv", output) == record["source_version"]
     with pytest.raises(TaskError, match="cannot be reached"):
-        ingest_data("s3://rides/a.csv", output, on_unreachable="stop")
+        ingest_data("s3://rides/a.csv", output, reader=Reader(on_unreachable="stop"))
 
 
 def test_a_store_without_credentials_is_told(s3, tmp_path, monkeypatch):
@@ -315,7 +316,7 @@ def test_a_token_in_a_url_stays_secret(project, server):
 
 def test_a_whole_url_may_be_a_variable(sqlite, tmp_path, monkeypatch):
     monkeypatch.setenv("RIDES", f"sqlite:///{sqlite}")
-    record = ingest_data("${RIDES}", tmp_path / "raw.csv", "minutes", query="SELECT km, minutes FROM rides")
+    record = ingest_data("${RIDES}", tmp_path / "raw.csv", "minutes", Reader(query="SELECT km, minutes FROM rides"))
     assert record["source"] == "${RIDES}"
 
 

@@ -17,20 +17,10 @@ import split_weeks
 from conftest import in_process
 from counting import row_hashes
 from facts import Facts, facts_of
+from pieces import blocks, copy_rows, folder_name, format_of_dates, part_names, split_table, writing
 from split import described, rule_by_time, split_rule, together, with_split
 from split import test_rows as held_out
-from split_source import (
-    blocks,
-    copy_rows,
-    folder_name,
-    format_of_dates,
-    move,
-    part_names,
-    split_table,
-    summed,
-    whole,
-    writing,
-)
+from split_source import move, summed, whole
 from split_weeks import plan_weeks, write_week
 from task import TaskError
 

@@ -232,18 +232,21 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     assert stream.scan(path).side is None
     side = pd.concat([each.frame for each in stream.tables(path, columns)])
     few = pd.concat([each.frame for each in stream.tables(path, columns, ["text", "large"])])
-    whole = stream.read_frame(path, kinds)
+    some = stream.read_rows(path, kinds, ["text", "large"], "text", "ä, b")
     side_path(path).rename(tmp_path / "away")
     plain = stream.scan(path, kinds)
     assert (columns.kinds, columns.formats, columns.dtypes) == (plain.kinds, plain.formats, plain.dtypes)
     expected = read_table(path, kinds).frame
-    for found in (side, whole, pd.concat([each.frame for each in stream.tables(path, plain)])):
+    for found in (side, pd.concat([each.frame for each in stream.tables(path, plain)])):
         pd.testing.assert_frame_equal(found, expected)
     pd.testing.assert_frame_equal(few, expected[["text", "large"]])
+    chosen = expected.loc[expected["text"] == "ä, b", ["text", "large"]].reset_index(drop=True)
+    for found in (some, stream.read_rows(path, kinds, ["text", "large"], "text", "ä, b")):
+        pd.testing.assert_frame_equal(found, chosen)
     (tmp_path / "away").rename(side_path(path))
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
     assert stream.scan(path, kinds).side is None
-    assert "ö, b" in set(stream.read_frame(path, kinds)["text"])
+    assert len(stream.read_rows(path, kinds, ["text"], "text", "ö, b")) == len(chosen)
     side_path(path).write_bytes(side_path(path).read_bytes()[:-100])
     assert stream.scan(path, kinds).side is None
 

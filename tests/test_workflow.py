@@ -56,6 +56,26 @@ def edges(project: Project) -> set[tuple[str, str]]:
     return {edge for edge in found if set(edge) <= set(OUTPUTS)}
 
 
+def test_only_a_task_that_holds_all_rows_asks_for_more_memory_with_them(finished):
+    """Files of a gigabyte, mostly holes: a dry run looks at their size alone."""
+    for path in ("data/raw/raw_data.csv", "data/processed/cleaned_data.csv", "data/features/features.csv"):
+        os.truncate(finished.folder / path, 10**9)
+
+    def memory() -> dict[str, int]:
+        text = finished.snakemake("--dry-run", "--forceall", *EVERYTHING).stdout
+        found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?.* mem_mb=(\d+)", text, re.MULTILINE)
+        return {name: int(asked) for name, asked in found}
+
+    bounded = dict.fromkeys([*OUTPUTS, "diagnose"], 1000)
+    # Twelve times as many MiB; the code of a task is an input too.
+    much = pytest.approx(12e9 / 2**20, abs=10)
+    assert memory() == bounded | {"train_model": much}
+    contract = {"columns": {"minutes": {"dtype": "float64", "unique": True}}}
+    (finished.folder / "contract.yaml").write_text(yaml.safe_dump(contract), encoding="utf-8")
+    finished.configure(validation={"schema": "contract.yaml"})
+    assert memory() == bounded | {"train_model": much, "validate_data": much}
+
+
 def test_edges_are_those_of_the_specification(project):
     assert edges(project) == EDGES
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from conftest import ROOT, script
 from csv_file import with_names
 from ingest_data import ingest_data
+from reader import Reader
 from table import read_table, write_table
 from task import TaskError
 from values import MISSING
@@ -150,7 +151,7 @@ def ingested(data: bytes, name: str = "a.csv", **reader) -> tuple[dict, list[lis
     folder = Path(tempfile.mkdtemp(dir=os.environ["PYTEST_TABLES"]))
     (folder / name).write_bytes(data)
     try:
-        record = ingest_data(str(folder / name), folder / "raw.csv", **reader)
+        record = ingest_data(str(folder / name), folder / "raw.csv", reader=Reader(**reader))
     except TaskError as error:
         assert {each.name for each in folder.iterdir()} == {name}
         assert str(error).strip(), "a refusal says why"

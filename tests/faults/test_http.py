@@ -22,14 +22,15 @@ import pyarrow.parquet
 import pytest
 
 import web
-from address import Limits, Unreachable
+from address import Unreachable
 from conftest import ROOT
 from ingest_data import ingest_data
+from reader import Reader
 from source import source_version
 from task import TaskError
 
 GOOD = b"when,km,minutes\n2024-01-01,1.5,3\n2024-01-02,2.5,5\n2024-01-03,,7\n"
-QUICK = Limits(timeout_s=0.5)
+QUICK = Reader(timeout_s=0.5)
 
 
 def whole(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
@@ -100,11 +101,11 @@ def output(tmp_path) -> Path:
     return path
 
 
-def refused(url: str, output: Path, limits: Limits = QUICK) -> str:
+def refused(url: str, output: Path, reader: Reader = QUICK) -> str:
     """Return why a source was refused, after checking that the files of the run before are as they were."""
     before = {each: each.read_bytes() for each in output.parent.iterdir()}
     with pytest.raises(TaskError) as raised:
-        ingest_data(url, output, limits=limits)
+        ingest_data(url, output, reader=reader)
     assert {each: each.read_bytes() for each in output.parent.iterdir()} == before
     return str(raised.value)
 
@@ -204,10 +205,10 @@ def test_a_source_that_drips_is_given_up_in_time(serve, output, where):
         drop(connection, answered[at_once:], server.stopped)
 
     server = serve(answer)
-    limits = Limits(timeout_s=2, max_seconds=0.6)
+    reader = Reader(timeout_s=2, max_seconds=0.6)
     started = time.monotonic()
-    assert "had not arrived after 0.6 s" in refused(server.url, output, limits)
-    assert source_version(server.url, output, limits=limits).startswith("error: ")
+    assert "had not arrived after 0.6 s" in refused(server.url, output, reader)
+    assert source_version(server.url, output, reader=reader).startswith("error: ")
     # Once for the file, and for its version with HEAD and with GET, each of them once.
     assert time.monotonic() - started < 8
     assert len(server.requests) == 3
@@ -349,7 +350,7 @@ def test_a_redirect_from_a_public_address_to_a_private_one_is_not_followed(serve
     assert inside.requests == []
     # By way of another public one.
     assert "not followed" in refused(serve(to(server.url)).url, output)
-    assert ingest_data(server.url, output, limits=Limits(redirects="any"))["records"] == 3
+    assert ingest_data(server.url, output, reader=Reader(redirects="any"))["records"] == 3
 
 
 def test_a_redirect_within_the_private_network_or_the_public_one_is_followed(serve, output, localhost_is_public):
@@ -362,7 +363,7 @@ def test_a_redirect_within_the_private_network_or_the_public_one_is_followed(ser
 @pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://127.0.0.1/a.csv", "gopher://127.0.0.1:70/_x"])
 def test_a_redirect_off_http_is_never_followed(serve, output, there):
     for redirects in ("safe", "any"):
-        line = refused(serve(to(there)).url, output, Limits(redirects=redirects))
+        line = refused(serve(to(there)).url, output, Reader(redirects=redirects))
         assert there.partition(":")[0] in line
         assert "raw_data_source_url" in line
 
@@ -427,11 +428,11 @@ def test_a_redirect_from_https_to_http_is_not_followed(serve, output, tls, certi
     server = serve(to(plain.url), tls)
     assert "from https to http: not followed" in refused(server.url, output)
     assert plain.requests == []
-    assert ingest_data(server.url, output, limits=Limits(redirects="any"))["records"] == 3
+    assert ingest_data(server.url, output, reader=Reader(redirects="any"))["records"] == 3
     # The other way round is for the better.
     assert ingest_data(serve(to(serve(whole(GOOD), tls).url)).url, output)["records"] == 3
 
 
 def test_a_server_that_speaks_no_tls_may_be_back(serve, output):
-    with pytest.raises(Unreachable), web.response(serve(whole(GOOD)).url.replace("http:", "https:"), limits=QUICK):
+    with pytest.raises(Unreachable), web.response(serve(whole(GOOD)).url.replace("http:", "https:"), reader=QUICK):
         pass

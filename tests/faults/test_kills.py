@@ -11,7 +11,8 @@ import pytest
 
 from conftest import Project, rides
 
-# Read by every Python that starts: a task whose fault this is waits for a file, or is killed as it begins.
+# Read by every Python that starts: a task whose fault this is waits for a file, or is killed as it begins; a Snakemake
+# is told to end while it chooses its jobs.
 SABOTAGE = """
 import os, sys, time
 words = " ".join(sys.orig_argv)
@@ -19,6 +20,21 @@ if "clean_data.py" in words and os.environ.get("FAULT") == "killed":
     os.kill(os.getpid(), 9)
 while "clean_data.py" in words and os.environ.get("FAULT") == "slow" and not os.path.exists("go"):
     time.sleep(0.02)
+if "bin/snakemake" in words and os.environ.get("FAULT") == "told":
+    import signal, threading
+    class Lock:
+        own = threading.Lock
+        def __init__(self):
+            self.lock = Lock.own()
+        def __getattr__(self, name):
+            return getattr(self.lock, name)
+        def __enter__(self):
+            self.lock.acquire()
+            if sys._getframe(1).f_code.co_name == "run_selector":
+                signal.raise_signal(signal.SIGTERM)
+        def __exit__(self, *error):
+            self.lock.release()
+    threading.Lock = Lock
 """
 
 
@@ -58,10 +74,10 @@ def test_a_failed_task_leaves_its_old_output_in_place_and_is_run_again(sabotaged
     assert sabotaged.jobs(CLEANED) == set(), "the file is that of this config again"
 
 
-def start(project: Project) -> subprocess.Popen:
+def start(project: Project, fault: str = "slow") -> subprocess.Popen:
     words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(project.workflow / "Snakefile")]
     words += ["--directory", str(project.folder), "--configfile", str(project.folder / "config.yaml"), "--cores", "2"]
-    environment = os.environ | {"FAULT": "slow"}
+    environment = os.environ | {"FAULT": fault}
     with open(project.folder / "said.txt", "wb") as said:
         return subprocess.Popen([*words, CLEANED], stdout=said, stderr=said, env=environment, start_new_session=True)
 
@@ -92,6 +108,17 @@ def test_the_next_run_clears_a_dead_lock_never_a_held_one_and_waits_for_what_sti
     assert "clearing the lock that a killed Snakemake has left" in (sabotaged.folder / "said.txt").read_text()
     assert sabotaged.json("data/processed/cleaned_data.json")["rows_in"] == 660
     assert not list((sabotaged.folder / ".snakemake/locks").glob("*"))
+
+
+def test_sigterm_ends_a_snakemake_while_it_holds_the_lock_of_its_scheduler(sabotaged):
+    """Its own handler waits for that lock, which the thread holds that it interrupts: for ever."""
+    told = start(sabotaged, "told")
+    try:
+        assert told.wait(120) == 1
+    finally:
+        told.kill()
+    assert "Will exit after finishing currently running jobs" in (sabotaged.folder / "said.txt").read_text()
+    assert sabotaged.jobs(CLEANED) >= {"clean_data"}
 
 
 def test_kills_at_random_moments_lose_nothing(released_run, tmp_path):

@@ -19,7 +19,7 @@ checkpoint split_weeks:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1000, all_rows=True),
         runtime=minutes(60),
     params:
         options=flags(**config["backtest"]),

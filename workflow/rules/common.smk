@@ -25,8 +25,9 @@ import contract
 import source
 from approval import custom_code, features_path, model_path, raw_path
 from custom import read_code
-from folder import clear_dead_lock, name_the_holder
+from folder import clear_dead_lock, end_when_told, name_the_holder
 from old_outputs import keep_old_outputs
+from reader import Reader
 from release import current_release
 from settings import check_config, refuse_code
 from task import TaskError, read_json
@@ -42,9 +43,10 @@ try:
     check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
+    RULES = contract.read_contract(CONTRACT) if CONTRACT else None
     for code in custom_code(config):
         read_code(code)
-    KINDS = contract.kinds(contract.read_contract(CONTRACT)) if CONTRACT else {}
+    KINDS = contract.kinds(RULES) if RULES else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
@@ -53,6 +55,7 @@ if not WITHIN:
     if workflow.is_main_process:
         clear_dead_lock()
         name_the_holder()
+        end_when_told()
     keep_old_outputs()
 
 
@@ -221,15 +224,14 @@ def source_version(_wildcards=None):
 @functools.cache
 def version_of_source():
     """Return the version of the source, found once a run."""
-    reader = config["reader"]
-    url, data = config["raw_data_source_url"], Path(raw_path(config))
-    limits = source.Limits(**{name: reader[name] for name in source.Limits._fields})
-    return source.source_version(url, data, reader["on_unreachable"], limits, reader["query"])
+    reader = Reader(**config["reader"])
+    return source.source_version(config["raw_data_source_url"], Path(raw_path(config)), reader)
 
 
-def memory(megabytes):
-    """Return the memory of a job: so much at least, twelve times its input's size, and more with each attempt."""
-    return lambda wildcards, input, attempt: attempt * max(megabytes, int(12 * input.size_mb))
+def memory(megabytes, all_rows=False):
+    """Return the memory of a job: so much, or twelve times its input where it holds all rows; more with each attempt."""
+    times = 12 if all_rows else 0
+    return lambda wildcards, input, attempt: attempt * max(megabytes, int(times * input.size_mb))
 
 
 def backtest_plan():

@@ -17,7 +17,7 @@ rule ingest_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         version=source_version,
@@ -50,7 +50,7 @@ rule validate_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1000, all_rows=PARTITION_BY or contract.looks_at_all_rows(RULES)),
         runtime=minutes(60),
     params:
         options=flags(schema=CONTRACT),
@@ -74,7 +74,7 @@ rule clean_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1000, all_rows=PARTITION_BY),
         runtime=minutes(60),
     params:
         options=flags(
@@ -107,7 +107,7 @@ rule feature_engineering:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1000, all_rows=PARTITION_BY or config["features"]["custom"]),
         runtime=minutes(60),
     params:
         options=flags(
@@ -146,7 +146,7 @@ rule sample_features:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         options=flags(max_rows=config["model"]["max_rows"]),

@@ -44,7 +44,7 @@ rule train_model:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000, all_rows=True),
         runtime=minutes(60),
     params:
         options=flags(
@@ -87,7 +87,7 @@ rule evaluate_model:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1000, all_rows=CLEANED or config["evaluation"]["metrics"]),
         runtime=minutes(60),
     params:
         options=flags(

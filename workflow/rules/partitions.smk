@@ -133,6 +133,9 @@ rule gather_raw:
         "logs/benchmarks/gather_raw.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(input="data/raw/parts"),
     shell:
@@ -194,6 +197,9 @@ rule gather_features:
         "logs/benchmarks/gather_features.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=flags(
             input="data/features/parts",

@@ -39,7 +39,7 @@ rule predict:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         options=flags(

@@ -60,7 +60,7 @@ rule row_budget:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000, all_rows=True),
         runtime=minutes(60),
     params:
         options=flags(random_state=config["random_state"]),

@@ -19,7 +19,7 @@ checkpoint split_source:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         version=source_version,
