@@ -67,6 +67,8 @@ verify, or the same command, run again, did not end with the bytes of the undist
 """
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
 TRIES = 8
+# Seconds after which a run is taken for one that never ends, however busy the machine is.
+PATIENCE = 1800
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
@@ -111,7 +113,7 @@ def start(project: Project, name: str) -> subprocess.Popen:
 
 def run(project: Project, name: str) -> int:
     """Run a step to its end, also where another one has to end first."""
-    while (code := start(project, name).wait(600)) == 75:
+    while (code := start(project, name).wait(PATIENCE)) == 75:
         time.sleep(0.1)
     return code
 
@@ -297,7 +299,7 @@ def strike(step: Step, project: Project, fault: str, victim: str, chosen: random
         time.sleep(chosen.uniform(0, long))
     hit = tasks(process, step.name) if victim == "task" else []
     if process.poll() is not None or (victim == "task" and not hit):
-        process.wait(600)
+        process.wait(PATIENCE)
         return None
     try:
         if fault == "out of memory":
@@ -309,9 +311,9 @@ def strike(step: Step, project: Project, fault: str, victim: str, chosen: random
         else:
             os.killpg(process.pid, getattr(signal, fault))
     except (psutil.NoSuchProcess, ProcessLookupError):
-        process.wait(600)
+        process.wait(PATIENCE)
         return None
-    code = process.wait(600)
+    code = process.wait(PATIENCE)
     # A task that a Snakemake killed alone has left goes on, and is to trouble nobody.
     return None if code == 0 else moment
 
@@ -331,6 +333,11 @@ def once(step: Step, seed: str) -> tuple[str, str, str, list[str]] | None:
                 continue
             problems = [*lost(folder, step), *unfinished(folder, step)]
             return fault, victim, moment, problems
+        except subprocess.TimeoutExpired:
+            for process in psutil.process_iter(["cwd"]):
+                if (process.info["cwd"] or "").startswith(str(folder)):
+                    process.kill()
+            return fault, victim, "at work", [f"a run had not ended after {PATIENCE} seconds"]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return None
