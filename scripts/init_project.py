@@ -123,6 +123,8 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     target
         The column to predict; its rows without a value are not counted as lost.
     """
+    if target == "split":
+        raise TaskError("the name 'split' is taken by the workflow: give the target another name in the source.")
     frame = table.frame[table.frame[target].notna()]
     rows, said = len(frame), []
     if rows < len(table.frame):

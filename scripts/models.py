@@ -18,8 +18,8 @@ import yaml
 
 import task
 from approval import METRICS, VALIDATION, custom_code
+from pieces import folder_name
 from settings import SCHEMA, check_config, config_argument, merge, read_config
-from split_source import folder_name
 from task import TaskError, read_json, replacing, write_json
 from verdict import verdict
 
@@ -87,8 +87,9 @@ def write_project(folder: Path, settings: dict) -> None:
     source = settings["raw_data_source_url"].replace("{model}", folder.name)
     settings = {**settings, "raw_data_source_url": str(up / source) if is_path(source) else source}
     write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
-    for path in [settings["validation"]["schema"], *custom_code(settings)]:
-        if path:
+    for path in [settings["validation"]["schema"], settings["release"]["allowed_signers"], *custom_code(settings)]:
+        # That keys are missing is told where a signature is checked.
+        if path and Path(path).is_file():
             write(folder / path, Path(path).read_bytes())
 
 

@@ -21,6 +21,8 @@ pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "-k", "not fo
 pytest_add_cli_args_test_selection = ["tests"]
 # What a person reads in --help is no behaviour.
 do_not_mutate_patterns = ["add_argument\\("]
+# By the clock: on a machine that is busy, what is slow is not endless.
+timeout_multiplier = 60.0
 use_git_change_detection = false
 [tool.pytest.ini_options]
 pythonpath = ["src", "tests"]

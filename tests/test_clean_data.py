@@ -125,6 +125,7 @@ def test_a_part_is_cleaned_as_was_decided_and_its_losses_are_judged_with_the_oth
     Path("in.csv").write_text("a,d\n1,\n2,NA\n3,01.02.2024\n", encoding="utf-8")
     assert in_process(cleaning, "--input=in.csv", "--output=out.csv", "--like=like.json")[0] == 0
     assert Path("out.csv").read_text("utf-8") == "a,d\n3,2024-02-01 00:00:00.000000\n"
+    assert json.loads(Path("out.json").read_text("utf-8"))["kinds"] == like["kinds"]
     assert not Path(".out.arrow").exists()
     # Whole, most of the rows would be lost.
     words = ["--input=in.csv", "--output=whole.csv"]
@@ -175,6 +176,15 @@ def test_the_given_frame_is_left_as_it_was():
     before = FRAME.copy(deep=True)
     clean_data(FRAME, {"n": {"fill": 0}, "t": "leave"}, default="leave")
     pd.testing.assert_frame_equal(FRAME, before)
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_a_missing_value_and_a_zero_are_no_duplicates(tmp_path, monkeypatch, duplicates):
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("n,y\n0,1\n,1\n0,1\n", encoding="utf-8")
+    words = ["--input=in.csv", "--output=out.csv", "--default-policy=leave", f"--duplicates={duplicates}"]
+    log = in_process(cleaning, *words)[2]
+    assert f"INFO - [clean_data] duplicate rows: 1, dropped: {int(duplicates == 'drop')}" in log
 
 
 def test_what_is_filled_is_of_the_columns_kind():

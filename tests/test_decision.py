@@ -10,9 +10,11 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -863,6 +865,10 @@ def test_each_way_to_alter_the_history_is_named(project):
         ([lines[0], b"{\n", lines[2]], "line 2 was altered"),
         ([lines[0], b'{"a":1}\n', lines[2]], "line 2 was altered"),
         ([lines[0], b"7\n", lines[2]], "line 2 was altered"),
+        (
+            [lines[0], canonical(entry | {"previous": "0" * 64}) + b"\n", lines[2]],
+            "line 2 was altered, or lines next to it were removed",
+        ),
         ([lines[0], lines[2]], "line 1 was altered, or lines next to it were removed"),
         ([lines[1], lines[2]], "line 1 was altered, or lines next to it were removed"),
         ([canonical(json.loads(lines[0]) | {"at": "x"}) + b"\n", *lines[1:]], "line 1 was altered, or lines next"),
@@ -899,6 +905,50 @@ def test_after_the_first_line_alone_a_kill_leaves_no_head(project):
     release(project, 2)
     Path("deployed/history.head").unlink()
     assert len(read_history()) == 1
+
+
+def test_times_are_in_utc_wherever_the_machine_is(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    now = datetime.now(UTC)
+    at = datetime.fromisoformat(approval.utc_now())
+    monkeypatch.undo()
+    time.tzset()
+    assert abs((at - now).total_seconds()) < 60
+
+
+def test_an_override_is_in_the_history_and_the_name_tells_time_and_model(project):
+    change(METRICS, thresholds=[{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}])
+    approve(project, override="late")
+    name = deploy(project)
+    assert read_history()[-1]["override"] == ["late"]
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}Z-{digest(MODEL)[:12]}", name)
+
+
+def test_a_copy_that_fails_leaves_no_half_release(project, monkeypatch):
+    approve(project)
+    monkeypatch.setattr(deploying, "sha256", lambda path: "0")
+    assert "changed while it was copied: does a run go on?" in error(deploy, project)
+    assert list(releasing.RELEASES.iterdir()) == []
+
+
+def test_what_a_killed_deploy_has_left_is_gone_with_the_next_and_not_worth_a_word(project, caplog):
+    left = releasing.RELEASES / ".20260101T000000Z-0.part"
+    write(str(left / "model.pkl"), "half")
+    approve(project)
+    assert [each.name for each in releasing.RELEASES.iterdir()] == [left.name]
+    name = deploy(project)
+    assert [each.name for each in releasing.RELEASES.iterdir()] == [name]
+    assert caplog.messages == []
+
+
+def test_a_sign_off_of_another_form_is_refused(project):
+    path = Path("reports/sign_off.json")
+    path.write_bytes(serialised(approve(project) | {"version": 2}))
+    assert error(read_sign_off, path) == (
+        f"{path} has the version 2, and this workflow reads 1. Use the workflow that has written it, or sign off "
+        "again: make sign-off."
+    )
 
 
 def test_the_releases_of_another_folder_are_read_where_it_is(project, monkeypatch):

@@ -152,10 +152,11 @@ def test_dates_in_common_notations_are_dates(started):
     [
         ("minuets", "has no column 'minuets' (the target): did you mean minutes?"),
         ("city", "This workflow is for regression"),
+        ("split", "the name 'split' is taken by the workflow"),
     ],
 )
 def test_a_target_that_is_none_is_refused(started, target, message):
-    done, project = started(rides(), target)
+    done, project = started(rides().assign(split=range(len(rides()))), target)
     assert done.returncode == 1
     assert message in done.stdout
     assert not project.folder.exists()

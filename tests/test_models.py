@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, make_project, rides
-from models import config_of, groups
+from models import config_of, groups, write_project
 from settings import check_config
 from task import TaskError
 
@@ -69,6 +69,13 @@ def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_
     assert {settings["thresholds"]["r2_min"] for _, settings in found} == {0.5}
     assert [settings["model"]["max_rows"] for _, settings in found] == [None, 9, None]
     assert all(settings["features"]["drop"] == ["city"] and not settings["models"]["by"] for _, settings in found)
+
+
+def test_a_models_folder_holds_the_keys_of_those_who_may_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "signers").write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
+    write_project(tmp_path / "models/north", config(release={"allowed_signers": "signers"}))
+    assert (tmp_path / "models/north/signers").read_text(encoding="utf-8") == "ada ssh-ed25519 AAAA\n"
 
 
 def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():

@@ -366,6 +366,8 @@ def test_a_redirect_off_http_is_never_followed(serve, output, there):
         line = refused(serve(to(there)).url, output, Reader(redirects=redirects))
         assert there.partition(":")[0] in line
         assert "raw_data_source_url" in line
+        # Ours comes first; where it is told to be silent, requests follows to no other scheme by itself.
+        assert (f"from http to {there.partition(':')[0]}: not followed" in line) == (redirects == "safe")
 
 
 def test_redirects_without_an_end_are_one_line(serve, output):

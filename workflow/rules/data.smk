@@ -50,7 +50,7 @@ rule validate_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=PARTITION_BY or contract.looks_at_all_rows(RULES)),
+        mem_mb=memory(1000, all_rows=contract.looks_at_all_rows(RULES)),
         runtime=minutes(60),
     params:
         options=flags(schema=CONTRACT),
@@ -74,7 +74,7 @@ rule clean_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=PARTITION_BY),
+        mem_mb=memory(1000),
         runtime=minutes(60),
     params:
         options=flags(
@@ -107,7 +107,7 @@ rule feature_engineering:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=PARTITION_BY or config["features"]["custom"]),
+        mem_mb=memory(1000, all_rows=config["features"]["custom"]),
         runtime=minutes(60),
     params:
         options=flags(

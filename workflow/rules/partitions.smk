@@ -24,6 +24,9 @@ use rule ingest_data as ingest_part with:
         "logs/ingest_part/{part}.log",
     benchmark:
         "logs/benchmarks/ingest_part/{part}.tsv"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(10),
     params:
         # The pieces tell what is new.
         version=None,
@@ -78,6 +81,9 @@ use rule validate_data as validate_part with:
         "logs/validate_part/{part}.log",
     benchmark:
         "logs/benchmarks/validate_part/{part}.tsv"
+    resources:
+        mem_mb=memory(1000, all_rows=True),
+        runtime=minutes(10),
     params:
         options=more_flags(rules.validate_data, like="data/processed/first_rows.json"),
 
@@ -95,6 +101,9 @@ use rule clean_data as clean_part with:
         "logs/clean_part/{part}.log",
     benchmark:
         "logs/benchmarks/clean_part/{part}.tsv"
+    resources:
+        mem_mb=memory(1000, all_rows=True),
+        runtime=minutes(10),
     params:
         options=more_flags(rules.clean_data, like="data/processed/first_rows.json"),
 
@@ -114,6 +123,9 @@ use rule feature_engineering as feature_part with:
         "logs/feature_part/{part}.log",
     benchmark:
         "logs/benchmarks/feature_part/{part}.tsv"
+    resources:
+        mem_mb=memory(1000, all_rows=True),
+        runtime=minutes(10),
     params:
         options=flags(like="data/features/first_rows.json", custom=config["features"]["custom"]),
 
