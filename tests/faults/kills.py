@@ -67,6 +67,8 @@ verify, or the same command, run again, did not end with the bytes of the undist
 """
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
 TRIES = 8
+# Seconds after which a run is taken for one that never ends, however busy the machine is.
+PATIENCE = 1800
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
@@ -111,7 +113,7 @@ def start(project: Project, name: str) -> subprocess.Popen:
 
 def run(project: Project, name: str) -> int:
     """Run a step to its end, also where another one has to end first."""
-    while (code := start(project, name).wait(600)) == 75:
+    while (code := start(project, name).wait(PATIENCE)) == 75:
         time.sleep(0.1)
     return code
 
@@ -261,10 +263,22 @@ def exhaust(process: psutil.Process, chosen: random.Random) -> None:
             (group / "cgroup.procs").write_text(str(process.pid))
             psutil.wait_procs([process], timeout=60)
         finally:
-            group.rmdir()
+            remove(group)
     else:
         limit = process.memory_info().vms + spare
         resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+
+
+def remove(group: Path, patience: float = 30) -> None:
+    """Remove a cgroup, once the kernel has let go of what was killed in it."""
+    until = time.monotonic() + patience
+    while group.exists():
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def strike(step: Step, project: Project, fault: str, victim: str, chosen: random.Random) -> str | None:
@@ -285,7 +299,7 @@ def strike(step: Step, project: Project, fault: str, victim: str, chosen: random
         time.sleep(chosen.uniform(0, long))
     hit = tasks(process, step.name) if victim == "task" else []
     if process.poll() is not None or (victim == "task" and not hit):
-        process.wait(600)
+        process.wait(PATIENCE)
         return None
     try:
         if fault == "out of memory":
@@ -297,9 +311,9 @@ def strike(step: Step, project: Project, fault: str, victim: str, chosen: random
         else:
             os.killpg(process.pid, getattr(signal, fault))
     except (psutil.NoSuchProcess, ProcessLookupError):
-        process.wait(600)
+        process.wait(PATIENCE)
         return None
-    code = process.wait(600)
+    code = process.wait(PATIENCE)
     # A task that a Snakemake killed alone has left goes on, and is to trouble nobody.
     return None if code == 0 else moment
 
@@ -319,6 +333,11 @@ def once(step: Step, seed: str) -> tuple[str, str, str, list[str]] | None:
                 continue
             problems = [*lost(folder, step), *unfinished(folder, step)]
             return fault, victim, moment, problems
+        except subprocess.TimeoutExpired:
+            for process in psutil.process_iter(["cwd"]):
+                if (process.info["cwd"] or "").startswith(str(folder)):
+                    process.kill()
+            return fault, victim, "at work", [f"a run had not ended after {PATIENCE} seconds"]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return None
@@ -359,15 +378,14 @@ def prepare(base: Path, names: list[str], project: Project | None = None) -> lis
     return found
 
 
-def campaign(steps: list[Step], seed: int, count: int, workers: int = 2, seconds: float = math.inf) -> list[tuple]:
-    """Make `count` kills, or as many as `seconds` allow, round and round the steps; return for each its step, and what
+def campaign(steps: list[Step], seed: int, count: int, workers: int = 2, seconds: float = math.inf) -> Iterator[tuple]:
+    """Make `count` kills, or as many as `seconds` allow, round and round the steps; yield for each its step, and what
     `once` returns."""
-    made: list[tuple] = []
-    until = time.monotonic() + seconds
+    made, until = 0, time.monotonic() + seconds
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
         number, pending = 0, {}
-        while len(made) < count:
-            while len(pending) < workers and len(made) + len(pending) < count and time.monotonic() < until:
+        while made < count:
+            while len(pending) < workers and made + len(pending) < count and time.monotonic() < until:
                 step = steps[number % len(steps)]
                 pending[pool.submit(once, step, f"{seed}-{number}")] = step
                 number += 1
@@ -376,10 +394,10 @@ def campaign(steps: list[Step], seed: int, count: int, workers: int = 2, seconds
             for done in concurrent.futures.wait(pending, return_when="FIRST_COMPLETED").done:
                 step, result = pending.pop(done), done.result()
                 if result:
-                    made.append((step.name, *result))
+                    made += 1
                     for problem in result[-1]:
                         print(f"{step.name}, {', '.join(result[:-1])}: {problem}", flush=True)
-    return made
+                    yield step.name, *result
 
 
 def table(made: list[tuple]) -> str:
@@ -423,12 +441,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base:
         # What a sign-off holds of the code is not to depend on a repository around it.
         os.environ["GIT_CEILING_DIRECTORIES"] = base
-        made = campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count, 2, args.minutes * 60)
-    made = [(args.seed, *each) for each in made]
-    if args.results:
-        before = args.results.read_text("utf-8").splitlines() if args.results.is_file() else []
-        made = [*map(json.loads, before), *made]
-        args.results.write_text("".join(f"{json.dumps(each)}\n" for each in made), encoding="utf-8")
+        results = args.results or Path(base, "results")
+        with results.open("a", encoding="utf-8") as file:
+            for each in campaign(prepare(Path(base, "all"), args.steps), args.seed, args.count, 2, args.minutes * 60):
+                file.write(f"{json.dumps((args.seed, *each))}\n")
+                file.flush()
+        made = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
     text = table(made)
     print(text)
     if args.output:
