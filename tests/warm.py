@@ -1,7 +1,7 @@
 """A folder of programs like that of the environment, in which `python` and `snakemake` need no time to begin.
 
 Else the imports of Snakemake, pandas and scikit-learn, some thousand times over, would be most of what the tests take.
-`programs` makes the folder, and starts one process that imports them once. The two programs ask it for a fork of itself,
+`programs` makes the folder, and starts one process that imports them once. The two programs ask it for a fork of it,
 which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
 signals on to it and end as it does; it ends when they are killed. What they cannot do so (`python -c`, a variable that
 Python reads when it begins, such as PYTHONPATH) they do as ever.
@@ -80,7 +80,9 @@ def programs() -> Iterator[Path]:
                 program.chmod(0o755)
             else:
                 program.symlink_to(each)
-        with subprocess.Popen([sys.executable, __file__, base], stdin=subprocess.PIPE, start_new_session=True) as server:
+        with subprocess.Popen(
+            [sys.executable, __file__, base], stdin=subprocess.PIPE, start_new_session=True
+        ) as server:
             while not address.exists():
                 assert server.poll() is None
                 time.sleep(0.01)

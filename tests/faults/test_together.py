@@ -41,7 +41,9 @@ REFUSALS = [
 
 
 # What is made of the release that is current, too.
-COMPARED = [f"reports/{each}" for each in ("evaluation", "holdout", "diagnostics", "final", "figures", "verdict")]
+COMPARED = [
+    f"reports/{each}" for each in ("evaluation", "holdout", "diagnostics", "final", "figures", "tables", "verdict")
+]
 
 
 @pytest.fixture(scope="module")
