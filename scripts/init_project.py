@@ -27,7 +27,7 @@ from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import ingest_data
 from packing import open_text, packed_as
 from reader import READER, Reader
-from source import fetch, kind, label, parts
+from source import fetch, label, parts
 from source_checks import SEPARATORS
 from table import Table, read_table
 from task import TaskError, printable, replacing
@@ -327,7 +327,8 @@ def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, st
     name, form = label(found[0]), packed_as(arrived)
     if form in (None, "gzip", "xz", "zip"):
         reader = sniff(lambda: open_text(arrived, form, name), name)
-    if len(found) > 1 or kind(found[0]) == "disk":
+    # A file of this machine stays where it is.
+    if len(found) > 1 or arrived != scratch / "source":
         return reader, source
     # Under its own name, for what that says.
     return reader, str(arrived.rename(scratch / (Path(name.partition("?")[0]).name or "table")))

@@ -22,6 +22,7 @@ def started(tmp_path):
             content = content.to_csv(index=False).encode()
         (tmp_path / name).write_bytes(content)
         done = script("init_project", "--source", name, "--target", target, "--output", "new", *more, cwd=tmp_path)
+        assert (tmp_path / name).read_bytes() == content, "the user's own file"
         return done, Project(tmp_path / "new", made.workflow)
 
     return init
