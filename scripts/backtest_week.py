@@ -19,9 +19,9 @@ import pyarrow.parquet
 
 import task
 from evaluate_model import baseline_column
-from pipeline import DEFAULT_ESTIMATOR
+from pipeline import DEFAULT_ESTIMATOR, add_model
 from scoring import metrics, predict
-from task import TaskError, decimals, json_object, write_json
+from task import TaskError, decimals, write_json
 from train_model import train_model
 
 
@@ -109,12 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train", required=True, type=Path, nargs="+", help="the weeks to train on: .parquet files")
     parser.add_argument("--score", required=True, type=Path, nargs="+", help="the weeks to score: .parquet files")
     parser.add_argument("--output", required=True, type=Path, help="the JSON scores to write")
-    parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
-    parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
-    parser.add_argument(
-        "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
-    )
-    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    add_model(parser)
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)

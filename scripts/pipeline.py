@@ -1,5 +1,6 @@
 """An unfitted model: a regressor from its name, behind the encoding that suits it."""
 
+import argparse
 import importlib
 import logging
 
@@ -11,9 +12,21 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
-from task import TaskError, nearest
+from task import TaskError, json_object, nearest
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Give a command line the flags that say what to fit."""
+    parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
+    parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
+    parser.add_argument(
+        "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
+    )
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+
+
 # Gradient boosting puts each feature's values into at most 255 bins.
 MOST_LEVELS = 254
 # It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.

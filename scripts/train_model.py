@@ -22,10 +22,10 @@ from threadpoolctl import threadpool_limits
 import task
 from contract import describe
 from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor, use_threads
+from pipeline import DEFAULT_ESTIMATOR, add_model, make_pipeline, make_regressor, use_threads
 from scoring import metrics, predict
 from stream import read_rows
-from task import TaskError, decimals, json_object, read_json, sha256, write_json
+from task import TaskError, decimals, read_json, sha256, write_json
 
 # On fewer values, threads wait for each other longer than they work; on a busy machine, hundreds of times so.
 FEWEST_VALUES_TO_SHARE = 100_000
@@ -86,12 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
-    parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")
-    parser.add_argument("--params", type=json_object, default={}, help="its parameters as JSON")
-    parser.add_argument(
-        "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
-    )
-    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    add_model(parser)
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--passes", type=int, help="learn from all rows in so many passes; the input is a sample")
     parser.add_argument("--all-rows", type=Path, help="for --passes: the features of all rows, or the folder of parts")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,16 @@ import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
+# The tasks of the contract, each with the file that it makes.
+OUTPUTS = {
+    "ingest_data": "data/raw/raw_data.csv",
+    "validate_data": "reports/validation_report.json",
+    "clean_data": "data/processed/cleaned_data.csv",
+    "feature_engineering": "data/features/features.csv",
+    "train_model": "model/model.pkl",
+    "evaluate_model": "reports/evaluation_metrics.json",
+    "generate_report": "reports/final_report.md",
+}
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -283,6 +293,17 @@ def several_weeks(project: Project) -> Project:
     return project
 
 
+@contextlib.contextmanager
+def listen(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on the loopback address, in silence; yields host and port."""
+    quiet = type("Quiet", (handler,), {"log_message": lambda *arguments: None})
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), quiet)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{listening.server_address[1]}"
+    listening.shutdown()
+    listening.server_close()
+
+
 @dataclass
 class Server:
     """A real server on the loopback address. `answers` are used up one a request, the last one for ever; each is a
@@ -311,17 +332,10 @@ def server():
 
         do_HEAD = do_GET
 
-        def log_message(self, *arguments):
-            pass
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    started.url = f"http://127.0.0.1:{listening.server_address[1]}"
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    started.stop = lambda: (listening.shutdown(), listening.server_close())
-    yield started
-    if thread.is_alive():
-        started.stop()
+    with contextlib.ExitStack() as stack:
+        started.url = f"http://{stack.enter_context(listen(Handler))}"
+        started.stop = stack.close
+        yield started
 
 
 @pytest.fixture(scope="session")

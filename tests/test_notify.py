@@ -6,7 +6,6 @@ import email.policy
 import http.server
 import json
 import socket
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 import notify
-from conftest import Project
+from conftest import Project, listen
 from test_weekly import runs
 
 # The test server is asked to let somebody in without TLS.
@@ -38,15 +37,9 @@ def hook():
             self.send_response(told.status)
             self.end_headers()
 
-        def log_message(self, *arguments):
-            pass
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.url = f"json://127.0.0.1:{listening.server_address[1]}"
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield told
-    listening.shutdown()
-    listening.server_close()
+    with listen(Handler) as host:
+        told.url = f"json://{host}"
+        yield told
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import http.server
 import logging
 import subprocess
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ import pytest
 
 import address
 import task
-from conftest import Project, rides
+from conftest import Project, listen, rides
 from settings import SCHEMA, check_config
 from task import TaskError
 
@@ -82,15 +81,8 @@ def guarded():
 
         do_HEAD = do_GET
 
-        def log_message(self, *arguments):
-            pass
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    state.host = f"127.0.0.1:{listening.server_address[1]}"
-    yield state
-    listening.shutdown()
-    listening.server_close()
+    with listen(Handler) as state.host:
+        yield state
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, Project, make_project, rides, run
+from conftest import OUTPUTS, ROOT, Project, make_project, rides, run
 
 EDGES = {
     ("ingest_data", "validate_data"),
@@ -23,15 +23,6 @@ EDGES = {
     ("feature_engineering", "evaluate_model"),
     ("train_model", "evaluate_model"),
     ("evaluate_model", "generate_report"),
-}
-OUTPUTS = {
-    "ingest_data": "data/raw/raw_data.csv",
-    "validate_data": "reports/validation_report.json",
-    "clean_data": "data/processed/cleaned_data.csv",
-    "feature_engineering": "data/features/features.csv",
-    "train_model": "model/model.pkl",
-    "evaluate_model": "reports/evaluation_metrics.json",
-    "generate_report": "reports/final_report.md",
 }
 # What the verdict waits for: it stands beside the seven tasks.
 ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}

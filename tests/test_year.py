@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from types import SimpleNamespace
 
@@ -17,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, Project
+from conftest import ROOT, Project, listen
 from test_weekly import runs, start
 
 WEEKS = int(os.environ.get("SIGNOFF_WEEKS", 7))
@@ -52,21 +51,15 @@ def source():
 
         do_HEAD = do_GET
 
-        def log_message(self, *arguments):
-            pass
-
         def handle(self):
             try:
                 super().handle()
             except (OSError, ValueError):
                 """The connection was closed."""
 
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.url = f"http://127.0.0.1:{listening.server_address[1]}/flights.csv"
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield served
-    listening.shutdown()
-    listening.server_close()
+    with listen(Handler) as host:
+        served.url = f"http://{host}/flights.csv"
+        yield served
 
 
 def configure(project: Project, url: str, **changes: object) -> None:

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from approval import read_sign_off
-from conftest import Project, make_project, rides
+from conftest import OUTPUTS, Project, make_project, rides
 from release import current_release, read_history
 from verify import verify
 
@@ -41,15 +41,10 @@ RULE = {"allowed_signers": None, "required_approvals": 1}
 SIGN = ["--reviewer", "Ada", "--decision", "approve", "--comment", "read it"]
 # What is run, in this order, by the name of its script: a target of Snakemake, or the arguments of the script itself.
 STEPS: dict[str, list[str] | str] = {
-    "ingest_data": "data/raw/raw_data.csv",
-    "validate_data": "reports/validation_report.json",
-    "clean_data": "data/processed/cleaned_data.csv",
-    "feature_engineering": "data/features/features.csv",
-    "train_model": "model/model.pkl",
-    "evaluate_model": "reports/evaluation_metrics.json",
+    **{task: path for task, path in OUTPUTS.items() if task != "generate_report"},
     "verdict": "all",
     "diagnose": "reports/diagnostics.json",
-    "generate_report": "reports/final_report.md",
+    "generate_report": OUTPUTS["generate_report"],
     "sign_off": SIGN,
     "deploy": "deploy",
     "predict": "predictions/week.csv",

@@ -78,7 +78,9 @@ def start(pool: ThreadPoolExecutor, environment: dict[str, str], project: Projec
 def slurm(tmp_path_factory):
     """A cluster of one node on this machine."""
     try:
-        with cluster(tmp_path_factory.mktemp("slurm")) as environment:
+        with cluster(tmp_path_factory.mktemp("slurm")) as environment, pytest.MonkeyPatch.context() as patch:
+            # A fork of a process outside of it would not be Slurm's to limit and to kill.
+            patch.delenv("SIGNOFF_PROGRAMS", raising=False)
             yield Slurm(environment)
     except NoCluster as reason:
         pytest.skip(str(reason))
