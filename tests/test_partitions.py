@@ -3,14 +3,17 @@
 import os
 import re
 from collections import Counter
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import tenacity
 from sklearn.linear_model import SGDRegressor
 
-from conftest import rides, script
+import split_source as split_source_module
+from conftest import in_process, rides, script
 from gather import gather_counts, gather_reports, gather_tables
 from gather_features import choose, gather_features, quotas_of
 from part import read_part
@@ -162,6 +165,28 @@ def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_pat
     (folder / "3.csv").unlink()
     assert list(split(tmp_path, "exports")["parts"]) == ["2024-W01", "2024-W02", "2024-W03"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("pieces/*/*.csv")} == before
+
+
+def test_an_unreachable_source_leaves_its_parts_as_they_are_and_a_cut_one_stops(tmp_path, server, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tenacity.nap, "sleep", lambda seconds: None)
+    body = rides(100).to_csv(index=False).encode()
+    words = ["--input", f"{server.url}/rides.csv", "--output", "record.json", "--by", "week", "--column", "started"]
+    server.answers = [(200, {}, body)]
+    assert in_process(split_source_module, *words)[0] == 0
+    before = {path: path.read_bytes() for path in [Path("record.json"), *Path().glob("data/source/*/*.csv")]}
+    assert len(before) == 3
+    server.answers = [(503, {}, b"")]
+    code, _, log = in_process(split_source_module, *words)
+    assert code == 0
+    assert re.search(
+        "WARNING - .split_source. .*503.*; going on with data/source, ingested 0 minutes ago", "\n".join(log)
+    )
+    server.answers = [(200, {"Content-Length": str(len(body))}, body[:-20])]
+    code, _, log = in_process(split_source_module, *words)
+    assert code == 1
+    assert re.search("ERROR - .split_source. the transfer of .* was cut after", log[-1])
+    assert {path: path.read_bytes() for path in [Path("record.json"), *Path().glob("data/source/*/*.csv")]} == before
 
 
 def test_the_first_rows_stay_what_they_were_until_they_are_deleted(tmp_path):
