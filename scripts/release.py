@@ -14,7 +14,7 @@ from types import ModuleType
 from approval import canonical, check_decisions, read_sign_off, released_as, utc_now
 from custom import load_code
 from model_file import load_model
-from task import TaskError, nearest, read_json, replacing, sha256
+from task import TaskError, delete_leftovers, nearest, read_json, replacing, sha256
 
 DEPLOYED = Path("deployed")
 RELEASES = DEPLOYED / "releases"
@@ -218,6 +218,7 @@ def released_half_width(name: str) -> float | None:
 
 def sweep(history: list[dict]) -> None:
     """Delete what killed processes left, and releases of which the history says that they are pruned, or nothing."""
+    delete_leftovers(DEPLOYED)
     kept = releases(history)
     for folder in RELEASES.iterdir():
         if folder.name.startswith(".") and folder.name.endswith(".part"):

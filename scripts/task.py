@@ -156,6 +156,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}."
 
 
+def delete_leftovers(folder: Path) -> None:
+    """Delete the hidden files of `beside` whose processes, of this machine, were killed."""
+    here = f".{socket.gethostname()}-"
+    for leftover in folder.glob(".*.part"):
+        _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
+        if ours and process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
+            leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Yield a hidden path in the folder of `path`, for a file that lives as long as the block.
@@ -163,12 +172,8 @@ def beside(path: Path) -> Iterator[Path]:
     What earlier processes have left in that folder because they were killed is deleted first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    here = f".{socket.gethostname()}-"
-    for leftover in path.parent.glob(".*.part"):
-        _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
-        if ours and process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
-            leftover.unlink(missing_ok=True)
-    hidden = path.with_name(f".{path.name}{here}{os.getpid()}.part")
+    delete_leftovers(path.parent)
+    hidden = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
         yield hidden
     finally:
