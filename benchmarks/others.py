@@ -28,12 +28,13 @@ def steps(dry_run: str, source: Path) -> dict[str, dict]:
         if "output" not in told:
             continue
         name = told.get("rule") or told["localrule"]
-        command = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", told["Shell command"].rstrip())
+        command = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", told["Shell command"])
         found[name] = {
             "inputs": told["input"].split(", ") + ([str(source)] if name == "ingest_data" else []),
             "outputs": [each.removesuffix(" (update)") for each in told["output"].split(", ")],
             "threads": int(told.get("threads", 1)),
-            "command": command,
+            # Where DVC folds a line in its lock, it loses the second of two spaces, and then finds another command.
+            "command": re.sub(" +", " ", command),
         }
     return found
 
