@@ -82,7 +82,7 @@ history: $(READY) ## draw all scheduled runs and releases over time: reports/his
 notify: $(READY) ## send a trial message to everybody whom notify names in the config
 	@$(IN_PROJECT)/notify.py
 
-schedule: $(READY) ## print what to copy to a scheduler (KIND=cron, systemd, slurm or github)
+schedule: $(READY) ## print what to copy to a scheduler (KIND: the name of a file in schedule/)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
 tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs

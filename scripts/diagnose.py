@@ -30,6 +30,7 @@ from custom import load_code
 from model_file import load_model
 from recipe import columns_used
 from sample import sample
+from scoring import HIGHER_IS_BETTER, METRICS
 from stream import scan, tables
 from task import TaskError, read_json, write_json
 
@@ -140,9 +141,9 @@ def diagnose(
             name: intervals.judged(
                 math.nan if None in (ours[name], theirs[name]) else ours[name] - theirs[name],
                 resampled["model"][name] - resampled["champion"][name],
-                better,
+                1 if name in HIGHER_IS_BETTER else -1,
             )
-            for name, better in intervals.BETTER.items()
+            for name in METRICS
         }
     if code:
         own = metrics["custom_metrics"]["names"]

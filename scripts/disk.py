@@ -8,6 +8,8 @@ from address import PATTERN, split_url
 from reader import Reader
 from task import TaskError
 
+SCHEMES = ("", "file")
+
 
 def path_of(source: str) -> str:
     """Return the path that a source names, as it is or as a file:// URL."""

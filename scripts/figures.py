@@ -18,8 +18,8 @@ MOST = 15
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
-def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator[tuple[str, object]]:
-    """Yield the name of each figure, and the figure.
+def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator[tuple[str, str, object]]:
+    """Yield the section of the report that each figure stands in, its name, and the figure.
 
     Parameters
     ----------
@@ -29,16 +29,16 @@ def figures(metrics: dict, diagnostics: dict, holdout: pd.DataFrame) -> Iterator
         The held-out rows: actual, predicted and, where there is a time column, time.
     """
     target = short(metrics["target"], 20)
-    yield "predicted_against_actual", predicted_against_actual(holdout, target)
-    yield "residuals", residuals(holdout, target)
-    yield "error_over_time", error_over_time(holdout, target)
-    yield "slices", slices(diagnostics["slices"]["rows"][:MOST], metrics["model"]["test"]["MAE"], target)
-    yield "drift", drift(diagnostics["drift"])
-    yield "coverage", coverage(diagnostics["prediction_interval"])
-    yield "importance", importance(diagnostics["importance"][:MOST], target)
+    yield "Results", "predicted_against_actual", predicted_against_actual(holdout, target)
+    yield "Results", "residuals", residuals(holdout, target)
+    yield "Results", "error_over_time", error_over_time(holdout, target)
+    yield "Slices", "slices", slices(diagnostics["slices"]["rows"][:MOST], metrics["model"]["test"]["MAE"], target)
+    yield "Drift", "drift", drift(diagnostics["drift"])
+    yield "Prediction intervals", "coverage", coverage(diagnostics["prediction_interval"])
+    yield "Importance", "importance", importance(diagnostics["importance"][:MOST], target)
     order = [each["feature"] for each in diagnostics["importance"]]
     effects = sorted(diagnostics["partial_dependence"].items(), key=lambda each: order.index(each[0]))
-    yield "partial_dependence", partial_dependence(effects[:6], target)
+    yield "Importance", "partial_dependence", partial_dependence(effects[:6], target)
 
 
 def predicted_against_actual(holdout: pd.DataFrame, target: str):

@@ -15,6 +15,7 @@ from contract import describe
 from document import Alarm, Box, Code, Figure, Items, Link, Section, Shown, Strong, Table, markdown, number, page
 from figures import figures, save_figure, svg
 from sample import sample
+from scoring import METRICS
 from stream import scan
 from task import TaskError, read_json, replacing, sha256
 from verdict import verdict
@@ -32,7 +33,6 @@ TABLES = {
 }
 # The most rows of a table; the rest stands in diagnostics.json.
 MOST = 20
-METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
 # What only a person can say, under the headings of Mitchell et al. (2019), Model cards for model reporting,
 # https://doi.org/10.1145/3287560.3287596
 CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
@@ -43,7 +43,7 @@ def generate_report(
     diagnostics: dict,
     card: dict[str, str | None],
     digests: dict[str, str],
-    drawn: dict[str, str],
+    drawn: dict[str, dict[str, str]],
     budget: dict | None = None,
 ) -> tuple[str, list]:
     """Return the title of the report, and its parts as `document` has them.
@@ -57,14 +57,15 @@ def generate_report(
     digests
         The SHA-256 of the files that the report was made of, by name.
     drawn
-        The SVG element of each figure by name.
+        For each section with figures, the SVG element of each by its name.
     budget
         What the budget of training rows costs, where there is one, as `row_budget` writes it.
     """
 
-    def figure(name: str) -> Figure:
+    def figure(one: tuple[str, str]) -> Figure:
+        name, svg = one
         caption = (WORKFLOW / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8")
-        return Figure(name, caption.strip(), drawn[name])
+        return Figure(name, caption.strip(), svg)
 
     parts = [
         decision_box(decision(metrics, diagnostics)),
@@ -75,19 +76,18 @@ def generate_report(
         Section("Model", model(metrics)),
         Section("Intended use and limitations", card_blocks(card)),
         Section("Results", results(metrics, diagnostics)),
-        Section("Slices", [*slices(diagnostics["slices"], diagnostics["level"], metrics["target"]), figure("slices")]),
-        Section("Drift", [*drift(diagnostics["drift"]), figure("drift")]),
-        Section("Prediction intervals", [*intervals(diagnostics["prediction_interval"]), figure("coverage")]),
+        Section("Slices", slices(diagnostics["slices"], diagnostics["level"], metrics["target"])),
+        Section("Drift", drift(diagnostics["drift"])),
+        Section("Prediction intervals", intervals(diagnostics["prediction_interval"])),
         Section(
             "Importance", importance(diagnostics["importance"], diagnostics["importance_sample"], metrics["target"])
         ),
         Section("Reproducibility", reproducibility(metrics, diagnostics, digests)),
     ]
-    by_title = {part.title: part.blocks for part in parts}
-    by_title["Results"] += map(figure, ("predicted_against_actual", "residuals", "error_over_time"))
-    by_title["Importance"] += map(figure, ("importance", "partial_dependence"))
-    if not diagnostics["slices"]["rows"]:
-        by_title["Slices"].pop()
+    for part in parts:
+        # A figure of no slices shows nothing.
+        if part.title != "Slices" or diagnostics["slices"]["rows"]:
+            part.blocks.extend(map(figure, drawn.get(part.title, {}).items()))
     return f"Report: {metrics['target']}", parts
 
 
@@ -490,9 +490,9 @@ def main(argv: list[str] | None = None) -> None:
         kinds = {"time": "date", "actual": "number", "predicted": "number"}
         holdout, _, _ = sample(paths[2], scan(paths[2], kinds), {"": metrics["model"]["test"]["rows"]})
         drawn = {}
-        for name, figure in figures(metrics, diagnostics, holdout):
+        for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
-            drawn[name] = svg(figure, name, name.replace("_", " "))
+            drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in CARD}
         budget = read_json(args.row_budget) if args.row_budget else None
         if budget and budget["model_sha256"] != metrics["model_sha256"]:

@@ -27,19 +27,21 @@ def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = s
     for path in paths.values():
         if not path.isprintable():
             raise TaskError(f"{path!r} cannot be written down for a scheduler. Rename the folder.")
-    if kind == "systemd":
-        # A percent sign begins a specifier; a command has variables and quotes too, a folder has not.
-        paths = {name: path.replace("%", "%%") for name, path in paths.items()}
-        for name in ("WORKFLOW", "PYTHON"):
-            for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "$$")):
-                paths[name] = paths[name].replace(sign, escaped)
-    else:
-        paths = {name: shlex.quote(path) for name, path in paths.items()}
-    if kind == "cron":
-        # There it ends the command.
-        paths = {name: path.replace("%", r"\%") for name, path in paths.items()}
+    escape = ESCAPES.get(kind, lambda name, path: shlex.quote(path))
     template = string.Template((WORKFLOW / "schedule" / kind).read_text(encoding="utf-8"))
-    return template.substitute(paths)
+    return template.substitute({name: escape(name, path) for name, path in paths.items()})
+
+
+def in_unit(name: str, path: str) -> str:
+    """Return a path as systemd reads it: a percent sign begins a specifier; a command has variables and quotes too."""
+    signs = [("%", "%%")] if name == "FOLDER" else [("%", "%%"), ("\\", "\\\\"), ('"', '\\"'), ("$", "$$")]
+    for sign, escaped in signs:
+        path = path.replace(sign, escaped)
+    return path
+
+
+# For a template whose paths are not read by a shell alone: in a line of cron's, a percent sign ends the command.
+ESCAPES = {"systemd": in_unit, "cron": lambda name, path: shlex.quote(path).replace("%", r"\%")}
 
 
 def main(argv: list[str] | None = None) -> None:

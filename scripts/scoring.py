@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterator
 
-import joblib
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from counting import PIECE, Spill, as_keys, from_keys, select
 
-# What `metrics` gives.
-BUILT_IN = ("rows", "MAE", "RMSE", "median_absolute_error", "R2")
+# What `metrics` gives beside the number of rows, in the order of the report, and what it is called there.
+METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
+BUILT_IN = {"rows", *METRICS}
+# Of all others, less is better.
+HIGHER_IS_BETTER = {"R2"}
 
 
 def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, made on so many cores at most."""
+    import joblib
+    from threadpoolctl import threadpool_limits
+
     with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
         return pd.Series(model.predict(features), features.index)
 

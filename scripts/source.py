@@ -19,14 +19,17 @@ from task import TaskError, redact, sha256
 
 # What is taken from a folder; a pattern takes what it names.
 TABLE = re.compile(r"\.(csv|tsv|txt|parquet|pq)(\.(gz|xz|zip))?$", re.IGNORECASE)
+# The kinds of sources that have schemes of their own; what else there is, fsspec may know.
+KINDS = (disk, web)
 logger = logging.getLogger(__name__)
 
 
 def kind(source: str, query: str | None = None) -> ModuleType:
     """Return the module that reads an expanded source.
 
-    Each has `version` (what tells one state of it from another) and, but for the disk, `download`; those that know
-    folders and patterns have `listing`. All take what `reader` of the config says.
+    Each has `version` (what tells one state of it from another) and, but for the disk, `download`, and `digest` where
+    there may be no version; those that know folders and patterns have `listing`. All take what `reader` of the config
+    says.
 
     Raises
     ------
@@ -36,10 +39,9 @@ def kind(source: str, query: str | None = None) -> ModuleType:
     scheme = split_url(source).scheme if "://" in source else ""
     if query:
         return database
-    if scheme in ("http", "https"):
-        return web
-    if scheme in ("", "file"):
-        return disk
+    for each in KINDS:
+        if scheme in each.SCHEMES:
+            return each
     if scheme.partition("+")[0] in database.SCHEMES:
         raise TaskError(
             f"{shown(source)} is a database: name the rows to read, one SQL statement, with reader.query (for make "
@@ -49,9 +51,10 @@ def kind(source: str, query: str | None = None) -> ModuleType:
 
     if scheme in fsspec.available_protocols():
         return store
+    known = ", ".join(f"{scheme}://" for each in KINDS for scheme in each.SCHEMES if scheme)
     raise TaskError(
-        f"{shown(source)}: cannot read {scheme}://. Give a path, or a file://, http://, https:// or s3:// URL, or with "
-        "reader.query that of a database."
+        f"{shown(source)}: cannot read {scheme}://. Give a path, or a {known} or s3:// URL, or with reader.query that "
+        "of a database."
     )
 
 

@@ -16,6 +16,7 @@ from address import Cut, Unreachable, shown, split_url
 from reader import READER, Reader
 from task import TaskError
 
+SCHEMES = ("http", "https")
 T = TypeVar("T")
 CORRECT = "Correct raw_data_source_url in the config"
 

@@ -21,6 +21,7 @@ import reasons
 from conftest import Project, rides
 from custom import load_code
 from diagnose import comparison_alarms
+from scoring import HIGHER_IS_BETTER, METRICS
 from test_release import current, error
 
 ROWS = 2400
@@ -41,6 +42,13 @@ def names(found: dict) -> set[tuple]:
 
 def metric_intervals(*arguments) -> dict:
     return intervals.metric_intervals(intervals.resampled_metrics(*arguments))
+
+
+def test_every_metric_of_the_report_has_an_interval_and_a_difference():
+    numbers = np.arange(5.0)
+    resampled = intervals.resampled_metrics(numbers, numbers + 1, np.arange(5), intervals.draws(5, 10, seed=0))
+    assert {*resampled} == {*METRICS, "bias"}
+    assert {*METRICS} > HIGHER_IS_BETTER
 
 
 OWN = """

@@ -17,6 +17,9 @@ from generate_report import BESIDE, decision
 from history import history
 from task import sha256
 
+# Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
+FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
+
 
 def diagnostics() -> dict:
     """Return what diagnostics.json holds for the rides, nothing being deployed: made up, in its exact shape."""
@@ -165,7 +168,9 @@ def test_both_forms_hold_every_section_and_number(finished_run):
     assert "champion's MAE" not in markdown
     assert "There is no deployed release with diagnostics" in markdown
     links = re.findall(r"\]\(([^)]+)\)", markdown)
-    assert len([each for each in links if each.endswith(".png")]) == 8 == page.count("<svg ")
+    assert sorted(path.stem for path in (finished_run.folder / "reports/figures").iterdir()) == sorted(FIGURES)
+    assert sorted(Path(each).stem for each in links if each.endswith(".png")) == sorted(FIGURES)
+    assert page.count("<svg ") == len(FIGURES)
     for link in links:
         assert (finished_run.folder / "reports" / link).stat().st_size > 500
     for name in re.findall(r"figures/(\w+)\.png", markdown):
@@ -234,8 +239,8 @@ def test_the_champion_stands_in_every_section(hostile):
 def test_every_axis_of_every_figure_says_what_it_shows(finished_run):
     holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
     metrics = finished_run.json("reports/evaluation_metrics.json")
-    drawn = dict(figures(metrics, with_champion(), holdout))
-    assert len(drawn) == 8
+    drawn = {name: figure for _, name, figure in figures(metrics, with_champion(), holdout)}
+    assert sorted(drawn) == sorted(FIGURES)
     for name, figure in drawn.items():
         for axes in [each for each in figure.axes if each.get_visible()]:
             assert axes.get_xlabel() or axes.get_ylabel(), name
@@ -257,7 +262,7 @@ def test_without_times_and_slices_nothing_is_empty(finished):
     assert "figures/slices.png" not in markdown
     assert "| no values |" in markdown
     assert "too few held-out rows to measure" in markdown
-    assert page.count("<svg ") == 7
+    assert page.count("<svg ") == len(FIGURES) - 1
     assert "riders = 4" in page
 
 
@@ -295,7 +300,7 @@ def test_the_words_of_the_config_are_in_the_report_and_the_page_is_signed_and_re
     finished.sign_off()
     files = finished.json("reports/sign_off.json")["files"]
     assert set(BOTH) <= set(files)
-    assert len([each for each in files if each.startswith("reports/figures/")]) == 8
+    assert len([each for each in files if each.startswith("reports/figures/")]) == len(FIGURES)
     whole = (finished.folder / BOTH[1]).read_bytes()
     (finished.folder / BOTH[1]).write_bytes(whole.replace(b"Deploy? Yes", b"Deploy? YES"))
     refused = finished.script("deploy", check=False)
@@ -304,7 +309,7 @@ def test_the_words_of_the_config_are_in_the_report_and_the_page_is_signed_and_re
     finished.script("deploy")
     released = finished.folder / "deployed/current"
     assert (released / "final_report.html").read_bytes() == whole
-    assert len(list((released / "figures").glob("*.png"))) == 8
+    assert len(list((released / "figures").glob("*.png"))) == len(FIGURES)
     finished.script("verify")
 
 
@@ -327,6 +332,7 @@ def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_wit
     listed |= {name: [f"figures/{name.lower()}.png", f"tables/{name.lower()}.html"] for name in ("Slices", "Drift")}
     listed["Intervals"] = ["figures/coverage.png", "tables/coverage.html"]
     listed["Importance"] = ["figures/importance.png", "figures/partial_dependence.png", "tables/importance.html"]
+    assert sum(path.startswith("figures/") for paths in listed.values() for path in paths) == len(FIGURES)
     browser.open(finished.folder / "all.html")
     assert [each for each in browser.told("Network.requestWillBeSent") if each["request"]["url"][:4] == "http"] == []
     assert browser.told("Runtime.exceptionThrown") == []

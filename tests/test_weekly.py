@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from conftest import Project, rides, script
+from schedule import KINDS
 
 
 def runs(project: Project) -> list[dict]:
@@ -181,7 +182,7 @@ def test_a_folder_without_a_config_is_one_error_line(tmp_path):
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("kind", ["cron", "systemd", "slurm", "github"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_is_printed_for_this_folder(finished, kind):
     text = finished.script("schedule", "--kind", kind).stdout
     assert "$" not in text
