@@ -9,22 +9,20 @@ with their predictions go to holdout_predictions.csv beside the output.
 
 import argparse
 import logging
-import math
 from collections.abc import Callable, Iterator
-from numbers import Real
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
 import task
+from champion import ChampionError, note_on, open_champion, score_champion
 from contract import describe
 from counting import Spill
-from custom import call, load_code
-from custom_features import infinite_values
+from custom import load_code
+from custom_metrics import call_metrics
 from model_file import load_model
-from recipe import features_again
-from release import released_code, released_model, use
+from release import use
 from scoring import BUILT_IN, metrics, predict, total
 from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
@@ -102,127 +100,6 @@ def judged(model: dict, baselines: dict, champion: dict | None, *limits: dict | 
     found = judge(model["test"], champion, *limits)
     verdict = "passed" if all(each["passed"] for each in found) else "failed"
     return {"model": model, "baselines": baselines, "champion": champion, "thresholds": found, "verdict": verdict}
-
-
-def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
-    """Return what the function `metrics` of the user's own code says of a predictor.
-
-    Parameters
-    ----------
-    code
-        As `custom.load_code` gives it.
-    name
-        The predictor: "model", "champion" or a baseline.
-    actual, predicted
-        n numbers each.
-    rows
-        The features of the n rows.
-
-    Raises
-    ------
-    TaskError
-        The function fails, or returns anything but names with numbers. Of what is not finite, the model's is refused;
-        a predictor that stands beside it may be without (a constant baseline correlates with nothing), and gets None.
-    """
-    numbers = {"actual": actual.astype("float64"), "predicted": predicted.astype("float64")}
-    found = call(code, "metrics", **numbers, rows=rows.copy())
-    file = code.__file__
-    if not isinstance(found, dict) or not all(isinstance(each, str) and each.strip() for each in found):
-        raise TaskError(f'{file}: metrics returned {found!r:.80}, but must return names with numbers: {{"name": 0.5}}.')
-    taken = [each for each in found if each in BUILT_IN]
-    if taken:
-        raise TaskError(f"{file}: metrics returned {taken[0]!r}, which is built in. Give it another name.")
-    clean = {}
-    for metric, value in found.items():
-        if value is not None and not isinstance(value, Real):
-            raise TaskError(f"{file}: the metric {metric!r} is {value!r:.80}, but must be a number.")
-        finite = value is not None and math.isfinite(value)
-        if name == "model" and value is not None and not finite:
-            raise TaskError(
-                f"{file}: the metric {metric!r} of the model is {value}, but must be a finite number; return None "
-                "where it is undefined."
-            )
-        clean[metric] = float(value) if finite else None
-    return clean
-
-
-def score_champion(
-    name: str, table: pd.DataFrame, challenger: dict, rule: dict, threads: int, cleaned: Path | None = None
-) -> dict:
-    """Return the deployed model's release and its predictions, or the problem that keeps it from being scored.
-
-    Parameters
-    ----------
-    name
-        The current release.
-    table
-        The features of the n rows that are held out.
-    challenger
-        The metadata of the model that was trained on these features.
-    rule
-        allowed_signers and required_approvals: what a release must carry before its model is loaded.
-    cleaned
-        The cleaned rows that the features were made of. Where they are given, the champion's own features are made of
-        them, by its own copy of the code, if those in `table` are made in another way.
-    """
-    try:
-        model, champion = released_model(name, rule)
-        problem = differences(champion, challenger, list(table))
-        if cleaned and problem:
-            features = champion_features(cleaned, champion, released_code(name, champion))
-        elif problem:
-            raise TaskError(problem)
-        else:
-            features = table[list(champion["features"])]
-        predictions = predict(model, features.loc[table.index], threads)
-    except Exception as error:
-        # Whatever is wrong with what was deployed, the new model can be judged without it.
-        return {"release": name, "problem": explain(error)}
-    return {"release": name, "predictions": predictions, **note_on(champion, challenger)}
-
-
-def differences(champion: dict, challenger: dict, columns: list[str]) -> str | None:
-    """Return why the features of a challenger, in a table of such columns, are not the champion's; None: they are.
-
-    Raises
-    ------
-    TaskError
-        It predicts something else.
-    """
-    if champion["target"] != challenger["target"]:
-        raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")
-    gone = [each for each in champion["features"] if each not in columns or each not in challenger["features"]]
-    if gone:
-        return f"its columns are gone from the features: {', '.join(gone)}."
-    other = [
-        each
-        for each in champion["features"]
-        if made_of(champion, each) != made_of(challenger, each)
-        or champion["features"][each] != challenger["features"][each]
-    ]
-    return f"these of its columns are made in another way now: {', '.join(other)}." if other else None
-
-
-def note_on(champion: dict, challenger: dict) -> dict:
-    """Return what is to be noted where the champion was trained on some of the rows that are held out now."""
-    if champion["split"].get("last_train", "") <= challenger["split"].get("last_train", "~"):
-        return {}
-    return {"note": "it was trained on some of the rows that are held out now"}
-
-
-class ChampionError(Exception):
-    """The champion cannot predict; the new model can be judged without it."""
-
-
-def open_champion(name: str, columns: list[str], challenger: dict, rule: dict) -> dict:
-    """Return a release with its model and metadata, or the problem that keeps it from being scored on such columns."""
-    try:
-        model, metadata = released_model(name, rule)
-        if problem := differences(metadata, challenger, columns):
-            raise TaskError(problem)
-    except Exception as error:
-        return {"release": name, "problem": explain(error)}
-    return {"release": name, "model": model, "metadata": metadata}
 
 
 def evaluate_file(
@@ -308,29 +185,6 @@ def evaluate_file(
 
     write_frames(held_out, output)
     return found
-
-
-def made_of(metadata: dict, feature: str) -> object:
-    """Return all that decides what a feature is, by the metadata of a model."""
-    if metadata.get("custom"):
-        code = {key: value for key, value in metadata["custom"].items() if key != "file"}
-        return code, metadata["recipe"]
-    return metadata["recipe"][feature]
-
-
-def champion_features(cleaned: Path, champion: dict, code: ModuleType | None) -> pd.DataFrame:
-    """Return the champion's features of the cleaned rows. Raises TaskError where these are not what it was made of."""
-    kinds = read_json(cleaned.with_suffix(".json"))["kinds"]
-    for name, how in champion["columns"].items():
-        if kinds.get(name) != how["kind"]:
-            raise TaskError(
-                f"its features need the column {name!r} ({how['kind']}), which is {kinds.get(name, 'gone')}."
-            )
-    features = features_again(read_table(cleaned, kinds).frame, champion, code)
-    for name, infinite in infinite_values(features).items():
-        if infinite.any():
-            raise TaskError(f"its feature {name!r} is infinite in {int(infinite.sum()):,} rows.")
-    return features
 
 
 def main(argv: list[str] | None = None) -> None:

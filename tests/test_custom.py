@@ -13,7 +13,8 @@ import predict as script_predict
 from conftest import ROOT, Project, make_project, rides
 from custom import load_code
 from custom_checks import ROWS_ALONE
-from evaluate_model import call_metrics, evaluate_model
+from custom_metrics import call_metrics
+from evaluate_model import evaluate_model
 from feature_engineering import feature_engineering
 from settings import check_config
 from task import TaskError
