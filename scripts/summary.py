@@ -15,8 +15,9 @@ from rich.text import Text
 import task
 from approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from document import number
-from generate_report import decision, intervals_of, others
+from report_results import intervals_of, others
 from task import TaskError, printable, read_json
+from verdict_box import decision
 
 COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
 

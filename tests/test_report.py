@@ -13,9 +13,10 @@ from browser.chromium import chromium, found
 from conftest import ROOT, script
 from document import cell, number
 from figures import figures
-from generate_report import BESIDE, decision
+from generate_report import BESIDE
 from history import history
 from task import sha256
+from verdict_box import decision
 
 # Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
 FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
