@@ -102,7 +102,7 @@ year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one
 coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
 	@rm -rf .coverage && mkdir .coverage
 	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
-		{ $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup; result=$$?; } && \
+		{ $(BIN)/python -m coverage run -m pytest -n 3 --dist loadgroup; result=$$?; } && \
 		$(BIN)/python -m coverage combine --quiet && \
 		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 

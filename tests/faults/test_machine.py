@@ -49,6 +49,9 @@ def script(project: Project, name: str, *arguments: str, before: tuple = (), **o
     """Run a task by its command line; see `run`."""
     words = [*before, sys.executable, str(project.workflow / f"scripts/{name}.py"), *arguments]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # What it measures could not be written either, and it would say so.
+    measured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    options = {"env": measured, **options}
     return subprocess.run(words, cwd=project.folder, text=True, check=False, timeout=300, **streams, **options)
 
 
