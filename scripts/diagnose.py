@@ -18,12 +18,12 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
-import custom_metrics
 import drift
 import effects
 import findings
 import intervals
 import leaks
+import own_metrics
 import reasons
 import task
 from custom import load_code
@@ -148,7 +148,7 @@ def diagnose(
     if code:
         own = metrics["custom_metrics"]["names"]
         limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in metrics["thresholds"]}
-        spans, differences, found["bootstrap"]["own_metrics"] = custom_metrics.own_intervals(
+        spans, differences, found["bootstrap"]["own_metrics"] = own_metrics.own_intervals(
             code,
             {name: {metric: scores[name]["test"].get(metric) for metric in own} for name in scored},
             actual,

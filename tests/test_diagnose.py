@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 
-import custom_metrics
 import drift
 import effects
 import findings
 import intervals
 import leaks
+import own_metrics
 import reasons
 from conftest import Project, rides
 from custom import load_code
@@ -78,7 +78,7 @@ def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text
         }
         for name, each in predictions.items()
     }
-    found = custom_metrics.own_intervals(code, scores, actual, predictions, features, blocks, better, 1)
+    found = own_metrics.own_intervals(code, scores, actual, predictions, features, blocks, better, 1)
     return found, scores, (actual, predictions["model"], blocks, intervals.draws(int(blocks.max()) + 1, 999, 1))
 
 
@@ -103,7 +103,7 @@ def test_intervals_of_own_metrics_are_those_of_the_built_in_ones_and_the_same_ea
 def test_own_metrics_see_a_bounded_number_of_rows_and_their_intervals_lie_around_the_value_of_all(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(custom_metrics, "MOST_VISITS", 200_000)
+    monkeypatch.setattr(own_metrics, "MOST_VISITS", 200_000)
     (found, _, made_of), scores, _ = own(tmp_path, 5000, {})
     assert made_of == {"resamples": 200, "rows": 1000}
     low, high = found["model"]["own MAE"]
