@@ -83,7 +83,7 @@ def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], fi
             shutil.rmtree(folders[name])
     starts = parent / f"starts-{first}"
     starts.mkdir()
-    found["whole"][STARTS] = [run(starts, snakemake(starts, HERE / "starts.smk"))]
+    found["starts"] = {STARTS: [run(starts, snakemake(starts, HERE / "starts.smk"))]}
     log = (ours / "logs/train_model.log").read_text(encoding="utf-8")
     found["told"]["Signoff"] = {"fit": float(re.search(r"Training duration: ([\d.]+) s", log)[1])}
     if "idle" in parts:
@@ -149,11 +149,12 @@ def rows_of(found: list[dict], rows: int) -> list[dict]:
     lines = [row(part, "Signoff", ours)]
     lines += [
         row(part, name, runs("whole", name), ours, runs("whole", name), targets.get(name))
-        for name in found[0]["whole"]
-        if name != "Signoff"
+        for name in ("Signoff", PLAIN, FLOOR, *others.PREPARE)
+        if name in found[0]["whole"] and name != "Signoff"
     ]
     for line in lines:
-        line["mae"] = found[0]["MAE"].get(line["name"])
+        line["mae"] = found[0]["MAE"][line["name"]]
+    lines.append(row(part, STARTS, runs("starts", STARTS), ours, runs("starts", STARTS)))
     part = "The fit alone (ratio: Signoff / this one)"
     fits = [told(name, "fit") for name in ("Signoff", FLOOR)]
     lines += [row(part, "Signoff", fits[0]), row(part, "the same matrix, bare", fits[1], *fits, 1.05)]

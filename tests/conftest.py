@@ -297,11 +297,12 @@ def several_weeks(project: Project) -> Project:
 def listen(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     """Serve on the loopback address, in silence; yields host and port."""
     quiet = type("Quiet", (handler,), {"log_message": lambda *arguments: None})
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), quiet)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{listening.server_address[1]}"
-    listening.shutdown()
-    listening.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), quiet) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{listening.server_address[1]}"
+        finally:
+            listening.shutdown()
 
 
 @dataclass

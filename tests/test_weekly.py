@@ -184,6 +184,7 @@ def test_a_folder_without_a_config_is_one_error_line(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_is_printed_for_this_folder(finished, kind):
+    assert {"cron", "systemd", "slurm", "github"} <= {*KINDS}
     text = finished.script("schedule", "--kind", kind).stdout
     assert "$" not in text
     if kind != "github":
