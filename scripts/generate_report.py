@@ -60,10 +60,9 @@ def generate_report(
         What the budget of training rows costs, where there is one, as `row_budget` writes it.
     """
 
-    def figure(one: tuple[str, str]) -> Figure:
-        name, svg = one
+    def figure(name: str, drawing: str) -> Figure:
         caption = (WORKFLOW / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8")
-        return Figure(name, caption.strip(), svg)
+        return Figure(name, caption.strip(), drawing)
 
     parts = [
         decision_box(decision(metrics, diagnostics)),
@@ -85,7 +84,7 @@ def generate_report(
     for part in parts:
         # A figure of no slices shows nothing.
         if part.title != "Slices" or diagnostics["slices"]["rows"]:
-            part.blocks.extend(map(figure, drawn.get(part.title, {}).items()))
+            part.blocks.extend(figure(*each) for each in drawn.get(part.title, {}).items())
     return f"Report: {metrics['target']}", parts
 
 

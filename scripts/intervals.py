@@ -8,7 +8,6 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
-# Where more is better, and where less is.
 RESAMPLES = 1000
 # Rows in so many groups by chance vary as single rows do, to a few percent, and cost nothing more.
 MOST_BLOCKS = 2000

@@ -15,6 +15,11 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler,
 from task import TaskError, json_object, nearest
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
+# Gradient boosting puts each feature's values into at most 255 bins.
+MOST_LEVELS = 254
+# It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.
+FEWEST_ROWS_A_LEVEL = 12
+MOST_DUMMIES = 50
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +30,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
     )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
-
-
-# Gradient boosting puts each feature's values into at most 255 bins.
-MOST_LEVELS = 254
-# It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.
-FEWEST_ROWS_A_LEVEL = 12
-MOST_DUMMIES = 50
 
 
 def make_regressor(estimator: str, params: dict, random_state: int, key: str = "model"):
