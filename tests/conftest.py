@@ -48,7 +48,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # As in the workflow: else threads that wait would take what the tests beside them could use.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # What takes long to make, and few tests need.
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]

@@ -83,8 +83,9 @@ def relay():
     return f"exec 2> {shlex.quote(pipe)}; "
 
 
-# Else OpenMP's threads wait by burning what other jobs could use.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads wait a moment before they sleep. By default they burn for long what other jobs could use (twice the
+# time on a busy machine); asleep at once, each of a model's thousands of waits costs more than the work between them.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # The tasks run under the Python that runs Snakemake, whatever else is on the PATH.
 PREFIX = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
