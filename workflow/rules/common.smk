@@ -85,7 +85,8 @@ def relay():
 
 # OpenMP's threads wait a moment before they sleep. By default they burn for long what other jobs could use (twice the
 # time on a busy machine); asleep at once, each of a model's thousands of waits costs more than the work between them.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # The tasks run under the Python that runs Snakemake, whatever else is on the PATH.
 PREFIX = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
