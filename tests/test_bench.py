@@ -1,7 +1,6 @@
 """The benchmarks run, and what they compare does the same work. No time is judged."""
 
 import csv
-import os
 import sys
 
 import pytest
@@ -17,9 +16,7 @@ from measure import Run  # noqa: E402
 
 def bench(name: str, *arguments: object) -> str:
     """Run a script of benchmarks/ and return what it prints."""
-    # Other tests run beside it: threads that wait must not spin.
-    environment = {**os.environ, "GOMP_SPINCOUNT": "10000"}
-    done = run([sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)], env=environment)
+    done = run([sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)])
     assert done.returncode == 0, done.stdout
     return done.stdout
 

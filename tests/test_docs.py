@@ -42,8 +42,8 @@ STAND_INS = {
     "crontab": 'if [ "$1" = - ]; then cat > ~/crontab; elif [ -e ~/crontab ]; then cat ~/crontab; else exit 1; fi',
     "systemctl": 'echo "$*" >> ~/systemctl',
 }
-# Output in the order in which a terminal shows it; no threads that wait by burning what other tests could use.
-CHEAP = {"PYTHONUNBUFFERED": "1", "CORES": "2", "GOMP_SPINCOUNT": "10000"}
+# PYTHONUNBUFFERED: output in the order in which a terminal shows it.
+SHELL = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "PYTHONUNBUFFERED": "1", "CORES": "2"}
 
 
 def fences(page: Path) -> list[tuple[int, str, list[str]]]:
@@ -143,7 +143,7 @@ def environment(home: Path, folder: Path) -> dict[str, str]:
     ours = ("MAKE", "MFLAGS", "PYTEST", "SIGNOFF", "SNAKEMAKE", "XDG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = f"{home / 'bin'}:{folder / '.venv/bin'}:{os.environ['PATH']}"
-    return kept | {"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8", "TERM": "dumb", **CHEAP}
+    return kept | {"HOME": str(home), "PATH": path, **SHELL}
 
 
 def check_files(project: Path) -> None:
