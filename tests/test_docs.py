@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, rides, run
+from conftest import ROOT, program, rides, run
 from settings import check_config
 
 PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", ROOT / "config/README.md")}
@@ -113,7 +113,7 @@ class Shell:
         self.bash.communicate()
 
 
-def copy_of_the_project(folder: Path) -> None:
+def copy_of_the_project(folder: Path, programs: Path) -> None:
     """Make what a reader has: a clone, with what is not committed yet, a table of their own, and a batch of flights."""
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT).stdout
     for name in filter(None, listed.split("\0")):
@@ -124,7 +124,9 @@ def copy_of_the_project(folder: Path) -> None:
     for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):
         assert run(["git", *words], cwd=folder).returncode == 0
     # The environment that runs the tests, which is older than the copy.
-    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (folder / ".venv" / path.name).symlink_to(programs if path.name == "bin" else path)
     for name in ("requirements.txt", "requirements-docs.txt", "requirements-mlflow.txt"):
         os.utime(folder / name, (1, 1))
     rides().to_csv(folder / "rides.csv", index=False)
@@ -163,7 +165,8 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
     folder, home = tmp_path / "signoff", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
-    copy_of_the_project(folder)
+    # The first page with the environment's own programs, the others with those that begin at once.
+    copy_of_the_project(folder, Path(sys.executable if "README.md" in group else program("python")).parent)
     given = environment(home, folder)
     for name in group:
         shell = Shell(folder, given)
