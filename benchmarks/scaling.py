@@ -14,22 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import measure
 import others
-from measure import (
-    HERE,
-    ROOT,
-    about,
-    judged,
-    make_source,
-    new_folder,
-    report,
-    row,
-    run,
-    set_up,
-    signoff,
-    snakemake,
-    write_config,
-)
 
 # Its memory grows with the rows: the model is fitted on all of them at once.
 UNBOUNDED = "train_model"
@@ -62,18 +48,18 @@ def tasks(parent: Path, sizes: list[int], runs: int) -> tuple[dict[int, dict], l
             notes.append(
                 f"Left out: {UNBOUNDED} on {rows:,} rows, which needs about {untrained}; the last model stands in"
             )
-        source = make_source(parent, rows)
+        source = measure.make_source(parent, rows)
         found[rows] = {}
         for n in range(runs):
-            folder = new_folder(parent, "project", source)
+            folder = measure.new_folder(parent, "project", source)
             if untrained:
                 shutil.copytree(parent / "model", folder / "model")
-            plan = run(folder, signoff(folder, "--dry-run", "--printshellcmds")).said
+            plan = measure.run(folder, measure.signoff(folder, "--dry-run", "--printshellcmds")).said
             for name, step in others.steps(plan, source).items():
                 if untrained and name == UNBOUNDED:
                     continue
                 print(f"{rows:,} rows, {n + 1} of {runs}: {name}", file=sys.stderr)
-                done = run(folder, step["command"], OMP_NUM_THREADS=str(step["threads"]))
+                done = measure.run(folder, step["command"], OMP_NUM_THREADS=str(step["threads"]))
                 found[rows].setdefault(name, []).append(done)
         trained = [each.megabytes for each in found[rows].get(UNBOUNDED, [])]
         before, peak = rows, max(trained, default=peak * rows / max(before, 1))
@@ -88,18 +74,20 @@ def growth(found: dict[int, dict]) -> list[dict]:
     lines, sizes = [], list(found)
     for name in found[sizes[0]]:
         for n, rows in enumerate(each for each in sizes if name in found[each]):
-            line = row(f"{name} (ratio: growth exponent, of wall and of CPU time)", f"{rows:,} rows", found[rows][name])
+            line = measure.row(
+                f"{name} (ratio: growth exponent, of wall and of CPU time)", f"{rows:,} rows", found[rows][name]
+            )
             if n:
                 last, factor = lines[-1], math.log(rows / sizes[n - 1])
                 line["ratio"] = math.log(line["seconds"] / last["seconds"]) / factor
                 line["cpu_ratio"] = math.log(line["cpu_seconds"] / last["cpu_seconds"]) / factor
-                line |= judged(line["ratio"], EXPONENT)
+                line |= measure.judged(line["ratio"], EXPONENT)
             lines.append(line)
     for name in found[sizes[0]]:
         if name != UNBOUNDED and len(sizes) > 1:
             less, more = (max(each.megabytes for each in found[rows][name]) for rows in sizes[-2:])
             line = {"part": f"Peak memory (ratio: {sizes[-1]:,} / {sizes[-2]:,} rows)", "name": name, "peak_mb": more}
-            line |= {"ratio": more / less, **judged(more / less, MEMORY_RATIO)}
+            line |= {"ratio": more / less, **measure.judged(more / less, MEMORY_RATIO)}
             lines.append(line if more <= MEMORY_MB else {**line, "kept": "NO"})
     return lines
 
@@ -113,20 +101,20 @@ def plans(parent: Path, numbers: list[int]) -> list[dict]:
             source = parent / "keys.csv"
             rows = (f"k{n},{x},{x + n}\n" for n in range(number) for x in range(3))
             source.write_text("key,x,y\n" + "".join(rows), encoding="utf-8")
-            folder = new_folder(parent, f"{number}-{what}", source)
-            write_config(folder, {"raw_data_source_url": str(source), "target": "y", **keys})
-            command = snakemake(
-                folder, ROOT / "Snakefile", f"--configfile={folder / 'config.yaml'}", "--quiet", "rules"
+            folder = measure.new_folder(parent, f"{number}-{what}", source)
+            measure.write_config(folder, {"raw_data_source_url": str(source), "target": "y", **keys})
+            command = measure.snakemake(
+                folder, measure.ROOT / "Snakefile", f"--configfile={folder / 'config.yaml'}", "--quiet", "rules"
             )
             # Only then is it known which there are.
-            run(folder, [*command, "--", "data/raw/raw_data.json"])
-            done = run(folder, [*command, "--dry-run", "--", "all"])
+            measure.run(folder, [*command, "--", "data/raw/raw_data.json"])
+            done = measure.run(folder, [*command, "--dry-run", "--", "all"])
             jobs = int(re.findall(r"^total +(\d+)$", done.said, re.M)[-1])
             name = f"{number:,} {what}, {jobs:,} jobs"
-            line = row("Planning (ratio: CPU seconds / 20 s for 10,000 jobs)", name, [done])
+            line = measure.row("Planning (ratio: CPU seconds / 20 s for 10,000 jobs)", name, [done])
             # A start takes longer than a few jobs.
             line["ratio"] = line["cpu_ratio"] = done.cpu / (20 * max(1, jobs / 10_000))
-            lines.append(line | judged(line["ratio"], 1))
+            lines.append(line | measure.judged(line["ratio"], 1))
             shutil.rmtree(folder)
     return lines
 
@@ -140,14 +128,14 @@ def main() -> None:
         "--models", type=int, nargs="*", default=[100, 1000, 10_000], help="how many to plan, and parts"
     )
     parser.add_argument("--runs", type=int, default=1, help="how often each size is measured (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
+    parser.add_argument("--output", type=Path, default=measure.HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()
-    set_up()
-    facts = about(max(args.rows, default=0), [])
+    measure.set_up()
+    facts = measure.about(max(args.rows, default=0), [])
     with tempfile.TemporaryDirectory() as folder:
         planned = plans(Path(folder), args.models)
         found, notes = tasks(Path(folder), args.rows, args.runs)
-        report("scaling", args.output, [*(growth(found) if found else []), *planned], facts, notes)
+        measure.report("scaling", args.output, [*(growth(found) if found else []), *planned], facts, notes)
 
 
 if __name__ == "__main__":
