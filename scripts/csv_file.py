@@ -1,6 +1,7 @@
 """CSV files: how they are read as text, and how they are written."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -48,8 +49,12 @@ def header_of_table(path: Path) -> list[str]:
 
 
 def with_names(columns: list[str]) -> list[str]:
-    """Return column names without spaces around them, `unnamed_1` and so on, by its place, for one that has none."""
-    return [each.strip() or f"unnamed_{n}" for n, each in enumerate(columns, 1)]
+    """Return column names without what nobody sees around them, `unnamed_1` and so on, by its place, for one of none.
+
+    A byte order mark before a name, other than the file's own, would be taken for that once the file is written anew.
+    """
+    seen = (re.sub(r"^[\s\ufeff]+|[\s\ufeff]+$", "", each) for each in columns)
+    return [each or f"unnamed_{n}" for n, each in enumerate(seen, 1)]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.base import is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import KFold
@@ -113,6 +115,58 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
         ]
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     return Pipeline([("encode", encode), ("regress", regressor)])
+
+
+def fit(pipeline: Pipeline, features: pd.DataFrame, target: pd.Series) -> Pipeline:
+    """Fit as `pipeline.fit` does, to the same bytes.
+
+    An encoder of levels learns from the rows where a level stands for the first time what it would from all of them.
+    """
+    encode, regressor = pipeline
+    if not looked_up(encode.transformers):
+        return pipeline.fit(features, target)
+    levels = [
+        name for _, encoder, names in encode.transformers if isinstance(encoder, OrdinalEncoder) for name in names
+    ]
+    firsts = np.zeros(len(features), dtype=bool)
+    firsts[:1] = True
+    for name in levels:
+        firsts |= ~features[name].duplicated().to_numpy()
+    encode.fit(features[firsts])
+    regressor.fit(encoded(encode, features), target)
+    return pipeline
+
+
+def predictions(model: object, features: pd.DataFrame) -> np.ndarray:
+    """Return what `model.predict` does."""
+    if isinstance(model, Pipeline) and looked_up(getattr(model[0], "transformers_", [])):
+        return model[-1].predict(encoded(model[0], features))
+    return model.predict(features)
+
+
+def looked_up(transformers: list[tuple]) -> bool:
+    """Tell whether all of an encoding is levels that get their places, and numbers as they are."""
+    return bool(transformers) and all(
+        isinstance(encoder, OrdinalEncoder) or name == "numbers" or encoder == "drop"
+        for name, encoder, _ in transformers
+    )
+
+
+def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> np.ndarray:
+    """Return what a fitted encoding, `looked_up`, makes of n rows: n × m, float64.
+
+    Levels are looked up a column at a time, which of millions of rows takes a tenth of what scikit-learn does.
+    """
+    columns = []
+    for _, encoder, names in encode.transformers_:
+        if isinstance(encoder, OrdinalEncoder):
+            for name, levels in zip(names, encoder.categories_, strict=True):
+                known = pa.array([each for each in levels if isinstance(each, str)], pa.string())
+                places = pc.index_in(pa.array(features[name], pa.string()), value_set=known)
+                columns.append(places.to_numpy(zero_copy_only=False))
+        elif encoder != "drop":
+            columns += [features[name].to_numpy("float64") for name in names]
+    return np.array(columns, dtype="float64").T
 
 
 def use_threads(regressor, threads: int | None) -> None:

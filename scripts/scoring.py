@@ -19,8 +19,10 @@ def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     import joblib
     from threadpoolctl import threadpool_limits
 
+    from pipeline import predictions
+
     with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
-        return pd.Series(model.predict(features), features.index)
+        return pd.Series(predictions(model, features), features.index)
 
 
 def metrics(actual: pd.Series | Spill, predicted: pd.Series | Spill | float) -> dict[str, float | int | None]:

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 import task
 from contract import describe
 from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, add_model, make_pipeline, make_regressor, use_threads
+from pipeline import DEFAULT_ESTIMATOR, add_model, fit, make_pipeline, make_regressor, use_threads
 from scoring import metrics, predict
 from stream import read_rows
 from task import TaskError, decimals, read_json, sha256, write_json
@@ -73,7 +73,7 @@ def train_model(
     try:
         shared = 1 if features.size < FEWEST_VALUES_TO_SHARE else threads
         with threadpool_limits({"openmp": shared, "blas": 1}):
-            pipeline.fit(features[list(kinds)], target)
+            fit(pipeline, features[list(kinds)], target)
             # Some regressors find out only here that their parameters do not fit the data.
             pipeline.predict(features[list(kinds)].head(1))
     except (ValueError, TypeError) as error:

@@ -148,6 +148,6 @@ def name_columns(table: Path, name: str) -> None:
         next(csv.reader(old))
         write_rows(new, [names])
         shutil.copyfileobj(old, new, 1 << 20)
-    unnamed = [new for new, old in zip(names, columns, strict=True) if not old.strip()]
+    unnamed = [new for new, old in zip(names, columns, strict=True) if new not in old]
     if unnamed:
         logging.warning("[ingest_data] columns without a name are called %s", ", ".join(unnamed))

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.pipeline import Pipeline
 
 import train_model as script_train
 from conftest import ROOT, script
 from evaluate_model import evaluate_model
+from pipeline import fit, make_pipeline, make_regressor, predictions, use_threads
 from scoring import BUILT_IN, metrics
 from settings import check_config
 from task import TaskError
@@ -67,6 +69,29 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path, estimator, params)
     for threads in (1, 2):
         joblib.dump(train_model(features, kinds, target, estimator, params, threads=threads), tmp_path / str(threads))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+@pytest.mark.parametrize("estimator", [ESTIMATORS[0][0], "sklearn.linear_model.Ridge"])
+def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_scikit_learn(tmp_path, estimator):
+    features, target = table()
+    features = features.assign(
+        one=pd.Series(["x"] * len(features), dtype="str"),
+        late=pd.Series([None, *features["town"][2:], "once"], dtype="str"),
+        gone=np.nan,
+    )
+    features.loc[::15, "town"] = None
+    kinds = KINDS | {"one": "category", "late": "category", "gone": "number"}
+    models = {}
+    for name, fitted in {"ours": fit, "theirs": Pipeline.fit}.items():
+        models[name] = make_pipeline(make_regressor(estimator, {}, 0), kinds, features, 0)
+        fitted(models[name], features, target)
+        use_threads(models[name][-1], None)
+        joblib.dump(models[name], tmp_path / name)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    new = features.assign(
+        town=["never seen", *features["town"][1:]], one=pd.Series([None] * len(features), dtype="str")
+    )
+    assert predictions(models["ours"], new).tolist() == models["theirs"].predict(new).tolist()
 
 
 def test_more_levels_than_bins_are_taken():
