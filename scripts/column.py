@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from counting import GOLDEN
 from dates import DATE_LIKE
-from notations import Notations, iso_dates, likely_notations, shares
+from notations import Notations, iso_dates, likely_notations, most_dates
 from values import is_blank, parse_boolean, parse_number
 
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
@@ -121,5 +121,5 @@ def likely_kinds(sample: pa.ChunkedArray) -> list[str]:
     fit = {kind: pc.sum(pc.is_valid(PARSERS[kind](sample))).as_py() or 0 for kind in ("number", "boolean")}
     # Most text is no date, and need not be tried in a hundred notations.
     if pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
-        fit["date"] = max(shares(sample).values()) * len(sample)
+        fit["date"] = most_dates(sample) * len(sample)
     return [kind for kind in fit if known and fit[kind] >= known / 2]

@@ -258,9 +258,12 @@ def plotting():
 def save_figure(figure, path: Path, close: bool = True) -> None:
     """Write a figure as PNG, atomically; the same figure gives the same bytes."""
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    figure.set_dpi(110)
     with replacing(path) as new:
-        figure.savefig(new, format="png", dpi=110, metadata={"Software": None})
+        # Not savefig, which draws once more, only to lay out.
+        FigureCanvasAgg(figure).print_png(new, metadata={"Software": None})
     if close:
         plt.close(figure)
     else:
@@ -275,9 +278,13 @@ def svg(figure, name: str, label: str) -> str:
     those of two figures do not meet; `label` is what it is called where it cannot be seen.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    figure.set_dpi(150)
+    for each in (figure, *figure.axes):
+        each.patch.set(facecolor="none", edgecolor="none")
     written = io.BytesIO()
-    figure.savefig(written, format="svg", dpi=150, transparent=True, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)

@@ -66,6 +66,13 @@ def shares(sample: pa.ChunkedArray) -> dict[str, float]:
     return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
 
 
+def most_dates(sample: pa.ChunkedArray) -> float:
+    """Return the largest of the `shares`."""
+    distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
+    # Mostly so, and then no other notation need be tried: half a second.
+    return 1.0 if dates_of(distinct, "ISO8601").notna().all() else max(shares(sample).values())
+
+
 def iso_dates(distinct: pa.Array) -> pa.Array | None:
     """Return different texts as timestamps, where all of them are ISO 8601, with a zone or without; else None."""
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):

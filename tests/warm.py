@@ -31,7 +31,8 @@ from pathlib import Path
 
 PRELOADED = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3", "rich.progress", "yte"]
 PRELOADED += ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity"]
-PRELOADED += ["sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "matplotlib.figure"]
+PRELOADED += ["sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "pandera.pandas"]
+PRELOADED += ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
 PROGRAM = """#!{python} -IS
