@@ -252,11 +252,12 @@ raise ImportError("this is no MLflow")
 """
 
 
-def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path, monkeypatch):
+def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path):
     marker = tmp_path / "imported"
-    (tmp_path / "poison/mlflow").mkdir(parents=True)
-    (tmp_path / "poison/mlflow/__init__.py").write_text(POISON.format(marker=str(marker)), encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "poison"))
+    # Beside the scripts, where Python looks first.
+    (project.workflow / "scripts/mlflow").mkdir()
+    poison = POISON.format(marker=str(marker))
+    (project.workflow / "scripts/mlflow/__init__.py").write_text(poison, encoding="utf-8")
     project.snakemake()
     project.snakemake("reports/final_report.md")
     project.sign_off()
