@@ -92,7 +92,9 @@ def check_config(config: dict, schema_path: Path) -> None:
     TaskError
         A key is unknown, missing, of a wrong type or out of range: the message names it, and the nearest valid one.
     """
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    # libyaml's parser, where PyYAML has it: Python's own would be felt in a run with nothing to do.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema = yaml.load(schema_path.read_text(encoding="utf-8"), loader)
     fill_defaults(config, schema)
     for key, value in numbers(config):
         if not math.isfinite(value):

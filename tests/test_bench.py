@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT, run
+from conftest import ROOT, program, run
 
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -14,9 +14,9 @@ import scaling  # noqa: E402
 from measure import Run  # noqa: E402
 
 
-def bench(name: str, *arguments: object) -> str:
+def bench(name: str, *arguments: object, python: str = sys.executable) -> str:
     """Run a script of benchmarks/ and return what it prints."""
-    done = run([sys.executable, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)])
+    done = run([python, str(BENCHMARKS / f"{name}.py"), *map(str, arguments)])
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -45,7 +45,7 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
 
 
 def test_planning_is_measured_and_written(tmp_path):
-    said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path)
+    said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path, python=program("python"))
     assert [row["name"] for row in table(tmp_path / "scaling.csv")] == [
         *("1 models, 8 jobs", "3 models, 20 jobs"),
         *("1 parts, 12 jobs", "3 parts, 20 jobs"),

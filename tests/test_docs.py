@@ -113,7 +113,7 @@ class Shell:
         self.bash.communicate()
 
 
-def copy_of_the_project(folder: Path, programs: Path) -> None:
+def copy_of_the_project(folder: Path) -> None:
     """Make what a reader has: a clone, with what is not committed yet, a table of their own, and a batch of flights."""
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT).stdout
     for name in filter(None, listed.split("\0")):
@@ -123,10 +123,10 @@ def copy_of_the_project(folder: Path, programs: Path) -> None:
     author = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"]
     for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):
         assert run(["git", *words], cwd=folder).returncode == 0
-    # The environment that runs the tests, which is older than the copy.
+    # The environment that runs the tests, which is older than the copy; its programs begin at once.
     (folder / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
-        (folder / ".venv" / path.name).symlink_to(programs if path.name == "bin" else path)
+        (folder / ".venv" / path.name).symlink_to(Path(program("python")).parent if path.name == "bin" else path)
     for name in ("requirements.txt", "requirements-docs.txt", "requirements-mlflow.txt"):
         os.utime(folder / name, (1, 1))
     rides().to_csv(folder / "rides.csv", index=False)
@@ -165,8 +165,7 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
     folder, home = tmp_path / "signoff", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
-    # The first page with the environment's own programs, the others with those that begin at once.
-    copy_of_the_project(folder, Path(sys.executable if "README.md" in group else program("python")).parent)
+    copy_of_the_project(folder)
     given = environment(home, folder)
     for name in group:
         shell = Shell(folder, given)

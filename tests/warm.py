@@ -29,9 +29,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-PRELOADED = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3", "rich.progress", "yte"]
-PRELOADED += ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity"]
-PRELOADED += ["sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "pandera.pandas"]
+PRELOADED = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3", "yte"]
+PRELOADED += ["snakemake_logger_plugin_rich", "pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests"]
+PRELOADED += ["tenacity", "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "pandera.pandas"]
 PRELOADED += ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
@@ -118,6 +118,8 @@ def serve(folder: Path) -> None:
                 # Not before: most who test one script need none of it.
                 for name in PRELOADED:
                     importlib.import_module(name)
+                # Looks for all plugins, and keeps what it has found.
+                sys.modules["snakemake.cli"].get_argument_parser()
                 gc.freeze()
                 connection = listening.accept()[0]
                 process = os.fork()
