@@ -252,12 +252,12 @@ def test_config_shown_in_a_page_is_valid():
 
 def test_the_slurm_profile_names_what_snakemake_knows():
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text("utf-8"))
-    options = run([sys.executable, "-m", "snakemake", "--help"]).stdout
+    options = run([program("snakemake"), "--help"]).stdout
     assert all(f"--{name}" in options for name in profile)
 
 
 def test_the_reference_names_every_key_script_and_target(tmp_path):
-    done = run([sys.executable, str(ROOT / "docs/generate.py"), "--output", str(tmp_path)])
+    done = run([program("python"), str(ROOT / "docs/generate.py"), "--output", str(tmp_path)])
     assert done.returncode == 0, done.stdout
     config, commands = ((tmp_path / name).read_text("utf-8") for name in ("config.md", "commands.md"))
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))

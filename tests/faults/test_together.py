@@ -4,13 +4,11 @@ import itertools
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import kills
 import pytest
 
-from conftest import Project, rides
+from conftest import Project, program, rides
 
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 COMMANDS = {
@@ -63,9 +61,9 @@ def states(released_run, tmp_path_factory) -> tuple[Project, kills.Step]:
 
 def start(project: Project, name: str, number: int) -> tuple[str, subprocess.Popen, str]:
     wanted = COMMANDS[name]
-    words = [sys.executable, str(project.workflow / f"scripts/{name}.py"), *wanted]
+    words = [program("python"), str(project.workflow / f"scripts/{name}.py"), *wanted]
     if isinstance(wanted, str):
-        words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile"]
+        words = [program("snakemake"), "--snakefile"]
         words += [str(project.workflow / "Snakefile"), "--directory", str(project.folder)]
         words += ["--configfile", str(project.folder / "config.yaml"), "--cores", "2", wanted]
     said = project.folder / f"said-{number}.txt"
@@ -122,7 +120,7 @@ def test_two_who_sign_off_at_once_are_both_noted(finished):
         (finished.folder / "reports/sign_off.json").unlink(missing_ok=True)
         both = []
         for name in ("Ada", "Bob", "Eve"):
-            words = [sys.executable, str(finished.workflow / "scripts/sign_off.py"), *kills.SIGN, "--reviewer", name]
+            words = [program("python"), str(finished.workflow / "scripts/sign_off.py"), *kills.SIGN, "--reviewer", name]
             both.append(subprocess.Popen(words, cwd=finished.folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE))
         for each in both:
             assert each.wait(120) == 0, each.stderr.read()
