@@ -5,20 +5,15 @@
 Everything that was decided, and why, is printed, and stands in the two files, where a person can change it.
 """
 
-import csv
-import io
-import itertools
 import logging
 import os
 import re
 import shlex
 import tempfile
-import textwrap
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 import task
 from address import expand, refuse_password, shown
@@ -26,14 +21,13 @@ from dates import hides_dates
 from facts import facts_of, names_or_prose, names_the_row, unit_of
 from ingest_data import ingest_data
 from packing import open_text, packed_as
+from project_files import config_text, contract_text
 from reader import READER, Reader
+from sniff import sniff
 from source import fetch, label, parts
-from source_checks import SEPARATORS
 from table import Table, read_table
 from task import TaskError, printable, replacing
-from values import BLANKS, COMMA_NUMBER
 
-SAMPLE = 1 << 18
 # The share of rows that dropping those with a missing value may cost.
 MOST_LOST = 0.05
 # With more columns to blame for lost rows, none is named.
@@ -43,74 +37,6 @@ FEWEST_TIMES = 20
 WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
 # Dates that tell something else than when the row happened.
 NOT_WHEN = re.compile(r"birth|born|dob|geb|expir|valid|due|end|until|bis|hire|build|built", re.IGNORECASE)
-# Digits that a decimal comma parts, which no comma between thousands does; and a plain number with a decimal point.
-CLEAR_COMMA = re.compile(r"\D*(?:0|\d{4,}|\d{1,3}(?:[. ’'\u00a0\u202f]\d{3})+)?,\d+\D*|\D*\d+,(?:\d\d?|\d{4,})\D*")
-CLEAR_POINT = re.compile(r"[+-]?(?:\d+\.(?:\d{1,2}|\d{4,})|0?\.\d+)")
-
-
-def sniff(opened, name: str) -> dict[str, str]:
-    """Return how a text file is written: its encoding, delimiter and decimal, as the config's `reader` calls them.
-
-    Parameters
-    ----------
-    opened
-        A function that opens the file's (decompressed) bytes for reading.
-    name
-        What to call it in an error.
-    """
-    with opened() as stream:
-        head = stream.read(SAMPLE)
-    encoding = "utf-8"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    else:
-        try:
-            with opened() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-                while text.read(SAMPLE):
-                    pass
-        except UnicodeDecodeError:
-            encoding = "cp1252" if not set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
-    text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="ignore")
-    # The last line of the sample may be cut.
-    lines = text.splitlines(keepends=True)[: -1 if len(head) == SAMPLE else None]
-    tables = {mark: rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
-    delimiter = max(tables, key=lambda mark: regularity(tables[mark]))
-    return {"delimiter": delimiter, "encoding": encoding, "decimal": decimal_of(tables[delimiter][1:], delimiter)}
-
-
-def decimal_of(rows: list[list[str]], delimiter: str) -> str:
-    """Return what stands before a fraction in rows of text: a comma where a column says so and none says a point."""
-    commas = maybe = points = False
-    for column in itertools.zip_longest(*rows, fillvalue=""):
-        values = [each for each in column if each.strip() and each.strip().lower() not in BLANKS]
-        with_comma = [each for each in values if "," in each]
-        if with_comma and sum(map(number_with_comma, values)) >= 0.9 * len(values):
-            # 1,234 may be more than a thousand, or a little more than one.
-            clear = any(CLEAR_COMMA.fullmatch(each) for each in with_comma)
-            commas, maybe = commas or clear, maybe or not clear
-        points |= bool(values) and sum(bool(CLEAR_POINT.fullmatch(each)) for each in values) >= 0.5 * len(values)
-    return "," if not points and (commas or (maybe and delimiter == ";")) else "."
-
-
-def number_with_comma(cell: str) -> bool:
-    """Tell whether a cell is a number in a notation with a decimal comma; whole numbers are in any."""
-    return bool(COMMA_NUMBER.fullmatch(cell)) or cell.strip().lstrip("+-").isdigit()
-
-
-def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
-    """Return the first thousand rows of CSV text."""
-    try:
-        return [row for row in itertools.islice(csv.reader(lines, delimiter=delimiter), 1000) if row]
-    except csv.Error:
-        return []
-
-
-def regularity(rows: list[list[str]]) -> tuple[float, int]:
-    """Return how well rows make a table: the share that is as long as the header, where there is more than a column."""
-    if not rows or len(rows[0]) < 2:
-        # Something may stand above the header.
-        return 0.0, max((len(row) for row in rows), default=0)
-    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
 
 
 def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
@@ -255,66 +181,6 @@ def rules(values: pd.Series, kind: str) -> dict:
 def rounded(value: float, direction: str) -> float:
     """Return a number with three digits, up or down."""
     return float(Context(prec=3, rounding=direction).create_decimal_from_float(value))
-
-
-def seen(values: pd.Series, kind: str) -> str:
-    """Return what the data show of a column, for the comment beside its rules."""
-    known, missing = values.dropna(), int(values.isna().sum())
-    words = [f"{missing:,} missing"] if missing else []
-    if kind in ("number", "date"):
-        words.insert(0, f"seen {known.min()} … {known.max()}")
-    elif kind == "text":
-        levels = known.unique()
-        few = ", ".join(map(repr, sorted(levels)[:8]))
-        words.insert(0, f"only {few}: tighten with checks: isin" if len(levels) <= 8 else f"{len(levels):,} different")
-    # The first rows tell of most columns, and fast.
-    if len(known) == len(values) and kind != "boolean" and known.head(1000).is_unique and known.is_unique:
-        words.append("no value stands twice: tighten with unique: true")
-    return " ".join("; ".join(words).split())
-
-
-def config_text(source: str, config: dict, reader: dict) -> str:
-    """Return config.yaml: what matters, with a word on each."""
-    usual = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
-    reader = {key: value for key, value in reader.items() if value != usual.get(key)}
-    notes = {
-        "raw_data_source_url": "a path from this folder, or a URL; read anew when it changes",
-        "target": "what to predict",
-        "time_column": "when each row happened; the last fifth in time is held out",
-        "reader": "how the source is written",
-        "features": "columns that are no features, parts of dates; derived features can be added here",
-        "cleaning": "what becomes of rows with a missing value: dropped, but for what stands here",
-        "split": "no time to split by",
-    }
-    config = dict(config)
-    validation = config.pop("validation", {})
-    sections = {"raw_data_source_url": source, **({"reader": reader} if reader else {}), **config}
-    lines = ["# Every other key: config/README.md of the workflow"]
-    for key, value in sections.items():
-        lines.append(f"# {notes[key]}")
-        lines.append(block({key: value}))
-    lines += ["# the data contract", block({"validation": {"schema": "schema.yaml", **validation}})]
-    lines += ["# what a model must reach; set it when you have seen what is usual"]
-    lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
-    return "\n".join(lines) + "\n"
-
-
-def block(value: dict) -> str:
-    """Return a mapping as YAML, one key a line."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
-
-
-def contract_text(contract: dict, table: Table) -> str:
-    """Return schema.yaml, with what was seen of each column."""
-    lines = [
-        "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",
-        "# Tighten what you know better, above all the ranges, isin for categories, and unique for ids.",
-        "columns:",
-    ]
-    for name, each in contract["columns"].items():
-        lines.append(f"  # {seen(table.frame[name], table.kinds[name])}")
-        lines.append(textwrap.indent(block({name: each}), "  "))
-    return "\n".join(lines) + "\n"
 
 
 def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:

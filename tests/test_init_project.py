@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, make_project, rides, run, script
-from init_project import sniff
+from sniff import sniff
 
 
 @pytest.fixture
