@@ -7,7 +7,10 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/rules/config.smk"
+include: "workflow/rules/code.smk"
+include: "workflow/rules/options.smk"
+include: "workflow/rules/ending.smk"
 
 
 if MANY_MODELS:
@@ -37,12 +40,3 @@ rule all:
         [] if MANY_MODELS else ["reports/validation_report.json", FEATURES, MODEL, "reports/evaluation_metrics.json"],
         [] if MANY_MODELS else TRACKING or [],
         "reports/verdict.json",
-
-
-# At exit, since Snakemake's own last words would push the summary and the causes off the screen
-onsuccess:
-    atexit.register(say_how_it_ended)
-
-
-onerror:
-    atexit.register(say_how_it_ended)

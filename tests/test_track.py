@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import mlflow_client
+import outbox
 import track
 from conftest import ROOT, rides
 from settings import SCHEMA, check_config
@@ -83,7 +85,7 @@ def mlflow_server(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """What this process asks the server is as quiet and as quick to give up as what the workflow asks."""
-    for name, value in track.ENVIRONMENT.items():
+    for name, value in mlflow_client.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
 
@@ -228,7 +230,7 @@ def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_
     monkeypatch.chdir(finished.folder)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     check_config(config, SCHEMA)
-    digest = track.stage_judged(config, ["config.yaml"]).name
+    digest = outbox.stage_judged(config, ["config.yaml"]).name
     experiment = mlflow_server.client.create_experiment("half")
     half = mlflow_server.client.create_run(experiment, 1, {"signoff.digest": digest})
     mlflow_server.client.log_param(half.info.run_id, "estimator.max_iter", "20")
@@ -346,7 +348,7 @@ def test_a_password_that_the_config_names_is_in_nothing_that_is_logged(finished,
     monkeypatch.chdir(finished.folder)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     check_config(config, SCHEMA)
-    staged = contents(track.stage_judged(config, ["config.yaml"]))
+    staged = contents(outbox.stage_judged(config, ["config.yaml"]))
     assert b"mailtos://" in staged
     assert b"hunter2" not in staged
 

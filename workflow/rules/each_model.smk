@@ -1,5 +1,7 @@
 # The chain of one model among several: what models.smk takes for each of them
-include: "common.smk"
+include: "config.smk"
+include: "code.smk"
+include: "options.smk"
 include: "data.smk"
 include: "model.smk"
 include: "report.smk"
