@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 import task
-from evaluate_model import baseline_column
 from pipeline import DEFAULT_ESTIMATOR, add_model
+from score_file import baseline_column
 from scoring import metrics, predict
 from task import TaskError, decimals, write_json
 from train_model import train_model
