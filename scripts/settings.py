@@ -94,7 +94,7 @@ def check_config(config: dict, schema_path: Path) -> None:
     """
     # libyaml's parser, where PyYAML has it: Python's own would be felt in a run with nothing to do.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = yaml.load(schema_path.read_text(encoding="utf-8"), loader)
+    schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
     fill_defaults(config, schema)
     for key, value in numbers(config):
         if not math.isfinite(value):

@@ -29,8 +29,7 @@ pythonpath = ["src", "tests"]
 addopts = "-q"
 END
 # Of the source what gives its parts their rows; the other modules as a whole.
-parts=({approval,release,deploy,sign_off,retry,clean_data,split,split_weeks}.\*
-    split_source.x_{whole,blocks,writing,copy_rows,format_of_dates,part_names,folder_name,split_table,move,summed}__\*)
+parts=({approval,release,deploy,sign_off,retry,clean_data,split,split_weeks,pieces}.\* split_source.x_{whole,move,summed}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results

@@ -153,6 +153,12 @@ def test_by_weeks_the_latest_time_is_enough_in_whatever_batches_the_rows_come():
     assert rule_by_time(times, "when", 1, 0.2) == rule(weeks=1)
 
 
+def test_by_weeks_one_time_is_enough():
+    times = Facts()
+    times.look(pd.Series([pd.Timestamp("2024-01-08")] * 2))
+    assert rule_by_time(times, "when", 1, 0.2)["after"] == pd.Timestamp("2024-01-01")
+
+
 # The weeks of the backtest
 
 
