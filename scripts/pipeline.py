@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +23,8 @@ MOST_LEVELS = 254
 # It looks at no level that fewer than ten rows have: with so few rows a level, on average, it would miss most of them.
 FEWEST_ROWS_A_LEVEL = 12
 MOST_DUMMIES = 50
+# On fewer values, threads wait for each other longer than they work; on a busy machine, hundreds of times so.
+FEWEST_VALUES_TO_SHARE = 100_000
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +170,11 @@ def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> np.ndarray:
         elif encoder != "drop":
             columns += [features[name].to_numpy("float64") for name in names]
     return np.array(columns, dtype="float64").T
+
+
+def threads_for(features: pd.DataFrame, threads: int) -> int:
+    """Return how many threads are worth their while on n × m features: no more than there are cores."""
+    return 1 if features.size < FEWEST_VALUES_TO_SHARE else min(threads, joblib.cpu_count())
 
 
 def use_threads(regressor, threads: int | None) -> None:

@@ -16,12 +16,11 @@ HIGHER_IS_BETTER = {"R2"}
 
 def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, made on so many cores at most."""
-    import joblib
     from threadpoolctl import threadpool_limits
 
-    from pipeline import predictions
+    from pipeline import predictions, threads_for
 
-    with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
+    with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         return pd.Series(predictions(model, features), features.index)
 
 

@@ -22,13 +22,11 @@ from threadpoolctl import threadpool_limits
 import task
 from contract import describe
 from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, add_model, fit, make_pipeline, make_regressor, use_threads
+from pipeline import DEFAULT_ESTIMATOR, add_model, fit, make_pipeline, make_regressor, threads_for, use_threads
 from scoring import metrics, predict
 from stream import read_rows
 from task import TaskError, decimals, read_json, sha256, write_json
 
-# On fewer values, threads wait for each other longer than they work; on a busy machine, hundreds of times so.
-FEWEST_VALUES_TO_SHARE = 100_000
 # More of the training part, drawn by chance, would change its score in the third digit at most.
 MOST_ROWS_TO_SCORE = 300_000
 
@@ -66,13 +64,10 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     pipeline = make_pipeline(regressor, kinds, features, random_state)
-    # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
-    # More threads than cores, as on a laptop told to use four of its two, would only be slower.
-    threads = min(threads, joblib.cpu_count())
-    use_threads(regressor, threads)
+    use_threads(regressor, min(threads, joblib.cpu_count()))
     try:
-        shared = 1 if features.size < FEWEST_VALUES_TO_SHARE else threads
-        with threadpool_limits({"openmp": shared, "blas": 1}):
+        # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
+        with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
             fit(pipeline, features[list(kinds)], target)
             # Some regressors find out only here that their parameters do not fit the data.
             pipeline.predict(features[list(kinds)].head(1))
