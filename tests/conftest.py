@@ -71,6 +71,12 @@ def program(name: str) -> str:
     return str(Path(os.environ.get("SIGNOFF_PROGRAMS", Path(sys.executable).parent), name))
 
 
+@pytest.fixture
+def quick_make(monkeypatch):
+    """Have make run the programs of the environment that begin at once."""
+    monkeypatch.setenv("MAKEFLAGS", f"-- BIN={Path(program('python')).parent}")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests that share a costly fixture on one worker, so that it is made once; begin with the longest."""

@@ -4,6 +4,7 @@ import pytest
 from benchmarks.tables import WORSE, measure
 
 
+@pytest.mark.usefixtures("quick_make")
 @pytest.mark.parametrize("name", ["mixed", "sales"])
 def test_a_table_runs_untouched_and_is_predicted_as_well_as_by_hand(tmp_path, name):
     found = measure(name, tmp_path)
