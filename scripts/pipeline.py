@@ -165,7 +165,7 @@ def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> np.ndarray:
         if isinstance(encoder, OrdinalEncoder):
             for name, levels in zip(names, encoder.categories_, strict=True):
                 known = pa.array([each for each in levels if isinstance(each, str)], pa.string())
-                places = pc.index_in(pa.array(features[name], pa.string()), value_set=known)
+                places = pc.index_in(pa.array(features[name].astype("str"), pa.string()), value_set=known)
                 columns.append(places.to_numpy(zero_copy_only=False))
         elif encoder != "drop":
             columns += [features[name].to_numpy("float64") for name in names]
