@@ -18,7 +18,8 @@ def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, made on so many cores at most."""
     from threadpoolctl import threadpool_limits
 
-    from pipeline import predictions, threads_for
+    from encoding import predictions
+    from pipeline import threads_for
 
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         return pd.Series(predictions(model, features), features.index)

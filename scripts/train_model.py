@@ -21,8 +21,9 @@ from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
+from encoding import fit
 from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, add_model, fit, make_pipeline, make_regressor, threads_for, use_threads
+from pipeline import DEFAULT_ESTIMATOR, add_model, make_pipeline, make_regressor, threads_for, use_threads
 from scoring import metrics, predict
 from stream import read_rows
 from task import TaskError, decimals, read_json, sha256, write_json

@@ -14,8 +14,9 @@ from sklearn.pipeline import Pipeline
 
 import train_model as script_train
 from conftest import ROOT, script
+from encoding import fit, predictions
 from evaluate_model import evaluate_model
-from pipeline import fit, make_pipeline, make_regressor, predictions, use_threads
+from pipeline import make_pipeline, make_regressor, use_threads
 from scoring import BUILT_IN, metrics
 from settings import check_config
 from task import TaskError
