@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import diagnose
 import effects
 from evaluate_model import evaluate_model
+from explain_model import explain_model
 from feature_engineering import feature_engineering
 from train_model import train_model
 
@@ -298,7 +299,8 @@ def diagnosed_here(
     test = table["split"] == "test"
     holdout = pd.DataFrame({"actual": table[target], "predicted": predictions["model"]})
     holdout["baseline_mean"] = predictions["mean"]
-    return diagnose.diagnose(model, table, description, holdout[test].reset_index(drop=True), metrics, seed)
+    explained = explain_model(model, table, description, seed)
+    return diagnose.diagnose(table, description, holdout[test].reset_index(drop=True), metrics, *explained, seed)
 
 
 def named(found: dict, fault: str, table: str = "flights") -> bool:

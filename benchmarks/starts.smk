@@ -11,7 +11,8 @@ TASKS = {
     "feature_engineering": (["clean_data"], ""),
     "train_model": (["feature_engineering"], ", sklearn.ensemble"),
     "evaluate_model": (["train_model"], ", sklearn.compose, sklearn.ensemble"),
-    "diagnose": (["evaluate_model"], ", sklearn.ensemble"),
+    "explain_model": (["train_model"], ", sklearn.ensemble"),
+    "diagnose": (["evaluate_model", "explain_model"], ""),
     "generate_report": (["diagnose"], ", matplotlib.backends.backend_svg"),
     "verdict": (["evaluate_model", "validate_data"], ""),
 }

@@ -1,10 +1,10 @@
 """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms, reasons for and against.
 
-    python scripts/diagnose.py --model model/model.pkl --features data/features/features.csv \\
-        --metrics reports/evaluation_metrics.json --validation reports/validation_report.json \\
+    python scripts/diagnose.py --features data/features/features.csv --metrics reports/evaluation_metrics.json \\
+        --explanation reports/explanation.json --validation reports/validation_report.json \\
         --output reports/diagnostics.json
 
-The held-out predictions are read from holdout_predictions.csv beside the metrics.
+Beside the metrics holdout_predictions.csv is read, and beside the explanation out_of_sample_predictions.csv.
 """
 
 import logging
@@ -15,32 +15,31 @@ from types import ModuleType
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
 import drift
-import effects
 import findings
 import intervals
-import leaks
 import own_metrics
 import reasons
 import task
+import too_good
 from custom import load_code
-from model_file import load_model
 from recipe import columns_used
 from sample import sample
 from scoring import HIGHER_IS_BETTER, METRICS
 from stream import scan, tables
+from table import read_table
 from task import TaskError, read_json, write_json
 
 
 def diagnose(
-    model: object,
     table: pd.DataFrame,
     description: dict,
     holdout: pd.DataFrame,
     metrics: dict,
+    explanation: dict,
+    unseen: pd.DataFrame,
     seed: int = 0,
     interval_level: float = 0.9,
     before: dict | None = None,
@@ -52,8 +51,6 @@ def diagnose(
 
     Parameters
     ----------
-    model
-        The fitted pipeline.
     table
         The features of all rows, with the target and the split.
     description
@@ -62,6 +59,8 @@ def diagnose(
         The held-out rows, in the table's order: actual, predicted, baseline_…, where there are such time and champion.
     metrics
         As `evaluate_model` gives them.
+    explanation, unseen
+        As `explain_model` gives them.
     seed
         The seed of every draw and shuffle.
     interval_level
@@ -77,7 +76,7 @@ def diagnose(
     Raises
     ------
     TaskError
-        The held-out rows are not those of the table.
+        The held-out rows, or the training rows that were predicted unseen, are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
     alike = table if alike is None else alike
@@ -88,6 +87,11 @@ def diagnose(
     if len(holdout) != len(test) or not np.array_equal(holdout["actual"], test[target]):
         raise TaskError(
             "the held-out predictions are not those of these features. Run make run, and make report again."
+        )
+    seen = train[target].reindex(unseen["row"]).to_numpy("float64")
+    if not np.array_equal(unseen["actual"], seen):
+        raise TaskError(
+            "the out-of-sample predictions are not those of these features. Run make run, and make report again."
         )
     by_time = description["split"]["by"] == "time"
     in_time = [
@@ -163,41 +167,36 @@ def diagnose(
             found["intervals"][name] |= each
         if champion is not None:
             found["differences"] |= differences
-    found["importance"], found["importance_sample"] = effects.importance(model, test, list(kinds), test[target], seed)
-    found["partial_dependence"] = effects.dependence(model, test, kinds, found["importance"], seed)
-    unseen, folds = findings.out_of_sample(model, train, kinds, target, time, by_time, seed)
-    # What comes closest to the held-out part.
-    last = folds == folds.max(initial=0) if by_time else folds >= 0
-    found["out_of_sample"] = out_of_sample_scores(train.loc[unseen.index[last], target], unseen[last])
+    found |= {name: each for name, each in explanation.items() if name != "alarms"}
     found["alarms"] = [
-        *leaks.leaks(train, kinds, target, seed),
-        *leaks.known_late(description.get("not_before", []), description),
+        *explanation["alarms"],
+        *too_good.known_late(description.get("not_before", []), description),
         *findings.empty_model(
             actual,
             predicted,
             found["intervals"]["model"],
             against(scored["mean"]),
-            unseen,
-            train.loc[unseen.index, target],
+            unseen["predicted"],
+            unseen["actual"],
         ),
-        *leaks.copies(
+        *too_good.copies(
             training_rows or [train], test, [name for name in kinds if not of_a_date(name, description)], target, seed
         ),
-        *leaks.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
+        *too_good.gap(metrics["model"]["test"], metrics["baselines"]["mean"]["test"], found["out_of_sample"]),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *comparison_alarms(found),
     ]
     if len(unseen):
-        rows = train.loc[unseen.index]
+        then, periods = unseen["row"].to_numpy(), unseen["fold"].to_numpy()
         # A slice of the calendar is a few whole days, which say little.
         slices = {name: each for name, each in slices.items() if not of_a_date(name, description)}
-        then = {name: (codes[~is_test][unseen.index], labels) for name, (codes, labels) in all_slices.items()}
-        blocks_then, _ = intervals.blocks_of(rows[time] if time else None, len(rows), seed)
-        errors = (unseen - rows[target]).to_numpy("float64")
+        slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in all_slices.items()}
+        blocks_then, _ = intervals.blocks_of(train.loc[then, time] if time else None, len(then), seed)
+        errors = (unseen["predicted"] - unseen["actual"]).to_numpy("float64")
         found["alarms"] += findings.slice_bias(
-            slices, then, predicted - actual, blocks, errors, blocks_then, folds if by_time else np.zeros_like(folds)
+            slices, slices_then, predicted - actual, blocks, errors, blocks_then, periods if by_time else 0 * periods
         )
     found["alarms"].sort(key=lambda each: -reasons.WEIGHTS[each["name"]])
     found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
@@ -241,18 +240,6 @@ def of_a_date(name: str, description: dict) -> bool:
     return "part" in how or bool(dates & set(columns_used({name: how})))
 
 
-def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
-    """Return the scores on training rows that the model had not seen; None where there are none."""
-    if not len(y):
-        return None
-    return {
-        "rows": len(y),
-        "MAE": float((predicted - y).abs().mean()),
-        "mean_MAE": float((y - y.mean()).abs().mean()),
-        "R2": float(r2_score(y, predicted)) if y.nunique() > 1 else None,
-    }
-
-
 def comparison_alarms(found: dict) -> list[dict]:
     """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
     named, pair, covered = [], found["paired"], found["prediction_interval"]
@@ -287,9 +274,9 @@ def rounded(value: object) -> object:
 
 def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
-    parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote, its rows beside it")
+    parser.add_argument("--explanation", required=True, type=Path, help="what explain_model wrote, its rows beside it")
     parser.add_argument("--validation", required=True, type=Path, help="the validation report, kept for the reviewer")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument(
@@ -298,15 +285,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--interval-level", type=float, default=0.9, help="what prediction intervals are to cover")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
-    with task.logged("diagnose", args, args.model):
-        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
-        metrics = read_json(args.metrics)
-        if metrics["model_sha256"] != metadata["sha256"]:
+    with task.logged("diagnose", args, args.metrics):
+        description, metrics, explanation = map(
+            read_json, [args.features.with_suffix(".json"), args.metrics, args.explanation]
+        )
+        if metrics["model_sha256"] != explanation.pop("model_sha256"):
             raise TaskError(
-                f"{args.metrics} speaks of another model than {args.model}. Run make run, then make report."
+                f"{args.metrics} speaks of another model than {args.explanation}. Run make run, then make report."
             )
         before = released_profile(args.release) if args.release else None
-        model = load_model(args.model, metadata["sha256"])
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
@@ -320,19 +307,22 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError(
                 "the held-out predictions are not those of these features. Run make run, and make report again."
             )
+        rows = args.explanation.with_name("out_of_sample_predictions.csv")
+        unseen = read_table(rows, dict.fromkeys(["row", "fold", "actual", "predicted"], "number")).frame
         training_rows = None
         if len(table) < sum(sizes.values()):
             logging.info("[diagnose] looks at %d of %d rows", len(table), sum(sizes.values()))
             everything = (each.frame for each in tables(args.features, columns))
             training_rows = (each[each["split"] == "train"] for each in everything)
-        # Everything here is small: a second thread would mostly wait for the first.
+        # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
             found = diagnose(
-                model,
                 table,
                 description,
                 holdout,
                 metrics,
+                explanation,
+                unseen,
                 args.random_state,
                 args.interval_level,
                 before,
@@ -343,7 +333,7 @@ def main(argv: list[str] | None = None) -> None:
         # What the report says of the contract comes through here, so that the report waits for no further task.
         said = read_json(args.validation)
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
-        write_json(args.output, {"model_sha256": metadata["sha256"], "validation": validation, **found})
+        write_json(args.output, {"model_sha256": metrics["model_sha256"], "validation": validation, **found})
         low, high = found["intervals"]["model"]["MAE"]
         logging.info(
             "[diagnose] completed. MAE %.4f, 95 %% interval %s to %s", metrics["model"]["test"]["MAE"], low, high

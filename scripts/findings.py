@@ -1,23 +1,16 @@
 """What a reviewer must not overlook: shifts and empty models, each judged by its size."""
 
-import logging
 import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from sklearn.base import clone
-from sklearn.model_selection import KFold, TimeSeriesSplit
+from scipy import special
 
 from drift import NEWS, SHARE, longest_absence, never_by_chance
 from intervals import MIN_ROWS, clustered, holm, sums
-from pipeline import make_pipeline, use_threads
 from reasons import SURE, alarm
 
-# Rows of the training part that are enough to know the errors to a percent.
-CV_ROWS = 30_000
-FOLDS = 3
 # In shares of the error that the model makes anyway.
 BIAS_SHARE = 0.5
 # In what the slices of a feature move by from period to period.
@@ -28,41 +21,6 @@ HUGE = 4
 FEWEST = 10
 # So many shifted columns have a sentence of their own.
 MOST_SHIFTED = 3
-
-
-def out_of_sample(
-    model: object, train: pd.DataFrame, kinds: dict, target: str, time: str | None, by_time: bool, seed: int
-) -> tuple[pd.Series, np.ndarray]:
-    """Return predictions for rows of the training part, by its index, by models that have not seen them.
-
-    The regressor is fitted anew FOLDS times: under a split by time on the rows before those that it predicts, else on
-    the other folds. The second array is the fold of each, from 0, in the order of time where there is one. Both are
-    empty where there are too few rows, or where the regressor cannot be trained on a part.
-    """
-    nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
-    rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
-    rows = rows.sort_values(time, kind="stable") if by_time else rows
-    if len(rows) < FOLDS * MIN_ROWS:
-        return nothing
-    folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
-    found = []
-    for seen, unseen in folds.split(rows):
-        before, after = rows.iloc[seen], rows.iloc[unseen]
-        usable = [name for name in kinds if before[name].notna().any()]
-        regressor = clone(model[-1])
-        use_threads(regressor, 1)
-        if "categorical_features" in regressor.get_params():
-            # Set for the columns of the whole training part.
-            regressor.set_params(categorical_features=None)
-        try:
-            fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
-            predicted = fold.fit(before[usable], before[target]).predict(after[usable])
-        except (ValueError, TypeError) as error:
-            # What can be trained on all rows need not be on a part of them.
-            logging.warning("[diagnose] not judged on training rows that it had not seen: %s", error)
-            return nothing
-        found.append(pd.Series(predicted, after.index, dtype="float64"))
-    return pd.concat(found), np.repeat(range(FOLDS), [len(each) for each in found])
 
 
 def empty_model(
@@ -102,7 +60,8 @@ def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
     """Return Spearman's rank correlation in standard errors; 0 where it is not defined."""
     if len(actual) < MIN_ROWS or np.ptp(actual) == 0 or np.ptp(predicted) == 0:
         return 0.0
-    return float(stats.spearmanr(actual, predicted).statistic) * math.sqrt(len(actual) - 1)
+    ranks = [pd.Series(each).rank() for each in (actual, predicted)]
+    return float(np.corrcoef(*ranks)[0, 1]) * math.sqrt(len(actual) - 1)
 
 
 def slice_bias(
@@ -150,7 +109,7 @@ def slice_bias(
         harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
         for k in np.flatnonzero(~np.isnan(moved)):
             looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
-            p.append(float(2 * stats.t.sf(z[k], max(degrees[k], 1))))
+            p.append(float(2 * special.stdtr(max(degrees[k], 1), -z[k])))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: where one level moves up, the others move down beside it.
@@ -219,7 +178,7 @@ def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.nd
         return 0.0
     weights = 1 / chances
     # Cochran's test: of what chance may have made nothing is kept.
-    if stats.chi2.sf(float(weights @ spreads) * (len(several) - 1), degrees) > 0.05:
+    if special.chdtrc(degrees, float(weights @ spreads) * (len(several) - 1)) > 0.05:
         return 0.0
     between = float(weights @ spreads - len(spreads)) / weights.sum()
     # Once for the held-out part, and a share for the mean of the periods.

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -206,7 +206,7 @@ def slice_table(
                 row |= {"champion_MAE": (size - gain) / n, "difference_interval": bounds(difference)}
                 spread = float(np.nanstd(difference))
                 degrees = max(int((each[:, 0] > 0).sum()) - 1, 1)
-                p.append(float(2 * stats.t.sf(abs(gain / n) / spread, degrees)) if spread > 0 else 1.0)
+                p.append(float(2 * special.stdtr(degrees, -abs(gain / n) / spread)) if spread > 0 else 1.0)
             rows.append(row)
     for row, corrected in zip(rows, holm(p), strict=False):
         row["worse"] = bool(corrected < 1 - LEVEL and row["MAE"] > row["champion_MAE"])
@@ -280,7 +280,7 @@ def prediction_interval(
     totals = [sums(blocks[each], count, inside[each], np.ones(len(each))).T for each in (rest, first)]
     (found["coverage"], measured, _), (_, fitted, _) = (clustered(*each) for each in totals)
     found["coverage"], found["coverage_error"] = float(found["coverage"]), math.sqrt(measured + fitted)
-    error = stats.norm.ppf((1 + LEVEL) / 2) * found["coverage_error"]
+    error = special.ndtri((1 + LEVEL) / 2) * found["coverage_error"]
     found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
     for feature, (codes, labels) in slices.items():
         hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))

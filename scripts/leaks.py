@@ -1,7 +1,4 @@
-"""What looks like success and is none: features that know the target, copied rows, scores too good to be true."""
-
-import math
-from collections.abc import Iterable
+"""Features that know the target: what looks like success and is none."""
 
 import numpy as np
 import pandas as pd
@@ -11,16 +8,11 @@ from sklearn.tree import DecisionTreeRegressor
 from intervals import MIN_ROWS
 from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor
 from reasons import alarm
-from recipe import columns_used
 
 LEAK_ROWS = 10_000
 # One feature that explains so much, and leaves so much less than all others together, is likely to be the target.
 LEAK_R2 = 0.97
 LEAK_RATIO = 5
-TOO_GOOD = 0.6
-TOO_BAD = 1.5
-COPIES = 0.01
-SHUFFLES = 5
 
 
 def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[dict]:
@@ -68,67 +60,3 @@ def explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> f
     tree = DecisionTreeRegressor(min_samples_leaf=3, random_state=0)
     column = values.astype("float64").to_frame()
     return r2_score(y[~half], tree.fit(column[half], y[half]).predict(column[~half]))
-
-
-def known_late(not_before: list[str], description: dict) -> list[dict]:
-    """Return an alarm for each feature that is made of a column which is known only after the target's moment."""
-    found = []
-    for name in description["features"]:
-        how = description["recipe"].get(name)
-        made_of = columns_used({name: how}) if how else [name]
-        for column in set(not_before) & {name, *made_of}:
-            which = f"The feature {name}" + ("" if column == name else f" is made of {column}, which")
-            found.append(alarm("not_before", name, f"{which} is known only after the target (features.not_before)."))
-    for column in set(not_before) & set((description.get("custom") or {}).get("columns", {})):
-        sentence = f"Your own code gets {column}, which is known only after the target (features.not_before)."
-        found.append(alarm("not_before", column, sentence))
-    return sorted(found, key=lambda each: each["feature"])
-
-
-def copies(train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int) -> list[dict]:
-    """Return an alarm where held-out rows repeat training rows, target included, more often than chance would have it.
-
-    Chance is what is left of it with the held-out targets shuffled. `train` are the training rows, some at a time,
-    `columns` the features but those of the calendar, which no two parts in time share.
-    """
-    if not columns:
-        return []
-    random, actual = np.random.default_rng(seed), test[target].to_numpy()
-    several = [actual, *(random.permutation(actual) for _ in range(SHUFFLES))]
-    hashes = [pd.util.hash_pandas_object(test[columns].assign(**{target: each}), index=False) for each in several]
-    looked_for = pd.Index(pd.unique(pd.concat(hashes)))
-    seen = np.zeros(len(looked_for) + 1, dtype=bool)
-    for rows in train:
-        # What is not looked for is noted in the last place.
-        seen[looked_for.get_indexer(pd.util.hash_pandas_object(rows[[*columns, target]], index=False))] = True
-    found, *shuffled = (int(seen[looked_for.get_indexer(each)].sum()) for each in hashes)
-    chance = sum(shuffled) / SHUFFLES
-    if found < max(COPIES * len(test), 10, 3 * (chance + math.sqrt(chance))):
-        return []
-    share, chance = found / len(test), chance / len(test)
-    sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
-    return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]
-
-
-def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
-    """Return an alarm where the held-out score is far from that on training rows that the model had not seen.
-
-    Parameters
-    ----------
-    metrics, mean
-        MAE and R2 of the model and of the mean on the held-out rows.
-    unseen
-        MAE of models on training rows that they had not seen, mean_MAE of the mean there, R2.
-    """
-    if not unseen or not unseen["MAE"] or not mean["MAE"]:
-        return []
-    ratio = metrics["MAE"] / unseen["MAE"]
-    easier = (metrics["MAE"] / mean["MAE"]) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
-    words = (
-        f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
-    )
-    if max(ratio, easier) < TOO_GOOD:
-        return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
-    if min(ratio, easier) > TOO_BAD:
-        return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]
-    return []

@@ -15,9 +15,9 @@ import drift
 import effects
 import findings
 import intervals
-import leaks
 import own_metrics
 import reasons
+import too_good
 from conftest import Project, rides
 from custom import load_code
 from diagnose import comparison_alarms
@@ -26,6 +26,8 @@ from test_release import current, error
 
 ROWS = 2400
 CONSTANT = "sklearn.dummy.DummyRegressor"
+READS = ["--features=data/features/features.csv", "--metrics=reports/evaluation_metrics.json"]
+READS += ["--explanation=reports/explanation.json", "--validation=reports/validation_report.json"]
 WITHOUT_CHAMPION = {"paired": None, "slices": {"rows": []}}
 
 
@@ -129,6 +131,13 @@ def metrics(actual, predicted, rows):
     assert "metrics.py failed on " in line and "no first row" in line
     # Two thirds of all resamples have another number of that row than one.
     assert found["model"]["own MAE"] == [None, None]
+
+
+def test_the_p_of_two_rows_of_counts_is_that_of_scipy():
+    random = np.random.default_rng(5)
+    for levels in (2, 2, 3, 8):
+        counts = random.integers(1, 60, (2, levels))
+        assert drift.chi_squared(counts) == pytest.approx(stats.chi2_contingency(counts).pvalue, rel=1e-9)
 
 
 def test_intervals_are_those_of_scipy():
@@ -487,9 +496,9 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
     mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "mean_MAE": 24.0, "R2": 0.7}
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
-        assert [each["name"] for each in leaks.gap({"MAE": mae}, mean, unseen)] == expected
+        assert [each["name"] for each in too_good.gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
-    assert leaks.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    assert too_good.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
 
 
 def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():
@@ -672,17 +681,25 @@ def test_a_release_brings_its_profile_and_its_intervals(released: Project):
     done = released.script("predict", "--input", batch, "--output", "week.csv", check=False)
     assert "diagnostics.json was altered" in error(done)
     path.write_text("{", encoding="utf-8")
-    arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", f"--release={path}"]
-    arguments += ["--metrics=reports/evaluation_metrics.json", "--validation=reports/validation_report.json"]
-    arguments += ["--output=reports/diagnostics.json"]
+    arguments = [*READS, f"--release={path}", "--output=reports/diagnostics.json"]
     before = (released.folder / "reports/diagnostics.json").read_bytes()
     assert "diagnostics.json is damaged: make verify" in error(released.script("diagnose", *arguments, check=False))
     assert (released.folder / "reports/diagnostics.json").read_bytes() == before
 
 
 def test_bad_inputs_give_one_line(finished: Project):
-    arguments = ["--model=model/model.pkl", "--features=data/features/features.csv", "--output=reports/new.json"]
-    arguments += ["--metrics=reports/evaluation_metrics.json", "--validation=reports/validation_report.json"]
+    arguments = [*READS, "--output=reports/new.json"]
+    explained, unseen = (
+        finished.folder / "reports" / name for name in ("explanation.json", "out_of_sample_predictions.csv")
+    )
+    for path, before, after, message in (
+        (explained, '"model_sha256": "', '"model_sha256": "0', "speaks of another model than reports/explanation.json"),
+        (unseen, "\n", "\n1", "out-of-sample predictions are not those of these features. Run make run"),
+    ):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.rstrip("\n").replace(before, after), encoding="utf-8")
+        assert message in error(finished.script("diagnose", *arguments, check=False))
+        path.write_text(text, encoding="utf-8")
     rows = finished.folder / "reports/holdout_predictions.csv"
     text = rows.read_text(encoding="utf-8")
     for content, message in (

@@ -30,7 +30,8 @@ COMMANDS = [
     ("history", [], "completed"),
     ("predict", ["--input", "rides.csv", "--output", "scored.csv"], "scored: 1\\d\\d, rejected: \\d+\\n"),
     ("verdict", ["--output", "x/v.json", *JUDGED], "Verdict     passed"),
-    ("diagnose", [*MODEL, *JUDGED, "--output", "x/d.json"], "completed"),
+    ("explain_model", [*MODEL, "--output", "x/explanation.json"], "completed"),
+    ("diagnose", [*MODEL[2:], *JUDGED, "--explanation", "x/explanation.json", "--output", "x/d.json"], "completed"),
     ("evaluate_model", [*MODEL, "--output", "x/e.json"], "completed|does not tell 'custom'.*Make it anew .make"),
     (
         "train_model",

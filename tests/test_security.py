@@ -108,14 +108,13 @@ def test_no_entry_point_unpickles_a_model_that_is_not_the_one_written_down(relea
     bomb, release = pickle.dumps(Bomb()), Path("deployed/current").readlink().name
     whole = {path: path.read_bytes() for path in (Path("model/model.pkl"), Path("deployed/current/model.pkl"))}
     model = ["--model", "model/model.pkl", "--features", "data/features/features.csv"]
-    scores = ["--metrics", "reports/evaluation_metrics.json", "--validation", "reports/validation_report.json"]
     batch = ["--input", "rides.csv", "--output", "scored.csv"]
     (path,) = [each for each in whole if str(each) == "model/model.pkl"]
     path.write_bytes(bomb)
     other = "model/model.pkl is not the file that was written down"
     for name, words, said in (
         ("evaluate_model", [*model, "--output", "x.json"], other),
-        ("diagnose", [*model, *scores, "--output", "x.json"], other),
+        ("explain_model", [*model, "--output", "x.json"], other),
         ("sign_off", ["--reviewer", "Eve", "--decision", "approve", "--comment", "c"], "is older than model/model.pkl"),
         ("deploy", [], "model/model.pkl has changed since it was signed"),
     ):

@@ -12,10 +12,10 @@ import clean_data
 import counting
 import evaluate_model
 import feature_engineering
-import leaks
 import sample
 import scoring
 import stream
+import too_good
 import train_model
 import validate_data
 from counting import Counts, Spill, repeats, row_hashes
@@ -356,10 +356,10 @@ def test_copies_among_held_out_rows_are_found_in_training_rows_some_at_a_time():
     train = pd.DataFrame({"a": random.normal(size=1000), "y": random.normal(size=1000)})
     test = pd.concat([train.iloc[100:130], pd.DataFrame({"a": random.normal(size=170), "y": 0.0})])
     pieces = [train.iloc[n : n + 7] for n in range(0, 1000, 7)]
-    found = leaks.copies(pieces, test, ["a"], "y", 0)
-    assert found == leaks.copies([train], test, ["a"], "y", 0)
+    found = too_good.copies(pieces, test, ["a"], "y", 0)
+    assert found == too_good.copies([train], test, ["a"], "y", 0)
     assert "15.0% of the held-out rows are copies" in found[0]["sentence"]
-    assert leaks.copies(pieces, test.iloc[30:], ["a"], "y", 0) == []
+    assert too_good.copies(pieces, test.iloc[30:], ["a"], "y", 0) == []
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):

@@ -26,8 +26,11 @@ EDGES = {
 }
 # What the verdict waits for: it stands beside the seven tasks.
 ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}
-# Only a person who reviews waits for this one.
-ALL_EDGES |= {(task, "diagnose") for task in ("validate_data", "feature_engineering", "train_model", "evaluate_model")}
+# Only a person who reviews waits for these two.
+ALL_EDGES |= {(task, "explain_model") for task in ("feature_engineering", "train_model")}
+ALL_EDGES |= {
+    (task, "diagnose") for task in ("validate_data", "feature_engineering", "evaluate_model", "explain_model")
+}
 EVERYTHING = ["all", "reports/final_report.md"]
 
 
@@ -57,7 +60,7 @@ def test_only_a_task_that_holds_all_rows_asks_for_more_memory_with_them(finished
         found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?.* mem_mb=(\d+)", text, re.MULTILINE)
         return {name: int(asked) for name, asked in found}
 
-    bounded = dict.fromkeys([*OUTPUTS, "diagnose"], 1000)
+    bounded = dict.fromkeys([*OUTPUTS, "explain_model", "diagnose"], 1000)
     # Twelve times as many MiB; the code of a task is an input too.
     much = pytest.approx(12e9 / 2**20, abs=10)
     assert memory() == bounded | {"train_model": much}
@@ -150,7 +153,7 @@ def test_deleted_outputs_are_rebuilt_to_the_same_bytes(finished):
     assert finished.contents() == before
 
 
-@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", "diagnose"])
+@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", "explain_model", "diagnose"])
 def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
     with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
         file.write("# changed\n")
@@ -165,6 +168,7 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
         ("task", [*OUTPUTS, "verdict"]),
         ("csv_file", OUTPUTS),
         ("drift", ["diagnose"]),
+        ("effects", ["explain_model"]),
         ("retry", ["ingest_data"]),
         ("source", ["ingest_data"]),
         ("contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
@@ -180,7 +184,7 @@ def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, task
 
 def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project):
     declared = project.inputs(*EVERYTHING)
-    for task in [*OUTPUTS, "verdict", "diagnose"]:
+    for task in [*OUTPUTS, "verdict", "explain_model", "diagnose"]:
         code = (
             f"import sys, {task}; print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
         )

@@ -43,6 +43,7 @@ SIGN = ["--reviewer", "Ada", "--decision", "approve", "--comment", "read it"]
 STEPS: dict[str, list[str] | str] = {
     **{task: path for task, path in OUTPUTS.items() if task != "generate_report"},
     "verdict": "all",
+    "explain_model": "reports/explanation.json",
     "diagnose": "reports/diagnostics.json",
     "generate_report": OUTPUTS["generate_report"],
     "sign_off": SIGN,

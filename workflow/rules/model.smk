@@ -85,7 +85,8 @@ rule evaluate_model:
         "logs/benchmarks/evaluate_model.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    # One is left for explain_model, which begins at the same time.
+    threads: max(1, workflow.cores - 1)
     resources:
         mem_mb=memory(1000, all_rows=CLEANED or config["evaluation"]["metrics"]),
         runtime=minutes(60),

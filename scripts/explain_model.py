@@ -1,0 +1,145 @@
+"""Look into the model: what its predictions rest on, how it does on rows it has not seen, which features give it away.
+
+    python scripts/explain_model.py --model model/model.pkl --features data/features/features.csv \\
+        --output reports/explanation.json
+
+The predictions for training rows, by models that had not seen them, go to out_of_sample_predictions.csv beside the
+output.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, TimeSeriesSplit
+from threadpoolctl import threadpool_limits
+
+import effects
+import task
+from intervals import MIN_ROWS
+from leaks import leaks
+from model_file import load_model
+from pipeline import make_pipeline, use_threads
+from sample import sample
+from stream import scan
+from table import write_table
+from task import read_json, write_json
+
+# Rows of the training part that are enough to know the errors to a percent.
+CV_ROWS = 30_000
+FOLDS = 3
+
+
+def explain_model(model: object, table: pd.DataFrame, description: dict, seed: int = 0) -> tuple[dict, pd.DataFrame]:
+    """Return what the model and its rows tell by themselves.
+
+    Parameters
+    ----------
+    model
+        The fitted pipeline.
+    table
+        The features of n rows, with the target and the split.
+    description
+        What `feature_engineering` says of them.
+    seed
+        The seed of every draw and shuffle.
+
+    Returns
+    -------
+    found : dict
+        importance, importance_sample, partial_dependence, out_of_sample and alarms, as diagnostics.json has them.
+    unseen : pandas.DataFrame
+        For training rows, by models like this one that had not seen them: row (from 0, among the training rows), fold
+        (from 0, in the order of time where there is one), actual and predicted.
+    """
+    kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
+    train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
+    importance, made_of = effects.importance(model, test, list(kinds), test[target], seed)
+    unseen, folds = out_of_sample(model, train, kinds, target, description["time_column"], by_time, seed)
+    actual = train.loc[unseen.index, target]
+    # What comes closest to the held-out part.
+    last = folds == folds.max(initial=0) if by_time else folds >= 0
+    found = {
+        "importance": importance,
+        "importance_sample": made_of,
+        "partial_dependence": effects.dependence(model, test, kinds, importance, seed),
+        "out_of_sample": out_of_sample_scores(actual[last], unseen[last]),
+        "alarms": leaks(train, kinds, target, seed),
+    }
+    rows = {"row": unseen.index.astype("int64"), "fold": folds, "actual": actual, "predicted": unseen}
+    return found, pd.DataFrame(rows).reset_index(drop=True)
+
+
+def out_of_sample(
+    model: object, train: pd.DataFrame, kinds: dict, target: str, time: str | None, by_time: bool, seed: int
+) -> tuple[pd.Series, np.ndarray]:
+    """Return predictions for rows of the training part, by its index, by models that have not seen them.
+
+    The regressor is fitted anew FOLDS times: under a split by time on the rows before those that it predicts, else on
+    the other folds. The second array is the fold of each, from 0, in the order of time where there is one. Both are
+    empty where there are too few rows, or where the regressor cannot be trained on a part.
+    """
+    nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
+    rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
+    rows = rows.sort_values(time, kind="stable") if by_time else rows
+    if len(rows) < FOLDS * MIN_ROWS:
+        return nothing
+    folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
+    found = []
+    for seen, unseen in folds.split(rows):
+        before, after = rows.iloc[seen], rows.iloc[unseen]
+        usable = [name for name in kinds if before[name].notna().any()]
+        regressor = clone(model[-1])
+        use_threads(regressor, 1)
+        if "categorical_features" in regressor.get_params():
+            # Set for the columns of the whole training part.
+            regressor.set_params(categorical_features=None)
+        try:
+            fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
+            predicted = fold.fit(before[usable], before[target]).predict(after[usable])
+        except (ValueError, TypeError) as error:
+            # What can be trained on all rows need not be on a part of them.
+            logging.warning("[explain_model] not judged on training rows that it had not seen: %s", error)
+            return nothing
+        found.append(pd.Series(predicted, after.index, dtype="float64"))
+    return pd.concat(found), np.repeat(range(FOLDS), [len(each) for each in found])
+
+
+def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
+    """Return the scores on training rows that the model had not seen; None where there are none."""
+    if not len(y):
+        return None
+    return {
+        "rows": len(y),
+        "MAE": float((predicted - y).abs().mean()),
+        "mean_MAE": float((y - y.mean()).abs().mean()),
+        "R2": float(r2_score(y, predicted)) if y.nunique() > 1 else None,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
+    parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write; the predictions beside it")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    args = parser.parse_args(argv)
+    with task.logged("explain_model", args, args.model):
+        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
+        model = load_model(args.model, metadata["sha256"])
+        table, _, _ = sample(args.features, scan(args.features, description["kinds"]), description["split"]["rows"])
+        # Everything here is small: a second thread would mostly wait for the first.
+        with threadpool_limits(1):
+            found, unseen = explain_model(model, table, description, args.random_state)
+        write_table(unseen, args.output.with_name("out_of_sample_predictions.csv"))
+        write_json(args.output, {"model_sha256": metadata["sha256"], **found})
+        most = [each["feature"] for each in found["importance"][:3] if each["mean"] > 0]
+        logging.info("[explain_model] completed. Rests most on: %s", ", ".join(most) or "nothing")
+        logging.info("[explain_model] wrote %s", args.output)
+
+
+if __name__ == "__main__":
+    main()
