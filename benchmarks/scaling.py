@@ -93,7 +93,11 @@ def growth(found: dict[int, dict]) -> list[dict]:
 
 
 def plans(parent: Path, numbers: list[int]) -> list[dict]:
-    """Return the rows of the table for dry runs of the workflow's own rules: so many models, and so many parts."""
+    """Return the rows of the table for the plan of the workflow's own rules: so many models, and so many parts.
+
+    The plan is the graph of all jobs, as a run has it before its first one; a dry run works out the command of each job
+    besides.
+    """
     lines = []
     for keys, what in (({"models": {"by": "key"}}, "models"), ({"data": {"partition_by": "key"}}, "parts")):
         for number in sorted(numbers):
@@ -108,13 +112,15 @@ def plans(parent: Path, numbers: list[int]) -> list[dict]:
             )
             # Only then is it known which there are.
             measure.run(folder, [*command, "--", "data/raw/raw_data.json"])
-            done = measure.run(folder, [*command, "--dry-run", "--", "all"])
-            jobs = int(re.findall(r"^total +(\d+)$", done.said, re.M)[-1])
-            name = f"{number:,} {what}, {jobs:,} jobs"
-            line = measure.row("Planning (ratio: CPU seconds / 20 s for 10,000 jobs)", name, [done])
-            # A start takes longer than a few jobs.
-            line["ratio"] = line["cpu_ratio"] = done.cpu / (20 * max(1, jobs / 10_000))
-            lines.append(line | measure.judged(line["ratio"], 1))
+            shown = measure.run(folder, [*command, "--dry-run", "--", "all"])
+            graph = measure.run(folder, [*command, "--rulegraph", "--", "all"])
+            jobs = int(re.findall(r"^total +(\d+)$", shown.said, re.M)[-1])
+            for done, part in ((graph, "The graph of all jobs"), (shown, "A dry run")):
+                name = f"{number:,} {what}, {jobs:,} jobs"
+                line = measure.row(f"{part} (ratio: CPU seconds / 20 s for 10,000 jobs)", name, [done])
+                # A start takes longer than a few jobs.
+                line["ratio"] = line["cpu_ratio"] = done.cpu / (20 * max(1, jobs / 10_000))
+                lines.append(line | (measure.judged(line["ratio"], 1) if done is graph else {}))
             shutil.rmtree(folder)
     return lines
 
@@ -135,6 +141,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         planned = plans(Path(folder), args.models)
         found, notes = tasks(Path(folder), args.rows, args.runs)
+        planned.sort(key=lambda line: line["part"], reverse=True)
         measure.report("scaling", args.output, [*(growth(found) if found else []), *planned], facts, notes)
 
 

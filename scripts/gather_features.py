@@ -30,17 +30,24 @@ from split import rule_by_time
 from table import parse_table
 from task import TaskError, read_json, replacing, write_json
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 8 << 20
 
 
 def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of CSV files as tables of text, of so many rows as memory has room for."""
+    """Yield the rows of CSV files as tables of text: of small files several at once, of a large one some at a time."""
+    waiting, size = [], 0
     for path in paths:
         options = text_options(columns or header(path))
         read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
         with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
             for batch in reader:
-                yield pa.Table.from_batches([batch])
+                waiting.append(batch)
+                size += batch.nbytes
+                if size >= BLOCK_BYTES:
+                    yield pa.Table.from_batches(waiting).combine_chunks()
+                    waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 def is_training(block: pa.Table, time: str | None, cut: pd.Timestamp | None) -> np.ndarray:
@@ -86,24 +93,22 @@ def choose(
 ) -> np.ndarray:
     """Return the numbers of the rows with the lowest hashes of each stratum, in order.
 
-    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than twice `max_rows` and a block
-    are kept in memory.
+    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than `max_rows` and a block are kept
+    in memory.
     """
     kept = np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])
     limit = pd.Series(quotas)
 
     def lowest(rows: np.ndarray) -> np.ndarray:
-        rows = np.sort(rows, order=["stratum", "hash", "row"])
+        rows = rows[np.lexsort([rows[key] for key in ("row", "hash", "stratum")])]
         place = pd.Series(rows["stratum"]).groupby(rows["stratum"]).cumcount().to_numpy()
         return rows[place < limit.reindex(rows["stratum"]).to_numpy()]
 
     for numbers, strata, hashes in blocks:
         more = np.empty(len(numbers), dtype=kept.dtype)
         more["stratum"], more["hash"], more["row"] = strata, hashes, numbers
-        kept = np.concatenate([kept, more])
-        if len(kept) > 2 * max_rows:
-            kept = lowest(kept)
-    return np.sort(lowest(kept)["row"])
+        kept = lowest(np.concatenate([kept, more]))
+    return np.sort(kept["row"])
 
 
 def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:

@@ -46,10 +46,12 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
 
 def test_planning_is_measured_and_written(tmp_path):
     said = bench("scaling", "--rows", "--models", 1, 3, "--output", tmp_path, python=program("python"))
-    assert [row["name"] for row in table(tmp_path / "scaling.csv")] == [
-        *("1 models, 8 jobs", "3 models, 20 jobs"),
-        *("1 parts, 12 jobs", "3 parts, 20 jobs"),
-    ]
+    graph, dry_run = (
+        ["1 models, 8 jobs", "3 models, 20 jobs", "1 parts, 12 jobs", "3 parts, 20 jobs"] for _ in range(2)
+    )
+    rows = table(tmp_path / "scaling.csv")
+    assert [row["name"] for row in rows] == [*graph, *dry_run]
+    assert [row["target"] for row in rows] == ["1"] * 4 + [""] * 4
     assert "3 models, 20 jobs" in said and (tmp_path / "scaling.png").exists()
 
 

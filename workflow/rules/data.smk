@@ -23,9 +23,9 @@ rule ingest_data:
         version=source_version,
         options=flags(target=config["target"], **config["reader"]),
         # No other brace in it is ours: ${NAME} is a variable of the environment.
-        source=lambda wildcards: flags(
+        source=lambda wildcards: words(
             input=config["raw_data_source_url"].replace("{model}", wildcards.get("model", "{model}"))
-        )(wildcards),
+        ),
     shell:
         "python {input.script:q} {params.source} {params.options} --output={output.csv:q} --log={log:q}"
 

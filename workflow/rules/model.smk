@@ -16,9 +16,7 @@ CLEANED = None if config["model"]["max_rows"] else CLEANED
 ALL_ROWS, PASSES = [], ""
 if config["model"]["passes"]:
     ALL_ROWS = "data/features/features.csv"
-    PASSES = lambda wildcards: flags(passes=config["model"]["passes"], all_rows=f"{home(wildcards)}{ALL_ROWS}")(
-        wildcards
-    )
+    PASSES = lambda wildcards: words(passes=config["model"]["passes"], all_rows=f"{home(wildcards)}{ALL_ROWS}")
 if config["model"]["passes"] and PARTITION_BY:
     ALL_ROWS = of_all_parts("data/features/parts/{part}.csv")
     PASSES = flags(passes=config["model"]["passes"], all_rows="data/features/parts", plan="data/raw/raw_data.json")
@@ -53,7 +51,7 @@ rule train_model:
         ),
         passes=PASSES,
         # A param that is made of an input does not say that the job must run again: it stands by itself.
-        halt_on=lambda wildcards, input: flags(halt_on=input.halt_on)(wildcards),
+        halt_on=lambda wildcards, input: words(halt_on=input.halt_on),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options} {params.halt_on}"
         " {params.passes} --threads={threads} --log={log:q}"
@@ -98,7 +96,7 @@ rule evaluate_model:
             limits=config["thresholds"]["custom"] or None,
         ),
         champion=champion_flags,
-        inputs=lambda wildcards, input: flags(validation_report=input.warn_of, cleaned=input.cleaned[:1])(wildcards),
+        inputs=lambda wildcards, input: words(validation_report=input.warn_of, cleaned=input.cleaned[:1]),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
         " {params.options} {params.champion} {params.inputs} --threads={threads} --log={log:q}"

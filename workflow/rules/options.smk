@@ -2,11 +2,14 @@
 
 
 def flags(**values):
-    """Return command-line flags, quoted for the shell: none for None, one each for a list, JSON for a mapping.
+    """Return command-line flags as a parameter of a rule: a function where Snakemake would take a brace for a wildcard."""
+    text = words(**values)
+    return (lambda wildcards: text) if "{" in text else text
 
-    They come as a function, since Snakemake would take a brace in a bare text for a wildcard.
-    """
-    words = []
+
+def words(**values):
+    """Return command-line flags, quoted for the shell: none for None, one each for a list, JSON for a mapping."""
+    found = []
     for name, value in values.items():
         flag = f"--{name.replace('_', '-')}"
         for each in value if isinstance(value, list) else [value]:
@@ -16,13 +19,14 @@ def flags(**values):
                 each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
                 # Snakemake's report holds it in a script, which "</script>" would end.
-                words.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
-    return lambda wildcards: " ".join(words)
+                found.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
+    return " ".join(found)
 
 
 def more_flags(rule, **values):
     """Return the command-line flags of a rule, and more of them, which go over its own."""
-    return lambda wildcards: f"{rule.params.options(wildcards)} {flags(**values)(wildcards)}"
+    own, more = rule.params.options, words(**values)
+    return lambda wildcards: f"{own(wildcards) if callable(own) else own} {more}"
 
 
 def pieces(wildcards):
@@ -48,7 +52,7 @@ def champion_flags(wildcards):
     name = champion(wildcards)
     needs = {key: config["release"][key] for key in ("allowed_signers", "required_approvals")}
     deployed = f"{home(wildcards)}deployed" if WITHIN else None
-    return flags(champion=name, deployed=deployed, **needs)(wildcards) if name else ""
+    return words(champion=name, deployed=deployed, **needs) if name else ""
 
 
 def released(name):

@@ -30,7 +30,7 @@ use rule ingest_data as ingest_part with:
     params:
         # The pieces tell what is new.
         version=None,
-        source=lambda wildcards: flags(input=f"data/source/{wildcards.part}")(wildcards),
+        source=lambda wildcards: words(input=f"data/source/{wildcards.part}"),
         options=flags(max_bytes=config["reader"]["max_bytes"]),
 
 

@@ -64,7 +64,7 @@ rule diagnose:
             random_state=config["random_state"],
         ),
         # A param that is made of an input does not say that the job must run again: it stands by itself.
-        release=lambda wildcards: flags(release=released("diagnostics.json")(wildcards))(wildcards),
+        release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
         " --explanation={input.explanation:q} --validation={input.validation:q} --output={output:q} {params.options}"
@@ -201,7 +201,7 @@ rule generate_report:
         runtime=minutes(60),
     params:
         options=flags(**config["report"]),
-        budget=lambda wildcards, input: flags(row_budget=input.budget)(wildcards),
+        budget=lambda wildcards, input: words(row_budget=input.budget),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"
         " {params.budget} --log={log:q}"
