@@ -93,8 +93,8 @@ def choose(
 ) -> np.ndarray:
     """Return the numbers of the rows with the lowest hashes of each stratum, in order.
 
-    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than `max_rows` and a block are kept
-    in memory.
+    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than `max_rows` and a block are
+    kept in memory.
     """
     kept = np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])
     limit = pd.Series(quotas)
