@@ -26,7 +26,7 @@ import task
 import too_good
 from custom import load_code
 from recipe import columns_used
-from sample import sample
+from sample import held_out, sample
 from scoring import HIGHER_IS_BETTER, METRICS
 from stream import scan, tables
 from table import read_table
@@ -299,11 +299,8 @@ def main(argv: list[str] | None = None) -> None:
         sizes = description["split"]["rows"]
         columns = scan(args.features, description["kinds"])
         table, alike, found = sample(args.features, columns, sizes)
-        rows = args.metrics.with_name("holdout_predictions.csv")
-        names = ["actual", "predicted", "champion", *(f"baseline_{name}" for name in metrics["baselines"])]
-        held_out = scan(rows, {"time": "date", **dict.fromkeys(names, "number")})
-        holdout, _, again = sample(rows, held_out, {"": sizes["test"]})
-        if found != sizes or again[""] != sizes["test"]:
+        holdout, again = held_out(args.metrics.with_name("holdout_predictions.csv"), sizes["test"])
+        if found != sizes or again != sizes["test"]:
             raise TaskError(
                 "the held-out predictions are not those of these features. Run make run, and make report again."
             )

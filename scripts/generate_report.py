@@ -15,8 +15,7 @@ from document import Alarm, Code, Figure, Items, Section, Strong, Table, markdow
 from figures import figures, save_figure, svg
 from report_inputs import data, model, row_budget, validation_blocks
 from report_results import drift, importance, intervals, results, slices
-from sample import sample
-from stream import scan
+from sample import held_out
 from task import TaskError, read_json, replacing, sha256
 from verdict_box import decision, decision_box
 
@@ -137,8 +136,7 @@ def main(argv: list[str] | None = None) -> None:
     with task.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
         metrics, diagnostics = map(read_json, paths[:2])
-        kinds = {"time": "date", "actual": "number", "predicted": "number"}
-        holdout, _, _ = sample(paths[2], scan(paths[2], kinds), {"": metrics["model"]["test"]["rows"]})
+        holdout, _ = held_out(paths[2], metrics["model"]["test"]["rows"])
         drawn = {}
         for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from counting import GOLDEN
+from csv_file import header_of_table
 from stream import Columns, tables
 
 # Rows of a part (train, test) that are looked at; the error of a share among them is 0.09 percent points.
@@ -58,3 +59,25 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
     rows = pd.concat(kept, ignore_index=True)
     thin = np.concatenate(thin)
     return rows, rows if thin.all() else rows[thin], found
+
+
+def held_out(path: Path, rows: int) -> tuple[pd.DataFrame, int]:
+    """Return at most about MOST_ROWS of the held-out rows with their predictions, and how many rows there were.
+
+    Parameters
+    ----------
+    path
+        The file that `evaluate_model` writes: times, if any, in its column time; all else are numbers.
+    rows
+        How many rows it should have.
+
+    Raises
+    ------
+    TaskError
+        When the file is no table.
+    """
+    kinds = {name: "date" if name == "time" else "number" for name in header_of_table(path)}
+    # Written by us, so that nobody has to look how.
+    dtypes = {name: "float64" if kind == "number" else None for name, kind in kinds.items()}
+    frame, _, found = sample(path, Columns(kinds, {"time": "ISO8601"}, dtypes), {"": rows})
+    return frame, found[""]
