@@ -20,14 +20,13 @@ from threadpoolctl import threadpool_limits
 import drift
 import findings
 import intervals
-import own_metrics
 import reasons
 import task
 import too_good
+from comparison import compare_predictors, comparison_alarms
 from custom import load_code
-from recipe import columns_used
+from recipe import of_a_date
 from sample import held_out, sample
-from scoring import HIGHER_IS_BETTER, METRICS
 from stream import scan, tables
 from table import read_table
 from task import TaskError, read_json, write_json
@@ -80,19 +79,8 @@ def diagnose(
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
     alike = table if alike is None else alike
-    for name in ["actual", "predicted", *(f"baseline_{name}" for name in metrics["baselines"])]:
-        if name not in holdout:
-            raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
-    if len(holdout) != len(test) or not np.array_equal(holdout["actual"], test[target]):
-        raise TaskError(
-            "the held-out predictions are not those of these features. Run make run, and make report again."
-        )
-    seen = train[target].reindex(unseen["row"]).to_numpy("float64")
-    if not np.array_equal(unseen["actual"], seen):
-        raise TaskError(
-            "the out-of-sample predictions are not those of these features. Run make run, and make report again."
-        )
+    check_rows(holdout, unseen, train[target], test[target], metrics["baselines"])
     by_time = description["split"]["by"] == "time"
     in_time = [
         each if not by_time or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
@@ -102,71 +90,30 @@ def diagnose(
     moments = test[time] if time else None
     blocks, made_of = intervals.blocks_of(moments, len(test), seed)
     drawn = intervals.draws(int(blocks.max()) + 1, intervals.RESAMPLES, seed)
-    scored = {"model": predicted}
-    if "champion" in holdout:
-        scored["champion"] = holdout["champion"].to_numpy("float64")
-    scored |= {name: holdout[f"baseline_{name}"].to_numpy("float64") for name in metrics["baselines"]}
-    champion = scored.get("champion")
+    found, against = compare_predictors(metrics, holdout, test[list(kinds)], blocks, drawn, code, seed)
+    champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
     all_slices = intervals.make_slices(table, kinds)
     is_test = (table["split"] == "test").to_numpy()
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in all_slices.items()}
-    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
-
-    def against(theirs: np.ndarray) -> dict:
-        return intervals.paired(actual, predicted, theirs, blocks, drawn)
-
-    resampled = {name: intervals.resampled_metrics(actual, each, blocks, drawn) for name, each in scored.items()}
-    found = {
+    found["bootstrap"]["by"] = made_of
+    found |= {
         "level": intervals.LEVEL,
         "seed": seed,
-        "bootstrap": {"resamples": len(drawn), "by": made_of, "blocks": drawn.shape[1]},
-        "intervals": {name: intervals.metric_intervals(each) for name, each in resampled.items()},
-        "paired": against(champion) if champion is not None else None,
-        "differences": None,
         "slices": intervals.slice_table(slices, actual, predicted, champion, blocks, drawn),
         "drift": {
-            "training": compared(
-                {name: drift.profile(train[name], kind) for name, kind in columns(description)},
+            "training": drift.compared(
+                {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},
                 in_time[1],
                 description,
                 in_time[0] if by_time else None,
             ),
-            "release": compared(before, alike, description) if before else None,
+            "release": drift.compared(before, alike, description) if before else None,
         },
-        "profile": {name: drift.profile(alike[name], kind) for name, kind in columns(description)},
+        "profile": {name: drift.profile(alike[name], kind) for name, kind in drift.columns(description)},
         "prediction_interval": intervals.prediction_interval(
             actual, predicted, moments, by_time, slices, blocks, interval_level, seed
         ),
     }
-    scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
-    if champion is not None:
-        ours, theirs = (scores[name]["test"] for name in ("model", "champion"))
-        found["differences"] = {
-            name: intervals.judged(
-                math.nan if None in (ours[name], theirs[name]) else ours[name] - theirs[name],
-                resampled["model"][name] - resampled["champion"][name],
-                1 if name in HIGHER_IS_BETTER else -1,
-            )
-            for name in METRICS
-        }
-    if code:
-        own = metrics["custom_metrics"]["names"]
-        limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in metrics["thresholds"]}
-        spans, differences, found["bootstrap"]["own_metrics"] = own_metrics.own_intervals(
-            code,
-            {name: {metric: scores[name]["test"].get(metric) for metric in own} for name in scored},
-            actual,
-            scored,
-            test[list(kinds)],
-            blocks,
-            # What has a least value only is to be large.
-            {name: ((name, "min") in limits) - ((name, "max") in limits) for name in own},
-            seed,
-        )
-        for name, each in spans.items():
-            found["intervals"][name] |= each
-        if champion is not None:
-            found["differences"] |= differences
     found |= {name: each for name, each in explanation.items() if name != "alarms"}
     found["alarms"] = [
         *explanation["alarms"],
@@ -175,7 +122,7 @@ def diagnose(
             actual,
             predicted,
             found["intervals"]["model"],
-            against(scored["mean"]),
+            against["mean"],
             unseen["predicted"],
             unseen["actual"],
         ),
@@ -199,8 +146,22 @@ def diagnose(
             slices, slices_then, predicted - actual, blocks, errors, blocks_then, periods if by_time else 0 * periods
         )
     found["alarms"].sort(key=lambda each: -reasons.WEIGHTS[each["name"]])
-    found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against(scored[best])}})
+    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
+    found["reasons"] = reasons.reasons(metrics, found | {"against_best": {"name": best, **against[best]}})
     return rounded(found)
+
+
+def check_rows(holdout: pd.DataFrame, unseen: pd.DataFrame, train: pd.Series, test: pd.Series, baselines: dict) -> None:
+    """Raise TaskError where predictions are not those of the rows, whose target is `train` and `test`."""
+    for name in ["actual", "predicted", *(f"baseline_{name}" for name in baselines)]:
+        if name not in holdout:
+            raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
+    seen = train.reindex(unseen["row"])
+    for which, found, expected in (("held-out", holdout, test), ("out-of-sample", unseen, seen)):
+        if not np.array_equal(found["actual"], expected):
+            raise TaskError(
+                f"the {which} predictions are not those of these features. Run make run, and make report again."
+            )
 
 
 def released_profile(path: Path) -> dict:
@@ -209,56 +170,6 @@ def released_profile(path: Path) -> dict:
         return read_json(path)["profile"]
     except (TaskError, KeyError, TypeError) as error:
         raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
-
-
-def columns(description: dict) -> list[tuple[str, str]]:
-    """Return the features and the target, each with its kind."""
-    return [*description["features"].items(), (description["target"], "number")]
-
-
-def compared(profiles: dict, later: pd.DataFrame, description: dict, earlier: pd.DataFrame | None = None) -> list[dict]:
-    """Return how each column of later rows differs from its profile, the largest shift first.
-
-    `earlier` are the rows that the profiles are of, where both parts are in the order of time.
-    """
-    rows = [
-        drift.compare(name, profiles[name], later[name], of_a_date(name, description))
-        for name, kind in columns(description)
-        if name in profiles and profiles[name]["kind"] == kind
-    ]
-    if earlier is not None:
-        rows = [drift.news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
-    return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))
-
-
-def of_a_date(name: str, description: dict) -> bool:
-    """Tell whether a feature is made of a date: it then changes with time by construction."""
-    how = description["recipe"].get(name)
-    if not how:
-        return False
-    dates = {column for column, about in description.get("columns", {}).items() if about["kind"] == "date"}
-    return "part" in how or bool(dates & set(columns_used({name: how})))
-
-
-def comparison_alarms(found: dict) -> list[dict]:
-    """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
-    named, pair, covered = [], found["paired"], found["prediction_interval"]
-    if pair and pair["verdict"] == "worse":
-        low, high = pair["interval"]
-        sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
-        named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
-    for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
-        if row["MAE"] >= 1.05 * row["champion_MAE"]:
-            sentence = (
-                f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
-            )
-            sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
-            named.append(reasons.alarm("slice_worse", row["feature"], sentence))
-    sentence = reasons.short_of(covered)
-    # Outside are twice as many rows as promised.
-    if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]):
-        named.append(reasons.alarm("coverage", None, sentence))
-    return named
 
 
 def rounded(value: object) -> object:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from recipe import of_a_date
+
 QUANTILES = 51
 MOST_LEVELS = 200
 MOST_NAMES = 20
@@ -247,3 +249,23 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
         if best is None or left < best[0]:
             best = (left, words)
     return best[1] if best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None
+
+
+def columns(description: dict) -> list[tuple[str, str]]:
+    """Return the features and the target, each with its kind."""
+    return [*description["features"].items(), (description["target"], "number")]
+
+
+def compared(profiles: dict, later: pd.DataFrame, description: dict, earlier: pd.DataFrame | None = None) -> list[dict]:
+    """Return how each column of later rows differs from its profile, the largest shift first.
+
+    `earlier` are the rows that the profiles are of, where both parts are in the order of time.
+    """
+    rows = [
+        compare(name, profiles[name], later[name], of_a_date(name, description))
+        for name, kind in columns(description)
+        if name in profiles and profiles[name]["kind"] == kind
+    ]
+    if earlier is not None:
+        rows = [news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
+    return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))

@@ -121,3 +121,12 @@ def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None 
             for name, kind in metadata["features"].items()
         }
     )
+
+
+def of_a_date(name: str, description: dict) -> bool:
+    """Tell whether a feature is made of a date: it then changes with time by construction."""
+    how = description["recipe"].get(name)
+    if not how:
+        return False
+    dates = {column for column, about in description.get("columns", {}).items() if about["kind"] == "date"}
+    return "part" in how or bool(dates & set(columns_used({name: how})))

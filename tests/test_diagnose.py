@@ -18,9 +18,9 @@ import intervals
 import own_metrics
 import reasons
 import too_good
+from comparison import comparison_alarms
 from conftest import Project, rides
 from custom import load_code
-from diagnose import comparison_alarms
 from scoring import HIGHER_IS_BETTER, METRICS
 from test_release import current, error
 
