@@ -21,6 +21,7 @@ else:
 
     include: "workflow/rules/data.smk"
     include: "workflow/rules/model.smk"
+    include: "workflow/rules/diagnose.smk"
     include: "workflow/rules/report.smk"
     include: "workflow/rules/release.smk"
     include: "workflow/rules/backtest.smk"
@@ -29,7 +30,8 @@ else:
 if PARTITION_BY and not MANY_MODELS:
 
     include: "workflow/rules/split.smk"
-    include: "workflow/rules/partitions.smk"
+    include: "workflow/rules/parts.smk"
+    include: "workflow/rules/gather.smk"
 
 
 rule all:

@@ -1,0 +1,99 @@
+# What a reviewer needs beyond the thresholds
+
+# What training on fewer rows costs.
+BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] and not config["model"]["passes"] else None
+
+
+rule explain_model:
+    """Look into the model: what it rests on, how it does on rows it has not seen, which features give it away"""
+    input:
+        script=script("explain_model"),
+        helpers=helpers("explain_model"),
+        model=MODEL,
+        metadata="model/model.json",
+        features=FEATURES,
+        description=DESCRIPTION,
+    output:
+        explanation=update("reports/explanation.json"),
+        unseen=update("reports/out_of_sample_predictions.csv"),
+    log:
+        "logs/explain_model.log",
+    benchmark:
+        "logs/benchmarks/explain_model.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(random_state=config["random_state"]),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.explanation:q}"
+        " {params.options} --log={log:q}"
+
+
+rule diagnose:
+    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
+    input:
+        script=script("diagnose"),
+        helpers=helpers("diagnose"),
+        features=FEATURES,
+        description=DESCRIPTION,
+        metrics="reports/evaluation_metrics.json",
+        holdout="reports/holdout_predictions.csv",
+        explanation="reports/explanation.json",
+        unseen="reports/out_of_sample_predictions.csv",
+        validation="reports/validation_report.json",
+        custom=on_disk(config["evaluation"]["metrics"]),
+        # Releases that were made before there were diagnostics hold none.
+        release=released("diagnostics.json"),
+    output:
+        update("reports/diagnostics.json"),
+    log:
+        "logs/diagnose.log",
+    benchmark:
+        "logs/benchmarks/diagnose.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    params:
+        options=flags(
+            interval_level=config["evaluation"]["interval_level"],
+            random_state=config["random_state"],
+        ),
+        # A param that is made of an input does not say that the job must run again: it stands by itself.
+        release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
+    shell:
+        "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
+        " --explanation={input.explanation:q} --validation={input.validation:q} --output={output:q} {params.options}"
+        " {params.release} --log={log:q}"
+
+
+rule row_budget:
+    """Train on half and on a quarter of the rows that model.max_rows allows, to say what fewer rows cost"""
+    input:
+        script=script("row_budget"),
+        helpers=helpers("row_budget"),
+        model=MODEL,
+        metadata="model/model.json",
+        features="data/features/sample.csv",
+        description="data/features/sample.json",
+    output:
+        update("reports/row_budget.json"),
+    log:
+        "logs/row_budget.log",
+    benchmark:
+        "logs/benchmarks/row_budget.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        mem_mb=memory(2000, all_rows=True),
+        runtime=minutes(60),
+    params:
+        options=flags(random_state=config["random_state"]),
+    shell:
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
+        " {params.options} --threads={threads} --log={log:q}"
