@@ -88,14 +88,13 @@ def clean_rows(
         unreadable |= wrong
         count = int(absent.sum())
         columns[column] = {"missing": count, "unreadable": int(wrong.sum()), "dropped": 0, "filled": 0, "left": 0}
-        if policy == "drop":
+        values = frame[column]
+        cleaned, done = by_policy(values, policy, wrong)
+        columns[column][done] = count
+        if done == "dropped":
             missing |= absent
-            columns[column]["dropped"] = count
-        elif policy == "leave":
-            columns[column]["left"] = count
-        else:
-            clean[column] = filled(frame[column], policy["fill"]).where(~wrong)
-            columns[column]["filled"] = count
+        if cleaned is not values:
+            clean[column] = cleaned
     drop = missing | unreadable
     if drop.any():
         clean = clean[~drop]
@@ -181,6 +180,28 @@ def added(total: dict, more: dict) -> dict:
     }
 
 
+def by_policy(values: pd.Series, policy: str | dict, wrong: np.ndarray) -> tuple[pd.Series, str]:
+    """Return a column as its policy has it, in training and in predictions alike, and what became of missing values.
+
+    Parameters
+    ----------
+    values
+        n values, missing where they are `wrong`: not of the column's kind. Such a row is dropped in any case.
+    policy
+        "drop", "leave" or {"fill": constant}.
+
+    Returns
+    -------
+    values : pandas.Series
+        The n values; the same object where nothing has changed.
+    done : str
+        "dropped" (the rows are to be), "left" or "filled".
+    """
+    if policy in ("drop", "leave"):
+        return values, {"drop": "dropped", "leave": "left"}[policy]
+    return filled(values, policy["fill"]).where(~wrong), "filled"
+
+
 def filled(values: pd.Series, constant: object) -> pd.Series:
     """Return `values` with `constant` where they are missing. Raises TaskError where it is of another kind."""
     if isinstance(constant, str) and constant.strip() in MISSING:
@@ -256,6 +277,7 @@ def main(argv: list[str] | None = None) -> None:
             "[clean_data] duplicate rows: %d, dropped: %d", counts["duplicates"], counts["rows_dropped"]["duplicates"]
         )
         policies = {name: args.policies.get(name, args.default_policy) for name in columns.kinds}
+        policies |= dict.fromkeys(args.required, "drop")
         found = {"kinds": columns.kinds, "date_formats": columns.formats, "policies": policies}
         write_json(args.output.with_suffix(".json"), {**counts, **found})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)

@@ -22,7 +22,7 @@ import pyarrow.csv
 
 import scoring
 import task
-from clean_data import filled
+from clean_data import by_policy
 from csv_file import rendered, with_names
 from custom_features import infinite_values
 from recipe import features_again
@@ -77,12 +77,11 @@ def predict(
         bad = table.bad.get(name, pd.Series(dtype="object"))
         for row, value in bad.items():
             reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
-        if how["policy"] == "drop":
-            absent = frame[name].isna()
-            absent[bad.index] = False
+        wrong = frame.index.isin(bad.index)
+        absent = frame[name].isna() & ~wrong
+        frame[name], done = by_policy(frame[name], how["policy"], wrong)
+        if done == "dropped":
             reasons[absent] += f"{name} is missing; "
-        elif how["policy"] != "leave":
-            frame[name] = filled(frame[name], how["policy"]["fill"])
     reasons = reasons.str.removesuffix("; ")
     good = reasons == ""
     predictions = pd.Series(np.nan, frame.index)

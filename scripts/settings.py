@@ -190,7 +190,7 @@ def explain_config_error(error) -> str:
     if error.validator == "enum":
         return f"{key} is {error.instance!r}: {nearest(str(error.instance), error.validator_value)}"
     if error.validator == "oneOf":
-        return f"{key} is {error.instance!r}, but must be drop, leave, or a mapping with the key fill."
+        return f"{key} is {error.instance!r}, but must be {or_else(error.validator_value)}."
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     if error.validator in bounds:
         return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
@@ -199,3 +199,10 @@ def explain_config_error(error) -> str:
     if error.validator in ("minLength", "maxLength"):
         return f"{key} is {error.instance!r}, but must have {error.validator[:3]}. 1 character."
     return f"{key}: {error.message}."
+
+
+def or_else(branches: list[dict]) -> str:
+    """Return what the branches of a schema's oneOf allow: values, or mappings with their keys."""
+    values = [str(each) for branch in branches for each in branch.get("enum", [])]
+    keys = [f"a mapping with {' and '.join(branch['properties'])}" for branch in branches if "properties" in branch]
+    return " or ".join([", ".join(values), *keys])

@@ -107,7 +107,7 @@ def test_the_command_line_takes_kinds_policies_and_limits_and_writes_them_down(t
         },
         "kinds": {"zip": "text", "n": "number", "when": "date", "y": "number"},
         "date_formats": {"when": "ISO8601"},
-        "policies": {"zip": "leave", "n": {"fill": 7}, "when": "leave", "y": "leave"},
+        "policies": {"zip": "drop", "n": {"fill": 7}, "when": "leave", "y": "drop"},
     }
     # The same rows, but more may not be lost, and nothing takes the place of what was written.
     code, _, log = in_process(cleaning, *words, "--max-rows-lost=0.4")
