@@ -7,10 +7,8 @@ import pyarrow.compute as pc
 from counting import GOLDEN
 from dates import DATE_LIKE
 from notations import Notations, iso_dates, likely_notations, most_dates
-from values import is_blank, parse_boolean, parse_number
+from values import MOSTLY, is_blank, parse_boolean, parse_number
 
-# A column of which so many values are numbers (or dates) is one; the others are its bad values.
-MOSTLY = 0.9
 MOST_SAMPLED = 200
 PARSERS = {
     "number": parse_number,

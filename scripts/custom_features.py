@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from custom import call
+from facts import is_boolean
 from task import TaskError, nearest
-from values import MISSING, is_boolean
+from values import MISSING
 
 NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
 

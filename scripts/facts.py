@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from counting import Counts
-from values import is_boolean, parse_number
+from values import parse_number
 
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
 MOST_DISTINCT = 0.5
@@ -130,3 +130,9 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
     text = text.str.removesuffix(unit)
     numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
     return numbers.to_pandas().astype("float64").set_axis(values.index)
+
+
+def is_boolean(values: pd.Series) -> bool:
+    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
+    return bool(pd.api.types.is_bool_dtype(values) or is_object)

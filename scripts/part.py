@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from column import MOSTLY
 from csv_file import parse_options, text_options
 from stream import Columns
 from table import Table, parse_table
 from task import TaskError, read_json
+from values import MOSTLY
 
 # Of fewer values nobody can say what they are.
 FEWEST_VALUES = 20

@@ -9,9 +9,8 @@ import pandas as pd
 from custom_features import as_given, custom_features, is_number
 from date_parts import part_of
 from expressions import evaluate, names_in
-from facts import numbers_of
+from facts import is_boolean, numbers_of
 from task import TaskError
-from values import is_boolean
 
 
 def make_features(

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from column import MOSTLY
 from csv_file import csv_rows, header, parse_options, text_options
 from task import TaskError, nearest
-from values import is_blank, parse_number
+from values import MOSTLY, is_blank, parse_number, texts
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-INFINITIES = pa.array(
+INFINITIES = texts(
     [sign + word for sign in ("", "+", "-") for word in ("inf", "Inf", "INF", "infinity", "Infinity", "INFINITY")]
 )
 

@@ -1,8 +1,9 @@
 """Text as values: what counts as missing, numbers as people write them, true and false."""
 
 import re
+from collections.abc import Iterable
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +16,8 @@ MISSING = [
 BLANKS = ["?", "-", "--", "---", "–", "—", ".", "..", "...", "…", "*", "n.a.", "nil", "nat", "missing", "unknown"]
 BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000-00-00"]
 BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
+# A column of which so many values are numbers (or dates) is one; the others are its bad values.
+MOSTLY = 0.9
 BOOLEANS = {"true": True, "false": False}
 CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
 CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
@@ -26,9 +29,16 @@ COMMA_NUMBER = re.compile(
 )
 
 
+def texts(words: Iterable[str]) -> pa.Array:
+    """Return texts as an array, without pandas: `pa.array` imports it, longer than a small table takes to be read."""
+    encoded = [each.encode() for each in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype="int32")
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
 def is_blank(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Tell which cells hold what people write for missing where a number, a boolean or a date should be."""
-    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(text)), pa.array(BLANKS))
+    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(text)), texts(BLANKS))
 
 
 def without_blanks(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -95,11 +105,5 @@ def plain_numbers(text: pa.Array) -> pa.Array:
 def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return bool for true and false in any case; anything else is null."""
     folded = pc.utf8_lower(pc.utf8_trim_whitespace(text))
-    known = pc.is_in(folded, pa.array(list(BOOLEANS)))
+    known = pc.is_in(folded, texts(BOOLEANS))
     return pc.if_else(known, pc.equal(folded, "true"), None)
-
-
-def is_boolean(values: pd.Series) -> bool:
-    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
-    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
-    return bool(pd.api.types.is_bool_dtype(values) or is_object)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import lzma
+import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 from address import Unreachable, shown
-from conftest import rides, script
+from conftest import ROOT, rides, run, script
 from ingest_data import ingest_data
 from reader import Reader
 from source import source_version
@@ -36,6 +37,15 @@ def parquet(frame: pd.DataFrame) -> bytes:
     target = io.BytesIO()
     frame.to_parquet(target)
     return target.getvalue()
+
+
+def test_a_csv_file_is_ingested_without_pandas_whose_import_takes_longer_than_that(tmp_path):
+    rides(200).to_csv(tmp_path / "rides.csv", index=False)
+    words = ["--input=rides.csv", "--output=raw.csv", "--target=minutes"]
+    code = f"import sys, ingest_data; ingest_data.main({words}); print('pandas' in sys.modules)"
+    done = run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "scripts")})
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "False", done.stdout
+    assert (tmp_path / "raw.csv").read_bytes() == (tmp_path / "rides.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
