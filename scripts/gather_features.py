@@ -93,10 +93,10 @@ def choose(
 ) -> np.ndarray:
     """Return the numbers of the rows with the lowest hashes of each stratum, in order.
 
-    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than `max_rows` and a block are
-    kept in memory.
+    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than twice `max_rows` and a block
+    are kept in memory.
     """
-    kept = np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])
+    kept = [np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])]
     limit = pd.Series(quotas)
 
     def lowest(rows: np.ndarray) -> np.ndarray:
@@ -105,10 +105,13 @@ def choose(
         return rows[place < limit.reindex(rows["stratum"]).to_numpy()]
 
     for numbers, strata, hashes in blocks:
-        more = np.empty(len(numbers), dtype=kept.dtype)
+        more = np.empty(len(numbers), dtype=kept[0].dtype)
         more["stratum"], more["hash"], more["row"] = strata, hashes, numbers
-        kept = lowest(np.concatenate([kept, more]))
-    return np.sort(kept["row"])
+        kept.append(more)
+        # Not with each block: what is kept may be many times as large.
+        if sum(map(len, kept)) > 2 * max_rows:
+            kept = [lowest(np.concatenate(kept))]
+    return np.sort(lowest(np.concatenate(kept))["row"])
 
 
 def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:

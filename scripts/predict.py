@@ -73,15 +73,18 @@ def predict(
     table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
     frame = table.frame
     reasons = pd.Series("", index=frame.index, dtype="object")
+    nothing = np.zeros(len(frame), dtype=bool)
     for name, how in columns.items():
         bad = table.bad.get(name, pd.Series(dtype="object"))
         for row, value in bad.items():
             reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
-        wrong = frame.index.isin(bad.index)
-        absent = frame[name].isna() & ~wrong
-        frame[name], done = by_policy(frame[name], how["policy"], wrong)
+        wrong = frame.index.isin(bad.index) if len(bad) else nothing
+        values = frame[name]
+        cleaned, done = by_policy(values, how["policy"], wrong)
         if done == "dropped":
-            reasons[absent] += f"{name} is missing; "
+            reasons[values.isna() & ~wrong] += f"{name} is missing; "
+        if cleaned is not values:
+            frame[name] = cleaned
     reasons = reasons.str.removesuffix("; ")
     good = reasons == ""
     predictions = pd.Series(np.nan, frame.index)
