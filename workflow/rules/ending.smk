@@ -28,7 +28,10 @@ def words_of_slurm(task):
     logs = Path(LOGS.parent, ".snakemake/slurm_logs").glob(f"*_{task}*/**/*.log")
     logs = sorted((path for path in logs if path.stat().st_mtime >= STARTED - 1), key=lambda path: path.stat().st_mtime)
     text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
-    return "".join(f" Slurm: {words}" for words in re.findall(r"^slurmstepd\S*: error: (.*)", text, re.M)[:1])
+    said = re.findall(r"^slurmstepd\S*: error: (.*)", text, re.M)
+    # First of all how much memory it was: the two lines about that come in either order.
+    said.sort(key=lambda words: "memory limit (" not in words)
+    return "".join(f" Slurm: {words}" for words in said[:1])
 
 
 def say_how_it_ended():
