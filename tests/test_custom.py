@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 import predict as script_predict
-from conftest import ROOT, Project, make_project, rides
+from conftest import ROOT, Project, make_project, program, rides
 from custom import load_code
 from custom_checks import ROWS_ALONE
 from custom_metrics import call_metrics
@@ -408,7 +407,7 @@ def test_the_release_scores_with_its_own_copy_to_the_last_digit(own):
 def test_blocks_rows_and_standard_output_change_no_prediction(own, monkeypatch):
     path = batch(own, rides(600))
     own.snakemake("predictions/week.csv")
-    command = [sys.executable, own.workflow / "scripts/predict.py", "--input", path, "--output", "-"]
+    command = [program("python"), own.workflow / "scripts/predict.py", "--input", path, "--output", "-"]
     done = subprocess.run(command, cwd=own.folder, capture_output=True, check=True)
     assert done.stdout == (own.folder / "predictions/week.csv").read_bytes()
     assert b"this must not reach the predictions" in done.stderr

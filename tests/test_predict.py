@@ -4,8 +4,8 @@ import io
 import json
 import pickle
 import resource
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import predict as script_predict
-from conftest import Project, rides, run
+from conftest import Project, program, rides, run
 from test_release import current, error, history
 
 
@@ -95,7 +95,7 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
     released.script("predict", "--input", path, "--output", "predictions/week.csv")
     expected, _ = predicted(released)
     assert len(expected) == 627
-    command = [sys.executable, str(released.workflow / "scripts/predict.py"), "--input", "-", "--output", "-"]
+    command = [program("python"), str(released.workflow / "scripts/predict.py"), "--input", "-", "--output", "-"]
     with open(path, "rb") as file:
         done = subprocess.run(command, cwd=released.folder, stdin=file, capture_output=True, check=True)
     assert done.stdout == (released.folder / "predictions/week.csv").read_bytes()
@@ -105,10 +105,8 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
     script_predict.main(["--input", str(path), "--output", "predictions/small.csv"])
     pd.testing.assert_frame_equal(predicted(released, "small")[0], expected)
     for pipe in (None, "head -c 10"):
-        shell = (
-            f"set -o pipefail; '{sys.executable}' '{released.workflow}/scripts/predict.py' --input '{path}' --output -"
-        )
-        done = run(["bash", "-c", f"{shell} {'| ' + pipe if pipe else ''}"], cwd=released.folder)
+        words = shlex.join([program("python"), f"{released.workflow}/scripts/predict.py", f"--input={path}", "--output=-"])
+        done = run(["bash", "-c", f"set -o pipefail; {words} {'| ' + pipe if pipe else ''}"], cwd=released.folder)
         assert "Traceback" not in done.stdout
 
 
@@ -331,7 +329,7 @@ def test_a_model_in_a_format_that_runs_no_code_is_trained_judged_released_and_us
     assert_same_as_in_evaluation(project, scored)
     before = (project.folder / "model/model.skops").read_bytes()
     (project.folder / "model/model.skops").unlink()
-    project.snakemake(PYTHONHASHSEED="7")
+    project.snakemake("model/model.skops", PYTHONHASHSEED="7")
     assert (project.folder / "model/model.skops").read_bytes() == before
     assert len(history(project)) == 1
 

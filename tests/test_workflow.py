@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import OUTPUTS, ROOT, Project, make_project, rides, run
+from conftest import OUTPUTS, ROOT, Project, make_project, program, rides, run
 
 EDGES = {
     ("ingest_data", "validate_data"),
@@ -123,7 +123,7 @@ def test_flights_reach_their_figures(tmp_path):
     for part in ("336,776 in", "327,346 after", "baseline: dep_delay", "baseline: mean", "mae_max", "r2_min", "passed"):
         assert part in summary
     next_command = summary.rstrip().splitlines()[-1].removeprefix("Next        ")
-    run(["bash", "-c", f"PATH={Path(sys.executable).parent}:$PATH; {next_command}"], cwd=tmp_path)
+    run(["bash", "-c", f"PATH={Path(program('python')).parent}:$PATH; {next_command}"], cwd=tmp_path)
     assert (project.folder / "reports/final_report.md").is_file()
     assert all((project.folder / OUTPUTS[task]).is_file() for task in set(OUTPUTS) - {"generate_report"})
 
@@ -133,9 +133,9 @@ def test_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.snakemake().stdout
     assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
     # As the summary says it: no number of cores.
-    command = [Path(sys.executable).with_name("snakemake"), "--snakefile", finished.workflow / "Snakefile"]
+    command = [program("snakemake"), "--snakefile", finished.workflow / "Snakefile"]
     command += ["reports/final_report.md", "--configfile", "config.yaml"]
-    assert "Nothing to be done" in run(list(map(str, command)), cwd=finished.folder).stdout
+    assert "Nothing to be done" in run(command, cwd=finished.folder).stdout
     assert finished.contents() == before
 
 
@@ -182,13 +182,15 @@ def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, task
     assert finished.jobs(*EVERYTHING) == affected(*tasks)
 
 
-def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project):
+def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project, tmp_path):
     declared = project.inputs(*EVERYTHING)
     for task in [*OUTPUTS, "verdict", "explain_model", "diagnose"]:
-        code = (
-            f"import sys, {task}; print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
+        loading = tmp_path / "loading.py"
+        loading.write_text(
+            f"import sys; sys.path.insert(0, '.'); import {task}; "
+            "print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
         )
-        loaded = run([sys.executable, "-c", code], cwd=ROOT / "scripts").stdout.splitlines()
+        loaded = run([program("python"), loading], cwd=ROOT / "scripts").stdout.splitlines()
         imported = {f"../signoff/scripts/{Path(path).name}" for path in loaded if Path(path).parent.name == "scripts"}
         assert imported >= {f"../signoff/scripts/{each}.py" for each in (task, "task")}
         assert imported <= declared[task]
@@ -493,13 +495,7 @@ def test_a_server_runs_new_data_and_only_new_data_and_may_be_away(project, serve
 
 
 def test_a_terminal_shows_progress_and_colours_and_a_pipe_plain_lines(project):
-    words = [
-        Path(sys.executable).with_name("snakemake"),
-        "--snakefile",
-        project.workflow / "Snakefile",
-        "--directory",
-        project.folder,
-    ]
+    words = [program("snakemake"), "--snakefile", project.workflow / "Snakefile", "--directory", project.folder]
     words += ["--configfile", project.folder / "config.yaml", "--cores", "2"]
     code = "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}

@@ -4,7 +4,7 @@ Else the imports of Snakemake, pandas and scikit-learn, some thousand times over
 `programs` makes the folder, and starts one process that imports them once. The two programs ask it for a fork of it,
 which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
 signals on to it and end as it does; it ends when they are killed. What they cannot do so (`python -c`, a variable that
-Python reads when it begins, such as PYTHONPATH) they do as ever.
+Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
 
 Memory and a process's place below its parent are not as ever: a test of these takes the environment's own programs.
 """
@@ -41,7 +41,7 @@ words = sys.argv[1:]
 name = os.path.basename(sys.argv[0])
 if name == "snakemake":
     words.insert(0, {snakemake!r})
-known = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+known = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 early = [each for each in os.environ if each.startswith(("PYTHON", "LD_")) and each not in known]
 if early or not (words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"]):
     os.execv({python!r}, [{python!r}, *words])
@@ -170,6 +170,11 @@ def become(connection: socket.socket, folder: Path) -> None:
     time.tzset()
     sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in environment or os.isatty(1))
     sys.executable = str(folder / "bin/python")
+    if "PYTHONPATH" in environment:
+        sys.path[1:1] = environment["PYTHONPATH"].split(os.pathsep)
+        sys.orig_argv = [sys.executable, *words]
+        with contextlib.suppress(ImportError):
+            importlib.import_module("sitecustomize")
     code = 0
     try:
         if words[0] == "-m":
