@@ -105,8 +105,9 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
     script_predict.main(["--input", str(path), "--output", "predictions/small.csv"])
     pd.testing.assert_frame_equal(predicted(released, "small")[0], expected)
     for pipe in (None, "head -c 10"):
-        words = shlex.join([program("python"), f"{released.workflow}/scripts/predict.py", f"--input={path}", "--output=-"])
-        done = run(["bash", "-c", f"set -o pipefail; {words} {'| ' + pipe if pipe else ''}"], cwd=released.folder)
+        words = [program("python"), f"{released.workflow}/scripts/predict.py", f"--input={path}", "--output=-"]
+        shell = f"set -o pipefail; {shlex.join(words)}"
+        done = run(["bash", "-c", f"{shell} {'| ' + pipe if pipe else ''}"], cwd=released.folder)
         assert "Traceback" not in done.stdout
 
 

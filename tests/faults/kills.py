@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from approval import read_sign_off
-from conftest import OUTPUTS, Project, make_project, rides
+from conftest import OUTPUTS, Project, make_project, program, rides
 from release import current_release, read_history
 from verify import verify
 
@@ -85,20 +85,20 @@ def project_in(folder: Path) -> Project:
     return Project(folder, folder.parent / "signoff")
 
 
-def command(project: Project, name: str) -> list[str]:
+def command(project: Project, name: str, programs: Path) -> list[str]:
     """Return the command line of a step, as make has it."""
     wanted = STEPS[name]
     if not isinstance(wanted, str):
-        return [sys.executable, str(project.workflow / f"scripts/{name}.py"), *wanted]
-    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(project.workflow / "Snakefile")]
+        return [str(programs / "python"), str(project.workflow / f"scripts/{name}.py"), *wanted]
+    words = [str(programs / "snakemake"), "--snakefile", str(project.workflow / "Snakefile")]
     words += ["--directory", str(project.folder), "--configfile", str(project.folder / "config.yaml")]
     return [*words, "--cores", "2", wanted]
 
 
-def start(project: Project, name: str) -> subprocess.Popen:
+def start(project: Project, name: str, programs: Path = Path(sys.executable).parent) -> subprocess.Popen:
     with open(project.folder / "said.txt", "wb") as said:
         return subprocess.Popen(
-            command(project, name),
+            command(project, name, programs),
             cwd=project.folder,
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -108,8 +108,8 @@ def start(project: Project, name: str) -> subprocess.Popen:
 
 
 def run(project: Project, name: str) -> int:
-    """Run a step to its end, also where another one has to end first."""
-    while (code := start(project, name).wait(PATIENCE)) == 75:
+    """Run a step to its end, also where another one has to end first; nobody kills it, so it may begin at once."""
+    while (code := start(project, name, Path(program("python")).parent).wait(PATIENCE)) == 75:
         time.sleep(0.1)
     return code
 
