@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 import task
-from counting import Spill, distinct, repeats, row_hashes
+from counting import row_hashes
 from part import columns_of_part
+from spill import Spill, distinct, repeats
 from stream import Columns, scan, tables, write_frames
 from task import TaskError, json_object, nearest, write_json
 from values import MISSING

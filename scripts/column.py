@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from counting import GOLDEN
 from dates import DATE_LIKE
 from notations import Notations, iso_dates, likely_notations, most_dates
+from spill import GOLDEN
 from values import MOSTLY, is_blank, parse_boolean, parse_number
 
 MOST_SAMPLED = 200

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from counting import GOLDEN, row_hashes
+from counting import row_hashes
 from csv_file import header, parse_options, text_options
 from facts import Facts
 from gather import gather_counts
 from notations import parse_date
+from spill import GOLDEN
 from split import rule_by_time
 from table import parse_table
 from task import TaskError, read_json, replacing, write_json

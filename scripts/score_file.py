@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from champion import ChampionError, note_on
-from counting import Spill
 from scoring import metrics, predict, total
+from spill import Spill
 from stream import Columns, tables, write_frames
 from task import TaskError, explain, nearest
 

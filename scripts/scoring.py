@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from counting import PIECE, Spill, as_keys, from_keys, select
+from spill import PIECE, Spill, as_keys, from_keys, select
 
 # What `metrics` gives beside the number of rows, in the order of the report, and what it is called there.
 METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}

@@ -27,13 +27,12 @@ from approval import (
     read_sign_off,
     reviewed_files,
     serialised,
-    sign,
     statement,
     utc_now,
-    verify_signature,
 )
 from release import RELEASES, current_release, locked
 from settings import config_argument, read_config
+from signature import sign, verify_signature
 from task import TaskError, printable, read_json, replacing, sha256
 from verdict import verdict
 

@@ -12,8 +12,8 @@ cat > .mutants/pyproject.toml << 'END'
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = [
-    "src/approval.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py", "src/clean_data.py",
-    "src/split.py", "src/split_weeks.py", "src/split_source.py", "src/pieces.py",
+    "src/approval.py", "src/signature.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py",
+    "src/clean_data.py", "src/split.py", "src/split_weeks.py", "src/split_source.py", "src/pieces.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.
@@ -29,7 +29,8 @@ pythonpath = ["src", "tests"]
 addopts = "-q"
 END
 # Of the source what gives its parts their rows; the other modules as a whole.
-parts=({approval,release,deploy,sign_off,retry,clean_data,split,split_weeks,pieces}.\* split_source.x_{whole,move,summed}__\*)
+parts=({approval,signature,release,deploy,sign_off,retry,clean_data,split,split_weeks,pieces}.\*
+    split_source.x_{whole,move,summed}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results

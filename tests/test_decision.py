@@ -25,6 +25,7 @@ import approval
 import deploy as deploying
 import release as releasing
 import sign_off as signing
+import signature
 from approval import canonical, check_decisions, check_subject, read_sign_off, released_as, serialised, statement
 from conftest import in_process as run
 from release import read_history, released_code, released_half_width, released_model, verify_release
@@ -653,15 +654,15 @@ def test_openssh_is_asked_in_utc_and_in_english_with_all_else_of_the_environment
         "MARK": "m",
     }.items():
         monkeypatch.setenv(name, value)
-    done = approval.ssh_keygen("-Y", "x", content=b"given")
+    done = signature.ssh_keygen("-Y", "x", content=b"given")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"UTC C m -Y x given\n", b"said\n")
 
 
 def test_last_words_of_a_command():
     done = subprocess.CompletedProcess
-    assert approval.last_line(done([], 3, b"out\n", b"a\n b \n")) == "out"
-    assert approval.last_line(done([], 3, b"", b"a\n b\xff \n")) == "b�"
-    assert approval.last_line(done([], 3, b" \n", b"")) == "exit code 3"
+    assert signature.last_line(done([], 3, b"out\n", b"a\n b \n")) == "out"
+    assert signature.last_line(done([], 3, b"", b"a\n b\xff \n")) == "b�"
+    assert signature.last_line(done([], 3, b" \n", b"")) == "exit code 3"
 
 
 # Releases

@@ -14,12 +14,14 @@ import evaluate_model
 import feature_engineering
 import sample
 import scoring
+import spill
 import stream
 import too_good
 import train_model
 import validate_data
-from counting import Counts, Spill, repeats, row_hashes
+from counting import Counts, row_hashes
 from sidefile import side_path
+from spill import Spill, repeats
 from table import read_table
 
 DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
@@ -56,7 +58,7 @@ def small_batches(monkeypatch):
     """A few rows at a time, few values counted in memory, and files read in small pieces."""
     monkeypatch.setattr(stream, "BLOCK", 5000)
     monkeypatch.setattr(counting, "MOST_VALUES", 5)
-    monkeypatch.setattr(counting, "PIECE", 10)
+    monkeypatch.setattr(spill, "PIECE", 10)
 
 
 def test_columns_are_the_same_in_small_batches_as_at_once(tmp_path, small_batches):
@@ -89,7 +91,7 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
     found = []
     for name, block in (("whole", 1 << 20), ("small", 400)):
         monkeypatch.setattr(stream, "BLOCK", block)
-        monkeypatch.setattr(counting, "PIECE", 4 * block)
+        monkeypatch.setattr(spill, "PIECE", 4 * block)
         output = tmp_path / name / "clean.csv"
         clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
@@ -188,7 +190,7 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
     for name, block in (("whole", 1 << 20), ("small", 500)):
         monkeypatch.setattr(stream, "BLOCK", block)
         monkeypatch.setattr(counting, "MOST_VALUES", block // 10)
-        monkeypatch.setattr(counting, "PIECE", block)
+        monkeypatch.setattr(spill, "PIECE", block)
         output = tmp_path / name / "features.csv"
         feature_engineering.main([f"--input={tmp_path / 'clean.csv'}", f"--output={output}", "--target=y", *flags])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
@@ -303,7 +305,7 @@ def test_evaluation_gives_the_same_bytes_in_small_batches_as_at_once(tmp_path, m
     ],
 )
 def test_counts_and_quantiles_are_exact_in_memory_and_on_disk(tmp_path, monkeypatch, values):
-    monkeypatch.setattr(counting, "PIECE", 64)
+    monkeypatch.setattr(spill, "PIECE", 64)
     shares = [0, 0.07, 0.25, 0.5, 0.8, 1]
     for most in (10_000, 5):
         monkeypatch.setattr(counting, "MOST_VALUES", most)
@@ -320,7 +322,7 @@ def test_counts_and_quantiles_are_exact_in_memory_and_on_disk(tmp_path, monkeypa
 
 
 def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(counting, "PIECE", 50)
+    monkeypatch.setattr(spill, "PIECE", 50)
     frame = pd.DataFrame({"a": np.random.default_rng(0).integers(0, 30, 3000), "b": ["x", "y", None] * 1000})
     hashes = Spill(tmp_path)
     for n in range(0, 3000, 700):
