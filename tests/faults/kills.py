@@ -66,6 +66,8 @@ TRIES = 8
 # Seconds after which a run is taken for one that never ends, however busy the machine is.
 PATIENCE = 1800
 CGROUPS = Path("/sys/fs/cgroup/memory")
+# Of the environment: processes of their own, in their place below Snakemake.
+PROGRAMS = Path(sys.executable).parent
 
 
 @dataclass
@@ -85,7 +87,7 @@ def project_in(folder: Path) -> Project:
     return Project(folder, folder.parent / "signoff")
 
 
-def command(project: Project, name: str, programs: Path) -> list[str]:
+def command(project: Project, name: str, programs: Path = PROGRAMS) -> list[str]:
     """Return the command line of a step, as make has it."""
     wanted = STEPS[name]
     if not isinstance(wanted, str):
@@ -95,7 +97,7 @@ def command(project: Project, name: str, programs: Path) -> list[str]:
     return [*words, "--cores", "2", wanted]
 
 
-def start(project: Project, name: str, programs: Path = Path(sys.executable).parent) -> subprocess.Popen:
+def start(project: Project, name: str, programs: Path = PROGRAMS) -> subprocess.Popen:
     with open(project.folder / "said.txt", "wb") as said:
         return subprocess.Popen(
             command(project, name, programs),
