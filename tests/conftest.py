@@ -45,8 +45,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Where it is set, each of the many processes would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# As in the workflow: else threads that wait would take what the tests beside them could use.
+# As in the workflow, and as Snakemake gives a task of one core: else threads that wait would take what the tests beside
+# them could use.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # What takes long to make, and few tests need.
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]

@@ -108,6 +108,7 @@ def serve(folder: Path) -> None:
     for each in (life, woken, listening):
         poll.register(each, select.POLLIN)
     asking: dict[int, tuple[socket.socket, int]] = {}
+    ready = False
     while True:
         for descriptor, _ in poll.poll():
             if descriptor == life:
@@ -115,12 +116,14 @@ def serve(folder: Path) -> None:
             if descriptor == woken.fileno():
                 woken.recv(1000)
             elif descriptor == listening.fileno():
-                # Not before: most who test one script need none of it.
-                for name in PRELOADED:
-                    importlib.import_module(name)
-                # Looks for all plugins, and keeps what it has found.
-                sys.modules["snakemake.cli"].get_argument_parser()
-                gc.freeze()
+                if not ready:
+                    # Not before: most who test one script need none of it.
+                    for name in PRELOADED:
+                        importlib.import_module(name)
+                    # Looks for all plugins, and keeps what it has found.
+                    sys.modules["snakemake.cli"].get_argument_parser()
+                    gc.freeze()
+                    ready = True
                 connection = listening.accept()[0]
                 process = os.fork()
                 if not process:

@@ -94,8 +94,9 @@ def runs(slurm, s3_server, tmp_path_factory):
         project = several_weeks(make_project(tmp_path_factory.mktemp("whole")))
         started["whole"] = start(pool, slurm.environment, project, "--", *EVERYTHING)
         project = several_weeks(make_project(tmp_path_factory.mktemp("parts")))
-        project.configure(time_column="started", data={"partition_by": "week"})
-        started["parts"] = start(pool, slurm.environment, project, "--", "data/features/features.csv")
+        project.configure(time_column="started", data={"partition_by": "month"})
+        words = ["--group-components", "part=2", "--", "data/features/features.csv"]
+        started["parts"] = start(pool, slurm.environment, project, *words)
         project = make_project(tmp_path_factory.mktemp("store"))
         for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY": "signoff", "SECRET_KEY": "signoff"}.items():
             slurm.environment[f"SNAKEMAKE_STORAGE_S3_{name}"] = value
@@ -167,18 +168,18 @@ def test_jobs_share_nothing_but_an_object_store(slurm, runs, s3_server, finished
 def test_parts_share_jobs_and_give_the_bytes_of_one_table(slurm, runs, replayed_run):
     project, done = runs["parts"].project, runs["parts"].done.result()
     assert done.returncode == 0, done.stdout
-    shapes = [(job["Comment"], job["State"], job["Timelimit"]) for job in slurm.ended(project)]
+    shapes = [(job["Comment"], job["State"], job["AllocCPUS"], job["Timelimit"]) for job in slurm.ended(project)]
     part = "rule_part_clean_part_feature_part_ingest_part"
-    # Eleven weeks: ten in one job, of two CPUs as Snakemake has here, and one in another.
+    # Three months: two in one job, and one in another.
     assert sorted(shapes) == [
-        ("rule_choose_features", "COMPLETED", "01:00:00"),
-        ("rule_clean_first_rows", "COMPLETED", "01:00:00"),
-        ("rule_gather_features", "COMPLETED", "01:00:00"),
-        (part, "COMPLETED", "00:30:00"),
-        (part, "COMPLETED", "02:30:00"),
-        ("rule_split_source", "COMPLETED", "01:00:00"),
+        ("rule_choose_features", "COMPLETED", "1", "01:00:00"),
+        ("rule_clean_first_rows", "COMPLETED", "1", "01:00:00"),
+        ("rule_gather_features", "COMPLETED", "1", "01:00:00"),
+        (part, "COMPLETED", "1", "00:30:00"),
+        (part, "COMPLETED", "2", "00:30:00"),
+        ("rule_split_source", "COMPLETED", "1", "01:00:00"),
     ]
-    assert len(list((project.folder / "data/features/parts").glob("*.csv"))) == 11
+    assert len(list((project.folder / "data/features/parts").glob("*.csv"))) == 3
     here = (replayed_run.folder / "data/features/features.csv").read_bytes()
     assert (project.folder / "data/features/features.csv").read_bytes() == here
 
