@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,11 +24,16 @@ BLOCK_BYTES = 16 << 20
 LONGEST_NAME = 100
 
 
-def blocks(table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES):
-    """Return what reads a CSV file block by block, as text: every cell as it is."""
+def blocks(table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES, start: int = 0):
+    """Return what reads a CSV file block by block, as text: every cell as it is.
+
+    With `start`, the rows from that byte on.
+    """
+    file = pa.OSFile(str(table))
+    file.seek(start)
     return pyarrow.csv.open_csv(
-        table,
-        read_options=pyarrow.csv.ReadOptions(block_size=block_bytes),
+        file,
+        read_options=pyarrow.csv.ReadOptions(block_size=block_bytes, column_names=header(table) if start else None),
         parse_options=parse_options(table),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
@@ -65,11 +71,16 @@ def split_table(
     by: str,
     date_format: str | None = None,
     block_bytes: int = BLOCK_BYTES,
+    start: int = 0,
+    before: Path | None = None,
 ) -> dict[str, int]:
-    """Write the rows of each part of a CSV file to `folder`/PART/`name`; return how many rows each has."""
+    """Write the rows of each part of a CSV file to `folder`/PART/`name`; return how many rows each has.
+
+    With `start`, those from that byte on are written, behind a copy of what stands in `before`/PART/`name`.
+    """
     columns, counts = header(table), {}
     options = {is_first: writing(table, is_first) for is_first in (True, False)}
-    with blocks(table, columns, block_bytes) as reader:
+    with blocks(table, columns, block_bytes, start) as reader:
         for batch in reader:
             encoded = batch[column].dictionary_encode()
             names = part_names(encoded.dictionary, by, date_format)[encoded.indices.to_numpy()]
@@ -77,12 +88,14 @@ def split_table(
             # The rows of a part lie together then, in the order that they had.
             rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
             ends = np.cumsum(np.bincount(codes))
-            for part, start, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
+            for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
                 path = folder / part / name
                 path.parent.mkdir(exist_ok=True)
+                if start and part not in counts and (before / part / name).is_file():
+                    shutil.copyfile(before / part / name, path)
                 with open(path, "ab") as file:
-                    pyarrow.csv.write_csv(rows.slice(start, end - start), file, options[part not in counts])
-                counts[part] = counts.get(part, 0) + int(end - start)
+                    pyarrow.csv.write_csv(rows.slice(first, end - first), file, options[file.tell() == 0])
+                counts[part] = counts.get(part, 0) + int(end - first)
     return dict(sorted(counts.items()))
 
 

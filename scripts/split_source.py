@@ -3,14 +3,16 @@
     python scripts/split_source.py --input SOURCE --output data/raw/raw_data.json --by week --column time_hour
 
 A part's rows become PIECES/PART/FILE.csv, one for each file of the source that has any of them. A piece whose rows are
-the same as before is left as it is, and a file of the source that is as it was is not read again: what was made of
-them need not be made again. The source is streamed in bounded memory. Its first rows go to PIECES/first_rows.csv once,
-and stay: by them it is decided what the columns are, and which become features, in all parts alike.
+the same as before is left as it is, a file of the source that is as it was is not read again, and of one that has only
+grown the new rows alone are split: what was made of the others need not be made again. The source is streamed in
+bounded memory. Its first rows go to PIECES/first_rows.csv once, and stay: by them it is decided what the columns are,
+and which become features, in all parts alike.
 """
 
 import hashlib
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,9 +22,10 @@ from arrival import Arrived, arrive, at_most, record_of
 from last_ingest import go_on, read_record
 from pieces import LONGEST_NAME, PERIODS, copy_rows, format_of_dates, split_table
 from reader import READER, Reader, reader_arguments, reader_of
-from source import label, part_version, parts, state_of
+from source import label, parts
 from source_checks import Goal, check_enough, check_target
 from task import TaskError, beside, nearest, read_json, sha256, write_json
+from unchanged import digest_of, grown, same, whole
 
 FIRST_ROWS = 500_000
 
@@ -56,7 +59,7 @@ def split_source(
     -------
     dict
         What `ingest_data` records of a source, and: split (by, column), files (by label: id, version, sha256, records,
-        parts), and parts (by name, sorted: rows, pieces, sha256).
+        table, parts, pieces_sha256), and parts (by name, sorted: rows, pieces, sha256).
 
     Raises
     ------
@@ -84,7 +87,8 @@ def split_source(
         for part in found:
             name = label(part)
             known = last["files"].get(name) if last else None
-            if known and whole(pieces, known) and same(part, reader, last["version"][name], known["version"]):
+            known = known if known and whole(pieces, known) else None
+            if known and same(part, reader, last["version"][name], known["version"]):
                 files[name], version = known, last["version"][name]
                 arrived[name] = Arrived(version, known["version"], known["sha256"], columns, known["records"])
                 continue
@@ -98,7 +102,11 @@ def split_source(
                 date_format = format_of_dates(head if deciding else first, column, by)
             identity = f"{quote(name, safe='')[-LONGEST_NAME:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.csv"
             files[name] = {"id": identity, "version": new.text, "sha256": new.sha256, "records": new.rows}
-            files[name]["parts"] = split_table(table, fresh, identity, column, by, date_format)
+            files[name]["table"], start = grown(table, known, pieces)
+            counts = Counter(known["parts"] if start else {})
+            if start < files[name]["table"]["bytes"]:
+                counts.update(split_table(table, fresh, identity, column, by, date_format, start=start, before=pieces))
+            files[name]["parts"] = dict(sorted(counts.items()))
         check_enough(sum(each["records"] for each in files.values()), shown(source))
         if target is not None and read == len(found):
             check_target(goal, f"{shown(source)}: the target {target!r}")
@@ -106,23 +114,15 @@ def split_source(
         if deciding:
             head.replace(first)
     move(fresh, pieces, files)
+    for each in files.values():
+        if "pieces_sha256" not in each:
+            each["pieces_sha256"] = digest_of(pieces, each)
     plan = summed(pieces, files)
     total = hashlib.sha256("".join(f"{name} {each['sha256']}\n" for name, each in plan.items()).encode()).hexdigest()
     size = sum(path.stat().st_size for path in pieces.glob("*/*.csv"))
     records = sum(each["rows"] for each in plan.values())
     record = record_of(source, reader, arrived, records, total, size, last)
     return {**record, "split": how, "files": files, "parts": plan}
-
-
-def whole(pieces: Path, file: dict) -> bool:
-    """Tell whether all pieces of a file of the source are there."""
-    return all((pieces / part / file["id"]).is_file() for part in file["parts"])
-
-
-def same(part: str, reader: Reader, version: dict, text: str) -> bool:
-    """Tell whether a part of the source is still in a version, which `text` says as text."""
-    state = state_of(part, reader)
-    return state == version if state else part_version(part, reader) == text
 
 
 def move(fresh: Path, pieces: Path, files: dict[str, dict]) -> None:

@@ -14,6 +14,7 @@ source_paths = ["src"]
 only_mutate = [
     "src/approval.py", "src/signature.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py",
     "src/clean_data.py", "src/split.py", "src/split_weeks.py", "src/split_source.py", "src/pieces.py",
+    "src/unchanged.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.
@@ -30,7 +31,7 @@ addopts = "-q"
 END
 # Of the source what gives its parts their rows; the other modules as a whole.
 parts=({approval,signature,release,deploy,sign_off,retry,clean_data,split,split_weeks,pieces}.\*
-    split_source.x_{whole,move,summed}__\*)
+    split_source.x_{move,summed}__\* unchanged.x_whole__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results
