@@ -3,8 +3,8 @@
     python benchmarks/weeks.py --rows 336776
 
 The source is a folder with a file of flights for each week, or one file that grows by a week, so that it has to be read
-and checked anew. Features, validation report and a sample of 20,000 rows are made (`data`), then the model is trained, evaluated
-and judged (`model`).
+and checked anew. Features, validation report and a sample of 20,000 rows are made (`data`), then the model is trained,
+evaluated and judged (`model`).
 """
 
 import argparse
