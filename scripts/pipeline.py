@@ -73,9 +73,8 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
     TargetEncoder. Any other regressor gets scaled numbers, the median where one is missing, and one column for each of
     the most frequent levels.
     """
-    # Imported here: only some regressors need it.
+    # Imported here: not every task makes a pipeline.
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.impute import SimpleImputer
 
     # Nothing can be learnt of a feature that the training part lacks, and no encoder takes it.
     unknown = [name for name in kinds if features[name].isna().all()]
@@ -104,6 +103,9 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
         columns = [("categories", encoder, categories), ("codes", encoder, [*many, *single]), ("means", means, many)]
         columns += [("numbers", "passthrough", numbers)]
     else:
+        # Imported here: only some regressors need it.
+        from sklearn.impute import SimpleImputer
+
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             max_categories=MOST_DUMMIES,

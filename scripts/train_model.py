@@ -95,6 +95,9 @@ def main(argv: list[str] | None = None) -> None:
                 f"the raw data violate the contract (validation.on_failure: halt): {'; '.join(describe(violations))}. "
                 f"Correct the source or the contract; all of it is in {args.halt_on}."
             )
+        if not args.candidates:
+            # What is wrong with it is told before the rows are read.
+            make_regressor(args.estimator, args.params, args.random_state)
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
         when = [description["time_column"]] if args.candidates and description["time_column"] else []

@@ -13,7 +13,7 @@ import yaml
 from sklearn.pipeline import Pipeline
 
 import train_model as script_train
-from conftest import ROOT, program, run, script
+from conftest import ROOT, in_process, program, run, script
 from encoding import fit, predictions
 from evaluate_model import evaluate_model
 from pipeline import make_pipeline, make_regressor, use_threads
@@ -110,6 +110,15 @@ def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_s
         town=["never seen", *features["town"][1:]], one=pd.Series([None] * len(features), dtype="str")
     )
     assert predictions(ours, new).tolist() == theirs.predict(new).tolist()
+
+
+def test_what_is_wrong_with_the_regressor_is_told_before_the_rows_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Which are not there.
+    words = ["--input", "features.csv", "--output", "model.pkl", "--params", '{"depth": 3}']
+    code, _, log = in_process(script_train, *words)
+    assert code == 1
+    assert log[-1].startswith("ERROR - [train_model] model.params: HistGradientBoostingRegressor does not take")
 
 
 def test_more_levels_than_bins_are_taken():
