@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from encoding import predictions
+
 # Predictions that the importances may cost; what a feature's own may, at most and at least; how often it is shuffled.
 MOST_PREDICTIONS = 100_000
 MOST_ROWS, FEWEST_ROWS = 10_000, 500
@@ -43,7 +45,7 @@ def importance(
     chosen = test.index[np.sort(random.permutation(len(test))[:count])]
     rows, actual = test.loc[chosen, names], target[chosen].to_numpy("float64")
     shuffles = [(name, random.permutation(count)) for name in names for _ in range(repeats)]
-    base = np.abs(model.predict(rows) - actual)
+    base = np.abs(predictions(model, rows) - actual)
     size = max(1, CELLS // (count * len(names)))
     rises = []
     for first in range(0, len(shuffles), size):
@@ -53,7 +55,7 @@ def importance(
             places[name][n] = order
         grid = pd.concat([rows] * len(several), ignore_index=True)
         grid = grid.assign(**{name: rows[name].take(at.ravel()).array for name, at in places.items()})
-        rises.append(np.abs(model.predict(grid).reshape(len(several), count) - actual) - base)
+        rises.append(np.abs(predictions(model, grid).reshape(len(several), count) - actual) - base)
     rise = np.concatenate(rises).reshape(len(names), repeats, count).mean(axis=1)
     found = [
         {"feature": name, "mean": float(each.mean()), "std": float(each.std() / np.sqrt(count))}
@@ -77,6 +79,6 @@ def dependence(model: object, test: pd.DataFrame, kinds: dict, important: list[d
         # All values in one call: each has its own cost.
         grid = pd.concat([rows] * len(values), ignore_index=True)
         column = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
-        means = model.predict(grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)
+        means = predictions(model, grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)
         found[name] = {"kind": kinds[name], "values": values, "mean": means.tolist()}
     return found

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 import effects
 import task
+from encoding import fit, predictions
 from intervals import MIN_ROWS
 from leaks import leaks
 from model_file import load_model
@@ -99,7 +100,7 @@ def out_of_sample(
             regressor.set_params(categorical_features=None)
         try:
             fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
-            predicted = fold.fit(before[usable], before[target]).predict(after[usable])
+            predicted = predictions(fit(fold, before[usable], before[target]), after[usable])
         except (ValueError, TypeError) as error:
             # What can be trained on all rows need not be on a part of them.
             logging.warning("[explain_model] not judged on training rows that it had not seen: %s", error)

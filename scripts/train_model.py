@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 import task
 from contract import describe
-from encoding import fit
+from encoding import fit, predictions
 from model_file import write_model
 from pipeline import DEFAULT_ESTIMATOR, add_model, make_pipeline, make_regressor, threads_for, use_threads
 from scoring import metrics, predict
@@ -71,7 +71,7 @@ def train_model(
         with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
             fit(pipeline, features[list(kinds)], target)
             # Some regressors find out only here that their parameters do not fit the data.
-            pipeline.predict(features[list(kinds)].head(1))
+            predictions(pipeline, features[list(kinds)].head(1))
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
     use_threads(regressor, None)

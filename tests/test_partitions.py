@@ -12,7 +12,6 @@ import pytest
 import tenacity
 from sklearn.linear_model import SGDRegressor
 
-import pieces
 import split_source as split_source_module
 from conftest import in_process, rides, script
 from gather import gather_counts, gather_reports, gather_tables
@@ -166,52 +165,6 @@ def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_pat
     (folder / "3.csv").unlink()
     assert list(split(tmp_path, "exports")["parts"]) == ["2024-W01", "2024-W02", "2024-W03"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("pieces/*/*.csv")} == before
-
-
-EARLY, LATE = rides(200).to_csv(index=False), later(rides(200), 40).to_csv(index=False)
-NO_QUOTES = EARLY.replace('"Trier, West"', "Trier")
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "rows"),
-    [
-        (EARLY, LATE, 40),
-        (NO_QUOTES, NO_QUOTES + LATE[len(EARLY) :].replace('"Trier, West"', "Trier"), 40),
-        (EARLY, EARLY, 0),
-        (EARLY.replace("Bonn", "Rome", 1), LATE, 240),
-        (EARLY.rstrip("\n"), LATE, 240),
-        # With the first quotes of a file, all of its pieces get some.
-        (NO_QUOTES, NO_QUOTES + LATE[len(EARLY) :], 240),
-        (LATE, EARLY, 200),
-    ],
-    ids=["more", "more without quotes", "the same", "changed", "a line that was not ended", "first quotes", "fewer"],
-)
-def test_of_a_file_that_has_only_grown_the_new_rows_alone_are_split(tmp_path, monkeypatch, before, now, rows):
-    def split_table(*arguments, **more) -> dict[str, int]:
-        counts = pieces.split_table(*arguments, **more)
-        found.append(sum(counts.values()))
-        return counts
-
-    def results(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*.csv")}
-
-    monkeypatch.setattr(split_source_module, "split_table", split_table)
-    table, record, found = tmp_path / "rides.csv", tmp_path / "record.json", []
-    table.write_text(before, encoding="utf-8")
-    split(tmp_path)
-    first = record.read_bytes()
-    table.write_text(now, encoding="utf-8")
-    os.utime(table, (0, 0))
-    found.clear()
-    parts = split(tmp_path)["parts"]
-    assert sum(found) == rows
-    anew = split_source(str(table), tmp_path / "none.json", tmp_path / "anew", "week", "started")
-    assert parts == anew["parts"]
-    assert results(tmp_path / "pieces") == results(tmp_path / "anew")
-    # Killed before it has written its record down, it has left later pieces than the record tells of.
-    record.write_bytes(first)
-    assert split(tmp_path)["parts"] == anew["parts"]
-    assert results(tmp_path / "pieces") == results(tmp_path / "anew")
 
 
 def test_an_unreachable_source_leaves_its_parts_as_they_are_and_a_cut_one_stops(tmp_path, server, monkeypatch):

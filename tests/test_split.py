@@ -5,6 +5,7 @@ These are fast, so that mutants of the code meet them all: make mutants.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import pieces
+import split_source as split_source_module
 import split_weeks
-from conftest import in_process
+from conftest import in_process, rides
 from counting import row_hashes
 from facts import Facts, facts_of
 from pieces import blocks, copy_rows, folder_name, format_of_dates, part_names, split_table, writing
 from split import described, rule_by_time, split_rule, together, with_split
 from split import test_rows as held_out
-from split_source import move, summed
+from split_source import move, split_source, summed
 from split_weeks import plan_weeks, write_week
 from task import TaskError
 from unchanged import whole
@@ -356,6 +359,78 @@ def test_rows_of_a_part_keep_their_order_over_all_blocks(tmp_path):
     dates = write(tmp_path / "d.csv", "d\n08.01.2024\n07.01.2024\n01.01.2024\n")
     counts = split_table(dates, tmp_path, "rows.csv", "d", "week", "%d.%m.%Y")
     assert list(counts.items()) == [("2024-W01", 2), ("2024-W02", 1)]
+
+
+def test_rows_from_a_byte_on_stand_behind_what_a_part_had(tmp_path):
+    for quote in ("", '"'):
+        rows = [f"{n},{quote}{'abc'[n % 3]}{quote}\n" for n in range(300)]
+        text, folder = "n,part\n" + "".join(rows[:200]), tmp_path / f"folder{quote}"
+        table = write(folder / "a.csv", text)
+        before, new, whole = folder / "before", folder / "new", folder / "whole"
+        for each in (before, new, whole):
+            each.mkdir()
+        split_table(table, before, "rows.csv", "part", "value")
+        write(table, "n,part\n" + "".join(rows) + f"300,{quote}d{quote}\n")
+        (before / "c/rows.csv").unlink()
+        counts = split_table(
+            table, new, "rows.csv", "part", "value", block_bytes=100, start=len(text.encode()), before=before
+        )
+        assert list(counts.items()) == [("a", 33), ("b", 33), ("c", 34), ("d", 1)]
+        split_table(table, whole, "rows.csv", "part", "value")
+        for part in "abd":
+            assert (new / part / "rows.csv").read_bytes() == (whole / part / "rows.csv").read_bytes()
+        # Of a part that had none, only the new ones, with a header of their own.
+        assert len((new / "c/rows.csv").read_text("utf-8").splitlines()) == 35
+
+
+LATE = rides(240).to_csv(index=False)
+EARLY = "".join(LATE.splitlines(keepends=True)[:201])
+NO_QUOTES = EARLY.replace('"Trier, West"', "Trier")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "rows"),
+    [
+        (EARLY, LATE, 40),
+        (NO_QUOTES, NO_QUOTES + LATE[len(EARLY) :].replace('"Trier, West"', "Trier"), 40),
+        (EARLY, EARLY, 0),
+        (EARLY.replace("Bonn", "Rome", 1), LATE, 240),
+        (EARLY.rstrip("\n"), LATE, 240),
+        # With the first quotes of a file, all of its pieces get some.
+        (NO_QUOTES, NO_QUOTES + LATE[len(EARLY) :], 240),
+        (LATE, EARLY, 200),
+    ],
+    ids=["more", "more without quotes", "the same", "changed", "a line that was not ended", "first quotes", "fewer"],
+)
+def test_of_a_file_that_has_only_grown_the_new_rows_alone_are_split(tmp_path, monkeypatch, before, now, rows):
+    def split_table(*arguments, **more) -> dict[str, int]:
+        counts = pieces.split_table(*arguments, **more)
+        found.append(sum(counts.values()))
+        return counts
+
+    def split(name: str, folder: str) -> dict:
+        record = split_source(str(table), tmp_path / name, tmp_path / folder, "week", "started")
+        (tmp_path / name).write_text(json.dumps(record), encoding="utf-8")
+        return record["parts"]
+
+    def results(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*.csv")}
+
+    monkeypatch.setattr(split_source_module, "split_table", split_table)
+    table, record, found = write(tmp_path / "rides.csv", before), tmp_path / "record.json", []
+    split("record.json", "pieces")
+    first = record.read_bytes()
+    write(table, now)
+    os.utime(table, (0, 0))
+    found.clear()
+    parts = split("record.json", "pieces")
+    assert sum(found) == rows
+    assert parts == split("another.json", "anew")
+    assert results(tmp_path / "pieces") == results(tmp_path / "anew")
+    # Killed before it has written its record down, it has left later pieces than the record tells of.
+    record.write_bytes(first)
+    assert split("record.json", "pieces") == parts
+    assert results(tmp_path / "pieces") == results(tmp_path / "anew")
 
 
 def test_pieces_that_changed_take_their_place_and_those_of_no_file_go(tmp_path):
