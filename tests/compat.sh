@@ -11,7 +11,7 @@ done | awk '{split($1, v, "."); if (v[2] >= 11) print}' | sort -V)
 read -r _ oldest <<< "$(head -1 <<< "$pythons")"
 read -r _ newest <<< "$(tail -1 <<< "$pythons")"
 part=(tests/test_decision.py tests/test_retry.py tests/test_table.py tests/test_clean_data.py tests/test_validate_data.py
-    tests/test_feature_engineering.py tests/test_supply.py tests/test_ingest_data.py
+    tests/test_feature_engineering.py tests/test_split.py tests/test_supply.py tests/test_ingest_data.py
     tests/test_sources.py tests/test_old.py tests/test_workflow.py::test_two_keys_are_a_config)
 mkdir -p .compat
 failed=0
