@@ -21,8 +21,8 @@ from test_security import command  # noqa: F401
 OLD = sorted(each.name.partition(".")[0] for each in (ROOT / "tests/old").iterdir())
 MODEL = ["--model", "model/model.pkl", "--features", "data/features/features.csv"]
 JUDGED = ["--metrics", "reports/evaluation_metrics.json", "--validation", "reports/validation_report.json"]
-# An older scikit-learn than that of the models in them, which requirements.in allows, refuses these, and then there is no
-# explanation: make compat.
+# An older scikit-learn than that of the models in them, which requirements.in allows, refuses these, and makes no
+# explanation of them: make compat.
 REFUSED = "|the installed scikit-learn .it was made by 1.9.1|x/explanation.json does not exist"
 REFUSED = REFUSED if numbers(sklearn.__version__) < [1, 9, 1] else ""
 # What is asked of each: it succeeds, or it says how to go on.
