@@ -9,6 +9,7 @@ bounded memory. Its first rows go to PIECES/first_rows.csv once, and stay: by th
 and which become features, in all parts alike.
 """
 
+import functools
 import hashlib
 import logging
 import shutil
@@ -25,7 +26,7 @@ from reader import READER, Reader, reader_arguments, reader_of
 from source import label, parts
 from source_checks import Goal, check_enough, check_target
 from task import TaskError, beside, nearest, read_json, sha256, write_json
-from unchanged import digest_of, grown, same, whole
+from unchanged import grown, intact, same, summed, whole
 
 FIRST_ROWS = 500_000
 
@@ -59,7 +60,7 @@ def split_source(
     -------
     dict
         What `ingest_data` records of a source, and: split (by, column), files (by label: id, version, sha256, records,
-        table, parts, pieces_sha256), and parts (by name, sorted: rows, pieces, sha256).
+        table, parts), and parts (by name, sorted: rows, pieces, sha256).
 
     Raises
     ------
@@ -74,6 +75,8 @@ def split_source(
     fresh.mkdir(parents=True)
     if last is None:
         first.unlink(missing_ok=True)
+    # Once, and only where a file has grown: it reads all pieces.
+    as_recorded = functools.cache(lambda: intact(pieces, last))
     goal, columns, files = Goal(), last["columns"] if last else [], {}
     arrived: dict[str, Arrived] = {}
     deciding, chosen, date_format, read = not first.is_file(), 0, None, 0
@@ -102,7 +105,9 @@ def split_source(
                 date_format = format_of_dates(head if deciding else first, column, by)
             identity = f"{quote(name, safe='')[-LONGEST_NAME:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.csv"
             files[name] = {"id": identity, "version": new.text, "sha256": new.sha256, "records": new.rows}
-            files[name]["table"], start = grown(table, known, pieces)
+            # A record of before there was such a thing tells no table.
+            files[name]["table"], start = grown(table, known.get("table") if known else None)
+            start = start if start and as_recorded() else 0
             counts = Counter(known["parts"] if start else {})
             if start < files[name]["table"]["bytes"]:
                 counts.update(split_table(table, fresh, identity, column, by, date_format, start=start, before=pieces))
@@ -114,9 +119,6 @@ def split_source(
         if deciding:
             head.replace(first)
     move(fresh, pieces, files)
-    for each in files.values():
-        if "pieces_sha256" not in each:
-            each["pieces_sha256"] = digest_of(pieces, each)
     plan = summed(pieces, files)
     total = hashlib.sha256("".join(f"{name} {each['sha256']}\n" for name, each in plan.items()).encode()).hexdigest()
     size = sum(path.stat().st_size for path in pieces.glob("*/*.csv"))
@@ -138,21 +140,6 @@ def move(fresh: Path, pieces: Path, files: dict[str, dict]) -> None:
         path.unlink()
     for folder in [each for each in pieces.iterdir() if each.is_dir() and not any(each.iterdir())]:
         folder.rmdir()
-
-
-def summed(pieces: Path, files: dict[str, dict]) -> dict[str, dict]:
-    """Return for each part its pieces, how many rows they have, and the SHA-256 of what they hold together."""
-    found: dict[str, dict] = {}
-    for file in files.values():
-        for part, rows in file["parts"].items():
-            each = found.setdefault(part, {"rows": 0, "pieces": []})
-            each["rows"] += rows
-            each["pieces"].append(file["id"])
-    for part, each in found.items():
-        each["pieces"].sort()
-        digests = "".join(sha256(pieces / part / name) for name in each["pieces"])
-        each["sha256"] = hashlib.sha256(digests.encode()).hexdigest()
-    return dict(sorted(found.items()))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What of a source is as it was: a file, the pieces that were made of it, the rows that a file began with."""
+"""What of a source is as it was: a file, the rows that it began with, the pieces that were made of it."""
 
 import hashlib
 import os
@@ -15,20 +15,34 @@ def whole(pieces: Path, file: dict) -> bool:
     return all((pieces / part / file["id"]).is_file() for part in file["parts"])
 
 
-def digest_of(pieces: Path, file: dict) -> str:
-    """Return one digest of all pieces of a file of the source."""
-    digests = "".join(sha256(pieces / part / file["id"]) for part in file["parts"])
-    return hashlib.sha256(digests.encode()).hexdigest()
+def summed(pieces: Path, files: dict[str, dict]) -> dict[str, dict]:
+    """Return for each part its pieces, how many rows they have, and the SHA-256 of what they hold together."""
+    found: dict[str, dict] = {}
+    for file in files.values():
+        for part, rows in file["parts"].items():
+            each = found.setdefault(part, {"rows": 0, "pieces": []})
+            each["rows"] += rows
+            each["pieces"].append(file["id"])
+    for part, each in found.items():
+        each["pieces"].sort()
+        digests = "".join(sha256(pieces / part / name) for name in each["pieces"])
+        each["sha256"] = hashlib.sha256(digests.encode()).hexdigest()
+    return dict(sorted(found.items()))
 
 
-def grown(table: Path, known: dict | None, pieces: Path) -> tuple[dict, int]:
+def intact(pieces: Path, record: dict) -> bool:
+    """Tell whether the pieces are those of a record: whoever was killed before it wrote one has left others."""
+    files = record["files"]
+    return all(whole(pieces, each) for each in files.values()) and summed(pieces, files) == record["parts"]
+
+
+def grown(table: Path, before: dict | None) -> tuple[dict, int]:
     """Return what tells a table later (bytes, sha256, quoted, ended), and from which byte on its rows are new.
 
-    That is 0 where it does not begin with the whole rows of the `known` file, is quoted where those were not, or where
-    the pieces are not those of these rows: whoever was killed may have left later ones.
+    That is 0 where it does not begin with the whole rows of the table that `before` tells of, or is quoted where that
+    was not.
     """
-    # A record of before there was such a thing tells no table.
-    before = (known or {}).get("table") or {"bytes": 0}
+    before = before or {"bytes": 0}
     size, quoted = table.stat().st_size, parse_options(table).newlines_in_values
     start, digest, found = min(before["bytes"], size), hashlib.sha256(), []
     with open(table, "rb") as file:
@@ -39,7 +53,6 @@ def grown(table: Path, known: dict | None, pieces: Path) -> tuple[dict, int]:
         file.seek(-1, os.SEEK_END)
         ended = file.read() == b"\n"
     as_before = before == {"bytes": start, "sha256": found[0], "quoted": quoted, "ended": True}
-    as_before = as_before and digest_of(pieces, known) == known["pieces_sha256"]
     return {"bytes": size, "sha256": found[1], "quoted": quoted, "ended": ended}, start if as_before else 0
 
 

@@ -23,10 +23,10 @@ from facts import Facts, facts_of
 from pieces import blocks, copy_rows, folder_name, format_of_dates, part_names, split_table, writing
 from split import described, rule_by_time, split_rule, together, with_split
 from split import test_rows as held_out
-from split_source import move, split_source, summed
+from split_source import move, split_source
 from split_weeks import plan_weeks, write_week
 from task import TaskError
-from unchanged import whole
+from unchanged import summed, whole
 
 DAYS = pd.date_range("2024-01-01", periods=10, freq="D")
 TABLE = pd.DataFrame({"when": DAYS, "a": np.arange(10.0), "b": list("xyxyxyxyxy"), "y": np.arange(10.0)})
