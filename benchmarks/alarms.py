@@ -21,8 +21,10 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-import diagnose
 import effects
+from compare_model import compare_model
+from diagnose import diagnose
+from digits import rounded
 from evaluate_model import evaluate_model
 from explain_model import explain_model
 from feature_engineering import feature_engineering
@@ -299,8 +301,9 @@ def diagnosed_here(
     test = table["split"] == "test"
     holdout = pd.DataFrame({"actual": table[target], "predicted": predictions["model"]})
     holdout["baseline_mean"] = predictions["mean"]
-    explained = explain_model(model, table, description, seed)
-    return diagnose.diagnose(table, description, holdout[test].reset_index(drop=True), metrics, *explained, seed)
+    explanation = explain_model(model, table, description, seed)
+    comparison = compare_model(table, description, holdout[test].reset_index(drop=True), metrics, seed)
+    return diagnose(metrics, *map(rounded, (explanation, comparison)))
 
 
 def named(found: dict, fault: str, table: str = "flights") -> bool:

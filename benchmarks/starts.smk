@@ -12,7 +12,8 @@ TASKS = {
     "train_model": (["feature_engineering"], ", sklearn.ensemble"),
     "evaluate_model": (["train_model"], ", sklearn.compose, sklearn.ensemble"),
     "explain_model": (["train_model"], ", sklearn.ensemble"),
-    "diagnose": (["evaluate_model", "explain_model"], ""),
+    "compare_model": (["evaluate_model"], ""),
+    "diagnose": (["compare_model", "explain_model"], ""),
     "generate_report": (["diagnose"], ", matplotlib.backends.backend_svg"),
     "verdict": (["evaluate_model", "validate_data"], ""),
 }

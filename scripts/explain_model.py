@@ -2,9 +2,6 @@
 
     python scripts/explain_model.py --model model/model.pkl --features data/features/features.csv \\
         --output reports/explanation.json
-
-The predictions for training rows, by models that had not seen them, go to out_of_sample_predictions.csv beside the
-output.
 """
 
 import logging
@@ -17,16 +14,19 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
+import bias
 import effects
+import empty_model
+import intervals
 import task
+from digits import rounded
 from encoding import fit, predictions
-from intervals import MIN_ROWS
 from leaks import leaks
 from model_file import load_model
 from pipeline import make_pipeline, use_threads
+from recipe import of_a_date
 from sample import sample
 from stream import scan
-from table import write_table
 from task import read_json, write_json
 
 # Rows of the training part that are enough to know the errors to a percent.
@@ -34,7 +34,7 @@ CV_ROWS = 30_000
 FOLDS = 3
 
 
-def explain_model(model: object, table: pd.DataFrame, description: dict, seed: int = 0) -> tuple[dict, pd.DataFrame]:
+def explain_model(model: object, table: pd.DataFrame, description: dict, seed: int = 0) -> dict:
     """Return what the model and its rows tell by themselves.
 
     Parameters
@@ -50,28 +50,49 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
 
     Returns
     -------
-    found : dict
-        importance, importance_sample, partial_dependence, out_of_sample and alarms, as diagnostics.json has them.
-    unseen : pandas.DataFrame
-        For training rows, by models like this one that had not seen them: row (from 0, among the training rows), fold
-        (from 0, in the order of time where there is one), actual and predicted.
+    dict
+        importance, importance_sample, partial_dependence and out_of_sample, as diagnostics.json has them; order (see
+        `empty_model.order`); alarms: of leaks, of a model that predicts one value, of slices whose bias has moved.
     """
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     importance, made_of = effects.importance(model, test, list(kinds), test[target], seed)
     unseen, folds = out_of_sample(model, train, kinds, target, description["time_column"], by_time, seed)
-    actual = train.loc[unseen.index, target]
+    then = train.loc[unseen.index, target]
     # What comes closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
-    found = {
+    actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
+    return {
         "importance": importance,
         "importance_sample": made_of,
         "partial_dependence": effects.dependence(model, test, kinds, importance, seed),
-        "out_of_sample": out_of_sample_scores(actual[last], unseen[last]),
-        "alarms": leaks(train, kinds, target, seed),
+        "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
+        "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
+        "alarms": [
+            *leaks(train, kinds, target, seed),
+            *empty_model.one_value(actual, predicted),
+            *slice_bias(table, description, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed),
+        ],
     }
-    rows = {"row": unseen.index.astype("int64"), "fold": folds, "actual": actual, "predicted": unseen}
-    return found, pd.DataFrame(rows).reset_index(drop=True)
+
+
+def slice_bias(
+    table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series, periods: np.ndarray, seed: int
+) -> list[dict]:
+    """Return what `bias.slice_bias` does, of the errors of held-out rows, and of training rows by index."""
+    if error_then.empty:
+        return []
+    # A slice of the calendar is a few whole days, which say little.
+    kinds = {name: kind for name, kind in description["features"].items() if not of_a_date(name, description)}
+    is_test, then, slices, slices_then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy(), {}, {}
+    for name, (codes, labels) in intervals.make_slices(table, kinds).items():
+        slices[name], slices_then[name] = (codes[is_test], labels), (codes[~is_test][then], labels)
+    time = table[description["time_column"]] if description["time_column"] else None
+    blocks, blocks_then = (
+        intervals.blocks_of(None if time is None else time.iloc[rows], len(rows), seed)[0]
+        for rows in (np.flatnonzero(is_test), np.flatnonzero(~is_test)[then])
+    )
+    return bias.slice_bias(slices, slices_then, error, blocks, error_then.to_numpy(), blocks_then, periods)
 
 
 def out_of_sample(
@@ -86,7 +107,7 @@ def out_of_sample(
     nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if by_time else rows
-    if len(rows) < FOLDS * MIN_ROWS:
+    if len(rows) < FOLDS * intervals.MIN_ROWS:
         return nothing
     folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
     found = []
@@ -125,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = task.arguments(__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
-    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write; the predictions beside it")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
     with task.logged("explain_model", args, args.model):
@@ -134,9 +155,8 @@ def main(argv: list[str] | None = None) -> None:
         table, _, _ = sample(args.features, scan(args.features, description["kinds"]), description["split"]["rows"])
         # Everything here is small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            found, unseen = explain_model(model, table, description, args.random_state)
-        write_table(unseen, args.output.with_name("out_of_sample_predictions.csv"))
-        write_json(args.output, {"model_sha256": metadata["sha256"], **found})
+            found = explain_model(model, table, description, args.random_state)
+        write_json(args.output, {"model_sha256": metadata["sha256"], **rounded(found)})
         most = [each["feature"] for each in found["importance"][:3] if each["mean"] > 0]
         logging.info("[explain_model] completed. Rests most on: %s", ", ".join(most) or "nothing")
         logging.info("[explain_model] wrote %s", args.output)

@@ -80,7 +80,7 @@ def own_intervals(
     times = draws(int(blocks.max()) + 1, resamples, seed).astype("int64")
     resampled = np.stack([of(np.repeat(order, each[blocks])) for each in times])
     if failures:
-        logging.warning("[diagnose] %s failed on %d resamples: %s", code.__file__, len(failures), failures[0])
+        logging.warning("[compare_model] %s failed on %d resamples: %s", code.__file__, len(failures), failures[0])
     # Of a sample the resamples lie around its own value.
     whole = np.array([[scores[predictor].get(name) for name in names] for predictor in predictions], dtype="float64")
     if len(rows) < len(next(iter(predictions.values()))):

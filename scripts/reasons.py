@@ -31,8 +31,9 @@ def short_of(covered: dict) -> str | None:
     """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
     if covered["coverage"] is None or covered["rows"] < 100:
         return None
-    short = covered["level"] - covered["coverage"]
-    if short < 0.03 or short < SURE * covered["coverage_error"]:
+    # Of an error that nobody knows, all rows being of one day, nothing follows.
+    short, error = covered["level"] - covered["coverage"], covered["coverage_error"]
+    if short < 0.03 or error is None or short < SURE * error:
         return None
     sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
     return f"{sentence}{covered['level']:.0%} were promised."

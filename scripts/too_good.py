@@ -1,4 +1,4 @@
-"""What looks like success and is none: features known too late, copied rows, scores too good to be true."""
+"""What looks like success and is none: features known too late, copied rows."""
 
 import math
 from collections.abc import Iterable
@@ -9,8 +9,6 @@ import pandas as pd
 from reasons import alarm
 from recipe import columns_used
 
-TOO_GOOD = 0.6
-TOO_BAD = 1.5
 COPIES = 0.01
 SHUFFLES = 5
 
@@ -53,27 +51,3 @@ def copies(train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str]
     share, chance = found / len(test), chance / len(test)
     sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
     return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]
-
-
-def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
-    """Return an alarm where the held-out score is far from that on training rows that the model had not seen.
-
-    Parameters
-    ----------
-    metrics, mean
-        MAE and R2 of the model and of the mean on the held-out rows.
-    unseen
-        MAE of models on training rows that they had not seen, mean_MAE of the mean there, R2.
-    """
-    if not unseen or not unseen["MAE"] or not mean["MAE"]:
-        return []
-    ratio = metrics["MAE"] / unseen["MAE"]
-    easier = (metrics["MAE"] / mean["MAE"]) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
-    words = (
-        f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
-    )
-    if max(ratio, easier) < TOO_GOOD:
-        return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
-    if min(ratio, easier) > TOO_BAD:
-        return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]
-    return []

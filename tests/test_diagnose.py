@@ -11,13 +11,15 @@ from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 
+import bias
+import diagnose
 import drift
 import effects
+import empty_model
 import findings
 import intervals
 import own_metrics
 import reasons
-import too_good
 from comparison import comparison_alarms
 from conftest import Project, rides
 from custom import load_code
@@ -27,7 +29,7 @@ from test_release import current, error
 ROWS = 2400
 CONSTANT = "sklearn.dummy.DummyRegressor"
 READS = ["--features=data/features/features.csv", "--metrics=reports/evaluation_metrics.json"]
-READS += ["--explanation=reports/explanation.json", "--validation=reports/validation_report.json"]
+READS += ["--validation=reports/validation_report.json"]
 WITHOUT_CHAMPION = {"paired": None, "slices": {"rows": []}}
 
 
@@ -293,6 +295,14 @@ def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_
     assert alarm["name"] == "coverage" and f"{found['coverage']:.1%}" in alarm["sentence"]
 
 
+def test_a_coverage_whose_error_nobody_knows_is_no_reason():
+    covered = {"level": 0.9, "coverage": 0.5, "rows": 500}
+    assert "50.0% of rows" in reasons.short_of(covered | {"coverage_error": 0.02})
+    # Of rows of one day each error is infinite, and JSON has no such number.
+    for error in (np.inf, None):
+        assert reasons.short_of(covered | {"coverage_error": error}) is None
+
+
 def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
@@ -496,23 +506,37 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
     mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "mean_MAE": 24.0, "R2": 0.7}
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
-        assert [each["name"] for each in too_good.gap({"MAE": mae}, mean, unseen)] == expected
+        assert [each["name"] for each in diagnose.gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
-    assert too_good.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    assert diagnose.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
 
 
 def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():
     random = np.random.default_rng(0)
     actual = random.normal(0, 10, 500)
     worse = {"verdict": "cannot be told apart", "interval": [-1.0, 1.0]}
+    scores, intervals = {"R2": -0.2}, {"R2": [-0.5, 0.0]}
     for share, expected in ((0.25, []), (0.0, ["no_signal"])):
         predicted = share * actual + random.normal(0, 5, 500)
-        unseen = pd.Series(share * actual + random.normal(0, 5, 500))
+        unseen = share * actual + random.normal(0, 5, 500)
         # Held out, there are too few rows to see it.
-        parts = actual[:40], predicted[:40], {"R2": [-0.5, 0.0]}, worse, unseen, pd.Series(actual)
-        assert [each["name"] for each in findings.empty_model(*parts)] == expected
-    nothing = pd.Series(dtype="float64")
-    assert findings.empty_model(actual, predicted, {"R2": [-0.5, 0.0]}, worse, nothing, nothing) != []
+        explanation = {"order": empty_model.order((actual[:40], predicted[:40]), (actual, unseen)), "alarms": []}
+        assert [each["name"] for each in diagnose.no_signal(scores, intervals, worse, explanation)] == expected
+    nothing = np.array([])
+    explanation["order"] = empty_model.order((actual, predicted), (nothing, nothing))
+    assert diagnose.no_signal(scores, intervals, worse, explanation) != []
+    # What is surely better than the mean, by its scores, knows something; what is undefined says nothing.
+    for scores_now, intervals_now, against in (
+        ({"R2": 0.1}, intervals, worse),
+        (scores, {"R2": [0.02, 0.3]}, worse),
+        (scores, intervals, worse | {"verdict": "better"}),
+    ):
+        assert diagnose.no_signal(scores_now, intervals_now, against, explanation) == []
+    (told,) = diagnose.no_signal({"R2": None}, {"R2": [None, None]}, worse, explanation)
+    assert "R2 is undefined, and its MAE less that of the mean lies between -1 and 1." in told["sentence"]
+    constant = {"order": 0.0, "alarms": empty_model.one_value(actual, np.full(500, 3.0))}
+    assert [each["name"] for each in constant["alarms"]] == ["constant_prediction"]
+    assert diagnose.no_signal(scores, intervals, worse, constant) == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -524,10 +548,10 @@ def test_a_bias_of_a_few_rows_is_named_and_a_few_rows_alike_by_chance_are_not(se
     before = {"town": (np.where(np.arange(1600) % 20 == 0, 0, 1), ["A", "B"])}
     blocks = np.arange(400), np.arange(1600), np.arange(1600) // 534
     shifted = now - 30 * (codes == 0)
-    (alarm,) = findings.slice_bias(slices, before, shifted, blocks[0], then, *blocks[1:])
+    (alarm,) = bias.slice_bias(slices, before, shifted, blocks[0], then, *blocks[1:])
     assert alarm["feature"] == "town" and "Where town is A (10 held-out rows)" in alarm["sentence"]
     alike = np.where(codes == 0, 5 + now / 100, now)
-    assert findings.slice_bias(slices, before, alike, blocks[0], then, *blocks[1:]) == []
+    assert bias.slice_bias(slices, before, alike, blocks[0], then, *blocks[1:]) == []
 
 
 def test_a_bias_is_named_though_a_few_errors_are_huge():
@@ -538,9 +562,9 @@ def test_a_bias_is_named_though_a_few_errors_are_huge():
         labels = [f"town {n}" for n in range(10)]
         parts = {"town": (codes[now], labels)}, {"town": (codes[~now], labels)}
         shifted = error[now] - 15 * (codes[now] == 7)
-        found = findings.slice_bias(*parts, shifted, rows[now], error[~now], rows[~now], rows[~now] // 2000)
+        found = bias.slice_bias(*parts, shifted, rows[now], error[~now], rows[~now], rows[~now] // 2000)
         assert [each["feature"] for each in found] == ["town"] and "Where town is town 7" in found[0]["sentence"]
-        assert findings.slice_bias(*parts, error[now], rows[now], error[~now], rows[~now], rows[~now] // 2000) == []
+        assert bias.slice_bias(*parts, error[now], rows[now], error[~now], rows[~now], rows[~now] // 2000) == []
 
 
 def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():
@@ -555,10 +579,10 @@ def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():
         parts = {"town": (codes[now], labels)}, {"town": (codes[~now], labels)}
         shifted = error[now] - 30 * (codes[now] == 7)
         before = error[~now], rows[~now], periods[~now]
-        found = findings.slice_bias(*parts, shifted, rows[now], *before)
+        found = bias.slice_bias(*parts, shifted, rows[now], *before)
         named["shifted"] += any("town 7" in each["sentence"] for each in found)
-        named["not"] += bool(findings.slice_bias(*parts, error[now], rows[now], *before))
-        found = findings.slice_bias(*parts, error[now], rows[now], *before[:2], 0 * before[2])
+        named["not"] += bool(bias.slice_bias(*parts, error[now], rows[now], *before))
+        found = bias.slice_bias(*parts, error[now], rows[now], *before[:2], 0 * before[2])
         named["without the periods"] += bool(found)
     assert named["shifted"] == 10 and named["not"] <= 1 and named["without the periods"] >= 8
 
@@ -681,25 +705,23 @@ def test_a_release_brings_its_profile_and_its_intervals(released: Project):
     done = released.script("predict", "--input", batch, "--output", "week.csv", check=False)
     assert "diagnostics.json was altered" in error(done)
     path.write_text("{", encoding="utf-8")
-    arguments = [*READS, f"--release={path}", "--output=reports/diagnostics.json"]
-    before = (released.folder / "reports/diagnostics.json").read_bytes()
-    assert "diagnostics.json is damaged: make verify" in error(released.script("diagnose", *arguments, check=False))
-    assert (released.folder / "reports/diagnostics.json").read_bytes() == before
+    arguments = [*READS, f"--release={path}", "--output=reports/comparison.json"]
+    before = (released.folder / "reports/comparison.json").read_bytes()
+    done = released.script("compare_model", *arguments, check=False)
+    assert "diagnostics.json is damaged: make verify" in error(done)
+    assert (released.folder / "reports/comparison.json").read_bytes() == before
 
 
 def test_bad_inputs_give_one_line(finished: Project):
-    arguments = [*READS, "--output=reports/new.json"]
-    explained, unseen = (
-        finished.folder / "reports" / name for name in ("explanation.json", "out_of_sample_predictions.csv")
-    )
-    for path, before, after, message in (
-        (explained, '"model_sha256": "', '"model_sha256": "0', "speaks of another model than reports/explanation.json"),
-        (unseen, "\n", "\n1", "out-of-sample predictions are not those of these features. Run make run"),
-    ):
+    reads = [READS[1], "--explanation=reports/explanation.json", "--comparison=reports/comparison.json"]
+    for each in ("explanation", "comparison"):
+        path = finished.folder / f"reports/{each}.json"
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.rstrip("\n").replace(before, after), encoding="utf-8")
-        assert message in error(finished.script("diagnose", *arguments, check=False))
+        path.write_text(text.replace('"model_sha256": "', '"model_sha256": "0'), encoding="utf-8")
+        done = finished.script("diagnose", *reads, "--output=reports/new.json", check=False)
+        assert f"evaluation_metrics.json speaks of another model than reports/{each}.json. Run make run" in error(done)
         path.write_text(text, encoding="utf-8")
+    arguments = [*READS, "--output=reports/new.json"]
     rows = finished.folder / "reports/holdout_predictions.csv"
     text = rows.read_text(encoding="utf-8")
     for content, message in (
@@ -708,9 +730,9 @@ def test_bad_inputs_give_one_line(finished: Project):
         ("", "is empty"),
     ):
         rows.write_text(content, encoding="utf-8")
-        assert message in error(finished.script("diagnose", *arguments, check=False))
+        assert message in error(finished.script("compare_model", *arguments, check=False))
     rows.unlink()
-    assert "holdout_predictions.csv does not exist" in error(finished.script("diagnose", *arguments, check=False))
+    assert "holdout_predictions.csv does not exist" in error(finished.script("compare_model", *arguments, check=False))
     assert not (finished.folder / "reports/new.json").exists()
     path = finished.folder / "reports/diagnostics.json"
     path.write_text(

@@ -33,7 +33,12 @@ COMMANDS = [
     ("predict", ["--input", "rides.csv", "--output", "scored.csv"], "scored: 1\\d\\d, rejected: \\d+\\n"),
     ("verdict", ["--output", "x/v.json", *JUDGED], "Verdict     passed"),
     ("explain_model", [*MODEL, "--output", "x/explanation.json"], "completed"),
-    ("diagnose", [*MODEL[2:], *JUDGED, "--explanation", "x/explanation.json", "--output", "x/d.json"], "completed"),
+    ("compare_model", [*MODEL[2:], *JUDGED, "--output", "x/comparison.json"], "completed"),
+    (
+        "diagnose",
+        [*JUDGED[:2], "--explanation=x/explanation.json", "--comparison=x/comparison.json", "--output=x/d.json"],
+        "completed",
+    ),
     ("evaluate_model", [*MODEL, "--output", "x/e.json"], "completed|does not tell 'custom'.*Make it anew .make"),
     (
         "train_model",

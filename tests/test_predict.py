@@ -271,7 +271,8 @@ def test_the_champion_is_scored_on_the_same_rows_and_is_one_more_verdict(release
     assert released.json("reports/evaluation_metrics.json")["thresholds"][0]["passed"]
     # Another champion: it is judged anew, and nothing is trained.
     released.script("rollback", "--reason", "x")
-    assert released.jobs("reports/final_report.md") == {"evaluate_model", "diagnose", "generate_report"}
+    judged = {"evaluate_model", "compare_model", "diagnose", "generate_report"}
+    assert released.jobs("reports/final_report.md") == judged
 
 
 def test_without_a_release_there_is_no_champion_and_no_such_threshold(finished):

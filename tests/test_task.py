@@ -20,7 +20,8 @@ DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], 
 DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
-NO_TABLE |= {"explain_model", "diagnose", "summary", "backtest_week", "models", "row_budget", *DECISIONS}
+NO_TABLE |= {"explain_model", "compare_model", "diagnose", "summary", "backtest_week", "models", "row_budget"}
+NO_TABLE |= {*DECISIONS}
 # What a task cannot do without, beside an input and an output.
 MORE = {"split_source": ["--by=week", "--column=day"], "gather": ["--plan=nowhere.json"]}
 

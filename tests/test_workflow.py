@@ -26,11 +26,11 @@ EDGES = {
 }
 # What the verdict waits for: it stands beside the seven tasks.
 ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}
-# Only a person who reviews waits for these two.
+# Only a person who reviews waits for these three.
 ALL_EDGES |= {(task, "explain_model") for task in ("feature_engineering", "train_model")}
-ALL_EDGES |= {
-    (task, "diagnose") for task in ("validate_data", "feature_engineering", "evaluate_model", "explain_model")
-}
+ALL_EDGES |= {(task, "compare_model") for task in ("validate_data", "feature_engineering", "evaluate_model")}
+ALL_EDGES |= {(task, "diagnose") for task in ("evaluate_model", "explain_model", "compare_model")}
+REVIEW = ["explain_model", "compare_model", "diagnose"]
 EVERYTHING = ["all", "reports/final_report.md"]
 
 
@@ -60,7 +60,7 @@ def test_only_a_task_that_holds_all_rows_asks_for_more_memory_with_them(finished
         found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?.* mem_mb=(\d+)", text, re.MULTILINE)
         return {name: int(asked) for name, asked in found}
 
-    bounded = dict.fromkeys([*OUTPUTS, "explain_model", "diagnose"], 1000)
+    bounded = dict.fromkeys([*OUTPUTS, *REVIEW], 1000)
     # Twelve times as many MiB; the code of a task is an input too.
     much = pytest.approx(12e9 / 2**20, abs=10)
     assert memory() == bounded | {"train_model": much}
@@ -153,7 +153,7 @@ def test_deleted_outputs_are_rebuilt_to_the_same_bytes(finished):
     assert finished.contents() == before
 
 
-@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", "explain_model", "diagnose"])
+@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", *REVIEW])
 def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
     with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
         file.write("# changed\n")
@@ -167,7 +167,7 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
     [
         ("task", [*OUTPUTS, "verdict"]),
         ("csv_file", OUTPUTS),
-        ("drift", ["diagnose"]),
+        ("drift", ["compare_model"]),
         ("effects", ["explain_model"]),
         ("retry", ["ingest_data"]),
         ("source", ["ingest_data"]),
@@ -184,7 +184,7 @@ def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, task
 
 def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project, tmp_path):
     declared = project.inputs(*EVERYTHING)
-    for task in [*OUTPUTS, "verdict", "explain_model", "diagnose"]:
+    for task in [*OUTPUTS, "verdict", *REVIEW]:
         loading = tmp_path / "loading.py"
         loading.write_text(
             f"import sys; sys.path.insert(0, '.'); import {task}; "
@@ -210,7 +210,7 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         ({"split": {"test_share": 0.3}}, ["feature_engineering"]),
         ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
         ({"evaluation": {}}, ["evaluate_model"]),
-        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["diagnose"]),
+        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["compare_model"]),
         ({"features": {"not_before": ["km"]}}, ["feature_engineering"]),
         ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
         ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),

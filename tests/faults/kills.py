@@ -44,6 +44,7 @@ STEPS: dict[str, list[str] | str] = {
     **{task: path for task, path in OUTPUTS.items() if task != "generate_report"},
     "verdict": "all",
     "explain_model": "reports/explanation.json",
+    "compare_model": "reports/comparison.json",
     "diagnose": "reports/diagnostics.json",
     "generate_report": OUTPUTS["generate_report"],
     "sign_off": SIGN,

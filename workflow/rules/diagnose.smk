@@ -14,8 +14,7 @@ rule explain_model:
         features=FEATURES,
         description=DESCRIPTION,
     output:
-        explanation=update("reports/explanation.json"),
-        unseen=update("reports/out_of_sample_predictions.csv"),
+        update("reports/explanation.json"),
     log:
         "logs/explain_model.log",
     benchmark:
@@ -28,31 +27,29 @@ rule explain_model:
     params:
         options=flags(random_state=config["random_state"]),
     shell:
-        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.explanation:q}"
+        "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
         " {params.options} --log={log:q}"
 
 
-rule diagnose:
-    """Work out what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms"""
+rule compare_model:
+    """Compare the model with the champion and the baselines, its errors by slice, and its rows with those before"""
     input:
-        script=script("diagnose"),
-        helpers=helpers("diagnose"),
+        script=script("compare_model"),
+        helpers=helpers("compare_model"),
         features=FEATURES,
         description=DESCRIPTION,
         metrics="reports/evaluation_metrics.json",
         holdout="reports/holdout_predictions.csv",
-        explanation="reports/explanation.json",
-        unseen="reports/out_of_sample_predictions.csv",
         validation="reports/validation_report.json",
         custom=on_disk(config["evaluation"]["metrics"]),
         # Releases that were made before there were diagnostics hold none.
         release=released("diagnostics.json"),
     output:
-        update("reports/diagnostics.json"),
+        update("reports/comparison.json"),
     log:
-        "logs/diagnose.log",
+        "logs/compare_model.log",
     benchmark:
-        "logs/benchmarks/diagnose.tsv"
+        "logs/benchmarks/compare_model.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -67,8 +64,31 @@ rule diagnose:
         release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --explanation={input.explanation:q} --validation={input.validation:q} --output={output:q} {params.options}"
-        " {params.release} --log={log:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --log={log:q}"
+
+
+rule diagnose:
+    """Put together what a reviewer needs beyond the thresholds, and say what speaks for the model and against it"""
+    input:
+        script=script("diagnose"),
+        helpers=helpers("diagnose"),
+        metrics="reports/evaluation_metrics.json",
+        explanation="reports/explanation.json",
+        comparison="reports/comparison.json",
+    output:
+        update("reports/diagnostics.json"),
+    log:
+        "logs/diagnose.log",
+    benchmark:
+        "logs/benchmarks/diagnose.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
+    shell:
+        "python {input.script:q} --metrics={input.metrics:q} --explanation={input.explanation:q}"
+        " --comparison={input.comparison:q} --output={output:q} --log={log:q}"
 
 
 rule row_budget:

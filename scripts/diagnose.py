@@ -1,0 +1,113 @@
+"""Put together what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms, reasons for and against.
+
+    python scripts/diagnose.py --metrics reports/evaluation_metrics.json --explanation reports/explanation.json \\
+        --comparison reports/comparison.json --output reports/diagnostics.json
+"""
+
+import logging
+from pathlib import Path
+
+import task
+from reasons import SURE, WEIGHTS, alarm, reasons
+from task import TaskError, read_json, write_json
+
+# Held-out errors beside those on training rows that the model had not seen: less of them is too good, more too bad.
+TOO_GOOD, TOO_BAD = 0.6, 1.5
+
+
+def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
+    """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
+
+    Parameters
+    ----------
+    metrics, explanation, comparison
+        As `evaluate_model`, `explain_model` and `compare_model` give them.
+    """
+    scores = {name: each["test"] for name, each in metrics["baselines"].items()}
+    best = min(scores, key=lambda name: scores[name]["MAE"])
+    against = comparison["baselines"]
+    alarms = [
+        *explanation["alarms"],
+        *no_signal(metrics["model"]["test"], comparison["intervals"]["model"], against["mean"], explanation),
+        *gap(metrics["model"]["test"], scores["mean"], explanation["out_of_sample"]),
+        *comparison["alarms"],
+    ]
+    inner = ("alarms", "baselines", "order")
+    found = {name: each for part in (comparison, explanation) for name, each in part.items() if name not in inner}
+    found["alarms"] = sorted(alarms, key=lambda each: -WEIGHTS[each["name"]])
+    found["reasons"] = reasons(metrics, found | {"against_best": {"name": best, **against[best]}})
+    return found
+
+
+def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: dict) -> list[dict]:
+    """Return an alarm where the predictions have nothing to do with the target.
+
+    Parameters
+    ----------
+    scores, intervals
+        MAE and R2 of the model on the held-out rows, and their intervals.
+    against_mean
+        The model beside the mean, as `intervals.paired` gives it.
+    explanation
+        order, see `empty_model.order`; alarms: one value for all rows is a fault of its own.
+    """
+    if any(each["name"] == "constant_prediction" for each in explanation["alarms"]):
+        return []
+    r2, low = scores["R2"], intervals["R2"][0]
+    if explanation["order"] >= SURE or against_mean["verdict"] == "better":
+        return []
+    if (low is not None and low > 0.01) or (r2 is not None and r2 >= 0.1):
+        return []
+    low, high = against_mean["interval"]
+    known = "undefined" if r2 is None else f"{r2:.3f}"
+    sentence = f"The model knows nothing that the mean does not: R2 is {known}, and its MAE less that of the mean lies "
+    return [alarm("no_signal", None, f"{sentence}between {low:.3g} and {high:.3g}.")]
+
+
+def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
+    """Return an alarm where the held-out score is far from that on training rows that the model had not seen.
+
+    Parameters
+    ----------
+    metrics, mean
+        MAE and R2 of the model and of the mean on the held-out rows.
+    unseen
+        MAE of models on training rows that they had not seen, mean_MAE of the mean there, R2.
+    """
+    if not unseen or not unseen["MAE"] or not mean["MAE"]:
+        return []
+    ratio = metrics["MAE"] / unseen["MAE"]
+    easier = (metrics["MAE"] / mean["MAE"]) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
+    words = (
+        f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
+    )
+    if max(ratio, easier) < TOO_GOOD:
+        return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
+    if min(ratio, easier) > TOO_BAD:
+        return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]
+    return []
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = task.arguments(__doc__)
+    parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
+    parser.add_argument("--explanation", required=True, type=Path, help="what explain_model wrote")
+    parser.add_argument("--comparison", required=True, type=Path, help="what compare_model wrote")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    args = parser.parse_args(argv)
+    with task.logged("diagnose", args, args.metrics):
+        paths = [args.metrics, args.explanation, args.comparison]
+        parts = [read_json(path) for path in paths]
+        for path, part in zip(paths, parts, strict=True):
+            if part["model_sha256"] != parts[0]["model_sha256"]:
+                raise TaskError(f"{args.metrics} speaks of another model than {path}. Run make run, then make report.")
+        found = diagnose(*parts)
+        write_json(args.output, found)
+        logging.info("[diagnose] completed. Alarms: %d", len(found["alarms"]))
+        for each in found["alarms"]:
+            logging.warning("[diagnose] alarm %s: %s", each["name"], each["sentence"])
+        logging.info("[diagnose] wrote diagnostics to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

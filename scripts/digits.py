@@ -1,0 +1,16 @@
+"""Numbers as they go to a file: of six digits, whatever order they were added up in."""
+
+import math
+
+import numpy as np
+
+
+def rounded(value: object) -> object:
+    """Return a nested value with numbers of six digits; those that are not finite become None."""
+    if isinstance(value, dict):
+        return {key: each if key == "profile" else rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
