@@ -40,7 +40,8 @@ REFUSALS = [
 
 # What is made of the release that is current, too.
 COMPARED = [
-    f"reports/{each}" for each in ("evaluation", "holdout", "diagnostics", "final", "figures", "tables", "verdict")
+    f"reports/{each}"
+    for each in ("evaluation", "holdout", "comparison", "diagnostics", "final", "figures", "tables", "verdict")
 ]
 
 

@@ -130,7 +130,7 @@ def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_as
         "rule_ingest_data": ("1", "1000M", "01:00:00"),
         "rule_validate_data": ("1", "1000M", "01:00:00"),
         "rule_data_clean_data_feature_engineering": ("1", "1000M", "02:00:00"),
-        f"rule_model_{'_'.join(model)}": ("2", "2000M", "04:00:00"),
+        f"rule_model_{'_'.join(model)}": ("2", "2000M", "05:00:00"),
         "rule_split_weeks": ("1", "1000M", "01:00:00"),
         "rule_backtest_week_wildcards_2024-W09": ("1", "1000M", "01:00:00"),
         "rule_backtest_week_wildcards_2024-W10": ("1", "1000M", "01:00:00"),
