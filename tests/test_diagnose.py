@@ -299,8 +299,8 @@ def test_a_coverage_whose_error_nobody_knows_is_no_reason():
     covered = {"level": 0.9, "coverage": 0.5, "rows": 500}
     assert "50.0% of rows" in reasons.short_of(covered | {"coverage_error": 0.02})
     # Of rows of one day each error is infinite, and JSON has no such number.
-    for error in (np.inf, None):
-        assert reasons.short_of(covered | {"coverage_error": error}) is None
+    for nobody in (np.inf, None):
+        assert reasons.short_of(covered | {"coverage_error": nobody}) is None
 
 
 def test_coverage_is_measured_later_than_it_was_fitted():

@@ -124,7 +124,8 @@ def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_as
     assert done.returncode == 0, done.stdout
     jobs = {job["Comment"]: job for job in slurm.ended(project)}
     shapes = {name: (job["AllocCPUS"], job["ReqMem"], job["Timelimit"]) for name, job in jobs.items()}
-    model = ["compare_model", "diagnose", "evaluate_model", "explain_model", "generate_report", "train_model"]
+    # The last of the group, train_model, has no room in the name that Snakemake gives it.
+    model = ["compare_model", "diagnose", "evaluate_model", "explain_model", "generate_report", "..."]
     # Snakemake has two cores here; the verdict is a local rule, and small neighbours share one job.
     assert shapes == {
         "rule_ingest_data": ("1", "1000M", "01:00:00"),
