@@ -18,6 +18,8 @@ DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y
 NUMBERS = [*DIGITS, "epoch s", "epoch ms"]
 PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
 DATE_FORMATS += [each for each in (*NUMBERS, *PERIODS) if each not in DATE_FORMATS]
+# What is left without these tells most notations apart; a zone is a part of some.
+MARKS, ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
 # What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
 WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
 DATE_LIKE = rf"^\s*(?:{WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
@@ -77,6 +79,23 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
         # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
         dates[~text.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
     return dates
+
+
+def possible(values: pd.Series) -> list[str]:
+    """Return the notations that one of a few texts may be in, by what stands between its letters, digits and blanks.
+
+    Of hundreds few are left to be tried.
+    """
+
+    def marks(like: str) -> set[str]:
+        return {MARKS.sub("", ZONE.sub("", text)) for text in bare(values, like).dropna()}
+
+    found = {True: marks("%b"), False: marks("")}
+    return [
+        each
+        for each in DATE_FORMATS
+        if "%" not in each or each in DIGITS or MARKS.sub("", re.sub("%.", "", each)) in found["%b" in each]
+    ]
 
 
 def bare(values: pd.Series, date_format: str) -> pd.Series:

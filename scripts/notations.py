@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dates import DATE_FORMATS, dates_of
+from dates import dates_of, possible
 from values import is_blank
 
 MONTHS = 12
@@ -62,7 +62,7 @@ def shares(sample: pa.ChunkedArray) -> dict[str, float]:
     distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
     # Most notations fit none, and a few texts tell.
     few = distinct.iloc[:: len(distinct) // 20 + 1]
-    some = [each for each in ("ISO8601", *DATE_FORMATS) if dates_of(few, each).notna().any()]
+    some = [each for each in ("ISO8601", *possible(few)) if dates_of(few, each).notna().any()]
     return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dates import dates_of, hides_dates
+from dates import DATE_FORMATS, dates_of, hides_dates, possible
 from table import read_table, write_table
 from task import TaskError
 
@@ -111,6 +111,29 @@ def test_numbers_and_months_that_are_dates_without_exception_are_found(tmp_path,
         )
         assert (table.frame["c"][:-1] == expected).all()
         assert table.bad == {}
+
+
+def test_no_notation_is_left_out_that_a_text_is_in_and_most_others_are():
+    moments = [pd.Timestamp("2024-12-09 04:05:06.789", tz=zone) for zone in (None, "Europe/Berlin")]
+    texts = [moment.strftime(each) for moment in moments for each in DATE_FORMATS if "%" in each]
+    changes = ["{}Z", "{} +0100", "{}+01:00", "{} UTC", "Mon, {}", " {} ", "{}.0"]
+    texts += [change.format(text) for text in texts[::17] for change in changes]
+    texts += [text.replace("Dec ", "Dez. ").replace(" 09 ", " 9 de ") for text in texts[::7]]
+    texts += [
+        "2024Q1",
+        "2024-W05",
+        "1700000000",
+        "1700000000000",
+        "20241209.0",
+        "31/Jan/2024:12:00:00 +0100",
+        "31.01.2024, 12:00",
+    ]
+    texts = pd.Series(sorted(set(texts)), dtype="object")
+    fit = pd.DataFrame({each: dates_of(texts, each).notna() for each in DATE_FORMATS})
+    assert fit.any().all()
+    tried = pd.DataFrame([dict.fromkeys(possible(texts[[n]]), True) for n in texts.index], columns=DATE_FORMATS)
+    assert not (fit & tried.isna()).any(axis=None)
+    assert tried.notna().mean(axis=None) < 0.1
 
 
 def test_quarters_are_dates():
