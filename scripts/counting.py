@@ -93,11 +93,16 @@ class Counts:
 
         def parts() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
             yield keys, weights
-            for piece in pieces(self.others) if self.others else ():
+            for piece in pieces(self.others):
                 yield piece, None
 
+        if self.others:
+            at_ranks = select(ranks, parts)
+        else:
+            order = np.argsort(keys)
+            at_ranks = keys[order][np.searchsorted(np.cumsum(weights[order]), ranks, side="right")]
         dtype = "float64" if pd.api.types.is_float_dtype(self.values) else "int64"
-        found = dict(zip(ranks, from_keys(select(ranks, parts), dtype), strict=True))
+        found = dict(zip(ranks, from_keys(at_ranks, dtype), strict=True))
         between = []
         for place in places:
             ends = pd.Series([found[math.floor(place)], found[math.ceil(place)]], dtype=dtype)
