@@ -171,3 +171,15 @@ def test_logs_carry_the_format_of_the_specification(tmp_path, capsys):
     assert re.fullmatch(rf"{before} \d\d:\d\d:\d\d,\d{{3}} - INFO - \[it\] start: in\.csv", lines[0])
     assert re.search(r" - INFO - \[it\] end after \d+\.\d s$", lines[-1])
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_process_that_ends_has_nothing_left_to_look_for_garbage_in():
+    # What is registered first is called last.
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects()))); import task"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
+    )
+    frozen, left = map(int, done.stdout.split())
+    assert left < 100 < frozen
