@@ -175,11 +175,8 @@ def test_logs_carry_the_format_of_the_specification(tmp_path, capsys):
 
 def test_a_process_that_ends_has_nothing_left_to_look_for_garbage_in():
     # What is registered first is called last.
-    code = (
-        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects()))); import task"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
-    )
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects())))"
+    words = [sys.executable, "-c", f"{code}; import task"]
+    done = subprocess.run(words, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
     frozen, left = map(int, done.stdout.split())
     assert left < 100 < frozen
