@@ -41,8 +41,6 @@ def slice_bias(
     periods
         Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
     """
-    if not len(error_then):
-        return []
     # A few huge errors, as a heavy tail has them, would hide what happens to all others.
     most = HUGE * float(np.median(np.abs(error_then))) or math.inf
     raw, raw_then = error, error_then

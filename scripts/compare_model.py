@@ -177,14 +177,14 @@ def main(argv: list[str] | None = None) -> None:
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
             found = compare_model(table, description, holdout, metrics, seed, level, before, alike, training_rows, code)
+        found = rounded(found)
         # What the report says of the contract comes through here, so that the report waits for no further task.
         said = read_json(args.validation)
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
         about = {"model_sha256": metrics["model_sha256"], "validation": validation}
-        write_json(args.output, about | rounded(found))
-        low, high = found["intervals"]["model"]["MAE"]
-        mae = metrics["model"]["test"]["MAE"]
-        logging.info("[compare_model] completed. MAE %.4f, 95 %% interval %.6g to %.6g", mae, low, high)
+        write_json(args.output, about | found)
+        mae, (low, high) = metrics["model"]["test"]["MAE"], found["intervals"]["model"]["MAE"]
+        logging.info("[compare_model] completed. MAE %.4f, 95 %% interval %s to %s", mae, low, high)
         logging.info("[compare_model] wrote %s", args.output)
 
 
