@@ -60,6 +60,8 @@ def main() -> None:
     facts = about(args.rows, [])
     with tempfile.TemporaryDirectory() as folder:
         flights = pd.read_csv(make_source(Path(folder), args.rows), dtype=str, keep_default_na=False)
+        # What grows gets its new rows at its end. The flights come by the day of New York, and not by month.
+        flights = flights.sort_values("time_hour", kind="stable", ignore_index=True)
         weeks = pd.to_datetime(flights["time_hour"]).dt.strftime("%G-W%V")
         last = args.week or weeks.nunique()
         rows = []

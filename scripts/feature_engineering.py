@@ -24,6 +24,7 @@ from date_parts import DATE_PARTS
 from facts import Facts, facts_of
 from feature_plan import make_plan
 from recipe import columns_described, features_again, make_features, warn_of_infinite
+from row_keys import keep_keys
 from split import described, kinds_of, test_rows, together, with_split
 from stream import Columns, scan, tables, write_frames
 from table import read_table, write_table
@@ -128,6 +129,8 @@ def features_of_part(cleaned: Path, output: Path, like: dict, code: ModuleType |
     if like["split"]["by"] == "hash":
         table["split"] = np.where(test_rows(frame, like), "test", "train")
     write_table(table, output)
+    if len(table):
+        keep_keys(output, like)
     ends = {"first": str(frame[time].min()), "last": str(frame[time].max())} if time and len(frame) else {}
     write_json(output.with_suffix(".json"), {"rows": len(table), **ends})
     logging.info("[feature_engineering] completed. Output shape: %d rows × %d columns", *table.shape)

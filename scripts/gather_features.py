@@ -17,76 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 import task
-from counting import row_hashes
-from csv_file import header, parse_options, text_options
+from csv_file import parse_options
 from facts import Facts
 from gather import gather_counts
-from notations import parse_date
+from row_keys import is_training, keys_of, read_blocks, read_keys
 from spill import GOLDEN
 from split import rule_by_time
 from table import parse_table
 from task import TaskError, read_json, replacing, write_json
-
-BLOCK_BYTES = 8 << 20
-
-
-def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of CSV files as tables of text: of small files several at once, of a large one some at a time."""
-    waiting, size = [], 0
-    for path in paths:
-        options = text_options(columns or header(path))
-        read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
-        with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
-            for batch in reader:
-                waiting.append(batch)
-                size += batch.nbytes
-                if size >= BLOCK_BYTES:
-                    yield pa.Table.from_batches(waiting).combine_chunks()
-                    waiting, size = [], 0
-    if waiting:
-        yield pa.Table.from_batches(waiting).combine_chunks()
-
-
-def is_training(block: pa.Table, time: str | None, cut: pd.Timestamp | None) -> np.ndarray:
-    """Tell which of n rows train: by their column split, or those that are not after `cut`."""
-    if cut is None:
-        return pc.equal(block["split"], "train").to_numpy()
-    return (times_of(block, time) <= cut).to_numpy()
-
-
-def times_of(block: pa.Table, time: str) -> pd.Series:
-    """Return when each of n rows happened, as datetime64."""
-    return parse_date(block[time], "ISO8601").to_pandas()
-
-
-def strata_of(block: pa.Table, time: str | None, target: str) -> np.ndarray:
-    """Return the stratum of each of n rows (int64): the week since 1970 that it happened in, else the target's size."""
-    if time:
-        times = times_of(block, time)
-        days = (times.dt.tz_localize(None) if times.dt.tz else times).to_numpy("datetime64[D]").astype("int64")
-        # 1970 began on a Thursday; weeks begin on Mondays.
-        return (days + 3) // 7
-    values = pc.cast(block[target], pa.float64()).to_numpy()
-    sizes = np.floor(np.log2(np.where(values == 0, 1, np.abs(values))))
-    # Above the smallest power of two that there is, so that the sign stays.
-    return (np.sign(values) * (sizes + 1075)).astype("int64")
-
-
-def hash_rows(block: pa.Table, kinds: dict[str, str], strata: np.ndarray) -> np.ndarray:
-    """Return a hash (uint64) of each of n rows, which depends on its values alone; of equal rows, one each.
-
-    Else a table of which many rows are the same would be sampled in clumps.
-    """
-    names = [name for name in kinds if name != "split"]
-    frame = parse_table(block.select(names), kinds).frame
-    hashes = row_hashes(frame[sorted(frame)])
-    again = pd.Series(hashes).groupby([hashes, strata]).cumcount().to_numpy("uint64")
-    # The first of equal rows keeps its own.
-    return hashes + again * GOLDEN
 
 
 def choose(
@@ -101,7 +42,8 @@ def choose(
     limit = pd.Series(quotas)
 
     def lowest(rows: np.ndarray) -> np.ndarray:
-        rows = rows[np.lexsort([rows[key] for key in ("row", "hash", "stratum")])]
+        # They come in their order, which a sort by these two keeps.
+        rows = rows[np.lexsort([rows["hash"], rows["stratum"]])]
         place = pd.Series(rows["stratum"]).groupby(rows["stratum"]).cumcount().to_numpy()
         return rows[place < limit.reindex(rows["stratum"]).to_numpy()]
 
@@ -151,19 +93,15 @@ def gather_features(
     TaskError
         There are fewer than two rows to train, or to test.
     """
-    time, target = like["time_column"], like["target"]
-    # What is needed to know how many rows of each stratum there are.
-    few = [name for name in (time or target, *(["split"] if cut is None else [])) if name]
     sizes: dict[int, int] = {}
     last, tests = None, 0
-    for block in read_blocks(paths, few):
-        train = is_training(block, time, cut)
+    for keys in read_keys(paths, like, hashed=False):
+        train = is_training(keys, cut)
         tests += int((~train).sum())
-        strata = strata_of(block.filter(pa.array(train)), time, target)
-        for stratum, size in zip(*np.unique(strata, return_counts=True), strict=True):
+        for stratum, size in zip(*np.unique(keys["stratum"].to_numpy()[train], return_counts=True), strict=True):
             sizes[int(stratum)] = sizes.get(int(stratum), 0) + int(size)
-        if time and train.any():
-            newest = times_of(block.filter(pa.array(train)), time).max()
+        if like["time_column"] and train.any():
+            newest = keys["time"].to_pandas()[train].max()
             last = newest if last is None else max(last, newest)
     available = sum(sizes.values())
     quotas = quotas_of(sizes, max_rows) if max_rows else sizes
@@ -181,14 +119,18 @@ def gather_features(
 
 
 def numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterator[tuple]:
-    """Yield for each block of rows the numbers, the strata and the hashes of those that train."""
+    """Yield for some rows at a time the numbers, the strata and the hashes of those that train.
+
+    Of equal rows each gets a hash of its own, else a table of which many rows are the same would be sampled in clumps.
+    """
     first = 0
-    for block in read_blocks(paths):
-        train = is_training(block, like["time_column"], cut)
-        rows = block.filter(pa.array(train))
-        strata = strata_of(rows, like["time_column"], like["target"])
-        yield np.flatnonzero(train) + first, strata, hash_rows(rows, like["kinds"], strata)
-        first += block.num_rows
+    for keys in read_keys(paths, like):
+        train = is_training(keys, cut)
+        strata, hashes = (keys[name].to_numpy()[train] for name in ("stratum", "hash"))
+        again = pd.Series(hashes).groupby([hashes, strata]).cumcount().to_numpy("uint64")
+        # The first of equal rows keeps its own.
+        yield np.flatnonzero(train) + first, strata, hashes + again * GOLDEN
+        first += keys.num_rows
 
 
 def write_rows(
@@ -201,7 +143,7 @@ def write_rows(
     style = "needed" if quoted else "none"
     with replacing(output) as new, open(new, "wb") as file:
         for block in read_blocks(paths):
-            train = is_training(block, like["time_column"], cut)
+            train = is_training(keys_of(block, like, hashed=False), cut)
             keep = ~train
             if chosen is None:
                 keep[:] = True
@@ -266,8 +208,8 @@ def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
         times = Facts(args.output.parent, times=not args.test_weeks)
         if args.test_weeks:
             times.look(pd.Series(ends))
-        for block in () if args.test_weeks else read_blocks(paths, [time]):
-            times.look(times_of(block, time))
+        for keys in () if args.test_weeks else read_keys(paths, like, hashed=False):
+            times.look(keys["time"].to_pandas())
         rule = rule_by_time(times, time, args.test_weeks, args.test_share)
         cut = rule.pop("after")
         split = {**rule, "first": str(ends.min()), "last_train": None, "last_test": str(ends.max())}

@@ -8,8 +8,8 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from gather_features import is_training, read_blocks
 from pipeline import make_pipeline, make_regressor
+from row_keys import is_training, keys_of, read_blocks
 from table import parse_table
 from task import TaskError, read_json
 
@@ -66,7 +66,7 @@ def fit_in_passes(
 
 def all_training_rows(features: Path, plan: Path | None, description: dict, passes: int) -> Iterator[pd.DataFrame]:
     """Yield the training rows of a table of features, or of the folder of its parts, block by block, pass by pass."""
-    split, time = description["split"], description["time_column"]
+    split = description["split"]
     paths, cut = [features], None
     if plan:
         paths = [features / f"{name}.csv" for name in read_json(plan)["parts"]]
@@ -76,6 +76,7 @@ def all_training_rows(features: Path, plan: Path | None, description: dict, pass
         logging.info("[train_model] pass %d of %d", number + 1, passes)
         for path in paths:
             for block in read_blocks([path]):
-                rows = parse_table(block.select(columns), description["kinds"]).frame[is_training(block, time, cut)]
+                train = is_training(keys_of(block, description, hashed=False), cut)
+                rows = parse_table(block.select(columns), description["kinds"]).frame[train]
                 if len(rows):
                     yield rows

@@ -12,12 +12,15 @@ import pytest
 import tenacity
 from sklearn.linear_model import SGDRegressor
 
+import row_keys
 import split_source as split_source_module
 from conftest import in_process, rides, script
+from counting import row_hashes
 from gather import gather_counts, gather_reports, gather_tables
 from gather_features import choose, gather_features, quotas_of
 from part import read_part
 from pieces import folder_name
+from row_keys import keep_keys, kept_keys, kept_path, read_keys
 from split_source import split_source
 from task import TaskError, read_json, write_json
 from validate_data import validate_data
@@ -65,7 +68,7 @@ def test_parts_give_the_bytes_of_one_table_and_a_new_part_runs_only_its_own_jobs
     others = ("split_source", "gather_validation", "gather_features", "train_model", "evaluate_model", "verdict", "all")
     assert executed(project.snakemake().stdout) == {**parts, **dict.fromkeys(others, 1)}
     unchanged = [path for path, changed in each_file().items() if before.get(path) == changed]
-    assert len(unchanged) == 2 * 7 and all("2024-01" in path or "2024-02" in path for path in unchanged)
+    assert len(unchanged) == 2 * 8 and all("2024-01" in path or "2024-02" in path for path in unchanged)
 
     # A part in which a column is something else is named with it, and everything else stays.
     model = (project.folder / "model/model.pkl").read_bytes()
@@ -88,6 +91,8 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     )
     project.snakemake("all", "reports/final_report.md")
     assert not (project.folder / "data/features/features.csv").exists()
+    parts = list((project.folder / "data/features/parts").glob("*.csv"))
+    assert len(parts) > 2 and all(kept_keys(each) for each in parts)
     sample = pd.read_csv(project.folder / "data/features/sample.csv")
     split = project.json("reports/evaluation_metrics.json")["split"]
     trained = project.json("model/model.json")["training_rows"]
@@ -402,6 +407,54 @@ def test_parts_and_the_whole_give_the_same_sample(tmp_path):
     gather_features([tmp_path / "whole.csv"], tmp_path / "a.csv", LIKE, max_rows=250)
     gather_features(paths, tmp_path / "b.csv", LIKE, cut, max_rows=250)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def odd_part(folder) -> Path:
+    """Write features of which one block has no times, others have zones, and texts are quoted, blank and missing."""
+    table = features_table(900)
+    table["t"] = table["t"].dt.tz_localize("UTC").where(table.index >= 600)
+    table["c"] = table["c"].where(table.index % 7 > 0).replace("b", 'x, "y"')
+    table["x"] = table["x"].where(table.index % 5 > 0)
+    table.to_csv(folder / "part.csv", index=False)
+    return folder / "part.csv"
+
+
+@pytest.mark.parametrize("time", ["t", None])
+def test_the_keys_that_are_kept_beside_a_part_are_those_of_its_rows(tmp_path, monkeypatch, time):
+    monkeypatch.setattr(row_keys, "BLOCK_BYTES", 8_000)
+    path, like = odd_part(tmp_path), {**LIKE, "time_column": time}
+    frames = [each.to_pandas() for each in read_keys([path], like)]
+    assert len(frames) > 1
+    read = pd.concat([each.assign(time=pd.to_datetime(each["time"], utc=True)) if time else each for each in frames])
+    keep_keys(path, like)
+    pd.testing.assert_frame_equal(kept_keys(path).to_pandas(), read.reset_index(drop=True))
+    assert read["hash"].nunique() == 900 and read["stratum"].nunique() > 2
+
+
+def test_a_sample_reads_the_kept_keys_of_a_part_and_the_rows_of_one_that_was_changed(tmp_path, monkeypatch):
+    path, read = tmp_path / "part.csv", []
+    features_table(2000).to_csv(path, index=False)
+    monkeypatch.setattr(row_keys, "row_hashes", lambda rows: read.append(len(rows)) or row_hashes(rows))
+
+    def sampled(name: str) -> bytes:
+        gather_features([path], tmp_path / name, LIKE, max_rows=250)
+        return (tmp_path / name).read_bytes()
+
+    without = sampled("a.csv")
+    keep_keys(path, LIKE)
+    read.clear()
+    assert sampled("b.csv") == without
+    assert read == []
+    kept = kept_path(path).read_bytes()
+    for damaged in (kept[:-100], b"", b"other"):
+        kept_path(path).write_bytes(damaged)
+        assert sampled("c.csv") == without
+    assert sum(read) == 3 * 2000
+    kept_path(path).write_bytes(kept)
+    features_table(2000, seed=1).to_csv(path, index=False)
+    changed = sampled("d.csv")
+    kept_path(path).unlink()
+    assert changed == sampled("e.csv") != without
 
 
 def test_a_budget_of_too_few_rows_is_one_line(tmp_path):
