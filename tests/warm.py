@@ -1,8 +1,9 @@
 """A folder of programs like that of the environment, in which `python` and `snakemake` need no time to begin.
 
 Else the imports of Snakemake, pandas and scikit-learn, some thousand times over, would be most of what the tests take.
-`programs` makes the folder, and starts one process that imports them once. The two programs ask it for a fork of it,
-which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
+`programs` makes the folder, and starts a few processes, each of which imports once what some of the programs need: a
+process that had imported it all would take four times as long to fork. The two programs ask one of them for a fork of
+it, which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
 signals on to it and end as it does; it ends when they are killed. What they cannot do so (`python -c`, a variable that
 Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
 
@@ -29,10 +30,19 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-PRELOADED = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3", "yte"]
-PRELOADED += ["snakemake_logger_plugin_rich", "pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests"]
-PRELOADED += ["tenacity", "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "pandera.pandas"]
-PRELOADED += ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
+TABLES = ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity"]
+SNAKEMAKE = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3"]
+FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
+PRELOADED = {
+    "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
+    "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
+    "figures": [*TABLES, *FIGURES],
+    "tables": [*TABLES, "pandera.pandas"],
+}
+# The scripts that need more than tables.
+NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
+NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
+NEEDS |= {"backtest_week": "models", "predict": "models"}
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
 PROGRAM = """#!{python} -IS
@@ -47,8 +57,9 @@ if early or not (words and words[0].endswith((".py", "/snakemake")) or words[:2]
     os.execv({python!r}, [{python!r}, *words])
 umask = os.umask(0)
 os.umask(umask)
+script = os.path.basename(words[0]).removesuffix(".py")
 server = _socket.socket(_socket.AF_UNIX)
-server.connect({address!r})
+server.connect({base!r} + "/" + {needs!r}.get(script, "snakemake" if script in ("snakemake", "-m") else "tables"))
 request = marshal.dumps((words, os.getcwd(), umask, dict(os.environ)))
 streams = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder) + (2).to_bytes(4, sys.byteorder)
 server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
@@ -68,12 +79,12 @@ os._exit(code)
 
 @contextlib.contextmanager
 def programs() -> Iterator[Path]:
-    """Yield the folder of the programs; the process that they ask ends with the one that has started it, or before."""
+    """Yield the folder of the programs; whom they ask ends with the process that calls this, or before."""
     own = Path(sys.executable).parent
     with tempfile.TemporaryDirectory(prefix="signoff-") as base:
-        folder, address = Path(base, "bin"), Path(base, "socket")
+        folder = Path(base, "bin")
         folder.mkdir()
-        text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), address=str(address))
+        text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), base=base, needs=NEEDS)
         for each in own.iterdir():
             program = folder / each.name
             if each.name in ("python", "python3", "snakemake"):
@@ -81,17 +92,18 @@ def programs() -> Iterator[Path]:
                 program.chmod(0o755)
             else:
                 program.symlink_to(each)
-        with subprocess.Popen(
-            [sys.executable, __file__, base], stdin=subprocess.PIPE, start_new_session=True
-        ) as server:
-            while not address.exists():
-                assert server.poll() is None
-                time.sleep(0.01)
+        with contextlib.ExitStack() as stack:
+            for kind in PRELOADED:
+                words = [sys.executable, __file__, base, kind]
+                server = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True))
+                stack.callback(server.stdin.close)
+                while not Path(base, kind).exists():
+                    assert server.poll() is None
+                    time.sleep(0.01)
             yield folder
-            server.stdin.close()
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, kind: str) -> None:
     """Fork for each who asks, until the standard input is closed."""
     life, none = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(none, 0)
@@ -103,7 +115,7 @@ def serve(folder: Path) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / "new"))
     listening.listen(1000)
-    (folder / "new").rename(folder / "socket")
+    (folder / "new").rename(folder / kind)
     poll = select.poll()
     for each in (life, woken, listening):
         poll.register(each, select.POLLIN)
@@ -118,10 +130,11 @@ def serve(folder: Path) -> None:
             elif descriptor == listening.fileno():
                 if not ready:
                     # Not before: most who test one script need none of it.
-                    for name in PRELOADED:
+                    for name in PRELOADED[kind]:
                         importlib.import_module(name)
-                    # Looks for all plugins, and keeps what it has found.
-                    sys.modules["snakemake.cli"].get_argument_parser()
+                    if kind == "snakemake":
+                        # Looks for all plugins, and keeps what it has found.
+                        sys.modules["snakemake.cli"].get_argument_parser()
                     gc.freeze()
                     ready = True
                 connection = listening.accept()[0]
@@ -201,4 +214,4 @@ def become(connection: socket.socket, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), sys.argv[2])
