@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import http.server
 import io
 import json
@@ -49,6 +50,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # them could use.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a worker has imported is no garbage, and to look through it time and again took one of them a tenth of its time.
+gc.set_threshold(100_000, 50, 100)
 
 # What takes long to make, and few tests need.
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]
