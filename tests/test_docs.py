@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, program, rides, run
+from conftest import OUTPUTS, ROOT, program, rides, run
 from settings import check_config
+from task import read_json
 
 PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", ROOT / "config/README.md")}
 PAGES |= {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -148,6 +149,21 @@ def environment(home: Path, folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "PATH": path, **SHELL}
 
 
+def check_flights(project: Path, screen: str) -> None:
+    """Check that the embedded flights, with the config as it is shipped, reach their figures; `screen` tells them."""
+    metrics = read_json(project / "reports/evaluation_metrics.json")
+    assert metrics["model"]["test"]["MAE"] <= 12.5
+    assert metrics["model"]["test"]["R2"] >= 0.80
+    assert metrics["cleaning"]["rows_in"] == 336_776
+    assert metrics["cleaning"]["rows_out"] == 327_346
+    # Eight weeks before the last flight, and not one row later, is where training ends.
+    assert metrics["split"]["last_train"] < "2013-11-06 05" < metrics["split"]["last_test"]
+    summary = screen[screen.rindex("Rows  ") :]
+    for part in ("336,776 in", "327,346 after", "baseline: dep_delay", "baseline: mean", "mae_max", "r2_min", "passed"):
+        assert part in summary
+    assert all((project / path).is_file() for path in OUTPUTS.values())
+
+
 def check_files(project: Path) -> None:
     """Check that docs/files.md tells of every file of a project in which everything was done, and of no other."""
     text = (ROOT / "docs/files.md").read_text("utf-8").partition("## Files\n")[2].partition("\n## ")[0]
@@ -167,6 +183,7 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
     home.mkdir()
     copy_of_the_project(folder)
     given = environment(home, folder)
+    screens: dict[str, str] = {}
     for name in group:
         shell = Shell(folder, given)
         steps = commands(PAGES[name])
@@ -174,6 +191,7 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
             if command.startswith(tuple(NOT_RUN)):
                 continue
             code, output = shell(command)
+            screens[command] = output
             told = f"{name}:{line}: $ {command}\n" + "\n".join(output.splitlines()[-60:])
             # A failure is expected where the page shows it: make says so itself, else the reader asks.
             asked = n + 1 < len(steps) and steps[n + 1][1] == "echo $?"
@@ -186,6 +204,8 @@ def test_every_command_runs_and_shows_what_its_page_shows(group, tmp_path):
                 pytest.fail(f"the page shows\n{wanted}\nbut it is\n{told}", pytrace=False)
         shell.close()
     check_schedules(home, given)
+    if "README.md" in group:
+        check_flights(folder, screens["make run"])
     if "docs/files.md" in group:
         check_files(folder / "delays")
 

@@ -30,7 +30,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-TABLES = ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity"]
+TABLES = ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity", "yaml"]
 SNAKEMAKE = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3"]
 FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
 PRELOADED = {
@@ -42,7 +42,7 @@ PRELOADED = {
 # The scripts that need more than tables.
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
-NEEDS |= {"backtest_week": "models", "predict": "models"}
+NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models"}
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
 PROGRAM = """#!{python} -IS
