@@ -254,7 +254,7 @@ raise ImportError("this is no MLflow")
 """
 
 
-def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path):
+def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path, monkeypatch):
     marker = tmp_path / "imported"
     # Beside the scripts, where Python looks first.
     (project.workflow / "scripts/mlflow").mkdir()
@@ -267,7 +267,8 @@ def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path):
     assert not marker.exists()
     assert not (project.folder / "logs/mlflow").exists()
     assert "track" not in project.jobs("--forceall")
-    # With it, it is: and what is wrong with an import is a warning, too.
+    # With it, it is: and what is wrong with an import is a warning, too. In programs that have not imported it before.
+    monkeypatch.delenv("SIGNOFF_PROGRAMS")
     project.configure(tracking={"mlflow_uri": "http://127.0.0.1:9"})
     assert "not all is in MLflow: " in project.snakemake().stdout
     assert marker.exists()

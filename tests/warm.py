@@ -37,12 +37,13 @@ PRELOADED = {
     "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
     "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
     "figures": [*TABLES, *FIGURES],
+    "tracking": ["mlflow", "mlflow.entities", "jsonschema", "yaml"],
     "tables": [*TABLES, "pandera.pandas"],
 }
 # The scripts that need more than tables.
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
-NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models"}
+NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
 PROGRAM = """#!{python} -IS
