@@ -94,7 +94,7 @@ unit: $(READY) ## run the tests of functions and scripts: those that need no run
 
 test: $(READY) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
@@ -102,7 +102,7 @@ year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one
 coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
 	@rm -rf .coverage && mkdir .coverage
 	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
-		{ $(BIN)/python -m coverage run -m pytest -n 3 --dist loadgroup; result=$$?; } && \
+		{ $(BIN)/python -m coverage run -m pytest -n 4 --dist loadgroup; result=$$?; } && \
 		$(BIN)/python -m coverage combine --quiet && \
 		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 

@@ -142,6 +142,6 @@ def kept_keys(features: Path) -> pa.Table | None:
             if (file.schema.metadata or {}).get(DIGEST) != sha256(features).encode():
                 return None
             return file.read_all().replace_schema_metadata()
-    except pa.ArrowInvalid:
-        # Cut short, or another's.
+    except (pa.ArrowException, OSError):
+        # Damaged, or another's.
         return None

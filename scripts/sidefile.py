@@ -44,8 +44,8 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
         with pa.OSFile(str(side)) as file, pa.ipc.open_file(file) as reader:
             last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
             about, names = json.loads(last.custom_metadata[KEY]), reader.schema.names
-    except (pa.ArrowInvalid, ValueError, KeyError, TypeError):
-        # Cut short, or another's.
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        # Damaged, or another's.
         return None
     if about["kinds"] != kinds or about["sha256"] != sha256(path):
         return None

@@ -446,10 +446,10 @@ def test_a_sample_reads_the_kept_keys_of_a_part_and_the_rows_of_one_that_was_cha
     assert sampled("b.csv") == without
     assert read == []
     kept = kept_path(path).read_bytes()
-    for damaged in (kept[:-100], b"", b"other"):
+    for damaged in (kept[:-100], b"", b"other", kept[:-30] + b"\xff" * 20 + kept[-10:]):
         kept_path(path).write_bytes(damaged)
         assert sampled("c.csv") == without
-    assert sum(read) == 3 * 2000
+    assert sum(read) == 4 * 2000
     kept_path(path).write_bytes(kept)
     features_table(2000, seed=1).to_csv(path, index=False)
     changed = sampled("d.csv")

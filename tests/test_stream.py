@@ -245,12 +245,15 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     chosen = expected.loc[expected["text"] == "ä, b", ["text", "large"]].reset_index(drop=True)
     for found in (some, stream.read_rows(path, kinds, ["text", "large"], "text", "ä, b")):
         pd.testing.assert_frame_equal(found, chosen)
-    (tmp_path / "away").rename(side_path(path))
+    whole = (tmp_path / "away").read_bytes()
+    for damaged in (whole[:-100], whole[:-30] + b"\xff" * 20 + whole[-10:], b""):
+        side_path(path).write_bytes(damaged)
+        assert stream.scan(path, kinds).side is None
+    side_path(path).write_bytes(whole)
+    assert stream.scan(path, kinds).side is not None
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
     assert stream.scan(path, kinds).side is None
     assert len(stream.read_rows(path, kinds, ["text"], "text", "ö, b")) == len(chosen)
-    side_path(path).write_bytes(side_path(path).read_bytes()[:-100])
-    assert stream.scan(path, kinds).side is None
 
 
 @pytest.mark.parametrize("baseline", ["km", "mean"])
