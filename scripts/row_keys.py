@@ -1,9 +1,10 @@
 """What decides which rows of the features are drawn for a sample, row by row: stratum, hash, and when or on which side.
 
 Of a part they are kept beside its CSV file, so that its rows need not be read again for the sample of each later week.
-They hold that file's digest: of one that was changed by hand, or has no such keys, they are made from its rows.
+They hold that file's digest: where it was changed by hand, or has no such keys, they are made from its rows.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from table import parse_table
 from task import replacing, sha256
 
 BLOCK_BYTES = 8 << 20
-DIGEST = b"sha256"
 
 
 def combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -106,12 +106,18 @@ def kept_path(features: Path) -> Path:
     return features.with_name(f".{features.stem}.keys.arrow")
 
 
+def made_of(features: Path, like: dict) -> dict[bytes, bytes]:
+    """Return what the keys of a part's features depend on."""
+    decided = json.dumps([like[name] for name in ("time_column", "target", "kinds")])
+    return {b"sha256": sha256(features).encode(), b"like": decided.encode()}
+
+
 def keep_keys(features: Path, like: dict) -> None:
     """Write the keys of a part's features, one row at least, beside them."""
     blocks = [keys_of(block, like) for block in read_blocks([features])]
     # Where no row of a block has a time, it shows no zone either.
     zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
-    schema = next(zoned, blocks[0].schema).with_metadata({DIGEST: sha256(features)})
+    schema = next(zoned, blocks[0].schema).with_metadata(made_of(features, like))
     with replacing(kept_path(features)) as new, pa.ipc.new_file(str(new), schema) as file:
         for block in blocks:
             file.write_table(block.cast(schema))
@@ -122,7 +128,7 @@ def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa
 
     def each() -> Iterator[pa.Table]:
         for path in paths:
-            if keys := kept_keys(path):
+            if keys := kept_keys(path, like):
                 yield keys if hashed else keys.drop_columns("hash")
                 continue
             few = [name for name in header(path) if name in ("split", like["time_column"] or like["target"])]
@@ -132,16 +138,12 @@ def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa
     return combined(each())
 
 
-def kept_keys(features: Path) -> pa.Table | None:
+def kept_keys(features: Path, like: dict) -> pa.Table | None:
     """Return the keys that are kept beside a part's features; None where there are none of them as they are."""
-    path = kept_path(features)
-    if not path.is_file():
-        return None
     try:
-        with pa.ipc.open_file(path) as file:
-            if (file.schema.metadata or {}).get(DIGEST) != sha256(features).encode():
-                return None
-            return file.read_all().replace_schema_metadata()
+        with pa.ipc.open_file(kept_path(features)) as file:
+            as_they_are = file.schema.metadata == made_of(features, like)
+            return file.read_all().replace_schema_metadata() if as_they_are else None
     except (pa.ArrowException, OSError):
-        # Damaged, or another's.
+        # Not there, damaged, or another's.
         return None

@@ -92,7 +92,8 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     project.snakemake("all", "reports/final_report.md")
     assert not (project.folder / "data/features/features.csv").exists()
     parts = list((project.folder / "data/features/parts").glob("*.csv"))
-    assert len(parts) > 2 and all(kept_keys(each) for each in parts)
+    like = project.json("data/features/first_rows.json")
+    assert len(parts) > 2 and all(kept_keys(each, like) for each in parts)
     sample = pd.read_csv(project.folder / "data/features/sample.csv")
     split = project.json("reports/evaluation_metrics.json")["split"]
     trained = project.json("model/model.json")["training_rows"]
@@ -427,7 +428,7 @@ def test_the_keys_that_are_kept_beside_a_part_are_those_of_its_rows(tmp_path, mo
     assert len(frames) > 1
     read = pd.concat([each.assign(time=pd.to_datetime(each["time"], utc=True)) if time else each for each in frames])
     keep_keys(path, like)
-    pd.testing.assert_frame_equal(kept_keys(path).to_pandas(), read.reset_index(drop=True))
+    pd.testing.assert_frame_equal(kept_keys(path, like).to_pandas(), read.reset_index(drop=True))
     assert read["hash"].nunique() == 900 and read["stratum"].nunique() > 2
 
 
@@ -451,6 +452,7 @@ def test_a_sample_reads_the_kept_keys_of_a_part_and_the_rows_of_one_that_was_cha
         assert sampled("c.csv") == without
     assert sum(read) == 4 * 2000
     kept_path(path).write_bytes(kept)
+    assert kept_keys(path, LIKE) and not kept_keys(path, {**LIKE, "time_column": None})
     features_table(2000, seed=1).to_csv(path, index=False)
     changed = sampled("d.csv")
     kept_path(path).unlink()
