@@ -46,17 +46,18 @@ def before_the_week(parent: Path, flights: pd.DataFrame, weeks: pd.Series, numbe
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     config |= {"data": {"partition_by": "week"}, "model": {"max_rows": MODEL_ROWS}, "split": {"test_share": 0.2}}
     write_config(folder, config)
-    names = sorted(weeks.unique())[:number]
-    for some in (names[:-1], names):
-        if file_a_week:
-            source.mkdir(exist_ok=True)
-            # Those of the run before stay as they are.
-            for each in [each for each in some if not (source / f"{each}.csv").exists()]:
-                flights[weeks == each].to_csv(source / f"{each}.csv", index=False)
-        else:
-            flights[weeks <= some[-1]].to_csv(source, index=False)
-        if some != names:
-            run_steps(folder)
+    *before, new = sorted(weeks.unique())[:number]
+    if file_a_week:
+        source.mkdir()
+        for each in before:
+            flights[weeks == each].to_csv(source / f"{each}.csv", index=False)
+    else:
+        flights[weeks < new].to_csv(source, index=False)
+    run_steps(folder)
+    if file_a_week:
+        flights[weeks == new].to_csv(source / f"{new}.csv", index=False)
+    else:
+        flights[weeks <= new].to_csv(source, index=False)
     return folder
 
 

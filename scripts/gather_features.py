@@ -23,7 +23,7 @@ import task
 from csv_file import parse_options
 from facts import Facts
 from gather import gather_counts
-from row_keys import is_training, keys_of, read_blocks, read_keys
+from row_keys import is_training, read_blocks, read_keys
 from spill import GOLDEN
 from split import rule_by_time
 from table import parse_table
@@ -143,7 +143,7 @@ def write_rows(
     style = "needed" if quoted else "none"
     with replacing(output) as new, open(new, "wb") as file:
         for block in read_blocks(paths):
-            train = is_training(keys_of(block, like, hashed=False), cut)
+            train = is_training(block, cut, like["time_column"])
             keep = ~train
             if chosen is None:
                 keep[:] = True

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from pipeline import make_pipeline, make_regressor
-from row_keys import is_training, keys_of, read_blocks
+from row_keys import is_training, read_blocks
 from table import parse_table
 from task import TaskError, read_json
 
@@ -76,7 +76,7 @@ def all_training_rows(features: Path, plan: Path | None, description: dict, pass
         logging.info("[train_model] pass %d of %d", number + 1, passes)
         for path in paths:
             for block in read_blocks([path]):
-                train = is_training(keys_of(block, description, hashed=False), cut)
+                train = is_training(block, cut, description["time_column"])
                 rows = parse_table(block.select(columns), description["kinds"]).frame[train]
                 if len(rows):
                     yield rows

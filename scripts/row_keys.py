@@ -94,11 +94,12 @@ def powers_of(target: pa.ChunkedArray) -> np.ndarray:
     return (np.sign(values) * (sizes + 1075)).astype("int64")
 
 
-def is_training(keys: pa.Table, cut: pd.Timestamp | None) -> np.ndarray:
-    """Tell which of n rows train: by their split, or those that are not after `cut`."""
+def is_training(rows: pa.Table, cut: pd.Timestamp | None, time: str = "time") -> np.ndarray:
+    """Tell which of n rows train, of keys or of features as text: by their split, or those that are not after `cut`."""
     if cut is None:
-        return pc.equal(keys["split"], "train").to_numpy()
-    return (keys["time"].to_pandas() <= cut).to_numpy()
+        return pc.equal(rows["split"], "train").to_numpy()
+    times = parse_date(rows[time], "ISO8601") if pa.types.is_string(rows[time].type) else rows[time]
+    return (times.to_pandas() <= cut).to_numpy()
 
 
 def kept_path(features: Path) -> Path:
