@@ -93,10 +93,11 @@ def programs() -> Iterator[Path]:
                 program.chmod(0o755)
             else:
                 program.symlink_to(each)
+        # Beside other tests, the threads of a fit of the year's flights would wait for each other longer than they work.
+        options = {"env": {**os.environ, "OMP_THREAD_LIMIT": "1"}, "stdin": subprocess.PIPE, "start_new_session": True}
         with contextlib.ExitStack() as stack:
             for kind in PRELOADED:
-                words = [sys.executable, __file__, base, kind]
-                server = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True))
+                server = stack.enter_context(subprocess.Popen([sys.executable, __file__, base, kind], **options))
                 stack.callback(server.stdin.close)
                 while not Path(base, kind).exists():
                     assert server.poll() is None
