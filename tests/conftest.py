@@ -55,7 +55,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(100_000, 50, 100)
 
 # What takes long to make, and few tests need.
-COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_server", "postgresql", "s3_server", "browser"]
+COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_installed", "postgresql", "s3_server", "browser"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
 # What tells a test that runs the workflow from one of a function or a script: its fixtures, or its file.

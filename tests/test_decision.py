@@ -19,7 +19,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import skops.io
 
 import approval
 import deploy as deploying
@@ -703,6 +702,9 @@ def deploy_again(project) -> str:
 
 
 def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(project):
+    # Slow to import, and no other test here needs it.
+    import skops.io
+
     write("f.py", "ONE = 1\n")
     project.config["features"]["custom"] = "f.py"
     train(2)

@@ -32,7 +32,7 @@ class MlflowServer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.url = folder, f"http://127.0.0.1:{self.port}"
+        self.folder, self.url, self.process = folder, f"http://127.0.0.1:{self.port}", None
 
     def start(self) -> None:
         command = [MLFLOW, "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
@@ -51,8 +51,10 @@ class MlflowServer:
         raise AssertionError((self.folder / "log").read_text(encoding="utf-8"))
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(60)
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait(60)
+            self.process = None
 
     @property
     def client(self):
@@ -72,14 +74,21 @@ class MlflowServer:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory):
-    """A running server; skipped where none is installed."""
+def mlflow_installed(tmp_path_factory):
+    """A server that a test may start; skipped where none is installed."""
     if not MLFLOW.is_file():
         pytest.skip("MLflow's server is not installed: make mlflow")
     server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
-    server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def mlflow_server(mlflow_installed):
+    """A running server."""
+    if not mlflow_installed.process:
+        mlflow_installed.start()
+    return mlflow_installed
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +102,33 @@ def expected_metrics(metrics: dict) -> dict[str, float]:
     groups = {"test": metrics["model"]["test"], "train": metrics["model"]["train"]}
     groups |= {f"baseline_{name}": each["test"] for name, each in metrics["baselines"].items()}
     return {f"{name}/{key}": value for name, group in groups.items() for key, value in group.items()}
+
+
+def test_a_server_that_is_down_stops_neither_run_nor_release_and_the_next_run_catches_up(finished, mlflow_installed):
+    # The first, so that the server need not be started twice.
+    server, experiment = mlflow_installed, "it was down"
+    finished.configure(tracking={"mlflow_uri": server.url, "experiment": experiment})
+    server.stop()
+    try:
+        said = finished.snakemake().stdout
+        warning = f"not all is in MLflow: {server.url} cannot be reached ([Errno 111] Connection refused); "
+        assert f"\nWarning     {warning}runs that wait in logs/mlflow: 1; the next run tries again\n" in said
+        # It is tried again, and said again, until it is there.
+        assert finished.jobs() == {"track", "verdict"}
+        finished.sign_off()
+        assert f"WARNING - [track] {warning}" in finished.snakemake("deploy").stdout
+        # The week after, with another model and the server still away.
+        rides(660).to_csv(finished.folder / "rides.csv", index=False)
+        assert "runs that wait in logs/mlflow: 2;" in finished.snakemake().stdout
+    finally:
+        server.start()
+    assert "\nTracking    http" in finished.snakemake().stdout
+    assert finished.jobs() == set()
+    second, first = server.runs(experiment)
+    assert "champion/MAE" in second.data.metrics
+    assert first.data.tags["signoff.release"] == os.readlink(finished.folder / "deployed/current").split("/")[1]
+    assert server.client.get_model_version_by_alias(experiment, "champion").run_id == first.info.run_id
+    assert [path.name for path in (finished.folder / "logs/mlflow").iterdir()] == [".lock"]
 
 
 def test_a_model_and_its_verdict_are_one_run_with_their_numbers_and_files(finished, mlflow_server, tmp_path):
@@ -192,32 +228,6 @@ def test_releases_are_versions_of_a_registered_model_and_the_alias_follows(relea
     released.snakemake("deploy")
     assert len(mlflow_server.runs(experiment)) == count
     assert len(client.search_model_versions(f"name = '{model}'")) == 3
-
-
-def test_a_server_that_is_down_stops_neither_run_nor_release_and_the_next_run_catches_up(finished, mlflow_server):
-    experiment = "it was down"
-    finished.configure(tracking={"mlflow_uri": mlflow_server.url, "experiment": experiment})
-    mlflow_server.stop()
-    try:
-        said = finished.snakemake().stdout
-        warning = f"not all is in MLflow: {mlflow_server.url} cannot be reached ([Errno 111] Connection refused); "
-        assert f"\nWarning     {warning}runs that wait in logs/mlflow: 1; the next run tries again\n" in said
-        # It is tried again, and said again, until it is there.
-        assert finished.jobs() == {"track", "verdict"}
-        finished.sign_off()
-        assert f"WARNING - [track] {warning}" in finished.snakemake("deploy").stdout
-        # The week after, with another model and the server still away.
-        rides(660).to_csv(finished.folder / "rides.csv", index=False)
-        assert "runs that wait in logs/mlflow: 2;" in finished.snakemake().stdout
-    finally:
-        mlflow_server.start()
-    assert "\nTracking    http" in finished.snakemake().stdout
-    assert finished.jobs() == set()
-    second, first = mlflow_server.runs(experiment)
-    assert "champion/MAE" in second.data.metrics
-    assert first.data.tags["signoff.release"] == os.readlink(finished.folder / "deployed/current").split("/")[1]
-    assert mlflow_server.client.get_model_version_by_alias(experiment, "champion").run_id == first.info.run_id
-    assert [path.name for path in (finished.folder / "logs/mlflow").iterdir()] == [".lock"]
 
 
 def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_other(

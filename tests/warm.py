@@ -93,7 +93,7 @@ def programs() -> Iterator[Path]:
                 program.chmod(0o755)
             else:
                 program.symlink_to(each)
-        # Beside other tests, the threads of a fit of the year's flights would wait for each other longer than they work.
+        # Beside other tests, the threads of a fit of all flights would wait for each other longer than they work.
         options = {"env": {**os.environ, "OMP_THREAD_LIMIT": "1"}, "stdin": subprocess.PIPE, "start_new_session": True}
         with contextlib.ExitStack() as stack:
             for kind in PRELOADED:

@@ -81,7 +81,10 @@ def slurm(tmp_path_factory):
         with cluster(tmp_path_factory.mktemp("slurm")) as environment, pytest.MonkeyPatch.context() as patch:
             # A fork of a process outside of it would not be Slurm's to limit and to kill.
             patch.delenv("SIGNOFF_PROGRAMS", raising=False)
-            yield Slurm(environment)
+            # Each of some hundred processes imports all that it needs, and would look for garbage among it.
+            site = tmp_path_factory.mktemp("site")
+            (site / "sitecustomize.py").write_text("import gc\n\ngc.set_threshold(100_000)\n", encoding="utf-8")
+            yield Slurm(environment | {"PYTHONPATH": str(site)})
     except NoCluster as reason:
         pytest.skip(str(reason))
 
