@@ -412,7 +412,10 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
             process.stdout.readline()
             time.sleep(chosen.uniform(0, lasts))
             process.send_signal(signal.SIGKILL)
-        killed += process.returncode == -signal.SIGKILL
+        felt = process.returncode == -signal.SIGKILL
+        killed += felt
+        # About every second one is felt, however busy the machine is by now.
+        lasts *= 1.1 if felt else 0.9
         assert verify(RULE)[1] == [], n
         assert (current(released) / "model.pkl").is_file()
     # Not all of them came to their end before.
