@@ -1,5 +1,6 @@
 """The code that a task runs, as inputs of its rule: what changes runs again exactly what it concerns."""
 
+MODULES = {path.stem for path in SCRIPTS.glob("*.py")}
 IN_STORE = workflow.storage_settings.default_storage_provider is not None
 if IN_STORE:
     # Snakemake would look on disk for the object to update: there, an output is made anew.
@@ -18,6 +19,7 @@ def on_disk(path):
     return sourcecache_entry(path, path) if IN_STORE else path
 
 
+@functools.cache
 def script(name):
     """Return the path of a script from the working folder, so that the command shown is one that a person can type."""
     return on_disk(os.path.relpath(SCRIPTS / f"{name}.py"))
@@ -43,9 +45,8 @@ def code_of(name):
 def modules_of(name):
     """Return what `helpers` does, file by file."""
     # Read as text: parsing a dozen scripts would be felt in a run with nothing to do.
-    names = re.findall(r"^\s*(?:from|import) (\w+)", (SCRIPTS / f"{name}.py").read_text(encoding="utf-8"), re.M)
-    local = [each for each in names if (SCRIPTS / f"{each}.py").is_file()]
-    return sorted({path for each in local for path in (script(each), *modules_of(each))})
+    names = re.findall(r"^ *(?:from|import) (\w+)", (SCRIPTS / f"{name}.py").read_text(encoding="utf-8"), re.M)
+    return sorted({path for each in MODULES.intersection(names) for path in (script(each), *modules_of(each))})
 
 
 def captions():
