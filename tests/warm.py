@@ -107,6 +107,8 @@ def programs() -> Iterator[Path]:
 
 def serve(folder: Path, kind: str) -> None:
     """Fork for each who asks, until the standard input is closed."""
+    # A fork is short-lived, and would look for garbage among what it imports.
+    gc.set_threshold(100_000)
     life, none = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(none, 0)
     waking, woken = socket.socketpair()
