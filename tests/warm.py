@@ -44,6 +44,8 @@ PRELOADED = {
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
+# The benchmark's, each with a fit.
+NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 
 # {python} is the environment's own, whose start this spares: it imports next to nothing.
 PROGRAM = """#!{python} -IS
