@@ -25,7 +25,7 @@ from custom import load_code
 from digits import rounded
 from recipe import of_a_date
 from sample import held_out, sample
-from stream import scan, tables
+from stream import chosen, scan
 from task import TaskError, read_json, write_json
 
 OTHER_ROWS = "the held-out predictions are not those of these features. Run make run, and make report again."
@@ -171,8 +171,8 @@ def main(argv: list[str] | None = None) -> None:
         training_rows = None
         if len(table) < sum(sizes.values()):
             logging.info("[compare_model] looks at %d of %d rows", len(table), sum(sizes.values()))
-            everything = (each.frame for each in tables(args.features, columns))
-            training_rows = (each[each["split"] == "train"] for each in everything)
+            needed = [*description["features"], description["target"]]
+            training_rows = chosen(args.features, columns, "split", lambda split: split == "train", needed)
         seed, level = args.random_state, args.interval_level
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):

@@ -1,8 +1,10 @@
 """CSV files: how they are read as text, and how they are written."""
 
 import contextlib
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +34,15 @@ def text_options(columns: list[str]) -> pyarrow.csv.ConvertOptions:
         null_values=MISSING,
         strings_can_be_null=True,
     )
+
+
+def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches, each while the next one is read."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = reader.submit(next, batches, None)
+            yield batch
 
 
 def header(path: Path, name: object = None) -> list[str]:
@@ -74,8 +85,6 @@ def csv_rows(file: TextIO, name: object, delimiter: str = ",") -> Iterator[tuple
     TaskError
         A row is longer than LONGEST, as one is where a quote is not closed, or where it is no text at all.
     """
-    import csv
-
     csv.field_size_limit(LONGEST)
     number = 0
 
@@ -99,8 +108,6 @@ def csv_rows(file: TextIO, name: object, delimiter: str = ",") -> Iterator[tuple
 
 def write_rows(file: TextIO, rows: Iterable[list[str]]) -> None:
     """Write rows as CSV with commas and "\\n" to text, opened with newline=""."""
-    import csv
-
     plain = csv.writer(file, lineterminator="\n")
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:

@@ -8,7 +8,7 @@ import pandas as pd
 from champion import ChampionError, note_on
 from scoring import metrics, predict, total
 from spill import Spill
-from stream import Columns, tables, write_frames
+from stream import Columns, chosen, tables, write_frames
 from task import TaskError, explain, nearest
 
 
@@ -60,8 +60,7 @@ def score_file(
 
     def held_out() -> Iterator[pd.DataFrame]:
         test.clear()
-        for rows in tables(path, columns):
-            frame = rows.frame[rows.frame["split"] == "test"]
+        for frame in chosen(path, columns, "split", lambda split: split == "test"):
             table = pd.DataFrame({"actual": frame[target]})
             if time:
                 # Under a name of its own: the user's may be one of the others.

@@ -6,10 +6,11 @@ would find out. A CSV that was changed by hand, or has no such file, is read its
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 from task import sha256
 
 KEY = b"signoff"
+# Given some values of a column, whether the row of each is taken (bool).
+Choose = Callable[[pd.Series], pd.Series | np.ndarray]
 # From here on Arrow writes a number with an exponent, so that it is read as no whole one.
 EXPONENT = 1e10
 
@@ -52,26 +55,28 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
 
 
-def side_batches(side: SideFile, names: list[str]) -> Iterator[pa.Table]:
-    """Yield some columns of a side file as they are kept, some rows at a time."""
-    places = [list(side.kinds).index(name) for name in names]
-    options = pa.ipc.IpcReadOptions(included_fields=sorted(places))
-    with pa.OSFile(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
+def side_blocks(side: SideFile, names: list[str], opened: Callable = pa.OSFile) -> Iterator[Callable[[], pa.Table]]:
+    """Yield for some rows at a time what reads some of their columns, as they are kept; `opened` is Arrow's way to."""
+    options = pa.ipc.IpcReadOptions(included_fields=sorted(list(side.kinds).index(name) for name in names))
+    with opened(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
         # The last one is empty, and says what the file is.
         for n in range(max(reader.num_record_batches - 1, 1)):
-            yield pa.table(reader.get_batch(n)).select(names)
+            yield lambda n=n: pa.table(reader.get_batch(n)).select(names)
 
 
 def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
     """Yield some columns of a side file, some rows at a time."""
-    return (as_read(batch, side.dtypes) for batch in side_batches(side, names))
+    return (as_read(read(), side.dtypes) for read in side_blocks(side, names))
 
 
-def side_rows(side: SideFile, names: list[str], column: str, value: str) -> pd.DataFrame:
-    """Return some columns of all rows that have a value in a column of text."""
-    batches = side_batches(side, list(dict.fromkeys([*names, column])))
-    chosen = pa.concat_tables(batch.filter(pc.equal(batch[column], value)) for batch in batches)
-    return as_read(chosen.select(names), side.dtypes)
+def side_chosen(
+    side: SideFile, names: list[str], by: str, choose: Choose, opened: Callable = pa.OSFile
+) -> Iterator[pa.Table]:
+    """Yield some columns of the rows that `choose` takes by their values in one; blocks without such are not read."""
+    for n, (values, read) in enumerate(zip(side_frames(side, [by]), side_blocks(side, names, opened), strict=True)):
+        chosen = choose(values[by])
+        if chosen.any() or n == 0:
+            yield read() if chosen.all() else read().filter(pa.array(chosen))
 
 
 def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
@@ -79,9 +84,11 @@ def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
     for n, name in enumerate(table.column_names):
         # What is found only when all rows are known: whole numbers, and dates that are all missing, so without a zone.
         known = {"int64": pa.int64(), "datetime64[us]": pa.timestamp("us")}.get(dtypes[name])
-        if known:
+        if known and known != table[name].type:
             table = table.set_column(n, name, pc.cast(table[name], known))
-    return table.to_pandas().astype({name: dtypes[name] for name in table.column_names})
+    frame = table.to_pandas(split_blocks=True)
+    others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes[name]}
+    return frame.astype(others) if others else frame
 
 
 class SideWriter:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from csv_file import csv_rows, header, parse_options, text_options
+from csv_file import csv_rows, header, parse_options, read_ahead, text_options
 from task import TaskError, nearest
 from values import MOSTLY, is_blank, parse_number, texts
 
@@ -76,7 +76,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
     try:
         options = {"parse_options": parse_options(table), "convert_options": text_options(columns)}
         with pyarrow.csv.open_csv(table, **options) as reader:
-            for batch in reader:
+            for batch in read_ahead(reader):
                 for column in columns:
                     refuse_infinities(batch[column], f"{name}: column {column!r}", records, column == target)
                 if target is not None:

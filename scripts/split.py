@@ -59,7 +59,7 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) 
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
     head = {time_column: frame[time_column]} if time_column else {}
-    side = np.where(is_test, "test", "train")
+    side = pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
     table = pd.DataFrame({**head, **features, target: frame[target], "split": side})
     split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
     if plan["split"]["by"] == "time":

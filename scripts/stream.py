@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from column import Column
 from csv_file import header_of_table, no_table, parse_options, quoted_where_needed, text_options, write_csv
-from sidefile import SideFile, SideWriter, open_side, side_frames, side_path, side_rows
+from sidefile import Choose, SideFile, SideWriter, as_read, open_side, side_chosen, side_frames, side_path
 from table import Table, parse_column, read_table
 from task import beside, replacing
 from values import without_blanks
@@ -22,8 +22,7 @@ BLOCK = 4 << 20
 
 @dataclass
 class Columns:
-    """What the columns of a file are, judged on all of its rows: as in `table.Table`, and the pandas dtype of each; and
-    the file's side file, where there is one."""
+    """What a file's columns are, by all of its rows: as in `table.Table`, and pandas dtypes; its side file, if any."""
 
     kinds: dict[str, str]
     formats: dict[str, str]
@@ -36,11 +35,10 @@ def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
     read = pyarrow.csv.ReadOptions(block_size=BLOCK)
     options = {"read_options": read, "parse_options": parse_options(path), "convert_options": text_options(columns)}
     with no_table(path), pyarrow.csv.open_csv(path, **options) as reader:
-        empty = True
+        batch = None
         for batch in reader:
-            empty = False
             yield pa.table({name: without_blanks(pa.chunked_array([batch[name]])) for name in columns})
-        if empty:
+        if batch is None:
             yield reader.schema.empty_table().select(columns)
 
 
@@ -99,13 +97,25 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
         yield Table(frame, columns.kinds, columns.formats, bad)
 
 
-def read_rows(path: Path, kinds: dict[str, str], names: list[str], column: str, value: str) -> pd.DataFrame:
-    """Return some columns of the n rows of a file that have a value in a column of text, as `table.read_table` does."""
-    side = open_side(path, kinds)
-    if side:
-        return side_rows(side, names, column, value)
+def chosen(
+    path: Path, columns: Columns, by: str, choose: Choose, names: list[str] | None = None
+) -> Iterator[pd.DataFrame]:
+    """Yield all columns of a file, or some, of the rows that `choose` takes by their values in one; some at a time."""
+    names = names or list(columns.kinds)
+    if columns.side:
+        yield from (as_read(rows, columns.dtypes) for rows in side_chosen(columns.side, names, by, choose))
+        return
+    for rows in tables(path, columns, list(dict.fromkeys([*names, by]))):
+        yield rows.frame.loc[choose(rows.frame[by]), names]
+
+
+def read_rows(path: Path, kinds: dict[str, str], names: list[str], by: str, choose: Choose) -> pd.DataFrame:
+    """Return what `chosen` yields, all of it, numbered from 0."""
+    if side := open_side(path, kinds):
+        # Mapped into memory: blocks of which all rows are taken are copied only once.
+        return as_read(pa.concat_tables(side_chosen(side, names, by, choose, pa.memory_map)), side.dtypes)
     frame = read_table(path, kinds).frame
-    return frame.loc[frame[column] == value, names].reset_index(drop=True)
+    return frame.loc[choose(frame[by]), names].reset_index(drop=True)
 
 
 def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:

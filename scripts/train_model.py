@@ -101,7 +101,9 @@ def main(argv: list[str] | None = None) -> None:
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
         when = [description["time_column"]] if args.candidates and description["time_column"] else []
-        train = read_rows(args.input, description["kinds"], [*when, *kinds, target], "split", "train")
+        train = read_rows(
+            args.input, description["kinds"], [*when, *kinds, target], "split", lambda split: split == "train"
+        )
         started = time.monotonic()
         chosen, search = {"estimator": args.estimator, "params": args.params}, None
         if args.candidates:

@@ -131,8 +131,13 @@ BAD = {
     "target alone": (b"y\n1\n3\n", "there is nothing to predict it from"),
     "infinite target": (b"a,y\n1,1\n3,-inf\n", "column 'y' holds an infinity (-inf in row 2)"),
     "infinity": (b"a,y\n1,1\n3,2\nInfinity,3\n", "column 'a' holds an infinity (Infinity in row 3)"),
+    "infinity far below": (
+        b"a,y\n" + b"1,1\n3,2\n" * 200_000 + b"inf,3\n",
+        "column 'a' holds an infinity (inf in row 400001)",
+    ),
     "duplicate name": (b"a,a,y\n1,2,3\n3,4,5\n", "the column name a stands more than once"),
     "ragged": (b"a,y\n1,2\n3,4,5\n", "line 3 has 3 fields, the header has 2"),
+    "ragged far below": (b"a,y\n" + b"1,1\n3,2\n" * 200_000 + b"3,4,5\n", "line 400002 has 3 fields, the header has 2"),
     "html": (b"<!DOCTYPE html>\n<html>log in</html>", "is an HTML or XML page"),
     "a cut quote": (b'a,y\n1,2\n"3,4\n5,6\n', "line"),
 }

@@ -1,5 +1,6 @@
 """Tables larger than memory: the same results in whatever batches they are read, in memory that does not grow."""
 
+import itertools
 import json
 import resource
 
@@ -234,7 +235,7 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     assert stream.scan(path).side is None
     side = pd.concat([each.frame for each in stream.tables(path, columns)])
     few = pd.concat([each.frame for each in stream.tables(path, columns, ["text", "large"])])
-    some = stream.read_rows(path, kinds, ["text", "large"], "text", "ä, b")
+    some = stream.read_rows(path, kinds, ["text", "large"], "text", lambda text: text == "ä, b")
     side_path(path).rename(tmp_path / "away")
     plain = stream.scan(path, kinds)
     assert (columns.kinds, columns.formats, columns.dtypes) == (plain.kinds, plain.formats, plain.dtypes)
@@ -243,7 +244,7 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
         pd.testing.assert_frame_equal(found, expected)
     pd.testing.assert_frame_equal(few, expected[["text", "large"]])
     chosen = expected.loc[expected["text"] == "ä, b", ["text", "large"]].reset_index(drop=True)
-    for found in (some, stream.read_rows(path, kinds, ["text", "large"], "text", "ä, b")):
+    for found in (some, stream.read_rows(path, kinds, ["text", "large"], "text", lambda text: text == "ä, b")):
         pd.testing.assert_frame_equal(found, chosen)
     whole = (tmp_path / "away").read_bytes()
     for damaged in (whole[:-100], whole[:-30] + b"\xff" * 20 + whole[-10:], b""):
@@ -253,7 +254,31 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     assert stream.scan(path, kinds).side is not None
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
     assert stream.scan(path, kinds).side is None
-    assert len(stream.read_rows(path, kinds, ["text"], "text", "ö, b")) == len(chosen)
+    assert len(stream.read_rows(path, kinds, ["text"], "text", lambda text: text == "ö, b")) == len(chosen)
+
+
+@pytest.mark.parametrize("value", ["a", "b", "c", "none has it"])
+def test_chosen_rows_are_those_of_the_csv_whether_blocks_hold_all_some_or_none_of_them(tmp_path, value):
+    path, kinds = tmp_path / "a.csv", {"n": "number", "x": "number", "text": "text"}
+    blocks = (["a"] * 5, ["a", "b", None, "b", "a"], ["b"] * 5, [None] * 5, ["b", None, "b", "b", "b"], ["c"] * 5)
+    text = pd.Series([*itertools.chain(*blocks)], dtype="str")
+    frame = pd.DataFrame({"n": range(30), "x": [*range(29), None], "text": text})
+
+    def pieces():
+        # A block by itself may hold whole numbers where the column does not.
+        for n in range(0, 30, 5):
+            yield frame.iloc[n : n + 5].astype({"x": "int64" if n < 25 else "float64"})
+
+    stream.write_frames(pieces, path, kinds)
+    expected = frame.loc[frame["text"] == value, ["x", "n"]].reset_index(drop=True)
+    for _ in range(2):
+        columns = stream.scan(path, kinds)
+        some = stream.chosen(path, columns, "text", lambda text: text == value, ["x", "n"])
+        pd.testing.assert_frame_equal(pd.concat(some, ignore_index=True), expected)
+        found = stream.read_rows(path, kinds, ["x", "n"], "text", lambda text: text == value)
+        pd.testing.assert_frame_equal(found, expected)
+        # Then from the CSV file.
+        side_path(path).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("baseline", ["km", "mean"])
