@@ -1,5 +1,7 @@
 """Fit a pipeline, and predict by it, as scikit-learn does, but with text encoded a column at a time: that is faster."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -9,8 +11,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 
-def fit(pipeline: Pipeline, features: pd.DataFrame, target: pd.Series) -> Pipeline:
-    """Fit as `pipeline.fit` does, to the same bytes; an encoder of levels has to see each only once."""
+def fit(pipeline: Pipeline, features: pd.DataFrame, target: pd.Series, threads: int = 1) -> Pipeline:
+    """Fit as `pipeline.fit` does, to the same bytes; an encoder of levels has to see each only once.
+
+    So many `threads` encode; how many the regressor takes is its own affair.
+    """
     encode, regressor = pipeline
     if not looked_up(encode.transformers):
         return pipeline.fit(features, target)
@@ -18,7 +23,7 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: pd.Series) -> Pipeli
     levels = {name: features[name].unique() for name in names}
     few = features.head(max(map(len, levels.values()), default=1))
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
-    regressor.fit(encoded(encode, features), target)
+    regressor.fit(encoded(encode, features, threads), target)
     return pipeline
 
 
@@ -37,7 +42,7 @@ def looked_up(transformers: list[tuple]) -> bool:
     )
 
 
-def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> np.ndarray:
+def encoded(encode: ColumnTransformer, features: pd.DataFrame, threads: int = 1) -> np.ndarray:
     """Return what a fitted encoding, `looked_up`, makes of n rows: n × m, float64.
 
     Levels are looked up a column at a time, which of millions of rows takes a tenth of what scikit-learn does.
@@ -50,11 +55,16 @@ def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> np.ndarray:
     columns = [name for _, names in kept for name in names]
     # A feature after the other: each is one piece of memory.
     matrix = np.empty((len(columns), len(features)))
-    for row, name in zip(matrix, columns, strict=True):
+
+    def fill(row: np.ndarray, name: str) -> None:
         if name in levels:
             known = pa.array([each for each in levels[name] if isinstance(each, str)], pa.string())
             places = pc.index_in(pa.array(features[name].astype("str"), pa.string()), value_set=known)
             row[:] = places.to_numpy(zero_copy_only=False)
         else:
             row[:] = features[name]
+
+    with ThreadPoolExecutor(threads) as pool:
+        # To the end: what fails in a thread is raised here.
+        list(pool.map(fill, matrix, columns))
     return matrix.T

@@ -69,7 +69,7 @@ def train_model(
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
-            fit(pipeline, features[list(kinds)], target)
+            fit(pipeline, features[list(kinds)], target, threads_for(features, threads))
             # Some regressors find out only here that their parameters do not fit the data.
             predictions(pipeline, features[list(kinds)].head(1))
     except (ValueError, TypeError) as error:
