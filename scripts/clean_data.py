@@ -14,9 +14,10 @@ import pandas as pd
 
 import task
 from counting import row_hashes
+from frame_writer import write_frames
 from part import columns_of_part
 from spill import Spill, distinct, repeats
-from stream import Columns, scan, tables, write_frames
+from stream import Columns, judged, tables
 from task import TaskError, json_object, nearest, write_json
 from values import MISSING
 
@@ -256,17 +257,17 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     with task.logged("clean_data", args, args.input):
-        columns = columns_of_part(args.input, args.like) if args.like else scan(args.input, args.kinds)
-        counts, examples = clean_file(
-            args.input,
-            args.output,
-            columns,
-            args.policies,
-            args.default_policy,
-            tuple(args.required),
-            args.duplicates,
-            None if args.like else args.max_rows_lost,
-        )
+        policy = (args.policies, args.default_policy, tuple(args.required), args.duplicates)
+
+        def cleaned(columns: Columns) -> tuple[Columns, dict, dict]:
+            return columns, *clean_file(
+                args.input, args.output, columns, *policy, None if args.like else args.max_rows_lost
+            )
+
+        if args.like:
+            columns, counts, examples = cleaned(columns_of_part(args.input, args.like))
+        else:
+            columns, counts, examples = judged(args.input, args.kinds, cleaned)
         for column, (row, value) in examples.items():
             logging.warning(
                 "[clean_data] column %s: %d values are no %s, their rows are dropped, such as %r in row %d",

@@ -23,10 +23,11 @@ from custom_features import is_number
 from date_parts import DATE_PARTS
 from facts import Facts, facts_of
 from feature_plan import make_plan
+from frame_writer import write_frames
 from recipe import columns_described, features_again, make_features, warn_of_infinite
 from row_keys import keep_keys
 from split import described, kinds_of, test_rows, together, with_split
-from stream import Columns, scan, tables, write_frames
+from stream import Columns, scan, tables
 from table import read_table, write_table
 from task import json_object, read_json, write_json
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from champion import ChampionError, note_on
+from frame_writer import write_frames
 from scoring import metrics, predict, total
 from spill import Spill
-from stream import Columns, chosen, tables, write_frames
+from stream import Columns, chosen, tables
 from task import TaskError, explain, nearest
 
 

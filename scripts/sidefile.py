@@ -5,7 +5,6 @@ would find out. A CSV that was changed by hand, or has no such file, is read its
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from task import sha256
 KEY = b"signoff"
 # Given some values of a column, whether the row of each is taken (bool).
 Choose = Callable[[pd.Series], pd.Series | np.ndarray]
-# From here on Arrow writes a number with an exponent, so that it is read as no whole one.
-EXPONENT = 1e10
 
 
 @dataclass
@@ -89,57 +86,3 @@ def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
     frame = table.to_pandas(split_blocks=True)
     others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes[name]}
     return frame.astype(others) if others else frame
-
-
-class SideWriter:
-    """Writes the side file of a CSV file while its rows, n × m columns of some kinds, are written there."""
-
-    def __init__(self, kinds: dict[str, str], part: Path):
-        self.kinds, self.part, self.writer = kinds, part, None
-        self.missing, self.known = (dict.fromkeys(kinds, False) for _ in range(2))
-        self.whole = dict.fromkeys(kinds, True)
-
-    def add(self, table: pa.Table) -> None:
-        """Take some rows."""
-        if self.writer is None:
-            self.schema = pa.schema([(name, self.type_of(name, table[name].type)) for name in table.column_names])
-            # What an earlier try has left open stays its own file.
-            self.part.unlink(missing_ok=True)
-            self.writer = pa.ipc.new_file(str(self.part), self.schema)
-        table = table.cast(self.schema).combine_chunks()
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            self.missing[name] |= column.null_count > 0
-            self.known[name] |= column.null_count < len(column)
-            if self.whole[name] and pa.types.is_floating(column.type):
-                small = pc.less(pc.abs(column), EXPONENT)
-                self.whole[name] = pc.all(pc.and_(small, pc.equal(pc.floor(column), column))).as_py() is not False
-        self.writer.write_table(table)
-
-    def type_of(self, name: str, found: pa.DataType) -> pa.DataType:
-        """Return the type that a column is kept in, here of the first rows, which may all be missing."""
-        kind = self.kinds[name]
-        if kind == "number":
-            return pa.int64() if pa.types.is_integer(found) else pa.float64()
-        if kind == "date":
-            return pa.timestamp("us", found.tz)
-        return pa.bool_() if kind == "boolean" else pa.string()
-
-    def dtype_of(self, name: str) -> str:
-        """Return the dtype that reading the CSV file would give."""
-        kind, found = self.kinds[name], self.schema.field(name).type
-        if kind == "number":
-            return "int64" if self.whole[name] and not self.missing[name] else "float64"
-        if kind == "date":
-            return f"datetime64[us, {found.tz}]" if found.tz and self.known[name] else "datetime64[us]"
-        return {"boolean": "object" if self.missing[name] else "bool"}.get(kind, "str")
-
-    def close(self, written: Path, path: Path) -> None:
-        """Say what the file is, and move it to its place; `written` is the CSV file that is to be `path`."""
-        about = {
-            "sha256": sha256(written),
-            "kinds": self.kinds,
-            "dtypes": {name: self.dtype_of(name) for name in self.kinds},
-        }
-        self.writer.write_batch(pa.RecordBatch.from_pylist([], schema=self.schema), {KEY: json.dumps(about)})
-        self.writer.close()
-        os.replace(self.part, side_path(path))

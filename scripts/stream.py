@@ -1,23 +1,29 @@
 """Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from column import Column
-from csv_file import header_of_table, no_table, parse_options, quoted_where_needed, text_options, write_csv
-from sidefile import Choose, SideFile, SideWriter, as_read, open_side, side_chosen, side_frames, side_path
+from csv_file import header_of_table, no_table, parse_options, text_options
+from notations import iso_dates
+from sidefile import Choose, SideFile, as_read, open_side, side_chosen, side_frames
 from table import Table, parse_column, read_table
-from task import beside, replacing
 from values import without_blanks
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 4 << 20
+# What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
+FINAL = ("float64", "object", "str")
+
+
+class Misled(Exception):
+    """The first rows of a file do not tell what its columns are."""
 
 
 @dataclass
@@ -28,6 +34,7 @@ class Columns:
     formats: dict[str, str]
     dtypes: dict[str, str]
     side: SideFile | None = None
+    guessed: bool = False  # by the first rows alone
 
 
 def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
@@ -42,40 +49,62 @@ def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
             yield reader.schema.empty_table().select(columns)
 
 
-def scan(path: Path, kinds: dict[str, str] | None = None) -> Columns:
+def judged(path: Path, kinds: dict[str, str] | None, work: Callable[[Columns], object]) -> object:
+    """Return what `work` makes of a file whose columns are as `scan` says, where it can with reading the file once.
+
+    It begins with what the first rows say and, where a row turns out to be otherwise, begins anew. So it must leave
+    nothing behind when it ends early, and read the rows by `tables`.
+    """
+    try:
+        return work(scan(path, kinds, first_rows=True))
+    except Misled:
+        return work(scan(path, kinds))
+
+
+def scan(path: Path, kinds: dict[str, str] | None = None, first_rows: bool = False) -> Columns:
     """Return what the columns of a file are, read once or a few times.
 
     Parameters
     ----------
     path, kinds
         As for `table.read_table`.
+    first_rows
+        Whether to judge by these alone, for `tables` to find out whether they mislead.
 
     Raises
     ------
     TaskError
         When the file is no table.
+    Misled
+        The first rows alone do not tell.
     """
     if side := open_side(path, kinds):
         formats = {name: "ISO8601" for name, kind in side.kinds.items() if kind == "date"}
         return Columns(side.kinds, formats, side.dtypes, side)
     found = {name: Column((kinds or {}).get(name)) for name in header_of_table(path)}
     while unsettled := [name for name, column in found.items() if not column.settled]:
+        # What kind a column is of, and which notation its dates are in, only all rows tell.
+        if first_rows and any(found[name].kind is None or found[name].notations for name in unsettled):
+            raise Misled
         for batch in text_batches(path, unsettled):
             for name in unsettled:
                 found[name].look(batch[name])
+            if first_rows:
+                break
         for name in unsettled:
             found[name].settle()
     return Columns(
         {name: column.kind for name, column in found.items()},
         {name: column.date_format for name, column in found.items() if column.kind == "date"},
         {name: column.dtype for name, column in found.items()},
+        guessed=first_rows,
     )
 
 
 def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iterator[Table]:
     """Yield all columns of a file, or some, as `table.read_table` would read them, some rows at a time.
 
-    Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`.
+    Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`. A wrong guess raises Misled.
     """
     names = names or list(columns.kinds)
     row = 0
@@ -85,12 +114,15 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
     if columns.side:
         return
     for batch in text_batches(path, names):
-        index = pd.RangeIndex(row, row + len(batch))
-        row += len(batch)
+        index = pd.RangeIndex(row, row := row + len(batch))
         values, bad = {}, {}
         for name in names:
             kind, notation, dtype = columns.kinds[name], columns.formats.get(name), columns.dtypes[name]
-            values[name], wrong = parse_column(batch[name], kind, notation, dtype)
+            sure = not columns.guessed or dtype in FINAL
+            values[name], wrong = parse_column(batch[name], kind, notation, dtype if sure else None)
+            iso = kind != "date" or sure or iso_dates(pc.unique(batch[name])) is not None
+            if not (sure or str(values[name].dtype) == dtype) or not iso:
+                raise Misled
             if len(wrong):
                 bad[name] = wrong.set_axis(index[wrong.index])
         frame = pd.DataFrame(values, columns=names).set_axis(index)
@@ -116,35 +148,3 @@ def read_rows(path: Path, kinds: dict[str, str], names: list[str], by: str, choo
         return as_read(pa.concat_tables(side_chosen(side, names, by, choose, pa.memory_map)), side.dtypes)
     frame = read_table(path, kinds).frame
     return frame.loc[choose(frame[by]), names].reset_index(drop=True)
-
-
-def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:
-    """Write frames, one below the other, to the CSV file that `table.write_table` would write of them together.
-
-    They are made a second time where a value turns out to need quotes: Arrow quotes every text of a file, or none. With
-    `kinds`, what the columns are, the side file is written too.
-    """
-
-    def write(style: str) -> SideWriter | None:
-        side = SideWriter(kinds, part) if kinds else None
-        # The next rows are made while these are written.
-        with pa.OSFile(str(new), "wb") as file, ThreadPoolExecutor(1) as writer:
-            written = None
-            for n, frame in enumerate(make()):
-                table = pa.Table.from_pandas(frame, preserve_index=False)
-                if written:
-                    written.result()
-                written = writer.submit(write_rows, table, file, style, n == 0, side)
-            if written:
-                written.result()
-        return side
-
-    def write_rows(table: pa.Table, file: pa.NativeFile, style: str, header: bool, side: SideWriter | None) -> None:
-        write_csv(table, file, style, header)
-        if side:
-            side.add(table)
-
-    with beside(side_path(path)) as part, replacing(path) as new:
-        side = quoted_where_needed(write)
-        if side:
-            side.close(new, path)

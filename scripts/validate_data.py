@@ -18,7 +18,7 @@ import task
 from contract import EXAMPLES
 from counting import Counts
 from part import read_part
-from stream import scan, tables
+from stream import Columns, judged, tables
 from table import Table, read_table
 from task import TaskError, write_json
 
@@ -198,8 +198,11 @@ def main(argv: list[str] | None = None) -> None:
                 read_part(args.input, args.like) if args.like else read_table(args.input, kinds), contract
             )
         else:
-            columns = scan(args.input, kinds)
-            report = validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent)
+
+            def validated(columns: Columns) -> dict:
+                return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent)
+
+            report = judged(args.input, kinds, validated)
         write_json(args.output, report)
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)

@@ -21,6 +21,7 @@ import too_good
 import train_model
 import validate_data
 from counting import Counts, row_hashes
+from frame_writer import write_frames
 from sidefile import side_path
 from spill import Spill, repeats
 from table import read_table
@@ -75,6 +76,83 @@ def test_columns_are_the_same_in_small_batches_as_at_once(tmp_path, small_batche
         name: values.to_dict() for name, values in whole.bad.items()
     }
     assert set(whole.bad) == {"bad at the end"}
+
+
+WHOLE, EACH_DAY = [str(n) for n in range(300)], list(pd.date_range("2024-01-01", periods=300).strftime("%Y-%m-%d"))
+YES = ["true", "false"] * 150
+# A kind, values, and what work is begun with: a guess by the first rows, what all rows say.
+GUESSES = {
+    "whole numbers": ("number", WHOLE, [True]),
+    "whole, one missing": ("number", [*WHOLE, ""], [True, False]),
+    "whole, one with a fraction": ("number", [*WHOLE, "0.5"], [True, False]),
+    "whole, one a word": ("number", [*WHOLE, "x"], [True, False]),
+    "whole, one blank": ("number", [*WHOLE, "-"], [True, False]),
+    "whole, one hexadecimal": ("number", [*WHOLE, "0x10"], [True, False]),
+    "large, one missing": ("number", [*(str(10**17 + n) for n in range(300)), ""], [True, False]),
+    "a fraction at first": ("number", ["0.5", *WHOLE], [True]),
+    "one missing at first": ("number", ["", *WHOLE], [True]),
+    "booleans": ("boolean", YES, [True]),
+    "booleans, one missing": ("boolean", [*YES, ""], [True, False]),
+    "booleans, one missing at first": ("boolean", ["", *YES], [True]),
+    "days": ("date", EACH_DAY, [True]),
+    "days, one missing": ("date", [*EACH_DAY, ""], [True]),
+    "days, one with a zone": ("date", [*EACH_DAY, "2024-01-01T00:00:00Z"], [True, False]),
+    "days, one in another notation": ("date", [*EACH_DAY, "31/12/2024"], [True, False]),
+    "days, one a word": ("date", [*EACH_DAY, "soon"], [True, False]),
+    "in UTC": ("date", [f"{each}T00:00:00Z" for each in EACH_DAY], [True]),
+    "in UTC, one without": ("date", [*(f"{each}T00:00:00Z" for each in EACH_DAY), "2024-01-01"], [True, False]),
+    "day first": ("date", [f"{each[8:]}/{each[5:7]}/{each[:4]}" for each in EACH_DAY], [False]),
+    "text": ("text", [*WHOLE, "x", ""], [True]),
+    "unknown": (None, WHOLE, [False]),
+}
+
+
+@pytest.mark.parametrize("case", GUESSES)
+def test_a_guess_by_the_first_rows_is_given_up_where_later_ones_are_otherwise(tmp_path, small_batches, case):
+    kind, values, begun = GUESSES[case]
+    path, kinds, guessed = tmp_path / "a.csv", {"v": kind} if kind else {}, []
+    path.write_text("\n".join(["v,w", *(f"{each},{'long ' * 20}" for each in values), ""]), encoding="utf-8")
+    kinds["w"] = "text"
+
+    def work(columns):
+        guessed.append(columns.guessed)
+        tables = list(stream.tables(path, columns))
+        assert len(tables) > 5
+        bad = [each.bad["v"].to_dict() for each in tables if "v" in each.bad]
+        return columns, pd.concat([each.frame for each in tables]), {k: v for each in bad for k, v in each.items()}
+
+    columns, frame, bad = stream.judged(path, kinds, work)
+    whole = read_table(path, kinds)
+    assert guessed == begun
+    assert (columns.kinds, columns.formats) == (whole.kinds, whole.formats)
+    pd.testing.assert_frame_equal(frame, whole.frame)
+    assert bad == whole.bad.get("v", pd.Series(dtype="object")).to_dict()
+
+
+def test_a_file_whose_columns_are_known_is_read_once(tmp_path, small_batches, monkeypatch):
+    frame = pd.DataFrame({"n": range(300), "d": EACH_DAY, "t": ["long " * 20] * 300})
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    kinds, read, batches = {"n": "number", "d": "date", "t": "text"}, [], stream.text_batches
+
+    def counted(path, columns):
+        for batch in batches(path, columns):
+            read.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(stream, "text_batches", counted)
+    clean_data.main(
+        [f"--input={tmp_path / 'raw.csv'}", f"--output={tmp_path / 'a.csv'}", f"--kinds={json.dumps(kinds)}"]
+    )
+    first, *others = read
+    assert sum(others) == 300
+    assert len(others) > 5
+    columns = {"n": {"dtype": "int64"}, "d": {"dtype": "datetime64[ns]"}, "t": {"dtype": "str"}}
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump({"columns": columns}), encoding="utf-8")
+    read.clear()
+    validate_data.main(
+        [f"--input={tmp_path / 'raw.csv'}", f"--output={tmp_path / 'a.json'}", f"--schema={tmp_path / 'schema.yaml'}"]
+    )
+    assert read == [first, *others]
 
 
 @pytest.mark.parametrize("options", [[], ["--duplicates=drop"], ["--default-policy=leave"]])
@@ -228,7 +306,7 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     )
     kinds = dict.fromkeys(list(frame)[:6], "number") | dict.fromkeys(("yes", "yes or nothing"), "boolean")
     kinds |= dict.fromkeys(("when", "zone", "never"), "date") | {"text": "text", "empty": "empty"}
-    stream.write_frames(lambda: (frame.iloc[n : n + 77] for n in range(0, rows, 77)), path, kinds)
+    write_frames(lambda: (frame.iloc[n : n + 77] for n in range(0, rows, 77)), path, kinds)
     assert sorted(each.name for each in tmp_path.iterdir()) == [".a.arrow", "a.csv"]
     columns = stream.scan(path, kinds)
     assert columns.side is not None
@@ -269,7 +347,7 @@ def test_chosen_rows_are_those_of_the_csv_whether_blocks_hold_all_some_or_none_o
         for n in range(0, 30, 5):
             yield frame.iloc[n : n + 5].astype({"x": "int64" if n < 25 else "float64"})
 
-    stream.write_frames(pieces, path, kinds)
+    write_frames(pieces, path, kinds)
     expected = frame.loc[frame["text"] == value, ["x", "n"]].reset_index(drop=True)
     for _ in range(2):
         columns = stream.scan(path, kinds)
