@@ -55,6 +55,8 @@ rule compare_model:
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
+    # Before the verdict, for which no other job waits.
+    priority: 1
     params:
         options=flags(
             interval_level=config["evaluation"]["interval_level"],
