@@ -3,6 +3,7 @@
 import ast
 import operator
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -46,36 +47,17 @@ def evaluate(
     """
     where = f"features.derived.{name}: {str(expression)[:200]!r}"
 
-    def value(node: ast.AST) -> object:
-        match node:
-            case ast.Expression(body=body):
-                return value(body)
-            case ast.Constant(value=int() | float() | str() as constant):
-                return constant
-            case ast.Name(id=column):
-                column = quoted.get(column, column)
-                if column == target:
-                    raise TaskError(f"{where} uses the target, which is not known when a row is scored.")
-                if column not in frame:
-                    raise TaskError(f"{where}: there is no column {column!r}: {nearest(column, frame.columns)}")
-                return frame[column]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                convert = logical if isinstance(op, ast.BitAnd | ast.BitOr) else arithmetic
-                return OPERATORS[type(op)](convert(value(left)), convert(value(right)))
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-                convert = logical if isinstance(op, ast.Invert) else arithmetic
-                return OPERATORS[type(op)](convert(value(operand)))
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-                left, right = value(left), value(right)
-                # Nobody knows whether a missing value is above anything.
-                return logical(OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
-        raise TaskError(
-            f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
-        )
+    def column(name: str) -> pd.Series:
+        name = quoted.get(name, name)
+        if name == target:
+            raise TaskError(f"{where} uses the target, which is not known when a row is scored.")
+        if name not in frame:
+            raise TaskError(f"{where}: there is no column {name!r}: {nearest(name, frame.columns)}")
+        return frame[name]
 
     try:
         tree, quoted = parse(expression)
-        values = value(tree)
+        values = value(tree, column, where)
         if not isinstance(values, pd.Series):
             raise TaskError(f"{where} uses no column.")
         if pd.api.types.is_timedelta64_dtype(values):
@@ -86,6 +68,34 @@ def evaluate(
     if infinite is not None:
         infinite[name] += int(np.isinf(values).sum())
     return values.where(~np.isinf(values))
+
+
+def value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> object:
+    """Return what a part of an expression is; `column` gives the columns that it names.
+
+    A function by itself: within another one it would hold itself, and with it all rows, until garbage is looked for.
+    """
+    match node:
+        case ast.Expression(body=body):
+            return value(body, column, where)
+        case ast.Constant(value=int() | float() | str() as constant):
+            return constant
+        case ast.Name(id=name):
+            return column(name)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            convert = logical if isinstance(op, ast.BitAnd | ast.BitOr) else arithmetic
+            sides = (convert(value(each, column, where)) for each in (left, right))
+            return OPERATORS[type(op)](*sides)
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+            convert = logical if isinstance(op, ast.Invert) else arithmetic
+            return OPERATORS[type(op)](convert(value(operand, column, where)))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+            left, right = value(left, column, where), value(right, column, where)
+            # Nobody knows whether a missing value is above anything.
+            return logical(OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
+    raise TaskError(
+        f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
+    )
 
 
 def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:

@@ -1,6 +1,8 @@
 """Features: parts of dates, derived columns, what is left out, and a split that never leaks."""
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -335,3 +337,15 @@ def test_a_rows_features_depend_on_that_row_alone():
     whole, _ = feature_engineering(frame(), "y", derived={"d": "a * 2"})
     half, _ = feature_engineering(frame().head(50), "y", derived={"d": "a * 2"})
     pd.testing.assert_frame_equal(whole.head(50).drop(columns="split"), half.drop(columns="split"))
+
+
+def test_rows_are_let_go_once_an_expression_is_evaluated_not_when_garbage_is_looked_for():
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    rows = weakref.ref(frame)
+    gc.disable()
+    try:
+        assert evaluate("c", "(a + b) // 2 - (a > 1)", frame).tolist() == [2.0, 2.0]
+        del frame
+        assert rows() is None
+    finally:
+        gc.enable()
