@@ -50,13 +50,13 @@ rule compare_model:
         "logs/compare_model.log",
     benchmark:
         "logs/benchmarks/compare_model.tsv"
+    # Before the verdict, for which no other job waits.
+    priority: 1
     conda:
         "../../environment.yml"
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
-    # Before the verdict, for which no other job waits.
-    priority: 1
     params:
         options=flags(
             interval_level=config["evaluation"]["interval_level"],
