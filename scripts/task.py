@@ -166,8 +166,19 @@ def delete_leftovers(folder: Path) -> None:
     here = f".{socket.gethostname()}-"
     for leftover in folder.glob(".*.part"):
         _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
-        if ours and process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
+        if ours and process.isdigit() and Path("/proc/self").exists() and has_ended(process):
             leftover.unlink(missing_ok=True)
+
+
+def has_ended(process: str) -> bool:
+    """Tell whether a process of this machine has ended, be it that nobody has asked how yet: a zombie."""
+    try:
+        state = (
+            Path("/proc", process, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in ("Z", "X")
 
 
 @contextlib.contextmanager

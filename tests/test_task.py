@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -180,3 +181,17 @@ def test_a_process_that_ends_has_nothing_left_to_look_for_garbage_in():
     done = subprocess.run(words, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
     frozen, left = map(int, done.stdout.split())
     assert left < 100 < frozen
+
+
+def test_what_a_process_has_left_that_nobody_has_waited_for_is_deleted(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        left = tmp_path / f".a.csv.{socket.gethostname()}-{process.pid}.part"
+        left.touch()
+        task.delete_leftovers(tmp_path)
+        assert left.exists()
+        process.kill()
+        # Ended, and still there: a zombie.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert Path("/proc", str(process.pid)).exists()
+        task.delete_leftovers(tmp_path)
+        assert not left.exists()
