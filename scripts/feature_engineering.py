@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pandas as pd
 
 import task
@@ -26,7 +25,7 @@ from feature_plan import make_plan
 from frame_writer import write_frames
 from recipe import columns_described, features_again, make_features, warn_of_infinite
 from row_keys import keep_keys
-from split import described, kinds_of, test_rows, together, with_split
+from split import described, kinds_of, sides_of, test_rows, together, with_split
 from stream import Columns, scan, tables
 from table import read_table, write_table
 from task import json_object, read_json, write_json
@@ -128,7 +127,7 @@ def features_of_part(cleaned: Path, output: Path, like: dict, code: ModuleType |
     time, target = like["time_column"], like["target"]
     table = pd.DataFrame({**({time: frame[time]} if time else {}), **features, target: frame[target]}, frame.index)
     if like["split"]["by"] == "hash":
-        table["split"] = np.where(test_rows(frame, like), "test", "train")
+        table["split"] = sides_of(test_rows(frame, like))
     write_table(table, output)
     if len(table):
         keep_keys(output, like)

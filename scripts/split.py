@@ -54,13 +54,17 @@ def test_rows(frame: pd.DataFrame, plan: dict) -> np.ndarray:
     return row_hashes(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)
 
 
+def sides_of(is_test: np.ndarray) -> pd.api.extensions.ExtensionArray:
+    """Return the column split: "test" or "train" for each row."""
+    return pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
+
+
 def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) -> tuple[pd.DataFrame, dict]:
     """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
     head = {time_column: frame[time_column]} if time_column else {}
-    side = pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
-    table = pd.DataFrame({**head, **features, target: frame[target], "split": side})
+    table = pd.DataFrame({**head, **features, target: frame[target], "split": sides_of(is_test)})
     split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
     if plan["split"]["by"] == "time":
         times = frame[time_column]

@@ -173,12 +173,10 @@ def delete_leftovers(folder: Path) -> None:
 def has_ended(process: str) -> bool:
     """Tell whether a process of this machine has ended, be it that nobody has asked how yet: a zombie."""
     try:
-        state = (
-            Path("/proc", process, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-        )
+        state = Path("/proc", process, "stat").read_bytes().rpartition(b")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return state in ("Z", "X")
+    return state in (b"Z", b"X")
 
 
 @contextlib.contextmanager
