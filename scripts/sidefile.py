@@ -54,8 +54,12 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
 
 def side_blocks(side: SideFile, names: list[str], opened: Callable = pa.OSFile) -> Iterator[Callable[[], pa.Table]]:
     """Yield for some rows at a time what reads some of their columns, as they are kept; `opened` is Arrow's way to."""
-    options = pa.ipc.IpcReadOptions(included_fields=sorted(list(side.kinds).index(name) for name in names))
-    with opened(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
+    # Arrow copies the columns that it is told to read alone, of a file that is mapped too.
+    wanted = [] if opened is pa.memory_map else sorted(list(side.kinds).index(name) for name in names)
+    with (
+        opened(str(side.path)) as file,
+        pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted)) as reader,
+    ):
         # The last one is empty, and says what the file is.
         for n in range(max(reader.num_record_batches - 1, 1)):
             yield lambda n=n: pa.table(reader.get_batch(n)).select(names)
