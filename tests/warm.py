@@ -47,36 +47,37 @@ NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "mode
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 
-# {python} is the environment's own, whose start this spares: it imports next to nothing.
+# {python} is the environment's own, whose start this spares: it imports next to nothing. For os and signal it would need
+# as long again as for all the rest.
 PROGRAM = """#!{python} -IS
-import _socket, marshal, os, signal, sys
+import _signal, _socket, marshal, posix, sys
 words = sys.argv[1:]
-name = os.path.basename(sys.argv[0])
+name = sys.argv[0].rpartition("/")[2]
 if name == "snakemake":
     words.insert(0, {snakemake!r})
-known = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
-early = [each for each in os.environ if each.startswith(("PYTHON", "LD_")) and each not in known]
+known = (b"PYTHONUNBUFFERED", b"PYTHONDONTWRITEBYTECODE", b"PYTHONPATH")
+early = [each for each in posix.environ if each.startswith((b"PYTHON", b"LD_")) and each not in known]
 if early or not (words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"]):
-    os.execv({python!r}, [{python!r}, *words])
-umask = os.umask(0)
-os.umask(umask)
-script = os.path.basename(words[0]).removesuffix(".py")
+    posix.execv({python!r}, [{python!r}, *words])
+umask = posix.umask(0)
+posix.umask(umask)
+script = words[0].rpartition("/")[2].removesuffix(".py")
 server = _socket.socket(_socket.AF_UNIX)
 server.connect({base!r} + "/" + {needs!r}.get(script, "snakemake" if script in ("snakemake", "-m") else "tables"))
-request = marshal.dumps((words, os.getcwd(), umask, dict(os.environ)))
+request = marshal.dumps((words, posix.getcwd(), umask, posix.environ))
 streams = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder) + (2).to_bytes(4, sys.byteorder)
 server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 while request:
     request = request[server.send(request):]
 process = int.from_bytes(server.recv(4), "big")
-for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-    signal.signal(each, lambda number, frame: os.kill(process, number))
+for each in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2):
+    _signal.signal(each, lambda number, frame: posix.kill(process, number))
 status = server.recv(4)
-code = os.waitstatus_to_exitcode(int.from_bytes(status, "big")) if status else -9
+code = posix.waitstatus_to_exitcode(int.from_bytes(status, "big")) if status else -9
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
-    os.kill(os.getpid(), -code)
-os._exit(code)
+    _signal.signal(-code, _signal.SIG_DFL) if -code not in (_signal.SIGKILL, _signal.SIGSTOP) else None
+    posix.kill(posix.getpid(), -code)
+posix._exit(code)
 """
 
 
@@ -185,15 +186,16 @@ def become(connection: socket.socket, folder: Path) -> None:
         os.close(each)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(environment)
+    for name in os.environb.keys() - environment.keys():
+        del os.environb[name]
+    os.environb.update(environment.items() - os.environb.items())
     os.chdir(cwd)
     os.umask(umask)
     time.tzset()
-    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in environment or os.isatty(1))
+    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ or os.isatty(1))
     sys.executable = str(folder / "bin/python")
-    if "PYTHONPATH" in environment:
-        sys.path[1:1] = environment["PYTHONPATH"].split(os.pathsep)
+    if "PYTHONPATH" in os.environ:
+        sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
         sys.orig_argv = [sys.executable, *words]
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
