@@ -6,6 +6,7 @@ import resource
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -22,7 +23,7 @@ import train_model
 import validate_data
 from counting import Counts, row_hashes
 from frame_writer import write_frames
-from sidefile import side_path
+from sidefile import open_side, side_chosen, side_path
 from spill import Spill, repeats
 from table import read_table
 
@@ -357,6 +358,16 @@ def test_chosen_rows_are_those_of_the_csv_whether_blocks_hold_all_some_or_none_o
         pd.testing.assert_frame_equal(found, expected)
         # Then from the CSV file.
         side_path(path).unlink(missing_ok=True)
+
+
+def test_blocks_of_a_mapped_side_file_are_taken_as_they_lie_there(tmp_path):
+    path, kinds, rows = tmp_path / "a.csv", {"x": "number", "text": "text", "y": "number"}, 30_000
+    frame = pd.DataFrame({"x": np.arange(rows) / 2, "text": "a", "y": np.arange(rows) / 4})
+    write_frames(lambda: iter([frame]), path, kinds)
+    before = pa.total_allocated_bytes()
+    (table,) = side_chosen(open_side(path, kinds), ["y"], "text", lambda text: text == "a", pa.memory_map)
+    assert pa.total_allocated_bytes() - before < table.nbytes / 10
+    assert table["y"].to_pylist() == frame["y"].tolist()
 
 
 @pytest.mark.parametrize("baseline", ["km", "mean"])
