@@ -47,8 +47,8 @@ NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "mode
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 
-# {python} is the environment's own, whose start this spares: it imports next to nothing. For os and signal it would need
-# as long again as for all the rest.
+# {python} is the environment's own, whose start this spares: it imports next to nothing. For os and signal it would
+# need as long again as for all the rest.
 PROGRAM = """#!{python} -IS
 import _signal, _socket, marshal, posix, sys
 words = sys.argv[1:]
