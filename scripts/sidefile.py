@@ -52,14 +52,13 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
 
 
-def side_blocks(side: SideFile, names: list[str], opened: Callable = pa.OSFile) -> Iterator[Callable[[], pa.Table]]:
-    """Yield for some rows at a time what reads some of their columns, as they are kept; `opened` is Arrow's way to."""
+def side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:
+    """Yield for some rows at a time what reads some of their columns, as they are kept; `mapped`, without a copy."""
     # Arrow copies the columns that it is told to read alone, of a file that is mapped too.
-    wanted = [] if opened is pa.memory_map else sorted(list(side.kinds).index(name) for name in names)
-    with (
-        opened(str(side.path)) as file,
-        pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted)) as reader,
-    ):
+    wanted = [] if mapped else sorted(list(side.kinds).index(name) for name in names)
+    options = pa.ipc.IpcReadOptions(included_fields=wanted)
+    opened = pa.memory_map if mapped else pa.OSFile
+    with opened(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
         # The last one is empty, and says what the file is.
         for n in range(max(reader.num_record_batches - 1, 1)):
             yield lambda n=n: pa.table(reader.get_batch(n)).select(names)
@@ -70,11 +69,9 @@ def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
     return (as_read(read(), side.dtypes) for read in side_blocks(side, names))
 
 
-def side_chosen(
-    side: SideFile, names: list[str], by: str, choose: Choose, opened: Callable = pa.OSFile
-) -> Iterator[pa.Table]:
+def side_chosen(side: SideFile, names: list[str], by: str, choose: Choose, mapped: bool = False) -> Iterator[pa.Table]:
     """Yield some columns of the rows that `choose` takes by their values in one; blocks without such are not read."""
-    for n, (values, read) in enumerate(zip(side_frames(side, [by]), side_blocks(side, names, opened), strict=True)):
+    for n, (values, read) in enumerate(zip(side_frames(side, [by]), side_blocks(side, names, mapped), strict=True)):
         chosen = choose(values[by])
         if chosen.any() or n == 0:
             yield read() if chosen.all() else read().filter(pa.array(chosen))

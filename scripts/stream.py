@@ -145,6 +145,6 @@ def read_rows(path: Path, kinds: dict[str, str], names: list[str], by: str, choo
     """Return what `chosen` yields, all of it, numbered from 0."""
     if side := open_side(path, kinds):
         # Mapped into memory: blocks of which all rows are taken are copied only once.
-        return as_read(pa.concat_tables(side_chosen(side, names, by, choose, pa.memory_map)), side.dtypes)
+        return as_read(pa.concat_tables(side_chosen(side, names, by, choose, mapped=True)), side.dtypes)
     frame = read_table(path, kinds).frame
     return frame.loc[choose(frame[by]), names].reset_index(drop=True)

@@ -365,7 +365,7 @@ def test_blocks_of_a_mapped_side_file_are_taken_as_they_lie_there(tmp_path):
     frame = pd.DataFrame({"x": np.arange(rows) / 2, "text": "a", "y": np.arange(rows) / 4})
     write_frames(lambda: iter([frame]), path, kinds)
     before = pa.total_allocated_bytes()
-    (table,) = side_chosen(open_side(path, kinds), ["y"], "text", lambda text: text == "a", pa.memory_map)
+    (table,) = side_chosen(open_side(path, kinds), ["y"], "text", lambda text: text == "a", mapped=True)
     assert pa.total_allocated_bytes() - before < table.nbytes / 10
     assert table["y"].to_pylist() == frame["y"].tolist()
 
