@@ -13,7 +13,8 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import HalvingGridSearchCV, KFold, ParameterGrid, ParameterSampler, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
-from pipeline import make_pipeline, make_regressor, use_threads
+from encoding import fit, predictions
+from pipeline import make_regressor, use_threads
 from task import TaskError
 
 FOLDS = 5
@@ -184,10 +185,9 @@ class Candidate(RegressorMixin, BaseEstimator):
         use_threads(regressor, 1)
         try:
             kinds = {name: self.kinds[name] for name in self.names_}
-            self.pipeline_ = make_pipeline(regressor, kinds, features, self.random_state)
             # The folds share the cores; OpenMP's limit holds for the thread that sets it.
             with threadpool_limits({"openmp": 1}):
-                self.pipeline_.fit(features[self.names_], target)
+                self.pipeline_ = fit(regressor, kinds, features, target, self.random_state)
         except Exception as error:
             self.problem_ = error
         return self
@@ -196,4 +196,4 @@ class Candidate(RegressorMixin, BaseEstimator):
         if self.problem_:
             raise self.problem_
         with threadpool_limits({"openmp": 1}):
-            return self.pipeline_.predict(features[self.names_])
+            return predictions(self.pipeline_, features[self.names_])

@@ -8,20 +8,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
+
+from pipeline import levels_of, make_pipeline
 
 
-def fit(pipeline: Pipeline, features: pd.DataFrame, target: pd.Series, threads: int = 1) -> Pipeline:
-    """Fit as `pipeline.fit` does, to the same bytes; an encoder of levels has to see each only once.
+def fit(
+    regressor, kinds: dict[str, str], features: pd.DataFrame, target: pd.Series, random_state: int, threads: int = 1
+) -> Pipeline:
+    """Return what `make_pipeline` does, fitted as its own `fit` would, to the same bytes.
 
-    So many `threads` encode; how many the regressor takes is its own affair.
+    An encoder of levels has to see each only once. So many `threads` encode; how many the regressor takes is its own
+    affair.
     """
-    encode, regressor = pipeline
+    levels = levels_of(features, kinds)
+    pipeline = make_pipeline(regressor, kinds, features, levels, random_state)
+    encode = pipeline[0]
     if not looked_up(encode.transformers):
-        return pipeline.fit(features, target)
-    names = [name for _, encoder, names in encode.transformers if isinstance(encoder, OrdinalEncoder) for name in names]
-    levels = {name: features[name].unique() for name in names}
-    few = features.head(max(map(len, levels.values()), default=1))
+        return pipeline.fit(features[list(kinds)], target)
+    few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
     regressor.fit(encoded(encode, features, threads), target)
     return pipeline
@@ -36,9 +41,10 @@ def predictions(model: object, features: pd.DataFrame) -> np.ndarray:
 
 def looked_up(transformers: list[tuple]) -> bool:
     """Tell whether all of an encoding is levels that get their places, and numbers as they are."""
+    # Once fitted, what passes through is a function that does nothing.
     return bool(transformers) and all(
-        isinstance(encoder, OrdinalEncoder) or name == "numbers" or encoder == "drop"
-        for name, encoder, _ in transformers
+        isinstance(encoder, (OrdinalEncoder, FunctionTransformer)) or encoder in ("passthrough", "drop")
+        for _, encoder, _ in transformers
     )
 
 

@@ -23,7 +23,7 @@ from digits import rounded
 from encoding import fit, predictions
 from leaks import leaks
 from model_file import load_model
-from pipeline import make_pipeline, use_threads
+from pipeline import use_threads
 from recipe import of_a_date
 from sample import sample
 from stream import scan
@@ -120,8 +120,8 @@ def out_of_sample(
             # Set for the columns of the whole training part.
             regressor.set_params(categorical_features=None)
         try:
-            fold = make_pipeline(regressor, {name: kinds[name] for name in usable}, before, seed)
-            predicted = predictions(fit(fold, before[usable], before[target]), after[usable])
+            fold = fit(regressor, {name: kinds[name] for name in usable}, before, before[target], seed)
+            predicted = predictions(fold, after[usable])
         except (ValueError, TypeError) as error:
             # What can be trained on all rows need not be on a part of them.
             logging.warning("[explain_model] not judged on training rows that it had not seen: %s", error)

@@ -5,8 +5,9 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
+from encoding import fit, predictions
 from intervals import MIN_ROWS
-from pipeline import DEFAULT_ESTIMATOR, make_pipeline, make_regressor
+from pipeline import DEFAULT_ESTIMATOR, make_regressor
 from reasons import alarm
 
 LEAK_ROWS = 10_000
@@ -34,10 +35,8 @@ def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) ->
     others = {name: kind for name, kind in kinds.items() if name not in suspects and rows.loc[half, name].notna().any()}
     r2 = 0.0
     if others:
-        model = make_pipeline(make_regressor(DEFAULT_ESTIMATOR, {}, seed), others, rows[half], seed)
-        r2 = max(
-            0.0, r2_score(y[~half], model.fit(rows[half][list(others)], y[half]).predict(rows[~half][list(others)]))
-        )
+        model = fit(make_regressor(DEFAULT_ESTIMATOR, {}, seed), others, rows[half], y[half], seed)
+        r2 = max(0.0, r2_score(y[~half], predictions(model, rows[~half][list(others)])))
     return [
         alarm(
             "leak",

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from pipeline import make_pipeline, make_regressor
+from pipeline import levels_of, make_pipeline, make_regressor
 from row_keys import is_training, read_blocks
 from table import parse_table
 from task import TaskError, read_json
@@ -50,7 +50,7 @@ def fit_in_passes(
             f"model.passes: {estimator} cannot learn from some rows at a time. Take model.passes out, or name one that "
             "can, such as sklearn.linear_model.SGDRegressor or sklearn.neural_network.MLPRegressor."
         )
-    pipeline = make_pipeline(regressor, kinds, sample, random_state)
+    pipeline = make_pipeline(regressor, kinds, sample, levels_of(sample, kinds), random_state)
     names, rows = list(kinds), 0
     try:
         with threadpool_limits({"openmp": 1, "blas": 1}):

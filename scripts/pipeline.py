@@ -7,6 +7,7 @@ import logging
 import joblib
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 from sklearn.base import is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import KFold
@@ -64,8 +65,15 @@ def make_regressor(estimator: str, params: dict, random_state: int, key: str = "
     return regressor
 
 
-def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, random_state: int) -> Pipeline:
-    """Return the regressor behind the encoding that suits it and the n rows of features to train on.
+def levels_of(features: pd.DataFrame, kinds: dict[str, str]) -> dict[str, ExtensionArray]:
+    """Return the values that each category has in n rows, a missing one among them where there is any."""
+    return {name: features[name].unique() for name, kind in kinds.items() if kind == "category"}
+
+
+def make_pipeline(
+    regressor, kinds: dict[str, str], features: pd.DataFrame, levels: dict[str, ExtensionArray], random_state: int
+) -> Pipeline:
+    """Return the regressor behind the encoding that suits it and the n rows of features to train on, of these levels.
 
     Histogram gradient boosting takes missing values as they are and splits on sets of categories, so it gets ordinal
     codes; a level that the training part lacks counts as missing. Of a category with too many levels for that it gets
@@ -91,10 +99,10 @@ def make_pipeline(regressor, kinds: dict[str, str], features: pd.DataFrame, rand
             encoded_missing_value=np.nan,
         )
         most = min(MOST_LEVELS, len(features) / FEWEST_ROWS_A_LEVEL)
-        levels = features[categories].nunique()
-        many = [name for name in categories if levels[name] > most]
+        count = {name: pd.notna(levels[name]).sum() for name in categories}
+        many = [name for name in categories if count[name] > most]
         # Of one level and nothing, scikit-learn makes no sets to split, but of two numbers.
-        single = [name for name in categories if levels[name] == 1]
+        single = [name for name in categories if count[name] == 1]
         categories = [name for name in categories if name not in (*many, *single)]
         if categories and "categorical_features" in regressor.get_params():
             regressor.set_params(categorical_features=list(range(len(categories))))

@@ -23,7 +23,7 @@ import task
 from contract import describe
 from encoding import fit, predictions
 from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, add_model, make_pipeline, make_regressor, threads_for, use_threads
+from pipeline import DEFAULT_ESTIMATOR, add_model, make_regressor, threads_for, use_threads
 from scoring import metrics, predict
 from stream import read_rows
 from task import TaskError, decimals, read_json, sha256, write_json
@@ -64,14 +64,13 @@ def train_model(
         There is no such regressor, or it does not take these parameters or data.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
-    pipeline = make_pipeline(regressor, kinds, features, random_state)
     use_threads(regressor, min(threads, joblib.cpu_count()))
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
-            fit(pipeline, features[list(kinds)], target, threads_for(features, threads))
+            pipeline = fit(regressor, kinds, features, target, random_state, threads_for(features, threads))
             # Some regressors find out only here that their parameters do not fit the data.
-            predictions(pipeline, features[list(kinds)].head(1))
+            predictions(pipeline, features.head(1)[list(kinds)])
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
     use_threads(regressor, None)

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 import train_model as script_train
 from conftest import ROOT, in_process, program, run, script
 from encoding import fit, predictions
 from evaluate_model import evaluate_model
-from pipeline import make_pipeline, make_regressor, use_threads
+from pipeline import levels_of, make_pipeline, make_regressor, use_threads
 from scoring import BUILT_IN, metrics
 from settings import check_config
 from task import TaskError
@@ -56,7 +55,7 @@ ESTIMATORS = [
 def test_any_regressor_takes_categories_missing_values_and_levels_it_never_saw(estimator, params):
     features, target = table()
     features.loc[::10, "km"] = np.nan
-    features.loc[::15, "town"] = None
+    features.loc[::15, "town"], features.loc[::7, "km"] = None, np.nan
     model = train_model(features, KINDS, target, estimator, params)
     assert model.score(features, target) > 0.7
     new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
@@ -86,28 +85,33 @@ def table_of_many_kinds() -> tuple[pd.DataFrame, pd.Series]:
         late=pd.Series([None, *features["town"][2:], "once"], dtype="str"),
         gone=np.nan,
     )
-    features.loc[::15, "town"] = None
+    features.loc[::15, "town"], features.loc[::7, "km"] = None, np.nan
     return features, target
 
 
-def fit_both(folder: str, estimator: str) -> None:
-    """Write a model that we have fitted, and one that scikit-learn has."""
+def fit_both(folder: str, estimator: str, of_kind: str) -> None:
+    """Write a model that we have fitted, and one that scikit-learn has, on all features or on those of a kind."""
     features, target = table_of_many_kinds()
     kinds = KINDS | {"one": "category", "late": "category", "gone": "number"}
-    for name, fitted in {"ours": fit, "theirs": Pipeline.fit}.items():
-        model = make_pipeline(make_regressor(estimator, {}, 0), kinds, features, 0)
-        fitted(model, features, target)
+    kinds = {name: kind for name, kind in kinds.items() if of_kind in ("any", kind)}
+    ours = fit(make_regressor(estimator, {}, 0), kinds, features, target, 0)
+    theirs = make_pipeline(make_regressor(estimator, {}, 0), kinds, features, levels_of(features, kinds), 0)
+    theirs.fit(features[list(kinds)], target)
+    for name, model in {"ours": ours, "theirs": theirs}.items():
         use_threads(model[-1], None)
         joblib.dump(model, f"{folder}/{name}")
 
 
+@pytest.mark.parametrize("of_kind", ["any", "number", "category"])
 @pytest.mark.parametrize("estimator", [ESTIMATORS[0][0], "sklearn.linear_model.Ridge"])
-def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_scikit_learn(tmp_path, estimator):
+def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_scikit_learn(
+    tmp_path, estimator, of_kind
+):
     # By a process that has loaded no model, as other tests here do: it leaves its classes with copies of attributes'
     # names, which the models that are fitted afterwards hold or do not. A task that trains loads none.
     both = tmp_path / "both.py"
     both.write_text(f"import sys; sys.path = {sys.path}; import test_model; test_model.fit_both(*sys.argv[1:])")
-    done = run([program("python"), both, tmp_path, estimator])
+    done = run([program("python"), both, tmp_path, estimator, of_kind])
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     ours, theirs = (joblib.load(tmp_path / name) for name in ("ours", "theirs"))
