@@ -36,7 +36,7 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
     assert list(whole) == ["Signoff", "plain script", "bare floor", "make", "our processes, only started"]
     assert whole.pop("our processes, only started")["mae"] == ""
     fits = {row["name"]: row for row in rows if row["part"].startswith("The fit alone")}
-    assert list(fits) == ["Signoff", "the same matrix, bare"]
+    assert list(fits) == ["Signoff", "the same matrix, bare", "Signoff, once in a process"]
     assert all(float(row["seconds"]) > 0 for row in fits.values())
     assert len({f"{float(row['mae']):.6f}" for row in [*whole.values(), fits["the same matrix, bare"]]}) == 1
     for row in rows:
