@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import sklearn
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 import task
 from contract import describe
@@ -65,11 +65,13 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     use_threads(regressor, min(threads, joblib.cpu_count()))
+    threads, libraries = threads_for(features, threads), ThreadpoolController()
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
-        with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
-            pipeline = fit(regressor, kinds, features, target, random_state, threads_for(features, threads))
-            # Some regressors find out only here that their parameters do not fit the data.
+        with libraries.limit(limits={"openmp": threads, "blas": 1}):
+            pipeline = fit(regressor, kinds, features, target, random_state, threads)
+        # Some regressors find out only here that their parameters do not fit the data.
+        with libraries.limit(limits=1):
             predictions(pipeline, features.head(1)[list(kinds)])
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
