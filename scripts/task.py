@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ atexit.register(gc.freeze)
 
 LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+SYNC_SECONDS = 0.25
 # What must never be shown, and what is shown instead.
 SECRETS: dict[str, str] = {}
 # What a server has sent, such as the signed address that it redirects to, is nowhere to be known from.
@@ -201,10 +203,42 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader of `path` sees the old file or the whole new one, after SIGKILL too.
     """
     with beside(path) as new:
-        yield new
-        with new.open("rb") as written:
-            os.fsync(written.fileno())
+        with synced(new):
+            yield new
+        sync(new)
         os.replace(new, path)
+
+
+@contextlib.contextmanager
+def synced(path: Path) -> Iterator[None]:
+    """Bring what the block writes to the disk while it goes on: at its end, less is left to wait for."""
+    ended, errors = threading.Event(), []
+
+    def again_and_again() -> None:
+        try:
+            while not ended.wait(SYNC_SECONDS):
+                # Not there yet, or begun anew.
+                with contextlib.suppress(FileNotFoundError):
+                    sync(path)
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    # The system tells of an error once, to the first who asks.
+    if errors:
+        raise errors[0]
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -1,6 +1,7 @@
 """What all command lines share: logs, errors, exit codes, files that are never half written."""
 
 import argparse
+import errno
 import os
 import re
 import signal
@@ -97,6 +98,52 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
         raise RuntimeError
     assert [each.name for each in path.parent.iterdir()] == ["file"]
     assert path.read_text(encoding="utf-8") == "new"
+
+
+def syncs(monkeypatch, *errors: OSError) -> list[int]:
+    """Let files be synced all the time, the first time with these errors; return a list that gets their sizes."""
+    sizes, errors, real = [], list(errors), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        if errors:
+            raise errors.pop()
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(task, "SYNC_SECONDS", 0.01)
+    return sizes
+
+
+def wait_for(size: int, sizes: list[int]) -> None:
+    """Wait until a file of so many bytes was synced."""
+    end = time.monotonic() + 20
+    while size not in sizes:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_is_written_comes_to_the_disk_while_the_rest_is_made(tmp_path, monkeypatch):
+    sizes = syncs(monkeypatch)
+    with task.replacing(tmp_path / "file") as new:
+        # There is no file yet.
+        time.sleep(0.05)
+        new.write_bytes(b"half")
+        wait_for(4, sizes)
+        with new.open("ab") as file:
+            file.write(b" and half")
+    assert sizes[-1] == 13
+    assert (tmp_path / "file").read_bytes() == b"half and half"
+
+
+def test_an_error_of_the_disk_on_the_way_is_told_although_it_is_told_once(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"old")
+    sizes = syncs(monkeypatch, OSError(errno.EIO, "it broke"))
+    with pytest.raises(OSError, match="it broke"), task.replacing(tmp_path / "file") as new:
+        new.write_bytes(b"new")
+        wait_for(3, sizes)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 WRITER = """
