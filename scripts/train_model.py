@@ -10,6 +10,7 @@ number of cores. What the model is made of goes to the output's name with the su
 import logging
 import platform
 import time
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -65,7 +66,7 @@ def train_model(
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     use_threads(regressor, min(threads, joblib.cpu_count()))
-    threads, libraries = threads_for(features, threads), ThreadpoolController()
+    threads, libraries = threads_for(features, threads), libraries_with_threads(estimator)
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
@@ -77,6 +78,12 @@ def train_model(
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
     use_threads(regressor, None)
     return pipeline
+
+
+@cache
+def libraries_with_threads(estimator: str) -> ThreadpoolController:
+    """Return what is loaded of such libraries, with the module of a regressor that was made: looked for once."""
+    return ThreadpoolController()
 
 
 def main(argv: list[str] | None = None) -> None:
