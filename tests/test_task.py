@@ -101,12 +101,13 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
 
 
 def syncs(monkeypatch, *errors: OSError) -> list[int]:
-    """Let files be synced all the time, the first time with these errors; return a list that gets their sizes."""
+    """Let files be synced all the time, the first that holds something with these errors; return a list of sizes."""
     sizes, errors, real = [], list(errors), os.fsync
 
     def fsync(descriptor: int) -> None:
         sizes.append(os.fstat(descriptor).st_size)
-        if errors:
+        # Between its opening and its first bytes, a file is empty.
+        if errors and sizes[-1]:
             raise errors.pop()
         real(descriptor)
 
