@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,8 @@ from task import beside, replacing, sha256
 
 # From here on Arrow writes a number with an exponent, so that it is read as no whole one.
 EXPONENT = 1e10
+# What numbers are kept in, by their first rows; where further ones do not fit, in one of the last two.
+TYPES = (pa.int16(), pa.int32(), pa.int64(), pa.float64())
 
 
 def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:
@@ -54,18 +57,21 @@ class SideWriter:
     """Writes the side file of a CSV file while its rows, n × m columns of some kinds, are written there."""
 
     def __init__(self, kinds: dict[str, str], part: Path):
-        self.kinds, self.part, self.writer = kinds, part, None
+        self.kinds, self.part, self.writer, self.begun = kinds, part, None, 0
         self.missing, self.known = (dict.fromkeys(kinds, False) for _ in range(2))
         self.whole = dict.fromkeys(kinds, True)
 
     def add(self, table: pa.Table) -> None:
         """Take some rows."""
+        table = table.combine_chunks()
+        schema = pa.schema([(name, self.type_of(name, table[name])) for name in table.column_names])
         if self.writer is None:
-            self.schema = pa.schema([(name, self.type_of(name, table[name].type)) for name in table.column_names])
             # What an earlier try has left open stays its own file.
             self.part.unlink(missing_ok=True)
-            self.writer = pa.ipc.new_file(str(self.part), self.schema)
-        table = table.cast(self.schema).combine_chunks()
+            self.begin(schema)
+        elif schema != self.schema:
+            self.begin_anew(schema, table)
+        table = table.cast(self.schema)
         for name, column in zip(table.column_names, table.columns, strict=True):
             self.missing[name] |= column.null_count > 0
             self.known[name] |= column.null_count < len(column)
@@ -74,13 +80,33 @@ class SideWriter:
                 self.whole[name] = pc.all(pc.and_(small, pc.equal(pc.floor(column), column))).as_py() is not False
         self.writer.write_table(table)
 
-    def type_of(self, name: str, found: pa.DataType) -> pa.DataType:
-        """Return the type that a column is kept in, here of the first rows, which may all be missing."""
+    def begin(self, schema: pa.Schema) -> None:
+        """Begin the file."""
+        self.schema, self.writer, self.begun = schema, pa.ipc.new_file(str(self.part), schema), self.begun + 1
+
+    def begin_anew(self, schema: pa.Schema, table: pa.Table) -> None:
+        """Begin the file anew, with the rows that it has, and wider columns for those of `table`."""
+        if self.begun == 3:
+            # One column after the other: before the file is copied for each, all are as wide as they can be.
+            for n, each in enumerate(schema):
+                if each.type in TYPES[:2]:
+                    whole = pa.types.is_integer(table[each.name].type)
+                    schema = schema.set(n, each.with_type(pa.int64() if whole else pa.float64()))
+        self.writer.close()
+        with pa.OSFile(str(self.part)) as file, pa.ipc.open_file(file) as reader:
+            self.part.unlink()
+            self.begin(schema)
+            for n in range(reader.num_record_batches):
+                self.writer.write_table(pa.table(reader.get_batch(n)).cast(schema, safe=False))
+
+    def type_of(self, name: str, found: pa.ChunkedArray) -> pa.DataType:
+        """Return the type that a column is kept in: that of its first rows, as long as further ones fit."""
         kind = self.kinds[name]
         if kind == "number":
-            return pa.int64() if pa.types.is_integer(found) else pa.float64()
+            tried = (self.schema.field(name).type, *TYPES[2:]) if self.writer else TYPES
+            return next(each for each in tried if fits(found, each))
         if kind == "date":
-            return pa.timestamp("us", found.tz)
+            return self.schema.field(name).type if self.writer else pa.timestamp("us", found.type.tz)
         return pa.bool_() if kind == "boolean" else pa.string()
 
     def dtype_of(self, name: str) -> str:
@@ -102,3 +128,19 @@ class SideWriter:
         self.writer.write_batch(pa.RecordBatch.from_pylist([], schema=self.schema), {KEY: json.dumps(about)})
         self.writer.close()
         os.replace(self.part, side_path(path))
+
+
+def fits(column: pa.ChunkedArray, kept: pa.DataType) -> bool:
+    """Tell whether numbers stay what they are in one of TYPES, all missing ones too."""
+    if pa.types.is_floating(kept):
+        return True
+    if pa.types.is_floating(column.type):
+        values = column.to_numpy()
+        # From EXPONENT on they may be no whole numbers in the CSV file; and minus zero is none.
+        if kept.bit_width == 64 or np.signbit(values[values == 0]).any():
+            return False
+    try:
+        column.cast(kept)
+    except pa.ArrowInvalid:
+        return False
+    return True

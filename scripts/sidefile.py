@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from task import sha256
 
 KEY = b"signoff"
+KNOWN = {"int64": pa.int64(), "float64": pa.float64(), "datetime64[us]": pa.timestamp("us")}
 # Given some values of a column, whether the row of each is taken (bool).
 Choose = Callable[[pd.Series], pd.Series | np.ndarray]
 
@@ -80,10 +81,10 @@ def side_chosen(side: SideFile, names: list[str], by: str, choose: Choose, mappe
 def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
     """Return rows as reading them from the CSV file would."""
     for n, name in enumerate(table.column_names):
-        # What is found only when all rows are known: whole numbers, and dates that are all missing, so without a zone.
-        known = {"int64": pa.int64(), "datetime64[us]": pa.timestamp("us")}.get(dtypes[name])
+        # Numbers are kept as narrow as they are. Dates that are all missing have no zone.
+        known = KNOWN.get(dtypes[name])
         if known and known != table[name].type:
-            table = table.set_column(n, name, pc.cast(table[name], known))
+            table = table.set_column(n, name, pc.cast(table[name].combine_chunks(), known, safe=False))
     frame = table.to_pandas(split_blocks=True)
     others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes[name]}
     return frame.astype(others) if others else frame

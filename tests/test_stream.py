@@ -22,8 +22,8 @@ import too_good
 import train_model
 import validate_data
 from counting import Counts, row_hashes
-from frame_writer import write_frames
-from sidefile import open_side, side_chosen, side_path
+from frame_writer import SideWriter, write_frames
+from sidefile import open_side, side_chosen, side_frames, side_path
 from spill import Spill, repeats
 from table import read_table
 
@@ -334,6 +334,54 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
     assert stream.scan(path, kinds).side is None
     assert len(stream.read_rows(path, kinds, ["text"], "text", lambda text: text == "ö, b")) == len(chosen)
+
+
+def test_numbers_are_kept_as_narrow_as_the_first_rows_allow_until_others_do_not_fit(tmp_path):
+    path, rows = tmp_path / "a.csv", 400
+    first = np.arange(rows) < rows / 2
+    columns = {
+        "small": (np.arange(rows), pa.int16()),
+        "small with a gap": (np.where(first, np.arange(rows), np.nan), pa.int16()),
+        "nothing at first": (np.where(first, np.nan, 7.0), pa.int16()),
+        "large": (np.arange(rows) + 40_000, pa.int32()),
+        "long": (np.arange(rows) + (1 << 60) + 1, pa.int64()),
+        "small, then large": (np.where(first, -1, 40_000), pa.int64()),
+        "small, then large floats": (np.where(first, -1.0, 40_000.0), pa.float64()),
+        "large, then long": (np.where(first, 40_000, (1 << 60) + 1), pa.int64()),
+        "small, then fractions": (np.where(first, 2.0, 0.5), pa.float64()),
+        "large, then exponents": (np.where(first, 40_000.0, 1e12), pa.float64()),
+        "minus zero": (np.where(first, -0.0, np.nan), pa.float64()),
+        "minus zero at last": (np.where(np.arange(rows) == rows - 1, -0.0, np.nan), pa.float64()),
+        "fractions": (np.arange(rows) / 8, pa.float64()),
+    }
+    frame, kinds = pd.DataFrame({name: values for name, (values, _) in columns.items()}), dict.fromkeys(columns, "number")
+    write_frames(lambda: (frame.iloc[n : n + 50] for n in range(0, rows, 50)), path, kinds)
+    assert pa.ipc.open_file(side_path(path)).schema == pa.schema([(name, kept) for name, (_, kept) in columns.items()])
+    found = pd.concat(side_frames(open_side(path, kinds), list(columns)), ignore_index=True)
+    taken = stream.read_rows(path, kinds, list(columns), "small", lambda small: small >= 0)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.arrow", "a.csv"]
+    side_path(path).unlink()
+    (rows_of_csv,) = stream.tables(path, stream.scan(path, kinds))
+    for each in (found, taken):
+        pd.testing.assert_frame_equal(each, rows_of_csv.frame)
+        for name in columns:
+            np.testing.assert_array_equal(np.signbit(each[name]), np.signbit(rows_of_csv.frame[name]))
+    assert np.signbit(found["minus zero"][0]) and np.signbit(found["minus zero at last"][rows - 1])
+
+
+def test_a_side_file_whose_columns_outgrow_theirs_one_after_the_other_is_copied_three_times(tmp_path, monkeypatch):
+    path, begun, begin = tmp_path / "a.csv", [], SideWriter.begin
+    monkeypatch.setattr(SideWriter, "begin", lambda writer, schema: begun.append(schema) or begin(writer, schema))
+    frame = pd.DataFrame({f"x{n}": np.where(np.arange(100) < 10 * (n + 1), n, 1e5 + n) for n in range(8)})
+    frame = frame.astype({name: "int64" for name in frame if int(name[1:]) % 2})
+    kinds = dict.fromkeys(frame, "number")
+    write_frames(lambda: (frame.iloc[n : n + 10] for n in range(0, 100, 10)), path, kinds)
+    assert len(begun) == 4
+    wide = [pa.int64() if int(name[1:]) % 2 else pa.float64() for name in frame]
+    assert begun[2].types == [*wide[:2], *[pa.int16()] * 6] and begun[3].types == wide
+    found = pd.concat(side_frames(open_side(path, kinds), list(frame)), ignore_index=True)
+    pd.testing.assert_frame_equal(found, read_table(path, kinds).frame)
+    pd.testing.assert_frame_equal(found, frame, check_dtype=False)
 
 
 @pytest.mark.parametrize("value", ["a", "b", "c", "none has it"])
