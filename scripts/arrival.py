@@ -6,6 +6,7 @@ import errno
 import hashlib
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,10 +59,12 @@ def arrive(
         It cannot be had, is damaged, or no table of these columns that a model can learn from.
     """
     arrived, version = fetch(part, download, reader)
-    digest = sha256(arrived)
     # What a database gives is written by us.
     reader = READER if reader.query else reader
-    unpack(arrived, table, name, reader)
+    with ThreadPoolExecutor(1) as beside:
+        hashed = beside.submit(sha256, arrived)
+        unpack(arrived, table, name, reader)
+    digest = hashed.result()
     name_columns(table, name)
     check_columns(table, name, target, reader.delimiter)
     columns = columns or header(table)

@@ -18,6 +18,7 @@ from conftest import ROOT, rides, run, script
 from ingest_data import ingest_data
 from reader import Reader
 from source import source_version
+from source_checks import mentions_infinity
 from table import read_table
 from task import TaskError
 from web import response, seconds
@@ -352,3 +353,18 @@ def test_a_5xx_answer_carries_its_retry_after(server):
     with pytest.raises(Unreachable) as raised, response(server.url):
         pass
     assert raised.value.retry_after == 3
+
+
+@pytest.mark.parametrize("word", ["inf", "-Inf", "+INF", "Infinity", "INFINITY"])
+def test_an_infinity_is_found_wherever_the_pieces_end_that_a_file_is_read_in(tmp_path, word):
+    path = tmp_path / "a.csv"
+    for before in range(1 << 20, (1 << 20) - 5, -1):
+        path.write_text(f"a,y\n1,1\n{' ' * (before - 8)}{word},3\n", encoding="utf-8")
+        assert mentions_infinity(path)
+    path.write_text("a,y\n1,1\ni n f,3\nI,Nf\n", encoding="utf-8")
+    assert not mentions_infinity(path)
+
+
+def test_words_that_begin_as_an_infinity_are_none(tmp_path):
+    (tmp_path / "a.csv").write_text("a,y,b\ninfo,1,2\nInfinity Ltd,2,3\n", encoding="utf-8")
+    assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y")["records"] == 2
