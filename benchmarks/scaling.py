@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py --rows 300000 3000000 30000000 --models 100 1000 10000
 
-A growth exponent is that of the time from one size to the next: 1 is linear. Each task finds memory that is new to the
-machine, whatever ran before. A size that the machine has no disk for is left out, and so is training on more rows than it
-has memory for, judged by the size before; that is said.
+A growth exponent is that of the time from one size to the next: 1 is linear. At each size a task finds no memory that
+was used a moment ago. A size that the machine has no disk for is left out, and so is training on more rows than it has
+memory for, judged by the size before; that is said.
 """
 
 import argparse
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument(
         "--models", type=int, nargs="*", default=[100, 1000, 10_000], help="how many to plan, and parts"
     )
-    parser.add_argument("--runs", type=int, default=3, help="how often each size but the last is measured (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="how often each size but the last (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=measure.HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()
     measure.set_up()

@@ -354,7 +354,8 @@ def test_numbers_are_kept_as_narrow_as_the_first_rows_allow_until_others_do_not_
         "minus zero at last": (np.where(np.arange(rows) == rows - 1, -0.0, np.nan), pa.float64()),
         "fractions": (np.arange(rows) / 8, pa.float64()),
     }
-    frame, kinds = pd.DataFrame({name: values for name, (values, _) in columns.items()}), dict.fromkeys(columns, "number")
+    frame = pd.DataFrame({name: values for name, (values, _) in columns.items()})
+    kinds = dict.fromkeys(columns, "number")
     write_frames(lambda: (frame.iloc[n : n + 50] for n in range(0, rows, 50)), path, kinds)
     assert pa.ipc.open_file(side_path(path)).schema == pa.schema([(name, kept) for name, (_, kept) in columns.items()])
     found = pd.concat(side_frames(open_side(path, kinds), list(columns)), ignore_index=True)
