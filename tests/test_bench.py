@@ -1,7 +1,9 @@
 """The benchmarks run, and what they compare does the same work. No time is judged."""
 
 import csv
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,23 @@ def test_growth_is_an_exponent_and_memory_has_two_limits():
     assert scaling.growth(found)[-1]["kept"] == "NO"
     found[300]["clean_data"], found[3000]["clean_data"] = [Run(1, 1, 700)], [Run(10, 10, 701)]
     assert scaling.growth(found)[-1]["kept"] == "NO"
+
+
+def test_memory_that_was_used_a_moment_ago_is_held_while_a_task_is_measured(monkeypatch):
+    monkeypatch.setattr(scaling, "RETURNED_SECONDS", 0)
+    monkeypatch.setattr(scaling, "WARM_BYTES", 200 << 20)
+
+    def held() -> list[int]:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return [int(Path(f"/proc/{each}/statm").read_text().split()[1]) * 4096 for each in children]
+
+    before = len(held())
+    with scaling.cold_memory():
+        assert max(held()) > 200 << 20
+    assert len(held()) == before
+    with pytest.raises(SystemExit), scaling.cold_memory():
+        sys.exit(1)
+    assert len(held()) == before
 
 
 def test_a_size_is_left_out_that_memory_or_disk_do_not_allow(tmp_path):
