@@ -47,8 +47,8 @@ def no_room(folder: Path, rows: int, before: int, peak_mb: float) -> str | None:
 def cold_memory() -> Iterator[None]:
     """Leave to the block no memory that was used a moment ago.
 
-    Where the host of a virtual machine takes free memory back, that costs a tenth of new one, and is enough for a few
-    rows but not for many. So it is held by another process: the peak of a child counts what its parent holds.
+    A virtual machine's host takes free memory back. What it has not taken yet costs a tenth of the rest, and is enough
+    for few rows but not for many. Another process holds it: the peak of a child counts what its parent holds.
     """
     time.sleep(RETURNED_SECONDS)
     code = f"held = b'x' * {WARM_BYTES}; print(flush=True); input()"
