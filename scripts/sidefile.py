@@ -79,13 +79,13 @@ def side_chosen(side: SideFile, names: list[str], by: str, choose: Choose, mappe
 
 
 def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
-    """Return rows as reading them from the CSV file would."""
+    """Return rows as reading them from the CSV file would, but for columns that `dtypes` does not name: as kept."""
     for n, name in enumerate(table.column_names):
         # Numbers are kept as narrow as they are. Dates that are all missing have no zone. In one piece, so that what is
         # cast is not copied once more.
-        known = KNOWN.get(dtypes[name])
+        known = KNOWN.get(dtypes.get(name))
         if known and known != table[name].type:
             table = table.set_column(n, name, pc.cast(table[name].combine_chunks(), known, safe=False))
     frame = table.to_pandas(split_blocks=True)
-    others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes[name]}
+    others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes.get(name, found)}
     return frame.astype(others) if others else frame

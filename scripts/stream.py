@@ -1,6 +1,6 @@
 """Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +109,9 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
     names = names or list(columns.kinds)
     row = 0
     for frame in side_frames(columns.side, names) if columns.side else ():
-        yield Table(frame.set_axis(pd.RangeIndex(row, row + len(frame))), columns.kinds, columns.formats)
-        row += len(frame)
-    if columns.side:
-        return
-    for batch in text_batches(path, names):
+        index = pd.RangeIndex(row, row := row + len(frame))
+        yield Table(frame.set_axis(index), columns.kinds, columns.formats)
+    for batch in () if columns.side else text_batches(path, names):
         index = pd.RangeIndex(row, row := row + len(batch))
         values, bad = {}, {}
         for name in names:
@@ -125,8 +123,7 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
                 raise Misled
             if len(wrong):
                 bad[name] = wrong.set_axis(index[wrong.index])
-        frame = pd.DataFrame(values, columns=names).set_axis(index)
-        yield Table(frame, columns.kinds, columns.formats, bad)
+        yield Table(pd.DataFrame(values, columns=names).set_axis(index), columns.kinds, columns.formats, bad)
 
 
 def chosen(
@@ -141,10 +138,13 @@ def chosen(
         yield rows.frame.loc[choose(rows.frame[by]), names]
 
 
-def read_rows(path: Path, kinds: dict[str, str], names: list[str], by: str, choose: Choose) -> pd.DataFrame:
-    """Return what `chosen` yields, all of it, numbered from 0."""
+def read_rows(
+    path: Path, kinds: dict[str, str], names: list[str], by: str, choose: Choose, narrow: Container[str] = ()
+) -> pd.DataFrame:
+    """Return all that `chosen` yields, numbered from 0; whole numbers of `narrow` columns in as few bytes as kept."""
     if side := open_side(path, kinds):
         # Mapped into memory: blocks of which all rows are taken are copied only once.
-        return as_read(pa.concat_tables(side_chosen(side, names, by, choose, mapped=True)), side.dtypes)
+        dtypes = {name: dtype for name, dtype in side.dtypes.items() if not (name in narrow and dtype == "int64")}
+        return as_read(pa.concat_tables(side_chosen(side, names, by, choose, mapped=True)), dtypes)
     frame = read_table(path, kinds).frame
     return frame.loc[choose(frame[by]), names].reset_index(drop=True)

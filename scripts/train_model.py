@@ -47,7 +47,7 @@ def train_model(
     Parameters
     ----------
     features
-        n rows × m columns: float64 for numbers, str for categories; missing values are allowed.
+        n rows × m columns: numbers of any width, str for categories; missing values are allowed.
     kinds
         "number" or "category" for each of the m columns.
     target
@@ -71,9 +71,10 @@ def train_model(
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
             pipeline = fit(regressor, kinds, features, target, random_state, threads)
-        # Some regressors find out only here that their parameters do not fit the data.
-        with libraries.limit(limits=1):
-            predictions(pipeline, features.head(1)[list(kinds)])
+        # Others than the default may find out only here that their parameters do not fit the data.
+        if estimator != DEFAULT_ESTIMATOR:
+            with libraries.limit(limits=1):
+                predictions(pipeline, features.head(1)[list(kinds)])
     except (ValueError, TypeError) as error:
         raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
     use_threads(regressor, None)
@@ -109,9 +110,9 @@ def main(argv: list[str] | None = None) -> None:
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
         when = [description["time_column"]] if args.candidates and description["time_column"] else []
-        train = read_rows(
-            args.input, description["kinds"], [*when, *kinds, target], "split", lambda split: split == "train"
-        )
+        names = [*when, *kinds, target]
+        # Of features, every encoding makes float64.
+        train = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
         started = time.monotonic()
         chosen, search = {"estimator": args.estimator, "params": args.params}, None
         if args.candidates:

@@ -8,6 +8,7 @@ import sys
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from threadpoolctl import threadpool_limits
@@ -16,9 +17,11 @@ import train_model as script_train
 from conftest import ROOT, in_process, program, run, script
 from encoding import fit, predictions
 from evaluate_model import evaluate_model
+from frame_writer import write_frames
 from pipeline import levels_of, make_pipeline, make_regressor, use_threads
 from scoring import BUILT_IN, metrics
 from settings import check_config
+from sidefile import side_path
 from task import TaskError
 from thresholds import THRESHOLDS, judge
 from train_model import train_model
@@ -120,6 +123,36 @@ def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_s
         town=["never seen", *features["town"][1:]], one=pd.Series([None] * len(features), dtype="str")
     )
     assert predictions(ours, new).tolist() == theirs.predict(new).tolist()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "levels", "kinds"),
+    [
+        (ESTIMATORS[0][0], 3, KINDS | {"few": "number", "more": "number", "gap": "number"}),
+        (ESTIMATORS[0][0], 200, {"town": "category", "few": "number", "more": "number"}),
+        ("sklearn.linear_model.Ridge", 3, {"few": "number", "more": "number"}),
+    ],
+    ids=["few levels", "many levels", "another regressor"],
+)
+def test_a_model_is_the_same_bytes_whether_its_numbers_were_kept_narrow_or_read_from_the_csv(
+    finished_run, tmp_path, estimator, levels, kinds
+):
+    features, target = table()
+    features["town"] = (pd.Series(range(len(features))) * 7 % levels).astype("str")
+    whole = {"few": features["age"].astype("int64"), "more": features["km"].mul(1e4).astype("int64")}
+    whole |= {"gap": features["age"].where(features["age"] > 9), "minutes": target.round().astype("int64")}
+    frame = features.assign(**whole, split=["train", "train", "test", "train", "train"] * 100)
+    described = json.loads((finished_run.folder / "data/features/features.json").read_text(encoding="utf-8"))
+    described |= {"features": kinds, "kinds": dict.fromkeys(frame, "number") | {"town": "text", "split": "text"}}
+    path = tmp_path / "features.csv"
+    write_frames(lambda: iter([frame]), path, described["kinds"])
+    assert pa.ipc.open_file(side_path(path)).schema.field("few").type == pa.int16()
+    path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
+    for name in ("narrow", "csv"):
+        words = [f"--input={path}", f"--output={tmp_path / name}.pkl", f"--estimator={estimator}"]
+        assert script("train_model", *words, cwd=tmp_path).returncode == 0
+        side_path(path).unlink(missing_ok=True)
+    assert (tmp_path / "narrow.pkl").read_bytes() == (tmp_path / "csv.pkl").read_bytes()
 
 
 def test_what_is_wrong_with_the_regressor_is_told_before_the_rows_are_read(tmp_path, monkeypatch):
