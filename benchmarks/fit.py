@@ -24,7 +24,7 @@ from train_model import train_model
 
 # One fit differs from the next by far more than is to be told: so many turns at least, and at most; in between, for so
 # many seconds. The median of 25 turns' ratios differed by 0.01 from one series to the next, that of 8 by 0.03.
-LEAST_TURNS, MOST_TURNS, SECONDS = 10, 40, 60
+LEAST_TURNS, MOST_TURNS, SECONDS = 5, 40, 60
 
 
 def main(path: Path) -> None:
