@@ -10,6 +10,7 @@ number of cores. What the model is made of goes to the output's name with the su
 import logging
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -111,8 +112,10 @@ def main(argv: list[str] | None = None) -> None:
         kinds, target = description["features"], description["target"]
         when = [description["time_column"]] if args.candidates and description["time_column"] else []
         names = [*when, *kinds, target]
-        # Of features, every encoding makes float64.
-        train = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
+        with ThreadPoolExecutor(1) as beside:
+            digest_of_input = beside.submit(sha256, args.input)
+            # Of features, every encoding makes float64.
+            train = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
         started = time.monotonic()
         chosen, search = {"estimator": args.estimator, "params": args.params}, None
         if args.candidates:
@@ -135,7 +138,8 @@ def main(argv: list[str] | None = None) -> None:
             model = train_model(train, kinds, train[target], **chosen, random_state=seed, threads=args.threads)
         duration = time.monotonic() - started
         # To predict all of millions of rows takes as long as to learn from them.
-        some = train if len(train) <= MOST_ROWS_TO_SCORE else train.sample(MOST_ROWS_TO_SCORE, random_state=seed)
+        rows = np.random.default_rng(seed).choice(len(train), min(len(train), MOST_ROWS_TO_SCORE), replace=False)
+        some = train.iloc[np.sort(rows)]
         score = metrics(some[target], predict(model, some[list(kinds)], args.threads))
         logging.info(
             "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %s",
@@ -158,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
                 "columns": description["columns"],
                 "training_rows": rows_seen // (args.passes or 1),
                 "training_score": score,
-                "inputs": {args.input.name: sha256(args.input)},
+                "inputs": {args.input.name: digest_of_input.result()},
                 "versions": {
                     "python": platform.python_version(),
                     **{each.__name__: each.__version__ for each in (joblib, np, pd, sklearn)},

@@ -54,8 +54,9 @@ rule validate_data:
         runtime=minutes(60),
     params:
         options=flags(schema=CONTRACT),
+    # Cleaning, which begins at the same time, is what the next task waits for: it goes first.
     shell:
-        "python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
+        "nice python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
 
 
 rule clean_data:
