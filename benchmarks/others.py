@@ -28,7 +28,7 @@ def steps(dry_run: str, source: Path) -> dict[str, dict]:
         if "output" not in told:
             continue
         name = told.get("rule") or told["localrule"]
-        command = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", told["Shell command"])
+        command = re.sub(r"^(nice )?python ", rf"\1{shlex.quote(sys.executable)} ", told["Shell command"])
         found[name] = {
             "inputs": told["input"].split(", ") + ([str(source)] if name == "ingest_data" else []),
             "outputs": [each.removesuffix(" (update)") for each in told["output"].split(", ")],
