@@ -1,4 +1,4 @@
-"""Text as values: what counts as missing, numbers as people write them, true and false."""
+"""Text as values: what counts as missing, numbers as people write them, true and false; and numbers as text."""
 
 import re
 from collections.abc import Iterable
@@ -27,6 +27,8 @@ BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
 COMMA_NUMBER = re.compile(
     rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
 )
+# Whole numbers from one to another are made text of at once where they are no more than so many.
+MOST_WORDS = 10_000
 
 
 def texts(words: Iterable[str]) -> pa.Array:
@@ -107,3 +109,21 @@ def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
     folded = pc.utf8_lower(pc.utf8_trim_whitespace(text))
     known = pc.is_in(folded, texts(BOOLEANS))
     return pc.if_else(known, pc.equal(folded, "true"), None)
+
+
+def repeated_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the text that Arrow writes for each of n numbers or times, made once where they repeat; else `column`.
+
+    Arrow takes longer to make text of a number than to look it up, and of a time longer still.
+    """
+    if pa.types.is_signed_integer(column.type):
+        least, greatest = pc.min_max(column).as_py().values()
+        if least is None or greatest - least >= min(len(column), MOST_WORDS):
+            return column
+        return pc.cast(pa.array(least + np.arange(greatest - least + 1)), pa.string()).take(pc.subtract(column, least))
+    if not pa.types.is_timestamp(column.type):
+        some = column.slice(0, MOST_WORDS // 10)
+        if not pa.types.is_floating(column.type) or len(pc.unique(some)) > 0.75 * len(some):
+            return column
+    encoded = column.combine_chunks().dictionary_encode()
+    return pa.chunked_array([pc.cast(encoded.dictionary, pa.string()).take(encoded.indices)])

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 
 from dates import DATE_FORMATS, dates_of, hides_dates, possible
@@ -184,6 +186,41 @@ def test_what_is_written_is_what_is_read(tmp_path):
 def test_plain_text_is_written_without_quotes(tmp_path):
     write_table(pd.DataFrame({"a b": ["x", None], "n": [1.0, 2.5]}), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_bytes() == b"a b,n\nx,1\n,2.5\n"
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 40_000])
+def test_numbers_and_times_are_written_as_arrow_writes_them(tmp_path, rows):
+    few, at = np.resize(np.arange(-3, 7), rows), pd.Timestamp("1969-12-31 23:59:59.5")
+    columns = {
+        "few": few,
+        "narrow": few.astype("int8"),
+        "unsigned": np.resize(np.array([0, 2**64 - 1], dtype="uint64"), rows),
+        "largest": np.resize([2**63 - 1 - n for n in range(5)], rows),
+        "least": np.resize([n - 2**63 for n in range(5)], rows),
+        "from end to end": np.resize([-(2**63), 2**63 - 1], rows),
+        "different": np.arange(rows) * 10**9,
+        "one missing": pd.array(few, "Int64"),
+        "whole": few * 1.0,
+        "minus zero": np.resize([0.0, -0.0, 1e10, 1e-7, 1e300, np.inf, -np.inf], rows),
+        "some missing": np.resize([np.nan, 0.1, -2.5], rows),
+        "all missing": np.resize([np.nan], rows),
+        "fractions": np.sqrt(np.arange(rows)),
+        "times": at + pd.to_timedelta(few, unit="h"),
+        "zone": pd.Series(at + pd.to_timedelta(few, unit="D")).dt.tz_localize("UTC"),
+        "text": np.resize(np.array(["a", "b"], dtype=object), rows),
+        "truth": few > 0,
+    }
+    frame = pd.DataFrame(columns)
+    if rows:
+        frame.loc[rows // 2, "one missing"] = pd.NA
+    write_table(frame, tmp_path / "ours.csv")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name in ("times", "zone"):
+        # In these it would quote times.
+        table = table.set_column(list(frame).index(name), name, table[name].cast(pa.string()))
+    options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
+    pyarrow.csv.write_csv(table, tmp_path / "arrow.csv", options)
+    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "arrow.csv").read_bytes()
 
 
 def test_an_empty_file_is_no_table(tmp_path):
