@@ -7,6 +7,7 @@ The counts, and what each column is and what is done where it is missing, go to 
 
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -146,22 +147,21 @@ def clean_file(
     repeated = None
     if duplicates == "drop":
         hashes = Spill(output.parent)
-        for clean in cleaned():
-            hashes.add(row_hashes(clean, MISSING_HASH))
+        for _ in hashed(cleaned(), hashes):
+            pass
         repeated = np.zeros(len(hashes), dtype=bool)
         for places in repeats(hashes):
             repeated[places] = True
 
     def kept() -> Iterator[pd.DataFrame]:
-        hashes, row = Spill(output.parent), 0
-        for clean in cleaned():
-            if repeated is None:
-                hashes.add(row_hashes(clean, MISSING_HASH))
-                yield clean
-            else:
-                yield clean[~repeated[row : row + len(clean)]]
-            row += len(clean)
-        found = len(hashes) - distinct(hashes) if repeated is None else int(repeated.sum())
+        if repeated is None:
+            hashes = Spill(output.parent)
+            yield from hashed(cleaned(), hashes)
+            found = len(hashes) - distinct(hashes)
+        else:
+            row, found = 0, int(repeated.sum())
+            for clean in cleaned():
+                yield clean[~repeated[row : (row := row + len(clean))]]
         final = with_duplicates(counts, found, duplicates)
         counts.clear()
         counts.update(final)
@@ -172,6 +172,19 @@ def clean_file(
     # A part is small, and read once.
     write_frames(kept, output, columns.kinds if max_rows_lost is not None else None)
     return counts, examples
+
+
+def hashed(frames: Iterable[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
+    """Yield `frames`, and add a hash of each row to `hashes` while the next frame is made."""
+    with ThreadPoolExecutor(1) as beside:
+        adding = None
+        for frame in frames:
+            if adding:
+                adding.result()
+            adding = beside.submit(lambda rows: hashes.add(row_hashes(rows, MISSING_HASH)), frame)
+            yield frame
+        if adding:
+            adding.result()
 
 
 def added(total: dict, more: dict) -> dict:
