@@ -71,7 +71,7 @@ def train_model(
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
-            pipeline = fit(regressor, kinds, features, target, random_state, threads)
+            pipeline = fit(regressor, kinds, features, target, random_state)
         # Others than the default may find out only here that their parameters do not fit the data.
         if estimator != DEFAULT_ESTIMATOR:
             with libraries.limit(limits=1):

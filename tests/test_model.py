@@ -87,6 +87,7 @@ def table_of_many_kinds() -> tuple[pd.DataFrame, pd.Series]:
         one=pd.Series(["x"] * len(features), dtype="str"),
         late=pd.Series([None, *features["town"][2:], "once"], dtype="str"),
         gone=np.nan,
+        whole=features["age"].astype("int16"),
     )
     features.loc[::15, "town"], features.loc[::7, "km"] = None, np.nan
     return features, target
@@ -95,7 +96,8 @@ def table_of_many_kinds() -> tuple[pd.DataFrame, pd.Series]:
 def fit_both(folder: str, estimator: str, of_kind: str) -> None:
     """Write a model that we have fitted, and one that scikit-learn has, on all features or on those of a kind."""
     features, target = table_of_many_kinds()
-    kinds = KINDS | {"one": "category", "late": "category", "gone": "number"}
+    kinds = KINDS | {"one": "category", "late": "category"}
+    kinds |= {"gone": "number", "whole": "number"}
     kinds = {name: kind for name, kind in kinds.items() if of_kind in ("any", kind)}
     ours = fit(make_regressor(estimator, {}, 0), kinds, features, target, 0)
     theirs = make_pipeline(make_regressor(estimator, {}, 0), kinds, features, levels_of(features, kinds), 0)
