@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 import clean_data as cleaning
-from clean_data import added, clean_data, filled, nulls_handled, refuse_loss
+from clean_data import MISSING_HASH, added, clean_data, filled, hashed, nulls_handled, refuse_loss
 from conftest import in_process, script
+from counting import row_hashes
+from spill import Spill
 from task import TaskError
 
 FRAME = pd.DataFrame(
@@ -239,3 +241,20 @@ def test_nulls_handled_are_told_by_column_and_action():
     assert nulls_handled({"columns": {"a": column(), "b": column()}}) == "none were missing"
     counts = {"columns": {"a": column(left=1), "b": column(dropped=2), "c": column(), "d": column(filled=3)}}
     assert nulls_handled(counts) == "a 1 left, b 2 dropped, d 3 filled"
+
+
+def test_hashes_of_rows_are_kept_in_order_and_no_further_behind_than_one_frame():
+    frames, hashes = [FRAME.iloc[[n % 6]] for n in range(30)], Spill(None)
+    for n, (found, frame) in enumerate(zip(hashed(iter(frames), hashes), frames, strict=True)):
+        assert found is frame
+        assert n <= len(hashes) <= n + 1
+    expected = np.concatenate([row_hashes(frame, MISSING_HASH) for frame in frames])
+    np.testing.assert_array_equal(hashes[:], expected)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_rows_whose_hashes_cannot_be_kept_are_not_taken_for_clean(frames):
+    hashes = Spill(None)
+    hashes.file.close()
+    with pytest.raises(ValueError, match="closed file"):
+        list(hashed([FRAME] * frames, hashes))

@@ -497,14 +497,6 @@ def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch
     assert found == np.flatnonzero(frame.duplicated()).tolist()
 
 
-@pytest.mark.parametrize("frames", [1, 3])
-def test_rows_whose_hashes_cannot_be_kept_are_not_taken_for_clean(frames):
-    hashes = Spill(None)
-    hashes.file.close()
-    with pytest.raises(ValueError, match="closed file"):
-        list(clean_data.hashed([pd.DataFrame({"x": [1, 2]})] * frames, hashes))
-
-
 def test_a_sample_is_the_same_in_small_batches_and_stands_for_all_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "MOST_ROWS", 300)
     frame = pd.DataFrame({"n": range(4000), "split": ["train"] * 3400 + ["test"] * 600})
