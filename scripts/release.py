@@ -65,7 +65,7 @@ def read_history() -> list[dict]:
         if not intact:
             raise broken(f"line {number} was altered")
     digests = [START, *(hashlib.sha256(line).hexdigest() for line in lines)]
-    head = HEAD.read_text(encoding="ascii", errors="replace").strip() if HEAD.is_file() else START
+    head = known_end()
     links = [*(entry["previous"] for entry in entries), head]
     wrong = [n for n, (digest, link) in enumerate(zip(digests, links, strict=True)) if digest != link]
     if wrong == [len(lines)] and lines and head == digests[-2]:
@@ -80,6 +80,11 @@ def read_history() -> list[dict]:
     return entries
 
 
+def known_end() -> str:
+    """Return the SHA-256 of the last line that history.head knows of."""
+    return HEAD.read_text(encoding="ascii", errors="replace").strip() if HEAD.is_file() else START
+
+
 def broken(what: str) -> TaskError:
     """Return the error of a history that cannot be trusted."""
     return TaskError(f"{HISTORY}: {what}. Restore it, and {HEAD.name}, from a backup; nothing is released until then.")
@@ -91,7 +96,11 @@ def append_history(action: str, release: str, **more: object) -> None:
     lines = text.splitlines()
     previous = hashlib.sha256(lines[-1]).hexdigest() if lines else START
     line = canonical({"at": utc_now(), "action": action, "release": release, **more, "previous": previous})
-    for path, content in ((HISTORY, text + line + b"\n"), (HEAD, hashlib.sha256(line).hexdigest().encode() + b"\n")):
+    steps = [(HISTORY, text + line + b"\n"), (HEAD, hashlib.sha256(line).hexdigest().encode() + b"\n")]
+    if known_end() != previous:
+        # Of a kill between the two: after another one, the head would be two lines behind.
+        steps.insert(0, (HEAD, previous.encode() + b"\n"))
+    for path, content in steps:
         with replacing(path) as new:
             new.write_bytes(content)
         flush(DEPLOYED)
