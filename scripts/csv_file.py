@@ -16,7 +16,7 @@ from values import MISSING, repeated_as_text
 
 # A record may be as long as what Arrow reads at a time; a line, in characters, is looked at no further.
 LONGEST = 1 << 20
-# Rows that Arrow makes text of at a time: of a sixteenth of them, it takes a fifth longer.
+# Rows that Arrow makes text of at a time: a sixteenth, its default, takes a fifth longer.
 BATCH = 1 << 14
 
 

@@ -122,6 +122,7 @@ def repeated_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return column
         return pc.cast(pa.array(least + np.arange(greatest - least + 1)), pa.string()).take(pc.subtract(column, least))
     if not pa.types.is_timestamp(column.type):
+        # The first ones tell: where few repeat, to look for them takes longer.
         some = column.slice(0, MOST_WORDS // 10)
         if not pa.types.is_floating(column.type) or len(pc.unique(some)) > 0.75 * len(some):
             return column
