@@ -426,18 +426,23 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
     assert not list(Path("deployed").rglob("*.part"))
 
 
+DIE_BETWEEN_HISTORY_AND_HEAD = """
+replacing, written = release.replacing, []
+def written_so_far(path):
+    if path == release.HEAD and release.HISTORY in written:
+        os.kill(os.getpid(), 9)
+    written.append(path)
+    return replacing(path)
+release.replacing = written_so_far
+"""
+
+
 @pytest.mark.parametrize("before", ["append_history", "HEAD", "move_current"])
 def test_a_kill_between_any_two_steps_is_told_and_made_good(released, before):
     released.script("rollback", "--reason", "x")
     first = current(released).name
-    die = "lambda *_, **__: os.kill(os.getpid(), 9)"
-    if before == "HEAD":
-        # The history is written, its head is not.
-        change = "old, seen = release.replacing, []\n"
-        change += f"release.replacing = lambda p: ({die})() if p == release.HEAD and seen else keep(p)\n"
-        change += "keep = lambda p: (seen.extend([p] * (p == release.HISTORY)), old(p))[1]"
-    else:
-        change = f"deploy.{before} = {die}"
+    die = f"deploy.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
+    change = DIE_BETWEEN_HISTORY_AND_HEAD if before == "HEAD" else die
     code = f"import os, sys; sys.path.insert(0, {str(released.workflow / 'scripts')!r})\nimport deploy, release\n"
     for _ in range(3):
         done = run([sys.executable, "-c", f"{code}{change}\ndeploy.main([])"], cwd=released.folder)
