@@ -7,7 +7,6 @@ The counts, and what each column is and what is done where it is missing, go to 
 
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 
 import task
 from counting import row_hashes
+from csv_file import read_ahead
 from frame_writer import write_frames
 from part import columns_of_part
 from spill import Spill, distinct, repeats
@@ -174,17 +174,11 @@ def clean_file(
     return counts, examples
 
 
-def hashed(frames: Iterable[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
+def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
     """Yield `frames`, and add a hash of each row to `hashes` while the next frame is made."""
-    with ThreadPoolExecutor(1) as beside:
-        adding = None
-        for frame in frames:
-            if adding:
-                adding.result()
-            adding = beside.submit(lambda rows: hashes.add(row_hashes(rows, MISSING_HASH)), frame)
-            yield frame
-        if adding:
-            adding.result()
+    for frame in read_ahead(frames):
+        hashes.add(row_hashes(frame, MISSING_HASH))
+        yield frame
 
 
 def added(total: dict, more: dict) -> dict:

@@ -37,8 +37,8 @@ def text_options(columns: list[str]) -> pyarrow.csv.ConvertOptions:
     )
 
 
-def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches, each while the next one is read."""
+def read_ahead(batches: Iterator) -> Iterator:
+    """Yield batches, each while the next one is read or made."""
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, batches, None)
         while (batch := following.result()) is not None:

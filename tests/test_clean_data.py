@@ -257,4 +257,4 @@ def test_rows_whose_hashes_cannot_be_kept_are_not_taken_for_clean(frames):
     hashes = Spill(None)
     hashes.file.close()
     with pytest.raises(ValueError, match="closed file"):
-        list(hashed([FRAME] * frames, hashes))
+        list(hashed(iter([FRAME] * frames), hashes))
