@@ -87,7 +87,7 @@ schedule: $(READY) ## print what to copy to a scheduler (KIND: the name of a fil
 
 tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs
 
-mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/test_track.py starts
+mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/release/test_track.py starts
 
 unit: $(READY) ## run the tests of functions and scripts: those that need no run of the workflow
 	@$(BIN)/python -m pytest -n 2 -m "not workflow"
@@ -97,7 +97,7 @@ test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
-	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/test_year.py
+	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/ops/test_year.py
 
 coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
 	@rm -rf .coverage && mkdir .coverage

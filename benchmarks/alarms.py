@@ -21,14 +21,14 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-import effects
 from compare_model import compare_model
 from diagnose import diagnose
-from digits import rounded
 from evaluate_model import evaluate_model
 from explain_model import explain_model
 from feature_engineering import feature_engineering
-from train_model import train_model
+from signoff.base.numbers import rounded
+from signoff.model.training import train_model
+from signoff.review import importance
 
 TEST_SHARE = 0.2
 # By fault: the alarms that name it, and what the column is for that they must name.
@@ -321,8 +321,8 @@ def names(alarm: dict, fault: str, table: str) -> bool:
 
 def without_effects() -> None:
     """Leave out what takes most of the time, and what no alarm depends on."""
-    effects.importance = lambda *_: ([], {})
-    effects.dependence = lambda *_: {}
+    importance.importance = lambda *_: ([], {})
+    importance.dependence = lambda *_: {}
 
 
 def tried(job: tuple[str, str, int]) -> tuple[int, list[str]]:

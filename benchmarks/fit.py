@@ -19,8 +19,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 sys.path.append(str(ROOT / "scripts"))
 
-from stream import read_rows
-from train_model import train_model
+from signoff.model.training import train_model
+from signoff.tables.batches import read_rows
 
 # One fit differs from the next by far more than is to be told: so many turns at least, and at most; in between, for so
 # many seconds. The median of 25 turns' ratios differed by 0.01 from one series to the next, that of 8 by 0.03.

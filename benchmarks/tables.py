@@ -27,10 +27,10 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 from example import Example, effects, gaps, text  # noqa: E402
 from strange import STRANGE  # noqa: E402
 
-import contract  # noqa: E402
 from clean_data import clean_data  # noqa: E402
-from settings import check_config  # noqa: E402
-from table import read_table  # noqa: E402
+from signoff.config.settings import check_config  # noqa: E402
+from signoff.tables import contract  # noqa: E402
+from signoff.tables.table import read_table  # noqa: E402
 
 # How much larger our error may be than that of the pipeline written by hand.
 WORSE = 0.05

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import task
-from document import cell, markdown_table, number
-from figures import plotting, save_figure
-from split_weeks import NEVER
-from table import write_table
-from task import TaskError, read_json, replacing, write_json
-from thresholds import add_thresholds, given, judge
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, replacing, write_json
+from signoff.model.thresholds import add_thresholds, given, judge
+from signoff.report.document import cell, markdown_table, number
+from signoff.report.figures import plotting, save_figure
+from signoff.review.backtest import NEVER
+from signoff.tables.table import write_table
 
 RETRAINED = "retrained"
 METRICS = ["MAE", "RMSE", "R2", "bias"]
@@ -221,12 +222,12 @@ def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, nargs="+", help="what backtest_week wrote, all of it")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write; .json, .md, .png beside it")
     add_thresholds(parser)
     args = parser.parse_args(argv)
-    with task.logged("backtest", args, args.input[0].parent):
+    with command_line.logged("backtest", args, args.input[0].parent):
         models = {path.stem: read_json(path) for path in args.input}
         if NEVER not in models or len(models) < 2:
             raise TaskError(f"{args.input[0].parent}: give {NEVER}.json and the file of each week.")

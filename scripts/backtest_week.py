@@ -17,12 +17,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-import task
-from pipeline import DEFAULT_ESTIMATOR, add_model
-from score_file import baseline_column
-from scoring import metrics, predict
-from task import TaskError, decimals, write_json
-from train_model import train_model
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import write_json
+from signoff.base.numbers import decimals
+from signoff.model.pipeline import DEFAULT_ESTIMATOR, add_model
+from signoff.model.scoring import metrics, predict
+from signoff.model.training import train_model
+from signoff.review.evaluation import baseline_column
 
 
 def backtest_week(
@@ -67,7 +69,7 @@ def backtest_week(
     chosen = {"estimator": estimator, "params": params}
     if candidates:
         # Imported here: only some runs need it.
-        from candidates import choose_model
+        from signoff.model.search import choose_model
 
         order = pd.Series(range(len(train)), train.index)
         chosen, _ = choose_model(candidates, train, kinds, train[target], order, random_state, threads)
@@ -105,7 +107,7 @@ def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--train", required=True, type=Path, nargs="+", help="the weeks to train on: .parquet files")
     parser.add_argument("--score", required=True, type=Path, nargs="+", help="the weeks to score: .parquet files")
     parser.add_argument("--output", required=True, type=Path, help="the JSON scores to write")
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
-    with task.logged("backtest_week", args, args.output.stem):
+    with command_line.logged("backtest_week", args, args.output.stem):
         train, kinds = read_weeks(args.train)
         # The last column is the target.
         target, _ = kinds.popitem()

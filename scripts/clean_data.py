@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import task
-from counting import row_hashes
-from csv_file import read_ahead
-from frame_writer import write_frames
-from part import columns_of_part
-from spill import Spill, distinct, repeats
-from stream import Columns, judged, tables
-from task import TaskError, json_object, nearest, write_json
-from values import MISSING
+from signoff.base import command_line
+from signoff.base.command_line import json_object
+from signoff.base.errors import TaskError, nearest
+from signoff.base.files import write_json
+from signoff.tables.batches import Columns, judged, tables
+from signoff.tables.cleaning import by_policy, refuse_loss
+from signoff.tables.counting import row_hashes
+from signoff.tables.csv_file import read_ahead
+from signoff.tables.parts import columns_of_part
+from signoff.tables.spill import Spill, distinct, repeats
+from signoff.tables.writer import write_frames
 
 # Of no value: 0 is that of the number 0.
 MISSING_HASH = 1
@@ -189,64 +191,8 @@ def added(total: dict, more: dict) -> dict:
     }
 
 
-def by_policy(values: pd.Series, policy: str | dict, wrong: np.ndarray) -> tuple[pd.Series, str]:
-    """Return a column as its policy has it, in training and in predictions alike, and what became of missing values.
-
-    Parameters
-    ----------
-    values
-        n values, missing where they are `wrong`: not of the column's kind. Such a row is dropped in any case.
-    policy
-        "drop", "leave" or {"fill": constant}.
-
-    Returns
-    -------
-    values : pandas.Series
-        The n values; the same object where nothing has changed.
-    done : str
-        "dropped" (the rows are to be), "left" or "filled".
-    """
-    if policy in ("drop", "leave"):
-        return values, {"drop": "dropped", "leave": "left"}[policy]
-    return filled(values, policy["fill"]).where(~wrong), "filled"
-
-
-def filled(values: pd.Series, constant: object) -> pd.Series:
-    """Return `values` with `constant` where they are missing. Raises TaskError where it is of another kind."""
-    if isinstance(constant, str) and constant.strip() in MISSING:
-        raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: it reads as missing.")
-    is_text = isinstance(values.dtype, pd.StringDtype)
-    is_date = pd.api.types.is_datetime64_any_dtype(values)
-    if is_date and isinstance(constant, str):
-        try:
-            return values.fillna(pd.Timestamp(constant, tz=values.dt.tz))
-        except ValueError as error:
-            raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: {error}") from error
-    is_boolean = values.dtype == object or pd.api.types.is_bool_dtype(values)
-    if is_text != isinstance(constant, str) or is_boolean != isinstance(constant, bool) or is_date:
-        kind = "text" if is_text else "dates" if is_date else "true and false" if is_boolean else "numbers"
-        raise TaskError(f"cleaning: column {values.name!r} holds {kind} and cannot be filled with {constant!r}.")
-    return values.fillna(constant)
-
-
-def refuse_loss(counts: dict, max_rows_lost: float) -> None:
-    """Raise TaskError where too few rows are left, naming the columns to blame, the worst first."""
-    lost = counts["rows_in"] - counts["rows_out"]
-    if counts["rows_out"] and lost <= max_rows_lost * counts["rows_in"]:
-        return
-    blame = {name: each["dropped"] + each["unreadable"] for name, each in counts["columns"].items()}
-    worst = sorted((name for name in blame if blame[name]), key=lambda name: -blame[name])[:5]
-    named = (
-        ", ".join(f"{name} ({blame[name]:,} rows)" for name in worst) or f"duplicates ({counts['duplicates']:,} rows)"
-    )
-    raise TaskError(
-        f"cleaning would lose {lost:,} of {counts['rows_in']:,} rows, more than cleaning.max_rows_lost allows "
-        f"({max_rows_lost:.0%}). To blame: {named}. Leave or fill them in cleaning.columns, or correct the source."
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument(
@@ -263,7 +209,7 @@ def main(argv: list[str] | None = None) -> None:
         "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
     )
     args = parser.parse_args(argv)
-    with task.logged("clean_data", args, args.input):
+    with command_line.logged("clean_data", args, args.input):
         policy = (args.policies, args.default_policy, tuple(args.required), args.duplicates)
 
         def cleaned(columns: Columns) -> tuple[Columns, dict, dict]:

@@ -15,18 +15,16 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-import drift
-import findings
-import intervals
-import task
-import too_good
-from comparison import compare_predictors, comparison_alarms
-from custom import load_code
-from digits import rounded
-from recipe import of_a_date
-from sample import held_out, sample
-from stream import chosen, scan
-from task import TaskError, read_json, write_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, write_json
+from signoff.base.numbers import rounded
+from signoff.features.recipe import of_a_date
+from signoff.features.user_code import load_code
+from signoff.review import drift, findings, intervals, leaks
+from signoff.review.comparison import compare_predictors, comparison_alarms
+from signoff.review.sample import held_out, sample
+from signoff.tables.batches import chosen, scan
 
 OTHER_ROWS = "the held-out predictions are not those of these features. Run make run, and make report again."
 
@@ -118,8 +116,8 @@ def compare_model(
     columns = [name for name in kinds if not of_a_date(name, description)]
     found["baselines"] = baselines
     found["alarms"] = [
-        *too_good.known_late(description.get("not_before", []), description),
-        *too_good.copies(training_rows or [train], test, columns, target, seed),
+        *leaks.known_late(description.get("not_before", []), description),
+        *leaks.copies(training_rows or [train], test, columns, target, seed),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
@@ -146,7 +144,7 @@ def released_profile(path: Path) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote, its rows beside it")
     parser.add_argument("--validation", required=True, type=Path, help="the validation report, kept for the reviewer")
@@ -157,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--interval-level", type=float, default=0.9, help="what prediction intervals are to cover")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
-    with task.logged("compare_model", args, args.metrics):
+    with command_line.logged("compare_model", args, args.metrics):
         description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
         before = released_profile(args.release) if args.release else None
         own = metrics.get("custom_metrics")

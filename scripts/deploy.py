@@ -11,9 +11,20 @@ import shutil
 import time
 from pathlib import Path
 
-import task
-from approval import SIGN_OFF, check_decisions, check_subject, model_path, read_sign_off, released_as, utc_now
-from release import (
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import sha256
+from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import (
+    SIGN_OFF,
+    check_decisions,
+    check_subject,
+    model_path,
+    read_sign_off,
+    released_as,
+    utc_now,
+)
+from signoff.release.store import (
     DEPLOYED,
     RELEASES,
     append_history,
@@ -28,9 +39,7 @@ from release import (
     remove,
     sweep,
 )
-from settings import config_argument, read_config
-from task import TaskError, sha256
-from track import track
+from signoff.release.tracking import track
 
 
 def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
@@ -146,11 +155,11 @@ def prune(keep: int | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--sign-off", type=Path, default=SIGN_OFF, help="what make sign-off wrote")
     config_argument(parser)
     args = parser.parse_args(argv)
-    with task.logged("deploy", args, args.sign_off):
+    with command_line.logged("deploy", args, args.sign_off):
         config, paths = read_config(args.config)
         name = deploy(args.sign_off, config, paths)
         logging.info("[deploy] completed. Current release: %s", RELEASES / name)

@@ -7,9 +7,10 @@
 import logging
 from pathlib import Path
 
-import task
-from reasons import SURE, WEIGHTS, alarm, reasons
-from task import TaskError, read_json, write_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, write_json
+from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 
 # Held-out errors beside those on training rows that the model had not seen: less of them is too good, more too bad.
 TOO_GOOD, TOO_BAD = 0.6, 1.5
@@ -89,13 +90,13 @@ def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
     parser.add_argument("--explanation", required=True, type=Path, help="what explain_model wrote")
     parser.add_argument("--comparison", required=True, type=Path, help="what compare_model wrote")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     args = parser.parse_args(argv)
-    with task.logged("diagnose", args, args.metrics):
+    with command_line.logged("diagnose", args, args.metrics):
         paths = [args.metrics, args.explanation, args.comparison]
         parts = [read_json(path) for path in paths]
         for path, part in zip(paths, parts, strict=True):

@@ -15,19 +15,21 @@ from types import ModuleType
 
 import pandas as pd
 
-import task
-from champion import ChampionError, open_champion, score_champion
-from contract import describe
-from custom import load_code
-from custom_metrics import call_metrics
-from model_file import load_model
-from release import use
-from score_file import baseline_column, baseline_name, score_file
-from scoring import BUILT_IN, metrics, predict
-from stream import scan
-from table import read_table, write_table
-from task import decimals, json_object, read_json, write_json
-from thresholds import add_thresholds, given, judge
+from signoff.base import command_line
+from signoff.base.command_line import json_object
+from signoff.base.files import read_json, write_json
+from signoff.base.numbers import decimals
+from signoff.features.user_code import load_code
+from signoff.model.model_file import load_model
+from signoff.model.scoring import BUILT_IN, metrics, predict
+from signoff.model.thresholds import add_thresholds, given, judge
+from signoff.release.store import use
+from signoff.review.champion import ChampionError, open_champion, score_champion
+from signoff.review.custom_metrics import call_metrics
+from signoff.review.evaluation import baseline_column, baseline_name, score_file
+from signoff.tables.batches import scan
+from signoff.tables.contract import describe
+from signoff.tables.table import read_table, write_table
 
 
 def evaluate_model(
@@ -103,7 +105,7 @@ def judged(model: dict, baselines: dict, champion: dict | None, *limits: dict | 
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON metrics to write")
@@ -121,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--validation-report", type=Path, help="also keep this report's violations in the metrics")
     args = parser.parse_args(argv)
-    with task.logged("evaluate_model", args, args.model):
+    with command_line.logged("evaluate_model", args, args.model):
         code, digest = load_code(args.metrics) if args.metrics else (None, None)
         metadata = read_json(args.model.with_suffix(".json"))
         model = load_model(args.model, metadata["sha256"])

@@ -14,20 +14,17 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
-import bias
-import effects
-import empty_model
-import intervals
-import task
-from digits import rounded
-from encoding import fit, predictions
-from leaks import leaks
-from model_file import load_model
-from pipeline import use_threads
-from recipe import of_a_date
-from sample import sample
-from stream import scan
-from task import read_json, write_json
+from signoff.base import command_line
+from signoff.base.files import read_json, write_json
+from signoff.base.numbers import rounded
+from signoff.features.recipe import of_a_date
+from signoff.model.encoding import fit, predictions
+from signoff.model.model_file import load_model
+from signoff.model.pipeline import use_threads
+from signoff.review import bias, empty_model, importance, intervals
+from signoff.review.leaks import leaks
+from signoff.review.sample import sample
+from signoff.tables.batches import scan
 
 # Rows of the training part that are enough to know the errors to a percent.
 CV_ROWS = 30_000
@@ -56,16 +53,16 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
     """
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
-    importance, made_of = effects.importance(model, test, list(kinds), test[target], seed)
+    importances, made_of = importance.importance(model, test, list(kinds), test[target], seed)
     unseen, folds = out_of_sample(model, train, kinds, target, description["time_column"], by_time, seed)
     then = train.loc[unseen.index, target]
     # What comes closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
     actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
     return {
-        "importance": importance,
+        "importance": importances,
         "importance_sample": made_of,
-        "partial_dependence": effects.dependence(model, test, kinds, importance, seed),
+        "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
         "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
@@ -143,13 +140,13 @@ def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
-    with task.logged("explain_model", args, args.model):
+    with command_line.logged("explain_model", args, args.model):
         metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
         model = load_model(args.model, metadata["sha256"])
         table, _, _ = sample(args.features, scan(args.features, description["kinds"]), description["split"]["rows"])

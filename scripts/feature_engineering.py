@@ -15,20 +15,19 @@ from types import ModuleType
 
 import pandas as pd
 
-import task
-from custom import load_code
-from custom_checks import own_features, refuse_infinite
-from custom_features import is_number
-from date_parts import DATE_PARTS
-from facts import Facts, facts_of
-from feature_plan import make_plan
-from frame_writer import write_frames
-from recipe import columns_described, features_again, make_features, warn_of_infinite
-from row_keys import keep_keys
-from split import described, kinds_of, sides_of, test_rows, together, with_split
-from stream import Columns, scan, tables
-from table import read_table, write_table
-from task import json_object, read_json, write_json
+from signoff.base import command_line
+from signoff.base.command_line import json_object
+from signoff.base.files import read_json, write_json
+from signoff.features.custom_features import is_number, own_features, refuse_infinite
+from signoff.features.evidence import Facts, facts_of
+from signoff.features.holdout import described, kinds_of, sides_of, test_rows, together, with_split
+from signoff.features.plan import make_plan
+from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
+from signoff.features.row_keys import keep_keys
+from signoff.features.user_code import load_code
+from signoff.tables.batches import Columns, scan, tables
+from signoff.tables.table import read_table, write_table
+from signoff.tables.writer import write_frames
 
 
 def feature_engineering(
@@ -138,7 +137,7 @@ def features_of_part(cleaned: Path, output: Path, like: dict, code: ModuleType |
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the cleaned data; its .json beside it, where there")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--target", help="the column to predict; the last one if not given")
@@ -162,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         "--like", type=Path, metavar="JSON", help="of this script: the input is a part, and gets the same features"
     )
     args = parser.parse_args(argv)
-    with task.logged("feature_engineering", args, args.input):
+    with command_line.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
         if args.like:
             features_of_part(args.input, args.output, read_json(args.like), custom)

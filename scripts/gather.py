@@ -11,10 +11,11 @@ import logging
 import shutil
 from pathlib import Path
 
-import task
-from clean_data import refuse_loss
-from contract import EXAMPLES
-from task import TaskError, read_json, replacing, write_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, replacing, write_json
+from signoff.tables.contract import EXAMPLES
+from signoff.tables.parts import gather_counts
 
 
 def gather_tables(tables: list[Path], output: Path) -> None:
@@ -44,20 +45,6 @@ def gather_tables(tables: list[Path], output: Path) -> None:
 def columns(head: bytes) -> list[str]:
     """Return the names in a header, with quotes or without."""
     return next(csv.reader([head.decode("utf-8-sig")]))
-
-
-def gather_counts(counts: list[dict], max_rows_lost: float) -> dict:
-    """Return the counts of `clean_data` of all parts together. Raises TaskError where too many rows are lost."""
-
-    def added(values: list) -> object:
-        if isinstance(values[0], dict):
-            return {name: added([each[name] for each in values]) for name in values[0]}
-        return sum(values)
-
-    decided = ("kinds", "date_formats", "policies")
-    total = added([{name: value for name, value in each.items() if name not in decided} for each in counts])
-    refuse_loss(total, max_rows_lost)
-    return total | {name: counts[0][name] for name in decided}
 
 
 def gather_reports(reports: list[dict]) -> dict:
@@ -93,13 +80,13 @@ def gather_reports(reports: list[dict]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--plan", required=True, type=Path, help="the record of split_source, which names the parts")
     parser.add_argument("--input", required=True, type=Path, help="the folder of the parts' files")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file, or the JSON report, to write")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows that cleaning dropped")
     args = parser.parse_args(argv)
-    with task.logged("gather", args, args.input):
+    with command_line.logged("gather", args, args.input):
         names = list(read_json(args.plan)["parts"])
         paths = [args.input / f"{name}{args.output.suffix}" for name in names]
         if args.output.suffix == ".json":

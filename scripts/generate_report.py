@@ -9,15 +9,16 @@ suffix .html, the figures to figures/ beside it, and the tables, each as a page,
 import logging
 from pathlib import Path
 
-import task
-from approval import WORKFLOW
-from document import Alarm, Code, Figure, Items, Section, Strong, Table, markdown, number, page
-from figures import figures, save_figure, svg
-from report_inputs import data, model, row_budget, validation_blocks
-from report_results import drift, importance, intervals, results, slices
-from sample import held_out
-from task import TaskError, read_json, replacing, sha256
-from verdict_box import decision, decision_box
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, replacing, sha256
+from signoff.release.approval import WORKFLOW
+from signoff.report.decision_box import decision, decision_box
+from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, markdown, number, page
+from signoff.report.figures import figures, save_figure, svg
+from signoff.report.inputs import data, model, row_budget, validation_blocks
+from signoff.report.results import drift, importance, intervals, results, slices
+from signoff.review.sample import held_out
 
 # What stands beside the metrics, and is read too.
 BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
@@ -125,7 +126,7 @@ def reproducibility(metrics: dict, diagnostics: dict, digests: dict[str, str]) -
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the metrics that evaluate_model writes")
     parser.add_argument("--output", required=True, type=Path, help="the Markdown file to write; the page beside it")
     parser.add_argument("--owner", help="who answers for the model")
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limitations", help="what it is not for, and where it is known to fail")
     parser.add_argument("--row-budget", type=Path, help="also say what the budget of training rows costs")
     args = parser.parse_args(argv)
-    with task.logged("generate_report", args, args.input):
+    with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
         metrics, diagnostics = map(read_json, paths[:2])
         holdout, _ = held_out(paths[2], metrics["model"]["test"]["rows"])

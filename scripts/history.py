@@ -10,13 +10,13 @@ import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import task
-from approval import METRICS
-from document import Alarm, Code, Section, Shown, Table, html_block, html_text, page
-from figures import INK, LIGHT, LINE, SOFT, plotting, svg
-from release import RELEASES, read_history
-from runs import read_runs
-from task import replacing
+from signoff.base import command_line
+from signoff.base.files import replacing
+from signoff.ops.runs import read_runs
+from signoff.release.approval import METRICS
+from signoff.release.store import RELEASES, read_history
+from signoff.report.document import Alarm, Code, Section, Shown, Table, html_block, html_text, page
+from signoff.report.figures import INK, LIGHT, LINE, SOFT, plotting, svg
 
 COLOURS = {"passed": LIGHT["blue"], "failed": LIGHT["bad"], "threshold": LIGHT["doubt"]}
 BANDS = [LIGHT["line"], LIGHT["shade"]]
@@ -197,10 +197,10 @@ def shown(value: float | None, form: str) -> Shown | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--output", type=Path, default="reports/history.html", help="the HTML file to write")
     args = parser.parse_args(argv)
-    with task.logged("history", args, Path.cwd()):
+    with command_line.logged("history", args, Path.cwd()):
         try:
             target = json.loads(Path(METRICS).read_text("utf-8"))["target"]
         except (OSError, ValueError, KeyError):

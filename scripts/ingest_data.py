@@ -8,109 +8,23 @@ variable. It is streamed in bounded memory to a file beside the output, which is
 passed every check. A record of it goes to the same name with the suffix .json.
 """
 
-import csv
-import io
 import logging
-import shutil
 from pathlib import Path
 
-import task
-from address import Unreachable, expand, shown
-from arrival import Arrived, arrive, at_most, record_of
-from last_ingest import go_on, read_record
-from reader import READER, Reader, reader_arguments, reader_of
-from source import label, parts
-from source_checks import Goal, check_enough, check_target
-from task import beside, replacing, sha256, write_json
-
-
-def ingest_data(source: str, output: Path, target: str | None = None, reader: Reader = READER) -> dict:
-    """Bring `source` to `output`, and return its record.
-
-    Parameters
-    ----------
-    source
-        Path, pattern or URL; see the top of this file.
-    output
-        Where the table goes, as UTF-8 CSV with commas; its record goes beside it with the suffix .json.
-    target
-        The column to predict; without it, only the table as such is checked.
-    reader
-        How the source is written, what reading it may take, and what to do where it cannot be reached.
-
-    Returns
-    -------
-    dict
-        source, query, source_version (as `source.source_version`), version (of each part), source_sha256, sha256,
-        bytes, records, columns, ingested_at (UTC).
-
-    Raises
-    ------
-    TaskError
-        The source is missing, incomplete, too large, too slow, or no table that a model of `target` can learn from.
-    Unreachable
-        It cannot be reached, three times, and there is nothing to go on with.
-    """
-    last = read_record(source, reader.query, output.with_suffix(".json"))
-    try:
-        with replacing(output) as table, at_most(reader.max_bytes, source):
-            found = collect(source, reader, target, table)
-            digest = sha256(table)
-    except Unreachable as error:
-        logging.warning("[ingest_data] %s", go_on(error, last, output, reader))
-        return last
-    records = sum(each.rows for each in found.values())
-    record = record_of(source, reader, found, records, digest, output.stat().st_size, last)
-    write_json(output.with_suffix(".json"), record)
-    return record
-
-
-def collect(source: str, reader: Reader, target: str | None, table: Path) -> dict[str, Arrived]:
-    """Write all parts of `source` to `table`, one below the other, and return what is known of each, by its label.
-
-    Raises what `ingest_data` does.
-    """
-    goal, columns = Goal(), []
-    arrived: dict[str, Arrived] = {}
-    found = parts(expand(source), reader)
-    with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
-        for part in found:
-            name = shown(source) if len(found) == 1 else label(part)
-            arrived[label(part)] = arrive(part, reader, name, target, columns, goal, download, piece)
-            columns = arrived[label(part)].columns
-            append(piece, table)
-    if target is not None:
-        check_enough(sum(each.rows for each in arrived.values()), shown(source))
-        check_target(goal, f"{shown(source)}: the target {target!r}")
-    return arrived
-
-
-def append(piece: Path, table: Path) -> None:
-    """Add the rows of a CSV file to `table`; the first one becomes it, header and all."""
-    if not table.exists():
-        piece.replace(table)
-        return
-    with (
-        open(piece, encoding="utf-8-sig", newline="") as old,
-        open(table, "r+", encoding="utf-8", newline="") as new,
-    ):
-        next(csv.reader(old))
-        end = new.seek(0, io.SEEK_END)
-        with open(table, "rb") as written:
-            written.seek(end - 1)
-            if written.read(1) not in b"\r\n":
-                new.write("\n")
-        shutil.copyfileobj(old, new, 1 << 20)
+from signoff.base import command_line
+from signoff.source.address import shown
+from signoff.source.ingest import ingest_data
+from signoff.source.options import reader_arguments, reader_of
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
     reader_arguments(parser)
     args = parser.parse_args(argv)
-    with task.logged("ingest_data", args, shown(args.input)):
+    with command_line.logged("ingest_data", args, shown(args.input)):
         record = ingest_data(args.input, args.output, args.target, reader_of(args))
         logging.info(
             "[ingest_data] completed. Records ingested: %d, columns: %d, bytes: %d, source: %s",

@@ -15,18 +15,20 @@ from pathlib import Path
 
 import pandas as pd
 
-import task
-from address import expand, refuse_password, shown
-from dates import hides_dates
-from facts import facts_of, names_or_prose, names_the_row, unit_of
-from ingest_data import ingest_data
-from packing import open_text, packed_as
-from project_files import config_text, contract_text
-from reader import READER, Reader
-from sniff import sniff
-from source import fetch, label, parts
-from table import Table, read_table
-from task import TaskError, printable, replacing
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import replacing
+from signoff.base.redaction import printable
+from signoff.config.project_files import config_text, contract_text
+from signoff.features.evidence import facts_of, names_or_prose, names_the_row, unit_of
+from signoff.source.address import expand, refuse_password, shown
+from signoff.source.fetch import fetch, label, parts
+from signoff.source.ingest import ingest_data
+from signoff.source.options import READER, Reader
+from signoff.source.sniffing import sniff
+from signoff.source.unpacking import open_text, packed_as
+from signoff.tables.dates import hides_dates
+from signoff.tables.table import Table, read_table
 
 # The share of rows that dropping those with a missing value may cost.
 MOST_LOST = 0.05
@@ -216,7 +218,7 @@ def from_folder(source: str, folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--source", required=True, help="a path, folder, pattern or URL of a table")
     parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
     parser.add_argument("--target", required=True, help="the column to predict")
@@ -225,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     # As ingest_data writes the names of columns.
     args.target = args.target.strip()
-    with task.logged("init_project", args, shown(args.source)):
+    with command_line.logged("init_project", args, shown(args.source)):
         refuse_password(args.source)
         folder = args.output or Path(folder_name(args.source))
         taken = [folder / name for name in ("config.yaml", "schema.yaml") if (folder / name).exists()]

@@ -20,16 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-import scoring
-import task
-from clean_data import by_policy
-from csv_file import rendered, with_names
-from custom_features import infinite_values
-from recipe import features_again
-from release import current_release, released_code, released_half_width, released_model
-from table import parse_table
-from task import TaskError, nearest, replacing
-from values import MISSING, with_point
+from signoff.base import command_line
+from signoff.base.errors import TaskError, nearest
+from signoff.base.files import replacing
+from signoff.features.custom_features import infinite_values
+from signoff.features.recipe import features_again
+from signoff.model import scoring
+from signoff.release.store import current_release, released_code, released_half_width, released_model
+from signoff.tables.cells import MISSING, with_point
+from signoff.tables.cleaning import by_policy
+from signoff.tables.csv_file import rendered, with_names
+from signoff.tables.table import parse_table
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 8 << 20
@@ -216,7 +217,7 @@ def sink(path: str | None) -> Iterator[object]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, help='a CSV file, also compressed (.gz), or "-"')
     parser.add_argument("--output", required=True, help='the CSV file to write, or "-"')
     parser.add_argument("--rejected", help="where rows go that cannot be scored; beside the output, or to the log")
@@ -229,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
-    with task.logged("predict", args, args.input):
+    with command_line.logged("predict", args, args.input):
         if args.input != "-":
             # Before anything else, so that a wrong path is told at once.
             Path(args.input).stat()

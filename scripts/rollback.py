@@ -8,8 +8,10 @@ import logging
 import sys
 from pathlib import Path
 
-import task
-from release import (
+from signoff.base import command_line
+from signoff.base.errors import TaskError, nearest
+from signoff.config.settings import config_argument, read_config
+from signoff.release.store import (
     RELEASES,
     append_history,
     approved_release,
@@ -20,9 +22,7 @@ from release import (
     release_before,
     releases,
 )
-from settings import config_argument, read_config
-from task import TaskError, nearest
-from track import track
+from signoff.release.tracking import track
 
 
 def rollback(reason: str, rule: dict, name: str | None = None) -> str:
@@ -63,14 +63,14 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--release", help="its name; the one before the current one if not given")
     parser.add_argument("--reason", help="why; asked for on a terminal")
     config_argument(parser)
     args = parser.parse_args(argv)
     if args.reason is None and sys.stdin.isatty():
         args.reason = input("Why? ")
-    with task.logged("rollback", args, args.release or "the release before"):
+    with command_line.logged("rollback", args, args.release or "the release before"):
         config, _ = read_config(args.config)
         name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
         logging.info("[rollback] completed. Current release: %s", RELEASES / name)

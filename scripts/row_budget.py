@@ -18,14 +18,14 @@ import pandas as pd
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-import task
-from gather_features import gather_features
-from intervals import LEVEL, RESAMPLES, blocks_of, draws, paired
-from model_file import load_model
-from pipeline import use_threads
-from scoring import metrics, predict
-from table import read_table
-from task import read_json, write_json
+from signoff.base import command_line
+from signoff.base.files import read_json, write_json
+from signoff.features.gathering import gather_features
+from signoff.model.model_file import load_model
+from signoff.model.pipeline import use_threads
+from signoff.model.scoring import metrics, predict
+from signoff.review.intervals import LEVEL, RESAMPLES, blocks_of, draws, paired
+from signoff.tables.table import read_table
 
 SHARES = (4, 2)
 # On fewer rows a metric says little.
@@ -81,7 +81,7 @@ def fit_again(model: object, features: pd.DataFrame, target: pd.Series, threads:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--model", required=True, type=Path, help="the model; its .json beside it")
     parser.add_argument(
         "--features", required=True, type=Path, help="the sample it was trained on; its .json beside it"
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
-    with task.logged("row_budget", args, args.model):
+    with command_line.logged("row_budget", args, args.model):
         metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
         model = load_model(args.model, metadata["sha256"])
         rows = description["split"]["rows"]["train"]

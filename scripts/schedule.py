@@ -8,9 +8,9 @@ import string
 import sys
 from pathlib import Path
 
-import task
-from approval import WORKFLOW
-from task import TaskError
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.release.approval import WORKFLOW
 
 KINDS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
 
@@ -45,13 +45,13 @@ ESCAPES = {"systemd": in_unit, "cron": lambda name, path: shlex.quote(path).repl
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--kind", required=True, choices=KINDS, help="the scheduler")
     args = parser.parse_args(argv)
     try:
         text = schedule(args.kind, Path.cwd())
     except TaskError as error:
-        with task.logged("schedule", args, Path.cwd()):
+        with command_line.logged("schedule", args, Path.cwd()):
             raise error
     print(text, end="")
 

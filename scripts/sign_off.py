@@ -10,8 +10,12 @@ import logging
 import sys
 from pathlib import Path
 
-import task
-from approval import (
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, replacing, sha256
+from signoff.base.redaction import printable
+from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import (
     DIAGNOSTICS,
     METRICS,
     PAGE,
@@ -30,11 +34,9 @@ from approval import (
     statement,
     utc_now,
 )
-from release import RELEASES, current_release, locked
-from settings import config_argument, read_config
-from signature import sign, verify_signature
-from task import TaskError, printable, read_json, replacing, sha256
-from verdict import verdict
+from signoff.release.signature import sign, verify_signature
+from signoff.release.store import RELEASES, current_release, locked
+from signoff.release.verdict import verdict
 
 # Each was made of the one before; what is older than that does not speak of it.
 ORDER = [
@@ -218,7 +220,7 @@ def ask(args, failures: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--reviewer", help="your name; with release.allowed_signers the principal that stands there")
     parser.add_argument("--decision", choices=["approve", "reject"])
     parser.add_argument("--comment", help="what you have looked at, and why you decide so")
@@ -230,7 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     missing = [f"--{name}" for name in ("reviewer", "decision", "comment") if getattr(args, name) is None]
     if missing and not sys.stdin.isatty():
         parser.error(f"there is no terminal to ask on: give {', '.join(missing)}")
-    with task.logged("sign_off", args, REPORT):
+    with command_line.logged("sign_off", args, REPORT):
         config, paths = read_config(args.config)
         subject = review(config, paths)
         print("", *map(printable, summary(subject)), "", sep="\n", flush=True)

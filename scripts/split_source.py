@@ -17,16 +17,17 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
-import task
-from address import Unreachable, expand, shown
-from arrival import Arrived, arrive, at_most, record_of
-from last_ingest import go_on, read_record
-from pieces import LONGEST_NAME, PERIODS, copy_rows, format_of_dates, split_table
-from reader import READER, Reader, reader_arguments, reader_of
-from source import label, parts
-from source_checks import Goal, check_enough, check_target
-from task import TaskError, beside, nearest, read_json, sha256, write_json
-from unchanged import grown, intact, same, summed, whole
+from signoff.base import command_line
+from signoff.base.errors import TaskError, nearest
+from signoff.base.files import beside, read_json, sha256, write_json
+from signoff.source.address import Unreachable, expand, shown
+from signoff.source.arrival import Arrived, arrive, at_most, record_of
+from signoff.source.checks import Goal, check_enough, check_target
+from signoff.source.fetch import label, parts
+from signoff.source.last_ingest import go_on, read_record
+from signoff.source.options import READER, Reader, reader_arguments, reader_of
+from signoff.source.pieces import LONGEST_NAME, PERIODS, copy_rows, format_of_dates, split_table
+from signoff.source.unchanged import grown, intact, same, summed, whole
 
 FIRST_ROWS = 500_000
 
@@ -143,7 +144,7 @@ def move(fresh: Path, pieces: Path, files: dict[str, dict]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the JSON record to write")
     parser.add_argument("--pieces", type=Path, default=Path("data/source"), help="the folder of the parts' rows")
@@ -152,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
     reader_arguments(parser)
     args = parser.parse_args(argv)
-    with task.logged("split_source", args, shown(args.input)):
+    with command_line.logged("split_source", args, shown(args.input)):
         reader = reader_of(args)
         before = read_json(args.output).get("parts", {}) if args.output.is_file() else {}
         try:

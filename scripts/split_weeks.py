@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-import task
-from table import read_table
-from task import TaskError, read_json, replacing, write_json
-
-NEVER = "never_retrained"
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, replacing, write_json
+from signoff.review.backtest import NEVER
+from signoff.tables.table import read_table
 
 
 def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], target: str) -> dict[str, pa.Table]:
@@ -98,14 +98,14 @@ def plan_weeks(
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON plan to write; the weeks' files beside it")
     parser.add_argument("--window", type=int, help="train on so many weeks before each; on all if not given")
     parser.add_argument("--weeks", type=int, help="score only the last so many weeks; all if not given")
     parser.add_argument("--min-train-weeks", type=int, default=8, help="weeks before the first one that is scored")
     args = parser.parse_args(argv)
-    with task.logged("split_weeks", args, args.input):
+    with command_line.logged("split_weeks", args, args.input):
         description = read_json(args.input.with_suffix(".json"))
         time_column, target = description["time_column"], description["target"]
         if time_column is None:

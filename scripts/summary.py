@@ -12,12 +12,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-import task
-from approval import DIAGNOSTICS, METRICS, PAGE, REPORT
-from document import number
-from report_results import intervals_of, others
-from task import TaskError, printable, read_json
-from verdict_box import decision
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+from signoff.base.redaction import printable
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT
+from signoff.report.decision_box import decision
+from signoff.report.document import number
+from signoff.report.results import intervals_of, others
 
 COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
 
@@ -53,9 +55,9 @@ def summary() -> Panel:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     args = parser.parse_args(argv)
-    with task.logged("summary", args, REPORT):
+    with command_line.logged("summary", args, REPORT):
         Console(highlight=False).print(summary())
         logging.info("[summary] next: make sign-off")
 

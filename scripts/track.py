@@ -7,132 +7,20 @@ twice. It waits in logs/mlflow/ until the server has all of it: a server that is
 the next run logs what waits.
 """
 
-import importlib.util
-import json
 import logging
-from pathlib import Path
-from urllib.parse import urlsplit
 
-import task
-from approval import METRICS
-from mlflow_client import connect, experiment_name, log_releases, log_run
-from outbox import OUTBOX, alone, plain, stage_judged, waiting
-from settings import config_argument, read_config
-from task import TaskError, explain, write_json
-from web import reason
-
-RECORD = Path("reports/tracking.json")
-
-
-def track(config: dict, config_paths: list[str] | None = None) -> dict:
-    """Log what waits, and the releases; with `config_paths` also the model on disk. Return what RECORD tells.
-
-    Whatever goes wrong becomes a warning and the record's `problem`: nothing that a tracking server does may stop a
-    run or a release.
-
-    Parameters
-    ----------
-    config
-        The config, in which tracking.mlflow_uri is set.
-    config_paths
-        The files that it was read from.
-
-    Returns
-    -------
-    dict
-        run (URL of the MLflow run of the model on disk, or None), problem (text, or None) and failures (how often there
-        was one so far).
-    """
-    before = read_record()
-    uri, url, problems = config["tracking"]["mlflow_uri"], before.get("run"), []
-    try:
-        with alone():
-            judged = stage_judged(config, config_paths) if config_paths is not None else None
-            url = None if judged else url
-            check_tracking(config)
-            client, experiment = connect(config)
-            for folder in waiting():
-                try:
-                    run = log_run(client, experiment, folder)
-                except Exception as error:
-                    # What the server does not take must not keep the others waiting.
-                    if away(error):
-                        raise
-                    problems.append(in_words(error, uri))
-                    continue
-                if folder == judged:
-                    url = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
-            log_releases(client, experiment, plain(experiment_name(config)))
-    except Exception as error:
-        problems.append(in_words(error, uri))
-    problem = None
-    if problems:
-        runs = f"runs that wait in {OUTBOX}: {len(waiting())}; " if waiting() else ""
-        problem = f"not all is in MLflow: {problems[0]}; {runs}the next run tries again"
-        logging.warning("[track] %s", problem)
-    record = {"run": url, "problem": problem, "failures": before.get("failures", 0) + bool(problems)}
-    # After a release the record, if it is new, would look to Snakemake as if the model on disk had been logged.
-    if record != before and (config_paths is not None or before):
-        write_json(RECORD, record)
-    return record
-
-
-def check_tracking(config: dict) -> None:
-    """Raise TaskError where tracking.mlflow_uri is no server's URL, holds a password, or MLflow is not installed."""
-    uri = config["tracking"]["mlflow_uri"]
-    if uri is None:
-        return
-    try:
-        parts = urlsplit(uri)
-        secret = "@" in parts.netloc or parts.query or parts.fragment
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        secret, good = "@" in uri, False
-    if secret:
-        # It would be in the config, which is signed, released and logged.
-        raise TaskError(
-            "config: tracking.mlflow_uri carries a user name, a password or a query. Take it out, and set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment."
-        )
-    if not good:
-        raise TaskError(f"config: tracking.mlflow_uri is {uri!r}, but must be a server's URL: http://localhost:5000")
-    if importlib.util.find_spec("mlflow") is None:
-        raise TaskError(
-            "tracking.mlflow_uri is set, but MLflow's client is not installed. "
-            "Run make tracking, or pip install -r requirements-mlflow.txt."
-        )
-
-
-def read_record() -> dict:
-    """Return what RECORD holds; nothing where there is none, or a damaged one."""
-    try:
-        return json.loads(RECORD.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def in_words(error: Exception, uri: str) -> str:
-    """Return one sentence for what MLflow's client, or the server, raised."""
-    if isinstance(error, TaskError):
-        return str(error)
-    text = " ".join(str(error).split())
-    if away(error):
-        return f"{uri} cannot be reached ({'no answer in time' if 'timed out' in text else reason(error)})"
-    if type(error).__module__.startswith("mlflow"):
-        return f"{uri}: {text[:300]}"
-    return explain(error)[:500]
-
-
-def away(error: Exception) -> bool:
-    """Tell whether the server could not be reached, so that asking it for more would only take time."""
-    return "Max retries exceeded" in str(error) or "timed out" in str(error)
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import METRICS
+from signoff.release.tracking import track
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     config_argument(parser)
     args = parser.parse_args(argv)
-    with task.logged("track", args, METRICS):
+    with command_line.logged("track", args, METRICS):
         config, paths = read_config(args.config)
         if config["tracking"]["mlflow_uri"] is None:
             raise TaskError(f"tracking.mlflow_uri is not set in {' or '.join(paths)}: there is nowhere to log to.")

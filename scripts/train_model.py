@@ -11,85 +11,30 @@ import logging
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import sklearn
-from sklearn.pipeline import Pipeline
-from threadpoolctl import ThreadpoolController
 
-import task
-from contract import describe
-from encoding import fit, predictions
-from model_file import write_model
-from pipeline import DEFAULT_ESTIMATOR, add_model, make_regressor, threads_for, use_threads
-from scoring import metrics, predict
-from stream import read_rows
-from task import TaskError, decimals, read_json, sha256, write_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, sha256, write_json
+from signoff.base.numbers import decimals
+from signoff.model.model_file import write_model
+from signoff.model.pipeline import add_model, make_regressor
+from signoff.model.scoring import metrics, predict
+from signoff.model.training import train_model
+from signoff.tables.batches import read_rows
+from signoff.tables.contract import describe
 
 # More of the training part, drawn by chance, would change its score in the third digit at most.
 MOST_ROWS_TO_SCORE = 100_000
 
 
-def train_model(
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
-    estimator: str = DEFAULT_ESTIMATOR,
-    params: dict | None = None,
-    random_state: int = 0,
-    threads: int = 1,
-) -> Pipeline:
-    """Return a pipeline fitted on `features`.
-
-    Parameters
-    ----------
-    features
-        n rows × m columns: numbers of any width, str for categories; missing values are allowed.
-    kinds
-        "number" or "category" for each of the m columns.
-    target
-        n finite numbers.
-    estimator, params
-        The dotted name of a regressor that follows scikit-learn's interface, and its parameters.
-    random_state
-        The seed, where the regressor takes one.
-    threads
-        How many cores to use, at most.
-
-    Raises
-    ------
-    TaskError
-        There is no such regressor, or it does not take these parameters or data.
-    """
-    regressor = make_regressor(estimator, params or {}, random_state)
-    use_threads(regressor, min(threads, joblib.cpu_count()))
-    threads, libraries = threads_for(features, threads), libraries_with_threads(estimator)
-    try:
-        # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
-        with libraries.limit(limits={"openmp": threads, "blas": 1}):
-            pipeline = fit(regressor, kinds, features, target, random_state)
-        # Others than the default may find out only here that their parameters do not fit the data.
-        if estimator != DEFAULT_ESTIMATOR:
-            with libraries.limit(limits=1):
-                predictions(pipeline, features.head(1)[list(kinds)])
-    except (ValueError, TypeError) as error:
-        raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
-    use_threads(regressor, None)
-    return pipeline
-
-
-@cache
-def libraries_with_threads(estimator: str) -> ThreadpoolController:
-    """Return what is loaded of such libraries, with the module of a regressor that was made: looked for once."""
-    return ThreadpoolController()
-
-
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
     add_model(parser)
@@ -99,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--plan", type=Path, help="for --passes: the record of split_source, which names the parts")
     parser.add_argument("--halt-on", type=Path, help="a validation report: if its status is fail, train nothing")
     args = parser.parse_args(argv)
-    with task.logged("train_model", args, args.input):
+    with command_line.logged("train_model", args, args.input):
         if args.halt_on and (violations := read_json(args.halt_on)["violations"]):
             raise TaskError(
                 f"the raw data violate the contract (validation.on_failure: halt): {'; '.join(describe(violations))}. "
@@ -120,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         chosen, search = {"estimator": args.estimator, "params": args.params}, None
         if args.candidates:
             # Imported here: only some runs need it.
-            from candidates import choose_model
+            from signoff.model.search import choose_model
 
             moments = train[when[0]] if when else None
             chosen, search = choose_model(
@@ -130,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         seed, rows_seen = args.random_state, len(train)
         if args.passes:
             # Imported here: only some runs need it.
-            from passes import all_training_rows, fit_in_passes
+            from signoff.model.passes import all_training_rows, fit_in_passes
 
             blocks = all_training_rows(args.all_rows, args.plan, description, args.passes)
             model, rows_seen = fit_in_passes(train, kinds, target, blocks, **chosen, random_state=seed)

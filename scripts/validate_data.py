@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-import contract as contracts
-import task
-from contract import EXAMPLES
-from counting import Counts
-from part import read_part
-from stream import Columns, judged, tables
-from table import Table, read_table
-from task import TaskError, write_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import write_json
+from signoff.tables import contract as contracts
+from signoff.tables.batches import Columns, judged, tables
+from signoff.tables.contract import EXAMPLES
+from signoff.tables.counting import Counts
+from signoff.tables.parts import read_part
+from signoff.tables.table import Table, read_table
 
 
 def validate_data(table: Table, contract: dict | None = None) -> dict:
@@ -180,7 +181,7 @@ def profile(counts: Counts, missing: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON report to write")
     parser.add_argument("--schema", type=Path, help="the data contract: a pandera schema in YAML")
@@ -188,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
     )
     args = parser.parse_args(argv)
-    with task.logged("validate_data", args, args.input):
+    with command_line.logged("validate_data", args, args.input):
         contract = contracts.read_contract(args.schema) if args.schema else None
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")

@@ -5,10 +5,18 @@ python scripts/verify.py
 
 import logging
 
-import task
-from release import CURRENT, RELEASES, approved_release, current_release, read_history, releases, verify_release
-from settings import config_argument, read_config
-from task import TaskError
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.config.settings import config_argument, read_config
+from signoff.release.store import (
+    CURRENT,
+    RELEASES,
+    approved_release,
+    current_release,
+    read_history,
+    releases,
+    verify_release,
+)
 
 
 def verify(rule: dict) -> tuple[list[str], list[str]]:
@@ -53,10 +61,10 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     config_argument(parser)
     args = parser.parse_args(argv)
-    with task.logged("verify", args, "deployed"):
+    with command_line.logged("verify", args, "deployed"):
         config, _ = read_config(args.config)
         good, problems = verify(config["release"])
         for line in good:

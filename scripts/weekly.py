@@ -19,15 +19,16 @@ from pathlib import Path
 
 import psutil
 
-import task
-from approval import METRICS, WORKFLOW, utc_now
-from folder import described, running_snakemake
-from last_ingest import GOING_ON
-from notify import notify
-from release import current_release
-from runs import LOCK, RECORD, read_runs, run_lines, write_runs
-from settings import USUAL, refuse_code
-from task import TaskError, explain, read_json
+from signoff.base import command_line
+from signoff.base.errors import TaskError, explain
+from signoff.base.files import read_json
+from signoff.config.settings import USUAL, refuse_code
+from signoff.ops.folder import described, running_snakemake
+from signoff.ops.notify import notify
+from signoff.ops.runs import LOCK, RECORD, read_runs, run_lines, write_runs
+from signoff.release.approval import METRICS, WORKFLOW, utc_now
+from signoff.release.store import current_release
+from signoff.source.last_ingest import GOING_ON
 
 BUSY = 75
 # All that Snakemake and the tasks have said in the last run.
@@ -143,10 +144,10 @@ def outcome(started: float, exit_code: int | None) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = task.arguments(__doc__)
+    parser = command_line.arguments(__doc__)
     parser.add_argument("--cores", default="all", help="how many cores Snakemake may use")
     args = parser.parse_args(argv)
-    with task.logged("weekly", args, Path.cwd()):
+    with command_line.logged("weekly", args, Path.cwd()):
         snakemake()
     # A shell that starts it in the background makes it, and the Snakemake that it starts, deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,9 +10,9 @@ pythons=$(for each in python3 python3.1{1,2,3,4,5} ~/.pyenv/versions/3.*/bin/pyt
 done | awk '{split($1, v, "."); if (v[2] >= 11) print}' | sort -V)
 read -r _ oldest <<< "$(head -1 <<< "$pythons")"
 read -r _ newest <<< "$(tail -1 <<< "$pythons")"
-part=(tests/test_decision.py tests/test_retry.py tests/test_table.py tests/test_clean_data.py tests/test_validate_data.py
-    tests/test_feature_engineering.py tests/test_split.py tests/test_supply.py tests/test_ingest_data.py
-    tests/test_sources.py tests/test_old.py tests/test_workflow.py::test_two_keys_are_a_config)
+part=(tests/release/test_decision.py tests/base/test_retry.py tests/tables/test_table.py tests/tables/test_clean_data.py tests/tables/test_validate_data.py
+    tests/features/test_feature_engineering.py tests/source/test_split.py tests/project/test_supply.py tests/source/test_ingest_data.py
+    tests/source/test_sources.py tests/release/test_old.py tests/rules/test_workflow.py::test_two_keys_are_a_config)
 mkdir -p .compat
 failed=0
 for each in lowest-direct:"$oldest" highest:"$newest"; do

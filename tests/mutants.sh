@@ -3,18 +3,28 @@
 # say which changes no unit test notices.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# mutmut knows a package, or modules in src/; ours are in scripts/.
+# mutmut looks for code in src/.
 rm -rf .mutants && mkdir -p .mutants/tests
 cp -r scripts .mutants/src
 cp -r Snakefile workflow .mutants/
-cp tests/conftest.py tests/warm.py tests/test_{decision,retry,clean_data,split}.py .mutants/tests/
+cp tests/conftest.py tests/warm.py tests/{release/test_decision,base/test_retry,tables/test_clean_data,source/test_split}.py .mutants/tests/
 cat > .mutants/pyproject.toml << 'END'
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = [
-    "src/approval.py", "src/signature.py", "src/release.py", "src/deploy.py", "src/sign_off.py", "src/retry.py",
-    "src/clean_data.py", "src/split.py", "src/split_weeks.py", "src/split_source.py", "src/pieces.py",
-    "src/unchanged.py",
+    "src/signoff/release/approval.py",
+    "src/signoff/release/signature.py",
+    "src/signoff/release/store.py",
+    "src/deploy.py",
+    "src/sign_off.py",
+    "src/signoff/base/retry.py",
+    "src/signoff/tables/cleaning.py",
+    "src/clean_data.py",
+    "src/signoff/features/holdout.py",
+    "src/split_weeks.py",
+    "src/split_source.py",
+    "src/signoff/source/pieces.py",
+    "src/signoff/source/unchanged.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.
@@ -30,8 +40,9 @@ pythonpath = ["src", "tests"]
 addopts = "-q"
 END
 # Of the source what gives its parts their rows; the other modules as a whole.
-parts=({approval,signature,release,deploy,sign_off,retry,clean_data,split,split_weeks,pieces}.\*
-    split_source.x_move__\* unchanged.x_{whole,summed,intact,grown}__\*)
+parts=(signoff.release.{approval,signature,store}.\* signoff.base.retry.\* signoff.tables.cleaning.\*
+    signoff.features.holdout.\* signoff.source.pieces.\* {deploy,sign_off,clean_data,split_weeks}.\*
+    split_source.x_move__\* signoff.source.unchanged.x_{whole,summed,intact,grown}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results

@@ -32,9 +32,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from approval import read_sign_off
 from conftest import OUTPUTS, Project, make_project, program, rides
-from release import current_release, read_history
+from signoff.release.approval import read_sign_off
+from signoff.release.store import current_release, read_history
 from verify import verify
 
 RULE = {"allowed_signers": None, "required_approvals": 1}

@@ -21,12 +21,12 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, script
-from csv_file import with_names
-from ingest_data import ingest_data
-from reader import Reader
-from table import read_table, write_table
-from task import TaskError
-from values import MISSING
+from signoff.base.errors import TaskError
+from signoff.source.ingest import ingest_data
+from signoff.source.options import Reader
+from signoff.tables.cells import MISSING
+from signoff.tables.csv_file import with_names
+from signoff.tables.table import read_table, write_table
 
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 # The same tables each time in the short form; others each time, and more, in `make faults`.

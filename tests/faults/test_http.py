@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-import web
-from address import Unreachable
 from conftest import ROOT
-from ingest_data import ingest_data
-from reader import Reader
-from source import source_version
-from task import TaskError
+from signoff.base.errors import TaskError
+from signoff.source import web
+from signoff.source.address import Unreachable
+from signoff.source.fetch import source_version
+from signoff.source.ingest import ingest_data
+from signoff.source.options import Reader
 
 GOOD = b"when,km,minutes\n2024-01-01,1.5,3\n2024-01-02,2.5,5\n2024-01-03,,7\n"
 QUICK = Reader(timeout_s=0.5)

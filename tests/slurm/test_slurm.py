@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_object_store import SHARED, STORE, stored
 
 from cluster import NoCluster, cluster
 from conftest import Project, make_project, several_weeks
-from test_object_store import SHARED, STORE, stored
 
 FIELDS = ["JobID", "Comment", "Partition", "Account", "AllocCPUS", "ReqMem", "Timelimit", "State", "WorkDir"]
 EVERYTHING = ["all", "reports/final_report.md", "backtest"]
@@ -109,7 +109,7 @@ def runs(slurm, s3_server, tmp_path_factory):
             project = make_project(tmp_path_factory.mktemp("faulty"))
             script = project.workflow / "scripts/ingest_data.py"
             text = script.read_text(encoding="utf-8")
-            begin = '    with task.logged("ingest_data", args, shown(args.input)):\n'
+            begin = '    with command_line.logged("ingest_data", args, shown(args.input)):\n'
             assert begin in text
             script.write_text(text.replace(begin, f"{begin}        {fault}\n"), encoding="utf-8")
             # The profile tries three times: what never fits is given up a little sooner here.

@@ -1,6 +1,5 @@
 """The code that a task runs, as inputs of its rule: what changes runs again exactly what it concerns."""
 
-MODULES = {path.stem for path in SCRIPTS.glob("*.py")}
 IN_STORE = workflow.storage_settings.default_storage_provider is not None
 if IN_STORE:
     # Snakemake would look on disk for the object to update: there, an output is made anew.
@@ -26,7 +25,7 @@ def script(name):
 
 
 def helpers(name):
-    """Return the paths of the modules in scripts/ that a script imports, and those that they import."""
+    """Return the paths of the modules that a script imports, directly or through others."""
     return [code_of(name)] if WITHIN else modules_of(name)
 
 
@@ -34,7 +33,7 @@ def helpers(name):
 def code_of(name):
     """Return a file that changes when one of these modules does: one input, for rules that have thousands of jobs."""
     path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
-    lines = "".join(f"{source.sha256(Path(each))}  {Path(each).name}\n" for each in modules_of(name))
+    lines = "".join(f"{sha256(Path(each))}  {os.path.relpath(each, SCRIPTS)}\n" for each in modules_of(name))
     if not path.is_file() or path.read_text(encoding="utf-8") != lines:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(lines, encoding="utf-8")
@@ -44,9 +43,7 @@ def code_of(name):
 @functools.cache
 def modules_of(name):
     """Return what `helpers` does, file by file."""
-    # Read as text: parsing a dozen scripts would be felt in a run with nothing to do.
-    names = re.findall(r"^ *(?:from|import) (\w+)", (SCRIPTS / f"{name}.py").read_text(encoding="utf-8"), re.M)
-    return sorted({path for each in MODULES.intersection(names) for path in (script(each), *modules_of(each))})
+    return [on_disk(os.path.relpath(path)) for path in code.modules_of(SCRIPTS / f"{name}.py")]
 
 
 def captions():

@@ -21,18 +21,20 @@ WITHIN = ONE_OF["folder"]
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-import contract
-import source
-from approval import custom_code, features_path, model_path, raw_path
-from custom import read_code
-from folder import clear_dead_lock, end_when_told, name_the_holder
-from old_outputs import keep_old_outputs
-from reader import Reader
-from release import current_release
-from settings import check_config, refuse_code
-from task import TaskError, read_json
-from track import check_tracking, read_record
-from verdict import show_summary
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, sha256
+from signoff.config.settings import check_config, refuse_code
+from signoff.features.user_code import read_code
+from signoff.ops.folder import clear_dead_lock, end_when_told, name_the_holder
+from signoff.ops.old_outputs import keep_old_outputs
+from signoff.release.approval import custom_code, features_path, model_path, raw_path
+from signoff.release.store import current_release
+from signoff.release.tracking import check_tracking, read_record
+from signoff.release.verdict import show_summary
+from signoff.rules import code
+from signoff.source import fetch
+from signoff.source.options import Reader
+from signoff.tables import contract
 
 try:
     refuse_code(workflow.configfiles)
@@ -40,8 +42,8 @@ try:
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
     RULES = contract.read_contract(CONTRACT) if CONTRACT else None
-    for code in custom_code(config):
-        read_code(code)
+    for each in custom_code(config):
+        read_code(each)
     KINDS = contract.kinds(RULES) if RULES else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")

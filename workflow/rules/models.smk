@@ -1,8 +1,9 @@
 # Many models: for each the whole chain, in a folder that is a project of its own
-import models
+from signoff.rules import models
+from signoff.source.pieces import folder_name
 
 BY = config["models"]["by"]
-NAMED = {models.folder_name(name): each for name, each in config["models"]["each"].items()}
+NAMED = {folder_name(name): each for name, each in config["models"]["each"].items()}
 try:
     GROUPS = models.groups(config)
 except TaskError as error:

@@ -81,7 +81,7 @@ def source_version(_wildcards=None):
 def version_of_source():
     """Return the version of the source, found once a run."""
     reader = Reader(**config["reader"])
-    return source.source_version(config["raw_data_source_url"], Path(raw_path(config)), reader)
+    return fetch.source_version(config["raw_data_source_url"], Path(raw_path(config)), reader)
 
 
 def memory(megabytes, all_rows=False):

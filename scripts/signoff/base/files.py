@@ -1,0 +1,135 @@
+"""Files that are never half written, their digests, and the JSON that records them."""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from signoff.base.errors import Lacking, TaskError
+
+# The folder of the Snakefile.
+WORKFLOW = Path(__file__).resolve().parents[3]
+SYNC_SECONDS = 0.25
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete the hidden files of `beside` whose processes, of this machine, were killed."""
+    here = f".{socket.gethostname()}-"
+    for leftover in folder.glob(".*.part"):
+        _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
+        if ours and process.isdigit() and Path("/proc/self").exists() and has_ended(process):
+            leftover.unlink(missing_ok=True)
+
+
+def has_ended(process: str) -> bool:
+    """Tell whether a process of this machine has ended, be it that nobody has asked how yet: a zombie."""
+    try:
+        state = Path("/proc", process, "stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in (b"Z", b"X")
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a hidden path in the folder of `path`, for a file that lives as long as the block.
+
+    What earlier processes have left in that folder because they were killed is deleted first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    delete_leftovers(path.parent)
+    hidden = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    try:
+        yield hidden
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden path, and move it to `path` when the block ends well.
+
+    A reader of `path` sees the old file or the whole new one, after SIGKILL too.
+    """
+    with beside(path) as new:
+        with synced(new):
+            yield new
+        sync(new)
+        os.replace(new, path)
+
+
+@contextlib.contextmanager
+def synced(path: Path) -> Iterator[None]:
+    """Bring what the block writes to the disk while it goes on: at its end, less is left to wait for."""
+    ended, errors = threading.Event(), []
+
+    def again_and_again() -> None:
+        try:
+            while not ended.wait(SYNC_SECONDS):
+                # Not there yet, or begun anew.
+                with contextlib.suppress(FileNotFoundError):
+                    sync(path)
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    # The system tells of an error once, to the first who asks.
+    if errors:
+        raise errors[0]
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity raise ValueError: they are not JSON."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+class Recorded(dict):
+    """An object in a JSON file of ours, which another version of the workflow may have written."""
+
+    path: Path
+
+    def __missing__(self, key: object) -> None:
+        raise Lacking(
+            f"{self.path} does not tell {key!r}: another version of the workflow has written it. Make it anew (make "
+            "run, make report; of a release, train and release again)."
+        )
+
+
+def read_json(path: Path) -> dict:
+    """Return the JSON object in `path`. Raises TaskError where it is damaged, and later for a key that it lacks."""
+
+    def recorded(pairs: dict) -> Recorded:
+        found = Recorded(pairs)
+        found.path = path
+        return found
+
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=recorded)
+    except ValueError as error:
+        raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+    if not isinstance(found, dict):
+        raise TaskError(f"{path} holds no JSON object. Delete it and run again.")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

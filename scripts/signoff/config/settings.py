@@ -1,0 +1,209 @@
+"""The config, checked against its schema before anything runs."""
+
+import argparse
+import math
+import os
+import re
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from signoff.base.errors import TaskError, nearest
+from signoff.base.files import WORKFLOW
+from signoff.source.address import refuse_password
+
+TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
+TYPES |= {"number": "a number", "integer": "a whole number"}
+
+
+SCHEMA = WORKFLOW / "workflow/schemas/config.schema.yaml"
+USUAL = ("config/config.yaml", "config.yaml")
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the config, for the command lines that a person runs in the project's folder."""
+    parser.add_argument(
+        "--config", action="append", help=f"the config; by default {' or '.join(USUAL)}, whichever is there"
+    )
+
+
+def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
+    """Return the checked config with its defaults, and the files that it is made of; a later one goes over an earlier.
+
+    Raises
+    ------
+    TaskError
+        There is no config, or it is not valid.
+    """
+    paths = paths or [each for each in USUAL if Path(each).is_file()][:1]
+    if not paths:
+        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder, or name one: --config")
+    config: dict = {}
+    # One name for one file, however it was given.
+    paths = [os.path.relpath(path) for path in paths]
+    for path in paths:
+        try:
+            more = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise TaskError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(more, dict):
+            raise TaskError(f"{path} holds no keys. raw_data_source_url and target are the least.")
+        merge(config, more)
+    try:
+        check_config(config, SCHEMA)
+    except TaskError as error:
+        raise TaskError(f"{' and '.join(paths)}: {str(error).removeprefix('config: ')}") from error
+    return config, paths
+
+
+def refuse_code(paths: list[str]) -> None:
+    """Raise TaskError where a config asks for YTE, with which Snakemake runs Python that stands in it.
+
+    Snakemake reads a config before any line of the workflow: only what starts Snakemake can refuse it in time.
+    """
+    for path in paths:
+        if "__use_yte__" in Path(path).read_text(encoding="utf-8", errors="replace"):
+            raise TaskError(
+                f"{path}: with __use_yte__ a config is a program. Take it out, and write what it would give."
+            )
+
+
+def merge(config: dict, more: dict) -> None:
+    """Put `more` over `config`, section by section, as Snakemake does with several config files."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = value
+
+
+def check_config(config: dict, schema_path: Path) -> None:
+    """Check `config`, and fill in the defaults that the schema gives.
+
+    Parameters
+    ----------
+    config
+        The config as the YAML gave it; changed in place.
+    schema_path
+        workflow/schemas/config.schema.yaml.
+
+    Raises
+    ------
+    TaskError
+        A key is unknown, missing, of a wrong type or out of range: the message names it, and the nearest valid one.
+    """
+    # libyaml's parser, where PyYAML has it: Python's own would be felt in a run with nothing to do.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
+    fill_defaults(config, schema)
+    for key, value in numbers(config):
+        if not math.isfinite(value):
+            # JSON Schema has no word for it: YAML's .nan and .inf are numbers to it.
+            raise TaskError(f"config: {key} is {value}, but must be a finite number.")
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if errors:
+        raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
+    check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
+    refuse_password(config["raw_data_source_url"])
+    if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
+        raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
+        raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
+    for number, url in enumerate(config["notify"]["urls"]):
+        refuse_password(url, f"notify.urls.{number}")
+    check_paths(config)
+
+
+def check_paths(config: dict) -> None:
+    """Raise TaskError where a path leads out of the project's folder, by itself or by a link, and to no allowed one.
+
+    The source may lie anywhere. Nor may a path hold what Snakemake would take for a wildcard.
+    """
+    allowed = [Path(each).resolve() for each in (".", *config["allow_outside"])]
+    paths = {
+        "validation.schema": config["validation"]["schema"],
+        "features.custom": config["features"]["custom"],
+        "evaluation.metrics": config["evaluation"]["metrics"],
+        "release.allowed_signers": config["release"]["allowed_signers"],
+    }
+    for key, path in paths.items():
+        if re.search(r"\{.*\}", path or ""):
+            raise TaskError(f"config: {key} is {path!r}, but the name of a file may hold no {{…}}. Rename it.")
+        try:
+            place = Path(path or ".").resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise TaskError(f"config: {key} is {path!r}, which is no path ({error}).") from error
+        if not any(place.is_relative_to(folder) for folder in allowed):
+            raise TaskError(
+                f"config: {key} is {path!r}, which is outside of the project's folder ({place}). Move the file into "
+                "it, or name the file's folder in allow_outside."
+            )
+
+
+def check_candidates(model: dict, default: str) -> None:
+    """Raise TaskError where the candidates have one estimator beside them, or a distribution has its ends reversed."""
+    if model["candidates"] and (model["params"] or model["estimator"] != default):
+        raise TaskError(
+            "config: model.candidates stands in the place of model.estimator and model.params: take them away."
+        )
+    for n, candidate in enumerate(model["candidates"]):
+        for name, value in candidate.get("params", {}).items():
+            for kind, (low, high) in value.items() if isinstance(value, dict) else ():
+                if low >= high:
+                    raise TaskError(f"config: model.candidates.{n}.params.{name}.{kind}: {low} must be below {high}.")
+
+
+def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
+    """Return each number in a nested value with its key."""
+    if isinstance(value, float):
+        return [(key, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for name, each in items for found in numbers(each, f"{key}.{name}".lstrip("."))]
+
+
+def fill_defaults(config: dict, schema: dict) -> None:
+    """Set what `config` leaves out; a section whose every line is commented out reads as null, and counts as empty."""
+    for key, rules in schema.get("properties", {}).items():
+        if "default" not in rules:
+            continue
+        if config.get(key) is None:
+            default = rules["default"]
+            config[key] = default.copy() if isinstance(default, dict | list) else default
+        if rules.get("type") == "object" and isinstance(config[key], dict):
+            fill_defaults(config[key], rules)
+
+
+def explain_config_error(error) -> str:
+    """Return one sentence for an error of jsonschema."""
+    key = ".".join(map(str, error.path))
+    prefix = f"{key}." if key else ""
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = [name for name in error.instance if name not in known]
+        return " ".join(f"the key {prefix}{name} is unknown: {nearest(str(name), known)}" for name in unknown)
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"the key {', '.join(prefix + name for name in missing)} is missing."
+    if error.validator == "type":
+        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return f"{key} is {error.instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."
+    if error.validator == "enum":
+        return f"{key} is {error.instance!r}: {nearest(str(error.instance), error.validator_value)}"
+    if error.validator == "oneOf":
+        return f"{key} is {error.instance!r}, but must be {or_else(error.validator_value)}."
+    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    if error.validator in bounds:
+        return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
+    if error.validator == "pattern":
+        return f"{key} is {error.instance!r}, but must be a .py file in the project's folder, by its path from there."
+    if error.validator in ("minLength", "maxLength"):
+        return f"{key} is {error.instance!r}, but must have {error.validator[:3]}. 1 character."
+    return f"{key}: {error.message}."
+
+
+def or_else(branches: list[dict]) -> str:
+    """Return what the branches of a schema's oneOf allow: values, or mappings with their keys."""
+    values = [str(each) for branch in branches for each in branch.get("enum", [])]
+    keys = [f"a mapping with {' and '.join(branch['properties'])}" for branch in branches if "properties" in branch]
+    return " or ".join([", ".join(values), *keys])

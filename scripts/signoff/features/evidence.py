@@ -1,0 +1,138 @@
+"""What decides whether a column becomes a feature, and of which kind: found from all rows, some at a time."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from signoff.tables.cells import parse_number
+from signoff.tables.counting import Counts
+
+# Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
+MOST_DISTINCT = 0.5
+# Of so many different texts or fewer, categories are made in any case.
+FEW_LEVELS = 20
+# Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
+FEWEST_IDS = 20
+ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
+# … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
+COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
+MANY_IDS = 1000
+MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
+# A time of day, or how long something took.
+CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
+
+
+class Facts:
+    """What is known of a column after `look` has seen all of its values, batch by batch, of the same dtype each.
+
+    `rows` and `missing` are numbers; `counts` those of the values where they are text or, with `times`, dates; `latest`
+    holds the last two dates. More values than memory should hold go to a file in `folder`.
+    """
+
+    def __init__(self, folder: Path | None = None, times: bool = False):
+        self.counts, self.times = Counts(folder), times
+        self.rows = self.missing = 0
+        self.boolean = self.unique = self.increasing = True
+        self.has_time = False
+        self.first = self.last = self.dtype = None
+        self.latest: list[pd.Timestamp] = []
+
+    def look(self, values: pd.Series) -> None:
+        """Take a batch of values into account."""
+        self.dtype = values.dtype
+        self.rows, self.missing = self.rows + len(values), self.missing + int(values.isna().sum())
+        if self.is_date():
+            known = values.dropna()
+            self.has_time |= bool((known.dt.normalize() != known).any())
+            self.latest = sorted({*self.latest, *known.drop_duplicates().nlargest(2)})[-2:]
+            if self.times:
+                self.counts.add(values)
+        elif self.is_whole() and self.unique and len(values):
+            # One value that stands twice is enough.
+            self.counts.add(values)
+            self.unique = self.counts.none_twice()
+            self.increasing &= values.is_monotonic_increasing and (self.last is None or self.last <= values.iloc[0])
+            self.first = values.iloc[0] if self.first is None else self.first
+            self.last = values.iloc[-1]
+        elif not pd.api.types.is_numeric_dtype(values):
+            self.boolean &= is_boolean(values)
+            if not self.boolean:
+                self.counts.add(values)
+
+    def is_date(self) -> bool:
+        return pd.api.types.is_datetime64_any_dtype(self.dtype)
+
+    def is_whole(self) -> bool:
+        return pd.api.types.is_integer_dtype(self.dtype)
+
+    def is_number(self) -> bool:
+        """Tell whether the values are numbers, or booleans, which count as 0 and 1."""
+        return pd.api.types.is_numeric_dtype(self.dtype) or self.boolean
+
+    def known(self) -> int:
+        """Return how many values are not missing."""
+        return self.rows - self.missing
+
+
+def facts_of(frame: pd.DataFrame, times: bool = False) -> dict[str, Facts]:
+    """Return the facts of each column of a table that is there as a whole."""
+    found = {name: Facts(times=times) for name in frame}
+    for name, each in found.items():
+        each.look(frame[name])
+    return found
+
+
+def names_the_row(name: str, facts: Facts) -> bool:
+    """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
+    if not facts.is_whole() or facts.rows < FEWEST_IDS:
+        return False
+    if not facts.unique or facts.counts.distinct() < facts.rows:
+        return False
+    # Some rows may be gone.
+    counts = facts.increasing and int(facts.last) - int(facts.first) < 2 * facts.rows
+    many = facts.rows >= MANY_IDS and not MEASURE.search(name)
+    return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
+
+
+def names_or_prose(facts: Facts) -> bool:
+    """Tell whether a column holds text of which more than half of the values, and more than a few, differ."""
+    return facts.counts.distinct() > max(MOST_DISTINCT * facts.known(), FEW_LEVELS)
+
+
+def unit_of(facts: Facts) -> str | None:
+    """Return the unit behind the numbers that most of many different texts are; None for others.
+
+    "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than
+    `counting.MOST_VALUES`, so many are judged, the first ones.
+    """
+    if facts.counts.distinct() <= FEW_LEVELS:
+        return None
+    text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
+    units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
+    shares = {each: numbers_of(text, each).notna().mean() for each in ("", ":", *map(str, units.index[:1]))}
+    best = max(shares, key=shares.get)
+    return best if shares[best] >= 0.5 else None
+
+
+def numbers_of(values: pd.Series, unit: str) -> pd.Series:
+    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts.
+
+    With the unit ":" these are the hours of a time of day or a duration.
+    """
+    text = values.astype("str").str.strip()
+    if unit == ":":
+        days, hours, minutes, seconds, half = (part for _, part in text.str.extract(CLOCK).items())
+        hours = pd.to_numeric(hours).where(half.isna(), pd.to_numeric(hours) % 12 + 12 * half.isin(["p", "P"]))
+        days, seconds = (pd.to_numeric(part).fillna(0) for part in (days, seconds))
+        return (24 * days + hours + pd.to_numeric(minutes) / 60 + seconds / 3600).astype("float64")
+    text = text.str.removesuffix(unit)
+    numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
+    return numbers.to_pandas().astype("float64").set_axis(values.index)
+
+
+def is_boolean(values: pd.Series) -> bool:
+    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    is_object = values.dtype == object and values.dropna().isin([True, False]).all()
+    return bool(pd.api.types.is_bool_dtype(values) or is_object)

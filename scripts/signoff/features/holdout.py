@@ -1,0 +1,104 @@
+"""Which rows train the model and which test it: by time, or by a hash of each row that no other row changes."""
+
+import numpy as np
+import pandas as pd
+
+from signoff.base.errors import TaskError
+from signoff.features.evidence import Facts
+from signoff.tables.counting import row_hashes
+
+
+def split_rule(
+    facts: dict[str, Facts],
+    target: str,
+    time_column: str | None,
+    split_by: str,
+    test_weeks: float | None,
+    test_share: float,
+    split_key: list[str] | None,
+) -> dict:
+    """Return what decides which rows are the test part, and that in words; see `feature_plan.make_plan`."""
+    if split_by == "auto":
+        split_by = "hash" if time_column is None or split_key else "time"
+    if split_by == "time" and time_column is None:
+        raise TaskError("split.by: time needs a column of dates. Name it as time_column, or set split.by: hash.")
+    if split_by == "hash":
+        columns = split_key or sorted(name for name in facts if name != target)
+        rule = f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"
+        return {"by": "hash", "rule": rule, "key": columns, "share": test_share}
+    return rule_by_time(facts[time_column], time_column, test_weeks, test_share)
+
+
+def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict:
+    """Return what `split_rule` does where time decides; of `times`, the latest is enough for weeks."""
+    if times.missing:
+        raise TaskError(
+            f"{times.missing} rows have no {time_column}, by which the rows are split. Name it as "
+            "time_column in the config, and cleaning drops them; or set split.by: hash."
+        )
+    if not times.rows:
+        cut, what = pd.NaT, "rows"
+    elif test_weeks:
+        cut, what = times.latest[-1] - pd.Timedelta(weeks=test_weeks), f"{test_weeks:g} weeks"
+    else:
+        # Where the last time alone is more than that, it is the test part.
+        cut, what = min(times.counts.quantiles([1 - test_share])[0], times.latest[0]), f"{test_share:.0%} of the rows"
+    return {"by": "time", "rule": f"the last {what} by {time_column}", "after": cut}
+
+
+def test_rows(frame: pd.DataFrame, plan: dict) -> np.ndarray:
+    """Return for each row whether it is in the test part."""
+    rule = plan["split"]
+    if rule["by"] == "time":
+        return (frame[plan["time_column"]] > rule["after"]).to_numpy()
+    return row_hashes(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)
+
+
+def sides_of(is_test: np.ndarray) -> pd.api.extensions.ExtensionArray:
+    """Return the column split: "test" or "train" for each row."""
+    return pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
+
+
+def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) -> tuple[pd.DataFrame, dict]:
+    """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
+    target, time_column = plan["target"], plan["time_column"]
+    is_test = test_rows(frame, plan)
+    head = {time_column: frame[time_column]} if time_column else {}
+    table = pd.DataFrame({**head, **features, target: frame[target], "split": sides_of(is_test)})
+    split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
+    if plan["split"]["by"] == "time":
+        times = frame[time_column]
+        split |= {"first": times.min(), "last_train": times[~is_test].max(), "last_test": times.max()}
+    return table, split
+
+
+def kinds_of(plan: dict) -> dict[str, str]:
+    """Return the kinds of the columns of the table that `with_split` returns."""
+    head = {plan["time_column"]: "date"} if plan["time_column"] else {}
+    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
+    return {**head, **kinds, plan["target"]: "number", "split": "text"}
+
+
+def together(sides: list[dict]) -> dict:
+    """Return what is to be told of the sides of some rows and some more."""
+    ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
+    # Some rows may all be on one side: no time is the last one of the other.
+    found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}
+    return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
+
+
+def described(plan: dict, split: dict) -> dict:
+    """Return the description of the features, once it is known how many rows are on which side."""
+    rule, rows = plan["split"], split["rows"]
+    if min(rows.values()) < 2:
+        raise TaskError(
+            f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
+            "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
+        )
+    told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
+    told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
+    return {
+        **{key: value for key, value in plan.items() if key != "split"},
+        "kinds": kinds_of(plan),
+        "split": {**told, "rows": rows},
+    }

@@ -1,0 +1,147 @@
+"""What becomes of each column: decided once, by the facts of all rows, and told in a description."""
+
+import logging
+
+import pandas as pd
+
+from signoff.base.errors import TaskError, nearest
+from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit_of
+from signoff.features.holdout import split_rule
+from signoff.features.recipe import DEFAULT_PARTS, parts_of
+
+
+def make_plan(
+    facts: dict[str, Facts],
+    target: str,
+    time_column: str | None = None,
+    drop: list[str] | None = None,
+    keep: list[str] | None = None,
+    not_before: list[str] | None = None,
+    date_parts: tuple[str, ...] = DEFAULT_PARTS,
+    derived: dict[str, str] | None = None,
+    split_by: str = "auto",
+    test_weeks: float | None = None,
+    test_share: float = 0.2,
+    split_key: list[str] | None = None,
+    built_in: bool = True,
+) -> dict:
+    """Return what is to be made of rows that are known by the facts of their columns.
+
+    Parameters
+    ----------
+    facts
+        By column, after a look at all rows.
+    target
+        The column to predict.
+    time_column
+        When each row happened; found by itself where exactly one column holds dates.
+    drop
+        Columns that are no features. They may still stand in `derived`.
+    keep
+        Columns that are features although they look like ids or prose.
+    not_before
+        Columns that are known only after the target is; they are noted for the diagnostics, which raise the alarm.
+    date_parts
+        What becomes of each date: names of DATE_PARTS; "hour_cyclical" gives the two features sine and cosine.
+    derived
+        Named expressions over columns, as "(a - b) / `a long name`": arithmetic and comparisons.
+    split_by
+        "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target)
+        decides. "auto": time where there is a time column, else hash.
+    test_weeks, test_share
+        The size of the test part: the last so many weeks; otherwise this share of the rows, 0 to 1.
+    split_key
+        The columns to hash; rows of one key stay on one side. All but the target by default.
+    built_in
+        Whether there are features but those of the user's own code.
+
+    Returns
+    -------
+    dict
+        The description that `feature_engineering` returns, with a rule in place of what the split has come to.
+
+    Raises
+    ------
+    TaskError
+        A name is unknown or taken, no feature is left, or the rows cannot be split so.
+    """
+    drop, keep, not_before = drop or [], keep or [], not_before or []
+    named = [*drop, *keep, *not_before, *(split_key or [])]
+    for column in (target, *([time_column] if time_column else []), *named):
+        if column not in facts:
+            raise TaskError(f"features: there is no column {column!r}: {nearest(column, facts)}")
+    dates = [name for name in facts if facts[name].is_date()]
+    if time_column is None and len(dates) == 1:
+        time_column = dates[0]
+    if time_column is None and len(dates) > 1:
+        logging.warning(
+            "[feature_engineering] several columns hold dates (%s): name one as time_column to split by time",
+            ", ".join(map(str, dates)),
+        )
+    if time_column is not None and time_column not in dates:
+        raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
+    recipe, kinds, left_out = {}, {}, {}
+    if built_in:
+        recipe, kinds, left_out = choose_features(facts, target, time_column, drop, date_parts, derived or {}, keep)
+    return {
+        "target": target,
+        "time_column": time_column,
+        "features": kinds,
+        "recipe": recipe,
+        "custom": None,
+        "left_out": left_out,
+        "not_before": not_before,
+        "split": split_rule(facts, target, time_column, split_by, test_weeks, test_share, split_key),
+    }
+
+
+def choose_features(
+    facts: dict[str, Facts],
+    target: str,
+    time_column: str | None,
+    drop: list[str],
+    date_parts: tuple[str, ...],
+    derived: dict[str, str],
+    keep: list[str],
+) -> tuple[dict, dict, dict]:
+    """Return for each feature its recipe and its kind, and for each column left out the reason."""
+    recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
+
+    def named(column: str) -> str:
+        # The table of features has a column `split` of its own.
+        return "split_" if column == "split" else column
+
+    def add(name: str, how: dict, kind: str) -> None:
+        taken = name in facts and how != {"column": name}
+        if name in recipe or name in (target, time_column) or taken:
+            raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")
+        recipe[name], kinds[name] = how, kind
+
+    for name, column in facts.items():
+        if name == target or name in left_out:
+            continue
+        if column.is_date():
+            for part in parts_of(column.has_time, date_parts):
+                add(f"{name}_{part}", {"column": name, "part": part}, "number")
+        elif not column.known() and not pd.api.types.is_numeric_dtype(column.dtype):
+            left_out[name] = "empty"
+        elif name not in keep and names_the_row(name, column):
+            left_out[name] = "whole numbers that only name the row"
+        elif column.is_number():
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "number"
+        elif (unit := unit_of(column)) is not None:
+            recipe[named(name)], kinds[named(name)] = {"column": name, "unit": unit}, "number"
+        elif name not in keep and names_or_prose(column):
+            left_out[name] = f"text with {column.counts.distinct():,} different values in {column.known():,} rows"
+        else:
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
+    for name, expression in derived.items():
+        add(name, {"expression": expression}, "number")
+    if "split" in (*recipe, target, time_column):
+        raise TaskError(
+            "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."
+        )
+    if not recipe:
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise TaskError(f"features: none is left ({why}). Keep one in features.keep, or bring more columns.")
+    return recipe, kinds, left_out

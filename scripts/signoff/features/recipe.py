@@ -1,0 +1,165 @@
+"""Parts of dates that are features: as numbers, and as waves that close the circle of a day, a week or a year."""
+
+import collections
+import logging
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+from signoff.base.errors import TaskError, nearest
+from signoff.features.custom_features import as_given, custom_features, is_number
+from signoff.features.evidence import is_boolean, numbers_of
+from signoff.features.expressions import evaluate, names_in
+
+# Each part with its period, where it comes round again.
+CALENDAR = {
+    "year": None,
+    "quarter": 4,
+    "month": 12,
+    "day": 31,
+    "day_of_week": 7,
+    "day_of_year": 366,
+    "hour": 24,
+    "minute": 60,
+}
+DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
+DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
+
+
+def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
+    """Return the parts of dates that become features: of dates without time of day no hour and no minute."""
+    found = []
+    for name in names:
+        part = name.removesuffix("_cyclical")
+        if part not in CALENDAR:
+            raise TaskError(f"features.date_parts: {name!r} is unknown; {nearest(name, DATE_PARTS)}")
+        if has_time or part not in ("hour", "minute"):
+            found += [name] if part == name else [f"{part}_sin", f"{part}_cos"]
+    return found
+
+
+def part_of(dates: pd.Series, part: str) -> pd.Series:
+    """Return a part of dates; of one that ends in _sin or _cos that wave, once round in its period."""
+    if not part.endswith(("_sin", "_cos")):
+        return getattr(dates.dt, part)
+    part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
+    return wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part])
+
+
+def make_features(
+    frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None, infinite: dict[str, int] | None = None
+) -> dict[str, pd.Series]:
+    """Return the features of n rows by name, each made of what its recipe says.
+
+    Parameters
+    ----------
+    frame
+        n rows with the columns that `columns_used` names, of the kinds that they had when the recipe was made.
+    recipe
+        For each feature {"column": name}, that and {"part": part of a date} or {"unit": text behind numbers}, or
+        {"expression": text}.
+    target
+        The column that no expression may use.
+    infinite
+        Where to count by feature the infinite values, which are missing ones; without it, they are logged.
+
+    Raises
+    ------
+    TaskError
+        An expression cannot be computed.
+    """
+    features = {}
+    counted = collections.Counter() if infinite is None else infinite
+    for name, how in recipe.items():
+        if "expression" in how:
+            features[name] = evaluate(name, how["expression"], frame, target, counted)
+            continue
+        values = frame[how["column"]]
+        if "unit" in how:
+            features[name] = numbers_of(values, how["unit"])
+        elif "part" in how:
+            features[name] = part_of(values, how["part"])
+        elif is_boolean(values):
+            features[name] = values.astype("boolean").astype("Float64")
+        else:
+            features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
+    if infinite is None:
+        warn_of_infinite(counted)
+    return features
+
+
+def warn_of_infinite(counts: dict[str, int]) -> None:
+    """Say which features have infinite values, and how many."""
+    for name, count in counts.items():
+        if count:
+            logging.warning(
+                "[feature_engineering] %s: %d infinite values (a division by zero?) are taken as missing", name, count
+            )
+
+
+def columns_used(recipe: dict[str, dict]) -> list[str]:
+    """Return the columns that the features are made of."""
+    found = {}
+    for how in recipe.values():
+        if "expression" in how:
+            found |= dict.fromkeys(names_in(how["expression"]))
+        else:
+            found[how["column"]] = None
+    return list(found)
+
+
+def columns_described(description: dict, counts: dict) -> dict[str, dict]:
+    """Return for each column that features are made of its kind, notation of dates and policy, by those of all."""
+    own = description["custom"]["columns"] if description["custom"] else []
+    return {
+        name: {
+            "kind": counts["kinds"][name],
+            "date_format": counts["date_formats"].get(name),
+            "policy": counts.get("policies", {}).get(name, "drop"),
+        }
+        for name in dict.fromkeys([*columns_used(description["recipe"]), *own])
+    }
+
+
+def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None = None) -> pd.DataFrame:
+    """Return the features of n rows that come after the training, as the model takes them: float64 and str.
+
+    Parameters
+    ----------
+    frame
+        n rows, numbered from 0, with the columns that `metadata` names.
+    metadata
+        As `train_model` writes it.
+    code
+        What made the features then, where it was the user's own code. Its numbers may be infinite.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made.
+    """
+    made = make_features(frame, metadata["recipe"], metadata["target"])
+    if code:
+        built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
+        made = custom_features(frame, built_in, metadata, code)
+    for name, kind in metadata["features"].items():
+        if code and name not in made:
+            raise TaskError(f"{code.__file__}: features returned no column {name!r}, which the model was trained on.")
+        if code and made[name].notna().any() and is_number(made[name]) != (kind == "number"):
+            raise TaskError(f"{code.__file__}: the feature {name!r} was a {kind} in the training, and is none now.")
+    return pd.DataFrame(
+        {
+            name: as_given(made[name], "number") if kind == "number" else made[name].astype("str")
+            for name, kind in metadata["features"].items()
+        }
+    )
+
+
+def of_a_date(name: str, description: dict) -> bool:
+    """Tell whether a feature is made of a date: it then changes with time by construction."""
+    how = description["recipe"].get(name)
+    if not how:
+        return False
+    dates = {column for column, about in description.get("columns", {}).items() if about["kind"] == "date"}
+    return "part" in how or bool(dates & set(columns_used({name: how})))

@@ -1,0 +1,150 @@
+"""What decides which rows of the features are drawn for a sample, row by row: stratum, hash, and when or on which side.
+
+Of a part they are kept beside its CSV file, so that its rows need not be read again for the sample of each later week.
+They hold that file's digest: where it was changed by hand, or has no such keys, they are made from its rows.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from signoff.base.files import replacing, sha256
+from signoff.tables.counting import row_hashes
+from signoff.tables.csv_file import header, parse_options, text_options
+from signoff.tables.dates import parse_date
+from signoff.tables.table import parse_table
+
+BLOCK_BYTES = 8 << 20
+
+
+def combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables one below the other, several small ones at once; one of other dtypes begins anew."""
+    waiting, size = [], 0
+    for table in tables:
+        if size >= BLOCK_BYTES or (waiting and table.schema != waiting[0].schema):
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, size = [], 0
+        waiting.append(table)
+        size += table.nbytes
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of CSV files as tables of text: of small files several at once, of a large one some at a time."""
+
+    def batches() -> Iterator[pa.Table]:
+        for path in paths:
+            options = text_options(columns or header(path))
+            read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
+            with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
+                yield from map(pa.table, reader)
+
+    return combined(batches())
+
+
+def keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
+    """Return what decides of each of n rows of features, as text, whether it is drawn.
+
+    Parameters
+    ----------
+    rows
+        All columns, or without `hashed` at least split, where there is one, and time or else target.
+    like
+        The description of the features.
+
+    Returns
+    -------
+    pyarrow.Table
+        n rows: time, where there is one; split, where the rows tell it; stratum (int64: the week since 1970, else the
+        power of two and the sign of the target); hash (uint64) of the row's values alone, if `hashed`.
+    """
+    time, keys = like["time_column"], {}
+    if time:
+        keys["time"] = parse_date(rows[time], "ISO8601")
+        keys["stratum"] = weeks_of(keys["time"].to_pandas())
+    else:
+        keys["stratum"] = powers_of(rows[like["target"]])
+    if "split" in rows.column_names:
+        keys["split"] = rows["split"]
+    if hashed:
+        frame = parse_table(rows.select([name for name in like["kinds"] if name != "split"]), like["kinds"]).frame
+        keys["hash"] = row_hashes(frame[sorted(frame)])
+    return pa.table(keys)
+
+
+def weeks_of(times: pd.Series) -> np.ndarray:
+    """Return the week since 1970 (int64) that each of n times is in, from Monday."""
+    days = (times.dt.tz_localize(None) if times.dt.tz else times).to_numpy("datetime64[D]").astype("int64")
+    # 1970 began on a Thursday.
+    return (days + 3) // 7
+
+
+def powers_of(target: pa.ChunkedArray) -> np.ndarray:
+    """Return the power of two, and the sign, of each of n numbers, as one (int64)."""
+    values = pc.cast(target, pa.float64()).to_numpy()
+    sizes = np.floor(np.log2(np.where(values == 0, 1, np.abs(values))))
+    # Above the smallest power of two that there is, so that the sign stays.
+    return (np.sign(values) * (sizes + 1075)).astype("int64")
+
+
+def is_training(rows: pa.Table, cut: pd.Timestamp | None, time: str = "time") -> np.ndarray:
+    """Tell which of n rows train, of keys or of features as text: by their split, or those that are not after `cut`."""
+    if cut is None:
+        return pc.equal(rows["split"], "train").to_numpy()
+    times = parse_date(rows[time], "ISO8601") if pa.types.is_string(rows[time].type) else rows[time]
+    return (times.to_pandas() <= cut).to_numpy()
+
+
+def kept_path(features: Path) -> Path:
+    """Return where the keys of a part's features are kept."""
+    return features.with_name(f".{features.stem}.keys.arrow")
+
+
+def made_of(features: Path, like: dict) -> dict[bytes, bytes]:
+    """Return what the keys of a part's features depend on."""
+    decided = json.dumps([like[name] for name in ("time_column", "target", "kinds")])
+    return {b"sha256": sha256(features).encode(), b"like": decided.encode()}
+
+
+def keep_keys(features: Path, like: dict) -> None:
+    """Write the keys of a part's features, one row at least, beside them."""
+    blocks = [keys_of(block, like) for block in read_blocks([features])]
+    # Where no row of a block has a time, it shows no zone either.
+    zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
+    schema = next(zoned, blocks[0].schema).with_metadata(made_of(features, like))
+    with replacing(kept_path(features)) as new, pa.ipc.new_file(str(new), schema) as file:
+        for block in blocks:
+            file.write_table(block.cast(schema))
+
+
+def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa.Table]:
+    """Yield the keys of the rows of CSV files, as `keys_of` returns them: of small files several at once."""
+
+    def each() -> Iterator[pa.Table]:
+        for path in paths:
+            if keys := kept_keys(path, like):
+                yield keys if hashed else keys.drop_columns("hash")
+                continue
+            few = [name for name in header(path) if name in ("split", like["time_column"] or like["target"])]
+            for block in read_blocks([path], None if hashed else few):
+                yield keys_of(block, like, hashed)
+
+    return combined(each())
+
+
+def kept_keys(features: Path, like: dict) -> pa.Table | None:
+    """Return the keys that are kept beside a part's features; None where there are none of them as they are."""
+    try:
+        with pa.ipc.open_file(kept_path(features)) as file:
+            as_they_are = file.schema.metadata == made_of(features, like)
+            return file.read_all().replace_schema_metadata() if as_they_are else None
+    except (pa.ArrowException, OSError):
+        # Not there, damaged, or another's.
+        return None

@@ -1,0 +1,83 @@
+"""Fit a model in passes over more rows than memory holds, for regressors that learn from some rows at a time."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+from signoff.features.row_keys import is_training, read_blocks
+from signoff.model.pipeline import levels_of, make_pipeline, make_regressor
+from signoff.tables.table import parse_table
+
+
+def fit_in_passes(
+    sample: pd.DataFrame,
+    kinds: dict[str, str],
+    target: str,
+    blocks: Iterator[pd.DataFrame],
+    estimator: str,
+    params: dict,
+    random_state: int,
+) -> tuple[Pipeline, int]:
+    """Return a pipeline whose regressor has seen all blocks of rows, in their order, and how many rows these were.
+
+    The encoding (medians, scales, categories) is fitted on the sample, which stands for all rows; the regressor learns
+    by `partial_fit`, one block at a time.
+
+    Parameters
+    ----------
+    sample
+        n training rows, drawn from all of them: the features that `kinds` names, and the target.
+    kinds
+        "number" or "category" for each feature.
+    blocks
+        All training rows, some at a time, as often as there are passes.
+    estimator, params, random_state
+        As for `train_model`.
+
+    Raises
+    ------
+    TaskError
+        The regressor has no partial_fit, or it does not take these parameters or data.
+    """
+    regressor = make_regressor(estimator, params, random_state)
+    if not hasattr(regressor, "partial_fit"):
+        raise TaskError(
+            f"model.passes: {estimator} cannot learn from some rows at a time. Take model.passes out, or name one that "
+            "can, such as sklearn.linear_model.SGDRegressor or sklearn.neural_network.MLPRegressor."
+        )
+    pipeline = make_pipeline(regressor, kinds, sample, levels_of(sample, kinds), random_state)
+    names, rows = list(kinds), 0
+    try:
+        with threadpool_limits({"openmp": 1, "blas": 1}):
+            encode = pipeline[:-1].fit(sample[names])
+            for block in blocks:
+                regressor.partial_fit(encode.transform(block[names]), block[target])
+                rows += len(block)
+            pipeline.predict(sample[names].head(1))
+    except (ValueError, TypeError) as error:
+        raise TaskError(f"model: {estimator} with {params} cannot be trained: {error}") from error
+    return pipeline, rows
+
+
+def all_training_rows(features: Path, plan: Path | None, description: dict, passes: int) -> Iterator[pd.DataFrame]:
+    """Yield the training rows of a table of features, or of the folder of its parts, block by block, pass by pass."""
+    split = description["split"]
+    paths, cut = [features], None
+    if plan:
+        paths = [features / f"{name}.csv" for name in read_json(plan)["parts"]]
+        cut = pd.Timestamp(split["last_train"]) if split["by"] == "time" else None
+    columns = [name for name in description["kinds"] if name != "split"]
+    for number in range(passes):
+        logging.info("[train_model] pass %d of %d", number + 1, passes)
+        for path in paths:
+            for block in read_blocks([path]):
+                train = is_training(block, cut, description["time_column"])
+                rows = parse_table(block.select(columns), description["kinds"]).frame[train]
+                if len(rows):
+                    yield rows

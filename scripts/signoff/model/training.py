@@ -1,0 +1,66 @@
+"""Training: one pipeline, fitted on the training rows."""
+
+from functools import cache
+
+import joblib
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from threadpoolctl import ThreadpoolController
+
+from signoff.base.errors import TaskError
+from signoff.model.encoding import fit, predictions
+from signoff.model.pipeline import DEFAULT_ESTIMATOR, make_regressor, threads_for, use_threads
+
+
+def train_model(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    estimator: str = DEFAULT_ESTIMATOR,
+    params: dict | None = None,
+    random_state: int = 0,
+    threads: int = 1,
+) -> Pipeline:
+    """Return a pipeline fitted on `features`.
+
+    Parameters
+    ----------
+    features
+        n rows × m columns: numbers of any width, str for categories; missing values are allowed.
+    kinds
+        "number" or "category" for each of the m columns.
+    target
+        n finite numbers.
+    estimator, params
+        The dotted name of a regressor that follows scikit-learn's interface, and its parameters.
+    random_state
+        The seed, where the regressor takes one.
+    threads
+        How many cores to use, at most.
+
+    Raises
+    ------
+    TaskError
+        There is no such regressor, or it does not take these parameters or data.
+    """
+    regressor = make_regressor(estimator, params or {}, random_state)
+    use_threads(regressor, min(threads, joblib.cpu_count()))
+    threads, libraries = threads_for(features, threads), libraries_with_threads(estimator)
+    try:
+        # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
+        with libraries.limit(limits={"openmp": threads, "blas": 1}):
+            pipeline = fit(regressor, kinds, features, target, random_state)
+        # Others than the default may find out only here that their parameters do not fit the data.
+        if estimator != DEFAULT_ESTIMATOR:
+            with libraries.limit(limits=1):
+                predictions(pipeline, features.head(1)[list(kinds)])
+    except (ValueError, TypeError) as error:
+        raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
+    use_threads(regressor, None)
+    return pipeline
+
+
+@cache
+def libraries_with_threads(estimator: str) -> ThreadpoolController:
+    """Return what is loaded of such libraries, with the module of a regressor that was made: looked for once."""
+    return ThreadpoolController()

@@ -1,0 +1,222 @@
+"""Messages about a run to the people and channels that the config names."""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import gethostname
+from typing import BinaryIO
+from urllib.parse import quote, unquote
+
+import yaml
+
+from signoff.base.errors import TaskError, explain
+from signoff.base.files import read_json
+from signoff.config.settings import SCHEMA, USUAL, check_config
+from signoff.ops.runs import RECORD
+from signoff.ops.status import standing, told
+from signoff.release.approval import SIGN_OFF
+from signoff.release.store import read_history
+from signoff.release.verdict import logged_summary
+from signoff.source.address import expand
+
+# For all of them together; a scheduled run waits no longer.
+TIMEOUT_S = 60
+TITLES = {
+    "failed": "the run failed",
+    "review": "a new model waits for review",
+    "killed": "the run before was killed",
+    "unchanged": "the data do not change",
+}
+
+
+def notify(run: dict, earlier: list[dict]) -> dict:
+    """Tell people about a run, where there is something to tell and somebody to be told.
+
+    Parameters
+    ----------
+    run
+        What weekly.py has found out about the run that has just ended.
+    earlier
+        The runs before it, the oldest first.
+
+    Returns
+    -------
+    dict
+        What the line of the run keeps of it: events, notified (who was told) and notify_failed (why somebody was not).
+        Whatever goes wrong is in there; nothing is raised.
+    """
+    try:
+        settings = read_settings()
+        if not settings["urls"] and not settings["command"]:
+            return {}
+        events = find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
+        if not events:
+            return {}
+        notified, failed = send(settings, *message(run, events), events)
+    except Exception as error:
+        events, notified, failed = [], [], [explain(error)]
+    for problem in failed:
+        logging.warning("[notify] %s", problem)
+    return {"events": events, "notified": notified} | ({"notify_failed": "; ".join(failed)} if failed else {})
+
+
+def read_settings() -> dict:
+    """Return the section `notify` of the config, which may be wrong elsewhere: that is to be told, too.
+
+    Raises
+    ------
+    TaskError
+        The config is no YAML, or the section is not valid.
+    """
+    path = next((each for each in USUAL if Path(each).is_file()), None)
+    if path is None:
+        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
+    try:
+        section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["notify"]
+    except KeyError:
+        section = None
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise TaskError(f"{path} cannot be read, so nobody can be told: {error}") from error
+    config = {"raw_data_source_url": "-", "target": "-", "notify": section}
+    check_config(config, SCHEMA)
+    return config["notify"]
+
+
+def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datetime) -> list[str]:
+    """Return what there is to tell of a run: failed, review, killed, unchanged.
+
+    A failed run is told each time. A model that waits for review is told once: not again while it is the same, and not
+    where somebody has decided on it. Unchanged data are told every `unchanged_weeks` weeks. What nobody could be told
+    counts as untold.
+    """
+    events, model = [], run.get("model_sha256")
+    if run["exit_code"] != 0:
+        events.append("failed")
+    elif model and model != last_told("review", earlier).get("model_sha256") and waits_for_review(model):
+        events.append("review")
+    if earlier and earlier[-1]["verdict"] == "killed":
+        events.append("killed")
+    # No record, or a damaged one, is for the ingest to tell.
+    with contextlib.suppress(OSError, TaskError):
+        since = max(read_json(RECORD)["ingested_at"], last_told("unchanged", earlier).get("at", ""))
+        # Rounded: one Monday's run starts some seconds earlier than another's.
+        days = round((now - datetime.fromisoformat(since)).total_seconds() / 86400)
+        if unchanged_weeks and days >= 7 * unchanged_weeks:
+            events.append("unchanged")
+    return events
+
+
+def last_told(event: str, earlier: list[dict]) -> dict:
+    """Return the last of the runs of which somebody was told this; an empty one, if there is none."""
+    found = (run for run in reversed(earlier) if event in run.get("events", []) and run.get("notified"))
+    return next(found, {})
+
+
+def waits_for_review(model_sha256: str) -> bool:
+    """Tell whether nobody has decided on a model yet."""
+    if any(each.get("model_sha256") == model_sha256 for each in read_history()):
+        return False
+    return not SIGN_OFF.is_file() or model_sha256 not in read_json(SIGN_OFF)["files"].values()
+
+
+def message(run: dict, events: list[str]) -> tuple[str, str]:
+    """Return title and text of a message."""
+    title = f"Signoff {Path.cwd().name}: {', '.join(TITLES[each] for each in events)}"
+    lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {told(run)}"]
+    lines += [f"Log         {run['log']}"] if "log" in run else []
+    try:
+        lines += standing()
+    except TaskError as error:
+        lines.append(f"Problem     {error}")
+    # The summary speaks of this run only where it came to a verdict.
+    log = Path("logs/verdict.log")
+    if run["verdict"] in ("passed", "failed") and log.is_file():
+        lines += ["", *logged_summary(log)]
+    return title, "\n".join(lines) + "\n"
+
+
+def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list[str], list[str]]:
+    """Send a message to all at once, and return who got it, and for each who did not, who and why.
+
+    Parameters
+    ----------
+    settings
+        The section `notify` of the config.
+    title, text, events
+        Of the message.
+    """
+    notified, failed, commands = [], [], {}
+    apprise = [Path(sys.executable).with_name("apprise"), "-v", "--storage-mode", "memory", "--title", title]
+    apprise += ["--notification-type", "failure" if {"failed", "killed"} & {*events} else "info"]
+    for number, address in enumerate(settings["urls"], 1):
+        scheme, mark, _ = address.partition("://")
+        name = f"notify.urls, number {number}" + (f" ({scheme})" if mark else "")
+        try:
+            commands[name] = apprise, {"APPRISE_URLS": expand(address)}
+        except TaskError as error:
+            failed.append(f"{name}: {error}")
+    if settings["command"]:
+        more = {"SIGNOFF_EVENTS": " ".join(events), "SIGNOFF_TITLE": title}
+        commands["notify.command"] = ["/bin/sh", "-c", settings["command"]], more
+    deadline = time.monotonic() + TIMEOUT_S
+    with contextlib.ExitStack() as files:
+        # Files, not pipes: what a command leaves running in the background keeps nobody waiting.
+        started = {}
+        for name, (command, more) in commands.items():
+            given, said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            given.write(text.encode())
+            given.seek(0)
+            options = {"env": {**os.environ, **more}, "start_new_session": True, "stderr": subprocess.STDOUT}
+            started[name] = subprocess.Popen(command, stdin=given, stdout=said, **options), said
+            files.callback(stop, started[name][0])
+        for name, (process, said) in started.items():
+            problem = wait(process, said, deadline)
+            if problem is None:
+                notified.append(name)
+            else:
+                failed.append(f"{name}: {without_secrets(problem, settings)}")
+    return notified, failed
+
+
+def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | None:
+    """Wait for a command until `deadline` at most, and return why it failed; None where it did not."""
+    try:
+        code = process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return f"no end within {TIMEOUT_S} s"
+    if code == 0:
+        return None
+    said.seek(0)
+    lines = [line.split(" - ")[-1].strip() for line in said.read().decode(errors="replace").splitlines()]
+    # Apprise shows an address that it cannot load: that line is never passed on, nor its advice on its own options.
+    useless = ("://", "apprise --help", "populated configuration file")
+    lines = [line for line in lines if line and not any(each in line for each in useless)]
+    return f"exit code {code}: {lines[-1] if lines else 'it said nothing of use. Check how the address is written'}"
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a command, and what it has started, if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def without_secrets(text: str, settings: dict) -> str:
+    """Return what an address or the command has said, with the values of their environment variables hidden."""
+    for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
+        value = os.environ.get(name, "")
+        hidden = [value, quote(value, safe="")]
+        if "://" in value:
+            # Of a whole address each part: a token may be one.
+            hidden += [part for part in re.split(r"[/:@?&=]+", unquote(value))[1:] if len(part) > 3]
+        for each in filter(None, hidden):
+            text = text.replace(each, "***")
+    return text

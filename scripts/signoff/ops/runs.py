@@ -1,0 +1,36 @@
+"""The list of the scheduled runs, logs/runs.jsonl: one JSON object a line, the oldest first."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+from signoff.base.files import replacing
+
+RUNS = Path("logs/runs.jsonl")
+LOCK = Path("logs/weekly.lock")
+RECORD = Path("data/raw/raw_data.json")
+
+
+def run_lines() -> list[str]:
+    """Return the lines of the list as they are; bytes that are no UTF-8 survive being written again."""
+    return RUNS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if RUNS.is_file() else []
+
+
+def read_runs() -> tuple[list[dict], list[str]]:
+    """Return the runs, the oldest first, and a warning for each line that is none, as a full disk may leave one."""
+    found, warnings = [], []
+    for number, line in enumerate(run_lines(), 1):
+        try:
+            run = json.loads(line)
+            datetime.fromisoformat(run["at"])
+            found.append({"exit_code": None, "cause": None, **run, "at": run["at"], "verdict": run["verdict"]})
+        except (ValueError, TypeError, KeyError):
+            warnings.append(f"line {number} of {RUNS} is damaged, and left out")
+    return found, warnings
+
+
+def write_runs(lines: list[str], *runs: dict) -> None:
+    """Write the list anew, with `runs` after `lines`: whole on disk when this returns, or as it was."""
+    lines = [*lines, *(json.dumps(run, ensure_ascii=False) for run in runs)]
+    with replacing(RUNS) as new:
+        new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")

@@ -1,0 +1,150 @@
+"""What is to be logged to MLflow, on disk until the server has all of it: a folder for each run in logs/mlflow/."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from signoff.base.files import read_json, sha256, write_json
+from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
+from signoff.release.store import RELEASES
+from signoff.release.verdict import verdict
+from signoff.source.address import shown
+
+OUTBOX = Path("logs/mlflow")
+SOURCE = Path("data/raw/raw_data.json")
+# The tag by which a run is known.
+DIGEST = "signoff.digest"
+# What of the config shapes a model and its verdict.
+SHAPING = ("reader", "validation", "cleaning", "features", "split", "model", "evaluation", "thresholds")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time log; the others wait. The lock goes with its process, killed or not."""
+    OUTBOX.mkdir(parents=True, exist_ok=True)
+    with open(OUTBOX / ".lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def waiting() -> list[Path]:
+    """Return the folders of the runs that are not logged yet, the newest first."""
+    folders = [path for path in OUTBOX.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
+
+
+def stage_judged(config: dict, config_paths: list[str]) -> Path:
+    """Put the model on disk and what it was judged by into the OUTBOX; return its folder there."""
+    digests = {path: sha256(Path(path)) for path in reviewed_files(config, config_paths)}
+    files = {path: Path(path) for path in digests if released_as(path)}
+    more = [Path("reports/holdout_predictions.csv"), SOURCE, *Path("reports/figures").glob("*.png")]
+    files |= {str(path): path for path in more}
+    source = read_json(SOURCE)
+    tags = {
+        "signoff.source": source["source"],
+        "signoff.source_version": source["source_version"],
+        "signoff.ingested_at": source["ingested_at"],
+    }
+    params = {"raw_data_source_url": shown(config["raw_data_source_url"])}
+    params |= {key: as_text(config[key]) for key in ("target", "time_column", "random_state")}
+    params |= {f"{name}.{key}": as_text(value) for name in SHAPING for key, value in config[name].items()}
+    return stage(files, digests, code_state(), params, tags, config["validation"]["on_failure"])
+
+
+def stage_release(name: str, document: dict) -> Path:
+    """Put a release into the OUTBOX as the run that led to it, since that may never have been logged."""
+    files = {path: RELEASES / name / released_as(path) for path in document["files"] if released_as(path)}
+    return stage(files, document["files"], document["code"], {}, {})
+
+
+def stage(
+    files: dict[str, Path], digests: dict[str, str], code: dict, params: dict, tags: dict, on_failure: str = "fail"
+) -> Path:
+    """Copy a run's files to the OUTBOX, with what MLflow is told of it in run.json; return the folder.
+
+    Parameters
+    ----------
+    files
+        By their paths in the project, where they are now.
+    digests
+        The SHA-256 of every reviewed file, the data among them, by the same paths.
+    code
+        As approval.code_state gives it.
+    params, tags
+        What is known beside what the files tell.
+    on_failure
+        validation.on_failure.
+    """
+    # The rest may change (a comment in the config) and it is still the same model with the same verdict.
+    same = {path: each for path, each in digests.items() if path.startswith("model/") or path in (METRICS, VALIDATION)}
+    digest = hashlib.sha256(canonical(same)).hexdigest()
+    folder, part = OUTBOX / digest, OUTBOX / f".{digest}.part"
+    if folder.is_dir():
+        return folder
+    shutil.rmtree(part, ignore_errors=True)
+    for path, file in files.items():
+        inside = path.startswith(("model/", "reports/", "data/"))
+        copy = part / "artifacts" / (path if inside else f"config/{file.name}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        if not inside and without_passwords(text := copy.read_text(encoding="utf-8")) != text:
+            copy.write_text(without_passwords(text), encoding="utf-8")
+    metadata, metrics = read_json(files["model/model.json"]), read_json(files[METRICS])
+    validation = read_json(files[VALIDATION])
+    failures = verdict(validation, metrics, on_failure)[1]
+    commit = {"mlflow.source.git.commit": code["commit"]} if code["commit"] else {}
+    run = {
+        "at": int(files[METRICS].stat().st_mtime * 1000),
+        "name": metadata["sha256"][:12],
+        "params": {
+            **params,
+            "estimator": metadata["estimator"],
+            **{f"estimator.{name}": value for name, value in metadata["parameters"].items()},
+            "features": ", ".join(metadata["features"]),
+        },
+        "metrics": {**scores(metrics), "contract_violations": len(validation["violations"])},
+        "tags": {
+            DIGEST: digest,
+            "signoff.verdict": "failed" if failures else "passed",
+            **({"signoff.failures": "; ".join(failures)} if failures else {}),
+            **tags,
+            **{f"signoff.sha256 {path}": each for path, each in digests.items() if path.startswith(("model", "data"))},
+            "signoff.code_sha256": code["sha256"],
+            "signoff.code_clean": as_text(code["clean"]),
+            **commit,
+        },
+    }
+    write_json(part / "run.json", run)
+    part.rename(folder)
+    return folder
+
+
+def scores(metrics: dict) -> dict[str, float]:
+    """Return each number of the metrics under the name that it has in MLflow, such as test/MAE."""
+    groups = {"test": metrics["model"]["test"], "train": metrics["model"]["train"]}
+    for name, each in metrics["baselines"].items():
+        groups[f"baseline_{plain(name)}"] = each["test"]
+    groups |= {"champion": metrics["champion"]["test"]} if "test" in (metrics["champion"] or {}) else {}
+    return {
+        f"{name}/{key}": value for name, group in groups.items() for key, value in group.items() if value is not None
+    }
+
+
+def plain(name: str) -> str:
+    """Return a name with the few signs that MLflow takes in one; a column, or a folder, may have any."""
+    return re.sub(r"[^\w. -]", "_", name)
+
+
+def as_text(value: object) -> str:
+    """Return a value of the config as text, JSON where it is none."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords that the URLs in it carry."""
+    return re.sub(r"://[^/\s'\"]*@", "://***@", text)

@@ -1,0 +1,3 @@
+"""What the steps of the backtest share."""
+
+NEVER = "never_retrained"

@@ -1,0 +1,138 @@
+"""In which slices a model's bias has moved since the training part, by more than by chance."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from signoff.review.intervals import MIN_ROWS, clustered, holm, sums
+from signoff.review.reasons import alarm
+
+# In shares of the error that the model makes anyway.
+BIAS_SHARE = 0.5
+# In what the slices of a feature move by from period to period.
+RESTLESS = 3
+# So many times the median error is huge: nearly three standard deviations of a normal one.
+HUGE = 4
+# Less of a slice is not looked at for a bias of its own.
+FEWEST = 10
+
+
+def slice_bias(
+    slices: dict,
+    then: dict,
+    error: np.ndarray,
+    blocks: np.ndarray,
+    error_then: np.ndarray,
+    blocks_then: np.ndarray,
+    periods: np.ndarray,
+) -> list[dict]:
+    """Return an alarm for slices whose bias has moved away from that of all other rows since the training part.
+
+    Parameters
+    ----------
+    slices, then
+        As `intervals.make_slices` gives them, for the n held-out and the m training rows; the same slices.
+    error, error_then
+        Prediction less target, by a model that had not seen the row.
+    blocks, blocks_then
+        Rows of one block are alike, so that few blocks say little.
+    periods
+        Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
+    """
+    # A few huge errors, as a heavy tail has them, would hide what happens to all others.
+    most = HUGE * float(np.median(np.abs(error_then))) or math.inf
+    raw, raw_then = error, error_then
+    error, error_then = np.clip(error, -most, most), np.clip(error_then, -most, most)
+    usual = float(np.abs(error_then).mean())
+    looked, p = [], []
+    for feature, (codes, labels) in slices.items():
+        codes_then = then[feature][0]
+        usual_move = restlessness(codes_then, len(labels), error_then, blocks_then, periods)
+        now = against_rest(error, blocks, codes, len(labels))
+        before = against_rest(error_then, blocks_then, codes_then, len(labels))
+        moved = now.gap - before.gap
+        variance = now.variance + before.variance
+        # Welch's degrees of freedom.
+        degrees = variance**2 / np.maximum(now.welch + before.welch, 1e-300)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
+        # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
+        harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
+        for k in np.flatnonzero(~np.isnan(moved)):
+            looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
+            p.append(float(2 * special.stdtr(max(degrees[k], 1), -z[k])))
+    found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
+    found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
+    # The strongest of each feature: where one level moves up, the others move down beside it.
+    firsts = {feature: row for feature, *_ in reversed(found) for row in found[::-1] if row[0] == feature}
+    alarms = []
+    for feature, k, *_ in sorted(firsts.values(), key=lambda row: -row[3])[:3]:
+        inside, inside_then = slices[feature][0] == k, then[feature][0] == k
+        now, rest = raw[inside].mean(), raw[~inside].mean()
+        before, rest_then = raw_then[inside_then].mean(), raw_then[~inside_then].mean()
+        sentence = (
+            f"Where {feature} is {slices[feature][1][k]} ({inside.sum():,} held-out rows), predictions are off by "
+        )
+        sentence += f"{now:+.4g} on average, and were by {before:+.4g} in the training part: they moved by "
+        sentence += f"{now - rest - before + rest_then:+.4g} against all other rows."
+        alarms.append(alarm("slice_bias", feature, sentence))
+    return alarms
+
+
+class Slices(NamedTuple):
+    """Of each of k slices how many rows it has, their mean error, how far that is from the mean of all other rows, the
+    variance of this gap, and its part in Welch's degrees of freedom; NaN where there are too few rows."""
+
+    rows: np.ndarray
+    mean: np.ndarray
+    gap: np.ndarray
+    variance: np.ndarray
+    welch: np.ndarray
+
+
+def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int) -> Slices:
+    """Return how the errors inside each of `count` slices stand beside those of all other rows.
+
+    A few rows may be alike by chance: the variance of a mean is at least that of as many rows from anywhere.
+    """
+    ones, width = np.ones(len(error)), int(blocks.max(initial=-1)) + 1
+    cells = sums(np.where(codes >= 0, codes * width + blocks, -1), count * width, ones, error)
+    inside = cells.reshape(count, width, 2)
+    others = sums(blocks, width, ones, error) - inside
+    found = []
+    for n, total in (np.moveaxis(each, -1, 0) for each in (inside, others)):
+        mean, variance, held = clustered(total, n)
+        usual = error.var() / np.maximum(n.sum(axis=1), 1)
+        wide = (variance > usual) & (held > 1)
+        degrees = np.where(wide, held - 1, len(error) - 1)
+        found.append((n.sum(axis=1), mean, np.where(wide, variance, usual), degrees))
+    (rows, mean, variance, degrees), (rest, beside, spread, free) = found
+    enough = (rows >= FEWEST) & (rest >= MIN_ROWS)
+    gap = np.where(enough, mean - beside, np.nan)
+    return Slices(rows, mean, gap, variance + spread, variance**2 / degrees + spread**2 / free)
+
+
+def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
+    """Return how far the biases of a feature's slices move from period to period anyway (a standard deviation).
+
+    What is left of their spread over the periods without what chance makes of it: a random effect, by its moments
+    (DerSimonian, Laird 1986, Meta-analysis in clinical trials).
+    """
+    several = [periods == n for n in np.unique(periods)]
+    if len(several) < 2:
+        return 0.0
+    found = [against_rest(error[each], blocks[each], codes[each], count) for each in several]
+    gaps, chances = np.array([each.gap for each in found]), np.array([each.variance for each in found]).mean(axis=0)
+    known = ~np.isnan(gaps).any(axis=0)
+    spreads, chances, degrees = gaps[:, known].var(axis=0, ddof=1), chances[known], known.sum() * (len(several) - 1)
+    if not degrees or not chances.min():
+        return 0.0
+    weights = 1 / chances
+    # Cochran's test: of what chance may have made nothing is kept.
+    if special.chdtrc(degrees, float(weights @ spreads) * (len(several) - 1)) > 0.05:
+        return 0.0
+    between = float(weights @ spreads - len(spreads)) / weights.sum()
+    # Once for the held-out part, and a share for the mean of the periods.
+    return math.sqrt(max(between, 0.0) * (1 + 1 / len(several)))

@@ -1,0 +1,271 @@
+"""What has changed between two sets of rows: a compact profile of each column, and what later rows make of it."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from signoff.features.recipe import of_a_date
+
+QUANTILES = 51
+MOST_LEVELS = 200
+MOST_NAMES = 20
+# The usual reading: below 0.1 no shift, from 0.25 on a large one.
+LARGE_PSI = 0.25
+SUBSTANTIAL = 0.1
+# A share that nobody would overlook, of the rows before or after.
+SHARE = 0.01
+# How often one of a column's levels may be missing by chance before it counts as vanished.
+RARE = 0.001
+# A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
+NEWS = 2
+MOST_PERIODS = 5
+# What numbers are multiplied with, and what is added, from one unit to another.
+UNITS = {
+    (1.609344, 0.0): "miles to kilometres",
+    (0.621371, 0.0): "kilometres to miles",
+    (2.204623, 0.0): "kilograms to pounds",
+    (0.453592, 0.0): "pounds to kilograms",
+    (3.28084, 0.0): "metres to feet",
+    (0.3048, 0.0): "feet to metres",
+    (2.54, 0.0): "inches to centimetres",
+    (0.393701, 0.0): "centimetres to inches",
+    (60.0, 0.0): "hours to minutes, or minutes to seconds",
+    (1 / 60, 0.0): "minutes to hours, or seconds to minutes",
+    (1.8, 32.0): "Celsius to Fahrenheit",
+    (1 / 1.8, -32 / 1.8): "Fahrenheit to Celsius",
+    (1.0, 273.15): "Celsius to kelvin",
+    (1.0, -273.15): "kelvin to Celsius",
+    **{(10.0**n, 0.0): f"a unit that is {10**n:,} times smaller" for n in (1, 2, 3, 6)},
+    **{(10.0**-n, 0.0): f"a unit that is {10**n:,} times larger" for n in (1, 2, 3, 6)},
+}
+
+
+def profile(values: pd.Series, kind: str) -> dict:
+    """Return what later rows need to be compared with these.
+
+    Parameters
+    ----------
+    values
+        n values of one column: numbers, or text.
+    kind
+        "number" or "category".
+
+    Returns
+    -------
+    dict
+        kind, rows, missing (a share); of numbers quantiles, each once, and the share of rows up to each; of a category
+        how many rows each of its most frequent levels has, and all others together.
+    """
+    known = values.dropna()
+    found = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
+    if kind == "category":
+        counts = known.value_counts()
+        top = counts.head(MOST_LEVELS)
+        return found | {
+            "counts": {str(level): int(n) for level, n in top.items()},
+            "others": int(counts.sum() - top.sum()),
+        }
+    numbers = np.sort(known.to_numpy("float64"))
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES))) if len(numbers) else np.array([])
+    return found | {"edges": edges.tolist(), "shares": shares_up_to(numbers, edges).tolist()}
+
+
+def shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the share of sorted numbers that are up to each edge."""
+    return np.searchsorted(numbers, edges, side="right") / max(len(numbers), 1)
+
+
+def psi(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the population stability index of two lists of counts by bin (Siddiqi 2006, Credit Risk Scorecards).
+
+    Half a row stands in an empty bin, which would make it infinite.
+    """
+    p, q = (np.maximum(each, 0.5) / np.maximum(each, 0.5).sum() for each in (before, after))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def compare(name: str, before: dict, values: pd.Series, expected: bool = False) -> dict:
+    """Return how the values of a column differ from those of a profile.
+
+    Parameters
+    ----------
+    name
+        The feature, or the target.
+    before
+        As `profile` gives it.
+    values
+        m values of the same kind.
+    expected
+        It changes by construction, as the year does, and is not flagged.
+
+    Returns
+    -------
+    dict
+        feature, kind, psi, statistic ("KS": the Kolmogorov-Smirnov distance at the profile's quantiles, or "total
+        variation") with its size (0 to 1) and p (as if rows were independent), new and vanished levels, missing (the
+        shares before and after), unit (None, or what every value seems to have been converted by), and flagged.
+    """
+    kind, rows = before["kind"], int(values.notna().sum())
+    known = before["rows"] * (1 - before["missing"])
+    row = {"feature": name, "kind": kind, "psi": None, "statistic": "KS" if kind == "number" else "total variation"}
+    row |= {"size": None, "p": None, "new": [], "vanished": []}
+    row |= {"missing": [before["missing"], float(values.isna().mean()) if len(values) else 0.0]}
+    row |= {"flagged": False, "unit": None}
+    gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
+    if known < 1 or rows < 1:
+        return row | {"flagged": gap and not expected}
+    if kind == "number":
+        numbers = np.sort(values.dropna().to_numpy("float64"))
+        edges, shares = np.array(before["edges"]), np.array(before["shares"])
+        now = shares_up_to(numbers, edges)
+        row["size"] = float(np.abs(shares - now).max())
+        row["p"] = float(special.kolmogorov(row["size"] * math.sqrt(known * rows / (known + rows))))
+        deciles = np.unique([np.abs(shares - tenth).argmin() for tenth in np.linspace(0.1, 0.9, 9)])
+        counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
+        if not expected and row["p"] < 0.001:
+            row["unit"] = converted(edges, shares, numbers, row["size"], known)
+    else:
+        levels, now = before["counts"], values.dropna().astype("str").value_counts()
+        named = [now.get(level, 0) for level in levels]
+        counts = [np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])]
+        if before["others"] == 0:
+            row["new"] = [
+                str(level)
+                for level, n in now.items()
+                if level not in levels
+                and n >= max(SHARE * rows, 5)
+                and never_by_chance(known / (known + rows), n, len(levels))
+            ][:MOST_NAMES]
+        row["vanished"] = [
+            level
+            for level, n in levels.items()
+            if n >= SHARE * known and level not in now.index and never_by_chance(n / known, rows, len(levels))
+        ][:MOST_NAMES]
+        row["size"] = float(np.abs(counts[0] / known - counts[1] / rows).sum() / 2)
+        used = np.array(counts)[:, (counts[0] + counts[1]) > 0]
+        row["p"] = chi_squared(used) if used.shape[1] > 1 else 1.0
+    row["psi"] = psi(*counts)
+    # What the index is of two samples of the same rows, on average.
+    chance = (len(counts[0]) - 1) * (1 / known + 1 / rows)
+    large = row["psi"] - chance >= LARGE_PSI and row["size"] >= SUBSTANTIAL and row["p"] < 0.001
+    row["flagged"] = bool(large or gap or row["unit"]) and not expected
+    return row
+
+
+def chi_squared(counts: np.ndarray) -> float:
+    """Return the p of Pearson's test that two rows of k counts (2 × k, no column empty) are of one distribution.
+
+    As scipy.stats.chi2_contingency has it, with Yates's correction where k is 2; but importing that takes longer than
+    the whole diagnosis.
+    """
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    distance = np.abs(counts - expected)
+    if counts.shape[1] == 2:
+        distance -= np.minimum(0.5, distance)
+    return float(special.chdtrc(counts.shape[1] - 1, (distance**2 / expected).sum()))
+
+
+def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
+    """Return what `compare` says of a column without what happens within the earlier rows, too.
+
+    Rows that follow each other are alike, and a season comes: the later rows are compared with the earlier ones as each
+    period among these is with the others.
+
+    Parameters
+    ----------
+    row
+        What `compare` says of `after` beside the profile of `before`.
+    before, after
+        The values, n and m, in the order of time.
+    """
+    vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
+    row = row | {"vanished": vanished}
+    gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
+    if not row["flagged"] or gap or row["size"] is None:
+        return row
+    count = int(np.clip(len(before) // max(len(after), 1), 2, MOST_PERIODS))
+    place = np.arange(len(before)) * count // len(before)
+    periods = (
+        compare(row["feature"], profile(before[place != k], row["kind"]), before[place == k]) for k in range(count)
+    )
+    if row["size"] > NEWS * max(each["size"] or 0.0 for each in periods):
+        return row
+    if row["unit"]:
+        # What moves by itself may look converted; where it was, it is from one row to the next.
+        near = max(len(after) // 4, 100)
+        step = compare(row["feature"], profile(before.iloc[-near:], row["kind"]), after.iloc[:near])
+        if step["unit"]:
+            return row
+    return row | {"flagged": False, "unit": None}
+
+
+def longest_absence(present: pd.Series) -> int:
+    """Return the largest number of rows, one after the other, of which none is true."""
+    return int(np.diff(np.flatnonzero(present), prepend=-1, append=len(present)).max()) - 1
+
+
+def never_by_chance(share: float, rows: int, levels: int) -> bool:
+    """Tell whether a level of that share can be missing among so many rows by chance, where so many are looked at."""
+    return rows * math.log1p(-min(share, 1 - 1e-9)) < math.log(RARE / levels)
+
+
+def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float, known: float) -> str | None:
+    """Return the conversion that makes later numbers those of the profile again; None where there is no such one.
+
+    Parameters
+    ----------
+    edges, shares
+        The profile's quantiles, and the share of its rows up to each.
+    numbers
+        The m later numbers, sorted.
+    size
+        Their Kolmogorov-Smirnov distance from the profile.
+    known
+        How many rows the profile is of.
+    """
+    if size < 2 * SUBSTANTIAL or len(edges) < 3 or len(numbers) < 50:
+        return None
+    then, now = np.quantile(edges, [0.2, 0.5, 0.8]), np.quantile(numbers, [0.2, 0.5, 0.8])
+    # What two samples of the same rows differ by in 99 of 100 cases.
+    noise = 1.63 * math.sqrt(1 / len(numbers) + 1 / known)
+    # Converted values are rounded.
+    upper = edges + 0.005 * np.abs(edges)
+    best = None
+    known = [
+        (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
+        for (factor, shift), words in UNITS.items()
+    ]
+    # Any other factor is seen too, by the middle of the distribution.
+    middle = np.interp(0.5, shares, edges)
+    ratio = float(now[1] / middle) if middle and now[1] else 1.0
+    if ratio > 0 and abs(math.log(ratio)) > 0.4 and (then > 0).all() | (then < 0).all():
+        known.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
+    for factor, shift, words in known:
+        left = float(np.abs(shares - shares_up_to((numbers - shift) / factor, upper)).max())
+        # A known unit is preferred to a factor that is only a little closer.
+        left += 0.02 if words.startswith("a unit of") else 0.0
+        if best is None or left < best[0]:
+            best = (left, words)
+    return best[1] if best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None
+
+
+def columns(description: dict) -> list[tuple[str, str]]:
+    """Return the features and the target, each with its kind."""
+    return [*description["features"].items(), (description["target"], "number")]
+
+
+def compared(profiles: dict, later: pd.DataFrame, description: dict, earlier: pd.DataFrame | None = None) -> list[dict]:
+    """Return how each column of later rows differs from its profile, the largest shift first.
+
+    `earlier` are the rows that the profiles are of, where both parts are in the order of time.
+    """
+    rows = [
+        compare(name, profiles[name], later[name], of_a_date(name, description))
+        for name, kind in columns(description)
+        if name in profiles and profiles[name]["kind"] == kind
+    ]
+    if earlier is not None:
+        rows = [news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
+    return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))

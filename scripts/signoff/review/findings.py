@@ -1,0 +1,64 @@
+"""What a reviewer must not overlook in the rows: shifts, each judged by its size."""
+
+import numpy as np
+import pandas as pd
+
+from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
+from signoff.review.reasons import alarm
+
+# So many shifted columns have a sentence of their own.
+MOST_SHIFTED = 3
+
+
+def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
+    """Return an alarm for each level that vanishes within the held-out part, both parts being in the order of time.
+
+    What comes and goes, as weekends do, has been away for as long in the training part.
+    """
+    found = []
+    for name in [each for each, kind in kinds.items() if kind == "category"]:
+        codes, levels = pd.factorize(before[name])
+        counts = np.bincount(codes[codes >= 0], minlength=len(levels))
+        places = levels.get_indexer(after[name])
+        last = np.full(len(levels), -1)
+        # Of several places of a level the last one stays.
+        last[places[places >= 0]] = np.flatnonzero(places >= 0)
+        for k in np.flatnonzero((counts >= max(SHARE * len(before), 1)) & (last >= 0)):
+            silent = len(after) - 1 - last[k]
+            if not never_by_chance(counts[k] / len(before), silent, len(levels)):
+                continue
+            if silent > NEWS * longest_absence(codes == k):
+                moment = after[time].iloc[last[k]]
+                sentence = f"{name} is “{levels[k]}” for the last time at {moment}, {silent:,} held-out rows before "
+                found.append(alarm("vanished_category", name, f"{sentence}the end."))
+    return found
+
+
+def drift_alarms(rows: list[dict], where: str) -> list[dict]:
+    """Return the alarms of what `drift.compare` has found; `where` says what the later rows are."""
+    found, shifted = [], []
+    for row in rows:
+        name, quoted = row["feature"], [f"“{each}”" for each in (*row["vanished"], *row["new"])]
+        gone, new = quoted[: len(row["vanished"])], quoted[len(row["vanished"]) :]
+        if row["unit"]:
+            sentence = f"{name} seems to be in another unit in {where} ({row['unit']})."
+            found.append(alarm("unit_change", name, sentence))
+        elif gone:
+            found.append(alarm("vanished_category", name, f"{name} is never {' or '.join(gone[:3])} in {where}."))
+        elif new:
+            found.append(
+                alarm("new_category", name, f"{name} is {' or '.join(new[:3])} for the first time in {where}.")
+            )
+        if abs(row["missing"][1] - row["missing"][0]) > 0.1 and row["flagged"]:
+            before, after = row["missing"]
+            found.append(
+                alarm("missing", name, f"{name} is missing in {after:.1%} of {where}, before in {before:.1%}.")
+            )
+        elif row["flagged"] and not row["unit"] and not gone and not new:
+            shifted.append((name, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
+    for name, sizes in shifted[:MOST_SHIFTED]:
+        found.append(alarm("drift", name, f"{name} is distributed otherwise in {where}: {sizes}."))
+    if others := [name for name, _ in shifted[MOST_SHIFTED:]]:
+        listed = f"{', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
+        found.append(alarm("drift", None, f"{len(others)} more are distributed otherwise in {where}: {listed}."))
+    return found

@@ -1,0 +1,62 @@
+"""The configs of many models, grouped where they are equal."""
+
+import copy
+import json
+import re
+
+from signoff.base.errors import TaskError
+from signoff.config.settings import SCHEMA, check_config, merge
+from signoff.source.pieces import folder_name
+
+
+def groups(config: dict) -> list[tuple[str, dict]]:
+    """Return the configs that the models have: for each a pattern of the models' folders, and the config of a project.
+
+    Parameters
+    ----------
+    config
+        The checked config, with `models`.
+
+    Raises
+    ------
+    TaskError
+        A model's own keys make no valid config, or keys do not go together.
+    """
+    by, each = config["models"]["by"], config["models"]["each"]
+    if config["data"]["partition_by"]:
+        raise TaskError("config: models and data.partition_by do not go together. Take out one of them.")
+    alike: dict[str, list[str]] = {}
+    for name, own in each.items():
+        alike.setdefault(json.dumps(own, sort_keys=True), []).append(name)
+    found = [
+        ("|".join(re.escape(folder_name(name)) for name in names), config_of(config, names[0]))
+        for names in alike.values()
+    ]
+    if by:
+        # All others: whatever values there are.
+        named = "".join(f"(?!{re.escape(folder_name(name))}/)" for name in each)
+        found.append((f"{named}[^/]+", config_of(config, None)))
+    return found
+
+
+def config_of(config: dict, name: str | None) -> dict:
+    """Return the config of one model; None: of one that has no keys of its own. Raises TaskError where it is none."""
+    by, own = config["models"]["by"], copy.deepcopy(config["models"]["each"].get(name) or {})
+    settings = {key: value for key, value in copy.deepcopy(config).items() if key != "models"}
+    where = f"config: models.each.{name}: "
+    try:
+        if "models" in own or "data" in own or (by and "raw_data_source_url" in own):
+            raise TaskError("models, data and, with models.by, raw_data_source_url cannot be a model's own.")
+        merge(settings, own)
+        if by:
+            # What the split has written, whatever the source is like.
+            settings["raw_data_source_url"] = "data/source/{model}"
+            settings["reader"] = {key: config["reader"][key] for key in ("max_bytes",)}
+            if by not in settings["features"]["keep"]:
+                settings["features"]["drop"] = [*settings["features"]["drop"], by]
+        settings["tracking"] = {}
+        settings["notify"] = {}
+        check_config(settings, SCHEMA)
+    except TaskError as error:
+        raise TaskError(where + str(error).removeprefix("config: ")) from error
+    return settings

@@ -1,0 +1,101 @@
+"""Where data come from, as text: its environment variables, what of it may be shown, and the errors of reading it."""
+
+import os
+import re
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from signoff.base.errors import TaskError
+from signoff.base.redaction import keep_secret
+
+PATTERN = re.compile(r"[*?\[]")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+SECRET = re.compile(
+    r"(^|[_-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$", re.IGNORECASE
+)
+
+
+class Unreachable(Exception):
+    """The source cannot be read now; it may be back later. `retry_after`: seconds that the server asked to wait."""
+
+    retry_after: float | None = None
+
+
+class Cut(Unreachable):
+    """The server answered, but its answer ended early: worth another try, never a reason to go on with old data."""
+
+
+def expand(source: str) -> str:
+    """Return `source` with the value of each environment variable that it names as ${NAME}.
+
+    In a URL a value is percent-encoded, so that a password may hold any character; a variable that is the whole source
+    stands for it as it is. Only what connects gets the result: all else shows the name.
+
+    Raises
+    ------
+    TaskError
+        A variable is not set.
+    """
+
+    def value(found: re.Match) -> str:
+        name, known = found[0], os.environ.get(found[1])
+        if not known:
+            raise TaskError(f"the environment variable {found[1]} is not set. Set it where the run starts.")
+        keep_secret(known, name)
+        if "://" not in source:
+            # A whole URL in a variable: parts of it may be told alone, by the server or by the library that connects.
+            url = split_url(known)
+            keep_secret(url.password or "", name)
+            keep_secret(shown(known), name)
+            if url.scheme in ("http", "https") and len(url.path) > 8:
+                keep_secret(url.path, name)
+            return known
+        keep_secret(quote(known, safe=""), name)
+        return quote(known, safe="")
+
+    return VARIABLE.sub(value, source)
+
+
+def split_url(source: str) -> SplitResult:
+    """Return the parts of a URL. Raises TaskError where it is none."""
+    try:
+        return urlsplit(source)
+    except ValueError as error:
+        raise TaskError(f"{source} is no URL ({error}). Correct raw_data_source_url in the config.") from error
+
+
+def shown(source: str) -> str:
+    """Return `source` without the secrets that a URL may carry as text: what logs and records show."""
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return source
+    if "://" not in source:
+        return source
+    text = source
+    if "@" in parts.netloc:
+        text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
+    known = [each.partition("=") for each in parts.query.split("&")]
+    # A value that holds pairs itself is what an ODBC driver is given, password and all.
+    hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
+    masked = "&".join(
+        name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
+    )
+    return text.replace(f"?{parts.query}", f"?{masked}", 1)
+
+
+def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
+    """Raise TaskError where a URL holds a password or a token: the config, and what is noted of a run, would too."""
+    if "://" not in source:
+        return
+    try:
+        parts = urlsplit(source)
+        secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
+    except ValueError as error:
+        raise TaskError(f"{key}: {error}. It is no URL.") from error
+    pairs = [each.partition("=") for each in re.split("[&;]", unquote(parts.query))]
+    secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
+    if any(each and not VARIABLE.search(each) for each in secrets):
+        raise TaskError(
+            f"{key} {shown(source)} holds a password or a token. Put it into an environment variable, and write its "
+            "name instead: ${NAME}."
+        )

@@ -1,0 +1,39 @@
+"""Files on this machine: a file, a folder, or a pattern of files."""
+
+import glob
+from pathlib import Path
+from urllib.parse import unquote
+
+from signoff.base.errors import TaskError
+from signoff.source.address import PATTERN, split_url
+from signoff.source.options import Reader
+
+SCHEMES = ("", "file")
+
+
+def path_of(source: str) -> str:
+    """Return the path that a source names, as it is or as a file:// URL."""
+    return unquote(split_url(source).path) if "://" in source else source
+
+
+def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
+    """Return the files of a folder, or those that a pattern matches, and whether it is a folder; None for one file.
+
+    Raises
+    ------
+    TaskError
+        Nothing is there.
+    """
+    path = Path(path_of(source))
+    if path.is_file():
+        return None
+    if not path.is_dir() and not PATTERN.search(str(path)):
+        raise TaskError(f"the source {source} does not exist. Correct raw_data_source_url in the config.")
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    return [str(each) for each in names if each.is_file()], path.is_dir()
+
+
+def version(path: Path) -> dict[str, int]:
+    """Return the modification time (nanoseconds since 1970) and size (bytes) of a file."""
+    status = path.stat()
+    return {"mtime_ns": status.st_mtime_ns, "size": status.st_size}

@@ -1,0 +1,138 @@
+"""The rows of a table, by the part (a week, a month, a value) that each belongs to: files in a folder for each part."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from signoff.base.errors import TaskError
+from signoff.tables.cells import is_blank
+from signoff.tables.csv_file import header, parse_options, text_options
+from signoff.tables.dates import dates_of
+from signoff.tables.table import parse_table
+
+PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
+# Rows that have no time, or no value in the column.
+NO_PART = "missing"
+BLOCK_BYTES = 16 << 20
+LONGEST_NAME = 100
+
+
+def blocks(table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES, start: int = 0):
+    """Return what reads a CSV file block by block, as text: every cell as it is.
+
+    With `start`, the rows from that byte on.
+    """
+    file = pa.OSFile(str(table))
+    file.seek(start)
+    return pyarrow.csv.open_csv(
+        file,
+        read_options=pyarrow.csv.ReadOptions(block_size=block_bytes, column_names=header(table) if start else None),
+        parse_options=parse_options(table),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
+        ),
+    )
+
+
+def writing(table: Path, header: bool) -> pyarrow.csv.WriteOptions:
+    """Return how pieces of `table` are written: with quotes if it has any, whatever a single piece holds.
+
+    So the bytes of a piece do not depend on where the blocks of the source end.
+    """
+    style = "needed" if parse_options(table).newlines_in_values else "none"
+    return pyarrow.csv.WriteOptions(include_header=header, quoting_style=style, quoting_header=style)
+
+
+def copy_rows(table: Path, head: Path, rows: int) -> int:
+    """Add the first rows of a CSV file to `head`, so many at most, and return how many they are."""
+    copied = 0
+    with open(head, "ab") as file, blocks(table, header(table)) as reader:
+        for batch in reader:
+            some = pa.Table.from_batches([batch.slice(0, rows - copied)])
+            pyarrow.csv.write_csv(some, file, writing(table, header=file.tell() == 0))
+            copied += some.num_rows
+            if copied == rows:
+                break
+    return copied
+
+
+def split_table(
+    table: Path,
+    folder: Path,
+    name: str,
+    column: str,
+    by: str,
+    date_format: str | None = None,
+    block_bytes: int = BLOCK_BYTES,
+    start: int = 0,
+    before: Path | None = None,
+) -> dict[str, int]:
+    """Write the rows of each part of a CSV file to `folder`/PART/`name`; return how many rows each has.
+
+    With `start`, those from that byte on are written, behind a copy of what stands in `before`/PART/`name`.
+    """
+    columns, counts = header(table), {}
+    options = {is_first: writing(table, is_first) for is_first in (True, False)}
+    with blocks(table, columns, block_bytes, start) as reader:
+        for batch in reader:
+            encoded = batch[column].dictionary_encode()
+            names = part_names(encoded.dictionary, by, date_format)[encoded.indices.to_numpy()]
+            codes, labels = pd.factorize(names)
+            # The rows of a part lie together then, in the order that they had.
+            rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
+            ends = np.cumsum(np.bincount(codes))
+            for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
+                path = folder / part / name
+                path.parent.mkdir(exist_ok=True)
+                if start and part not in counts and (before / part / name).is_file():
+                    shutil.copyfile(before / part / name, path)
+                with open(path, "ab") as file:
+                    pyarrow.csv.write_csv(rows.slice(first, end - first), file, options[file.tell() == 0])
+                counts[part] = counts.get(part, 0) + int(end - first)
+    return dict(sorted(counts.items()))
+
+
+def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:
+    """Return the part that each of n texts belongs to: names that a folder can have."""
+    if by in PERIODS:
+        dates = dates_of(values.to_pandas().astype("object").str.strip(), date_format)
+        names, missing = dates.dt.strftime(PERIODS[by]).to_numpy(), dates.isna().to_numpy()
+    else:
+        names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
+        missing = is_blank(values).to_numpy(False)
+    return np.where(missing, NO_PART, names)
+
+
+def folder_name(value: str) -> str:
+    """Return a value as the name of a folder: what is no letter or digit is written as in a URL."""
+    name = re.sub(r"^\.", "%2E", quote(value, safe=" "))
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+
+
+def format_of_dates(rows: Path, column: str, by: str) -> str:
+    """Return how the dates of a column are written, judged by the first rows.
+
+    Raises
+    ------
+    TaskError
+        They are no dates, or it cannot be told which.
+    """
+    text = pyarrow.csv.read_csv(rows, parse_options=parse_options(rows), convert_options=text_options([column]))
+    table = parse_table(text, {column: "date"})
+    known = text[column].drop_null()
+    if len(known) == 0 or table.frame[column].count() < len(known) / 2:
+        example = f", such as {known[0].as_py()!r}" if len(known) else ""
+        raise TaskError(
+            f"data.partition_by: {by} needs dates, but time_column {column!r} holds none that can be told{example}. "
+            "Write them as 2024-12-31, or partition by another column."
+        )
+    return table.formats[column]

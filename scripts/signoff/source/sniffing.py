@@ -1,0 +1,79 @@
+"""How a text file is written: its encoding, its delimiter, and what stands before a fraction."""
+
+import csv
+import io
+import itertools
+import re
+
+from signoff.source.checks import SEPARATORS
+from signoff.tables.cells import BLANKS, COMMA_NUMBER
+
+SAMPLE = 1 << 18
+# Digits that a decimal comma parts, which no comma between thousands does; and a plain number with a decimal point.
+CLEAR_COMMA = re.compile(r"\D*(?:0|\d{4,}|\d{1,3}(?:[. ’'\u00a0\u202f]\d{3})+)?,\d+\D*|\D*\d+,(?:\d\d?|\d{4,})\D*")
+CLEAR_POINT = re.compile(r"[+-]?(?:\d+\.(?:\d{1,2}|\d{4,})|0?\.\d+)")
+
+
+def sniff(opened, name: str) -> dict[str, str]:
+    """Return how a text file is written: its encoding, delimiter and decimal, as the config's `reader` calls them.
+
+    Parameters
+    ----------
+    opened
+        A function that opens the file's (decompressed) bytes for reading.
+    name
+        What to call it in an error.
+    """
+    with opened() as stream:
+        head = stream.read(SAMPLE)
+    encoding = "utf-8"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    else:
+        try:
+            with opened() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+                while text.read(SAMPLE):
+                    pass
+        except UnicodeDecodeError:
+            encoding = "cp1252" if not set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
+    text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="ignore")
+    # The last line of the sample may be cut.
+    lines = text.splitlines(keepends=True)[: -1 if len(head) == SAMPLE else None]
+    tables = {mark: rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
+    delimiter = max(tables, key=lambda mark: regularity(tables[mark]))
+    return {"delimiter": delimiter, "encoding": encoding, "decimal": decimal_of(tables[delimiter][1:], delimiter)}
+
+
+def decimal_of(rows: list[list[str]], delimiter: str) -> str:
+    """Return what stands before a fraction in rows of text: a comma where a column says so and none says a point."""
+    commas = maybe = points = False
+    for column in itertools.zip_longest(*rows, fillvalue=""):
+        values = [each for each in column if each.strip() and each.strip().lower() not in BLANKS]
+        with_comma = [each for each in values if "," in each]
+        if with_comma and sum(map(number_with_comma, values)) >= 0.9 * len(values):
+            # 1,234 may be more than a thousand, or a little more than one.
+            clear = any(CLEAR_COMMA.fullmatch(each) for each in with_comma)
+            commas, maybe = commas or clear, maybe or not clear
+        points |= bool(values) and sum(bool(CLEAR_POINT.fullmatch(each)) for each in values) >= 0.5 * len(values)
+    return "," if not points and (commas or (maybe and delimiter == ";")) else "."
+
+
+def number_with_comma(cell: str) -> bool:
+    """Tell whether a cell is a number in a notation with a decimal comma; whole numbers are in any."""
+    return bool(COMMA_NUMBER.fullmatch(cell)) or cell.strip().lstrip("+-").isdigit()
+
+
+def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Return the first thousand rows of CSV text."""
+    try:
+        return [row for row in itertools.islice(csv.reader(lines, delimiter=delimiter), 1000) if row]
+    except csv.Error:
+        return []
+
+
+def regularity(rows: list[list[str]]) -> tuple[float, int]:
+    """Return how well rows make a table: the share that is as long as the header, where there is more than a column."""
+    if not rows or len(rows[0]) < 2:
+        # Something may stand above the header.
+        return 0.0, max((len(row) for row in rows), default=0)
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])

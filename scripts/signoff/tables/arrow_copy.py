@@ -1,0 +1,91 @@
+"""The rows of a CSV file once more, in Arrow's format beside it, which is read in its place as long as it is that file.
+
+The CSV is what counts. The side file holds the digest of the CSV that it was written with, and what reading that one
+would find out. A CSV that was changed by hand, or has no such file, is read itself, with the same results.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from signoff.base.files import sha256
+
+KEY = b"signoff"
+KNOWN = {"int64": pa.int64(), "float64": pa.float64(), "datetime64[us]": pa.timestamp("us")}
+# Given some values of a column, whether the row of each is taken (bool).
+Choose = Callable[[pd.Series], pd.Series | np.ndarray]
+
+
+@dataclass
+class SideFile:
+    """A side file that is that of its CSV: kinds and pandas dtypes of the columns are those of reading the CSV."""
+
+    path: Path
+    kinds: dict[str, str]
+    dtypes: dict[str, str]
+
+
+def side_path(path: Path) -> Path:
+    """Return where the rows of a CSV file stand once more."""
+    return path.with_name(f".{path.stem}.arrow")
+
+
+def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
+    """Return the side file of a CSV file; None where there is none of it as it is, and of columns of these kinds."""
+    side = side_path(path)
+    if not kinds or not side.is_file():
+        return None
+    try:
+        with pa.OSFile(str(side)) as file, pa.ipc.open_file(file) as reader:
+            last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+            about, names = json.loads(last.custom_metadata[KEY]), reader.schema.names
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        # Damaged, or another's.
+        return None
+    if about["kinds"] != kinds or about["sha256"] != sha256(path):
+        return None
+    return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
+
+
+def side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:
+    """Yield for some rows at a time what reads some of their columns, as they are kept; `mapped`, without a copy."""
+    # Arrow copies the columns that it is told to read alone, of a file that is mapped too.
+    wanted = [] if mapped else sorted(list(side.kinds).index(name) for name in names)
+    options = pa.ipc.IpcReadOptions(included_fields=wanted)
+    opened = pa.memory_map if mapped else pa.OSFile
+    with opened(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
+        # The last one is empty, and says what the file is.
+        for n in range(max(reader.num_record_batches - 1, 1)):
+            yield lambda n=n: pa.table(reader.get_batch(n)).select(names)
+
+
+def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield some columns of a side file, some rows at a time."""
+    return (as_read(read(), side.dtypes) for read in side_blocks(side, names))
+
+
+def side_chosen(side: SideFile, names: list[str], by: str, choose: Choose, mapped: bool = False) -> Iterator[pa.Table]:
+    """Yield some columns of the rows that `choose` takes by their values in one; blocks without such are not read."""
+    for n, (values, read) in enumerate(zip(side_frames(side, [by]), side_blocks(side, names, mapped), strict=True)):
+        chosen = choose(values[by])
+        if chosen.any() or n == 0:
+            yield read() if chosen.all() else read().filter(pa.array(chosen))
+
+
+def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
+    """Return rows as reading them from the CSV file would, but for columns that `dtypes` does not name: as kept."""
+    for n, name in enumerate(table.column_names):
+        # Numbers are kept as narrow as they are. Dates that are all missing have no zone. In one piece, so that what is
+        # cast is not copied once more.
+        known = KNOWN.get(dtypes.get(name))
+        if known and known != table[name].type:
+            table = table.set_column(n, name, pc.cast(table[name].combine_chunks(), known, safe=False))
+    frame = table.to_pandas(split_blocks=True)
+    others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes.get(name, found)}
+    return frame.astype(others) if others else frame

@@ -1,0 +1,234 @@
+"""The notations of dates: which there are, and text in one of them as timestamps."""
+
+import re
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from signoff.tables.cells import is_blank
+
+DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
+DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
+DAYS += ["%d/%b/%Y", "%d. %b %Y", "%d. %B %Y", "%b %d %Y", "%B %d %Y", "%d-%m-%y", "%m-%d-%y", "%Y%m%d"]
+TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
+TIMES += [" %H:%M:%S.%f", " %H:%M:%S%z", " %I:%M%p", " %I:%M:%S%p", " %H.%M", " %H.%M.%S"]
+DATE_FORMATS = [day + time for day in DAYS for time in TIMES]
+DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
+# What these say may be something else, so they are dates only where a column is known to hold any.
+DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
+NUMBERS = [*DIGITS, "epoch s", "epoch ms"]
+PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
+DATE_FORMATS += [each for each in (*NUMBERS, *PERIODS) if each not in DATE_FORMATS]
+# What is left without these tells most notations apart; a zone is a part of some.
+MARKS, ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
+# What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
+WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
+DATE_LIKE = rf"^\s*(?:{WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
+DATE_LIKE += r"|\d{1,2}(?:\. |[ /-])(?:de )?\pL+\.?[ /-](?:de )?\d\d|\pL+\.? \d{1,2},? \d|\d{8}(?:T\d{6}| \d\d:))"
+# Months as they are called elsewhere, by what is short for them in English.
+MONTH_NAMES = {
+    "Jan": "januar|jänner|janv(?:ier)?|ene(?:ro)?|gen(?:naio)?|janeiro|januari|jan",
+    "Feb": "februar|févr(?:ier)?|fév|feb(?:rero|braio|ruari)?|fev(?:ereiro)?",
+    "Mar": "märz|mär|mrz|mars|mrt|maart|mar(?:zo|ço)?",
+    "Apr": "avr(?:il)?|abr(?:il)?|aprile|apr",
+    "May": "mai(?:o)?|mayo|mag(?:gio)?|mei",
+    "Jun": "juni|juin|junio|giu(?:gno)?|junho|jun",
+    "Jul": "juli|juil(?:let)?|julio|lug(?:lio)?|julho|jul",
+    "Aug": "août|ago(?:sto)?|augustus|aug",
+    "Sep": "septiembre|septembre|set(?:tembre|embro)?|sept?",
+    "Oct": "okt(?:ober)?|oct(?:ubre|obre)?|ott(?:obre)?|out(?:ubro)?",
+    "Nov": "novembre|noviembre|novembro|nov",
+    "Dec": "dez(?:ember|embro)?|déc(?:embre)?|dic(?:iembre|embre)?|dec",
+}
+# Seconds since 1970 of the years 2001 to 2033, and milliseconds.
+EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
+QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
+# Columns of numbers that are seconds since 1970 are called so.
+TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
+# Months, quarters and weeks are codes where there are so few of them.
+MONTHS = 12
+
+
+def dates_of(values: pd.Series, date_format: str) -> pd.Series:
+    """Return n texts as n UTC timestamps, NaT where one is not in that notation.
+
+    Notations are those of strptime, ISO8601, "epoch s" and "epoch ms" (since 1970), "quarter" (2024Q1, Q1 2024), "week"
+    (2024-W01) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or GMT behind
+    it, are no part of a notation.
+    """
+    if date_format == "ambiguous":
+        return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
+    text = values.astype("object")
+    if date_format in NUMBERS:
+        # As pandas writes whole numbers among which some are missing.
+        text = text.str.replace(r"^(\d+)\.0$", r"\1", regex=True)
+    if date_format in DIGITS:
+        # One digit too few is enough for strptime.
+        text = text.where(text.str.len() == DIGITS[date_format])
+    if date_format in EPOCH:
+        unit, pattern = EPOCH[date_format]
+        numbers = pd.to_numeric(text.where(text.str.contains(pattern, na=False)), errors="coerce")
+        return pd.to_datetime(numbers, unit=unit, utc=True).dt.as_unit("us")
+    if date_format == "quarter":
+        months = text.where(text.str.match(QUARTER, na=False)).str.replace(QUARTER, first_month, regex=True)
+        return pd.to_datetime(months, format="%Y-%m", errors="coerce", utc=True)
+    if date_format == "week":
+        return pd.to_datetime(text + "-1", format="%G-W%V-%u", errors="coerce", utc=True)
+    text = bare(text, date_format)
+    dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
+    if date_format == "ISO8601":
+        # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
+        dates[~text.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
+    return dates
+
+
+def possible(values: pd.Series) -> list[str]:
+    """Return the notations that one of a few texts may be in, by what stands between its letters, digits and blanks.
+
+    Of hundreds few are left to be tried.
+    """
+
+    def marks(like: str) -> set[str]:
+        return {MARKS.sub("", ZONE.sub("", text)) for text in bare(values, like).dropna()}
+
+    found = {True: marks("%b"), False: marks("")}
+    return [
+        each
+        for each in DATE_FORMATS
+        if "%" not in each or each in DIGITS or MARKS.sub("", re.sub("%.", "", each)) in found["%b" in each]
+    ]
+
+
+def bare(values: pd.Series, date_format: str) -> pd.Series:
+    """Return text without what stands around dates in that notation."""
+    text = pc.replace_substring_regex(pa.array(values, pa.string(), from_pandas=True), WEEKDAY, "")
+    text = pc.replace_substring_regex(text, r" ?(?:UTC|GMT)$", "Z")
+    if date_format != "ISO8601":
+        # 31.01.2024, 12:00 and 31/Jan/2024:12:00:00 +0100, as servers log it
+        text = pc.replace_substring_regex(text, r"(\d), (\d\d?[:.]\d\d)", r"\1 \2")
+        text = pc.replace_substring_regex(text, r"(\d{4}):(\d\d?:\d\d)", r"\1 \2")
+        text = pc.replace_substring_regex(text, r"(\d) ([+-]\d\d:?\d\d)$", r"\1\2")
+    if "%b" in date_format:
+        text = pc.replace_substring(text, " de ", " ")
+        for month, names in MONTH_NAMES.items():
+            text = pc.replace_substring_regex(text, rf"(?i)(^|[ .-])(?:{names})\.?($|[ -])", rf"\1{month}\2")
+    return text.to_pandas().set_axis(values.index)
+
+
+def first_month(quarter: re.Match) -> str:
+    """Return 2024-04 for 2024Q2."""
+    year, number, first, last = quarter.groups()
+    return f"{year or last}-{3 * int(number or first) - 2}"
+
+
+def hides_dates(name: str, values: pd.Series) -> bool:
+    """Tell whether numbers or text are dates in one of the notations that may be something else, without exception.
+
+    These are 20240131, 20240131120000, and 202401, 2024-01, Jan 2024, 2024Q1, 2024-W05 where there are many of them;
+    and seconds or milliseconds since 1970 in a column that is called a time.
+    """
+    known = values.dropna().drop_duplicates()
+    is_whole = pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known) and (known % 1 == 0).all()
+    if not is_whole and not isinstance(known.dtype, pd.StringDtype):
+        return False
+    text = (known.astype("int64") if is_whole and known.abs().max() < 1e15 else known).astype("str")
+    for each in NUMBERS if is_whole else PERIODS:
+        if each in EPOCH and not TIME.search(name):
+            continue
+        if len(known) <= MONTHS and each not in ("%Y%m%d", "%Y%m%d%H%M%S"):
+            continue
+        found = dates_of(text.head(100), each)
+        if len(found) and found.notna().all():
+            dates = dates_of(text, each)
+            return bool(dates.notna().all() and dates.dt.year.between(1900, 2100).all())
+    return False
+
+
+# What a time with a zone ends with.
+ZONE_AT_END = r"(?:Z|:\d\d(?:\.\d+)?\s?[+-]\d\d:?\d\d)$"
+
+
+class Notations:
+    """What tells apart the notations that dates may be in, counted batch by batch."""
+
+    def __init__(self, notations: list[str]):
+        self.unfit = dict.fromkeys(notations, 0)
+        self.days = {each: set() for each in notations}
+        self.differ: set[frozenset] = set()
+        self.some: set[str] = set()
+        self.zoned = False
+
+    def look(self, valid: pa.ChunkedArray) -> int:
+        """Take a batch of text into account; return how many of its values are blanks."""
+        counted = pc.value_counts(pc.utf8_trim_whitespace(valid))
+        words, counts = counted.field("values"), counted.field("counts").to_numpy()
+        blanks = int(counts[is_blank(words).to_numpy(zero_copy_only=False)].sum())
+        words = words.to_pandas().astype("object")
+        found = {each: dates_of(words, each) for each in self.unfit}
+        for each, dates in found.items():
+            self.unfit[each] += int(counts[dates.isna()].sum())
+            self.days[each] |= set(dates.dt.day.dropna())
+            self.differ |= {frozenset((each, other)) for other in found if not dates.equals(found[other])}
+        if len(self.some) <= MONTHS:
+            self.some |= set(words.head(MONTHS + 1))
+        self.zoned |= bool(words.str.contains(ZONE_AT_END, na=False).any())
+        return blanks
+
+    def best(self) -> str:
+        """Return the notation in which most values are dates.
+
+        "ambiguous" where two fit alike and tell different days, such as day first and month first: that is not guessed.
+        """
+        best = min(self.unfit, key=self.unfit.get)
+        rivals = [each for each in self.unfit if each != best and self.unfit[each] == self.unfit[best]]
+        # Years of first days of the month are no years of Januaries.
+        monthly = [each for each in (best, *rivals) if len(self.some) > MONTHS and len(self.days[each]) == 1]
+        if len(monthly) == 1:
+            return monthly[0]
+        return "ambiguous" if any(frozenset((best, each)) in self.differ for each in rivals) else best
+
+
+def likely_notations(sample: pa.ChunkedArray) -> list[str]:
+    """Return the notations in which most of a sample of text are dates."""
+    found = shares(sample)
+    return [each for each in found if found[each] > max(found.values()) / 2] or ["ISO8601"]
+
+
+def shares(sample: pa.ChunkedArray) -> dict[str, float]:
+    """Return for each notation of dates the share of the different texts in a sample that fit it."""
+    distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
+    # Most notations fit none, and a few texts tell.
+    few = distinct.iloc[:: len(distinct) // 20 + 1]
+    some = [each for each in ("ISO8601", *possible(few)) if dates_of(few, each).notna().any()]
+    return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
+
+
+def most_dates(sample: pa.ChunkedArray) -> float:
+    """Return the largest of the `shares`."""
+    distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
+    # Mostly so, and then no other notation need be tried: half a second.
+    return 1.0 if dates_of(distinct, "ISO8601").notna().all() else max(shares(sample).values())
+
+
+def iso_dates(distinct: pa.Array) -> pa.Array | None:
+    """Return different texts as timestamps, where all of them are ISO 8601, with a zone or without; else None."""
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return pc.cast(pc.utf8_trim_whitespace(distinct), kind)
+        except pa.ArrowInvalid:
+            pass
+    return None
+
+
+def parse_date(text: pa.ChunkedArray, date_format: str) -> pa.ChunkedArray:
+    """Return text in a notation as timestamps in microseconds, in UTC where a zone is given."""
+    # Each that there is, once.
+    encoded = text.combine_chunks().dictionary_encode()
+    dates = iso_dates(encoded.dictionary) if date_format == "ISO8601" else None
+    if dates is None:
+        distinct = pc.utf8_trim_whitespace(encoded.dictionary).to_pandas().astype("object")
+        found = dates_of(distinct, date_format)
+        zoned = distinct.str.contains(ZONE_AT_END, na=False).any()
+        dates = pa.array((found if zoned else found.dt.tz_localize(None)).dt.as_unit("us"), from_pandas=True)
+    return pa.chunked_array([dates.take(encoded.indices)])

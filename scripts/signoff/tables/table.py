@@ -1,0 +1,110 @@
+"""Tables as CSV files: their columns as numbers, booleans, dates and text, read and written."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from signoff.base.files import replacing
+from signoff.tables.cells import is_blank, parse_number, without_blanks
+from signoff.tables.column import PARSERS, Column
+from signoff.tables.csv_file import (
+    header_of_table,
+    no_table,
+    parse_options,
+    quoted_where_needed,
+    text_options,
+    write_csv,
+)
+from signoff.tables.dates import parse_date
+
+
+@dataclass
+class Table:
+    """A table as read: `frame` (n rows × m columns; int64, float64, bool, datetime64 or str), the `kinds` of its
+    columns, in `formats` how its dates are written, and in `bad` for each column the values that are not of its kind,
+    by row (0-based); they are missing in `frame`."""
+
+    frame: pd.DataFrame
+    kinds: dict[str, str]
+    formats: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, pd.Series] = field(default_factory=dict)
+
+
+def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
+    """Read a comma-separated UTF-8 file.
+
+    Parameters
+    ----------
+    path
+        A file as `ingest_data` writes it.
+    kinds
+        What some columns are known to be; the others' kinds are found from all of their values.
+
+    Raises
+    ------
+    TaskError
+        When the file is no table.
+    """
+    columns = header_of_table(path)
+    with no_table(path):
+        text = pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
+    return parse_table(text, kinds)
+
+
+def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
+    """Return a table of text, n rows × m columns, with its values parsed; see `read_table`.
+
+    `kinds` and `formats` say what some columns and their dates are known to be; the others' are found from all values.
+    """
+    table = Table(pd.DataFrame(), {})
+    values = {}
+    for name in text.column_names:
+        column = without_blanks(text[name])
+        about = Column((kinds or {}).get(name), (formats or {}).get(name))
+        while about.kind is None or (about.kind == "date" and about.date_format is None):
+            about.look(column)
+            about.settle()
+        table.kinds[name] = about.kind
+        if about.kind == "date":
+            table.formats[name] = about.date_format
+        values[name], bad = parse_column(column, about.kind, about.date_format)
+        if len(bad):
+            table.bad[name] = bad
+    table.frame = pd.DataFrame(values, columns=text.column_names, index=pd.RangeIndex(text.num_rows))
+    return table
+
+
+def parse_column(
+    text: pa.ChunkedArray, kind: str, date_format: str | None, dtype: str | None = None
+) -> tuple[pd.Series, pd.Series]:
+    """Return the values of a column of text, and by their place those that are not of its kind.
+
+    `dtype` is what all of the column's rows need, where these are only some of them.
+    """
+    if kind == "number":
+        parsed = parse_number(text, dtype)
+    elif kind == "date":
+        parsed = parse_date(text, date_format)
+        if dtype and dtype.endswith("UTC]"):
+            parsed = pc.cast(parsed, pa.timestamp("us", "UTC"))
+    else:
+        parsed = PARSERS[kind](text)
+    values = parsed.to_pandas()
+    if dtype or kind == "text":
+        values = values.astype(dtype or "str")
+    bad = pc.and_(pc.is_valid(text), pc.is_null(parsed, nan_is_null=True))
+    if not pc.any(bad).as_py():
+        return values, pd.Series(dtype="object")
+    bad = pc.and_(bad, pc.invert(is_blank(text))).to_pandas()
+    return values, text.to_pandas().astype("object")[bad]
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index as CSV (comma, UTF-8, "\\n", missing as nothing), atomically."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with replacing(path) as new:
+        quoted_where_needed(lambda style: write_csv(table, new, style))

@@ -1,0 +1,329 @@
+"""From a table to a project that runs: what init recognises, decides and refuses."""
+
+import gzip
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT, Project, make_project, rides, run, script
+from signoff.source.sniffing import sniff
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Return a function that writes a source, runs init on it, and gives what it said and the new project."""
+    made = make_project(tmp_path)
+
+    def init(content: bytes | pd.DataFrame, target: str, name: str = "table.csv", *more: str):
+        if isinstance(content, pd.DataFrame):
+            content = content.to_csv(index=False).encode()
+        (tmp_path / name).write_bytes(content)
+        done = script("init_project", "--source", name, "--target", target, "--output", "new", *more, cwd=tmp_path)
+        assert (tmp_path / name).read_bytes() == content, "the user's own file"
+        return done, Project(tmp_path / "new", made.workflow)
+
+    return init
+
+
+def config(project: Project) -> dict:
+    return yaml.safe_load((project.folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def homes(rows: int) -> pd.DataFrame:
+    """A dirty table: an index and an id, dates of birth, percent signs, text, empty and mixed columns, gaps."""
+    random = np.random.default_rng(5)
+    size = random.uniform(30, 200, rows).round(1)
+    frame = pd.DataFrame(
+        {
+            "": range(rows),
+            "house id": random.permutation(np.arange(10_000, 10_000 + rows)),
+            "Größe (m²)": size,
+            "built": pd.to_datetime("1950-01-01") + pd.to_timedelta(random.integers(0, 20_000, rows), unit="D"),
+            "share": [f"{each:.1f}%" for each in random.uniform(0, 100, rows)],
+            "garden": random.choice(["true", "false"], rows),
+            "note": [f"seen on {n}, {'very ' * (n % 4)}nice" for n in range(rows)],
+            "empty": None,
+            "mixed": [str(n) if n % 2 else f"floor {n % 5}" for n in range(rows)],
+            "rooms": np.where(random.random(rows) < 0.3, np.nan, (size // 25).round()),
+            "price": (size * 3 + random.normal(0, 10, rows)).round(2),
+        }
+    )
+    frame.loc[::30, "price"] = np.nan
+    return frame
+
+
+@pytest.mark.parametrize("rows", [100, 3000])
+def test_a_dirty_table_becomes_a_project_that_runs_at_once(started, rows):
+    done, project = started(homes(rows), "price")
+    assert done.returncode == 0, done.stdout
+    found = config(project)
+    assert found["features"]["drop"] == ["unnamed_1", "house id"]
+    assert found["split"] == {"by": "hash"}
+    assert set(found["cleaning"]["columns"]) == {"empty", "rooms"}
+    for part in ("built does not seem to say when", "note", "without price are dropped", "make run DIR=new"):
+        assert part in done.stdout
+    project.snakemake("all", "reports/final_report.md")
+    metrics = project.json("reports/evaluation_metrics.json")
+    assert metrics["model"]["test"]["MAE"] < metrics["baselines"]["mean"]["test"]["MAE"]
+    assert metrics["features"]["share"] == "number"
+    assert metrics["cleaning"]["rows_out"] == rows - len(range(0, rows, 30))
+
+
+def test_a_written_project_holds_only_what_matters_and_its_comments(started):
+    _, project = started(rides(), "minutes")
+    text = (project.folder / "config.yaml").read_text(encoding="utf-8")
+    assert set(yaml.safe_load(text)) == {"raw_data_source_url", "target", "time_column", "cleaning", "validation"}
+    assert yaml.safe_load(text)["raw_data_source_url"] == "../table.csv"
+    assert yaml.safe_load(text)["time_column"] == "started"
+    assert "config/README.md" in text
+    contract = (project.folder / "schema.yaml").read_text(encoding="utf-8")
+    assert "tighten with checks: isin" in contract
+    columns = yaml.safe_load(contract)["columns"]
+    assert columns["km"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 39.0}
+    project.snakemake()
+
+
+def test_what_costs_less_than_a_twentieth_of_the_rows_is_dropped(started):
+    frame = rides(400)
+    frame["km"] = frame["km"].fillna(3)
+    frame.loc[:15, "km"] = np.nan
+    done, project = started(frame, "minutes")
+    assert "cleaning" not in config(project)
+    frame.loc[:25, "km"] = np.nan
+    done, project = started(frame, "minutes", "table.csv", "--force")
+    assert config(project)["cleaning"] == {"columns": {"km": "leave"}}
+    assert "left to the model in km" in done.stdout
+
+
+def german(rows: int = 300) -> pd.DataFrame:
+    frame = rides(rows).drop(columns="ride")
+    frame["started"] = pd.to_datetime(frame["started"]).dt.strftime("%d.%m.%Y %H:%M")
+    frame["minutes"] *= 100
+    for name in ("km", "minutes"):
+        frame[name] = [
+            "" if pd.isna(each) else f"{each:,.2f}".translate(str.maketrans(",.", ".,")) for each in frame[name]
+        ]
+    return frame
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
+def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike(started, encoding):
+    content = german().to_csv(index=False, sep=";").encode(encoding)
+    _, project = started(content, "minutes")
+    reader = config(project)["reader"]
+    expected = {"delimiter": ";", "decimal": ","} | ({} if encoding == "utf-8" else {"encoding": encoding})
+    assert reader == expected
+    project.snakemake("data/raw/raw_data.csv")
+    raw = pd.read_csv(project.folder / "data/raw/raw_data.csv")
+    assert raw["minutes"].mean() == pytest.approx(rides(300)["minutes"].mean() * 100, abs=1)
+    assert raw["km"].dtype == "float64"
+    if encoding != "cp1252":
+        return
+    project.snakemake("all", "reports/final_report.md")
+    project.sign_off()
+    project.snakemake("deploy")
+    batch = project.folder / "data/batches/week.csv"
+    batch.parent.mkdir()
+    batch.write_bytes(content)
+    project.snakemake("predictions/week.csv")
+    scored = pd.read_csv(project.folder / "predictions/week.csv")
+    assert len(scored) > 250
+    assert (scored["prediction"] - scored["minutes"]).abs().mean() < 1000
+
+
+def test_dates_in_common_notations_are_dates(started):
+    notations = ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d-%b-%y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%Y/%m/%d"]
+    frame = rides(300)
+    frame["started"] = pd.date_range("2023-01-01", periods=300, freq="D").strftime("%d.%m.%y")
+    for notation in notations:
+        frame[notation] = pd.date_range("2023-01-01", periods=300, freq="D").strftime(notation)
+    _, project = started(frame, "minutes")
+    assert config(project)["time_column"] == "started"
+    project.snakemake()
+    columns = project.json("model/model.json")["columns"]
+    assert {name: columns[name]["date_format"] for name in notations} == dict(zip(notations, notations, strict=True))
+    assert columns["started"]["date_format"] == "%d.%m.%y"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("minuets", "has no column 'minuets' (the target): did you mean minutes?"),
+        ("city", "This workflow is for regression"),
+        ("split", "the name 'split' is taken by the workflow"),
+    ],
+)
+def test_a_target_that_is_none_is_refused(started, target, message):
+    done, project = started(rides().assign(split=range(len(rides()))), target)
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert not project.folder.exists()
+
+
+def test_values_that_are_no_numbers_cost_no_rows_and_fail_no_run(started):
+    frame = rides(400).assign(km=lambda table: table["km"].fillna(3).map("{:.2f} km".format), ride=range(400))
+    frame["fuel"] = [f"{n / 10}" for n in range(400)]
+    frame.loc[[7, 70], "fuel"] = "electric"
+    frame["minutes"] = frame["minutes"].map("${:,.2f}".format)
+    frame.loc[5, "minutes"] = "12O"
+    done, project = started(frame, "minutes")
+    assert "fuel: 2 values are no number, such as 'electric'; so it is text" in done.stdout
+    assert "of km (km), fuel, the numbers; other words count as missing" in done.stdout
+    assert "minutes: 1 values are no number, such as '12O'; their rows are dropped" in done.stdout
+    assert config(project)["validation"] == {"schema": "schema.yaml", "on_failure": "warn"}
+    project.snakemake()
+    metrics = project.json("reports/evaluation_metrics.json")
+    assert metrics["cleaning"]["rows_out"] == 399
+    assert {metrics["features"][name] for name in ("km", "fuel")} == {"number"}
+    # What init recognised is recognised in a batch, too.
+    project.snakemake("reports/final_report.md")
+    project.sign_off("--override", "one row")
+    project.snakemake("deploy")
+    (project.folder / "data/batches").mkdir()
+    frame.head(20).to_csv(project.folder / "data/batches/week.csv", index=False)
+    project.snakemake("predictions/week.csv")
+    scored = pd.read_csv(project.folder / "predictions/week.csv")
+    assert scored["row_number"].tolist() == list(range(1, 21))
+
+
+def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(started):
+    days = pd.Series(pd.date_range("2023-01-01", periods=300))
+    frame = pd.DataFrame({" day ": days.dt.strftime("%Y%m%d"), "empty": None})
+    frame["born"] = pd.date_range("1960-01-01", periods=300, freq="MS").strftime("%b %Y")
+    frame["sold"], frame[" price"] = days.dt.day_of_week * 3, days.dt.day_of_week * 2.5
+    done, project = started(frame, " price")
+    assert "dates: day, written as %Y%m%d" in done.stdout
+    assert "dates: born, written as %b %Y" in done.stdout
+    assert "rows are split by day" in done.stdout
+    assert "empty left out, empty" in done.stdout
+    assert "cleaning:" not in done.stdout
+    assert config(project)["features"] == {"date_parts": ["year", "month", "day", "day_of_week"]}
+    project.snakemake("data/features/features.csv")
+    features = project.json("data/features/features.json")
+    assert features["split"]["last_test"] == "2023-10-27 00:00:00"
+    assert {"born_year", "day_day", "day_day_of_week", "sold"} <= set(features["features"])
+
+
+def test_what_stands_above_the_header_is_named(started):
+    frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
+    done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")
+    assert "'y' (the target) stands in line 3: that seems to be the header" in done.stdout
+
+
+def test_ranges_hold_what_was_seen(started):
+    frame = rides(200).assign(year=[2011, 2012] * 100, depth=[-100_001, -100_000] * 100)
+    _, project = started(frame, "minutes")
+    columns = yaml.safe_load((project.folder / "schema.yaml").read_text(encoding="utf-8"))["columns"]
+    assert columns["year"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 2020.0}
+    assert columns["depth"]["checks"]["in_range"]["min_value"] <= -100_002
+
+
+def test_a_column_of_dates_with_gaps_is_not_what_splits(started):
+    frame = rides(400)
+    frame.loc[::12, "started"] = None
+    done, project = started(frame, "minutes")
+    assert "time_column" not in config(project)
+    assert config(project)["cleaning"]["columns"]["started"] == "leave"
+    assert "started does not seem to say when" in done.stdout
+
+
+def test_many_long_names_in_another_script_and_many_gaps_fit_into_a_command(started):
+    random = np.random.default_rng(0)
+    names = [
+        f"{n}. Насколько вы удовлетворены качеством обслуживания в нашем {'самом ' * 8}лучшем отделении?"
+        for n in range(500)
+    ]
+    frame = pd.DataFrame(random.normal(size=(150, 500)).round(3), columns=names)
+    frame = frame.mask(random.random(frame.shape) < 0.1).assign(оценка=random.normal(size=150).round(3))
+    done, project = started(frame, "оценка")
+    assert config(project)["cleaning"] == {"default": "leave"}
+    assert "left to the model in every column" in done.stdout
+    project.snakemake("data/features/features.csv")
+    assert project.json("data/features/features.json")["split"]["rows"]["test"] > 10
+
+
+def test_a_target_that_most_rows_lack_is_said_and_may_be(started):
+    frame = rides(900).astype({"minutes": "object"})
+    frame.loc[::3, "minutes"] = None
+    frame.loc[1::3, "minutes"] = "-"
+    done, project = started(frame, "minutes")
+    assert "600 without minutes are dropped, 300 are left" in done.stdout
+    assert config(project)["cleaning"] == {"max_rows_lost": 0.78}
+    project.snakemake()
+    assert project.json("reports/evaluation_metrics.json")["cleaning"]["rows_out"] == 286
+
+
+def test_a_table_with_nothing_to_predict_from_is_refused(started):
+    done, project = started(pd.DataFrame({"No": range(100), "note": "", "y": np.arange(100) * 2.0}), "y")
+    assert done.returncode == 1
+    assert "nothing to predict y from: No, note only name rows, or are empty" in done.stdout
+    assert not project.folder.exists()
+
+
+def test_nothing_is_overwritten_without_force(started):
+    _, project = started(rides(), "minutes")
+    (project.folder / "config.yaml").write_text("mine", encoding="utf-8")
+    done, _ = started(rides(), "minutes")
+    assert done.returncode == 1
+    assert "new/config.yaml is there already" in done.stdout
+    assert (project.folder / "config.yaml").read_text(encoding="utf-8") == "mine"
+    started(rides(), "minutes", "table.csv", "--force")
+    assert config(project)["target"] == "minutes"
+
+
+def test_a_url_and_a_compressed_file_become_projects(server, tmp_path):
+    made = make_project(tmp_path)
+    server.answers = [(200, {"ETag": '"1"'}, gzip.compress(rides().to_csv(index=False).encode()))]
+    source = f"{server.url}/some/rides.csv.gz?week=3"
+    done = script("init_project", "--source", source, "--target", "minutes", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    project = Project(tmp_path / "rides", made.workflow)
+    assert config(project)["raw_data_source_url"] == source
+    project.snakemake()
+
+
+def test_make_init_makes_a_project(tmp_path):
+    rides().to_csv(tmp_path / "some rides.csv", index=False)
+    command = ["make", "init", f"SOURCE={tmp_path}/some rides.csv", "TARGET=minutes", f"DIR={tmp_path}/it's new"]
+    done = run(command, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "it's new/config.yaml").is_file()
+
+
+def test_wide_tables_and_few_columns(started):
+    random = np.random.default_rng(0)
+    wide = pd.DataFrame(random.normal(size=(200, 500)).round(3)).add_prefix("column ")
+    wide["y"] = wide["column 3"] * 5
+    _, project = started(wide, "y")
+    project.snakemake()
+    narrow = pd.DataFrame({"x": random.normal(size=120), "k": random.choice(["a", "b"], 120)})
+    narrow["y"] = narrow["x"] * 3
+    _, project = started(narrow, "y", "table.csv", "--force")
+    project.snakemake()
+    assert project.json("reports/evaluation_metrics.json")["model"]["test"]["R2"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,b\n1,2\n", (",", ".")),
+        ("a\tb\n1,5\t2\n3,25\t4\n", ("\t", ",")),
+        ("a|b\n1.5|x,y\n2.5|z\n", ("|", ".")),
+        ('a,b\n"1,5",x\n"2,75",y\n', (",", ",")),
+        ("a;b\n1;2\n3;4\n", (";", ".")),
+        ("only\n1\n2\n", (",", ".")),
+        ('a,b\n"1,234",x\n"12,345",y\n', (",", ".")),
+        ('a,b\n"$1,234.50",x\n"$2.75",y\n', (",", ".")),
+        ('a,b\n"1,5",0.25\n"2,75",1.5\n', (",", ".")),
+        ("a;b\n1,234;x\n2,345;y\n", (";", ",")),
+        ("a;b\n1,234;1.5\n2,345;2.25\n", (";", ".")),
+        ("a;b\n1.234,50 €;x\n-;y\n0,99 €;z\n", (";", ",")),
+        ("a\tb\n1 234,5\t2\n0,25\t4\n", ("\t", ",")),
+    ],
+)
+def test_the_way_a_file_is_written_is_recognised(text, expected):
+    found = sniff(lambda: io.BytesIO(text.encode()), "x")
+    assert (found["delimiter"], found["decimal"]) == expected

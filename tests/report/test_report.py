@@ -1,0 +1,456 @@
+"""The report that a person decides from: its words, its figures, its page."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import axe_core_python
+import pandas as pd
+import pytest
+
+from browser.chromium import chromium, found
+from conftest import ROOT, script
+from generate_report import BESIDE
+from history import history
+from signoff.base.files import sha256
+from signoff.report.decision_box import decision
+from signoff.report.document import cell, number
+from signoff.report.figures import figures
+
+# Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
+FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
+
+
+def diagnostics() -> dict:
+    """Return what diagnostics.json holds for the rides, nothing being deployed: made up, in its exact shape."""
+    kinds = {"city": "category", "km": "number", "riders": "number", "started_hour": "number"}
+    scores = {"MAE": 2.0, "RMSE": 2.5, "R2": 0.5, "median_absolute_error": 1.9}
+    worse = {"mean": 6.0, "km": 9.0, "model": 1.0, "champion": 1.0}
+    slices = [("city", "Köln"), ("city", "Trier, West"), ("riders", "4"), ("km", "15.2 … 20"), ("city", "Bonn")]
+    drift = [
+        {"feature": name, "kind": kind, "psi": psi, "statistic": "KS" if kind == "number" else "total variation"}
+        | {"size": psi / 2, "p": 0.5 - psi, "new": [], "vanished": [], "missing": [0.05, 0.04], "flagged": psi > 0.25}
+        for (name, kind), psi in zip(kinds.items(), (0.01, 0.31, 0.12, 0.0), strict=True)
+    ]
+    return {
+        "validation": {"status": "pass", "contract": None, "rows": 600, "violations": []},
+        "level": 0.95,
+        "seed": 0,
+        "bootstrap": {"resamples": 1000, "by": "days", "blocks": 15},
+        "intervals": {
+            name: {metric: [value * times * 0.9, value * times * 1.1] for metric, value in scores.items()}
+            for name, times in worse.items()
+        },
+        "paired": None,
+        "differences": None,
+        "slices": {
+            "min_rows": 30,
+            "looked_at": 14,
+            "correction": "Holm",
+            "rows": [
+                {"feature": feature, "value": value, "rows": 40 - n, "MAE": 2.6 - n / 5, "bias": 0.1 - n / 20}
+                | {"MAE_interval": [2.2 - n / 5, 3.0 - n / 5], "champion_MAE": None, "difference_interval": None}
+                | {"worse": False}
+                for n, (feature, value) in enumerate(slices)
+            ],
+        },
+        "drift": {"training": drift, "release": None},
+        "profile": {},
+        "prediction_interval": {
+            "level": 0.9,
+            "half_width": 2.1,
+            "method": "split conformal",
+            "coverage": 0.885,
+            "rows": 125,
+            "by_slice": [
+                {"feature": feature, "value": value, "rows": 40 - n, "coverage": 0.8 + n / 50}
+                for n, (feature, value) in enumerate(slices)
+            ],
+            "over_time": [
+                {"time": f"2024-02-{day:02}T00:00:00", "rows": 56, "coverage": 0.94 - n / 20}
+                for n, day in enumerate((19, 26))
+            ],
+        },
+        "importance": [
+            {"feature": name, "mean": 9.0 / 3**n, "std": 0.4 / (n + 1)}
+            for n, name in enumerate(("km", "riders", "city", "started_hour"))
+        ],
+        "importance_sample": {"rows": 250, "repeats": 5},
+        "partial_dependence": {
+            "riders": {"kind": "number", "values": [1, 2, 3, 4], "mean": [20.0, 22.0, 24.0, 26.0]},
+            "km": {"kind": "number", "values": [1.0, 5.0, 10.0, 19.0], "mean": [6.0, 14.0, 25.0, 44.0]},
+            "city": {"kind": "category", "values": ["Bonn", "Köln", "Trier, West"], "mean": [20.0, 30.0, 16.0]},
+        },
+        "alarms": [],
+        "reasons": {
+            "for": [f"For reason {n}, with {n}.5 in numbers." for n in range(1, 5)],
+            "against": ["Against, the feature km has drifted (PSI 0.31)."],
+        },
+    }
+
+
+def write_diagnostics(project: Path, **changes: object) -> None:
+    """Write diagnostics.json of a project."""
+    (project / "reports").mkdir(exist_ok=True)
+    text = json.dumps(diagnostics() | changes, indent=2, ensure_ascii=False)
+    (project / "reports/diagnostics.json").write_text(text, encoding="utf-8")
+
+
+BOTH = ("reports/final_report.md", "reports/final_report.html")
+SECTIONS = "Thresholds,Data,Validation,Model,Intended use and limitations,Results,Slices,Drift,Prediction intervals"
+SECTIONS = [*SECTIONS.split(","), "Importance", "Reproducibility"]
+HOSTILE = '<script>document.title = "run"</script>'
+RELEASE = "20260101T000000Z-0123456789ab"
+
+
+def write(project: Path, *words: str, **changes: object) -> tuple[str, str]:
+    """Change the metrics and write the report of a project anew; return its two forms."""
+    path = project / "reports/evaluation_metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
+    done = script("generate_report", "--input", path, "--output", project / BOTH[0], *words, cwd=project)
+    assert done.returncode == 0, done.stdout
+    return tuple((project / name).read_text(encoding="utf-8") for name in BOTH)
+
+
+def pair(verdict: str) -> dict:
+    """Return how the model and the champion compare."""
+    return {"metric": "MAE", "difference": 0.31, "interval": [0.2, 0.42], "verdict": verdict}
+
+
+def with_champion() -> dict:
+    """Return what changes in the diagnostics where a model is deployed."""
+    found = diagnostics()
+    for row in found["slices"]["rows"]:
+        row |= {"champion_MAE": row["MAE"] - 0.3, "difference_interval": [0.1, 0.5], "worse": row["value"] == "Köln"}
+    found["drift"]["release"] = [{**found["drift"]["training"][0], "new": [HOSTILE, "Aachen", "Hamm", "Unna"]}]
+    found["paired"] = pair("worse")
+    found["differences"] = {"MAE": pair("worse"), "R2": pair("cannot be told apart")}
+    found["alarms"] = [
+        {"name": "drift", "feature": "km", "sentence": f"km has drifted {HOSTILE}."},
+        {"name": "champion", "feature": None, "sentence": "In one slice the model is worse than the champion."},
+    ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def hostile(finished_run, tmp_path_factory) -> Path:
+    """A project whose report has all sections, and a script in every name that comes from the data."""
+    folder = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(finished_run.folder / "reports", folder / "reports")
+    found = with_champion()
+    text = json.dumps(found, ensure_ascii=False).replace("Köln", HOSTILE.replace('"', '\\"'))
+    write_diagnostics(folder, **json.loads(text))
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    champion = {"release": RELEASE, "test": metrics["model"]["test"]}
+    features = {HOSTILE: "category", **metrics["features"]}
+    write(folder, "--owner", HOSTILE, target=f"minutes $x$ | {HOSTILE}", champion=champion, features=features)
+    return folder
+
+
+# The words
+
+
+def test_both_forms_hold_every_section_and_number(finished_run):
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    markdown, page = ((finished_run.folder / name).read_text(encoding="utf-8") for name in BOTH)
+    assert re.findall(r"^## (.*)$", markdown, flags=re.M) == SECTIONS
+    assert re.findall(r'<h2 id="(?!decision)[\w-]+">(.*?)</h2>', page) == SECTIONS
+    digests = [sha256(finished_run.folder / "reports" / name) for name in BESIDE]
+    found = finished_run.json("reports/diagnostics.json")
+    low, high = map(number, found["intervals"]["model"]["MAE"])
+    covered = f"{found['prediction_interval']['coverage']:.1%}"
+    for text in (markdown, page):
+        for part in ("Deploy? Yes", "✓ PASSED", "Every threshold is kept", "Köln", f"{low} … {high}", covered):
+            assert part in text
+        assert f"{metrics['model']['test']['MAE']:,.4g}" in text
+        assert all(each in text for each in (metrics["model_sha256"], *digests))
+    # Without a champion nothing is said of one, and no column is empty.
+    assert "champion's MAE" not in markdown
+    assert "There is no deployed release with diagnostics" in markdown
+    links = re.findall(r"\]\(([^)]+)\)", markdown)
+    assert sorted(path.stem for path in (finished_run.folder / "reports/figures").iterdir()) == sorted(FIGURES)
+    assert sorted(Path(each).stem for each in links if each.endswith(".png")) == sorted(FIGURES)
+    assert page.count("<svg ") == len(FIGURES)
+    for link in links:
+        assert (finished_run.folder / "reports" / link).stat().st_size > 500
+    for name in re.findall(r"figures/(\w+)\.png", markdown):
+        caption = (ROOT / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8").strip()
+        assert caption in markdown and caption in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "metrics", "deploy", "why"),
+    [
+        ({}, {}, "yes", ["Every threshold is kept, the data contract holds, and no alarm stands."]),
+        ({}, {"thresholds": []}, "yes", ["No threshold is set, the data contract holds, and no alarm stands."]),
+        (
+            {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]},
+            {},
+            "look closer",
+            ["1 alarm asks for a closer look: a."],
+        ),
+        ({"paired": pair("worse")}, {}, "look closer", ["1 alarm asks for a closer look: worse_than_champion."]),
+        ({"paired": pair("cannot be told apart")}, {}, "yes", None),
+        ({"paired": pair("better")}, {}, "yes", None),
+    ],
+)
+def test_what_is_said_of_deploying(finished_run, changes, metrics, deploy, why):
+    found = finished_run.json("reports/evaluation_metrics.json") | metrics
+    said = decision(found, diagnostics() | changes)
+    assert said["deploy"] == deploy
+    assert why is None or said["why"] == why
+
+
+def test_a_missed_threshold_and_a_broken_contract_say_no_whatever_else_stands(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    alarmed = diagnostics() | {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]}
+    missed = {"name": "mae_max", "metric": "MAE", "limit": 1, "value": 2.0, "passed": False}
+    said = decision(found | {"thresholds": [missed]}, alarmed)
+    assert (said["deploy"], said["why"]) == ("no", ["Threshold mae_max 1: MAE is 2.0000."])
+    assert said["verdict"].startswith("✗ FAILED: MAE 2 misses mae_max 1.")
+    broken = {"column": "a", "check": "unique", "rows": 3, "examples": [{"row": 1, "value": 7}]}
+    alarmed["validation"] |= {"status": "fail", "violations": [broken] * 5}
+    said = decision(found, alarmed)
+    assert said["deploy"] == "no"
+    assert said["why"][0] == "Data contract: column a: violates 'unique' in 3 rows (7 in row 1)."
+    assert said["why"][3:] == ["… and 2 more."]
+
+
+def test_names_are_shown_as_they_are(hostile):
+    markdown, page = ((hostile / name).read_text(encoding="utf-8") for name in BOTH)
+    assert "<script>" not in markdown
+    title = '# Report: minutes \\$x\\$ \\| &lt;script>document.title = "run"&lt;/script>'
+    assert markdown.splitlines()[0] == title
+    assert page.count("<script>") == 1
+    assert cell("[a](b) *c* `d` <e> f|g") == "\\[a\\](b) \\*c\\* \\`d\\` &lt;e> f\\|g"
+
+
+def test_the_champion_stands_in_every_section(hostile):
+    markdown = (hostile / BOTH[0]).read_text(encoding="utf-8")
+    assert "## Alarms" in markdown
+    assert f"champion: {RELEASE}" in markdown
+    assert "MAE of the champion = 0.31, 95% interval 0.2 … 0.42: the model is worse" in markdown
+    assert "| champion's MAE | model − champion | worse |" in markdown
+    assert "These data against those of the deployed release: 0 of 1 columns have drifted." in markdown
+    assert "Aachen, Hamm and 1 more" in markdown
+    assert "Deploy? Look closer" in markdown
+
+
+def test_every_axis_of_every_figure_says_what_it_shows(finished_run):
+    holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    drawn = {name: figure for _, name, figure in figures(metrics, with_champion(), holdout)}
+    assert sorted(drawn) == sorted(FIGURES)
+    for name, figure in drawn.items():
+        for axes in [each for each in figure.axes if each.get_visible()]:
+            assert axes.get_xlabel() or axes.get_ylabel(), name
+            labels = [each.get_text() for each in axes.get_yticklabels()]
+            named = [each for each in labels if re.search("[A-Za-zö]", each)]
+            assert axes.get_ylabel() or figure.get_supylabel() or named, name
+
+
+def test_without_times_and_slices_nothing_is_empty(finished):
+    found = diagnostics()
+    found["prediction_interval"] |= {"over_time": None, "coverage": None}
+    found["drift"]["training"][0] |= {"psi": None, "size": None, "p": None}
+    found["slices"]["rows"] = []
+    write_diagnostics(finished.folder, **found)
+    holdout = finished.folder / "reports/holdout_predictions.csv"
+    pd.read_csv(holdout).drop(columns="time").to_csv(holdout, index=False)
+    markdown, page = write(finished.folder)
+    assert "14 parts of the held-out rows were looked at, each of 30 rows or more." in markdown
+    assert "figures/slices.png" not in markdown
+    assert "| no values |" in markdown
+    assert "too few held-out rows to measure" in markdown
+    assert page.count("<svg ") == len(FIGURES) - 1
+    assert "riders = 4" in page
+
+
+def test_the_same_input_gives_the_same_bytes(finished):
+    before = finished.contents()
+    script("generate_report", "--input", "reports/evaluation_metrics.json", "--output", BOTH[0], cwd=finished.folder)
+    assert finished.contents() == before
+
+
+def test_without_diagnostics_one_line_says_so_and_the_report_stays(finished):
+    (finished.folder / "reports/diagnostics.json").unlink()
+    before = finished.contents()
+    words = ["--input", "reports/evaluation_metrics.json", "--output", BOTH[0]]
+    done = script("generate_report", *words, cwd=finished.folder)
+    assert done.returncode == 1
+    assert "reports/diagnostics.json does not exist. Check the path, or run the task that writes it." in done.stdout
+    assert finished.contents() == before
+
+
+# In the workflow
+
+
+def test_the_words_of_the_config_are_in_the_report_and_the_page_is_signed_and_released(finished):
+    words = {"owner": "Ada {x} 'y'", "intended_use": "Tell riders\nwhen.", "limitations": "Not for <b>bikes</b>."}
+    finished.configure(report=words)
+    assert finished.jobs(BOTH[0]) == {"generate_report"}
+    # A changed config makes the whole report anew where a page is gone, too.
+    (finished.folder / BOTH[1]).unlink()
+    finished.snakemake(BOTH[1])
+    markdown, page = ((finished.folder / name).read_text(encoding="utf-8") for name in BOTH)
+    assert "**Owner:** Ada {x} 'y'" in markdown
+    assert "**Limitations:** Not for &lt;b>bikes" in markdown
+    assert "<strong>Limitations: </strong>Not for &lt;b&gt;bikes" in page
+    assert "Not said in the config" not in markdown
+    finished.sign_off()
+    files = finished.json("reports/sign_off.json")["files"]
+    assert set(BOTH) <= set(files)
+    assert len([each for each in files if each.startswith("reports/figures/")]) == len(FIGURES)
+    whole = (finished.folder / BOTH[1]).read_bytes()
+    (finished.folder / BOTH[1]).write_bytes(whole.replace(b"Deploy? Yes", b"Deploy? YES"))
+    refused = finished.script("deploy", check=False)
+    assert "reports/final_report.html has changed since it was signed" in refused.stdout
+    (finished.folder / BOTH[1]).write_bytes(whole)
+    finished.script("deploy")
+    released = finished.folder / "deployed/current"
+    assert (released / "final_report.html").read_bytes() == whole
+    assert len(list((released / "figures").glob("*.png"))) == len(FIGURES)
+    finished.script("verify")
+
+
+def test_a_page_of_another_model_cannot_be_signed(finished):
+    page = finished.folder / BOTH[1]
+    digest = finished.json("model/model.json")["sha256"]
+    page.write_text(page.read_text("utf-8").replace(digest, "0" * 64), encoding="utf-8")
+    assert "reports/final_report.html speaks of another model" in finished.sign_off(check=False).stdout
+    page.unlink()
+    shown = finished.sign_off(check=False).stdout
+    assert "reports/final_report.html does not exist" in shown and "Run make report." in shown
+
+
+def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_with_its_caption(finished, browser):
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    finished.snakemake("--report", "all.html", BOTH[0], **nowhere)
+    listed = {"Report": ["final_report.html"], "Model": ["tables/model.html"]}
+    listed["Results"] = ["figures/predicted_against_actual.png", "figures/residuals.png", "figures/error_over_time.png"]
+    listed["Results"] += ["tables/scores.html"]
+    listed |= {name: [f"figures/{name.lower()}.png", f"tables/{name.lower()}.html"] for name in ("Slices", "Drift")}
+    listed["Intervals"] = ["figures/coverage.png", "tables/coverage.html"]
+    listed["Importance"] = ["figures/importance.png", "figures/partial_dependence.png", "tables/importance.html"]
+    assert sum(path.startswith("figures/") for paths in listed.values() for path in paths) == len(FIGURES)
+    browser.open(finished.folder / "all.html")
+    assert [each for each in browser.told("Network.requestWillBeSent") if each["request"]["url"][:4] == "http"] == []
+    assert browser.told("Runtime.exceptionThrown") == []
+    for category, paths in listed.items():
+        for path in paths:
+            shown = browser(f"results['reports/{path}'] ?? null")
+            assert shown, path
+            assert browser(f"Object.values(categories['{category}']).flat().includes('reports/{path}')"), path
+            name = Path(path).stem + ("_table" if path.startswith("tables/") else "")
+            name = {"final_report": "page"}.get(name, name)
+            caption = (ROOT / "workflow/report" / f"{name}.rst").read_text("utf-8").split(".")[0]
+            assert re.sub(r"\W+", " ", caption) in re.sub(r"\W+", " ", shown["caption"]), path
+    # A table is shown as the page that it is.
+    table = (finished.folder / "reports/tables/slices.html").read_text(encoding="utf-8")
+    assert 'aria-label="Slices"' in table and "<svg" not in table and "<nav" not in table
+
+
+# On the terminal
+
+
+def test_the_summary_shows_the_decision_and_the_scores(finished):
+    shown = finished.script("summary").stdout
+    low, high = map(number, finished.json("reports/diagnostics.json")["intervals"]["km"]["MAE"])
+    for part in ("minutes: deploy? yes", "Every threshold is kept", "baseline: km", f"{low} … {high}", BOTH[1]):
+        assert part in shown
+    metrics = finished.json("reports/evaluation_metrics.json")
+    write_diagnostics(finished.folder, **with_champion())
+    write(finished.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
+    shown = finished.script("summary").stdout
+    assert "deploy? look closer" in shown and f"champion: {RELEASE}" in shown
+    report = finished.folder / BOTH[0]
+    report.write_text("# Report", encoding="utf-8")
+    assert "speaks of another model" in finished.script("summary", check=False).stdout
+    report.unlink()
+    done = finished.script("summary", check=False)
+    assert done.returncode == 1
+    assert "there is no report yet. Run make run, then make report." in done.stdout.splitlines()[-1]
+
+
+# In a browser
+
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A real Chromium."""
+    if not found():
+        pytest.skip("there is no Chromium: tests/browser/install.sh")
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+def pages(finished_run, hostile, tmp_path) -> list[Path]:
+    """Return the pages that are looked at: the report, one with hostile names, and that of the runs."""
+    runs = tmp_path / "history.html"
+    line = {"at": "2026-01-05T03:00:00Z", "verdict": "failed", "cause": HOSTILE, "MAE": 2.0, "R2": None, "rows": 5}
+    several = [line | {"thresholds": {}}, line | {"at": "2026-01-12T03:00:00Z", "verdict": "passed"}]
+    runs.write_text(history(several, [], HOSTILE, [HOSTILE]), encoding="utf-8")
+    return [finished_run.folder / BOTH[1], hostile / BOTH[1], runs]
+
+
+def test_the_pages_are_quiet_fit_a_phone_and_print(browser, finished_run, hostile, tmp_path):
+    for page in pages(finished_run, hostile, tmp_path):
+        browser.look(1200)
+        browser.open(page)
+        asked = [each["request"]["url"] for each in browser.told("Network.requestWillBeSent")]
+        assert [each for each in asked if not each.startswith("data:")] == [page.resolve().as_uri()]
+        assert browser.told("Runtime.exceptionThrown") == []
+        assert browser.told("Runtime.consoleAPICalled") == []
+        assert browser.told("Log.entryAdded") == []
+        assert browser("document.title") != "run"
+        assert page.stat().st_size < 3e6
+        for width in (1200, 768, 390, 320):
+            browser.look(width)
+            assert browser("document.documentElement.scrollWidth") <= width, (page, width)
+        assert browser.printed().startswith(b"%PDF")
+        browser.look(700, media="print", dark=True)
+        assert browser("getComputedStyle(document.body).color") == "rgb(34, 34, 34)"
+
+
+def test_a_script_in_the_data_stays_text(browser, hostile):
+    browser.open(hostile / BOTH[1])
+    assert browser("document.querySelectorAll('script').length") == 1
+    assert HOSTILE in browser("document.querySelector('h1').textContent")
+    assert HOSTILE in browser("document.querySelector('[aria-label=Slices]').textContent")
+    assert browser("document.querySelectorAll('svg script').length") == 0
+    # What finds its way in all the same is not run.
+    browser("document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = \"run\"'}))")
+    assert browser("document.title") != "run"
+
+
+def test_the_tables_are_sorted_by_their_headings(browser, finished_run):
+    browser.open(finished_run.folder / BOTH[1])
+    column = "[...document.querySelectorAll('[aria-label={}] tbody tr')].map((row) => row.cells[{}].textContent)"
+    click = "document.querySelectorAll('[aria-label={}] th button')[{}].click()"
+    psi, features = column.format('"Held-out rows against training rows"', 2), column.format("Slices", 0)
+    wanted = sorted(f"{row['psi']:.3f}" for row in finished_run.json("reports/diagnostics.json")["drift"]["training"])
+    for each in (wanted, wanted[::-1]):
+        browser(click.format('"Held-out rows against training rows"', 2))
+        assert browser(psi) == each
+    assert browser("document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == "descending"
+    browser(click.format("Slices", 0))
+    assert browser(features) == sorted(browser(features))
+    # By the number, and not by its digits: 11.84, 18.02, 2.091 would be another order.
+    browser(click.format("Scores", 3))
+    shown = browser(column.format("Scores", 3))
+    assert [float(each) for each in shown] == sorted(float(each) for each in shown)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_pages_are_accessible(browser, finished_run, hostile, tmp_path, dark):
+    for page in pages(finished_run, hostile, tmp_path):
+        browser.look(390 if dark else 1200, dark=dark)
+        browser.open(page)
+        browser(AXE.read_text(encoding="utf-8"))
+        wrong = browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")
+        assert wrong == [], page
+        paper = browser("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(21, 24, 29)") == dark

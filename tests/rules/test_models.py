@@ -1,0 +1,110 @@
+"""Many models in one run: each in a folder that is a project of its own, and a table of all."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT, make_project, rides
+from models import write_project
+from signoff.base.errors import TaskError
+from signoff.config.settings import check_config
+from signoff.rules.models import config_of, groups
+
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+MODEL = {"params": {"max_iter": 10}}
+
+
+def config(**changes) -> dict:
+    """Return a checked config, with `changes`."""
+    found = {"raw_data_source_url": "rides.csv", "target": "minutes", **changes}
+    check_config(found, SCHEMA)
+    return found
+
+
+def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_released(project, tmp_path):
+    table = rides(600)
+    table.to_csv(project.folder / "rides.csv", index=False)
+    own = {"Bonn": {"thresholds": {"mae_max": 0.001}}}
+    project.configure(model=MODEL, models={"by": "city", "each": own}, time_column="started")
+    done = project.snakemake("--keep-going", check=False)
+    assert done.returncode == 1
+    assert "models_verdict failed: 1 of 3 models failed, such as Bonn: threshold mae_max 0.001" in done.stdout
+    found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
+    cities = ["Bonn", "K%C3%B6ln", "Trier%2C West"]
+    assert found.index.tolist() == cities
+    assert found["verdict"].tolist() == ["failed", "passed", "passed"]
+    assert found["rows"].tolist() == table["city"].value_counts().sort_index().tolist()
+
+    # The model of a city is that of a project with its rows alone.
+    alone = make_project(tmp_path / "alone")
+    table[table["city"] == "Köln"].to_csv(alone.folder / "rides.csv", index=False)
+    alone.configure(model=MODEL, features={"drop": ["city"]}, time_column="started")
+    alone.snakemake("model/model.pkl", "reports/evaluation_metrics.json")
+    koeln = project.folder / "models" / cities[1]
+    for path in ("model/model.pkl", "reports/evaluation_metrics.json"):
+        assert (koeln / path).read_bytes() == (alone.folder / path).read_bytes(), path
+
+    # In its folder a person decides as in any project; the next run has the release judged beside the new model.
+    project.snakemake(f"models/{cities[1]}/reports/final_report.md")
+    here = type(project)(koeln, project.workflow)
+    here.sign_off()
+    here.snakemake("deploy")
+    later = rides(700, seed=2).iloc[600:]
+    more = pd.concat([table, later[later["city"] == "Köln"]])
+    more.to_csv(project.folder / "rides.csv", index=False)
+    project.configure(model=MODEL, models={"by": "city"}, time_column="started")
+    done = project.snakemake()
+    found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
+    assert found["champion_MAE"].notna().tolist() == [False, True, False]
+    assert found.loc[cities[1], "rows"] == (more["city"] == "Köln").sum()
+    # Of the others, Bonn alone has another config, and neither has other rows.
+    assert done.stdout.count("rule each_ingest_data:") == 1 and "each_clean_data" in done.stdout
+    assert "Nothing to be done" in project.snakemake().stdout
+
+
+def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():
+    each = {"a b": {"thresholds": {"mae_max": 1}}, "c": {"thresholds": {"mae_max": 1}}, "d": {"model": {"max_rows": 9}}}
+    found = groups(config(models={"by": "city", "each": each}, thresholds={"r2_min": 0.5}))
+    assert [pattern for pattern, _ in found] == [r"a\ b|c", "d", r"(?!a\ b/)(?!c/)(?!d/)[^/]+"]
+    assert [settings["thresholds"]["mae_max"] for _, settings in found] == [1, None, None]
+    assert {settings["thresholds"]["r2_min"] for _, settings in found} == {0.5}
+    assert [settings["model"]["max_rows"] for _, settings in found] == [None, 9, None]
+    assert all(settings["features"]["drop"] == ["city"] and not settings["models"]["by"] for _, settings in found)
+
+
+def test_a_models_folder_holds_the_keys_of_those_who_may_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "signers").write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
+    write_project(tmp_path / "models/north", config(release={"allowed_signers": "signers"}))
+    assert (tmp_path / "models/north/signers").read_text(encoding="utf-8") == "ada ssh-ed25519 AAAA\n"
+
+
+def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():
+    found = groups(config(models={"each": {"north": {"raw_data_source_url": "north.csv"}, "south": None}}))
+    assert {pattern: settings["raw_data_source_url"] for pattern, settings in found} == {
+        "north": "north.csv",
+        "south": "rides.csv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"models": {"by": "city", "each": {"a": {"targt": "x"}}}},
+            r"models\.each\.a: the key targt is unknown.*target",
+        ),
+        ({"models": {"by": "city", "each": {"a": {"raw_data_source_url": "b.csv"}}}}, "cannot be a model's own"),
+        ({"models": {"by": "city"}, "data": {"partition_by": "km"}}, "models and data.partition_by do not go together"),
+    ],
+)
+def test_models_that_cannot_be_are_one_line(changes, message):
+    with pytest.raises(TaskError, match=message):
+        groups(config(**changes))
+
+
+def test_a_config_of_one_model_is_valid_by_itself():
+    settings = config_of(config(models={"by": "city"}), None)
+    again = yaml.safe_load(yaml.safe_dump(settings))
+    check_config(again, SCHEMA)
+    assert again == settings

@@ -1,0 +1,495 @@
+"""The whole workflow through the snakemake command: outputs, edges, what re-runs when, and how it ends."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import OUTPUTS, ROOT, Project, program, rides, run
+
+EDGES = {
+    ("ingest_data", "validate_data"),
+    ("ingest_data", "clean_data"),
+    ("clean_data", "feature_engineering"),
+    ("feature_engineering", "train_model"),
+    ("feature_engineering", "evaluate_model"),
+    ("train_model", "evaluate_model"),
+    ("evaluate_model", "generate_report"),
+}
+# What the verdict waits for: it stands beside the seven tasks.
+ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}
+# Only a person who reviews waits for these three.
+ALL_EDGES |= {(task, "explain_model") for task in ("feature_engineering", "train_model")}
+ALL_EDGES |= {(task, "compare_model") for task in ("validate_data", "feature_engineering", "evaluate_model")}
+ALL_EDGES |= {(task, "diagnose") for task in ("evaluate_model", "explain_model", "compare_model")}
+REVIEW = ["explain_model", "compare_model", "diagnose"]
+EVERYTHING = ["all", "reports/final_report.md"]
+
+
+def affected(*tasks: str) -> set[str]:
+    """Return the tasks, and all that depend on them."""
+    found = set(tasks)
+    while more := {after for before, after in ALL_EDGES if before in found} - found:
+        found |= more
+    return found
+
+
+def edges(project: Project) -> set[tuple[str, str]]:
+    """Return the edges between the seven tasks as Snakemake itself draws them."""
+    dot = project.snakemake(*EVERYTHING, "--forceall", "--rulegraph").stdout
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)', dot))
+    found = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+    return {edge for edge in found if set(edge) <= set(OUTPUTS)}
+
+
+def test_only_a_task_that_holds_all_rows_asks_for_more_memory_with_them(finished):
+    """Files of a gigabyte, mostly holes: a dry run looks at their size alone."""
+    for path in ("data/raw/raw_data.csv", "data/processed/cleaned_data.csv", "data/features/features.csv"):
+        os.truncate(finished.folder / path, 10**9)
+
+    def memory() -> dict[str, int]:
+        text = finished.snakemake("--dry-run", "--forceall", *EVERYTHING).stdout
+        found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?.* mem_mb=(\d+)", text, re.MULTILINE)
+        return {name: int(asked) for name, asked in found}
+
+    bounded = dict.fromkeys([*OUTPUTS, *REVIEW], 1000)
+    # Twelve times as many MiB; the code of a task is an input too.
+    much = pytest.approx(12e9 / 2**20, abs=10)
+    assert memory() == bounded | {"train_model": much}
+    contract = {"columns": {"minutes": {"dtype": "float64", "unique": True}}}
+    (finished.folder / "contract.yaml").write_text(yaml.safe_dump(contract), encoding="utf-8")
+    finished.configure(validation={"schema": "contract.yaml"})
+    assert memory() == bounded | {"train_model": much, "validate_data": much}
+
+
+def test_edges_are_those_of_the_specification(project):
+    assert edges(project) == EDGES
+
+
+def test_the_architecture_shows_the_graph_that_snakemake_draws(project):
+    drawn = project.snakemake(*EVERYTHING, "--forceall", "--rulegraph", "mermaid-js").stdout.partition("flowchart")[2]
+    shown = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition("flowchart")[2].partition("```")[0]
+
+    def arrows(text: str) -> set[tuple[str, str]]:
+        names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
+        return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}
+
+    assert arrows(shown) == arrows(drawn) >= EDGES
+
+
+def test_the_architecture_names_every_module_that_no_command_is():
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    modules = [path for path in (ROOT / "scripts/signoff").rglob("*.py") if path.name != "__init__.py"]
+    assert [path.stem for path in modules if f"`{path.stem}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "extra"),
+    [
+        ("fail", set()),
+        ("halt", {("validate_data", "train_model")}),
+        ("warn", {("validate_data", "evaluate_model")}),
+    ],
+)
+def test_only_an_option_of_the_user_adds_an_edge(project, on_failure, extra):
+    project.configure(validation={"on_failure": on_failure})
+    assert edges(project) == EDGES | extra
+
+
+def test_the_summary_ends_with_the_command_that_comes_next(project):
+    summary = project.snakemake().stdout.partition("\nRows  ")[2]
+    next_command = summary.rstrip().splitlines()[-1].removeprefix("Next        ")
+    elsewhere = project.folder.parent
+    run(["bash", "-c", f"PATH={Path(program('python')).parent}:$PATH; {next_command}"], cwd=elsewhere)
+    assert (project.folder / "reports/final_report.md").is_file()
+
+
+def test_second_run_does_nothing(finished):
+    before = finished.contents()
+    assert "Nothing to be done" in finished.snakemake().stdout
+    assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
+    # As the summary says it: no number of cores.
+    command = [program("snakemake"), "--snakefile", finished.workflow / "Snakefile"]
+    command += ["reports/final_report.md", "--configfile", "config.yaml"]
+    assert "Nothing to be done" in run(command, cwd=finished.folder).stdout
+    assert finished.contents() == before
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_a_deleted_output_is_made_again_with_what_depends_on_it(finished, task):
+    (finished.folder / OUTPUTS[task]).unlink()
+    assert finished.jobs(*EVERYTHING) == affected(task)
+
+
+def test_deleted_outputs_are_rebuilt_to_the_same_bytes(finished):
+    before = finished.contents()
+    for task in ("clean_data", "train_model", "generate_report"):
+        (finished.folder / OUTPUTS[task]).unlink()
+    finished.snakemake(*EVERYTHING)
+    assert finished.contents() == before
+
+
+@pytest.mark.parametrize("task", [*OUTPUTS, "verdict", *REVIEW])
+def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
+    with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert finished.jobs(*EVERYTHING) == affected(task)
+
+
+@pytest.mark.parametrize(
+    ("helper", "tasks"),
+    [
+        ("base/command_line", [*OUTPUTS, "verdict"]),
+        ("tables/csv_file", OUTPUTS),
+        ("review/drift", ["compare_model"]),
+        ("review/importance", ["explain_model"]),
+        ("base/retry", ["ingest_data"]),
+        ("source/fetch", ["ingest_data"]),
+        ("tables/contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
+        ("model/model_file", ["train_model", "evaluate_model"]),
+        ("release/store", ["evaluate_model"]),
+    ],
+)
+def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, tasks):
+    with open(finished.workflow / f"scripts/signoff/{helper}.py", "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert finished.jobs(*EVERYTHING) == affected(*tasks)
+
+
+def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project, tmp_path):
+    declared = project.inputs(*EVERYTHING)
+    for task in [*OUTPUTS, "verdict", *REVIEW]:
+        loading = tmp_path / "loading.py"
+        loading.write_text(
+            f"import sys; sys.path.insert(0, '.'); import {task}; "
+            "print(*(getattr(each, '__file__', None) for each in sys.modules.values()), sep='\\n')"
+        )
+        loaded = run([program("python"), loading], cwd=ROOT / "scripts").stdout.splitlines()
+        paths = [Path(path) for path in loaded if path.startswith(str(ROOT / "scripts"))]
+        imported = {f"../signoff/{path.relative_to(ROOT)}" for path in paths}
+        assert imported >= {f"../signoff/scripts/{each}.py" for each in (task, "signoff/base/command_line")}
+        assert imported <= declared[task]
+
+
+@pytest.mark.parametrize(
+    ("change", "tasks"),
+    [
+        ({"raw_data_source_url": "./rides.csv"}, ["ingest_data"]),
+        ({"target": "km", "evaluation": {}}, ["ingest_data"]),
+        ({"time_column": "started"}, ["clean_data"]),
+        ({"random_state": 7}, ["train_model"]),
+        ({"reader": {"timeout_s": 5}}, ["ingest_data"]),
+        ({"validation": {"schema": "schema.yaml"}}, ["validate_data", "clean_data"]),
+        ({"cleaning": {"duplicates": "drop"}}, ["clean_data"]),
+        ({"features": {"drop": ["riders"]}}, ["feature_engineering"]),
+        ({"split": {"test_share": 0.3}}, ["feature_engineering"]),
+        ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
+        ({"evaluation": {}}, ["evaluate_model"]),
+        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["compare_model"]),
+        ({"features": {"not_before": ["km"]}}, ["feature_engineering"]),
+        ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
+        ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),
+        ({"model": {"params": {"max_iter": 20}, "format": "skops"}}, ["train_model"]),
+        ({"release": {"keep": 3}}, []),
+        ({"scoring": {"columns": ["ride"]}}, []),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else None,
+)
+def test_a_changed_config_key_reruns_what_it_concerns(finished, change, tasks):
+    (finished.folder / "schema.yaml").write_text("columns: {km: {dtype: float64, nullable: true}}", encoding="utf-8")
+    finished.configure(**change)
+    assert finished.jobs(*EVERYTHING) == affected(*tasks)
+
+
+def test_a_touched_source_reruns_nothing_and_a_changed_one_everything(finished):
+    source = finished.folder / "rides.csv"
+    os.utime(source, (time.time() + 60, time.time() + 60))
+    assert finished.jobs(*EVERYTHING) == set()
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("Bonn", "Mainz"), encoding="utf-8")
+    assert finished.jobs(*EVERYTHING) == affected("ingest_data")
+    finished.snakemake()
+    assert "Mainz" in (finished.folder / OUTPUTS["ingest_data"]).read_text(encoding="utf-8")
+    assert finished.jobs() == set()
+
+
+def test_two_folders_and_any_number_of_cores_give_the_same_bytes(finished_run, project):
+    project.snakemake("--cores", "1", *EVERYTHING)
+    ours, theirs = project.contents(), finished_run.contents()
+    # The record of the source holds when it was read, and the file's own time.
+    for contents in (ours, theirs):
+        contents.pop("data/raw/raw_data.json")
+    assert ours == theirs
+
+
+def test_each_task_logs_start_and_end_and_what_the_specification_asks(finished_run):
+    expected = {
+        "ingest_data": ["rides.csv", "Records ingested: 600"],
+        "validate_data": ["Status: pass", "violations: 0"],
+        "clean_data": ["Rows before: 600, rows after: 570.", "nulls handled: km 30 dropped"],
+        "feature_engineering": ["features created: started_year", "Output shape: 570 rows × 10 columns"],
+        "train_model": ["parameters: {'max_iter': 20}", "Training duration:", "final training score: R2"],
+        "evaluate_model": ["MAE:", "R2:", "threshold mae_max: passed", "threshold r2_min: passed"],
+        "generate_report": ["Report: reports/final_report.md"],
+    }
+    for task, parts in expected.items():
+        log = (finished_run.folder / f"logs/{task}.log").read_text(encoding="utf-8")
+        for line in log.splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - (INFO|WARNING) - ", line)
+        for part in [f"[{task}] start: ", f"[{task}] end after ", *parts]:
+            assert part in log
+        assert (finished_run.folder / f"logs/benchmarks/{task}.tsv").is_file()
+
+
+def test_a_failed_threshold_is_a_verdict_and_the_run_exits_1(project):
+    project.configure(thresholds={"mae_max": 0.01, "r2_min": 0.5})
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert [each["passed"] for each in metrics["thresholds"]] == [False, True]
+    assert metrics["verdict"] == "failed"
+    last = done.stdout.strip().splitlines()[-3:]
+    assert last[1].startswith("verdict failed: ")
+    assert "mae_max 0.01: MAE is" in last[1]
+    assert last[2] == "Its log: logs/verdict.log"
+    assert "Traceback" not in done.stdout
+    # Again, and again 1: a scheduler must notice that the verdict still stands.
+    assert project.snakemake(check=False).returncode == 1
+    # The person who reviews gets the report of a failed model too.
+    project.snakemake("reports/final_report.md")
+    assert "FAILED" in (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
+
+
+CONTRACT = {"columns": {"km": {"dtype": "float64", "nullable": True, "checks": {"less_than": 10}}}}
+
+
+@pytest.mark.parametrize("on_failure", ["fail", "halt", "warn"])
+def test_a_violated_contract_fails_at_the_end_or_halts_or_warns(project, on_failure):
+    (project.folder / "schema.yaml").write_text(yaml.safe_dump(CONTRACT), encoding="utf-8")
+    project.configure(validation={"schema": "schema.yaml", "on_failure": on_failure})
+    done = project.snakemake(check=False)
+    assert done.returncode == (0 if on_failure == "warn" else 1)
+    report = json.loads((project.folder / "reports/validation_report.json").read_text(encoding="utf-8"))
+    assert report["status"] == "fail"
+    assert "column km: violates 'less_than(10)'" in done.stdout
+    assert (project.folder / "model/model.pkl").exists() == (on_failure != "halt")
+    if on_failure == "warn":
+        metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+        assert metrics["validation"]["status"] == "fail"
+        assert "Warning     the data contract is violated 1 times" in done.stdout
+    else:
+        failing = {"fail": "verdict", "halt": "train_model"}[on_failure]
+        assert done.stdout.strip().splitlines()[-1] == f"Its log: logs/{failing}.log"
+
+
+def test_a_failure_names_task_cause_and_log_last_and_verbose_shows_the_traceback(project):
+    project.configure(model={"estimator": "sklearn.linear_model.Rigde"})
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    cause, log = done.stdout.strip().splitlines()[-2:]
+    assert cause.startswith("train_model failed: model.estimator: sklearn.linear_model has no 'Rigde'")
+    assert "did you mean Ridge" in cause
+    assert log == "Its log: logs/train_model.log"
+    assert "Traceback" not in done.stdout
+    assert "Traceback" in project.snakemake(check=False, SIGNOFF_VERBOSE="1").stdout
+    assert "in make_regressor" in project.snakemake("--verbose", check=False).stdout
+
+
+def test_a_killed_task_is_named(project):
+    with open(project.workflow / "scripts/train_model.py", "r+", encoding="utf-8") as file:
+        text = file.read().replace(
+            "        started = time.monotonic()\n", "        import os; os.kill(os.getpid(), 9)\n"
+        )
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    assert "train_model failed: it stopped without a word; was it killed, or out of memory?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"treshholds": {}}, "the key treshholds is unknown: did you mean thresholds?"),
+        ({"target": None}, "the key target is missing."),
+        ({"random_state": "zero"}, "random_state is 'zero', but must be a whole number."),
+        ({"thresholds": {"mae_max": -1}}, "thresholds.mae_max is -1, but must be above 0."),
+        ({"thresholds": {"mae_mx": 1}}, "the key thresholds.mae_mx is unknown: did you mean mae_max?"),
+        ({"validation": {"schema": "nowhere.yaml"}}, "the data contract nowhere.yaml does not exist."),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job_with_one_line(finished, config, message):
+    before = finished.contents()
+    finished.configure(**config)
+    done = finished.snakemake(check=False)
+    assert done.returncode == 1
+    assert message in done.stdout.strip().splitlines()[-1]
+    assert "rule " not in done.stdout
+    assert finished.contents() == before
+
+
+def diabetes(folder):
+    from sklearn.datasets import load_diabetes
+
+    frame = load_diabetes(as_frame=True, scaled=False).frame
+    frame.to_parquet(folder / "diabetes.parquet")
+    return {
+        "raw_data_source_url": "diabetes.parquet",
+        "target": "target",
+        "evaluation": None,
+        "thresholds": {"r2_min": 0.2},
+    }
+
+
+def energy(folder):
+    frame = rides(400).rename(columns={"started": "date of use", "city": "Straße", "minutes": "Verbrauch {kWh}"})
+    frame["urgent"] = frame["riders"] > 2
+    frame["nothing"] = None
+    frame.to_csv(folder / "energy use.csv", index=False, sep=";", encoding="cp1252")
+    return {
+        "raw_data_source_url": (folder / "energy use.csv").as_uri(),
+        "target": "Verbrauch {kWh}",
+        "reader": {"delimiter": ";", "encoding": "cp1252"},
+        "cleaning": {"default": "leave", "columns": {"km": {"fill": 7.5}}},
+        "features": {"derived": {"km per rider": "km / riders"}, "date_parts": ["month", "hour_cyclical"]},
+        "model": {"estimator": "sklearn.ensemble.RandomForestRegressor", "params": {"n_estimators": 20}},
+    }
+
+
+def collisions(folder):
+    """The names that the workflow itself uses, as a user's columns."""
+    frame = rides(400).rename(columns={"started": "actual", "km": "mean", "riders": "predicted", "city": "model"})
+    frame.to_csv(folder / "names.csv", index=False)
+    return {"raw_data_source_url": "names.csv", "evaluation": {"baseline": "mean"}}
+
+
+@pytest.mark.parametrize("data_set", [diabetes, energy, collisions])
+def test_other_tables_run_from_a_config_alone(project, data_set):
+    project.configure(**data_set(project.folder))
+    project.snakemake(*EVERYTHING)
+    assert all((project.folder / path).is_file() for path in OUTPUTS.values())
+    metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
+    assert metrics["model"]["test"]["MAE"] < metrics["baselines"]["mean"]["test"]["MAE"]
+    assert metrics["verdict"] == "passed"
+    assert project.jobs(*EVERYTHING) == set()
+
+
+def test_two_keys_are_a_config(project):
+    (project.folder / "config.yaml").write_text("raw_data_source_url: rides.csv\ntarget: minutes\n", encoding="utf-8")
+    project.snakemake()
+    assert pd.read_csv(project.folder / OUTPUTS["feature_engineering"])["split"].value_counts()["test"] == 114
+
+
+def test_every_output_lies_in_the_project_and_the_workflow_stays_untouched(finished_run):
+    names = {path.name for path in finished_run.workflow.iterdir()}
+    assert names - {"scripts"} == {"Snakefile", "workflow", "profiles", "schedule", "environment.yml"}
+    assert {"data", "model", "reports", "logs"} <= {path.name for path in finished_run.folder.iterdir()}
+
+
+def test_snakemake_makes_its_own_report(finished):
+    finished.snakemake("--report", "report.html", *EVERYTHING)
+    page = (finished.folder / "report.html").read_text(encoding="utf-8")
+    for caption in ("Every check of the data contract", "each threshold with its verdict", "away from the line"):
+        assert caption in page
+
+
+def test_list_describes_every_rule(project):
+    lines = project.snakemake("--list").stdout.splitlines()
+    described = {line.partition(" (")[0] for line in lines if line.endswith(")")}
+    assert {*OUTPUTS, "verdict", "deploy", "predict", "all"} <= described
+
+
+def test_make_help_names_every_target():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    # These tests themselves may have been started by make.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    helped = {line.split()[0] for line in run(["make", "help"], cwd=ROOT, env=environment).stdout.splitlines()}
+    assert helped == targets
+
+
+def test_a_project_may_lie_in_a_folder_with_spaces_and_quotes(finished_run, tmp_path):
+    base = tmp_path / 'it\'s a "folder"'
+    shutil.copytree(finished_run.folder.parent, base)
+    project = Project(base / "project", base / "signoff")
+    project.configure(random_state=3)
+    project.snakemake(*EVERYTHING)
+
+
+def test_a_bad_source_stops_with_one_line_and_the_next_good_run_needs_no_cleaning_up(finished, server):
+    before = finished.contents()
+    good = (finished.folder / "rides.csv").read_bytes()
+    url = f"{server.url}/rides.csv"
+    bad = [
+        ("nowhere.csv", [], "does not exist"),
+        (url, [(404, {}, b"")], "answered 404"),
+        (url, [(200, {"ETag": '"0"'}, b"")], "is empty"),
+        (url, [(200, {"ETag": '"1"', "Content-Length": str(len(good))}, good[:-9])], "was cut"),
+    ]
+    for source, server.answers, message in bad:
+        finished.configure(raw_data_source_url=source)
+        done = finished.snakemake(check=False)
+        assert done.returncode == 1
+        cause, log = done.stdout.strip().splitlines()[-2:]
+        assert cause.startswith("ingest_data failed: ")
+        assert message in cause
+        assert log == "Its log: logs/ingest_data.log"
+        assert "Traceback" not in done.stdout
+        assert finished.contents() == before
+    server.answers = [(200, {"ETag": '"2"'}, good)]
+    finished.configure(raw_data_source_url=url)
+    finished.snakemake()
+    assert finished.contents()["model/model.pkl"] == before["model/model.pkl"]
+
+
+def test_a_server_runs_new_data_and_only_new_data_and_may_be_away(project, server):
+    first, second = rides(600, seed=1).to_csv(index=False).encode(), rides(660, seed=2).to_csv(index=False).encode()
+    project.configure(raw_data_source_url=f"{server.url}/rides.csv")
+    # Twice it fails, then it works.
+    server.answers = [(503, {}, b""), (503, {}, b""), (200, {"ETag": '"1"'}, first)]
+    project.snakemake()
+    assert "Nothing to be done" in project.snakemake().stdout
+    server.answers = [(200, {"ETag": '"2"'}, second)]
+    project.snakemake()
+    assert (project.folder / OUTPUTS["ingest_data"]).read_bytes() == second
+    before = project.contents()
+    server.stop()
+    away = project.snakemake("reports/final_report.md").stdout
+    said = [
+        line
+        for line in away.splitlines()
+        if re.search("going on with data/raw/raw_data.csv, ingested [0-5] minutes ago", line)
+    ]
+    assert len(said) == 1
+    assert before.items() <= project.contents().items()
+    project.configure(raw_data_source_url=f"{server.url}/rides.csv", reader={"on_unreachable": "stop"})
+    stopped = project.snakemake(check=False)
+    assert stopped.returncode == 1
+    assert "ingest_data failed: " in stopped.stdout.strip().splitlines()[-2]
+    assert before.items() <= project.contents().items()
+
+
+def test_a_terminal_shows_progress_and_colours_and_a_pipe_plain_lines(project):
+    words = [program("snakemake"), "--snakefile", project.workflow / "Snakefile", "--directory", project.folder]
+    words += ["--configfile", project.folder / "config.yaml", "--cores", "2"]
+    code = "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    shown = run([sys.executable, "-c", code, *map(str, words)], env=environment, stdin=subprocess.DEVNULL)
+    assert shown.returncode == 0
+    assert "Workflow Progress" in shown.stdout
+    assert "\033[32mVerdict     passed" in shown.stdout
+    # A long line is wrapped where the terminal ends.
+    assert "[clean_data] completed. Rows before: 600, rows after: 570." in " ".join(shown.stdout.split())
+    (project.folder / OUTPUTS["clean_data"]).unlink()
+    piped = project.snakemake().stdout
+    assert "\033" not in piped
+    assert "Workflow Progress" not in piped
+    assert "[clean_data] completed. Rows before: 600, rows after: 570." in piped
