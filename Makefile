@@ -22,9 +22,11 @@ $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := 
 ifneq ($(if $(DIR),$(DIR),.),.)
 PROJECT := --directory="$$DIR" --configfile="$$DIR/config.yaml"
 endif
+# The workflow's own profile alone: one that SNAKEMAKE_PROFILE names could run a part, touch files, or ignore new data.
+PINNED_PROFILE := --profile none --workflow-profile profiles/default
 # The summary of a run ends with what to type next.
 SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
-	$(BIN)/snakemake --snakefile Snakefile $(PROJECT) --cores="$$CORES"
+	$(BIN)/snakemake --snakefile Snakefile $(PINNED_PROFILE) $(PROJECT) --cores="$$CORES"
 
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts

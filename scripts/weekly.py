@@ -68,6 +68,9 @@ def snakemake(*arguments: str) -> list[str]:
     config = next((each for each in USUAL if Path(each).is_file()), None)
     if config is None:
         raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
+    # The workflow's own profile alone: another one could run a part, touch files, or ignore new data. A profile in the
+    # project's folder is not looked at either.
+    command += ["--profile", "none", "--workflow-profile", str(WORKFLOW / "profiles/default")]
     return [*command, *arguments, "--directory", ".", "--configfile", config]
 
 

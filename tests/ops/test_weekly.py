@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from conftest import Project, rides, script
+from conftest import ROOT, Project, rides, run, script
 from schedule import KINDS
 
 
@@ -98,6 +99,30 @@ def test_the_status_knows_a_rejected_model_and_a_broken_contract(finished):
     assert finished.script("weekly", check=False).returncode == 1
     assert runs(finished)[-1]["verdict"] == "failed"
     assert "a model whose verdict is failed waits" in finished.script("status").stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("hiding", [{"rerun-triggers": ["mtime"]}, {"touch": True}, {"until": ["ingest_data"]}])
+def test_no_profile_of_the_user_hides_new_data_or_a_changed_threshold(finished, tmp_path, monkeypatch, hiding):
+    for folder in (tmp_path / "mine", finished.folder / "profiles/default", finished.folder / "default"):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump({"cores": 1, **hiding}), encoding="utf-8")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path / "mine"))
+    rides(720).to_csv(finished.folder / "rides.csv", index=False)
+    os.utime(finished.folder / "rides.csv", (1e9, 1e9))
+    finished.script("weekly")
+    finished.configure(thresholds={"mae_max": 0.1})
+    assert finished.script("weekly", check=False).returncode == 1
+    first, second = runs(finished)
+    assert (first["verdict"], first["rows"]) == ("passed", 720)
+    assert (second["verdict"], second["thresholds"]) == ("failed", {"mae_max": 0.1})
+
+
+def test_make_reads_no_profile_but_that_of_the_workflow(tmp_path, quick_make):
+    (tmp_path / "config.yaml").write_text("rerun-triggers: [mtime]\ndry-run: true\n", encoding="utf-8")
+    done = run(["make", "-n", "run", "report"], cwd=ROOT, env={**os.environ, "SNAKEMAKE_PROFILE": str(tmp_path)})
+    commands = [line for line in done.stdout.splitlines() if "/snakemake " in line]
+    assert len(commands) == 2
+    assert all(" --profile none --workflow-profile profiles/default " in each for each in commands)
 
 
 def test_a_second_run_says_who_runs_and_exits_75(slow):
