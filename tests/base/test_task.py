@@ -112,7 +112,7 @@ def syncs(monkeypatch, *errors: OSError) -> list[int]:
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(files, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(files, "_SYNC_SECONDS", 0.01)
     return sizes
 
 

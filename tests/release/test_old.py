@@ -39,11 +39,11 @@ COMMANDS = [
         [*JUDGED[:2], "--explanation=x/explanation.json", "--comparison=x/comparison.json", "--output=x/d.json"],
         "completed",
     ),
-    ("evaluate_model", [*MODEL, "--output", "x/e.json"], "completed|does not tell 'custom'.*Make it anew .make"),
+    ("evaluate_model", [*MODEL, "--output", "x/e.json"], "completed|has no key 'custom'.*Recreate it .make"),
     (
         "train_model",
         ["--input", MODEL[3], "--output", "x/m.pkl"],
-        "wrote|not tell 'custom'.*Make it anew .make",
+        "wrote|has no key 'custom'.*Recreate it .make",
     ),
     ("summary", [], "diagnostics.json (knows no champion.*Run make run|does not exist.*run the task that writes it)"),
     (

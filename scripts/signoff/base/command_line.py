@@ -12,14 +12,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import explain
 from signoff.base.redaction import Redacting
 
-# A process that ends looks for garbage among all objects of what it has imported, several times: 0.2 s for nothing.
+# At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
 atexit.register(gc.freeze)
 
-LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+_LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def json_object(text: str) -> dict:
+def json_object(text: str) -> dict[str, Any]:
     """Return the mapping that a command line gave as JSON text; argparse turns the ValueError into exit 2."""
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -59,9 +60,9 @@ def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[Non
         args.log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
     for each in handlers:
-        each.setFormatter(Redacting(LOG_FORMAT))
+        each.setFormatter(Redacting(_LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
-    # Without a handler SIGTERM would end the process on the spot, and leave a half-written file behind.
+    # Without a handler, SIGTERM would end the process at once and leave a half-written file behind.
     signal.signal(signal.SIGTERM, _stop)
     started = time.monotonic()
     logging.info("[%s] start: %s", task, subject)

@@ -5,15 +5,15 @@ import errno
 import os
 from collections.abc import Iterable
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 class TaskError(Exception):
-    """A foreseeable problem. Its message is shown to the user as one line, and says what to do about it."""
+    """A foreseeable problem. The user sees its message as one line, which says what to do about it."""
 
 
 def explain(error: Exception) -> str:
-    """Return one sentence that tells a person what went wrong and what to do."""
+    """Return one sentence that says what went wrong and what to do."""
     if isinstance(error, TaskError):
         return str(error)
     if isinstance(error, FileNotFoundError):
@@ -22,7 +22,7 @@ def explain(error: Exception) -> str:
         return "not enough memory. Run on a machine with more, or on fewer rows."
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path, its owner and the free space."
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"a file could not be written: {os.strerror(error.errno)}. Make room, or raise the limit, and run again."
     return (
         f"unexpected failure ({type(error).__name__}: {error}). "
@@ -31,7 +31,7 @@ def explain(error: Exception) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the clause that points from an unknown name to the known ones most like it."""
+    """Return a clause that suggests the known names closest to an unknown one."""
     names = [str(each) for each in names]
     folded = {each.lower(): each for each in reversed(names)}
     close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]

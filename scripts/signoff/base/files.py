@@ -6,14 +6,15 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 from signoff.base.errors import Lacking, TaskError
 
 # The folder of the Snakefile.
 WORKFLOW = Path(__file__).resolve().parents[3]
-SYNC_SECONDS = 0.25
+_SYNC_SECONDS = 0.25
 
 
 def delete_leftovers(folder: Path) -> None:
@@ -26,7 +27,7 @@ def delete_leftovers(folder: Path) -> None:
 
 
 def has_ended(process: str) -> bool:
-    """Tell whether a process of this machine has ended, be it that nobody has asked how yet: a zombie."""
+    """Return whether a process of this machine has ended. A zombie has, too."""
     try:
         state = Path("/proc", process, "stat").read_bytes().rpartition(b")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -38,7 +39,7 @@ def has_ended(process: str) -> bool:
 def beside(path: Path) -> Iterator[Path]:
     """Yield a hidden path in the folder of `path`, for a file that lives as long as the block.
 
-    What earlier processes have left in that folder because they were killed is deleted first.
+    Hidden files left there by killed processes are deleted first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     delete_leftovers(path.parent)
@@ -64,13 +65,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def synced(path: Path) -> Iterator[None]:
-    """Bring what the block writes to the disk while it goes on: at its end, less is left to wait for."""
-    ended, errors = threading.Event(), []
+    """Sync the file to disk while the block writes it, so that little is left to sync at the end."""
+    ended = threading.Event()
+    errors: list[OSError] = []
 
     def again_and_again() -> None:
         try:
-            while not ended.wait(SYNC_SECONDS):
-                # Not there yet, or begun anew.
+            while not ended.wait(_SYNC_SECONDS):
+                # It does not exist yet, or is being rewritten.
                 with contextlib.suppress(FileNotFoundError):
                     sync(path)
         except OSError as error:
@@ -83,7 +85,7 @@ def synced(path: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-    # The system tells of an error once, to the first who asks.
+    # The system reports a write error only once, to the first call that asks.
     if errors:
         raise errors[0]
 
@@ -94,28 +96,28 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity raise ValueError: they are not JSON."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-class Recorded(dict):
-    """An object in a JSON file of ours, which another version of the workflow may have written."""
+class Recorded(dict[str, Any]):
+    """An object from one of the workflow's JSON files, which another version may have written."""
 
     path: Path
 
-    def __missing__(self, key: object) -> None:
+    def __missing__(self, key: object) -> NoReturn:
         raise Lacking(
-            f"{self.path} does not tell {key!r}: another version of the workflow has written it. Make it anew (make "
-            "run, make report; of a release, train and release again)."
+            f"{self.path} has no key {key!r} (written by another version of the workflow). Recreate it (make run, make "
+            "report; for a release, train and release again)."
         )
 
 
-def read_json(path: Path) -> dict:
-    """Return the JSON object in `path`. Raises TaskError where it is damaged, and later for a key that it lacks."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`. Raises TaskError if it is damaged, and later for a missing key."""
 
-    def recorded(pairs: dict) -> Recorded:
+    def recorded(pairs: dict[str, Any]) -> Recorded:
         found = Recorded(pairs)
         found.path = path
         return found
@@ -125,7 +127,7 @@ def read_json(path: Path) -> dict:
     except ValueError as error:
         raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
     if not isinstance(found, dict):
-        raise TaskError(f"{path} holds no JSON object. Delete it and run again.")
+        raise TaskError(f"{path} does not hold a JSON object. Delete it and run again.")
     return found
 
 

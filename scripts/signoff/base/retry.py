@@ -1,4 +1,4 @@
-"""Try again what can pass by itself: `retry`, a decorator with linear backoff over tenacity."""
+"""The decorator `retry`: repeat a call that may succeed later, with linear backoff, over tenacity."""
 
 import logging
 import os
@@ -11,8 +11,8 @@ from signoff.base.redaction import redact
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# A logger of its own: the root logger would set itself up, and Snakemake's lines would show twice.
-logger = logging.getLogger(__name__)
+# The root logger would configure itself, and Snakemake's lines would appear twice.
+_logger = logging.getLogger(__name__)
 
 
 def retry(
@@ -37,23 +37,21 @@ def retry(
         name = getattr(function, "__name__", repr(function))
 
         def wait(state: tenacity.RetryCallState) -> float:
-            return max(state.attempt_number * delay_s, getattr(state.outcome.exception(), "retry_after", None) or 0)
+            return max(state.attempt_number * delay_s, getattr(_failure(state), "retry_after", None) or 0)
 
         def log_retry(state: tenacity.RetryCallState) -> None:
-            logger.warning(
+            _logger.warning(
                 "Attempt %d/%d failed for %s. Retrying in %ss... Error: %s",
                 state.attempt_number,
                 n_tries,
                 name,
-                float(state.next_action.sleep),
-                redact(str(state.outcome.exception())),
+                float(state.next_action.sleep if state.next_action else 0),
+                redact(str(_failure(state))),
             )
 
         def log_failure(state: tenacity.RetryCallState) -> None:
-            logger.error(
-                "All %d attempts failed for %s. Error: %s", n_tries, name, redact(str(state.outcome.exception()))
-            )
-            raise state.outcome.exception()
+            _logger.error("All %d attempts failed for %s. Error: %s", n_tries, name, redact(str(_failure(state))))
+            raise _failure(state)
 
         return tenacity.retry(
             stop=tenacity.stop_after_attempt(n_tries),
@@ -65,6 +63,13 @@ def retry(
         )(function)
 
     return decorate
+
+
+def _failure(state: tenacity.RetryCallState) -> BaseException:
+    """Return the exception of the last attempt."""
+    error = state.outcome.exception() if state.outcome else None
+    assert error is not None, "tenacity asks only after a failed attempt"
+    return error
 
 
 def _sleep(seconds: float) -> None:
