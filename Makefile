@@ -7,8 +7,10 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 READY := .venv/.made
+# Beside it what tests and checks need.
+DEV := .venv/.dev
 DOCS := .venv/.docs
-PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
+PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt requirements-dev.txt | sort -uf)
 # Fit for use beside a workflow under the MIT licence; the LGPL's are imported, not changed.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF;Mozilla;MPL;ISC;0BSD;LGPL
 # They tell it in a file alone.
@@ -91,40 +93,40 @@ tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri 
 
 mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/release/test_track.py starts
 
-unit: $(READY) ## run the tests of functions and scripts: those that need no run of the workflow
+unit: $(DEV) ## run the tests of functions and scripts: those that need no run of the workflow
 	@$(BIN)/python -m pytest -n 2 -m "not workflow"
 
-test: $(READY) ## run all tests
+test: $(DEV) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.
 	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
-year: $(READY) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
+year: $(DEV) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/ops/test_year.py
 
-coverage: $(READY) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
+coverage: $(DEV) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
 	@rm -rf .coverage && mkdir .coverage
 	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
 		{ $(BIN)/python -m coverage run -m pytest -n 4 --dist loadgroup; result=$$?; } && \
 		$(BIN)/python -m coverage combine --quiet && \
 		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 
-faults: $(READY) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
+faults: $(DEV) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
 	@mkdir -p benchmarks/results; report=benchmarks/results/faults.xml; table=benchmarks/faults.md; \
 		SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults --junit-xml=$$report; held=$$?; \
 		$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output $$table; \
 		killed=$$?; $(BIN)/python tests/faults/tried.py $$report --output $$table && exit $$((held | killed))
 
-mutants: $(READY) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
+mutants: $(DEV) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
 	@PYTHON="$$PWD/.venv/mutants/bin/python" tests/mutants.sh
 
-compat: $(READY) .venv/audit/.made ## run a part of the tests with the oldest and the newest versions that requirements.in allows
+compat: $(DEV) .venv/audit/.made ## run a part of the tests with the oldest and the newest versions that requirements.in allows
 	@tests/compat.sh
 
 audit: .venv/audit/.made ## look for known faults in all that is pinned (asks PyPI)
-	@for each in requirements requirements-docs requirements-mlflow requirements-audit; do \
+	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
 
-licences: $(READY) .venv/audit/.made ## write LICENCES.md, and fail where a licence is not known to be fit
+licences: $(DEV) .venv/audit/.made ## write LICENCES.md, and fail where a licence is not known to be fit
 	@.venv/audit/bin/pip-licenses --python $(BIN)/python --packages $(PINNED) --no-version --with-urls --format markdown \
 		--allow-only "$(LICENCES)" --partial-match --with-system --ignore-packages $(NO_LICENCE_TOLD) > LICENCES.md
 	@for each in $(NO_LICENCE_TOLD); do \
@@ -137,10 +139,12 @@ sbom: $(READY) .venv/audit/.made ## write sbom.json, all that is installed, as C
 notes: ## print what CHANGELOG.md says of VERSION
 	@awk -v version="$$VERSION" '/^## /{on = $$2 == version; found += on} on; END {exit !found}' CHANGELOG.md
 
-lint: $(READY) ## check style and format of the code and of the workflow
+lint: $(DEV) ## check style and format of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
+	@# Rooms import downwards only.
+	@PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
 
 bench: $(READY) ## measure the run beside a plain script, a floor, make, DVC and Kedro (ROWS=flights, RUNS=3)
 	@$(BIN)/python benchmarks/bench.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
@@ -177,6 +181,11 @@ $(READY): requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $(READY)
 
+$(DEV): $(READY) requirements-dev.txt
+	@echo "Adding to .venv what tests and checks need, from requirements-dev.txt (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $(DEV)
+
 $(DOCS): $(READY) requirements-docs.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $(DOCS)
@@ -191,7 +200,7 @@ $(DOCS): $(READY) requirements-docs.txt
 	@touch $@
 
 # Beside what is installed already, which the tests need.
-.venv/mutants/.made: requirements-mutants.txt $(READY)
+.venv/mutants/.made: requirements-mutants.txt $(DEV)
 	@"$(PYTHON)" -m venv .venv/mutants
 	@.venv/mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

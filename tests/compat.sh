@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run a part of the tests that meets every dependency with the oldest versions that requirements.in allows on the oldest
-# Python, and with the newest on the newest Python that is here.
+# Run a part of the tests that meets every dependency with the oldest versions that requirements.in and requirements-dev.in
+# allow on the oldest Python, and with the newest on the newest Python that is here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset PYTHONDONTWRITEBYTECODE
@@ -14,11 +14,13 @@ part=(tests/release/test_decision.py tests/base/test_retry.py tests/tables/test_
     tests/features/test_feature_engineering.py tests/source/test_split.py tests/project/test_supply.py tests/source/test_ingest_data.py
     tests/source/test_sources.py tests/release/test_old.py tests/rules/test_workflow.py::test_two_keys_are_a_config)
 mkdir -p .compat
+# Without the pins of requirements.txt, which it is held to.
+grep -v '^-c ' requirements-dev.in > .compat/dev.in
 failed=0
 for each in lowest-direct:"$oldest" highest:"$newest"; do
     resolution=${each%%:*} python=${each#*:}
     env=.compat/$resolution
-    $uv pip compile requirements.in --quiet --no-header --no-annotate --resolution "$resolution" --python "$python" \
+    $uv pip compile requirements.in .compat/dev.in --quiet --no-header --no-annotate --resolution "$resolution" --python "$python" \
         --output-file "$env.txt" --upgrade
     $uv venv --quiet --clear --python "$python" "$env"
     $uv pip install --quiet --python "$env/bin/python" --requirement "$env.txt"

@@ -128,8 +128,8 @@ def copy_of_the_project(folder: Path) -> None:
     (folder / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
         (folder / ".venv" / path.name).symlink_to(Path(program("python")).parent if path.name == "bin" else path)
-    for name in ("requirements.txt", "requirements-docs.txt", "requirements-mlflow.txt"):
-        os.utime(folder / name, (1, 1))
+    for name in folder.glob("requirements*.txt"):
+        os.utime(name, (1, 1))
     rides().to_csv(folder / "rides.csv", index=False)
     (folder / "data/batches").mkdir(parents=True)
     with lzma.open(folder / "resources/flights.csv.xz", "rt") as flights:
@@ -291,17 +291,20 @@ def test_the_reference_names_every_key_script_and_target(tmp_path):
         assert f"`make {target}`" in commands
 
 
-def test_the_two_lists_of_pins_agree():
+@pytest.mark.parametrize("other", ["dev", "docs"])
+def test_the_lists_of_pins_agree(other):
     pins = []
-    for name in ("requirements.txt", "requirements-docs.txt"):
+    for name in ("requirements.txt", f"requirements-{other}.txt"):
         lines = re.findall(r"^([\w.-]+)==(\S+)(?: ; (.*?))? \\$", (ROOT / name).read_text("utf-8"), flags=re.M)
         pins.append({(package, marker): version for package, version, marker in lines})
-    workflow, docs = pins
-    assert {each: docs[each] for each in docs if workflow.get(each, docs[each]) != docs[each]} == {}
+    workflow, more = pins
+    assert {each: more[each] for each in more if workflow.get(each, more[each]) != more[each]} == {}
 
 
 def test_every_dependency_is_listed_with_what_it_is_for():
-    asked = re.findall(r"^([\w-]+)", (ROOT / "requirements.in").read_text("utf-8"), flags=re.M)
+    asked = []
+    for name in ("requirements.in", "requirements-dev.in"):
+        asked += re.findall(r"^(\w[\w-]*)", (ROOT / name).read_text("utf-8"), flags=re.M)
     told = re.findall(r"^\| ([\w-]+) \| \S", (ROOT / "docs/dependencies.md").read_text("utf-8"), flags=re.M)
     assert sorted(set(told) - {"package"}) == sorted(asked)
 

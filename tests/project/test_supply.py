@@ -52,8 +52,16 @@ def test_the_licence_of_every_pinned_package_is_listed():
     lines = re.findall(r"^\| ([\w.-]+) +\| (\w.*?) +\|", (ROOT / "LICENCES.md").read_text("utf-8"), flags=re.M)
     listed = {re.sub("[-_.]+", "-", name).lower(): licence for name, licence in lines}
     listed.pop("name", None)
-    assert listed.keys() == packages("requirements.txt")
+    assert listed.keys() == packages("requirements.txt") | packages("requirements-dev.txt")
     assert not [each for each in listed.values() if each == "UNKNOWN"]
+
+
+def test_running_installs_nothing_that_only_tests_need():
+    dev = (ROOT / "requirements-dev.in").read_text("utf-8")
+    asked = {re.sub("[-_.]+", "-", each).lower() for each in re.findall(r"^(\w[\w.-]*)", dev, flags=re.M)}
+    # rich brings it along.
+    assert asked & packages("requirements.txt") == {"markdown-it-py"}
+    assert {"pytest", "moto", "ruff", "mypy"} <= asked <= packages("requirements-dev.txt")
 
 
 def test_every_pin_has_hashes_and_no_index():
