@@ -20,7 +20,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.project_files import config_text, contract_text
-from signoff.features.evidence import facts_of, names_or_prose, names_the_row, unit_of
+from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, unit_of
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.fetch import fetch, label, parts
 from signoff.source.ingest import ingest_data
@@ -95,6 +95,12 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         words = {"": "", ":": " (in hours)"}
         shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
         said.append(f"features: of {shown_units}, the numbers; other words count as missing")
+    signs = [name for name in text if hides_signs(facts[name])]
+    if signs:
+        said.append(
+            f"signs: of {', '.join(signs)}, DR and CR do not say which number is negative, so it is text. For numbers, "
+            "write the minus in the source"
+        )
     loose = [name for name in text if name not in units]
     loose = [name for name in loose if names_or_prose(facts[name])]
     if loose:

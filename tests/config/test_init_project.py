@@ -134,6 +134,27 @@ def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike
     assert (scored["prediction"] - scored["minutes"]).abs().mean() < 1000
 
 
+def test_a_minus_behind_a_number_and_an_exponent_behind_a_decimal_comma_are_read(started):
+    frame = rides(300).assign(ride=range(300))
+    change = np.random.default_rng(2).normal(0, 50, 300).round(2)
+    frame["change"] = [f"{abs(each):.2f}".replace(".", ",") + ("-" if each < 0 else "") for each in change]
+    # In most rows behind a unit, so that the column is text of which the numbers are a feature.
+    frame["fee"] = [f"{abs(each)} kg" if each > 0 else f"{abs(each)}- kg" for each in change.astype(int)]
+    concentration = 10.0 ** -np.random.default_rng(3).uniform(5, 9, 300)
+    frame["conc"] = [f"{each:.4e}".replace(".", ",") for each in concentration]
+    frame["side"] = [f"{abs(each)} {'DR' if each < 0 else 'CR'}" for each in change.astype(int)]
+    content = frame.to_csv(index=False, sep=";", decimal=",").encode()
+    done, project = started(content, "minutes")
+    assert "signs: of side, DR and CR do not say which number is negative, so it is text" in done.stdout
+    project.snakemake("data/features/features.csv")
+    found = pd.read_csv(project.folder / "data/features/features.csv")
+    at = pd.Index(pd.to_datetime(frame["started"])).get_indexer(pd.to_datetime(found["started"]))
+    assert found["change"].tolist() == change[at].tolist()
+    assert found["conc"].tolist() == pytest.approx(concentration[at], rel=1e-3)
+    assert found["fee"].tolist() == change.astype(int)[at].tolist()
+    assert "side" not in found or not pd.api.types.is_numeric_dtype(found["side"])
+
+
 def test_dates_in_common_notations_are_dates(started):
     notations = ["%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d-%b-%y", "%B %d, %Y", "%m/%d/%Y %I:%M %p", "%Y/%m/%d"]
     frame = rides(300)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from signoff.tables.cells import parse_number
+from signoff.tables.cells import SIGN_BEHIND, parse_number
 from signoff.tables.counting import Counts
 
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
@@ -111,9 +111,18 @@ def unit_of(facts: Facts) -> str | None:
         return None
     text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
     units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
+    # Without what may be its sign, a number is another number.
+    units = units[[not SIGN_BEHIND.match(each) for each in units.index]]
     shares = {each: numbers_of(text, each).notna().mean() for each in ("", ":", *map(str, units.index[:1]))}
     best = max(shares, key=shares.get)
     return best if shares[best] >= 0.5 else None
+
+
+def hides_signs(facts: Facts) -> bool:
+    """Return whether most of the texts are numbers with debit or credit behind them."""
+    text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
+    behind = text.str.extract(r"\d\s*([A-Za-z]+\.?)$")[0].dropna()
+    return len(text) > 0 and sum(bool(SIGN_BEHIND.match(each)) for each in behind) >= 0.5 * len(text)
 
 
 def numbers_of(values: pd.Series, unit: str) -> pd.Series:

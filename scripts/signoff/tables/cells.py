@@ -21,11 +21,17 @@ MOSTLY = 0.9
 BOOLEANS = {"true": True, "false": False}
 CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
 CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
-# Signs and currencies before a number; what may part its thousands in any notation.
-BEFORE, SPACE = rf"\s*\(?[+-]?\s*{CURRENCY}?\s*[+-]?", "[' ’\u00a0\u202f]"
+# What is printed for a minus: the hyphens, the en dash, the minus sign, and the small and the wide hyphen.
+MINUS = "[-\u2010\u2011\u2013\u2212\ufe63\uff0d]"
+SIGN = MINUS.replace("[-", r"[+\-")
+# What stands behind a number and changes its sign: a minus, and debit and credit, of which no rule says the sign.
+SIGN_BEHIND = re.compile(rf"{MINUS}|(?:DR|CR)\b", re.IGNORECASE)
+# Signs and currencies before a number; what may separate its thousands in any notation.
+BEFORE, SPACE = rf"\s*\(?{SIGN}?\s*{CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
 # A number with a decimal comma, perhaps with points between thousands, or with these alone; a unit may follow.
 COMMA_NUMBER = re.compile(
-    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+)(\s*[^\d\s,.]?[^\d,]{{0,11}})"
+    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
+    r"(\s*[^\d\s,.]?[^\d,]{0,11})"
 )
 # Whole numbers from one to another are made text of at once where they are no more than so many.
 MOST_WORDS = 10_000
@@ -60,7 +66,7 @@ def with_point(cell: str) -> str:
 def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedArray:
     """Return int64 where every value is whole, else float64, or `dtype`; what is no finite number is null.
 
-    12.5 % is 12.5; $1,234.50 and 1'234.50 CHF are 1234.5, (12) is −12, and 1.2M is 1200000.
+    12.5 % is 12.5; $1,234.50 and 1'234.50 CHF are 1234.5, (12), 12- and $(12) are −12, and 1.2M is 1200000.
     """
     for trim in (False, True):
         values = pc.utf8_trim_whitespace(text) if trim else text
@@ -91,10 +97,14 @@ def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def plain_numbers(text: pa.Array) -> pa.Array:
     """Return numbers without what people put around them: currencies, a percent sign, marks between thousands, K, M."""
-    text = pc.replace_substring(text, "−", "-")
-    text = pc.replace_substring_regex(text, r"^\(([^()+-]*)\)$", r"-\1")
+    blank = r"[\s\x{a0}\x{202f}]*"
+    text = pc.replace_substring_regex(text, MINUS, "-")
+    text = pc.replace_substring_regex(text, rf"^({CURRENCY}?){blank}\(([^()+-]*)\){blank}(%|{CURRENCY})?$", r"-\1\2\3")
+    # The minus comes after the number, or between it and its unit.
+    text = pc.replace_substring_regex(text, rf"^([^()+-]*\d[^()+-]*?){blank}-{blank}(%|{CURRENCY})?$", r"-\1\2")
+    text = pc.replace_substring_regex(text, r"^-\s+([\d.])", r"-\1")
     text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{CURRENCY}\s*([+-]?[\d.])", r"\1\2")
-    text = pc.replace_substring_regex(text, rf"(\d\.?)[\s\x{{a0}}\x{{202f}}]*(?:%|{CURRENCY})$", r"\1")
+    text = pc.replace_substring_regex(text, rf"(\d\.?){blank}(?:%|{CURRENCY})$", r"\1")
     for mark in (",", SPACE):
         grouped = pc.match_substring_regex(text, rf"^[+-]?\d{{1,3}}(?:{mark}\d{{2,3}})*{mark}\d{{3}}(?:\.\d*)?$")
         if pc.any(grouped).as_py():
