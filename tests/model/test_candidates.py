@@ -145,8 +145,8 @@ def test_a_candidate_that_always_fails_is_told_and_the_others_are_compared(caplo
             500,
             "model.candidates.1.estimator: skl",
         ),
-        ([{"estimator": RIDGE, "params": {"alfa": [1, 2]}}], 500, "model.candidates.0.params: Ridge does not take"),
-        ([{"estimator": LINEAR}], 19, "model.candidates: 19 training rows are too few to compare on, 20 are the least"),
+        ([{"estimator": RIDGE, "params": {"alfa": [1, 2]}}], 500, "model.candidates.0.params: Ridge does not accept"),
+        ([{"estimator": LINEAR}], 19, "model.candidates: 19 training rows are too few to compare on; at least 20 are"),
     ],
 )
 def test_an_unknown_name_and_too_few_rows_are_said_before_anything_is_compared(candidates, rows, message):

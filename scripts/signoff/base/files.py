@@ -22,11 +22,11 @@ def delete_leftovers(folder: Path) -> None:
     here = f".{socket.gethostname()}-"
     for leftover in folder.glob(".*.part"):
         _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
-        if ours and process.isdigit() and Path("/proc/self").exists() and has_ended(process):
+        if ours and process.isdigit() and Path("/proc/self").exists() and _has_ended(process):
             leftover.unlink(missing_ok=True)
 
 
-def has_ended(process: str) -> bool:
+def _has_ended(process: str) -> bool:
     """Return whether a process of this machine has ended. A zombie has, too."""
     try:
         state = Path("/proc", process, "stat").read_bytes().rpartition(b")")[2].split()[0]
@@ -57,14 +57,14 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader of `path` sees the old file or the whole new one, after SIGKILL too.
     """
     with beside(path) as new:
-        with synced(new):
+        with _synced(new):
             yield new
-        sync(new)
+        _sync(new)
         os.replace(new, path)
 
 
 @contextlib.contextmanager
-def synced(path: Path) -> Iterator[None]:
+def _synced(path: Path) -> Iterator[None]:
     """Sync the file to disk while the block writes it, so that little is left to sync at the end."""
     ended = threading.Event()
     errors: list[OSError] = []
@@ -74,7 +74,7 @@ def synced(path: Path) -> Iterator[None]:
             while not ended.wait(_SYNC_SECONDS):
                 # It does not exist yet, or is being rewritten.
                 with contextlib.suppress(FileNotFoundError):
-                    sync(path)
+                    _sync(path)
         except OSError as error:
             errors.append(error)
 
@@ -90,7 +90,7 @@ def synced(path: Path) -> Iterator[None]:
         raise errors[0]
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Wait until a file is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -102,7 +102,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
         beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-class Recorded(dict[str, Any]):
+class _Recorded(dict[str, Any]):
     """An object from one of the workflow's JSON files, which another version may have written."""
 
     path: Path
@@ -117,8 +117,8 @@ class Recorded(dict[str, Any]):
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`. Raises TaskError if it is damaged, and later for a missing key."""
 
-    def recorded(pairs: dict[str, Any]) -> Recorded:
-        found = Recorded(pairs)
+    def recorded(pairs: dict[str, Any]) -> _Recorded:
+        found = _Recorded(pairs)
         found.path = path
         return found
 

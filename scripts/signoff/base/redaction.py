@@ -4,7 +4,7 @@ import logging
 import re
 
 # Values that must never be shown, and the text shown in their place.
-SECRETS: dict[str, str] = {}
+_SECRETS: dict[str, str] = {}
 # Secrets in URLs that a server sends, such as a signed redirect, are found by their form alone.
 _SECRETS_IN_URLS = re.compile(
     r"(?<=://)[^/?\s'\"@]*(?=@)|(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig|credential)=)[^&\s'\"]*",
@@ -15,13 +15,13 @@ _SECRETS_IN_URLS = re.compile(
 def keep_secret(value: str, instead: str) -> None:
     """Show `instead` wherever a log would show `value`. Values below four characters are ignored."""
     if len(value) > 3:
-        SECRETS[value] = instead
+        _SECRETS[value] = instead
 
 
 def redact(text: str) -> str:
     """Return `text` with each known secret replaced."""
-    for value in sorted(SECRETS, key=len, reverse=True):
-        text = text.replace(value, SECRETS[value])
+    for value in sorted(_SECRETS, key=len, reverse=True):
+        text = text.replace(value, _SECRETS[value])
     return text
 
 

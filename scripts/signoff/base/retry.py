@@ -9,15 +9,15 @@ import tenacity
 
 from signoff.base.redaction import redact
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 # The root logger would configure itself, and Snakemake's lines would appear twice.
 _logger = logging.getLogger(__name__)
 
 
 def retry(
     n_tries: int = 3, delay_s: float = 1, on: type[Exception] | tuple[type[Exception], ...] = Exception
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Call the decorated function up to `n_tries` times; wait `k * delay_s` seconds after attempt k.
 
     An exception that has an attribute `retry_after` (seconds) makes the wait at least that long. Under pytest no
@@ -33,7 +33,7 @@ def retry(
     if n_tries < 1 or delay_s < 0:
         raise ValueError(f"n_tries={n_tries} must be at least 1, delay_s={delay_s} at least 0")
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         name = getattr(function, "__name__", repr(function))
 
         def wait(state: tenacity.RetryCallState) -> float:

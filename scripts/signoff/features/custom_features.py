@@ -10,10 +10,10 @@ from signoff.features.evidence import is_boolean
 from signoff.features.user_code import call
 from signoff.tables.cells import MISSING
 
-NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
+_NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 
-def columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
+def _columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
     """Return the columns that the user's code gets, with their kinds: all of `frame`, or those of its list COLUMNS."""
     names = getattr(code, "COLUMNS", list(frame.columns))
     if not isinstance(names, list | tuple):
@@ -96,7 +96,7 @@ def custom_features(rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata:
             problem = f"a column {name!r}, but that name is taken; give it another"
     if problem:
         raise TaskError(f"{file}: features returned {problem}.")
-    return pd.DataFrame({name: as_feature(made[name], file) for name in made})
+    return pd.DataFrame({name: _as_feature(made[name], file) for name in made})
 
 
 def is_number(values: pd.Series) -> bool:
@@ -105,11 +105,11 @@ def is_number(values: pd.Series) -> bool:
     return bool(real or (is_boolean(values) and (values.dtype != object or values.notna().any())))
 
 
-def as_feature(values: pd.Series, file: str) -> pd.Series:
+def _as_feature(values: pd.Series, file: str) -> pd.Series:
     """Return a column of the user's as float64 or str. Raises TaskError where it is neither numbers nor text."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
-    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in NUMBERS_AS_OBJECTS:
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in _NUMBERS_AS_OBJECTS:
         values = pd.to_numeric(values)
     if is_number(values):
         return as_given(values.astype("boolean") if values.dtype == object else values, "number")
@@ -137,16 +137,16 @@ def own_features(
     frame: pd.DataFrame, built_in: dict[str, pd.Series], plan: dict, code: ModuleType, mode: str
 ) -> tuple[pd.DataFrame, dict]:
     """Return the features that the user's own code makes of all rows, and what is noted of it."""
-    own = {"mode": mode, "columns": columns_given(frame.drop(columns=plan["target"]), code)}
+    own = {"mode": mode, "columns": _columns_given(frame.drop(columns=plan["target"]), code)}
     about = {"target": plan["target"], "time_column": plan["time_column"], "custom": own}
     built_in = pd.DataFrame(built_in) if mode == "after" else None
     features = custom_features(frame, built_in, about, code)
     refuse_infinite(features, code, "the cleaned data")
-    check_rows_alone(features, frame, built_in, about, code)
+    _check_rows_alone(features, frame, built_in, about, code)
     return features, own
 
 
-def check_rows_alone(
+def _check_rows_alone(
     features: pd.DataFrame, rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: dict, code: ModuleType
 ) -> None:
     """Check that some rows, each given to the user's code by itself, get the features that they got among all rows.

@@ -10,18 +10,18 @@ from signoff.tables.cells import SIGN_BEHIND, parse_number
 from signoff.tables.counting import Counts
 
 # Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
-MOST_DISTINCT = 0.5
+_MOST_DISTINCT = 0.5
 # Of so many different texts or fewer, categories are made in any case.
-FEW_LEVELS = 20
+_FEW_LEVELS = 20
 # Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
-FEWEST_IDS = 20
-ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
+_FEWEST_IDS = 20
+_ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
 # … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
-COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
-MANY_IDS = 1000
-MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
+_COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
+_MANY_IDS = 1000
+_MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
 # A time of day, or how long something took.
-CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
+_CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
 
 
 class Facts:
@@ -86,19 +86,19 @@ def facts_of(frame: pd.DataFrame, times: bool = False) -> dict[str, Facts]:
 
 def names_the_row(name: str, facts: Facts) -> bool:
     """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
-    if not facts.is_whole() or facts.rows < FEWEST_IDS:
+    if not facts.is_whole() or facts.rows < _FEWEST_IDS:
         return False
     if not facts.unique or facts.counts.distinct() < facts.rows:
         return False
     # Some rows may be gone.
     counts = facts.increasing and int(facts.last) - int(facts.first) < 2 * facts.rows
-    many = facts.rows >= MANY_IDS and not MEASURE.search(name)
-    return bool(ID.search(name) or (counts and (many or COUNTER.search(name))))
+    many = facts.rows >= _MANY_IDS and not _MEASURE.search(name)
+    return bool(_ID.search(name) or (counts and (many or _COUNTER.search(name))))
 
 
 def names_or_prose(facts: Facts) -> bool:
     """Tell whether a column holds text of which more than half of the values, and more than a few, differ."""
-    return facts.counts.distinct() > max(MOST_DISTINCT * facts.known(), FEW_LEVELS)
+    return facts.counts.distinct() > max(_MOST_DISTINCT * facts.known(), _FEW_LEVELS)
 
 
 def unit_of(facts: Facts) -> str | None:
@@ -107,7 +107,7 @@ def unit_of(facts: Facts) -> str | None:
     "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than
     `counting.MOST_VALUES`, so many are judged, the first ones.
     """
-    if facts.counts.distinct() <= FEW_LEVELS:
+    if facts.counts.distinct() <= _FEW_LEVELS:
         return None
     text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
     units = text.str.extract(r"\d\s*([^\d\s.,][^\d]{0,11})$")[0].value_counts()
@@ -132,7 +132,7 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
     """
     text = values.astype("str").str.strip()
     if unit == ":":
-        days, hours, minutes, seconds, half = (part for _, part in text.str.extract(CLOCK).items())
+        days, hours, minutes, seconds, half = (part for _, part in text.str.extract(_CLOCK).items())
         hours = pd.to_numeric(hours).where(half.isna(), pd.to_numeric(hours) % 12 + 12 * half.isin(["p", "P"]))
         days, seconds = (pd.to_numeric(part).fillna(0) for part in (days, seconds))
         return (24 * days + hours + pd.to_numeric(minutes) / 60 + seconds / 3600).astype("float64")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 
-OPERATORS = {
+_OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -56,13 +56,13 @@ def evaluate(
         return frame[name]
 
     try:
-        tree, quoted = parse(expression)
-        values = value(tree, column, where)
+        tree, quoted = _parse(expression)
+        values = _value(tree, column, where)
         if not isinstance(values, pd.Series):
             raise TaskError(f"{where} uses no column.")
         if pd.api.types.is_timedelta64_dtype(values):
             values = values / pd.Timedelta(days=1)
-        values = arithmetic(values).astype("float64")
+        values = _arithmetic(values).astype("float64")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
     if infinite is not None:
@@ -70,35 +70,35 @@ def evaluate(
     return values.where(~np.isinf(values))
 
 
-def value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> object:
+def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> object:
     """Return what a part of an expression is; `column` gives the columns that it names.
 
     A function by itself: within another one it would hold itself, and with it all rows, until garbage is looked for.
     """
     match node:
         case ast.Expression(body=body):
-            return value(body, column, where)
+            return _value(body, column, where)
         case ast.Constant(value=int() | float() | str() as constant):
             return constant
         case ast.Name(id=name):
             return column(name)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            convert = logical if isinstance(op, ast.BitAnd | ast.BitOr) else arithmetic
-            sides = (convert(value(each, column, where)) for each in (left, right))
-            return OPERATORS[type(op)](*sides)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            convert = logical if isinstance(op, ast.Invert) else arithmetic
-            return OPERATORS[type(op)](convert(value(operand, column, where)))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-            left, right = value(left, column, where), value(right, column, where)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            convert = _logical if isinstance(op, ast.BitAnd | ast.BitOr) else _arithmetic
+            sides = (convert(_value(each, column, where)) for each in (left, right))
+            return _OPERATORS[type(op)](*sides)
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            convert = _logical if isinstance(op, ast.Invert) else _arithmetic
+            return _OPERATORS[type(op)](convert(_value(operand, column, where)))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            left, right = _value(left, column, where), _value(right, column, where)
             # Nobody knows whether a missing value is above anything.
-            return logical(OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
+            return _logical(_OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
     raise TaskError(
         f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
     )
 
 
-def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
+def _parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
     """Return the tree of an expression, and the columns that stand in backticks by the names they have in the tree."""
     columns = dict.fromkeys(re.findall("`([^`]*)`", str(expression)))
     quoted = {f"_quoted_{n}_": column for n, column in enumerate(columns)}
@@ -114,12 +114,12 @@ def parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
 
 def names_in(expression: str) -> list[str]:
     """Return the columns that an expression names."""
-    tree, quoted = parse(expression)
+    tree, quoted = _parse(expression)
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return [quoted.get(name, name) for name in names]
 
 
-def arithmetic(value: object) -> object:
+def _arithmetic(value: object) -> object:
     """Return numbers as floats, which never overflow in silence, booleans as 0 and 1, other columns as they are.
 
     Raises TypeError for a text, which % would make as long as it says, and for the root of a negative number.
@@ -135,7 +135,7 @@ def arithmetic(value: object) -> object:
     return value
 
 
-def logical(value: pd.Series) -> pd.Series:
+def _logical(value: pd.Series) -> pd.Series:
     """Return booleans of which some may be missing. Raises TypeError for anything else."""
     if not isinstance(value, pd.Series) or not (value.dtype == object or pd.api.types.is_bool_dtype(value)):
         raise TypeError("& | ~ and comparisons need columns")

@@ -99,12 +99,12 @@ def gather_features(
         )
     chosen = None
     if count < available:
-        chosen = choose(numbered(paths, like, cut), quotas, max_rows)
-    write_rows(paths, output, like, cut, chosen)
+        chosen = choose(_numbered(paths, like, cut), quotas, max_rows)
+    _write_rows(paths, output, like, cut, chosen)
     return {"rows": {"train": count, "test": tests}, "available": available, "last_train": str(last)}
 
 
-def numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterator[tuple]:
+def _numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterator[tuple]:
     """Yield for some rows at a time the numbers, the strata and the hashes of those that train.
 
     Of equal rows each gets a hash of its own, else a table of which many rows are the same would be sampled in clumps.
@@ -119,7 +119,7 @@ def numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterato
         first += keys.num_rows
 
 
-def write_rows(
+def _write_rows(
     paths: list[Path], output: Path, like: dict, cut: pd.Timestamp | None, chosen: np.ndarray | None
 ) -> None:
     """Write the test rows, and of the training rows the chosen ones, or all."""

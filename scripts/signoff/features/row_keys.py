@@ -23,7 +23,7 @@ from signoff.tables.table import parse_table
 BLOCK_BYTES = 8 << 20
 
 
-def combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Yield tables one below the other, several small ones at once; one of other dtypes begins anew."""
     waiting, size = [], 0
     for table in tables:
@@ -46,10 +46,10 @@ def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator
             with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
                 yield from map(pa.table, reader)
 
-    return combined(batches())
+    return _combined(batches())
 
 
-def keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
+def _keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
     """Return what decides of each of n rows of features, as text, whether it is drawn.
 
     Parameters
@@ -68,9 +68,9 @@ def keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
     time, keys = like["time_column"], {}
     if time:
         keys["time"] = parse_date(rows[time], "ISO8601")
-        keys["stratum"] = weeks_of(keys["time"].to_pandas())
+        keys["stratum"] = _weeks_of(keys["time"].to_pandas())
     else:
-        keys["stratum"] = powers_of(rows[like["target"]])
+        keys["stratum"] = _powers_of(rows[like["target"]])
     if "split" in rows.column_names:
         keys["split"] = rows["split"]
     if hashed:
@@ -79,14 +79,14 @@ def keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
     return pa.table(keys)
 
 
-def weeks_of(times: pd.Series) -> np.ndarray:
+def _weeks_of(times: pd.Series) -> np.ndarray:
     """Return the week since 1970 (int64) that each of n times is in, from Monday."""
     days = (times.dt.tz_localize(None) if times.dt.tz else times).to_numpy("datetime64[D]").astype("int64")
     # 1970 began on a Thursday.
     return (days + 3) // 7
 
 
-def powers_of(target: pa.ChunkedArray) -> np.ndarray:
+def _powers_of(target: pa.ChunkedArray) -> np.ndarray:
     """Return the power of two, and the sign, of each of n numbers, as one (int64)."""
     values = pc.cast(target, pa.float64()).to_numpy()
     sizes = np.floor(np.log2(np.where(values == 0, 1, np.abs(values))))
@@ -107,7 +107,7 @@ def kept_path(features: Path) -> Path:
     return features.with_name(f".{features.stem}.keys.arrow")
 
 
-def made_of(features: Path, like: dict) -> dict[bytes, bytes]:
+def _made_of(features: Path, like: dict) -> dict[bytes, bytes]:
     """Return what the keys of a part's features depend on."""
     decided = json.dumps([like[name] for name in ("time_column", "target", "kinds")])
     return {b"sha256": sha256(features).encode(), b"like": decided.encode()}
@@ -115,17 +115,17 @@ def made_of(features: Path, like: dict) -> dict[bytes, bytes]:
 
 def keep_keys(features: Path, like: dict) -> None:
     """Write the keys of a part's features, one row at least, beside them."""
-    blocks = [keys_of(block, like) for block in read_blocks([features])]
+    blocks = [_keys_of(block, like) for block in read_blocks([features])]
     # Where no row of a block has a time, it shows no zone either.
     zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
-    schema = next(zoned, blocks[0].schema).with_metadata(made_of(features, like))
+    schema = next(zoned, blocks[0].schema).with_metadata(_made_of(features, like))
     with replacing(kept_path(features)) as new, pa.ipc.new_file(str(new), schema) as file:
         for block in blocks:
             file.write_table(block.cast(schema))
 
 
 def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa.Table]:
-    """Yield the keys of the rows of CSV files, as `keys_of` returns them: of small files several at once."""
+    """Yield the keys of the rows of CSV files, as `_keys_of` returns them: of small files several at once."""
 
     def each() -> Iterator[pa.Table]:
         for path in paths:
@@ -134,16 +134,16 @@ def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa
                 continue
             few = [name for name in header(path) if name in ("split", like["time_column"] or like["target"])]
             for block in read_blocks([path], None if hashed else few):
-                yield keys_of(block, like, hashed)
+                yield _keys_of(block, like, hashed)
 
-    return combined(each())
+    return _combined(each())
 
 
 def kept_keys(features: Path, like: dict) -> pa.Table | None:
     """Return the keys that are kept beside a part's features; None where there are none of them as they are."""
     try:
         with pa.ipc.open_file(kept_path(features)) as file:
-            as_they_are = file.schema.metadata == made_of(features, like)
+            as_they_are = file.schema.metadata == _made_of(features, like)
             return file.read_all().replace_schema_metadata() if as_they_are else None
     except (pa.ArrowException, OSError):
         # Not there, damaged, or another's.

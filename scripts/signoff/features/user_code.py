@@ -46,7 +46,7 @@ def load_code(path: Path, digest: str | None = None) -> tuple[ModuleType, str]:
     module.__file__ = str(path)
     # Some of the standard library, such as dataclasses, looks a class's module up by its name.
     sys.modules[module.__name__] = module
-    with told(module):
+    with _told(module):
         exec(code, module.__dict__)
     return module, found
 
@@ -70,12 +70,12 @@ def call(module: ModuleType, name: str, **arguments: object) -> object:
     except TypeError as error:
         taken = f"{name}{inspect.signature(function)}"
         raise TaskError(f"{module.__file__}: {taken} does not fit ({error}). Write {wanted}.") from error
-    with told(module, *arguments.values()):
+    with _told(module, *arguments.values()):
         return function(*arguments.values())
 
 
 @contextlib.contextmanager
-def told(module: ModuleType, *arguments: object):
+def _told(module: ModuleType, *arguments: object):
     """Turn what the user's code raises into a TaskError with the file, the line and, for a column, the nearest one."""
     try:
         # Standard output may be where the predictions go.

@@ -114,7 +114,7 @@ def trusted_types(content: bytes) -> list[str]:
     """
     import skops.io
 
-    types = skops.io.get_untrusted_types(data=content)
+    types: list[str] = skops.io.get_untrusted_types(data=content)
     others = [each for each in types if not each.startswith(("sklearn.", "numpy.")) and each != "functools.partial"]
     if others:
         raise TaskError(f"model.format: skops does not cover {', '.join(others)}. Use model.format: pickle.")

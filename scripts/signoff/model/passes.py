@@ -1,8 +1,9 @@
-"""Fit a model in passes over more rows than memory holds, for regressors that learn from some rows at a time."""
+"""Fit a model in passes over more rows than memory holds, for regressors with `partial_fit`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -21,35 +22,35 @@ def fit_in_passes(
     target: str,
     blocks: Iterator[pd.DataFrame],
     estimator: str,
-    params: dict,
+    params: dict[str, Any],
     random_state: int,
 ) -> tuple[Pipeline, int]:
-    """Return a pipeline whose regressor has seen all blocks of rows, in their order, and how many rows these were.
+    """Return a pipeline whose regressor was fitted on all blocks of rows in order, and the number of rows.
 
-    The encoding (medians, scales, categories) is fitted on the sample, which stands for all rows; the regressor learns
+    The encoding (medians, scales, categories) is fitted on the sample, which represents all rows; the regressor learns
     by `partial_fit`, one block at a time.
 
     Parameters
     ----------
     sample
-        n training rows, drawn from all of them: the features that `kinds` names, and the target.
+        n training rows, sampled from all: the features in `kinds`, and the target.
     kinds
         "number" or "category" for each feature.
     blocks
-        All training rows, some at a time, as often as there are passes.
+        All training rows in blocks, once per pass.
     estimator, params, random_state
         As for `train_model`.
 
     Raises
     ------
     TaskError
-        The regressor has no partial_fit, or it does not take these parameters or data.
+        The regressor has no partial_fit, or it does not accept these parameters or data.
     """
     regressor = make_regressor(estimator, params, random_state)
     if not hasattr(regressor, "partial_fit"):
         raise TaskError(
-            f"model.passes: {estimator} cannot learn from some rows at a time. Take model.passes out, or name one that "
-            "can, such as sklearn.linear_model.SGDRegressor or sklearn.neural_network.MLPRegressor."
+            f"model.passes: {estimator} has no partial_fit. Remove model.passes, or name a regressor that has it, "
+            "such as sklearn.linear_model.SGDRegressor or sklearn.neural_network.MLPRegressor."
         )
     pipeline = make_pipeline(regressor, kinds, sample, levels_of(sample, kinds), random_state)
     names, rows = list(kinds), 0
@@ -65,8 +66,10 @@ def fit_in_passes(
     return pipeline, rows
 
 
-def all_training_rows(features: Path, plan: Path | None, description: dict, passes: int) -> Iterator[pd.DataFrame]:
-    """Yield the training rows of a table of features, or of the folder of its parts, block by block, pass by pass."""
+def all_training_rows(
+    features: Path, plan: Path | None, description: Mapping[str, Any], passes: int
+) -> Iterator[pd.DataFrame]:
+    """Yield the training rows of a feature table, or of the folder of its parts, block by block, once per pass."""
     split = description["split"]
     paths, cut = [features], None
     if plan:

@@ -1,21 +1,25 @@
-"""What a model predicts, and how well: the same for training, evaluation, backtest and scoring."""
+"""Predictions and metrics, shared by training, evaluation, backtest and scoring."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from signoff.tables.spill import PIECE, Spill, as_keys, from_keys, select
 
-# What `metrics` gives beside the number of rows, in the order of the report, and what it is called there.
-METRICS = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
-BUILT_IN = {"rows", *METRICS}
-# Of all others, less is better.
+# The metrics in the order of the report, with their names there.
+METRIC_NAMES = {"MAE": "MAE", "R2": "R2", "RMSE": "RMSE", "median_absolute_error": "median absolute error"}
+BUILT_IN = {"rows", *METRIC_NAMES}
+# For all others, lower is better.
 HIGHER_IS_BETTER = {"R2"}
 
+# By metric, custom ones included; an undefined one is None.
+Scores = dict[str, float | int | None]
 
-def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
-    """Return the model's prediction for each row, made on so many cores at most."""
+
+def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
+    """Return the model's prediction for each row, on at most this many cores."""
     from threadpoolctl import threadpool_limits
 
     from signoff.model.encoding import predictions
@@ -25,45 +29,56 @@ def predict(model: object, features: pd.DataFrame, threads: int) -> pd.Series:
         return pd.Series(predictions(model, features), features.index)
 
 
-def metrics(actual: pd.Series | Spill, predicted: pd.Series | Spill | float) -> dict[str, float | int | None]:
-    """Return rows, MAE, RMSE, median absolute error and R2 (None where the actual values are constant).
+def metrics(actual: pd.Series | Spill, predicted: pd.Series | Spill | float) -> Scores:
+    """Return rows, MAE, RMSE, median absolute error and R2 (None if the actual values are constant).
 
-    `predicted` may be one number for all rows. The digits are those that numpy gives for arrays in memory.
+    `predicted` may be one number for all rows. The result has the same digits as numpy's for arrays in memory.
     """
-    if isinstance(actual, pd.Series):
-        actual, predicted = (each.to_numpy("float64") for each in actual.align(predicted))
-    rows = len(actual)
+    known, guessed = _arrays(actual, predicted)
+    rows = len(known)
 
     def errors(part: slice) -> np.ndarray:
-        return (predicted if np.isscalar(predicted) else predicted[part]) - actual[part]
+        return (guessed if isinstance(guessed, float | int) else guessed[part]) - known[part]
 
-    mean = total(lambda part: actual[part], rows) / rows
-    spread = float(total(lambda part: (actual[part] - mean) ** 2, rows))
+    mean = total(lambda part: known[part], rows) / rows
+    spread = float(total(lambda part: (known[part] - mean) ** 2, rows))
     squares = float(total(lambda part: errors(part) ** 2, rows))
     return {
         "rows": rows,
         "MAE": float(total(lambda part: np.abs(errors(part)), rows) / rows),
         "RMSE": float(np.sqrt(squares / rows)),
-        "median_absolute_error": median(lambda part: np.abs(errors(part)), rows),
+        "median_absolute_error": _median(lambda part: np.abs(errors(part)), rows),
         "R2": 1 - squares / spread if spread else None,
     }
 
 
+def _arrays(
+    actual: pd.Series | Spill, predicted: pd.Series | Spill | float
+) -> tuple[np.ndarray | Spill, np.ndarray | Spill | float]:
+    """Return actual and predicted values, row by row, as numbers that slices can be taken of."""
+    if isinstance(actual, Spill):
+        assert not isinstance(predicted, pd.Series), "a file of numbers has no index to align to"
+        return actual, predicted
+    assert not isinstance(predicted, Spill), "a file of numbers has no index to align to"
+    known, guessed = actual.align(predicted) if isinstance(predicted, pd.Series) else (actual, predicted)
+    return known.to_numpy("float64"), guessed.to_numpy("float64") if isinstance(guessed, pd.Series) else guessed
+
+
 def total(numbers: Callable[[slice], np.ndarray], stop: int, start: int = 0) -> float:
-    """Return the sum of float64 numbers, more than memory holds, added up by halves in the order that numpy does.
+    """Return the sum of float64 numbers, more than memory holds, added by halves in numpy's order.
 
     numpy adds pairwise: numpy/_core/src/umath/loops_utils.h.src, `pairwise_sum`.
     """
     count = stop - start
     if count <= PIECE:
-        return np.sum(numbers(slice(start, stop)))
+        return np.sum(numbers(slice(start, stop)))  # type: ignore[no-any-return]
     middle = start + count // 2 - count // 2 % 8
     return total(numbers, middle, start) + total(numbers, stop, middle)
 
 
-def median(numbers: Callable[[slice], np.ndarray], count: int) -> float:
+def _median(numbers: Callable[[slice], np.ndarray], count: int) -> float:
     """Return the median of float64 numbers, more than memory holds."""
-    # Of more, each digit of it takes another look at all of them.
+    # With more numbers, each of its digits takes another pass over all of them.
     if count <= 4 * PIECE:
         return float(np.median(numbers(slice(0, count))))
 

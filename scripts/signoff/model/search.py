@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Callable
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,36 +17,52 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.pipeline import make_regressor, use_threads
+from signoff.model.pipeline import Setting, make_regressor, use_threads
 
-FOLDS = 5
-FEWEST_ROWS = 4 * FOLDS
-# With fewer rows in the first round, chance would decide which candidates come to the next.
+_FOLDS = 5
+_FEWEST_ROWS = 4 * _FOLDS
+# With fewer rows in the first round, chance would decide which candidates reach the next.
 FIRST_ROUND_ROWS = 2000
-# The best of so many go on, with so many times the rows.
-FACTOR = 3
-DRAWS = 10
-# Both ends are part of each.
-DISTRIBUTIONS = {
+# Each round keeps one in this many candidates, with this many times the rows.
+_FACTOR = 3
+_DRAWS = 10
+# Both ends are included.
+_DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "uniform": lambda low, high: stats.uniform(low, high - low),
     "loguniform": stats.loguniform,
     "randint": lambda low, high: stats.randint(low, high + 1),
 }
 
 
+class Compared(Setting):
+    """A setting with its scores, or the problem that prevents training."""
+
+    MAE: float | None
+    spread: float | None
+    rows: int
+    problem: str | None
+
+
+class Comparison(TypedDict):
+    """All settings, the chosen one first, and the folds in words."""
+
+    folds: str
+    settings: list[Compared]
+
+
 def choose_model(
-    candidates: list[dict],
+    candidates: list[dict[str, Any]],
     features: pd.DataFrame,
     kinds: dict[str, str],
     target: pd.Series,
     time: pd.Series | None,
     random_state: int = 0,
     threads: int = 1,
-) -> tuple[dict, dict]:
+) -> tuple[Setting, Comparison]:
     """Return the best setting of the candidates, and the comparison.
 
-    The search is scikit-learn's successive halving (Jamieson, Talwalkar 2016, Non-stochastic Best Arm Identification
-    and Hyperparameter Optimization): each round keeps the best third, and gives them three times the rows, up to all.
+    Successive halving (Jamieson, Talwalkar 2016, Non-stochastic Best Arm Identification and Hyperparameter
+    Optimization): each round keeps the best third, and gives them three times the rows, up to all.
 
     Parameters
     ----------
@@ -53,59 +71,79 @@ def choose_model(
     features, kinds, target, random_state, threads
         As for `train_model`, n rows.
     time
-        When each of the n rows happened: every fold is scored on rows later than those that it is trained on. None, or
-        a value missing: the folds are made by chance.
+        When each row happened: every fold is scored on rows later than its training rows. None: random folds.
 
     Returns
     -------
     chosen : dict
-        estimator and params, as `train_model` takes them.
+        estimator and params for `train_model`.
     comparison : dict
-        folds (in words) and settings, the chosen one first: of each estimator, params, MAE (its mean over the folds,
-        in the target's unit) and spread (its standard deviation), rows (of the last round that it came to), and
-        problem: None, or what keeps it from being trained; MAE and spread are then None.
+        folds (in words) and settings, the chosen one first: estimator, params, MAE (mean over the folds, in the
+        target's unit), spread (its standard deviation), rows (of the last round), and problem (None, or what prevents
+        training: MAE and spread are then None).
 
     Raises
     ------
     TaskError
-        There is no such regressor or parameter, there are too few rows, or no candidate can be trained.
+        A regressor or parameter is unknown, there are too few rows, or no candidate can be trained.
     """
     settings = [each for n, candidate in enumerate(candidates) for each in settings_of(candidate, n, random_state)]
-    if len(target) < FEWEST_ROWS:
+    if len(target) < _FEWEST_ROWS:
         raise TaskError(
-            f"model.candidates: {len(target)} training rows are too few to compare on, {FEWEST_ROWS} are the least. "
-            "Bring more rows, or name one model.estimator instead."
+            f"model.candidates: {len(target)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
+            "needed. Bring more rows, or name one model.estimator instead."
         )
     if time is not None and not time.isna().any():
         order = time.argsort(kind="stable").to_numpy()
         features, target = features.iloc[order], target.iloc[order]
-        folds, said = (
-            TimeSeriesSplit(FOLDS),
-            f"{FOLDS} folds in the order of time, each scored by models of the rows before it",
-        )
+        folds: Any = TimeSeriesSplit(_FOLDS)
+        said = f"{_FOLDS} folds in the order of time, each scored by models of the rows before it"
     else:
-        folds, said = KFold(FOLDS, shuffle=True, random_state=random_state), f"{FOLDS} folds by chance"
+        folds, said = KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
+    found = _halved(settings, features, kinds, target, folds, said, random_state, threads)
+    for each in found:
+        if each["problem"]:
+            logging.warning("[train_model] %s cannot be trained: %s", _name_of(each), each["problem"])
+    if all(each["problem"] for each in found):
+        raise TaskError(f"model.candidates: none can be trained. {_name_of(found[0])}: {found[0]['problem']}")
+    ordered = sorted(found, key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
+    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f", _name_of(ordered[0]), ordered[0]["MAE"])
+    chosen: Setting = {"estimator": ordered[0]["estimator"], "params": ordered[0]["params"]}
+    return chosen, {"folds": said, "settings": ordered}
+
+
+def _halved(
+    settings: list[Setting],
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    folds: Any,
+    said: str,
+    random_state: int,
+    threads: int,
+) -> list[Compared]:
+    """Return the settings with their scores in the last round that each reached; `said` describes the folds."""
     further_rounds = 0
-    while FACTOR ** (further_rounds + 1) <= min(len(settings), len(target) // FIRST_ROUND_ROWS):
+    while _FACTOR ** (further_rounds + 1) <= min(len(settings), len(target) // FIRST_ROUND_ROWS):
         further_rounds += 1
     logging.info("[train_model] candidates: %d, in %d rounds, %s", len(settings), further_rounds + 1, said)
     problems: dict[int, str] = {}
 
-    def score(model: Candidate, rows: pd.DataFrame, actual: pd.Series) -> float:
+    def score(model: _Candidate, rows: pd.DataFrame, actual: pd.Series) -> float:
         try:
-            return -mean_absolute_error(actual, model.predict(rows))
-        # Whatever ails one candidate, the others can be compared.
+            return -float(mean_absolute_error(actual, model.predict(rows)))
+        # If one candidate fails, the others can still be compared.
         except Exception as error:
             problems[model.setting] = " ".join(str(error).split()) or type(error).__name__
             return np.nan
 
     search = HalvingGridSearchCV(
-        Candidate(settings, kinds, random_state),
+        _Candidate(settings, kinds, random_state),
         {"setting": list(range(len(settings)))},
         scoring=score,
         cv=folds,
-        factor=FACTOR,
-        min_resources=len(target) // FACTOR**further_rounds,
+        factor=_FACTOR,
+        min_resources=len(target) // _FACTOR**further_rounds,
         random_state=random_state,
         return_train_score=False,
         refit=False,
@@ -116,71 +154,70 @@ def choose_model(
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
         search.fit(features, target)
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")
-    found = {}
+    found: dict[int, Compared] = {}
     for chosen, mean, spread, rows in zip(*(search.cv_results_[name] for name in columns), strict=True):
-        n = chosen["setting"]
-        failed = np.isnan(mean)
-        scores = {"MAE": None if failed else -float(mean), "spread": None if failed else float(spread)}
-        # A later round stands for the ones before.
-        found[n] = {**settings[n], **scores, "rows": int(rows), "problem": problems[n] if failed else None}
-    for each in found.values():
-        if each["problem"]:
-            logging.warning("[train_model] %s cannot be trained: %s", name_of(each), each["problem"])
-    if all(each["problem"] for each in found.values()):
-        first = found[0]
-        raise TaskError(f"model.candidates: none can be trained. {name_of(first)}: {first['problem']}")
-    ordered = sorted(found.values(), key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"]))
-    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f", name_of(ordered[0]), ordered[0]["MAE"])
-    return {name: ordered[0][name] for name in ("estimator", "params")}, {"folds": said, "settings": ordered}
+        n, failed = chosen["setting"], np.isnan(mean)
+        # A later round replaces the ones before it.
+        found[n] = {
+            "estimator": settings[n]["estimator"],
+            "params": settings[n]["params"],
+            "MAE": None if failed else -float(mean),
+            "spread": None if failed else float(spread),
+            "rows": int(rows),
+            "problem": problems[n] if failed else None,
+        }
+    return list(found.values())
 
 
-def settings_of(candidate: dict, number: int, random_state: int) -> list[dict]:
-    """Return the settings to try of one candidate: its whole grid, or draws where it has a distribution.
+def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:
+    """Return the settings of one candidate: its whole grid, or draws if it has a distribution.
 
-    Each is an estimator with params. Raises TaskError where there is no such estimator, or it has no such parameter.
+    Raises TaskError if the estimator or one of its parameters is unknown.
     """
     key, params = f"model.candidates.{number}", candidate.get("params") or {}
     space = {name: value if isinstance(value, list) else [value] for name, value in params.items()}
     drawn = {name: value for name, value in params.items() if isinstance(value, dict)}
     for name, value in drawn.items():
         ((kind, ends),) = value.items()
-        space[name] = DISTRIBUTIONS[kind](*ends)
+        space[name] = _DISTRIBUTIONS[kind](*ends)
     if drawn:
-        found = ParameterSampler(space, candidate.get("draws", DRAWS), random_state=random_state)
+        draws = ParameterSampler(space, candidate.get("draws", _DRAWS), random_state=random_state)
         # Four digits are what a person would write.
-        found = [{name: plain(value) if name in drawn else value for name, value in each.items()} for each in found]
+        drawings = [{name: _plain(value) if name in drawn else value for name, value in each.items()} for each in draws]
     else:
-        found = list(ParameterGrid(space))
-    found = [{"estimator": candidate["estimator"], "params": dict(sorted(each.items()))} for each in found]
+        drawings = list(ParameterGrid(space))
+    found: list[Setting] = [
+        {"estimator": candidate["estimator"], "params": dict(sorted(each.items()))} for each in drawings
+    ]
     for each in found:
         make_regressor(**each, random_state=random_state, key=key)
     return [each for n, each in enumerate(found) if each not in found[:n]]
 
 
-def plain(value: float) -> float | int:
+def _plain(value: float) -> float | int:
     """Return a drawn number with four significant digits, a whole one as it is."""
     return int(value) if isinstance(value, int | np.integer) else float(f"{value:.4g}")
 
 
-def name_of(setting: dict) -> str:
-    """Return what a setting is called: Ridge(alpha=0.1)."""
+def _name_of(setting: Setting) -> str:
+    """Return the name of a setting, such as Ridge(alpha=0.1)."""
     params = ", ".join(f"{name}={value!r}" for name, value in setting["params"].items())
     return f"{setting['estimator'].rpartition('.')[2]}({params})"
 
 
-class Candidate(RegressorMixin, BaseEstimator):
-    """One of several settings, as scikit-learn's search wants it; where it cannot be fitted, predicting says why."""
+class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type hints
+    """One of several settings, for scikit-learn's search. If fitting failed, `predict` raises the error."""
 
-    def __init__(self, settings: list[dict], kinds: dict[str, str], random_state: int, setting: int = 0):
+    def __init__(self, settings: list[Setting], kinds: dict[str, str], random_state: int, setting: int = 0):
         self.settings = settings
         self.kinds = kinds
         self.random_state = random_state
         self.setting = setting
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> "Candidate":
-        # An early fold may lack what the whole training part has.
+    def fit(self, features: pd.DataFrame, target: pd.Series) -> "_Candidate":
+        # An early fold may have no values of a feature that the whole training part has.
         self.names_ = [name for name in self.kinds if features[name].notna().any()]
-        self.problem_ = None
+        self.problem_: Exception | None = None
         regressor = make_regressor(**self.settings[self.setting], random_state=self.random_state)
         use_threads(regressor, 1)
         try:

@@ -1,6 +1,7 @@
 """Training: one pipeline, fitted on the training rows."""
 
 from functools import cache
+from typing import Any
 
 import joblib
 import pandas as pd
@@ -17,7 +18,7 @@ def train_model(
     kinds: dict[str, str],
     target: pd.Series,
     estimator: str = DEFAULT_ESTIMATOR,
-    params: dict | None = None,
+    params: dict[str, Any] | None = None,
     random_state: int = 0,
     threads: int = 1,
 ) -> Pipeline:
@@ -32,25 +33,25 @@ def train_model(
     target
         n finite numbers.
     estimator, params
-        The dotted name of a regressor that follows scikit-learn's interface, and its parameters.
+        The dotted name of a regressor with scikit-learn's interface, and its parameters.
     random_state
-        The seed, where the regressor takes one.
+        The seed, if the regressor has one.
     threads
         How many cores to use, at most.
 
     Raises
     ------
     TaskError
-        There is no such regressor, or it does not take these parameters or data.
+        There is no such regressor, or it does not accept these parameters or data.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     use_threads(regressor, min(threads, joblib.cpu_count()))
-    threads, libraries = threads_for(features, threads), libraries_with_threads(estimator)
+    threads, libraries = threads_for(features, threads), _libraries_with_threads(estimator)
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
             pipeline = fit(regressor, kinds, features, target, random_state)
-        # Others than the default may find out only here that their parameters do not fit the data.
+        # Other regressors than the default may check their parameters against the data only here.
         if estimator != DEFAULT_ESTIMATOR:
             with libraries.limit(limits=1):
                 predictions(pipeline, features.head(1)[list(kinds)])
@@ -61,6 +62,6 @@ def train_model(
 
 
 @cache
-def libraries_with_threads(estimator: str) -> ThreadpoolController:
-    """Return what is loaded of such libraries, with the module of a regressor that was made: looked for once."""
+def _libraries_with_threads(estimator: str) -> ThreadpoolController:
+    """Return the loaded thread libraries, once the regressor's module is imported; searched once per estimator."""
     return ThreadpoolController()

@@ -1,7 +1,7 @@
 """The sections of the report that judge the model: scores, slices, drift, prediction intervals, importance."""
 
 from signoff.base.errors import TaskError
-from signoff.model.scoring import METRICS
+from signoff.model.scoring import METRIC_NAMES
 from signoff.report.document import Alarm, Shown, Strong, Table, number
 
 # The most rows of a table; the rest stands in diagnostics.json.
@@ -16,11 +16,11 @@ def results(metrics: dict, diagnostics: dict) -> list:
     for name, scores in {"model": metrics["model"], **others(metrics)}.items():
         shown = Strong(name) if name == "model" else name
         for part, score in scores.items():
-            values = [score.get(metric) for metric in (*METRICS, *own)]
+            values = [score.get(metric) for metric in (*METRIC_NAMES, *own)]
             part = {"test": "held out", "train": "training"}[part]
             rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
         found = intervals_of(name, diagnostics)
-        spans.append([shown, *(span(found.get(metric)) for metric in (*METRICS, *own))])
+        spans.append([shown, *(span(found.get(metric)) for metric in (*METRIC_NAMES, *own))])
     how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
     if own:
         drawn = bootstrap["own_metrics"]
@@ -38,16 +38,16 @@ def results(metrics: dict, diagnostics: dict) -> list:
                 "Differences from the champion",
                 ["metric", "difference", "interval", "the model is"],
                 [
-                    [METRICS.get(name, name), each["difference"], span(each["interval"]), tone(each["verdict"])]
+                    [METRIC_NAMES.get(name, name), each["difference"], span(each["interval"]), tone(each["verdict"])]
                     for name, each in diagnostics["differences"].items()
                 ],
             ),
         ]
     return [
         *blocks,
-        Table("Scores", ["predictor", "part", "rows", *METRICS.values(), *own], rows),
+        Table("Scores", ["predictor", "part", "rows", *METRIC_NAMES.values(), *own], rows),
         f"How far each of the scores on the held-out rows can be trusted: {level:.0%} bootstrap intervals ({how}).",
-        Table("Intervals of the scores", ["predictor", *METRICS.values(), *own], spans),
+        Table("Intervals of the scores", ["predictor", *METRIC_NAMES.values(), *own], spans),
         *gaps,
     ]
 

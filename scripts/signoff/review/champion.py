@@ -22,7 +22,7 @@ def open_champion(name: str, columns: list[str], challenger: dict, rule: dict) -
     """Return a release with its model and metadata, or the problem that keeps it from being scored on such columns."""
     try:
         model, metadata = released_model(name, rule)
-        if problem := differences(metadata, challenger, columns):
+        if problem := _differences(metadata, challenger, columns):
             raise TaskError(problem)
     except Exception as error:
         return {"release": name, "problem": explain(error)}
@@ -50,9 +50,9 @@ def score_champion(
     """
     try:
         model, champion = released_model(name, rule)
-        problem = differences(champion, challenger, list(table))
+        problem = _differences(champion, challenger, list(table))
         if cleaned and problem:
-            features = champion_features(cleaned, champion, released_code(name, champion))
+            features = _champion_features(cleaned, champion, released_code(name, champion))
         elif problem:
             raise TaskError(problem)
         else:
@@ -64,7 +64,7 @@ def score_champion(
     return {"release": name, "predictions": predictions, **note_on(champion, challenger)}
 
 
-def differences(champion: dict, challenger: dict, columns: list[str]) -> str | None:
+def _differences(champion: dict, challenger: dict, columns: list[str]) -> str | None:
     """Return why the features of a challenger, in a table of such columns, are not the champion's; None: they are.
 
     Raises
@@ -80,13 +80,13 @@ def differences(champion: dict, challenger: dict, columns: list[str]) -> str | N
     other = [
         each
         for each in champion["features"]
-        if made_of(champion, each) != made_of(challenger, each)
+        if _made_of(champion, each) != _made_of(challenger, each)
         or champion["features"][each] != challenger["features"][each]
     ]
     return f"these of its columns are made in another way now: {', '.join(other)}." if other else None
 
 
-def made_of(metadata: dict, feature: str) -> object:
+def _made_of(metadata: dict, feature: str) -> object:
     """Return all that decides what a feature is, by the metadata of a model."""
     if metadata.get("custom"):
         code = {key: value for key, value in metadata["custom"].items() if key != "file"}
@@ -101,7 +101,7 @@ def note_on(champion: dict, challenger: dict) -> dict:
     return {"note": "it was trained on some of the rows that are held out now"}
 
 
-def champion_features(cleaned: Path, champion: dict, code: ModuleType | None) -> pd.DataFrame:
+def _champion_features(cleaned: Path, champion: dict, code: ModuleType | None) -> pd.DataFrame:
     """Return the champion's features of the cleaned rows. Raises TaskError where these are not what it was made of."""
     kinds = read_json(cleaned.with_suffix(".json"))["kinds"]
     for name, how in champion["columns"].items():

@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from signoff.model.scoring import HIGHER_IS_BETTER, METRICS
+from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.review import custom_metrics, intervals, reasons
 
 
@@ -65,7 +65,7 @@ def compare_predictors(
                 resampled["model"][name] - resampled["champion"][name],
                 1 if name in HIGHER_IS_BETTER else -1,
             )
-            for name in METRICS
+            for name in METRIC_NAMES
         }
     if code:
         own = metrics["custom_metrics"]["names"]

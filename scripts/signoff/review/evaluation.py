@@ -45,7 +45,7 @@ def score_file(
     """
     target, time, features = metadata["target"], metadata["time_column"], list(metadata["features"])
     if baseline:
-        check_baseline(baseline, metadata["features"])
+        _check_baseline(baseline, metadata["features"])
     needed = list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))
     name = baseline_name(baseline)
     train = {each: Spill(output.parent, "float64") for each in ("actual", *([name] if baseline else []))}
@@ -97,7 +97,7 @@ def score_file(
     return found
 
 
-def check_baseline(column: str, features: dict[str, str]) -> None:
+def _check_baseline(column: str, features: dict[str, str]) -> None:
     """Raise TaskError where a column that is to stand in for a prediction is no numeric feature."""
     numbers = [name for name, kind in features.items() if kind == "number"]
     if column not in numbers:
@@ -111,7 +111,7 @@ def baseline_name(column: str | None) -> str | None:
 
 def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
     """Return the feature that stands in for a prediction. Raises TaskError where it is no number, or missing."""
-    check_baseline(column, features)
+    _check_baseline(column, features)
     if table[column].isna().any():
         raise TaskError(f"evaluation.baseline: {column!r} is missing in some rows, so it predicts nothing there.")
     return table[column]
