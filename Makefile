@@ -139,12 +139,13 @@ sbom: $(READY) .venv/audit/.made ## write sbom.json, all that is installed, as C
 notes: ## print what CHANGELOG.md says of VERSION
 	@awk -v version="$$VERSION" '/^## /{on = $$2 == version; found += on} on; END {exit !found}' CHANGELOG.md
 
-lint: $(DEV) ## check style and format of the code and of the workflow
+lint: $(DEV) ## check style, format, types and imports of the code and of the workflow
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 	@# Rooms import downwards only.
 	@PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
 
 bench: $(READY) ## measure the run beside a plain script, a floor, make, DVC and Kedro (ROWS=flights, RUNS=3)
 	@$(BIN)/python benchmarks/bench.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
