@@ -172,6 +172,11 @@ bench-tables: $(READY) ## make a project of each of many tables, beside a pipeli
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py
 
+environment.yml: requirements.txt ## write the conda environment, whole in itself: Snakemake copies this file alone
+	@{ printf '%s\n' 'channels:' '  - conda-forge' '  - nodefaults' 'dependencies:' '  - python >=3.11' '  - pip' \
+		'  # The lines of requirements.txt: make environment.yml.' '  - pip:' && \
+		sed -e ':a' -e '/\\$$/{N; s/ *\\\n */ /; ta' -e '}' -e 's/^/      - /' requirements.txt; } > $@
+
 clean: ## delete what runs have made here
 	rm -rf data/raw data/processed data/features data/weeks model reports logs .snakemake
 

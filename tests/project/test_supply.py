@@ -64,6 +64,20 @@ def test_running_installs_nothing_that_only_tests_need():
     assert {"pytest", "moto", "ruff", "mypy"} <= asked <= packages("requirements-dev.txt")
 
 
+def test_the_conda_environment_is_whole_in_itself_and_in_step_with_the_pins(tmp_path):
+    """Snakemake copies environment.yml alone to where it makes the environment (--sdm conda)."""
+    pins = (ROOT / "requirements.txt").read_text("utf-8").replace(" \\\n   ", "").splitlines()
+    conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"][-2:]
+    assert conda == "pip"
+    assert pip == {"pip": pins}, "make environment.yml"
+    assert all(" --hash=sha256:" in line for line in pins)
+    # As conda hands them to pip.
+    (tmp_path / "requirements.txt").write_text("\n".join(pip["pip"]), encoding="utf-8")
+    words = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "--require-hashes", "-r"]
+    done = run([*words, tmp_path / "requirements.txt"], cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_pin_has_hashes_and_no_index():
     for path in ROOT.glob("requirements*.txt"):
         text = path.read_text(encoding="utf-8")

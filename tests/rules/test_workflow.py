@@ -493,3 +493,31 @@ def test_a_terminal_shows_progress_and_colours_and_a_pipe_plain_lines(project):
     assert "\033" not in piped
     assert "Workflow Progress" not in piped
     assert "[clean_data] completed. Rows before: 600, rows after: 570." in piped
+
+
+OTHER = """
+module signoff:
+    snakefile: {snakefile!r}
+    config: config
+
+use rule * from signoff as signoff_*
+
+rule mine:
+    input: "reports/verdict.json"
+    output: "mine.json"
+    shell: "cp {{input}} {{output}}"
+"""
+
+
+@pytest.mark.parametrize("changes", [{}, {"models": {"by": "city"}}])
+def test_another_workflow_uses_this_one_as_a_module(project, tmp_path, changes):
+    other = tmp_path / "other/Snakefile"
+    other.parent.mkdir()
+    other.write_text(OTHER.format(snakefile=str(project.workflow / "Snakefile")), encoding="utf-8")
+    project.configure(**changes)
+    words = [program("snakemake"), "mine.json", "--snakefile", other, "--directory", project.folder, "--cores", "2"]
+    words += ["--configfile", project.folder / "config.yaml"]
+    done = run(words)
+    assert done.returncode == 0, done.stdout
+    assert project.json("mine.json")["verdict"] == "passed"
+    assert "Nothing to be done" in run(words).stdout

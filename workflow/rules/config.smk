@@ -14,12 +14,18 @@ import time
 from pathlib import Path
 
 from snakemake.io import sourcecache_entry
+from snakemake.sourcecache import LocalSourceFile
 
 # Under models in the config, the folder of each model, with {model} in it, and which models these rules are for.
 ONE_OF = config.pop("within", {"folder": "", "names": ".+", "plan": None})
 WITHIN = ONE_OF["folder"]
-SCRIPTS = Path(workflow.basedir, "scripts")
-sys.path.insert(0, str(SCRIPTS))
+# Of this file, not of the main Snakefile, which is another one where this workflow is a module.
+HERE = workflow.current_basedir
+if not isinstance(HERE, LocalSourceFile):
+    sys.exit('ERROR - as a module, this workflow is used from a clone on disk: snakefile: "PATH/Snakefile".')
+SCRIPTS = Path(os.path.abspath(HERE.path)).parents[1] / "scripts"
+if str(SCRIPTS) not in sys.path:
+    sys.path.insert(0, str(SCRIPTS))
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256
@@ -38,7 +44,7 @@ from signoff.tables import contract
 
 try:
     refuse_code(workflow.configfiles)
-    check_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+    check_config(config, SCRIPTS.parent / "workflow/schemas/config.schema.yaml")
     check_tracking(config)
     CONTRACT = config["validation"]["schema"]
     RULES = contract.read_contract(CONTRACT) if CONTRACT else None
