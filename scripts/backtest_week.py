@@ -21,7 +21,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.base.numbers import decimals
-from signoff.model.pipeline import DEFAULT_ESTIMATOR, add_model
+from signoff.model.regressor import DEFAULT_ESTIMATOR, add_model
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import train_model
 from signoff.review.evaluation import baseline_column

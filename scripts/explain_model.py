@@ -20,7 +20,7 @@ from signoff.base.numbers import rounded
 from signoff.features.recipe import of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
-from signoff.model.pipeline import use_threads
+from signoff.model.regressor import use_threads
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
 from signoff.review.sample import sample

@@ -22,7 +22,7 @@ from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.features.gathering import gather_features
 from signoff.model.model_file import load_model
-from signoff.model.pipeline import use_threads
+from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
 from signoff.review.intervals import LEVEL, RESAMPLES, blocks_of, draws, paired
 from signoff.tables.table import read_table

@@ -23,7 +23,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
 from signoff.model.model_file import write_model
-from signoff.model.pipeline import add_model, make_regressor
+from signoff.model.regressor import add_model, make_regressor
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import train_model
 from signoff.tables.batches import read_rows

@@ -19,7 +19,8 @@ from evaluate_model import evaluate_model
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.encoding import fit, predictions
-from signoff.model.pipeline import levels_of, make_pipeline, make_regressor, use_threads
+from signoff.model.pipeline import levels_of, make_pipeline
+from signoff.model.regressor import make_regressor, use_threads
 from signoff.model.scoring import BUILT_IN, metrics
 from signoff.model.thresholds import THRESHOLDS, judge
 from signoff.model.training import train_model

@@ -38,7 +38,7 @@ def pwned(*folders: Path) -> list[Path]:
 # Unpickled, run, imported
 
 READS = {"model_file.py: joblib.load", "model_file.py: skops.io.loads"}
-RUNS = {"custom.py: compile", "custom.py: exec", "pipeline.py: importlib.import_module"}
+RUNS = {"user_code.py: compile", "user_code.py: exec", "regressor.py: importlib.import_module"}
 NEVER = ["pickle", "marshal", "shelve", "dill", "cloudpickle", "ctypes", "runpy", "code", "pty"]
 SUSPECT = [
     "eval",

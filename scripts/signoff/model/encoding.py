@@ -10,7 +10,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-from signoff.model.pipeline import Regressor, levels_of, make_pipeline
+from signoff.model.pipeline import levels_of, make_pipeline
+from signoff.model.regressor import Regressor
 
 
 def fit(

@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.features.row_keys import is_training, read_blocks
-from signoff.model.pipeline import levels_of, make_pipeline, make_regressor
+from signoff.model.pipeline import levels_of, make_pipeline
+from signoff.model.regressor import make_regressor
 from signoff.tables.table import parse_table
 
 

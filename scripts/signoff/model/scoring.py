@@ -23,7 +23,7 @@ def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
     from threadpoolctl import threadpool_limits
 
     from signoff.model.encoding import predictions
-    from signoff.model.pipeline import threads_for
+    from signoff.model.regressor import threads_for
 
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         return pd.Series(predictions(model, features), features.index)

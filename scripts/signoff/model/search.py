@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.pipeline import Setting, make_regressor, use_threads
+from signoff.model.regressor import Setting, make_regressor, use_threads
 
 _FOLDS = 5
 _FEWEST_ROWS = 4 * _FOLDS

@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.pipeline import DEFAULT_ESTIMATOR, make_regressor, threads_for, use_threads
+from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor, threads_for, use_threads
 
 
 def train_model(

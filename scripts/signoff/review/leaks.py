@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from signoff.features.recipe import columns_used
 from signoff.model.encoding import fit, predictions
-from signoff.model.pipeline import DEFAULT_ESTIMATOR, make_regressor
+from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor
 from signoff.review.intervals import MIN_ROWS
 from signoff.review.reasons import alarm
 
