@@ -149,7 +149,7 @@ def test_what_is_no_table_of_features_is_refused(tmp_path, returned, message):
 
 
 FILES = [
-    ("def features(rows):\n    return rows +\n", "features.py, line 2: invalid syntax. It is no valid Python."),
+    ("def features(rows):\n    return rows +\n", "features.py, line 2: invalid syntax. It is not valid Python."),
     ("import no_such_thing\n", "features.py, line 1: ModuleNotFoundError: No module named 'no_such_thing'"),
     ("x = 1\n\nraise ValueError('no\\nway')\n", "features.py, line 3: ValueError: no way"),
     (
@@ -173,7 +173,7 @@ def test_a_file_without_the_function_is_refused(tmp_path, text, message):
 def test_code_that_has_not_the_digest_is_not_run(tmp_path):
     path = tmp_path / "features.py"
     path.write_text("raise SystemExit('it ran')", encoding="utf-8")
-    with pytest.raises(TaskError, match=r"features\.py is not the file that was written down \(000000000000\)"):
+    with pytest.raises(TaskError, match=r"features\.py is not the recorded file \(000000000000\)"):
         load_code(path, "0" * 64)
 
 
@@ -195,7 +195,7 @@ NOT_BY_ROW = [
 def test_a_feature_that_depends_on_other_rows_is_refused(tmp_path, returned):
     table = frame()
     table.loc[39, "km"] = np.nan
-    with pytest.raises(TaskError, match=r"features\.py: row \d+ of the cleaned data, given by itself: ") as found:
+    with pytest.raises(TaskError, match=r"features\.py: row \d+ of the cleaned data, given alone: ") as found:
         make(tmp_path, f"def features(rows):\n    return {returned}", table=table)
     assert "\n" not in str(found.value)
 

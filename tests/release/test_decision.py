@@ -742,7 +742,7 @@ def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(projec
     again = releasing.released_model(deploy_again(project), RULE)[0]
     assert again == [1, 2]
     write(f"deployed/releases/{name}/code/f.py", "ONE = 3\n")
-    assert "is not the file that was written down" in error(released_code, name, metadata)
+    assert "is not the recorded file" in error(released_code, name, metadata)
 
 
 def test_the_same_model_is_one_release_and_nothing_is_done_where_it_is_current(project, caplog):

@@ -1,4 +1,4 @@
-"""Features that a user's own code makes: what it gets, and that what it returns are features of these rows."""
+"""Features from custom code: its arguments, and checks of what it returns."""
 
 from types import ModuleType
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
-from signoff.features.evidence import is_boolean
+from signoff.features.evidence import column_of, is_boolean
+from signoff.features.records import CodeRecord, CustomCode
 from signoff.features.user_code import call
 from signoff.tables.cells import MISSING
 
@@ -14,7 +15,7 @@ _NUMBERS_AS_OBJECTS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 
 def _columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
-    """Return the columns that the user's code gets, with their kinds: all of `frame`, or those of its list COLUMNS."""
+    """Return the columns that the custom code gets, with their kinds: all of `frame`, or those in its list COLUMNS."""
     names = getattr(code, "COLUMNS", list(frame.columns))
     if not isinstance(names, list | tuple):
         raise TaskError(f'{code.__file__}: COLUMNS is {names!r}, but must be a list of columns, such as ["km"].')
@@ -23,7 +24,7 @@ def _columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
             raise TaskError(f"{code.__file__}: COLUMNS has {name!r}: {nearest(str(name), frame.columns)}")
     kinds = {}
     for name in names:
-        values = frame[name]
+        values = column_of(frame, name)
         if pd.api.types.is_datetime64_any_dtype(values):
             kinds[name] = "date"
         elif is_boolean(values) and values.notna().any():
@@ -34,7 +35,7 @@ def _columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
 
 
 def as_given(values: pd.Series, kind: str) -> pd.Series:
-    """Return a column in the one dtype of its kind, whatever values a batch happens to have.
+    """Return a column in the dtype of its kind, so that the dtype does not depend on the batch.
 
     Numbers are float64, text is str, booleans are pandas' boolean, dates are datetime64[us] in UTC without a zone.
     """
@@ -45,27 +46,30 @@ def as_given(values: pd.Series, kind: str) -> pd.Series:
     return values.astype("boolean" if kind == "boolean" else "str")
 
 
-def custom_features(rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: dict, code: ModuleType):
-    """Return the features that the user's code makes of n rows, as float64 and str, in a table of n rows.
+def custom_features(
+    rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: CodeRecord, code: ModuleType
+) -> pd.DataFrame:
+    """Return the features that the custom code makes of n rows, as float64 and str, in a table of n rows.
 
     Parameters
     ----------
     rows
         n rows, numbered from 0, with the columns and kinds that metadata["custom"]["columns"] names.
     built_in
-        The n rows' built-in features where the code comes after them, else None.
+        The n rows' built-in features if the code runs after them, else None.
     metadata
         target, time_column and custom, as `feature_engineering` describes them.
     code
-        As `custom.load_code` gives it.
+        As returned by `user_code.load_code`.
 
     Raises
     ------
     TaskError
-        The code fails, or returns anything but features of these rows.
+        The code fails, or does not return features of these rows.
     """
-    file, target = code.__file__, metadata["target"]
-    given = {name: as_given(rows[name], kind) for name, kind in metadata["custom"]["columns"].items()}
+    target, own = metadata["target"], metadata["custom"]
+    assert own is not None, "custom code has a record"
+    given = {name: as_given(rows[name], kind) for name, kind in own["columns"].items()}
     arguments = {"rows": pd.DataFrame(given, index=rows.index)}
     if built_in is not None:
         kinds = {name: "number" if is_number(built_in[name]) else "text" for name in built_in}
@@ -74,12 +78,21 @@ def custom_features(rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata:
         made = call(code, "features", **arguments)
     except TaskError as error:
         if isinstance(error.__cause__, KeyError) and error.__cause__.args == (target,):
-            raise TaskError(f"{file} uses the target {target!r}, which is not known when a row is scored.") from error
+            raise TaskError(
+                f"{code.__file__} uses the target {target!r}, which is not known when a row is scored."
+            ) from error
         raise
-    problem = None
     if not isinstance(made, pd.DataFrame):
-        problem = f"{type(made).__name__}, but must return a DataFrame"
-    elif len(made) != len(rows):
+        raise TaskError(f"{code.__file__}: features returned {type(made).__name__}, but must return a DataFrame.")
+    if problem := _problem_of(made, rows, metadata):
+        raise TaskError(f"{code.__file__}: features returned {problem}.")
+    return pd.DataFrame({str(name): _as_feature(made[name], str(code.__file__)) for name in made})
+
+
+def _problem_of(made: pd.DataFrame, rows: pd.DataFrame, metadata: CodeRecord) -> str | None:
+    """Return why a table does not hold features of these rows; None if it does."""
+    target, problem = metadata["target"], None
+    if len(made) != len(rows):
         problem = f"{len(made):,} rows for {len(rows):,}; it must keep each of them"
     elif not made.index.equals(rows.index):
         problem = "its rows in another order or under another index; it must keep that of rows"
@@ -88,25 +101,23 @@ def custom_features(rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata:
     elif not made.columns.is_unique:
         problem = f"the column {made.columns[made.columns.duplicated()][0]!r} more than once"
     elif target in made:
-        problem = f"the target {target!r}, which is no feature"
+        problem = f"the target {target!r}, which cannot be a feature"
     for name in made if problem is None else ():
         if not isinstance(name, str) or not name.strip():
             problem = f"a column named {name!r}; a name is text"
         elif name in (metadata["time_column"], "split"):
             problem = f"a column {name!r}, but that name is taken; give it another"
-    if problem:
-        raise TaskError(f"{file}: features returned {problem}.")
-    return pd.DataFrame({name: _as_feature(made[name], file) for name in made})
+    return problem
 
 
 def is_number(values: pd.Series) -> bool:
-    """Tell whether values are real numbers, or booleans, which count as 0 and 1."""
+    """Return whether values are real numbers, or booleans, which count as 0 and 1."""
     real = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values)
     return bool(real or (is_boolean(values) and (values.dtype != object or values.notna().any())))
 
 
 def _as_feature(values: pd.Series, file: str) -> pd.Series:
-    """Return a column of the user's as float64 or str. Raises TaskError where it is neither numbers nor text."""
+    """Return a column of custom features as float64 or str. Raises TaskError if it holds neither numbers nor text."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
     if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in _NUMBERS_AS_OBJECTS:
@@ -120,51 +131,55 @@ def _as_feature(values: pd.Series, file: str) -> pd.Series:
             "text. Make dates numbers (.dt.hour), a time span too (.dt.total_seconds()), and anything else text."
         )
     text = values.astype("str")
-    # What a CSV file does not tell from a missing value is one here too.
+    # Texts that a CSV file would read as missing are missing here, too.
     return text.mask(text.isin(MISSING) | text.str.isspace())
 
 
 def infinite_values(features: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return for each feature that is a number in which rows it is infinite."""
-    return {name: np.isinf(values) for name, values in features.items() if is_number(values)}
+    """Return for each numeric feature in which rows it is infinite."""
+    return {str(name): np.isinf(values) for name, values in features.items() if is_number(values)}
 
 
-# So many rows get their features once more, each by itself.
+# The features of this many rows are computed again, one row at a time.
 ROWS_ALONE = 10
 
 
 def own_features(
-    frame: pd.DataFrame, built_in: dict[str, pd.Series], plan: dict, code: ModuleType, mode: str
-) -> tuple[pd.DataFrame, dict]:
-    """Return the features that the user's own code makes of all rows, and what is noted of it."""
-    own = {"mode": mode, "columns": _columns_given(frame.drop(columns=plan["target"]), code)}
-    about = {"target": plan["target"], "time_column": plan["time_column"], "custom": own}
-    built_in = pd.DataFrame(built_in) if mode == "after" else None
-    features = custom_features(frame, built_in, about, code)
+    frame: pd.DataFrame, built_in: dict[str, pd.Series], plan: CodeRecord, code: ModuleType, mode: str
+) -> tuple[pd.DataFrame, CustomCode]:
+    """Return the features that the custom code makes of all rows, and its record."""
+    own: CustomCode = {"mode": mode, "columns": _columns_given(frame.drop(columns=plan["target"]), code)}
+    about: CodeRecord = {"target": plan["target"], "time_column": plan["time_column"], "custom": own}
+    given = pd.DataFrame(built_in) if mode == "after" else None
+    features = custom_features(frame, given, about, code)
     refuse_infinite(features, code, "the cleaned data")
-    _check_rows_alone(features, frame, built_in, about, code)
+    _check_rows_alone(features, frame, given, about, code)
     return features, own
 
 
 def _check_rows_alone(
-    features: pd.DataFrame, rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: dict, code: ModuleType
+    features: pd.DataFrame, rows: pd.DataFrame, built_in: pd.DataFrame | None, metadata: CodeRecord, code: ModuleType
 ) -> None:
-    """Check that some rows, each given to the user's code by itself, get the features that they got among all rows.
+    """Check that some rows get the same features when the custom code gets each of them alone.
 
     Raises
     ------
     TaskError
-        They do not, so that a row's score would depend on the batch that it comes in; the message names the feature.
+        They do not, so a row's score would depend on its batch; the message names the feature.
     """
     for row in sorted({round(each) for each in np.linspace(0, len(rows) - 1, ROWS_ALONE)}):
-        one, its_own = (each if each is None else each.iloc[[row]].reset_index(drop=True) for each in (rows, built_in))
-        alone = f"{code.__file__}: row {row + 1} of the cleaned data, given by itself:"
+        one = rows.iloc[[row]].reset_index(drop=True)
+        its_own = None if built_in is None else built_in.iloc[[row]].reset_index(drop=True)
+        alone = f"{code.__file__}: row {row + 1} of the cleaned data, given alone:"
         try:
             again = custom_features(one, its_own, metadata, code)
         except TaskError as error:
             raise TaskError(f"{alone} {error}") from error
-        if sorted(again) != sorted(features):
-            raise TaskError(f"{alone} the features are {', '.join(again)}, and among all rows {', '.join(features)}.")
+        if sorted(map(str, again)) != sorted(map(str, features)):
+            raise TaskError(
+                f"{alone} the features are {', '.join(map(str, again))}, and among all rows "
+                f"{', '.join(map(str, features))}."
+            )
         for name in features:
             was, now = features[name].iloc[row], again[name].iloc[0]
             if is_number(features[name]) and is_number(again[name]):
@@ -173,16 +188,16 @@ def _check_rows_alone(
                 same = was == now or (pd.isna(was) and pd.isna(now))
             if not same:
                 raise TaskError(
-                    f"{alone} the feature {name!r} is {now}, and among all rows {was}. A feature must be made of its "
-                    "own row alone (no mean, rank, shift or chance), or a score would depend on the batch."
+                    f"{alone} the feature {name!r} is {now}, and among all rows {was}. A feature must depend on "
+                    "its own row alone (no mean, rank, shift or random number), or a score would depend on the batch."
                 )
 
 
 def refuse_infinite(features: pd.DataFrame, code: ModuleType, rows: str) -> None:
-    """Raise TaskError where a feature is infinite; `rows` is what they are called."""
+    """Raise TaskError if a feature is infinite; `rows` is the name of the rows in the message."""
     for name, infinite in infinite_values(features).items():
         if infinite.any():
             raise TaskError(
                 f"{code.__file__}: the feature {name!r} is infinite in {int(infinite.sum()):,} rows, the first "
-                f"row {infinite.idxmax() + 1} of {rows}. Divide by nothing that can be zero."
+                f"row {int(np.argmax(infinite)) + 1} of {rows}. Do not divide by values that can be zero."
             )

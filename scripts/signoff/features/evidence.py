@@ -1,7 +1,8 @@
-"""What decides whether a column becomes a feature, and of which kind: found from all rows, some at a time."""
+"""Facts about a column, collected from all rows in batches, that decide whether it becomes a feature, and its kind."""
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -9,26 +10,26 @@ import pyarrow as pa
 from signoff.tables.cells import SIGN_BEHIND, parse_number
 from signoff.tables.counting import Counts
 
-# Text of which more than half of the values differ names its row (an id) or is prose: no category to learn from.
+# Text with more than this share of distinct values is an id or prose: the model cannot learn from it as a category.
 _MOST_DISTINCT = 0.5
-# Of so many different texts or fewer, categories are made in any case.
+# Text with at most this many distinct values is a category in any case.
 _FEW_LEVELS = 20
-# Whole numbers that all differ name the row where there are enough rows to tell, and their name says so …
+# Distinct whole numbers are ids if there are at least this many rows, and the column's name says so …
 _FEWEST_IDS = 20
 _ID = re.compile(r"(?i:(?:^|[_ .-])(?:id|uuid|guid|rowid|identifier|unnamed)(?:[_ .:-]|$))|[a-z](?:Id|ID)$")
-# … or where they count the rows, and their name says number, or they are many and it does not speak of time or ranks.
+# … or if they count the rows, and the name means number, or there are many rows and it does not mean time or rank.
 _COUNTER = re.compile(r"(?:^|[_ .-])(?:no|nr|num|number|nummer|index|idx|key|row|rownames?|obs|instant)\W*$|id$", re.I)
 _MANY_IDS = 1000
 _MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|step|age|rank|place|score|^t$", re.I)
-# A time of day, or how long something took.
+# A time of day, or a duration.
 _CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
 
 
 class Facts:
-    """What is known of a column after `look` has seen all of its values, batch by batch, of the same dtype each.
+    """Facts about a column, complete after `look` has seen all values in batches of the same dtype.
 
-    `rows` and `missing` are numbers; `counts` those of the values where they are text or, with `times`, dates; `latest`
-    holds the last two dates. More values than memory should hold go to a file in `folder`.
+    `rows` and `missing` are numbers of values; `counts` counts each text or, with `times`, each date; `latest` holds
+    the last two dates. Values that exceed a memory limit go to a file in `folder`.
     """
 
     def __init__(self, folder: Path | None = None, times: bool = False):
@@ -36,7 +37,9 @@ class Facts:
         self.rows = self.missing = 0
         self.boolean = self.unique = self.increasing = True
         self.has_time = False
-        self.first = self.last = self.dtype = None
+        self.dtype: Any = None
+        self.first: Any = None
+        self.last: Any = None
         self.latest: list[pd.Timestamp] = []
 
     def look(self, values: pd.Series) -> None:
@@ -50,7 +53,7 @@ class Facts:
             if self.times:
                 self.counts.add(values)
         elif self.is_whole() and self.unique and len(values):
-            # One value that stands twice is enough.
+            # One duplicate value is enough.
             self.counts.add(values)
             self.unique = self.counts.none_twice()
             self.increasing &= values.is_monotonic_increasing and (self.last is None or self.last <= values.iloc[0])
@@ -68,7 +71,7 @@ class Facts:
         return pd.api.types.is_integer_dtype(self.dtype)
 
     def is_number(self) -> bool:
-        """Tell whether the values are numbers, or booleans, which count as 0 and 1."""
+        """Return whether the values are numbers, or booleans, which count as 0 and 1."""
         return pd.api.types.is_numeric_dtype(self.dtype) or self.boolean
 
     def known(self) -> int:
@@ -77,35 +80,34 @@ class Facts:
 
 
 def facts_of(frame: pd.DataFrame, times: bool = False) -> dict[str, Facts]:
-    """Return the facts of each column of a table that is there as a whole."""
-    found = {name: Facts(times=times) for name in frame}
+    """Return the facts of each column of a table in memory."""
+    found = {str(name): Facts(times=times) for name in frame}
     for name, each in found.items():
         each.look(frame[name])
     return found
 
 
 def names_the_row(name: str, facts: Facts) -> bool:
-    """Tell whether a column holds whole numbers, all different, that are called an id or count the rows."""
+    """Return whether a column holds distinct whole numbers that are named an id or count the rows."""
     if not facts.is_whole() or facts.rows < _FEWEST_IDS:
         return False
     if not facts.unique or facts.counts.distinct() < facts.rows:
         return False
-    # Some rows may be gone.
+    # Some rows may have been dropped.
     counts = facts.increasing and int(facts.last) - int(facts.first) < 2 * facts.rows
     many = facts.rows >= _MANY_IDS and not _MEASURE.search(name)
     return bool(_ID.search(name) or (counts and (many or _COUNTER.search(name))))
 
 
 def names_or_prose(facts: Facts) -> bool:
-    """Tell whether a column holds text of which more than half of the values, and more than a few, differ."""
+    """Return whether more than half of the texts in a column, and more than a few, are distinct."""
     return facts.counts.distinct() > max(_MOST_DISTINCT * facts.known(), _FEW_LEVELS)
 
 
 def unit_of(facts: Facts) -> str | None:
-    """Return the unit behind the numbers that most of many different texts are; None for others.
+    """Return the unit if most distinct texts are numbers with a unit; None for other columns.
 
-    "" is no unit, and ":" that of a time of day or a duration. Where there are more of them than
-    `counting.MOST_VALUES`, so many are judged, the first ones.
+    "" means without a unit, and ":" a time of day or a duration. Only the first `counting.MOST_VALUES` texts are used.
     """
     if facts.counts.distinct() <= _FEW_LEVELS:
         return None
@@ -114,7 +116,7 @@ def unit_of(facts: Facts) -> str | None:
     # Without what may be its sign, a number is another number.
     units = units[[not SIGN_BEHIND.match(each) for each in units.index]]
     shares = {each: numbers_of(text, each).notna().mean() for each in ("", ":", *map(str, units.index[:1]))}
-    best = max(shares, key=shares.get)
+    best = max(shares, key=lambda unit: shares[unit])
     return best if shares[best] >= 0.5 else None
 
 
@@ -126,9 +128,9 @@ def hides_signs(facts: Facts) -> bool:
 
 
 def numbers_of(values: pd.Series, unit: str) -> pd.Series:
-    """Return the numbers that texts are, with or without the unit behind them, as float64; NaN for other texts.
+    """Return the numbers in texts, with or without the unit behind them, as float64; NaN for other texts.
 
-    With the unit ":" these are the hours of a time of day or a duration.
+    With the unit ":" the result is the hours of a time of day or a duration.
     """
     text = values.astype("str").str.strip()
     if unit == ":":
@@ -138,10 +140,15 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
         return (24 * days + hours + pd.to_numeric(minutes) / 60 + seconds / 3600).astype("float64")
     text = text.str.removesuffix(unit)
     numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
-    return numbers.to_pandas().astype("float64").set_axis(values.index)
+    return cast(pd.Series, numbers.to_pandas().astype("float64").set_axis(values.index))
 
 
 def is_boolean(values: pd.Series) -> bool:
-    """Tell whether values are true and false; pandas holds them as objects where some are missing."""
+    """Return whether values are booleans; pandas holds them as objects if some are missing."""
     is_object = values.dtype == object and values.dropna().isin([True, False]).all()
     return bool(pd.api.types.is_bool_dtype(values) or is_object)
+
+
+def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column by its name, which is unique."""
+    return frame[name]

@@ -1,16 +1,17 @@
-"""Derived features: expressions over columns, walked and never executed, and the columns that they name."""
+"""Derived features: expressions over columns, interpreted and never executed, and the columns in them."""
 
 import ast
 import operator
 import re
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 
-_OPERATORS = {
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -43,7 +44,7 @@ def evaluate(
     Raises
     ------
     TaskError
-        On anything else, an unknown column, the target, or values that do not go together.
+        For anything else, an unknown column, the target, or values that cannot be combined.
     """
     where = f"features.derived.{name}: {str(expression)[:200]!r}"
 
@@ -61,19 +62,19 @@ def evaluate(
         if not isinstance(values, pd.Series):
             raise TaskError(f"{where} uses no column.")
         if pd.api.types.is_timedelta64_dtype(values):
-            values = values / pd.Timedelta(days=1)
-        values = _arithmetic(values).astype("float64")
+            values = cast(Any, values) / pd.Timedelta(days=1)
+        numbers: pd.Series = _arithmetic(values).astype("float64")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
     if infinite is not None:
-        infinite[name] += int(np.isinf(values).sum())
-    return values.where(~np.isinf(values))
+        infinite[name] += int(np.isinf(numbers).sum())
+    return numbers.where(~np.isinf(numbers))
 
 
-def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> object:
-    """Return what a part of an expression is; `column` gives the columns that it names.
+def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> Any:
+    """Return the value of a part of an expression; `column` returns a column by its name.
 
-    A function by itself: within another one it would hold itself, and with it all rows, until garbage is looked for.
+    Not nested in `evaluate`: a recursive closure would keep all rows until the next garbage collection.
     """
     match node:
         case ast.Expression(body=body):
@@ -83,23 +84,23 @@ def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> obj
         case ast.Name(id=name):
             return column(name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            convert = _logical if isinstance(op, ast.BitAnd | ast.BitOr) else _arithmetic
+            convert: Callable[[Any], Any] = _logical if isinstance(op, ast.BitAnd | ast.BitOr) else _arithmetic
             sides = (convert(_value(each, column, where)) for each in (left, right))
             return _OPERATORS[type(op)](*sides)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             convert = _logical if isinstance(op, ast.Invert) else _arithmetic
             return _OPERATORS[type(op)](convert(_value(operand, column, where)))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            left, right = _value(left, column, where), _value(right, column, where)
-            # Nobody knows whether a missing value is above anything.
-            return _logical(_OPERATORS[type(op)](left, right)).mask(pd.isna(left) | pd.isna(right))
+            one, two = _value(left, column, where), _value(right, column, where)
+            # A comparison with a missing value is missing.
+            return _logical(_OPERATORS[type(op)](one, two)).mask(pd.isna(one) | pd.isna(two))
     raise TaskError(
         f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
     )
 
 
 def _parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
-    """Return the tree of an expression, and the columns that stand in backticks by the names they have in the tree."""
+    """Return the tree of an expression, and the columns in backticks by their names in the tree."""
     columns = dict.fromkeys(re.findall("`([^`]*)`", str(expression)))
     quoted = {f"_quoted_{n}_": column for n, column in enumerate(columns)}
     text = str(expression)
@@ -108,24 +109,24 @@ def _parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
     try:
         return ast.parse(text.strip(), mode="eval"), quoted
     except MemoryError as error:
-        # So Python's parser says it.
+        # Python's parser reports deep nesting this way.
         raise SyntaxError("too deep") from error
 
 
 def names_in(expression: str) -> list[str]:
-    """Return the columns that an expression names."""
+    """Return the names of the columns in an expression."""
     tree, quoted = _parse(expression)
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return [quoted.get(name, name) for name in names]
 
 
-def _arithmetic(value: object) -> object:
-    """Return numbers as floats, which never overflow in silence, booleans as 0 and 1, other columns as they are.
+def _arithmetic(value: Any) -> Any:
+    """Return numbers as floats, which do not wrap around, booleans as 0 and 1, and other columns unchanged.
 
-    Raises TypeError for a text, which % would make as long as it says, and for the root of a negative number.
+    Raises TypeError for text, because % could make it arbitrarily long, and for the root of a negative number.
     """
     if isinstance(value, str | complex):
-        raise TypeError(f"{value!r} is no real number")
+        raise TypeError(f"{value!r} is not a real number")
     if isinstance(value, int):
         return float(value)
     if isinstance(value, pd.Series) and (value.dtype == object or pd.api.types.is_bool_dtype(value)):
@@ -135,8 +136,8 @@ def _arithmetic(value: object) -> object:
     return value
 
 
-def _logical(value: pd.Series) -> pd.Series:
-    """Return booleans of which some may be missing. Raises TypeError for anything else."""
+def _logical(value: object) -> pd.Series:
+    """Return booleans, some of which may be missing. Raises TypeError for anything else."""
     if not isinstance(value, pd.Series) or not (value.dtype == object or pd.api.types.is_bool_dtype(value)):
         raise TypeError("& | ~ and comparisons need columns")
     return value.astype("boolean")

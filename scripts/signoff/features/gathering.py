@@ -1,7 +1,8 @@
-"""Features that were made part by part, gathered or sampled into one table."""
+"""Concatenate or sample the features of several parts."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -10,25 +11,34 @@ import pyarrow.csv
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
+from signoff.features.records import KeyRecord, SplitRows
 from signoff.features.row_keys import is_training, read_blocks, read_keys
 from signoff.tables.csv_file import parse_options
 from signoff.tables.spill import GOLDEN
 from signoff.tables.table import parse_table
 
+# Row numbers, strata and hashes.
+_Keys = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-def choose(
-    blocks: Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]], quotas: dict[int, int], max_rows: int
-) -> np.ndarray:
-    """Return the numbers of the rows with the lowest hashes of each stratum, in order.
 
-    `blocks` gives for some rows at a time their numbers, strata and hashes; no more than twice `max_rows` and a block
-    are kept in memory.
+class Gathered(TypedDict):
+    """The rows written, the training rows available, and the time of the last training row."""
+
+    rows: SplitRows
+    available: int
+    last_train: str
+
+
+def choose(blocks: Iterator[_Keys], quotas: dict[int, int], max_rows: int) -> np.ndarray:
+    """Return the sorted numbers of the rows with the lowest hashes in each stratum.
+
+    `blocks` yields row numbers, strata and hashes in batches; at most twice `max_rows` and one batch are in memory.
     """
     kept = [np.empty((0,), dtype=[("stratum", "i8"), ("hash", "u8"), ("row", "i8")])]
     limit = pd.Series(quotas)
 
     def lowest(rows: np.ndarray) -> np.ndarray:
-        # They come in their order, which a sort by these two keeps.
+        # Rows arrive in order, and this sort is stable.
         rows = rows[np.lexsort([rows["hash"], rows["stratum"]])]
         place = pd.Series(rows["stratum"]).groupby(rows["stratum"]).cumcount().to_numpy()
         return rows[place < limit.reindex(rows["stratum"]).to_numpy()]
@@ -37,14 +47,14 @@ def choose(
         more = np.empty(len(numbers), dtype=kept[0].dtype)
         more["stratum"], more["hash"], more["row"] = strata, hashes, numbers
         kept.append(more)
-        # Not with each block: what is kept may be many times as large.
+        # Not after each block, which may be much smaller than the rows kept.
         if sum(map(len, kept)) > 2 * max_rows:
             kept = [lowest(np.concatenate(kept))]
     return np.sort(lowest(np.concatenate(kept))["row"])
 
 
 def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:
-    """Return how many rows of each stratum are chosen: its share of the budget, rounded down, so that none grows."""
+    """Return how many rows of each stratum are chosen: its share of the budget, rounded down."""
     total = sum(sizes.values())
     return sizes if total <= max_rows else {each: max_rows * size // total for each, size in sizes.items()}
 
@@ -52,32 +62,32 @@ def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:
 def gather_features(
     paths: list[Path],
     output: Path,
-    like: dict,
+    like: KeyRecord,
     cut: pd.Timestamp | None = None,
     max_rows: int | None = None,
-) -> dict:
-    """Write the rows of `paths` to `output`, with their column split, and return what is to be said of the split.
+) -> Gathered:
+    """Write the rows of `paths` to `output`, with their column split, and return the numbers of rows.
 
     Parameters
     ----------
     paths
-        CSV files as `feature_engineering` writes them, of the whole or of parts.
+        CSV files of `feature_engineering`: the whole table, or its parts.
     like
         The description of the features.
     cut
-        The last time that trains; None where the rows have a column split.
+        The time of the last training row; None if the rows have a column split.
     max_rows
-        How many training rows are written, at most; None: all.
+        The largest number of training rows to write; None: all.
 
     Returns
     -------
     dict
-        rows (train and test, as written), available (training rows that there are), last_train.
+        rows (train and test, as written), available (all training rows), last_train.
 
     Raises
     ------
     TaskError
-        There are fewer than two rows to train, or to test.
+        There are fewer than two training or test rows.
     """
     sizes: dict[int, int] = {}
     last, tests = None, 0
@@ -98,38 +108,38 @@ def gather_features(
             "split.test_weeks, split.test_share or model.max_rows, or bring more rows."
         )
     chosen = None
-    if count < available:
+    if max_rows and count < available:
         chosen = choose(_numbered(paths, like, cut), quotas, max_rows)
     _write_rows(paths, output, like, cut, chosen)
     return {"rows": {"train": count, "test": tests}, "available": available, "last_train": str(last)}
 
 
-def _numbered(paths: list[Path], like: dict, cut: pd.Timestamp | None) -> Iterator[tuple]:
-    """Yield for some rows at a time the numbers, the strata and the hashes of those that train.
+def _numbered(paths: list[Path], like: KeyRecord, cut: pd.Timestamp | None) -> Iterator[_Keys]:
+    """Yield the numbers, strata and hashes of the training rows in batches.
 
-    Of equal rows each gets a hash of its own, else a table of which many rows are the same would be sampled in clumps.
+    Equal rows get different hashes; otherwise, a table with many duplicate rows would be sampled in clumps.
     """
     first = 0
     for keys in read_keys(paths, like):
         train = is_training(keys, cut)
         strata, hashes = (keys[name].to_numpy()[train] for name in ("stratum", "hash"))
         again = pd.Series(hashes).groupby([hashes, strata]).cumcount().to_numpy("uint64")
-        # The first of equal rows keeps its own.
+        # The first of equal rows keeps its hash.
         yield np.flatnonzero(train) + first, strata, hashes + again * GOLDEN
         first += keys.num_rows
 
 
 def _write_rows(
-    paths: list[Path], output: Path, like: dict, cut: pd.Timestamp | None, chosen: np.ndarray | None
+    paths: list[Path], output: Path, like: KeyRecord, cut: pd.Timestamp | None, chosen: np.ndarray | None
 ) -> None:
-    """Write the test rows, and of the training rows the chosen ones, or all."""
+    """Write the test rows and the chosen training rows (None: all)."""
     first = 0
-    # As `feature_engineering` writes them: text in quotes where any value of the table needs them.
+    # Like `feature_engineering`: text is quoted if any value of the table needs quotes.
     quoted = any(parse_options(path).newlines_in_values for path in paths)
     style = "needed" if quoted else "none"
     with replacing(output) as new, open(new, "wb") as file:
         for block in read_blocks(paths):
-            train = is_training(block, cut, like["time_column"])
+            train = is_training(block, cut, like["time_column"] or "time")
             keep = ~train
             if chosen is None:
                 keep[:] = True

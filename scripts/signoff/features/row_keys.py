@@ -1,12 +1,13 @@
-"""What decides which rows of the features are drawn for a sample, row by row: stratum, hash, and when or on which side.
+"""The sampling keys of each row of features: stratum, hash, and time or side of the split.
 
-Of a part they are kept beside its CSV file, so that its rows need not be read again for the sample of each later week.
-They hold that file's digest: where it was changed by hand, or has no such keys, they are made from its rows.
+The keys of a part are stored beside its CSV file, so that later weeks can sample without reading its rows again. They
+hold that file's digest: if it was edited, or has no keys yet, they are computed from its rows.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from signoff.base.files import replacing, sha256
+from signoff.features.records import KeyRecord
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import header, parse_options, text_options
 from signoff.tables.dates import parse_date
@@ -24,8 +26,9 @@ BLOCK_BYTES = 8 << 20
 
 
 def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield tables one below the other, several small ones at once; one of other dtypes begins anew."""
-    waiting, size = [], 0
+    """Yield concatenated tables, several small ones at once; a change of dtypes starts a new one."""
+    waiting: list[pa.Table] = []
+    size = 0
     for table in tables:
         if size >= BLOCK_BYTES or (waiting and table.schema != waiting[0].schema):
             yield pa.concat_tables(waiting).combine_chunks()
@@ -37,7 +40,7 @@ def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of CSV files as tables of text: of small files several at once, of a large one some at a time."""
+    """Yield the rows of CSV files as tables of text: several small files at once, a large one in blocks."""
 
     def batches() -> Iterator[pa.Table]:
         for path in paths:
@@ -49,23 +52,24 @@ def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator
     return _combined(batches())
 
 
-def _keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
-    """Return what decides of each of n rows of features, as text, whether it is drawn.
+def _keys_of(rows: pa.Table, like: KeyRecord, hashed: bool = True) -> pa.Table:
+    """Return the sampling keys of n rows of features, which are text.
 
     Parameters
     ----------
     rows
-        All columns, or without `hashed` at least split, where there is one, and time or else target.
+        All columns; without `hashed`, at least split, if it exists, and the time or else the target.
     like
         The description of the features.
 
     Returns
     -------
     pyarrow.Table
-        n rows: time, where there is one; split, where the rows tell it; stratum (int64: the week since 1970, else the
+        n rows: time, if there is a time column; split, if `rows` has it; stratum (int64: the week since 1970, else the
         power of two and the sign of the target); hash (uint64) of the row's values alone, if `hashed`.
     """
-    time, keys = like["time_column"], {}
+    time = like["time_column"]
+    keys: dict[str, Any] = {}
     if time:
         keys["time"] = parse_date(rows[time], "ISO8601")
         keys["stratum"] = _weeks_of(keys["time"].to_pandas())
@@ -75,7 +79,7 @@ def _keys_of(rows: pa.Table, like: dict, hashed: bool = True) -> pa.Table:
         keys["split"] = rows["split"]
     if hashed:
         frame = parse_table(rows.select([name for name in like["kinds"] if name != "split"]), like["kinds"]).frame
-        keys["hash"] = row_hashes(frame[sorted(frame)])
+        keys["hash"] = row_hashes(frame[sorted(map(str, frame))])
     return pa.table(keys)
 
 
@@ -91,32 +95,32 @@ def _powers_of(target: pa.ChunkedArray) -> np.ndarray:
     values = pc.cast(target, pa.float64()).to_numpy()
     sizes = np.floor(np.log2(np.where(values == 0, 1, np.abs(values))))
     # Above the smallest power of two that there is, so that the sign stays.
-    return (np.sign(values) * (sizes + 1075)).astype("int64")
+    return cast(np.ndarray, (np.sign(values) * (sizes + 1075)).astype("int64"))
 
 
 def is_training(rows: pa.Table, cut: pd.Timestamp | None, time: str = "time") -> np.ndarray:
-    """Tell which of n rows train, of keys or of features as text: by their split, or those that are not after `cut`."""
+    """Return which of n rows, keys or features as text, are training rows: by their split, or up to `cut`."""
     if cut is None:
-        return pc.equal(rows["split"], "train").to_numpy()
+        return cast(np.ndarray, pc.equal(rows["split"], "train").to_numpy())
     times = parse_date(rows[time], "ISO8601") if pa.types.is_string(rows[time].type) else rows[time]
-    return (times.to_pandas() <= cut).to_numpy()
+    return cast(np.ndarray, (times.to_pandas() <= cut).to_numpy())
 
 
 def kept_path(features: Path) -> Path:
-    """Return where the keys of a part's features are kept."""
+    """Return the path of the keys of a part's features."""
     return features.with_name(f".{features.stem}.keys.arrow")
 
 
-def _made_of(features: Path, like: dict) -> dict[bytes, bytes]:
-    """Return what the keys of a part's features depend on."""
-    decided = json.dumps([like[name] for name in ("time_column", "target", "kinds")])
+def _made_of(features: Path, like: KeyRecord) -> dict[bytes, bytes]:
+    """Return what the keys of a part's features depend on, as Arrow metadata."""
+    decided = json.dumps([like["time_column"], like["target"], like["kinds"]])
     return {b"sha256": sha256(features).encode(), b"like": decided.encode()}
 
 
-def keep_keys(features: Path, like: dict) -> None:
+def keep_keys(features: Path, like: KeyRecord) -> None:
     """Write the keys of a part's features, one row at least, beside them."""
     blocks = [_keys_of(block, like) for block in read_blocks([features])]
-    # Where no row of a block has a time, it shows no zone either.
+    # A block without any time has no time zone, either.
     zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
     schema = next(zoned, blocks[0].schema).with_metadata(_made_of(features, like))
     with replacing(kept_path(features)) as new, pa.ipc.new_file(str(new), schema) as file:
@@ -124,8 +128,8 @@ def keep_keys(features: Path, like: dict) -> None:
             file.write_table(block.cast(schema))
 
 
-def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa.Table]:
-    """Yield the keys of the rows of CSV files, as `_keys_of` returns them: of small files several at once."""
+def read_keys(paths: list[Path], like: KeyRecord, hashed: bool = True) -> Iterator[pa.Table]:
+    """Yield the keys of the rows of CSV files, as `_keys_of` returns them, of several small files at once."""
 
     def each() -> Iterator[pa.Table]:
         for path in paths:
@@ -139,12 +143,12 @@ def read_keys(paths: list[Path], like: dict, hashed: bool = True) -> Iterator[pa
     return _combined(each())
 
 
-def kept_keys(features: Path, like: dict) -> pa.Table | None:
-    """Return the keys that are kept beside a part's features; None where there are none of them as they are."""
+def kept_keys(features: Path, like: KeyRecord) -> pa.Table | None:
+    """Return the stored keys of a part's features; None if they are missing or outdated."""
     try:
         with pa.ipc.open_file(kept_path(features)) as file:
-            as_they_are = file.schema.metadata == _made_of(features, like)
-            return file.read_all().replace_schema_metadata() if as_they_are else None
+            current = file.schema.metadata == _made_of(features, like)
+            return file.read_all().replace_schema_metadata() if current else None
     except (pa.ArrowException, OSError):
-        # Not there, damaged, or another's.
+        # Missing, damaged, or of another file.
         return None

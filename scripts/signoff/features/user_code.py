@@ -1,10 +1,11 @@
-"""Run a user's own code: a function in one file, which is the project's own or the copy of it that a release holds."""
+"""Run custom code: a function in one file of the project, or the copy of it in a release."""
 
 import contextlib
 import hashlib
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -17,29 +18,30 @@ def read_code(path: Path, digest: str | None = None) -> tuple[CodeType, str]:
     Raises
     ------
     TaskError
-        There is no such file, it is no Python, or it has not the SHA-256 `digest`, where one is given.
+        The file does not exist, is not Python, or does not have the SHA-256 `digest`, if one is given.
     """
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist, and the config names it. Write it, or correct the config.") from error
     found = hashlib.sha256(content).hexdigest()
-    if digest not in (None, found):
-        raise TaskError(f"{path} is not the file that was written down ({digest[:12]}). Restore it, or train again.")
+    if digest is not None and digest != found:
+        raise TaskError(f"{path} is not the recorded file ({digest[:12]}). Restore it, or train again.")
     try:
         return compile(content, str(path), "exec", dont_inherit=True), found
     except (SyntaxError, ValueError) as error:
-        where = f"{path}, line {error.lineno}" if getattr(error, "lineno", None) else path
-        raise TaskError(f"{where}: {getattr(error, 'msg', error)}. It is no valid Python.") from error
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else path
+        raise TaskError(f"{where}: {getattr(error, 'msg', error)}. It is not valid Python.") from error
 
 
 def load_code(path: Path, digest: str | None = None) -> tuple[ModuleType, str]:
-    """Return the module that a Python file makes, run after its SHA-256 was found to be `digest`, and its SHA-256.
+    """Return the module of a Python file, run only if its SHA-256 is `digest`, and its SHA-256.
 
     Raises
     ------
     TaskError
-        As `read_code`, or the file raises something: the message names its line.
+        As `read_code`, or the file raises an exception: the message names its line.
     """
     code, found = read_code(path, digest)
     module = ModuleType(f"custom_{found[:12]}")
@@ -52,12 +54,12 @@ def load_code(path: Path, digest: str | None = None) -> tuple[ModuleType, str]:
 
 
 def call(module: ModuleType, name: str, **arguments: object) -> object:
-    """Return what a function of the module returns for the arguments, which it may call as it likes.
+    """Return the result of a function of the module; it may name its parameters freely.
 
     Raises
     ------
     TaskError
-        There is no such function, it takes another number of arguments, or it raises something.
+        There is no such function, it takes another number of arguments, or it raises an exception.
     """
     function = getattr(module, name, None)
     wanted = f"def {name}({', '.join(arguments)})"
@@ -75,10 +77,10 @@ def call(module: ModuleType, name: str, **arguments: object) -> object:
 
 
 @contextlib.contextmanager
-def _told(module: ModuleType, *arguments: object):
-    """Turn what the user's code raises into a TaskError with the file, the line and, for a column, the nearest one."""
+def _told(module: ModuleType, *arguments: object) -> Iterator[None]:
+    """Turn an exception of the custom code into a TaskError with file, line and, for a column, similar names."""
     try:
-        # Standard output may be where the predictions go.
+        # The predictions may go to standard output.
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except MemoryError:

@@ -1,0 +1,85 @@
+"""The types of what describes the features: the JSON beside features.csv, which model.json repeats in part."""
+
+from typing import NotRequired, TypedDict
+
+
+class FeatureRecipe(TypedDict, total=False):
+    """How a feature is made: of a column, of a part of its dates, of the numbers before a unit, or by an expression."""
+
+    column: str
+    part: str
+    unit: str
+    expression: str
+
+
+class CustomCode(TypedDict):
+    """The custom code, and the kinds of the columns that it gets."""
+
+    mode: str
+    columns: dict[str, str]
+    file: NotRequired[str]
+    sha256: NotRequired[str | None]
+
+
+class SplitRows(TypedDict):
+    """The number of rows in each part of the split."""
+
+    train: int
+    test: int
+
+
+class Split(TypedDict):
+    """How the rows are split: by time or by a hash, in words, and the result."""
+
+    by: str
+    rule: str
+    rows: SplitRows
+    key: NotRequired[list[str]]
+    share: NotRequired[float]
+    first: NotRequired[str]
+    last_train: NotRequired[str | None]
+    last_test: NotRequired[str]
+    max_rows: NotRequired[int]
+    available: NotRequired[int]
+
+
+class ColumnRecord(TypedDict):
+    """A column that features are made of."""
+
+    kind: str
+    date_format: str | None
+    policy: str
+
+
+class CodeRecord(TypedDict):
+    """What the custom code and the check of its features need."""
+
+    target: str
+    time_column: str | None
+    custom: CustomCode | None
+
+
+class FeatureRecord(CodeRecord):
+    """What is needed to make the features of later rows; both features.json and model.json have it."""
+
+    features: dict[str, str]
+    recipe: dict[str, FeatureRecipe]
+
+
+class KeyRecord(TypedDict):
+    """What the keys of rows depend on."""
+
+    target: str
+    time_column: str | None
+    kinds: dict[str, str]
+
+
+class Description(FeatureRecord):
+    """The JSON beside features.csv; `columns` and `cleaning` are added when it is written."""
+
+    left_out: dict[str, str]
+    not_before: list[str]
+    kinds: dict[str, str]
+    split: Split
+    columns: NotRequired[dict[str, ColumnRecord]]
+    cleaning: NotRequired[dict[str, int]]
