@@ -198,6 +198,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--kinds", type=json_object, default={}, help='what columns are: {"zip": "text"}; else found out'
     )
+    parser.add_argument(
+        "--date-formats",
+        type=json_object,
+        default={},
+        help='how dates are written: {"day": "%%d/%%m/%%Y"}; else found out',
+    )
     parser.add_argument("--policies", type=json_object, default={}, help='by column: "drop", "leave" or {"fill": 0}')
     parser.add_argument("--default-policy", choices=["drop", "leave"], default="drop", help="for the other columns")
     parser.add_argument(
@@ -213,6 +219,7 @@ def main(argv: list[str] | None = None) -> None:
         policy = (args.policies, args.default_policy, tuple(args.required), args.duplicates)
 
         def cleaned(columns: Columns) -> tuple[Columns, dict, dict]:
+            refuse_ambiguous(columns.formats)
             return columns, *clean_file(
                 args.input, args.output, columns, *policy, None if args.like else args.max_rows_lost
             )
@@ -220,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.like:
             columns, counts, examples = cleaned(columns_of_part(args.input, args.like))
         else:
-            columns, counts, examples = judged(args.input, args.kinds, cleaned)
+            columns, counts, examples = judged(args.input, args.kinds, cleaned, args.date_formats)
         for column, (row, value) in examples.items():
             logging.warning(
                 "[clean_data] column %s: %d values are no %s, their rows are dropped, such as %r in row %d",
@@ -236,6 +243,16 @@ def main(argv: list[str] | None = None) -> None:
         found = {"kinds": columns.kinds, "date_formats": columns.formats, "policies": policies}
         write_json(args.output.with_suffix(".json"), {**counts, **found})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
+
+
+def refuse_ambiguous(formats: dict[str, str]) -> None:
+    """Raise TaskError where a column holds dates, and no value decides what is the day and what the month."""
+    for column, notation in formats.items():
+        if notation == "ambiguous":
+            raise TaskError(
+                f"column {column!r}: no date decides which number is the day and which the month. Say it in the data "
+                f"contract: a date_format for this column, such as '%d/%m/%Y' or '%m/%d/%Y %H:%M'."
+            )
 
 
 def nulls_handled(counts: dict) -> str:

@@ -14,6 +14,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -27,7 +28,7 @@ from signoff.source.ingest import ingest_data
 from signoff.source.options import READER, Reader
 from signoff.source.sniffing import sniff
 from signoff.source.unpacking import open_text, packed_as
-from signoff.tables.dates import hides_dates
+from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.table import Table, read_table
 
 # The share of rows that dropping those with a missing value may cost.
@@ -133,7 +134,13 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         config["split"] = split
     if validation:
         config["validation"] = validation
-    contract = {"columns": {name: rules(each, kinds[name]) for name, each in table.frame.items() if name not in empty}}
+    contract = {
+        "columns": {
+            name: rules(each, kinds[name], table.formats.get(name))
+            for name, each in table.frame.items()
+            if name not in empty
+        }
+    }
     return config, contract, said
 
 
@@ -174,10 +181,26 @@ def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
     return left
 
 
-def rules(values: pd.Series, kind: str) -> dict:
+def notations(table: Table) -> list[str]:
+    """Return what to say of how dates are written, but for ISO 8601, and of text that may be dates, one line each."""
+    said = [f"dates: {name}, written as {each}" for name, each in table.formats.items() if each != "ISO8601"]
+    for name, kind in table.kinds.items():
+        text = table.frame[name].astype("str") if kind == "text" else pd.Series(dtype="str")
+        if found := undecided(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)])):
+            said.append(
+                f"dates: {name} may be written as {' or as '.join(found)}, and no value decides, so it is text. Set "
+                f"dtype: datetime64[ns] and date_format: '{found[0]}' (or the other) in schema.yaml, and time_column"
+            )
+    return said
+
+
+def rules(values: pd.Series, kind: str, date_format: str | None = None) -> dict:
     """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
     found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
+    if date_format:
+        # Kept from now on: a month whose days are all below 13 does not show it.
+        found["date_format"] = date_format
     if kind == "number" and values.notna().any():
         low, high = float(values.min()), float(values.max())
         slack = (high - low) or abs(high) or 1.0
@@ -249,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
             if hidden:
                 table = read_table(raw, dict.fromkeys(hidden, "date"))
         config, contract, said = init_project(table, args.target)
-        said = [f"dates: {name}, written as {table.formats[name]}" for name in hidden] + said
+        said = notations(table) + said
         source = from_folder(args.source, folder)
         reader |= {"query": args.query} if args.query else {}
         folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,7 @@ def split_source(
     target: str | None = None,
     reader: Reader = READER,
     first_rows: int = FIRST_ROWS,
+    date_format: str | None = None,
 ) -> dict:
     """Split `source`, and return its record.
 
@@ -56,6 +57,8 @@ def split_source(
         "week" (ISO 8601, from Monday) or "month" of the dates in `column`, in UTC; or "value", of any column.
     first_rows
         How many rows first_rows.csv gets, at most.
+    date_format
+        How the dates are written, where the data contract says it; else the first rows decide.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def split_source(
     TaskError, Unreachable
         As `ingest_data`; and there is no such column, or `by` needs dates and it holds none.
     """
-    how = {"by": by, "column": column}
+    how = {"by": by, "column": column} | ({"date_format": date_format} if date_format else {})
     last = read_record(source, reader.query, output)
     last = last if last and last.get("split") == how and pieces.is_dir() else None
     fresh, first = pieces / ".new", pieces / "first_rows.csv"
@@ -80,7 +83,7 @@ def split_source(
     as_recorded = functools.cache(lambda: intact(pieces, last))
     goal, columns, files = Goal(), last["columns"] if last else [], {}
     arrived: dict[str, Arrived] = {}
-    deciding, chosen, date_format, read = not first.is_file(), 0, None, 0
+    deciding, chosen, read = not first.is_file(), 0, 0
     found = parts(expand(source), reader)
     with (
         beside(fresh / "download") as download,
@@ -151,13 +154,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--by", choices=[*PERIODS, "value"], required=True, help="what of the column makes a part")
     parser.add_argument("--column", required=True, help="the column that tells the part")
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
+    parser.add_argument("--date-format", help="how the dates are written; else the first rows decide")
     reader_arguments(parser)
     args = parser.parse_args(argv)
     with command_line.logged("split_source", args, shown(args.input)):
         reader = reader_of(args)
         before = read_json(args.output).get("parts", {}) if args.output.is_file() else {}
         try:
-            record = split_source(args.input, args.output, args.pieces, args.by, args.column, args.target, reader)
+            record = split_source(
+                *(args.input, args.output, args.pieces, args.by, args.column, args.target, reader),
+                date_format=args.date_format,
+            )
         except Unreachable as error:
             record = read_record(args.input, reader.query, args.output)
             of_parts = record if record and "parts" in record else None

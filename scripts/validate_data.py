@@ -56,13 +56,15 @@ def validate_tables(
     More values of a column than memory should hold go to a file in `folder`. See `validate_data`.
     """
     schema = pandera_schema(contract) if contract else None
+    formats = contracts.formats(contract) if contract else {}
     bad, fractions, broken = {}, {}, {}
     rows, missing, counts = 0, collections.Counter(), {name: Counts(folder) for name in kinds}
     for table in tables:
         frame = table.frame
         rows += len(frame)
         for column, values in table.bad.items():
-            add_violation(bad, column, f"is a {kinds[column]}", values)
+            written = f", written as {formats[column]}" if column in formats else ""
+            add_violation(bad, column, f"is a {kinds[column]}{written}", values)
         if contract:
             for column, values in values_with_fractions(frame, contract).items():
                 add_violation(fractions, column, "is a whole number", values)
@@ -125,7 +127,9 @@ def pandera_schema(contract: dict):
     import yaml
 
     try:
-        schema = pandera.DataFrameSchema.from_yaml(yaml.safe_dump(contract, sort_keys=False))
+        schema = pandera.DataFrameSchema.from_yaml(
+            yaml.safe_dump(contracts.without_own_keys(contract), sort_keys=False)
+        )
     except Exception as error:
         raise TaskError(f"the data contract is no pandera schema ({type(error).__name__}: {error})") from error
     for column in schema.columns.values():
@@ -193,17 +197,17 @@ def main(argv: list[str] | None = None) -> None:
         contract = contracts.read_contract(args.schema) if args.schema else None
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
-        kinds = contracts.kinds(contract) if contract else None
+        kinds, formats = (contracts.kinds(contract), contracts.formats(contract)) if contract else (None, None)
         if args.like or contracts.looks_at_all_rows(contract):
             report = validate_data(
-                read_part(args.input, args.like) if args.like else read_table(args.input, kinds), contract
+                read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats), contract
             )
         else:
 
             def validated(columns: Columns) -> dict:
                 return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent)
 
-            report = judged(args.input, kinds, validated)
+            report = judged(args.input, kinds, validated, formats)
         write_json(args.output, report)
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)

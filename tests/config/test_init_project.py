@@ -169,6 +169,40 @@ def test_dates_in_common_notations_are_dates(started):
     assert columns["started"]["date_format"] == "%d.%m.%y"
 
 
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_week_whose_days_could_be_months_is_read_as_the_week_before_was(started, partitioned):
+    def week(first: str) -> pd.DataFrame:
+        times = pd.date_range(first, periods=400, freq="40min")
+        return rides(400).assign(started=times.strftime("%m/%d/%Y %H:%M"), ride=range(400))
+
+    done, project = started(week("2024-01-20"), "minutes")
+    assert "dates: started, written as %m/%d/%Y %H:%M" in done.stdout
+    contract = yaml.safe_load((project.folder / "schema.yaml").read_text())
+    assert contract["columns"]["started"]["date_format"] == "%m/%d/%Y %H:%M"
+    if partitioned:
+        text = (project.folder / "config.yaml").read_text() + "data: {partition_by: month}\n"
+        (project.folder / "config.yaml").write_text(text)
+    # By themselves, its days are all below 13.
+    (project.folder.parent / "table.csv").write_text(week("2024-02-01").to_csv(index=False))
+    if partitioned:
+        project.snakemake("data/raw/raw_data.json")
+        assert list(project.json("data/raw/raw_data.json")["parts"]) == ["2024-02"]
+        return
+    project.snakemake("data/processed/cleaned_data.csv", "reports/validation_report.json")
+    found = project.json("reports/validation_report.json")
+    assert (found["status"], found["violations"]) == ("pass", [])
+    assert found["profile"]["started"]["min"] == "2024-02-01 00:00:00"
+    assert found["profile"]["started"]["max"] == "2024-02-12 02:00:00"
+
+
+def test_dates_of_which_no_value_says_the_month_are_text_and_init_says_so(started):
+    frame = rides(400).assign(ride=range(400))
+    frame["started"] = pd.date_range("2024-02-01", periods=400, freq="40min").strftime("%d/%m/%Y %H:%M")
+    done, project = started(frame, "minutes")
+    assert "dates: started may be written as %m/%d/%Y %H:%M or as %d/%m/%Y %H:%M, and no value decides" in done.stdout
+    assert "time_column" not in config(project)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

@@ -259,3 +259,15 @@ def test_rows_whose_hashes_cannot_be_kept_are_not_taken_for_clean(frames):
     hashes.file.close()
     with pytest.raises(ValueError, match="closed file"):
         list(hashed(iter([FRAME] * frames), hashes))
+
+
+def test_dates_that_may_be_months_are_refused_with_the_key_that_decides(tmp_path):
+    days = "".join(f"{day}/2/2024,{day}\n" for day in range(1, 13))
+    (tmp_path / "raw.csv").write_text("d,n\n" + days)
+    arguments = ["--input", "raw.csv", "--output", "clean.csv", "--kinds", '{"d": "date"}']
+    done = script("clean_data", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "column 'd': no date decides which number is the day and which the month" in done.stdout.splitlines()[-1]
+    assert not (tmp_path / "clean.csv").exists()
+    assert script("clean_data", *arguments, "--date-formats", '{"d": "%d/%m/%Y"}', cwd=tmp_path).returncode == 0
+    assert (tmp_path / "clean.csv").read_text().splitlines()[1].startswith("2024-02-01")

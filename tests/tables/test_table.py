@@ -7,7 +7,8 @@ import pyarrow.csv
 import pytest
 
 from signoff.base.errors import TaskError
-from signoff.tables.dates import DATE_FORMATS, dates_of, hides_dates, possible
+from signoff.tables.batches import scan, tables
+from signoff.tables.dates import DATE_FORMATS, dates_of, hides_dates, possible, undecided
 from signoff.tables.table import read_table, write_table
 
 
@@ -160,6 +161,42 @@ def test_first_days_of_months_tell_which_is_the_month(tmp_path, notation):
     months = pd.date_range("2023-01-01", periods=13, freq="MS")
     assert read(tmp_path, list(months.strftime(notation))).frame["c"].tolist() == list(months)
     assert read(tmp_path, list(months[:12].strftime(notation))).kinds["c"] == "text"
+
+
+@pytest.mark.parametrize(
+    "notation",
+    ["%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d-%m-%Y", "%d/%m/%y", "%m/%d/%y %I:%M %p", "%m-%d-%Y %H:%M:%S"],
+)
+def test_the_first_days_of_a_month_are_no_months_however_many_times_they_have(tmp_path, notation):
+    times = pd.date_range("2024-02-01", "2024-02-12 23:00", freq="40min")
+    column = times.strftime(notation).tolist()
+    table = read(tmp_path, column)
+    assert table.kinds["c"] == "text"
+    text = pa.chunked_array([table.frame["c"].tolist()])
+    assert notation in undecided(text) and len(undecided(text)) > 1
+    # The rest of the month decides, and so does what is known.
+    more = times.append(pd.date_range("2024-02-13", "2024-02-20")).strftime(notation).tolist()
+    assert read(tmp_path, more).formats["c"] == notation
+    assert undecided(pa.chunked_array([more])) == []
+    found = read_table(tmp_path / "a.csv", {"c": "date"}, {"c": notation})
+    assert found.frame["c"].dt.day.tolist()[: len(times)] == times.day.tolist()
+    assert found.bad == {}
+
+
+def test_a_known_notation_is_kept_whatever_the_values_are(tmp_path):
+    (tmp_path / "a.csv").write_text("c,n\n" + "".join(f"{day}/3/2024,1\n" for day in range(1, 32)))
+    for columns in (scan(tmp_path / "a.csv", {"c": "date"}, {"c": "%m/%d/%Y"}), None):
+        if columns:
+            (table,) = tables(tmp_path / "a.csv", columns)
+        else:
+            table = read_table(tmp_path / "a.csv", {"c": "date"}, {"c": "%m/%d/%Y"})
+        assert table.formats == {"c": "%m/%d/%Y"}
+        assert table.frame["c"].count() == 12
+        assert table.bad["c"].iloc[0] == "13/3/2024"
+    iso = scan(tmp_path / "a.csv", {"c": "date"}, {"c": "ISO8601"})
+    assert iso.formats == {"c": "ISO8601"}
+    (table,) = tables(tmp_path / "a.csv", iso)
+    assert len(table.bad["c"]) == 31
 
 
 def test_junk_at_the_start_is_judged_with_all_of_the_values(tmp_path):

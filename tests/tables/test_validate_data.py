@@ -56,6 +56,15 @@ def test_every_violation_is_reported_at_once_with_its_rows(tmp_path):
     assert log.count(" - WARNING - ") == 9
 
 
+def test_dates_in_another_notation_than_the_recorded_one_are_violations_by_row(tmp_path):
+    contract = {"columns": {"d": {"dtype": "datetime64[ns]", "date_format": "%m/%d/%Y"}}}
+    report, _ = report_of(tmp_path, "d\n" + "".join(f"{day}/2/2024\n" for day in range(1, 15)), contract)
+    (found,) = report["violations"]
+    assert (found["column"], found["check"]) == ("d", "is a date, written as %m/%d/%Y")
+    assert found["examples"] == [{"row": 13, "value": "13/2/2024"}, {"row": 14, "value": "14/2/2024"}]
+    assert report["profile"]["d"]["max"] == "2024-12-02 00:00:00"
+
+
 def test_examples_are_few_and_counts_are_whole(tmp_path):
     report, _ = report_of(tmp_path, "a\n" + "9\n" * 50, {"columns": {"a": {"checks": {"less_than": 3}}}})
     assert report["violations"][0]["rows"] == 50
@@ -117,6 +126,8 @@ def test_the_profile_tells_each_column(tmp_path):
         ("columns: {a: float64}", "column 'a' needs keys such as dtype"),
         ("columns: {a: {checks: [greater_than]}}", "column 'a' needs keys such as dtype"),
         ("columns: {a: {checks: {is_nice: 1}}}", "is no pandera schema"),
+        ("columns: {d: {date_format: '%Q'}}", "column 'd' has the date_format '%Q', which is no notation of dates"),
+        ("columns: {d: {dtype: str, date_format: '%Y-%m-%d'}}", "column 'd' has a date_format, but the dtype 'str'"),
     ],
 )
 def test_a_wrong_contract_is_one_error_line(tmp_path, text, message):

@@ -51,6 +51,7 @@ try:
     for each in custom_code(config):
         read_code(each)
     KINDS = contract.kinds(RULES) if RULES else {}
+    DATE_FORMATS = contract.formats(RULES) if RULES else {}
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 

@@ -80,6 +80,7 @@ rule clean_data:
     params:
         options=flags(
             kinds=KINDS,
+            date_formats=DATE_FORMATS,
             required=[each for each in (config["target"], config["time_column"]) if each],
             policies=config["cleaning"]["columns"],
             default_policy=config["cleaning"]["default"],

@@ -28,6 +28,7 @@ checkpoint split_source:
             target=config["target"],
             by=SPLIT_BY if IS_PERIOD else "value",
             column=config["time_column"] if IS_PERIOD else SPLIT_BY,
+            date_format=DATE_FORMATS.get(config["time_column"]) if IS_PERIOD else None,
             **config["reader"],
         ),
     shell:

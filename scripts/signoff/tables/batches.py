@@ -1,5 +1,6 @@
 """Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
 
+import itertools
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from signoff.tables.table import Table, parse_column, read_table
 BLOCK = 4 << 20
 # What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
 FINAL = ("float64", "object", "str")
+Known = dict[str, str] | None
 
 
 class Misled(Exception):
@@ -49,24 +51,24 @@ def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
             yield reader.schema.empty_table().select(columns)
 
 
-def judged(path: Path, kinds: dict[str, str] | None, work: Callable[[Columns], object]) -> object:
+def judged(path: Path, kinds: Known, work: Callable[[Columns], object], formats: Known = None) -> object:
     """Return what `work` makes of a file whose columns are as `scan` says, where it can with reading the file once.
 
     It begins with what the first rows say and, where a row turns out to be otherwise, begins anew. So it must leave
     nothing behind when it ends early, and read the rows by `tables`.
     """
     try:
-        return work(scan(path, kinds, first_rows=True))
+        return work(scan(path, kinds, formats, first_rows=True))
     except Misled:
-        return work(scan(path, kinds))
+        return work(scan(path, kinds, formats))
 
 
-def scan(path: Path, kinds: dict[str, str] | None = None, first_rows: bool = False) -> Columns:
+def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: bool = False) -> Columns:
     """Return what the columns of a file are, read once or a few times.
 
     Parameters
     ----------
-    path, kinds
+    path, kinds, formats
         As for `table.read_table`.
     first_rows
         Whether to judge by these alone, for `tables` to find out whether they mislead.
@@ -81,16 +83,14 @@ def scan(path: Path, kinds: dict[str, str] | None = None, first_rows: bool = Fal
     if side := open_side(path, kinds):
         formats = {name: "ISO8601" for name, kind in side.kinds.items() if kind == "date"}
         return Columns(side.kinds, formats, side.dtypes, side)
-    found = {name: Column((kinds or {}).get(name)) for name in header_of_table(path)}
+    found = {name: Column((kinds or {}).get(name), (formats or {}).get(name)) for name in header_of_table(path)}
     while unsettled := [name for name, column in found.items() if not column.settled]:
         # What kind a column is of, and which notation its dates are in, only all rows tell.
         if first_rows and any(found[name].kind is None or found[name].notations for name in unsettled):
             raise Misled
-        for batch in text_batches(path, unsettled):
+        for batch in itertools.islice(text_batches(path, unsettled), 1 if first_rows else None):
             for name in unsettled:
                 found[name].look(batch[name])
-            if first_rows:
-                break
         for name in unsettled:
             found[name].settle()
     return Columns(

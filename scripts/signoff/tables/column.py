@@ -75,7 +75,8 @@ class Column:
             return
         sample = pa.chunked_array([pa.array(list(self.sample.values()), pa.string())])
         if self.candidates:
-            self.notations = Notations(likely_notations(sample))
+            # A notation that is known is kept, whatever the values are.
+            self.notations = Notations([self.date_format] if self.date_format else likely_notations(sample))
         else:
             # Most text fails on the sample: no need to look at the others.
             self.candidates = likely_kinds(sample)

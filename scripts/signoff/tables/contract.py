@@ -1,6 +1,8 @@
-"""The data contract: a pandera schema in YAML, and what it says of the kinds of columns."""
+"""The data contract: a pandera schema in YAML; what it says of columns' kinds, and how their dates are written."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +16,10 @@ KINDS = {
     "date": ("date", "timestamp"),
     "text": ("str", "object", "category", "string"),
 }
+# Notations of dates that strptime does not know.
+NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
+# What the contract says of a column beside what pandera knows.
+OWN_OF_COLUMNS = ("date_format",)
 
 
 def read_contract(path: Path) -> dict:
@@ -51,6 +57,8 @@ def kinds(contract: dict) -> dict[str, str]:
     found = {}
     for column, rules in contract["columns"].items():
         dtype = (rules or {}).get("dtype")
+        if dtype is None and "date_format" in (rules or {}):
+            dtype = "datetime64[ns]"
         if dtype is None:
             continue
         kind = next((kind for kind, names in KINDS.items() if str(dtype).lower().startswith(names)), None)
@@ -59,6 +67,55 @@ def kinds(contract: dict) -> dict[str, str]:
             raise TaskError(f"the data contract: column {column!r} has the dtype {dtype!r}; known are {known}.")
         found[column] = kind
     return found
+
+
+def formats(contract: dict[str, Any]) -> dict[str, str]:
+    """Return for each column with a `date_format` how its dates are written.
+
+    Raises
+    ------
+    TaskError
+        It is no notation of dates, or the column holds something else.
+    """
+    declared = kinds(contract)
+    found = {}
+    for column, rules in contract["columns"].items():
+        notation = (rules or {}).get("date_format")
+        if notation is None:
+            continue
+        if declared[column] != "date":
+            raise TaskError(
+                f"the data contract: column {column!r} has a date_format, but the dtype {rules['dtype']!r}. Set dtype: "
+                "datetime64[ns], or remove date_format."
+            )
+        if notation not in NAMED_NOTATIONS and not is_strptime(notation):
+            raise TaskError(
+                f"the data contract: column {column!r} has the date_format {notation!r}, which is no notation of "
+                f"dates. Write it as strptime does, such as '%d/%m/%Y %H:%M', or use {', '.join(NAMED_NOTATIONS)}."
+            )
+        found[column] = notation
+    return found
+
+
+def is_strptime(notation: object) -> bool:
+    """Return whether strptime knows all directives of a notation, among which are a month and a year, or the like."""
+    if not isinstance(notation, str) or "%" not in notation:
+        return False
+    try:
+        moment = datetime(2024, 3, 31).strftime(notation)
+        return datetime.strptime(moment, notation).replace(tzinfo=None) != datetime(1900, 1, 1)
+    except ValueError:
+        # A notation of a time zone finds none here.
+        return "%z" in notation and is_strptime(notation.replace("%z", ""))
+
+
+def without_own_keys(contract: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a contract that pandera knows."""
+    columns = {
+        column: {key: value for key, value in rules.items() if key not in OWN_OF_COLUMNS}
+        for column, rules in contract["columns"].items()
+    }
+    return {**contract, "columns": columns}
 
 
 def describe(violations: list[dict]) -> list[str]:
@@ -76,6 +133,7 @@ def looks_at_all_rows(contract: dict | None) -> bool:
     """Tell whether a contract holds anything but checks of single values, such as that a column's values differ."""
     row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict"}
     of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}
+    of_columns |= set(OWN_OF_COLUMNS)
     contract = contract or {"columns": {}}
     rules = list(contract["columns"].values())
     return (

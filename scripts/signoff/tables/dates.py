@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from signoff.tables.cells import is_blank
+from signoff.tables.cells import MOSTLY, is_blank
 
 DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
 DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
@@ -48,6 +48,8 @@ QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
 TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
 # Months, quarters and weeks are codes where there are so few of them.
 MONTHS = 12
+# So many different texts show in which notations a column may be.
+MOST_LOOKED_AT = 200
 
 
 def dates_of(values: pd.Series, date_format: str) -> pd.Series:
@@ -154,9 +156,8 @@ class Notations:
 
     def __init__(self, notations: list[str]):
         self.unfit = dict.fromkeys(notations, 0)
-        self.days = {each: set() for each in notations}
-        self.differ: set[frozenset] = set()
-        self.some: set[str] = set()
+        self.days: dict[str, set[pd.Timestamp]] = {each: set() for each in notations}
+        self.differ: set[frozenset[str]] = set()
         self.zoned = False
 
     def look(self, valid: pa.ChunkedArray) -> int:
@@ -168,25 +169,49 @@ class Notations:
         found = {each: dates_of(words, each) for each in self.unfit}
         for each, dates in found.items():
             self.unfit[each] += int(counts[dates.isna()].sum())
-            self.days[each] |= set(dates.dt.day.dropna())
+            # Not the times: a single day has many of them.
+            self.days[each] |= set(dates.dropna().dt.normalize().unique())
             self.differ |= {frozenset((each, other)) for other in found if not dates.equals(found[other])}
-        if len(self.some) <= MONTHS:
-            self.some |= set(words.head(MONTHS + 1))
         self.zoned |= bool(words.str.contains(ZONE_AT_END, na=False).any())
         return blanks
 
     def best(self) -> str:
         """Return the notation in which most values are dates.
 
-        "ambiguous" where two fit alike and tell different days, such as day first and month first: that is not guessed.
+        "ambiguous" where two fit equally well and give different days, such as day first and month first: that is not
+        guessed.
         """
-        best = min(self.unfit, key=self.unfit.get)
+        fitting = self.fitting()
+        return fitting[0] if len(fitting) == 1 else "ambiguous"
+
+    def fitting(self) -> list[str]:
+        """Return the notation in which most values are dates, and those that fit as well and give other days."""
+        best = min(self.unfit, key=self.unfit.__getitem__)
         rivals = [each for each in self.unfit if each != best and self.unfit[each] == self.unfit[best]]
         # Years of first days of the month are no years of Januaries.
-        monthly = [each for each in (best, *rivals) if len(self.some) > MONTHS and len(self.days[each]) == 1]
+        monthly = [each for each in (best, *rivals) if self._are_first_days(each)]
         if len(monthly) == 1:
-            return monthly[0]
-        return "ambiguous" if any(frozenset((best, each)) in self.differ for each in rivals) else best
+            return monthly
+        return [best, *(each for each in rivals if frozenset((best, each)) in self.differ)]
+
+    def _are_first_days(self, notation: str) -> bool:
+        """Return whether the days are the first ones of more months than a year has."""
+        days = self.days[notation]
+        return len(days) > MONTHS and all(each.day == 1 for each in days)
+
+
+def undecided(text: pa.ChunkedArray) -> list[str]:
+    """Return the notations in which text would be dates, where no value decides between them; else nothing."""
+    valid = pc.drop_null(text)
+    sample = pc.unique(valid).slice(0, MOST_LOOKED_AT)
+    if not len(sample) or not pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
+        return []
+    found = Notations(likely_notations(pa.chunked_array([sample])))
+    blanks = found.look(valid)
+    fitting = found.fitting()
+    known = len(valid) - blanks
+    fit = known - (found.unfit[fitting[0]] - blanks)
+    return fitting if len(fitting) > 1 and known and fit >= MOSTLY * known else []
 
 
 def likely_notations(sample: pa.ChunkedArray) -> list[str]:

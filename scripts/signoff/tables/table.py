@@ -34,7 +34,7 @@ class Table:
     bad: dict[str, pd.Series] = field(default_factory=dict)
 
 
-def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
+def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
     """Read a comma-separated UTF-8 file.
 
     Parameters
@@ -43,6 +43,8 @@ def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
         A file as `ingest_data` writes it.
     kinds
         What some columns are known to be; the others' kinds are found from all of their values.
+    formats
+        How the dates of some columns are known to be written; the others' notations are found likewise.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def read_table(path: Path, kinds: dict[str, str] | None = None) -> Table:
     columns = header_of_table(path)
     with no_table(path):
         text = pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
-    return parse_table(text, kinds)
+    return parse_table(text, kinds, formats)
 
 
 def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
