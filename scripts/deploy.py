@@ -6,6 +6,7 @@ Everything that was signed is copied to a folder of its own under deployed/relea
 disk; then the link deployed/current is moved. A model that is a release already becomes current again.
 """
 
+import hashlib
 import logging
 import shutil
 import time
@@ -13,26 +14,32 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import sha256
+from signoff.base.files import hidden_name, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import (
+    READ_AGAIN,
     SIGN_OFF,
     check_decisions,
+    check_new,
     check_subject,
     model_path,
     read_sign_off,
     released_as,
+    serialised,
     utc_now,
 )
 from signoff.release.store import (
     DEPLOYED,
+    IDENTITY,
     RELEASES,
     append_history,
     approved_release,
     current_release,
     flush,
+    last_move,
     locked,
     move_current,
+    project_identity,
     read_history,
     release_before,
     releases,
@@ -60,22 +67,23 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
     """
     rule = config["release"]
     document = read_sign_off(sign_off)
+    check_new(document, sign_off)
     check_subject(document, config, config_paths)
     check_decisions(document, rule)
     digest = document["files"][model_path(config)]
-    RELEASES.mkdir(parents=True, exist_ok=True)
     with locked("deploy"):
+        RELEASES.mkdir(parents=True, exist_ok=True)
         history = read_history()
         sweep(history)
-        current = current_release()
+        current, move = current_release(), last_move(history)
         name = same_model(digest, rule, history)
-        last = next((entry["release"] for entry in reversed(history) if entry["action"] != "prune"), None)
-        if name is not None and name == current == last:
+        if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
+        check_place(document, digest, move)
         if name is None:
             name = new_name(digest)
-            copy_release(sign_off, document, name)
+            copy_release(document, name)
         decisions = document["decisions"]
         append_history(
             "deploy",
@@ -92,6 +100,31 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
     return name
 
 
+def check_place(document: dict, digest: str, move: dict | None) -> None:
+    """Raise TaskError where a sign-off is of another project, or was made before another release than the last one.
+
+    Parameters
+    ----------
+    document
+        The sign-off.
+    digest
+        The SHA-256 of its model.
+    move
+        The last line of the history that made a release the current one; None where nothing was released yet.
+    """
+    if document["project"] != project_identity():
+        raise TaskError(f"the sign-off was made for another project than this one ({IDENTITY}). {READ_AGAIN}")
+    before = document["predecessor"]
+    last = move["release"] if move else None
+    # A deploy that was killed before the link was moved is finished by the same sign-off.
+    again = move is not None and move.get("model_sha256") == digest and move["from"] == before
+    if before != last and not again:
+        raise TaskError(
+            f"the sign-off was made when {before or 'nothing'} was deployed, but now {last or 'nothing'} is: it was "
+            f"superseded. {READ_AGAIN}"
+        )
+
+
 def new_name(digest: str) -> str:
     """Return the name of a new release: the time to the second, and the first digits of the model's digest."""
     while True:
@@ -106,31 +139,30 @@ def same_model(digest: str, rule: dict, history: list[dict]) -> str | None:
     for name in reversed(releases(history)):
         if name.endswith(f"-{digest[:12]}"):
             try:
-                approved_release(name, rule)
-                return name
+                if digest in approved_release(name, rule)[1]["files"].values():
+                    return name
             except TaskError as error:
                 logging.warning("[deploy] %s has this model, but cannot be used again: %s", name, error)
     return None
 
 
-def copy_release(sign_off: Path, document: dict, name: str) -> None:
+def copy_release(document: dict, name: str) -> None:
     """Copy what was signed to a new release, which is seen when all of it is there, checked, and on disk."""
-    hidden = RELEASES / f".{name}.part"
+    hidden = RELEASES / hidden_name(name)
     hidden.mkdir()
     try:
         for path, digest in document["files"].items():
-            if released_as(path) is None:
+            place = released_as(path)
+            if place is None:
                 continue
-            copy = hidden / released_as(path)
+            copy = hidden / place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-            if sha256(copy) != digest:
+            if copied(Path(path), copy) != digest:
                 raise TaskError(
                     f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again."
                 )
-        shutil.copyfile(sign_off, hidden / "sign_off.json")
-        if read_sign_off(hidden / "sign_off.json") != document:
-            raise TaskError(f"{sign_off} changed while it was copied. Run make deploy again.")
+        with open(hidden / "sign_off.json", "xb") as file:
+            file.write(serialised(document))
     except BaseException:
         # Such as a full disk, which half a release would help to stay full.
         shutil.rmtree(hidden, ignore_errors=True)
@@ -139,6 +171,16 @@ def copy_release(sign_off: Path, document: dict, name: str) -> None:
         flush(path)
     hidden.rename(RELEASES / name)
     flush(RELEASES)
+
+
+def copied(path: Path, copy: Path) -> str:
+    """Copy a file to one that does not exist yet; return the SHA-256 of the bytes that were copied."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as source, open(copy, "xb") as target:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            target.write(piece)
+    return digest.hexdigest()
 
 
 def prune(keep: int | None) -> None:

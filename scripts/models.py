@@ -3,12 +3,14 @@
     python scripts/models.py --output reports/verdict.json
 
 Run in the folder of the config. The table is models.csv beside the output, which is written only where every model has
-passed. The folder models/NAME gets a config.yaml, and copies of the data contract and of the user's own code: there a
-person reviews, signs off, deploys and predicts (make … DIR=models/NAME).
+passed. The folder models/NAME gets a config.yaml, and copies of the data contract and of the user's own code; the
+config refers to the original file of signers. A person reviews, signs off, deploys and predicts in that folder
+(make … DIR=models/NAME).
 """
 
 import csv
 import logging
+import os
 from pathlib import Path
 
 import yaml
@@ -32,9 +34,17 @@ def write_project(folder: Path, settings: dict) -> None:
     up = Path(*[".."] * len(folder.parts))
     source = settings["raw_data_source_url"].replace("{model}", folder.name)
     settings = {**settings, "raw_data_source_url": str(up / source) if is_path(source) else source}
+    settings["allow_outside"] = [str(up / path) for path in settings["allow_outside"]]
+    if signers := settings["release"]["allowed_signers"]:
+        # The original, so that whoever is taken out of it can sign nowhere. A path that is absolute stays so.
+        settings["release"] = {**settings["release"], "allowed_signers": str(up / signers)}
+        settings["allow_outside"].append(str(up / signers))
+    schema = settings["validation"]["schema"]
+    if schema and os.path.normpath(schema).startswith(("../", "/")):
+        settings["validation"] = {**settings["validation"], "schema": str(up / schema)}
+        schema = None
     write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
-    for path in [settings["validation"]["schema"], settings["release"]["allowed_signers"], *custom_code(settings)]:
-        # That keys are missing is told where a signature is checked.
+    for path in [schema, *custom_code(settings)]:
         if path and Path(path).is_file():
             write(folder / path, Path(path).read_bytes())
 

@@ -6,6 +6,7 @@ Run in the project's folder. Rows are cleaned, and features made of them, as the
 be scored goes to predictions/week.rejected.csv with its reason. "-" reads standard input, and writes standard output.
 """
 
+import argparse
 import collections
 import contextlib
 import logging
@@ -23,10 +24,18 @@ import pyarrow.csv
 from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import replacing
+from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model import scoring
-from signoff.release.store import current_release, released_code, released_half_width, released_model
+from signoff.release.store import (
+    approved_release,
+    model_of,
+    read_history,
+    release_in_use,
+    released_code,
+    released_half_width,
+)
 from signoff.tables.cells import MISSING, with_point
 from signoff.tables.cleaning import by_policy
 from signoff.tables.csv_file import rendered, with_names
@@ -216,6 +225,16 @@ def sink(path: str | None) -> Iterator[object]:
             file.flush()
 
 
+def asked_for(args: argparse.Namespace) -> dict:
+    """Return what a release must carry: what the project's config asks for, or more, where the command line says so."""
+    rule = {"allowed_signers": None, "required_approvals": 1}
+    if args.config or any(Path(each).is_file() for each in USUAL):
+        rule |= read_config(args.config)[0]["release"]
+    rule["allowed_signers"] = args.allowed_signers or rule["allowed_signers"]
+    rule["required_approvals"] = max(args.required_approvals, rule["required_approvals"])
+    return rule
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, help='a CSV file, also compressed (.gz), or "-"')
@@ -229,16 +248,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("predict", args, args.input):
         if args.input != "-":
             # Before anything else, so that a wrong path is told at once.
             Path(args.input).stat()
-        rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
-        release = args.release or current_release()
-        model, metadata = released_model(release, rule)
-        code = released_code(release, metadata)
-        half_width = released_half_width(release)
+        release = args.release or release_in_use(read_history())
+        _, document = approved_release(release, asked_for(args))
+        model, metadata = model_of(release, document)
+        code, half_width = released_code(release, metadata), released_half_width(release, document)
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":

@@ -16,6 +16,7 @@ from signoff.release.store import (
     append_history,
     approved_release,
     current_release,
+    last_move,
     locked,
     move_current,
     read_history,
@@ -53,8 +54,8 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
                 raise TaskError(f"there is no release before {current or 'the first'} to go back to.")
         if name not in names:
             raise TaskError(f"there is no release {name!r}: {nearest(name, names) if names else 'none is deployed.'}")
-        last = next(entry["release"] for entry in reversed(history) if entry["action"] != "prune")
-        if name == current == last:
+        move = last_move(history)
+        if move is not None and name == current == move["release"]:
             raise TaskError(f"{name} is the current release already.")
         approved_release(name, rule)
         append_history("rollback", name, by=[getpass.getuser()], reason=[reason], **{"from": current})

@@ -6,13 +6,15 @@ Run in the project's folder. What is not given is asked for on a terminal. A sec
 to the sign-off; whoever decides again replaces their decision.
 """
 
+import hashlib
 import logging
+import os
 import sys
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, replacing, sha256
+from signoff.base.files import parsed_json, read_json, replacing, sha256
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import (
@@ -24,18 +26,21 @@ from signoff.release.approval import (
     VALIDATION,
     VERSION,
     check_decisions,
+    check_names,
     code_state,
     features_path,
     model_path,
+    no_commit,
     raw_path,
     read_sign_off,
     reviewed_files,
     serialised,
     statement,
+    subject_of,
     utc_now,
 )
-from signoff.release.signature import sign, verify_signature
-from signoff.release.store import RELEASES, current_release, locked
+from signoff.release.signature import plain_name, sign, verify_signature
+from signoff.release.store import RELEASES, locked, project_identity, read_history, release_in_use
 from signoff.release.verdict import verdict
 
 # Each was made of the one before; what is older than that does not speak of it.
@@ -68,21 +73,24 @@ def review(config: dict, config_paths: list[str]) -> dict:
             raise TaskError(f"{after} is older than {before}, so it does not speak of it. Run {command}.")
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
     files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
-    metrics, validation, metadata = read_json(METRICS), read_json(VALIDATION), read_json("model/model.json")
+    check_names(files, reviewed_files(config, config_paths))
+    metrics, validation, metadata, diagnostics = (
+        as_reviewed(path, files) for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS)
+    )
     trained_on = metadata["inputs"].get(Path(features).name)
     if metadata["sha256"] != files[model] or trained_on != files[features]:
         raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
     for made, by in ((model, metadata.get("custom")), (METRICS, metrics.get("custom_metrics"))):
-        if by and files.get(by["file"]) != by["sha256"]:
+        if by and files.get(os.path.normpath(by["file"])) != by["sha256"]:
             raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
-    if read_json(DIAGNOSTICS).get("model_sha256") != files[model]:
+    if diagnostics.get("model_sha256") != files[model]:
         raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
     for path in (REPORT, PAGE):
         if files[model] not in Path(path).read_text(encoding="utf-8"):
             raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
-    release = current_release()
+    release = release_in_use(read_history())
     judged_against = (metrics["champion"] or {}).get("release")
     if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
         raise TaskError(
@@ -91,21 +99,38 @@ def review(config: dict, config_paths: list[str]) -> dict:
         )
     _, failures = verdict(validation, metrics)
     return {
+        "version": VERSION,
+        "project": project_identity(make=True),
+        "predecessor": release,
         "files": files,
         "code": code_state(),
         "verdict": "failed" if failures else "passed",
         "failures": failures,
-        "compared_with": release,
     }
+
+
+def as_reviewed(path: str, files: dict[str, str]) -> dict:
+    """Return what a JSON file holds, of which the very bytes that are read have the digest that is signed.
+
+    Raises
+    ------
+    TaskError
+        It has changed since its digest was taken.
+    """
+    content = Path(path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != files[path]:
+        raise TaskError(f"{path} has changed while it was read. Wait for the run to end, and look again.")
+    return parsed_json(content, Path(path))
 
 
 def summary(subject: dict) -> list[str]:
     """Return the lines that a reviewer sees before deciding."""
-    metrics, validation, source = read_json(METRICS), read_json(VALIDATION), read_json("data/raw/raw_data.json")
+    metrics, validation = (as_reviewed(path, subject["files"]) for path in (METRICS, VALIDATION))
+    source = read_json(Path("data/raw/raw_data.json"))
     split = metrics["split"]
     window = f"{split['first']} … {split['last_test']} ({metrics['time_column']})" if "first" in split else "no dates"
     code = subject["code"]
-    state = {True: "clean", False: "with changes that are not committed", None: "not in git"}[code["clean"]]
+    state = {True: "clean", False: "with changes that are not committed", None: no_commit()}[code["clean"]]
     lines = [
         f"Target      {metrics['target']}",
         f"Source      {source['source']}, ingested {source['ingested_at']}",
@@ -116,7 +141,7 @@ def summary(subject: dict) -> list[str]:
         f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
     ]
-    lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["compared_with"]))]
+    lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["predecessor"]))]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
 
 
@@ -183,7 +208,6 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         )
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
-    subject = {"version": VERSION, **subject}
     decision = {
         "reviewer": decision["reviewer"].strip(),
         "decision": decision["decision"],
@@ -198,11 +222,10 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
     if sign_off.is_file():
         try:
             before = read_sign_off(sign_off)
-            same = {key: value for key, value in before.items() if key not in ("decisions", "sha256")} == subject
-            others = before["decisions"] if same else []
+            others = before["decisions"] if subject_of(before) == subject else []
         except TaskError as error:
             logging.warning("[sign_off] %s It is replaced.", error)
-    others = [each for each in others if each["reviewer"].casefold() != decision["reviewer"].casefold()]
+    others = [each for each in others if plain_name(each["reviewer"]) != plain_name(decision["reviewer"])]
     return {**subject, "decisions": [*others, decision]}
 
 

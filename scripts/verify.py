@@ -8,12 +8,14 @@ import logging
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import is_signed
 from signoff.release.store import (
-    CURRENT,
     RELEASES,
     approved_release,
     current_release,
+    last_move,
     read_history,
+    release_in_use,
     releases,
     verify_release,
 )
@@ -36,28 +38,36 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
         try:
             document = verify_release(name, history)
             who = ", ".join(each["reviewer"] for each in document["decisions"])
-            signed = all(each["signature"] for each in document["decisions"])
-            good.append(f"release {name}: every file as approved by {who} ({'signed' if signed else 'unsigned'})")
+            at = next(each["at"] for each in history if each["action"] == "deploy" and each["release"] == name)
+            signed = "signed" if is_signed(document, rule, at) else unsigned(document)
+            good.append(f"release {name}: every file as approved by {who} ({signed})")
             good += [f"  override: {each['override']}" for each in document["decisions"] if each["override"]]
         except TaskError as error:
             problems.append(str(error))
-    moves = [entry for entry in history if entry["action"] != "prune"]
-    current = current_release()
-    if not moves and not CURRENT.is_symlink():
+    move, current = last_move(history), current_release()
+    if move is None and current is None:
         return [*good, "nothing is released yet"], problems
-    if moves and current == moves[-1]["release"]:
+    try:
+        in_use = release_in_use(history)
+    except TaskError as error:
+        return good, [*problems, str(error)]
+    if current == in_use:
         good.append(f"current: {current}")
-    elif moves and current == moves[-1]["from"]:
-        good.append(f"current: {current}; a move to {moves[-1]['release']} was interrupted: run it again")
     else:
-        expected = moves[-1]["release"] if moves else "none"
-        problems.append(f"{CURRENT} points to {current or 'nothing'}, the history says {expected}. Run make rollback.")
-    if current is not None and not problems:
+        good.append(f"current: {current or 'none'}; a move to {in_use} was interrupted: run it again")
+    if in_use is not None and not problems:
         try:
-            approved_release(current, rule)
+            approved_release(in_use, rule)
         except TaskError as error:
-            problems.append(f"{RELEASES / current} is current, but not approved under the config: {error}")
+            problems.append(f"{RELEASES / in_use} is current, but not approved under the config: {error}")
     return good, problems
+
+
+def unsigned(document: dict) -> str:
+    """Return the word for a release of which not each signature was verified."""
+    if any(each["signature"] for each in document["decisions"]):
+        return "unsigned: its signatures are not verified under release.allowed_signers"
+    return "unsigned"
 
 
 def main(argv: list[str] | None = None) -> None:

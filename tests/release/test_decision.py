@@ -47,7 +47,7 @@ MODEL, JSON = "model/model.pkl", "model/model.json"
 METRICS, REPORT, PAGE = "reports/evaluation_metrics.json", "reports/final_report.md", "reports/final_report.html"
 VALIDATION, DIAGNOSTICS = "reports/validation_report.json", "reports/diagnostics.json"
 RAW, FEATURES = "data/raw/raw_data.csv", "data/features/features.csv"
-CODE = "a function of ours"
+CODE = "c0de" * 16
 
 
 def digest(path: str) -> str:
@@ -169,7 +169,8 @@ def test_a_review_holds_every_file_the_code_and_the_verdict(project):
     paths += ["config.yaml", "reports/figures/residuals.png"]
     assert found["files"] == {path: digest(path) for path in paths}
     assert found["code"] == {"commit": None, "clean": None, "sha256": CODE}
-    assert (found["verdict"], found["failures"], found["compared_with"]) == ("passed", [], None)
+    assert (found["verdict"], found["failures"], found["predecessor"]) == ("passed", [], None)
+    assert found["project"] == Path("deployed/project.id").read_text("ascii").strip()
 
 
 def test_the_contract_and_ones_own_code_are_reviewed_once_each(project):
@@ -316,6 +317,9 @@ def test_the_summary_says_what_is_decided_on(project):
     subject["code"]["clean"] = False
     assert "Code        c0ffee (with changes that are not committed)" in summary(subject)
     change(METRICS, split={"rule": "hash", "rows": {"train": 1, "test": 1}})
+    told = f"{METRICS} has changed while it was read. Wait for the run to end, and look again."
+    assert error(summary, subject) == told
+    subject["files"][METRICS] = digest(METRICS)
     assert summary(subject)[2] == "Data window no dates"
 
 
@@ -357,7 +361,8 @@ def test_changes_since_the_release_are_told_one_by_one(project):
 
 def review_of(name: str) -> dict:
     code = {"commit": None, "clean": None, "sha256": CODE}
-    return {"code": code, "verdict": "passed", "failures": [], "compared_with": name}
+    files = {path: digest(path) for path in (METRICS, VALIDATION)}
+    return {"code": code, "verdict": "passed", "failures": [], "predecessor": name, "files": files}
 
 
 def test_another_version_of_the_same_code_file_is_a_change(project):
@@ -378,10 +383,10 @@ def test_a_model_is_judged_beside_the_release_that_is_deployed_now(project):
     told = f"{METRICS} compares the model with no release, but {first} is deployed now. {RUN_AND_REPORT}"
     assert error(review, project.config, project.paths) == told
     train(3, first)
-    assert review(project.config, project.paths)["compared_with"] == first
+    assert review(project.config, project.paths)["predecessor"] == first
     # The deployed model itself, judged before it was deployed.
     train(2)
-    assert review(project.config, project.paths)["compared_with"] == first
+    assert review(project.config, project.paths)["predecessor"] == first
 
 
 # What a decision is
@@ -398,10 +403,10 @@ def test_a_sign_off_holds_the_decision_and_its_own_digest(project):
         "override": None,
         "signature": None,
     }
-    assert document["version"] == 1
+    assert document["version"] == 2
     body = {key: value for key, value in document.items() if key != "sha256"}
     assert document["sha256"] == hashlib.sha256(canonical(body)).hexdigest()
-    assert Path("reports/sign_off.json").read_text("utf-8").startswith('{\n  "version": 1,')
+    assert Path("reports/sign_off.json").read_text("utf-8").startswith('{\n  "version": 2,')
 
 
 def test_canonical_json_is_one_text_for_one_value():
@@ -419,8 +424,9 @@ def test_what_is_signed_is_the_subject_and_the_decision_without_its_signature(pr
     (decision,) = document["decisions"]
     said = json.loads(statement(document, {**decision, "signature": "s"}))
     assert said == {
-        **{key: value for key, value in document.items() if key not in ("decisions", "sha256")},
-        **{key: value for key, value in decision.items() if key != "signature"},
+        "_type": "signoff/decision",
+        "subject": {key: value for key, value in document.items() if key not in ("decisions", "sha256")},
+        "decision": {key: value for key, value in decision.items() if key != "signature"},
     }
 
 
@@ -507,9 +513,11 @@ def test_what_has_changed_since_the_sign_off_is_named(project, monkeypatch):
         Path(path).write_bytes(content)
     told = error(check_subject, document, project.config, ["config.yaml", "more.yaml"])
     assert told == f"the sign-off does not cover more.yaml. {AGAIN}"
-    monkeypatch.setattr(approval, "code_state", lambda: {"commit": "c", "clean": None, "sha256": "x"})
+    monkeypatch.setattr(approval, "code_state", lambda: {"commit": "c", "clean": None, "sha256": CODE})
+    check_subject(document, project.config, project.paths)
+    monkeypatch.setattr(approval, "code_state", lambda: {"commit": None, "clean": None, "sha256": "x"})
     told = error(check_subject, document, project.config, project.paths)
-    assert told == f"the workflow's code (commit, sha256) has changed since the sign-off. {AGAIN}"
+    assert told == f"the workflow's code has changed since the sign-off. {AGAIN}"
 
 
 def test_where_a_reviewed_file_lies_in_a_release():
@@ -599,7 +607,12 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
         (ada | {"signature": ""}, unsigned),
     ):
         assert told == error(check_decisions, document | {"decisions": [decision]}, rule)
-    for subject in ({"files": {}}, {"failures": ["x"], "decisions": [ada | {"override": "y"}]}, {"version": 2}):
+    for subject in (
+        {"files": {}},
+        {"failures": ["x"], "verdict": "failed", "decisions": [ada | {"override": "y"}]},
+        {"project": "0" * 32},
+        {"predecessor": "20260101T000000Z-0123456789ab"},
+    ):
         told = error(check_decisions, {**document, "decisions": [ada], **subject}, rule)
         assert altered.format("ada") in told
     # Twice the same key is one person, whatever is written.
@@ -703,12 +716,13 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
         "from": None,
         "previous": "0" * 64,
     }
-    assert verify_release(name, read_history())["decisions"][0]["reviewer"] == "Ada"
+    document = verify_release(name, read_history())
+    assert document["decisions"][0]["reviewer"] == "Ada"
     model, metadata = released_model(name, RULE)
     assert model == {"model": 2} and metadata["training_rows"] == 2000
-    assert released_code(name, metadata) is None and released_half_width(name) == 2.5
-    (folder / "diagnostics.json").unlink()
-    assert released_half_width(name) is None
+    assert released_code(name, metadata) is None and released_half_width(name, document) == 2.5
+    without = {path: each for path, each in document["files"].items() if path != DIAGNOSTICS}
+    assert released_half_width(name, document | {"files": without}) is None
 
 
 def deploy_again(project) -> str:
@@ -797,39 +811,44 @@ def test_old_releases_go_but_never_the_current_one_nor_the_one_before(project, c
 
 def test_what_changes_while_it_is_copied_is_no_release(project, monkeypatch):
     train(2)
-    document = approve(project)
-    copy = deploying.shutil.copyfile
+    approve(project)
+    check = deploying.check_place
 
-    def copyfile(source, to):
-        copy(source, to)
-        if Path(to).name == victim:
-            Path(to).write_bytes(b"other")
+    def meanwhile(*arguments):
+        check(*arguments)
+        Path(MODEL).write_bytes(b"other")
 
-    monkeypatch.setattr(deploying.shutil, "copyfile", copyfile)
-    victim = "model.pkl"
+    monkeypatch.setattr(deploying, "check_place", meanwhile)
     assert error(deploy, project) == (
         f"{MODEL} changed while it was copied: does a run go on? Wait for it, and sign off again."
     )
-    victim = "sign_off.json"
-    assert "sign_off.json was altered" in error(deploy, project)
-    monkeypatch.setattr(deploying.shutil, "copyfile", copy)
-    Path("reports/sign_off.json").write_bytes(serialised({**document, "more": 1}))
-    deploying.RELEASES.mkdir(parents=True, exist_ok=True)
-    told = error(deploying.copy_release, Path("reports/sign_off.json"), document, "x")
-    assert told == "reports/sign_off.json changed while it was copied. Run make deploy again."
-    # What is left of it is swept away by the next one.
-    approve(project)
+    assert list(releasing.RELEASES.iterdir()) == [] and read_history() == []
+
+
+def test_a_sign_off_that_is_swapped_after_it_was_read_changes_nothing(project, monkeypatch):
+    train(2)
+    good = serialised(approve(project))
+    check = deploying.check_place
+
+    def meanwhile(*arguments):
+        check(*arguments)
+        Path("reports/sign_off.json").write_bytes(b"{}")
+
+    monkeypatch.setattr(deploying, "check_place", meanwhile)
     name = deploy(project)
-    assert [each.name for each in Path("deployed/releases").iterdir()] == [name]
+    assert Path(f"deployed/releases/{name}/sign_off.json").read_bytes() == good
+    assert read_history()[-1]["sign_off_sha256"] == hashlib.sha256(good).hexdigest()
 
 
-def test_a_release_that_no_line_tells_of_is_swept_away_unless_it_is_current(project, caplog):
+def test_a_release_that_no_line_tells_of_is_set_aside_unless_it_is_current(project, caplog):
     first = release(project, 2)
     Path("deployed/releases/stray").mkdir()
     Path("deployed/releases/file").touch()
     second = release(project, 3)
     assert not Path("deployed/releases/stray").exists() and Path("deployed/releases/file").exists()
-    assert "deployed/releases/stray is in no line of deployed/history.jsonl: deleted" in caplog.text
+    assert Path("deployed/set-aside/stray").is_dir()
+    told = "deployed/releases/stray is in no line of deployed/history.jsonl: set aside in deployed/set-aside"
+    assert told in caplog.text
     assert sorted(releasing.releases(read_history())) == sorted([first, second])
     Path("deployed/releases/stray").mkdir()
     releasing.move_current("stray")
@@ -889,10 +908,13 @@ def test_each_way_to_alter_the_history_is_named(project):
         ),
         ([lines[0], lines[2]], "line 1 was altered, or lines next to it were removed"),
         ([lines[1], lines[2]], "line 1 was altered, or lines next to it were removed"),
-        ([canonical(json.loads(lines[0]) | {"at": "x"}) + b"\n", *lines[1:]], "line 1 was altered, or lines next"),
+        (
+            [canonical(json.loads(lines[0]) | {"at": "2020-01-01T00:00:00Z"}) + b"\n", *lines[1:]],
+            "line 1 was altered, or lines next",
+        ),
         (lines[:2], "deployed/history.head does not know its end: line 2, the last, was altered, or lines after it"),
         (
-            [*lines[:2], canonical(json.loads(lines[2]) | {"at": "x"})],
+            [*lines[:2], canonical(json.loads(lines[2]) | {"at": "2020-01-01T00:00:00Z"})],
             "does not know its end: line 3, the last, was alt",
         ),
         ([], "does not know its end: line 0"),
@@ -945,7 +967,7 @@ def test_an_override_is_in_the_history_and_the_name_tells_time_and_model(project
 
 def test_a_copy_that_fails_leaves_no_half_release(project, monkeypatch):
     approve(project)
-    monkeypatch.setattr(deploying, "sha256", lambda path: "0")
+    monkeypatch.setattr(deploying, "copied", lambda path, copy: "0")
     assert "changed while it was copied: does a run go on?" in error(deploy, project)
     assert list(releasing.RELEASES.iterdir()) == []
 
@@ -962,9 +984,9 @@ def test_what_a_killed_deploy_has_left_is_gone_with_the_next_and_not_worth_a_wor
 
 def test_a_sign_off_of_another_form_is_refused(project):
     path = Path("reports/sign_off.json")
-    path.write_bytes(serialised(approve(project) | {"version": 2}))
+    path.write_bytes(serialised(approve(project) | {"version": 3}))
     assert error(read_sign_off, path) == (
-        f"{path} has the version 2, and this workflow reads 1. Use the workflow that has written it, or sign off "
+        f"{path} has the version 3, and this workflow reads 2. Use the workflow that has written it, or sign off "
         "again: make sign-off."
     )
 

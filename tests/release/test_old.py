@@ -92,6 +92,6 @@ def test_a_sign_off_of_a_later_form_is_refused(tmp_path, command, monkeypatch): 
     unpack("diagnosed", tmp_path)
     monkeypatch.chdir(tmp_path)
     path = Path("reports/sign_off.json")
-    path.write_bytes(serialised(json.loads(path.read_bytes()) | {"version": 2}))
+    path.write_bytes(serialised(json.loads(path.read_bytes()) | {"version": 3}))
     code, said = command("deploy")
-    assert code == 1 and "has the version 2, and this workflow reads 1. Use the workflow that has written it" in said
+    assert code == 1 and "has the version 3, and this workflow reads 2. Use the workflow that has written it" in said

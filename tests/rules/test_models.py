@@ -1,5 +1,8 @@
 """Many models in one run: each in a folder that is a project of its own, and a table of all."""
 
+import os
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
@@ -7,7 +10,7 @@ import yaml
 from conftest import ROOT, make_project, rides
 from models import write_project
 from signoff.base.errors import TaskError
-from signoff.config.settings import check_config
+from signoff.config.settings import check_config, read_config
 from signoff.rules.models import config_of, groups
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -72,11 +75,27 @@ def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_
     assert all(settings["features"]["drop"] == ["city"] and not settings["models"]["by"] for _, settings in found)
 
 
-def test_a_models_folder_holds_the_keys_of_those_who_may_sign(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "signers").write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
-    write_project(tmp_path / "models/north", config(release={"allowed_signers": "signers"}))
-    assert (tmp_path / "models/north/signers").read_text(encoding="utf-8") == "ada ssh-ed25519 AAAA\n"
+def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/schema.yaml").write_text("columns: {}\n", encoding="utf-8")
+    root = tmp_path / "root"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    signers = root / "signers"
+    signers.write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
+    outside = {"allow_outside": ["../shared"], "validation": {"schema": "../shared/schema.yaml"}}
+    for named in ("signers", str(signers)):
+        write_project(Path("models/north"), config(release={"allowed_signers": named}, **outside))
+        monkeypatch.chdir(root / "models/north")
+        found, _ = read_config()
+        # It is the original: whoever is taken out of it is taken out everywhere.
+        assert os.path.samefile(found["release"]["allowed_signers"], signers)
+        assert os.path.samefile(found["validation"]["schema"], tmp_path / "shared/schema.yaml")
+        assert [each.name for each in Path().iterdir()] == ["config.yaml"]
+        monkeypatch.chdir(root)
+    write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
+    monkeypatch.chdir(root / "models/south")
+    assert os.path.samefile(read_config()[0]["release"]["allowed_signers"], signers)
 
 
 def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():

@@ -42,8 +42,9 @@ rule predict:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
+        # Which release is in use, the script reads in the history: this is where the link led to.
         options=flags(
-            release=CHAMPION,
+            config=workflow.configfiles,
             columns=config["scoring"]["columns"],
             delimiter=config["reader"]["delimiter"],
             encoding=config["reader"]["encoding"],

@@ -1,9 +1,12 @@
 """Files that are never half written, their digests, and the JSON that records them."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,8 +25,38 @@ def delete_leftovers(folder: Path) -> None:
     here = f".{socket.gethostname()}-"
     for leftover in folder.glob(".*.part"):
         _, ours, process = leftover.name.removesuffix(".part").rpartition(here)
+        process = process.partition(".")[0]
         if ours and process.isdigit() and Path("/proc/self").exists() and _has_ended(process):
-            leftover.unlink(missing_ok=True)
+            discard(leftover)
+
+
+def discard(path: Path) -> None:
+    """Delete whatever a path names, if anything: a file, a folder, or a link, which is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def hidden_name(name: str) -> str:
+    """Return the name of a part that is being written: it names the process, and nobody can guess it before."""
+    return f".{name}.{socket.gethostname()}-{os.getpid()}.{secrets.token_hex(8)}.part"
+
+
+def open_lock(path: Path) -> int:
+    """Return the descriptor of a lock's file, which is made where it is missing; nothing in it is changed.
+
+    Raises
+    ------
+    TaskError
+        The path is a link, which could lead to any file.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise TaskError(f"{path} is a link, and must be a file. Delete the link, and run again.") from error
 
 
 def _has_ended(process: str) -> bool:
@@ -43,7 +76,7 @@ def beside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     delete_leftovers(path.parent)
-    hidden = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    hidden = path.with_name(hidden_name(path.name))
     try:
         yield hidden
     finally:
@@ -116,6 +149,11 @@ class _Recorded(dict[str, Any]):
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`. Raises TaskError if it is damaged, and later for a missing key."""
+    return parsed_json(Path(path).read_bytes(), path)
+
+
+def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object that `content`, read from `path`, holds; raises as `read_json`."""
 
     def recorded(pairs: dict[str, Any]) -> _Recorded:
         found = _Recorded(pairs)
@@ -123,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
 
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=recorded)
+        found = json.loads(content.decode("utf-8"), object_hook=recorded)
     except ValueError as error:
         raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
     if not isinstance(found, dict):

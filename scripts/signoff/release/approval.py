@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import os
+import re
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, sha256
-from signoff.release.signature import verify_signature
+from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, one_of, problem_of, strict_json
+from signoff.release.signature import person_of, plain_name, verify_signature
 
-# Of the sign-off's form.
-VERSION = 1
+# Of a statement that is signed, so that it cannot be taken for another kind of text.
+TYPE = "signoff/decision"
+AGAIN = "Sign off again: make sign-off."
+READ_AGAIN = "Read the report again (make report), then run make sign-off."
 SIGN_OFF = Path("reports/sign_off.json")
 REPORT = "reports/final_report.md"
 # The same as a page.
@@ -19,6 +25,7 @@ PAGE = "reports/final_report.html"
 METRICS = "reports/evaluation_metrics.json"
 VALIDATION = "reports/validation_report.json"
 DIAGNOSTICS = "reports/diagnostics.json"
+FIGURE = re.compile(r"reports/figures/[A-Za-z0-9][A-Za-z0-9_.-]*\.png")
 
 
 def model_path(config: dict) -> str:
@@ -42,7 +49,8 @@ def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
     features = features_path(config)
     files += [features, features.removesuffix("csv") + "json", raw_path(config)]
-    return [*files, *config_paths, *([contract] if contract else []), *custom_code(config)]
+    files += [*config_paths, *([contract] if contract else []), *custom_code(config)]
+    return [os.path.normpath(path) for path in files]
 
 
 def custom_code(config: dict) -> list[str]:
@@ -53,16 +61,48 @@ def custom_code(config: dict) -> list[str]:
 
 def released_as(path: str) -> str | None:
     """Return the name that a reviewed file has in a release; None for the data, which are not copied."""
+    path = os.path.normpath(path)
+    outside = path.startswith(("/", "../"))
     if path.endswith(".py"):
-        return f"code/{path}"
+        return f"code/{Path(path).name if outside else path}"
     folder, _, name = path.partition("/")
     if folder == "data":
         return None
-    return name if folder in ("model", "reports") else f"config/{Path(path).name}"
+    return name if folder in ("model", "reports") and name else f"config/{Path(path).name}"
+
+
+def check_names(files: Iterable[str], known: list[str]) -> None:
+    """Raise TaskError where a sign-off names a file that nobody reviews, a link, or two files of one name.
+
+    Parameters
+    ----------
+    files
+        The paths that the sign-off names.
+    known
+        As `reviewed_files` returns them.
+    """
+    places: dict[str, str] = {}
+    for path in files:
+        if path not in known and not FIGURE.fullmatch(path):
+            raise TaskError(f"the sign-off names {path!r}, which is not a file that is reviewed. {READ_AGAIN}")
+        place = released_as(path)
+        if place is None:
+            continue
+        if other := places.get(place):
+            raise TaskError(f"{other} and {path} would both be {place} in the release. Rename one of them.")
+        places[place] = path
+        if path.startswith(("model/", "reports/")):
+            for part in (Path(path), *Path(path).parents):
+                if part.is_symlink():
+                    raise TaskError(f"{part} is a link. Put the folder or the file itself there, and run make deploy.")
 
 
 def code_state() -> dict:
-    """Return the git commit of the workflow (None outside git), whether its code was clean, and the code's SHA-256."""
+    """Return the SHA-256 of the workflow's code, which decides, and its git commit, which is noted.
+
+    The commit, and whether the code was clean, are None outside of git, where another repository lies around the
+    workflow's folder, and where the checkout belongs to another account.
+    """
     parts = ["Snakefile", "workflow", "scripts"]
     files = [path for part in parts for path in (WORKFLOW / part, *(WORKFLOW / part).rglob("*"))]
     lines = [
@@ -70,7 +110,8 @@ def code_state() -> dict:
         for path in sorted(files)
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    commit = git("rev-parse", "HEAD")
+    tracked = git("ls-files", "--error-unmatch", "--", "Snakefile") is not None
+    commit = git("rev-parse", "HEAD") if tracked else None
     return {
         "commit": commit,
         "clean": None if commit is None else git("status", "--porcelain", "--", *parts) == "",
@@ -78,13 +119,29 @@ def code_state() -> dict:
     }
 
 
+def no_commit() -> str:
+    """Return why there is no commit of the workflow's code, in words."""
+    done = _git("ls-files", "--error-unmatch", "--", "Snakefile")
+    if done is not None and "dubious ownership" in done.stderr:
+        return "in a git checkout of another account, which git does not read"
+    return "not in git"
+
+
 def git(*arguments: str) -> str | None:
-    """Return what git says of the workflow's folder, or None where it is no repository or there is no git."""
+    """Return what git says of the workflow's folder, or None where it is not a repository, or git is not installed."""
+    done = _git(*arguments)
+    return done.stdout.strip() if done is not None and done.returncode == 0 else None
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+    # Whoever runs this inside of git (a hook) has variables that name another repository.
+    kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
+    command = ["git", "-C", WORKFLOW, *arguments]
     try:
-        done = subprocess.run(["git", "-C", WORKFLOW, *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**environment, "LC_ALL": "C"})
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def canonical(value: object) -> bytes:
@@ -99,54 +156,98 @@ def serialised(document: dict) -> bytes:
     return (json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def subject_of(document: dict) -> dict:
+    """Return what a sign-off says of what was reviewed, without who has decided."""
+    return {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
+
+
+def statement(document: dict, decision: dict) -> bytes:
+    """Return what a reviewer signs, as canonical JSON: all that was reviewed and the decision, side by side.
+
+    Neither part can reach into the other. In the form before, their keys lay in one object: they are merged only where
+    each part has exactly its own keys, of which none is the other's.
+
+    Raises
+    ------
+    TaskError
+        A key is unknown or missing, or a value cannot be there.
+    """
+    subject = subject_of(document)
+    said = {key: value for key, value in decision.items() if key != "signature"}
+    problem = problem_of(subject, [{"signature": None, **decision}])
+    if problem:
+        raise TaskError(f"the sign-off has a wrong form: {problem}. {AGAIN}")
+    if subject["version"] == OLD_VERSION:
+        return canonical({**subject, **said})
+    return canonical({"_type": TYPE, "subject": subject, "decision": said})
+
+
+def parse_sign_off(content: bytes, path: Path) -> dict:
+    """Return the sign-off whose file holds these bytes, of the written form or the one before.
+
+    Raises
+    ------
+    TaskError
+        A single bit was changed, a key is unknown, missing or there twice, or the form is of another version.
+    """
+    try:
+        document = strict_json(content)
+        intact = isinstance(document, dict) and serialised(document) == content
+    except ValueError:
+        intact = False
+    if not intact:
+        raise TaskError(f"{path} was altered after it was signed. {AGAIN}")
+    if not one_of(*SUBJECT)(document.get("version")):
+        raise TaskError(
+            f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
+            "that has written it, or sign off again: make sign-off."
+        )
+    problem = problem_of(subject_of(document), document.get("decisions"))
+    if problem:
+        raise TaskError(f"{path} has a wrong form: {problem}. {AGAIN}")
+    return document
+
+
 def read_sign_off(path: Path) -> dict:
-    """Return a sign-off. Raises TaskError where there is none, or where a single bit of it was changed."""
+    """Return a sign-off. Raises TaskError where there is none, or as `parse_sign_off`."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise TaskError(
             f"{path} does not exist: nobody has signed off this model. Read {REPORT}, then run make sign-off."
         ) from error
-    try:
-        document = json.loads(content)
-        intact = serialised(document) == content
-    except (ValueError, AttributeError):
-        intact = False
-    if not intact:
-        raise TaskError(f"{path} was altered after it was signed. Sign off again: make sign-off.")
-    if document.get("version") != VERSION:
+    return parse_sign_off(content, path)
+
+
+def check_new(document: dict, path: Path) -> None:
+    """Raise TaskError where a sign-off is of the form before, which names no project: it releases nothing."""
+    if document["version"] != VERSION:
         raise TaskError(
-            f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
-            "that has written it, or sign off again: make sign-off."
+            f"{path} has the form of an older workflow (version {document['version']}), which names neither the "
+            f"project nor the release before it. {READ_AGAIN}"
         )
-    return document
-
-
-def statement(document: dict, decision: dict) -> bytes:
-    """Return what a reviewer signs: all that was reviewed, and the decision, as canonical JSON."""
-    subject = {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
-    return canonical({**subject, **{key: value for key, value in decision.items() if key != "signature"}})
 
 
 def check_subject(document: dict, config: dict, config_paths: list[str]) -> None:
     """Raise TaskError where a file of the project, or the code, is not what was signed; the message names it."""
-    again = "Read the report again (make report), then run make sign-off."
-    for path in reviewed_files(config, config_paths):
+    known = reviewed_files(config, config_paths)
+    for path in known:
         if path not in document["files"]:
-            raise TaskError(f"the sign-off does not cover {path}. {again}")
+            raise TaskError(f"the sign-off does not cover {path}. {READ_AGAIN}")
+    check_names(document["files"], known)
     for path, digest in document["files"].items():
         if not Path(path).is_file():
-            raise TaskError(f"{path} was signed, and is gone. {again}")
+            raise TaskError(f"{path} was signed, and is gone. {READ_AGAIN}")
         if sha256(Path(path)) != digest:
-            raise TaskError(f"{path} has changed since it was signed. {again}")
-    now = code_state()
-    if now != document["code"]:
-        different = ", ".join(key for key in now if now[key] != document["code"].get(key))
-        raise TaskError(f"the workflow's code ({different}) has changed since the sign-off. {again}")
+            raise TaskError(f"{path} has changed since it was signed. {READ_AGAIN}")
+    if code_state()["sha256"] != document["code"]["sha256"]:
+        raise TaskError(f"the workflow's code has changed since the sign-off. {READ_AGAIN}")
 
 
 def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
+
+    Of one person, and of one key, the first approval counts, and no other.
 
     Parameters
     ----------
@@ -157,24 +258,43 @@ def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:
     at
         When the keys must have been valid, as `utc_now` writes it; now, if not given.
     """
-    signers = set()
+    people: set[str] = set()
+    keys: set[str] = set()
+    approvals = 0
     for decision in document["decisions"]:
         who = decision["reviewer"]
         if decision["decision"] != "approve":
             raise TaskError(f"{who} has rejected this model: {decision['comment']}. Train another one.")
         if document["failures"] and not decision["override"]:
             raise TaskError(f"{who} has approved a failed model without an override: {'; '.join(document['failures'])}")
+        person, key = plain_name(who), f"no key of {plain_name(who)}"
         if rule["allowed_signers"]:
-            signers.add(verify_signature(statement(document, decision), decision, Path(rule["allowed_signers"]), at))
-        else:
-            signers.add(who.casefold())
-    missing = rule["required_approvals"] - len(signers)
+            signers = Path(rule["allowed_signers"])
+            key = verify_signature(statement(document, decision), decision, signers, at)
+            person = person_of(who, signers)
+        if person not in people and key not in keys:
+            approvals += 1
+        people.add(person)
+        keys.add(key)
+    missing = rule["required_approvals"] - approvals
     if missing > 0:
         names = ", ".join(each["reviewer"] for each in document["decisions"]) or "nobody"
         raise TaskError(
             f"{rule['required_approvals']} different people must approve (release.required_approvals); so far {names}. "
             f"{missing} more must run make sign-off."
         )
+
+
+def is_signed(document: dict, rule: dict, at: str) -> bool:
+    """Return whether each decision has a signature that was verified against release.allowed_signers."""
+    if not rule["allowed_signers"]:
+        return False
+    try:
+        for decision in document["decisions"]:
+            verify_signature(statement(document, decision), decision, Path(rule["allowed_signers"]), at)
+    except TaskError:
+        return False
+    return bool(document["decisions"])
 
 
 def utc_now() -> str:

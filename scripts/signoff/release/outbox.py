@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from signoff.base.files import read_json, sha256, write_json
+from signoff.base.errors import TaskError
+from signoff.base.files import discard, hidden_name, open_lock, read_json, sha256, write_json
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
 from signoff.release.store import RELEASES
 from signoff.release.verdict import verdict
@@ -27,7 +28,7 @@ SHAPING = ("reader", "validation", "cleaning", "features", "split", "model", "ev
 def alone() -> Iterator[None]:
     """Let one process at a time log; the others wait. The lock goes with its process, killed or not."""
     OUTBOX.mkdir(parents=True, exist_ok=True)
-    with open(OUTBOX / ".lock", "w", encoding="utf-8") as file:
+    with open(open_lock(OUTBOX / ".lock"), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -83,19 +84,23 @@ def stage(
     # The rest may change (a comment in the config) and it is still the same model with the same verdict.
     same = {path: each for path, each in digests.items() if path.startswith("model/") or path in (METRICS, VALIDATION)}
     digest = hashlib.sha256(canonical(same)).hexdigest()
-    folder, part = OUTBOX / digest, OUTBOX / f".{digest}.part"
+    folder, part = OUTBOX / digest, OUTBOX / hidden_name(digest)
     if folder.is_dir():
         return folder
-    shutil.rmtree(part, ignore_errors=True)
+    for left in OUTBOX.glob(".*.part"):
+        discard(left)
     for path, file in files.items():
         inside = path.startswith(("model/", "reports/", "data/"))
         copy = part / "artifacts" / (path if inside else f"config/{file.name}")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
+        if path in digests and sha256(copy) != digests[path]:
+            raise TaskError(f"{file} changed while it was copied to {OUTBOX}. The next run tries again.")
         if not inside and without_passwords(text := copy.read_text(encoding="utf-8")) != text:
             copy.write_text(without_passwords(text), encoding="utf-8")
-    metadata, metrics = read_json(files["model/model.json"]), read_json(files[METRICS])
-    validation = read_json(files[VALIDATION])
+    # The copies, which have the digests.
+    copies = part / "artifacts"
+    metadata, metrics, validation = (read_json(copies / path) for path in ("model/model.json", METRICS, VALIDATION))
     failures = verdict(validation, metrics, on_failure)[1]
     commit = {"mlflow.source.git.commit": code["commit"]} if code["commit"] else {}
     run = {

@@ -1,14 +1,21 @@
 """Sign what a reviewer decides with a key of OpenSSH, and verify it."""
 
+import base64
 import os
+import re
+import struct
 import subprocess
 import tempfile
+import unicodedata
 from pathlib import Path
 
 from signoff.base.errors import TaskError
 
 # Keeps a signature that was made for something else, such as a commit, from counting here.
 NAMESPACE = "signoff"
+ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n")
+# Of the group of Ed25519: a second signature can be derived from one whose number is not below it.
+ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
 def sign(content: bytes, key: Path) -> str:
@@ -48,7 +55,8 @@ def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: 
         file.write(signature)
         file.flush()
         check = ["-n", NAMESPACE, "-s", file.name]
-        if ssh_keygen("-Y", "check-novalidate", *check, content=content).returncode != 0:
+        novalidate = ["-Y", "check-novalidate", *check]
+        if not is_canonical(signature) or ssh_keygen(*novalidate, content=content).returncode != 0:
             raise TaskError(
                 f"the signature of {reviewer} is not one of this sign-off in the namespace {NAMESPACE!r}: it, or what "
                 "it signs, was altered, or it was made for something else. Sign off again: make sign-off KEY=…"
@@ -61,6 +69,55 @@ def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: 
             f"({last_line(done)}). Who keeps that file must add it, or someone else must sign."
         )
     return done.stdout.decode().split()[-1]
+
+
+def is_canonical(signature: str) -> bool:
+    """Return whether a signature is written as OpenSSH writes it: OpenSSH reads texts too that differ from it."""
+    armor = ARMOR.fullmatch(signature)
+    if armor is None:
+        return False
+    try:
+        blob = base64.b64decode(armor[1].replace("\n", ""), validate=True)
+        text = base64.b64encode(blob).decode()
+        lines = [text[start : start + 70] for start in range(0, len(text), 70)]
+        magic, blob = blob[:10], blob[10:]
+        _key, namespace, reserved, _hash, made = fields = _strings(blob)
+        kind, *numbers = _strings(made)
+    except (ValueError, struct.error):
+        return False
+    if kind == b"ssh-ed25519" and (len(numbers) != 1 or int.from_bytes(numbers[0][32:], "little") >= ORDER):
+        return False
+    as_written = magic == b"SSHSIG\0\0\0\1" and namespace == NAMESPACE.encode() and reserved == b""
+    return as_written and len(fields) == 5 and armor[1] == "\n".join(lines)
+
+
+def _strings(blob: bytes) -> list[bytes]:
+    """Return the strings of an SSH message, each after its length; what is left over at the end as one more."""
+    found = []
+    while len(blob) >= 4:
+        (length,) = struct.unpack(">I", blob[:4])
+        if length > len(blob) - 4:
+            break
+        found.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    return [*found, blob] if blob else found
+
+
+def plain_name(name: str) -> str:
+    """Return a name without what makes two writings of one name: case, blanks around it, forms of one letter."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def person_of(name: str, allowed_signers: Path) -> str:
+    """Return one name for all names of a person: those that share a line of allowed_signers belong to one person."""
+    same: list[set[str]] = []
+    for line in allowed_signers.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            names = {plain_name(each) for each in line.split()[0].strip('"').split(",")}
+            names = {each for each in names if not set(each) & set("*?!")}
+            others = [each for each in same if each & names]
+            same = [each for each in same if not each & names] + [names.union(*others)]
+    return min(next((each for each in same if plain_name(name) in each), {plain_name(name)}))
 
 
 def ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess:

@@ -3,25 +3,39 @@
 import contextlib
 import fcntl
 import hashlib
-import json
 import logging
 import os
-import shutil
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import delete_leftovers, read_json, replacing, sha256
+from signoff.base.files import (
+    delete_leftovers,
+    discard,
+    hidden_name,
+    open_lock,
+    parsed_json,
+    replacing,
+    sha256,
+)
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
-from signoff.release.approval import canonical, check_decisions, read_sign_off, released_as, utc_now
+from signoff.release.approval import canonical, check_decisions, parse_sign_off, released_as, utc_now
+from signoff.release.form import PROJECT, is_line, strict_json
 
 DEPLOYED = Path("deployed")
 RELEASES = DEPLOYED / "releases"
 HISTORY = DEPLOYED / "history.jsonl"
 HEAD = DEPLOYED / "history.head"
 CURRENT = DEPLOYED / "current"
+# Holds, while the link is moved, the digest of the history's line that tells of it.
+MOVING = DEPLOYED / ".moving"
+# What a sign-off names the project by.
+IDENTITY = DEPLOYED / "project.id"
+SET_ASIDE = DEPLOYED / "set-aside"
+RESTORE = "Restore it from a backup, or deploy another release."
 START = "0" * 64
 
 
@@ -35,7 +49,10 @@ def use(deployed: Path) -> None:
 def locked(task: str) -> Iterator[None]:
     """Let one process at a time change deployed/; the others wait. The lock goes with its process, killed or not."""
     DEPLOYED.mkdir(exist_ok=True)
-    with open(DEPLOYED / ".lock", "w", encoding="utf-8") as file:
+    for folder in (DEPLOYED, RELEASES):
+        if folder.is_symlink():
+            raise TaskError(f"{folder} is a link, and must be a folder. Move the folder itself here.")
+    with open(open_lock(DEPLOYED / ".lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,9 +76,9 @@ def read_history() -> list[dict]:
     entries = []
     for number, line in enumerate(lines, 1):
         try:
-            entries.append(json.loads(line))
-            intact = canonical(entries[-1]) == line and "previous" in entries[-1]
-        except (ValueError, TypeError):
+            entries.append(strict_json(line))
+            intact = is_line(entries[-1]) and canonical(entries[-1]) == line
+        except ValueError:
             intact = False
         if not intact:
             raise broken(f"line {number} was altered")
@@ -97,10 +114,13 @@ def append_history(action: str, release: str, **more: object) -> None:
     lines = text.splitlines()
     previous = hashlib.sha256(lines[-1]).hexdigest() if lines else START
     line = canonical({"at": utc_now(), "action": action, "release": release, **more, "previous": previous})
-    steps = [(HISTORY, text + line + b"\n"), (HEAD, hashlib.sha256(line).hexdigest().encode() + b"\n")]
+    digest = hashlib.sha256(line).hexdigest().encode() + b"\n"
+    steps = [(HISTORY, text + line + b"\n"), (HEAD, digest)]
     if known_end() != previous:
         # Of a kill between the two: after another one, the head would be two lines behind.
         steps.insert(0, (HEAD, previous.encode() + b"\n"))
+    if action != "prune":
+        steps.insert(0, (MOVING, digest))
     for path, content in steps:
         with replacing(path) as new:
             new.write_bytes(content)
@@ -113,13 +133,75 @@ def current_release(folder: Path = Path()) -> str | None:
     return Path(os.readlink(link)).name if link.is_symlink() else None
 
 
+def last_move(history: list[dict]) -> dict | None:
+    """Return the last line of the history that made a release the current one."""
+    return next((entry for entry in reversed(history) if entry["action"] != "prune"), None)
+
+
+def is_moving(history: list[dict]) -> bool:
+    """Return whether a process was killed between the history's last line and the link."""
+    end = hashlib.sha256(canonical(history[-1])).hexdigest() if history else START
+    return MOVING.is_file() and MOVING.read_bytes() == end.encode() + b"\n"
+
+
+def release_in_use(history: list[dict]) -> str | None:
+    """Return the release that the history's last move made the current one; None where nothing is deployed.
+
+    Raises
+    ------
+    TaskError
+        The link deployed/current leads elsewhere, and no process was killed while it moved the link.
+    """
+    move = last_move(history)
+    expected = move["release"] if move else None
+    link = os.readlink(CURRENT) if CURRENT.is_symlink() else None
+    if link != (f"releases/{expected}" if expected else None) and not is_moving(history):
+        raise TaskError(
+            f"{CURRENT} points to {Path(link).name if link else 'nothing'}, but the last move in {HISTORY} is to "
+            f"{expected or 'none'}. Run make rollback"
+            + (f" RELEASE={expected}, which moves the link back." if expected else ", or delete the link.")
+        )
+    return expected
+
+
 def move_current(name: str) -> None:
     """Make a release the current one: a reader sees the one before or this one, never neither."""
-    link = DEPLOYED / ".current.part"
-    link.unlink(missing_ok=True)
+    link = DEPLOYED / hidden_name(CURRENT.name)
     link.symlink_to(Path("releases", name))
-    os.replace(link, CURRENT)
+    try:
+        os.replace(link, CURRENT)
+    except IsADirectoryError as error:
+        link.unlink()
+        raise TaskError(f"{CURRENT} is a folder, and must be a link. Move it elsewhere, and run again.") from error
     flush(DEPLOYED)
+    MOVING.unlink(missing_ok=True)
+
+
+def project_identity(make: bool = False) -> str | None:
+    """Return the random identity of this project, which lies with its releases; None where there is none yet.
+
+    With `make`, one is made where it is missing.
+
+    Raises
+    ------
+    TaskError
+        The file is damaged.
+    """
+    if make and not IDENTITY.exists():
+        DEPLOYED.mkdir(exist_ok=True)
+        part = DEPLOYED / hidden_name(IDENTITY.name)
+        part.write_text(f"{secrets.token_hex(16)}\n", encoding="ascii")
+        flush(part)
+        # Of two processes, one makes it.
+        with contextlib.suppress(FileExistsError):
+            os.link(part, IDENTITY)
+        part.unlink()
+    if not IDENTITY.exists():
+        return None
+    found = IDENTITY.read_text(encoding="ascii", errors="replace").removesuffix("\n")
+    if not PROJECT.fullmatch(found):
+        raise TaskError(f"{IDENTITY} is damaged. Restore it from a backup, or delete it and sign off again.")
+    return found
 
 
 def flush(path: Path) -> None:
@@ -148,6 +230,27 @@ def release_before(name: str | None, history: list[dict]) -> str | None:
     return names[place - 1] if place > 0 else None
 
 
+def signed_document(name: str, history: list[dict]) -> dict:
+    """Return the sign-off of a release, of which the history has the digest; it is read once.
+
+    Raises
+    ------
+    TaskError
+        No line of the history tells of the release, or the sign-off is another one.
+    """
+    if name not in releases(history):
+        told = nearest(name, releases(history)) if history else "none is deployed."
+        raise TaskError(f"{RELEASES / name}: no line of {HISTORY} tells of this release; {told}")
+    digest = next(
+        entry["sign_off_sha256"] for entry in history if entry["action"] == "deploy" and entry["release"] == name
+    )
+    path = RELEASES / name / "sign_off.json"
+    content = path.read_bytes() if path.is_file() else None
+    if content is None or hashlib.sha256(content).hexdigest() != digest:
+        raise TaskError(f"{path} is gone or was altered. {RESTORE}")
+    return parse_sign_off(content, path)
+
+
 def verify_release(name: str, history: list[dict]) -> dict:
     """Return the sign-off of a release of which every file is as it was signed.
 
@@ -156,25 +259,47 @@ def verify_release(name: str, history: list[dict]) -> dict:
     TaskError
         A file was altered, is gone, or does not belong there; or no line of the history tells of the release.
     """
+    document = signed_document(name, history)
     folder = RELEASES / name
-    lines = [entry for entry in history if entry["action"] == "deploy" and entry["release"] == name]
-    if name not in releases(history):
-        raise TaskError(f"{folder}: no line of {HISTORY} tells of this release; {nearest(name, releases(history))}")
-    restore = "Restore it from a backup, or deploy another release."
-    sign_off = folder / "sign_off.json"
-    if not sign_off.is_file() or sha256(sign_off) != lines[0]["sign_off_sha256"]:
-        raise TaskError(f"{sign_off} is gone or was altered. {restore}")
-    document = read_sign_off(sign_off)
     expected = {released_as(path): digest for path, digest in document["files"].items() if released_as(path)}
     for file, digest in expected.items():
         if not (folder / file).is_file():
-            raise TaskError(f"{folder / file} is gone. {restore}")
+            raise TaskError(f"{folder / file} is gone. {RESTORE}")
         if sha256(folder / file) != digest:
-            raise TaskError(f"{folder / file} was altered. {restore}")
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    for file in sorted(found - {"sign_off.json", *expected}):
+            raise TaskError(f"{folder / file} was altered. {RESTORE}")
+    found = [folder, *folder.rglob("*")]
+    for path in found:
+        if path.is_symlink():
+            raise TaskError(f"{path} is a link, and does not belong to the release. {RESTORE}")
+    files = {str(path.relative_to(folder)) for path in found if not path.is_dir()}
+    for file in sorted(files - {"sign_off.json", *expected}):
         raise TaskError(f"{folder / file} does not belong to the release. Move it elsewhere.")
     return document
+
+
+def released_bytes(name: str, document: dict, file: str) -> bytes:
+    """Return the bytes of a release's file, which were found, in memory, to be the signed ones.
+
+    Parameters
+    ----------
+    name
+        The release.
+    document
+        Its sign-off.
+    file
+        The file's name in the release.
+
+    Raises
+    ------
+    TaskError
+        The file has changed since the release was verified.
+    """
+    path = RELEASES / name / file
+    digest = next(digest for signed, digest in document["files"].items() if released_as(signed) == file)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise TaskError(f"{path} was altered. {RESTORE}")
+    return content
 
 
 def approved_release(name: str | None, rule: dict) -> tuple[Path, dict]:
@@ -196,7 +321,7 @@ def approved_release(name: str | None, rule: dict) -> tuple[Path, dict]:
 
 
 def released_model(name: str | None, rule: dict) -> tuple[object, dict]:
-    """Return the model of a release and its metadata; what is unpickled has the digest that was signed.
+    """Return the model of a release and its metadata; what is read has, in memory, the digest that was signed.
 
     Raises
     ------
@@ -204,8 +329,14 @@ def released_model(name: str | None, rule: dict) -> tuple[object, dict]:
         As `approved_release`.
     """
     folder, document = approved_release(name, rule)
+    return model_of(folder.name, document)
+
+
+def model_of(name: str, document: dict) -> tuple[object, dict]:
+    """Return the model and the metadata of a release whose sign-off `approved_release` has returned."""
     signed = next(path for path in document["files"] if released_as(path) in ("model.pkl", "model.skops"))
-    return load_model(folder / released_as(signed), document["files"][signed]), read_json(folder / "model.json")
+    model = load_model(RELEASES / name / released_as(signed), document["files"][signed])
+    return model, parsed_json(released_bytes(name, document, "model.json"), RELEASES / name / "model.json")
 
 
 def released_code(name: str, metadata: dict) -> ModuleType | None:
@@ -217,30 +348,49 @@ def released_code(name: str, metadata: dict) -> ModuleType | None:
     return load_code(RELEASES / name / released_as(custom["file"]), custom["sha256"])[0] if custom else None
 
 
-def released_half_width(name: str) -> float | None:
-    """Return half the width of a release's prediction intervals, in the target's unit; None where it holds none.
+def released_half_width(name: str, document: dict) -> float | None:
+    """Return half the width of a release's prediction intervals, in the target's unit; None where it has none.
 
-    To be called after `released_model`, which has found every file of the release to be as it was signed.
+    `document` is the sign-off that `approved_release` has returned.
     """
-    path = RELEASES / name / "diagnostics.json"
-    return read_json(path)["prediction_interval"]["half_width"] if path.is_file() else None
+    if not any(released_as(path) == "diagnostics.json" for path in document["files"]):
+        return None
+    content = released_bytes(name, document, "diagnostics.json")
+    return parsed_json(content, RELEASES / name / "diagnostics.json")["prediction_interval"]["half_width"]
 
 
 def sweep(history: list[dict]) -> None:
-    """Delete what killed processes left, and releases of which the history says that they are pruned, or nothing."""
+    """Delete what killed processes left, and set aside releases of which the history knows nothing.
+
+    A release that the history says is pruned is deleted. One that no line tells of may be signed, and the history
+    restored from an older backup: it is kept elsewhere.
+    """
     delete_leftovers(DEPLOYED)
     kept = releases(history)
+    pruned = {entry["release"] for entry in history if entry["action"] == "prune"}
     for folder in RELEASES.iterdir():
         if folder.name.startswith(".") and folder.name.endswith(".part"):
-            shutil.rmtree(folder)
-        elif folder.is_dir() and folder.name not in kept and folder.name != current_release():
-            logging.warning("[release] %s is in no line of %s: deleted", folder, HISTORY)
+            discard(folder)
+        elif folder.is_symlink() or not folder.is_dir() or folder.name in (*kept, current_release()):
+            continue
+        elif folder.name in pruned:
+            logging.warning("[release] %s is pruned, as %s says: deleted", folder, HISTORY)
             remove(folder)
+        else:
+            if SET_ASIDE.is_symlink():
+                raise TaskError(f"{SET_ASIDE} is a link, and must be a folder. Delete the link, and run again.")
+            SET_ASIDE.mkdir(exist_ok=True)
+            place = SET_ASIDE / folder.name
+            if os.path.lexists(place):
+                place = SET_ASIDE / f"{folder.name}.{secrets.token_hex(4)}"
+            os.rename(folder, place)
+            flush(SET_ASIDE)
+            logging.warning("[release] %s is in no line of %s: set aside in %s", folder, HISTORY, SET_ASIDE)
 
 
 def remove(folder: Path) -> None:
     """Delete a release, which is out of sight at once and for ever, and then file by file."""
-    hidden = folder.with_name(f".{folder.name}.part")
+    hidden = folder.with_name(hidden_name(folder.name))
     os.replace(folder, hidden)
     flush(RELEASES)
-    shutil.rmtree(hidden)
+    discard(hidden)

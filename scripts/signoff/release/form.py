@@ -1,0 +1,189 @@
+"""The exact form of a sign-off: which keys it has, and what each may hold. Anything else is refused."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import TypedDict
+
+# Of the form that is written. The form before it is read where it has been released already.
+VERSION = 2
+OLD_VERSION = 1
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PROJECT = re.compile(r"[0-9a-f]{32}")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+class Code(TypedDict):
+    """What is known of the workflow's code."""
+
+    commit: str | None
+    clean: bool | None
+    sha256: str
+
+
+class Decision(TypedDict):
+    """What one person has decided, with the signature."""
+
+    reviewer: str
+    decision: str
+    comment: str
+    override: str | None
+    signed_at: str
+    signature: str | None
+
+
+class SignOff(TypedDict):
+    """What was reviewed (the subject, all but the last two), the decisions, and a digest of it all."""
+
+    version: int
+    project: str
+    predecessor: str | None
+    files: dict[str, str]
+    code: Code
+    verdict: str
+    failures: list[str]
+    decisions: list[Decision]
+    sha256: str
+
+
+Check = Callable[[object], bool]
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is text that can be written as UTF-8."""
+    return type(value) is str and value == value.encode("utf-8", "replace").decode()
+
+
+def matches(pattern: re.Pattern[str]) -> Check:
+    """Return a check of a text against a whole pattern."""
+    return lambda value: type(value) is str and pattern.fullmatch(value) is not None
+
+
+def one_of(*values: object) -> Check:
+    """Return a check whether a value is one of these, of the same type: True is not 1."""
+    return lambda value: any(type(value) is type(each) and value == each for each in values)
+
+
+def or_none(check: Check) -> Check:
+    """Return a check that lets None pass too."""
+    return lambda value: value is None or check(value)
+
+
+def list_of(check: Check) -> Check:
+    """Return a check of a list's elements."""
+    return lambda value: type(value) is list and all(map(check, value))
+
+
+def exactly(fields: dict[str, Check]) -> Check:
+    """Return a check of an object that has these keys and no others, each with its own check."""
+    return lambda value: (
+        isinstance(value, dict) and value.keys() == fields.keys() and all(fields[key](value[key]) for key in fields)
+    )
+
+
+def is_path(value: object) -> bool:
+    """Return whether a value is a path in its shortest form, so that one file has one name."""
+    return is_text(value) and value not in ("", ".") and "\0" not in value and os.path.normpath(value) == value
+
+
+def _is_files(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_path, value)) and all(map(DIGEST, value.values()))
+
+
+DIGEST = matches(SHA256)
+CODE = exactly({"commit": or_none(matches(COMMIT)), "clean": or_none(one_of(True, False)), "sha256": DIGEST})
+DECISION = {
+    "reviewer": lambda value: is_text(value) and value == value.strip() != "",
+    "decision": one_of("approve", "reject"),
+    "comment": lambda value: is_text(value) and value == value.strip() != "",
+    "override": or_none(lambda value: is_text(value) and value == value.strip() != ""),
+    "signed_at": matches(MOMENT),
+    "signature": or_none(is_text),
+}
+_REVIEWED = {"files": _is_files, "code": CODE, "verdict": one_of("passed", "failed"), "failures": list_of(is_text)}
+SUBJECT = {
+    OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": or_none(matches(RELEASE))},
+    VERSION: {
+        "version": one_of(VERSION),
+        "project": matches(PROJECT),
+        "predecessor": or_none(matches(RELEASE)),
+        **_REVIEWED,
+    },
+}
+
+_MOVE = {"at": matches(MOMENT), "release": matches(RELEASE), "previous": DIGEST}
+_WHO = {"by": list_of(is_text), "reason": list_of(is_text), "from": or_none(is_text)}
+# The lines of the history.
+LINE = {
+    "deploy": exactly(
+        {
+            **_MOVE,
+            **_WHO,
+            "action": one_of("deploy"),
+            "override": list_of(is_text),
+            "model_sha256": DIGEST,
+            "sign_off_sha256": DIGEST,
+        }
+    ),
+    "rollback": exactly({**_MOVE, **_WHO, "action": one_of("rollback")}),
+    "prune": exactly({**_MOVE, "action": one_of("prune"), "reason": is_text}),
+}
+
+
+def is_line(value: object) -> bool:
+    """Return whether a value has the exact form of a line of the history."""
+    return isinstance(value, dict) and any(check(value) for check in LINE.values())
+
+
+def strict_json(content: bytes) -> object:
+    """Return the value of JSON text. Raises ValueError where it is none, or an object has a key twice."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    def refuse(word: str) -> object:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def problem_of(subject: dict, decisions: object) -> str | None:
+    """Return the first thing that does not belong to a sign-off's exact form, or None."""
+    version = subject.get("version")
+    if not one_of(*SUBJECT)(version):
+        return f"it has the version {version!r}"
+    problem = _wrong(subject, SUBJECT[version])
+    if problem is None and (subject["verdict"] == "failed") != bool(subject["failures"]):
+        problem = "verdict and failures do not agree"
+    if problem is None and type(decisions) is not list:
+        problem = "decisions is not a list"
+    for number, decision in enumerate(decisions if problem is None else ()):
+        problem = problem or (
+            _wrong(decision, DECISION, f"decisions.{number}.")
+            if isinstance(decision, dict)
+            else f"decisions.{number} is not an object"
+        )
+    return problem
+
+
+def _wrong(value: dict, fields: dict[str, Check], where: str = "") -> str | None:
+    """Return which key of an object is unknown, missing or wrong, or None."""
+    return next(_wrongs(value, fields, where), None)
+
+
+def _wrongs(value: dict, fields: dict[str, Check], where: str) -> Iterable[str]:
+    yield from (f"the key {where}{key} is unknown" for key in value if key not in fields)
+    yield from (f"the key {where}{key} is missing" for key in fields if key not in value)
+    yield from (
+        f"{where}{key} has a wrong value" for key, check in fields.items() if key in value and not check(value[key])
+    )
