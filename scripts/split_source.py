@@ -15,7 +15,6 @@ import logging
 import shutil
 from collections import Counter
 from pathlib import Path
-from urllib.parse import quote
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
@@ -26,7 +25,7 @@ from signoff.source.checks import Goal, check_enough, check_target
 from signoff.source.fetch import label, parts
 from signoff.source.last_ingest import go_on, read_record
 from signoff.source.options import READER, Reader, reader_arguments, reader_of
-from signoff.source.pieces import LONGEST_NAME, PERIODS, copy_rows, format_of_dates, split_table
+from signoff.source.pieces import PERIODS, copy_rows, format_of_dates, piece_name, split_table
 from signoff.source.unchanged import grown, intact, same, summed, whole
 
 FIRST_ROWS = 500_000
@@ -94,7 +93,8 @@ def split_source(
         for part in found:
             name = label(part)
             known = last["files"].get(name) if last else None
-            known = known if known and whole(pieces, known) else None
+            identity = piece_name(name)
+            known = known if known and known["id"] == identity and whole(pieces, known) else None
             if known and same(part, reader, last["version"][name], known["version"]):
                 files[name], version = known, last["version"][name]
                 arrived[name] = Arrived(version, known["version"], known["sha256"], columns, known["records"])
@@ -107,7 +107,6 @@ def split_source(
                 chosen += copy_rows(table, head, first_rows - chosen)
             if by in PERIODS and date_format is None:
                 date_format = format_of_dates(head if deciding else first, column, by)
-            identity = f"{quote(name, safe='')[-LONGEST_NAME:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.csv"
             files[name] = {"id": identity, "version": new.text, "sha256": new.sha256, "records": new.rows}
             # A record of before there was such a thing tells no table.
             files[name]["table"], start = grown(table, known.get("table") if known else None)

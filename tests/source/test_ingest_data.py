@@ -5,9 +5,12 @@ import hashlib
 import io
 import json
 import lzma
+import os
+import shutil
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,7 +72,9 @@ def test_a_file_of_each_kind_arrives_byte_by_byte_with_its_record(tmp_path, name
     assert record["sha256"] == hashlib.sha256(GOOD).hexdigest()
     assert record["source_sha256"] == hashlib.sha256(data).hexdigest()
     assert (record["records"], record["columns"]) == (3, ["when", "km", "minutes"])
-    version = {"mtime_ns": (tmp_path / name).stat().st_mtime_ns, "size": len(data)}
+    status = (tmp_path / name).stat()
+    times = {"mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+    version = {**times, "inode": status.st_ino, "size": len(data)}
     assert record["version"] == {str(tmp_path / name): version}
     assert datetime.now(UTC) - datetime.fromisoformat(record["ingested_at"]) < timedelta(minutes=1)
     assert {each.name for each in output.parent.iterdir()} == {"raw_data.csv", "raw_data.json"}
@@ -320,6 +325,36 @@ def test_the_version_follows_the_content_of_a_local_file(tmp_path):
     assert source_version(str(source), data) != before
     source.unlink()
     assert source_version(str(source), data).startswith("error: ")
+
+
+def copied_over(old: Path, new: Path) -> None:
+    """Do as `cp -p`."""
+    shutil.copy2(new, old)
+
+
+def moved_over(old: Path, new: Path) -> None:
+    """Do as `mv`, and as `tar` does."""
+    new.replace(old)
+
+
+def linked(old: Path, new: Path) -> None:
+    """Do as `ln -sfn`."""
+    old.unlink()
+    old.symlink_to(new)
+
+
+@pytest.mark.parametrize("replace", [copied_over, moved_over, linked])
+def test_other_content_of_the_same_size_and_time_is_another_version(tmp_path, replace):
+    source, new, data = tmp_path / "a.csv", tmp_path / "new.csv", tmp_path / "data/raw_data.csv"
+    source.write_bytes(GOOD)
+    new.write_bytes(GOOD[::-1])
+    for each in (source, new):
+        os.utime(each, (1_700_000_000, 1_700_000_000))
+    ingest_data(str(source), data)
+    before = source_version(str(source), data)
+    replace(source, new)
+    assert source.stat().st_mtime == 1_700_000_000 and source.stat().st_size == len(GOOD)
+    assert source_version(str(source), data) != before
 
 
 @pytest.mark.parametrize("headers", [{"ETag": '"v1"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, {}])

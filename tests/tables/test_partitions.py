@@ -1,6 +1,5 @@
 """The data in parts: the split of the source, one job a part, what is gathered, and the sample of a budget."""
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -120,6 +119,33 @@ def split(folder, source: str = "rides.csv", by: str = "week", column: str = "st
     return record
 
 
+@pytest.mark.parametrize("changes", [{"data": {"partition_by": "month"}}, {"models": {"by": "city"}}])
+@pytest.mark.parametrize("before", ["../", "./"])
+def test_a_source_may_lie_anywhere_also_where_its_path_begins_with_a_dot(project, changes, before):
+    (project.folder / f"{before}m.csv").write_bytes((project.folder / "rides.csv").read_bytes())
+    project.configure(raw_data_source_url=f"{before}m.csv", time_column="started", **changes)
+    project.snakemake("data/raw/raw_data.json")
+    pieces = list((project.folder / "data/source").glob("*/*.csv"))
+    assert pieces and not [path for path in pieces if path.name.startswith((".", "_"))]
+    part = pieces[0].parent.name
+    wanted = f"models/{part}/data/raw/raw_data.csv" if "models" in changes else f"data/raw/parts/{part}.csv"
+    project.snakemake(wanted)
+    assert len(pd.read_csv(project.folder / wanted)) == len(pd.read_csv(pieces[0])) > 0
+
+
+def test_pieces_that_an_older_version_has_hidden_are_made_again(tmp_path):
+    rides(60).to_csv(tmp_path / "rides.csv", index=False)
+    record = split(tmp_path)
+    (file,) = record["files"].values()
+    hidden = f".{file['id']}"
+    for path in list(tmp_path.glob("pieces/*/*.csv")):
+        path.rename(path.with_name(hidden))
+    text = (tmp_path / "record.json").read_text(encoding="utf-8")
+    (tmp_path / "record.json").write_text(text.replace(file["id"], hidden), encoding="utf-8")
+    assert split(tmp_path)["parts"] == record["parts"]
+    assert {path.name for path in tmp_path.glob("pieces/*/*.csv")} == {file["id"]}
+
+
 def test_every_row_goes_to_the_part_of_its_week_in_its_order(tmp_path):
     table = rides(200).sample(frac=1, random_state=0)
     table.to_csv(tmp_path / "rides.csv", index=False)
@@ -149,7 +175,7 @@ def test_the_bytes_of_a_piece_do_not_depend_on_the_size_of_blocks(tmp_path):
     assert sorted(found[0]) == ["Bonn", "K%C3%B6ln", "Trier%2C West"]
 
 
-def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_path):
+def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_path, monkeypatch):
     folder = tmp_path / "exports"
     folder.mkdir()
     table = rides(8 * 21)
@@ -157,13 +183,15 @@ def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_pat
         table[n * 56 : (n + 1) * 56].to_csv(folder / f"{n}.csv", index=False)
     split(tmp_path, "exports", target="minutes")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("pieces/*/*.csv")}
-    # Were it read again, its part would change.
-    status = (folder / "0.csv").stat()
-    (folder / "0.csv").write_text((folder / "0.csv").read_text().replace("Bonn", "Rome"))
-    os.utime(folder / "0.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    read = []
+    arrive = split_source_module.arrive
+    monkeypatch.setattr(
+        split_source_module, "arrive", lambda part, *rest: read.append(Path(part).name) or arrive(part, *rest)
+    )
     late = rides(300, seed=3)[8 * 20 : 8 * 28]
     late.to_csv(folder / "3.csv", index=False)
     record = split(tmp_path, "exports", target="minutes")
+    assert read == ["3.csv"]
     assert list(record["parts"]) == ["2024-W01", "2024-W02", "2024-W03", "2024-W04"]
     assert [len(each["pieces"]) for each in record["parts"].values()] == [1, 1, 2, 1]
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -34,6 +34,14 @@ def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
 
 
 def version(path: Path) -> dict[str, int]:
-    """Return the modification time (nanoseconds since 1970) and size (bytes) of a file."""
+    """Return what changes when a file does: its times (nanoseconds since 1970), inode and size (bytes).
+
+    A copy can bring a modification time of its own (`cp -p`, `tar`); the time of the last change is the system's.
+    """
     status = path.stat()
-    return {"mtime_ns": status.st_mtime_ns, "size": status.st_size}
+    return {
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+        "size": status.st_size,
+    }

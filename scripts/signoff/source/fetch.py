@@ -122,9 +122,9 @@ def together(versions: dict[str, str]) -> str:
 def source_version(source: str, data: Path, reader: Reader = READER) -> str:
     """Return a text that changes when the content of `source` does, and only then, as far as can be told.
 
-    A local file is told by its SHA-256, which is taken from the record of the last ingest as long as modification
-    time and size are the same. A remote one is told by its ETag, Last-Modified and length; by the SHA-256 of its
-    content where the server sends neither of the first two. A query is told by the SHA-256 of its rows, and a folder
+    A local file is told by its SHA-256, which is taken from the record of the last ingest as long as its times, inode
+    and size are the same. A remote one is told by its ETag, Last-Modified and length; by the SHA-256 of its content
+    where the server sends neither of the first two. A query is told by the SHA-256 of its rows, and a folder
     by its files. A source that cannot be reached now counts as unchanged, with a warning, when `data` was ingested
     from it, and `reader` allows it. A source that is wrong (missing, 404) gives a version of its own, so that
     the ingest runs and says what is wrong.

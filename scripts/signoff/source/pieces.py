@@ -118,6 +118,12 @@ def folder_name(value: str) -> str:
     return f"{name[:LONGEST_NAME]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
 
 
+def piece_name(label: str) -> str:
+    """Return the name of the piece that a file of the source has in each part; it is never a hidden file's."""
+    name = re.sub(r"^[._]", lambda first: f"%{ord(first[0]):02X}", quote(label, safe="")[-LONGEST_NAME:])
+    return f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}.csv"
+
+
 def format_of_dates(rows: Path, column: str, by: str) -> str:
     """Return how the dates of a column are written, judged by the first rows.
 
