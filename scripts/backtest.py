@@ -5,8 +5,9 @@
 The summary goes to the output's name with the suffix .json, the report to .md and its figure to .png.
 """
 
+import itertools
 import logging
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from signoff.tables.table import write_table
 
 RETRAINED = "retrained"
 METRICS = ["MAE", "RMSE", "R2", "bias"]
+# Of the weeks of a longer gap, so many are named.
+LONGEST_GAP = 53
 
 
 def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None) -> tuple[pd.DataFrame, dict]:
@@ -74,14 +77,13 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
         return {"MAE": float((mae * share).sum()), "RMSE": squared**0.5, "bias": float((bias * share).sum())}
 
     overall = {name: over_all_rows(name) for name in found}
-    mondays = pd.date_range(monday(rows[0]["week"]), monday(rows[-1]["week"]), freq="7D")
     return weeks, {
         "target": models[NEVER]["target"],
         "first_week": rows[0]["week"],
         "last_week": rows[-1]["week"],
         "weeks": len(weeks),
         "rows": int(weeks["rows"].sum()),
-        "without_rows": sorted(set(mondays.strftime("%G-W%V")) - set(weeks["week"])),
+        "without_rows": weeks_between(list(weeks["week"])),
         "overall": overall,
         "retraining_is_worth": overall[NEVER]["MAE"] - overall[RETRAINED]["MAE"],
         "weeks_better": int((weeks[f"{RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
@@ -89,6 +91,15 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
         "gate_is_set": bool(thresholds),
         "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
     }
+
+
+def weeks_between(weeks: list[str]) -> list[str]:
+    """Return the weeks without rows between weeks that have some; of a longer gap, those of its first year."""
+    found: list[str] = []
+    for before, after in itertools.pairwise(weeks):
+        gap = min((monday(after) - monday(before)).days // 7, LONGEST_GAP + 1)
+        found += [(monday(before) + timedelta(weeks=n)).strftime("%G-W%V") for n in range(1, gap)]
+    return found
 
 
 def monday(week: str) -> date:
@@ -193,7 +204,8 @@ def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
     target = summary["target"].replace("$", r"\$")
     # A week without rows is a gap in the lines.
     weeks = weeks.set_index(pd.DatetimeIndex([monday(week) for week in weeks["week"]]))
-    weeks = weeks.reindex(pd.date_range(weeks.index[0], weeks.index[-1], freq="7D"))
+    gaps = pd.DatetimeIndex([monday(week) for week in weeks_between(list(weeks["week"]))])
+    weeks = weeks.reindex(weeks.index.union(gaps))
     figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, height_ratios=[2, 1])
     best = best_baseline(summary["overall"])
     styles = {

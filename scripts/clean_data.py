@@ -17,7 +17,7 @@ from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import write_json
 from signoff.tables.batches import Columns, judged, tables
-from signoff.tables.cleaning import by_policy, refuse_loss
+from signoff.tables.cleaning import by_policy, in_future, ingest_time, refuse_loss
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import read_ahead
 from signoff.tables.parts import columns_of_part
@@ -128,6 +128,7 @@ def clean_file(
     required: tuple[str, ...],
     duplicates: str,
     max_rows_lost: float | None,
+    time_column: str | None = None,
 ) -> tuple[dict, dict[str, tuple[int, object]]]:
     """Clean the rows of a file, some at a time, as `clean_data` cleans them all at once.
 
@@ -136,10 +137,14 @@ def clean_file(
     """
     check_names(columns.kinds, policies, required)
     counts, examples = {}, {}
+    now = ingest_time(path) if columns.kinds.get(time_column) == "date" else None
 
     def cleaned() -> Iterator[pd.DataFrame]:
         counts.clear()
         for table in tables(path, columns):
+            if now is not None and (late := in_future(table.frame[time_column], now)).any():
+                wrong = [table.bad.get(time_column, pd.Series(dtype="object")), table.frame[time_column][late]]
+                table.bad[time_column] = pd.concat([each.astype("object") for each in wrong]).sort_index()
             clean, more = clean_rows(table.frame, policies, default, required, table.bad)
             counts.update(added(counts, more))
             for name, values in table.bad.items():
@@ -209,6 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--required", action="append", default=[], help="columns that no row may lack, such as the target"
     )
+    parser.add_argument("--time-column", help="when each row happened: rows dated after the ingest are dropped")
     parser.add_argument("--duplicates", choices=["keep", "drop"], default="keep", help="rows that repeat another")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows to drop")
     parser.add_argument(
@@ -221,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
         def cleaned(columns: Columns) -> tuple[Columns, dict, dict]:
             refuse_ambiguous(columns.formats)
             return columns, *clean_file(
-                args.input, args.output, columns, *policy, None if args.like else args.max_rows_lost
+                args.input, args.output, columns, *policy, None if args.like else args.max_rows_lost, args.time_column
             )
 
         if args.like:
@@ -230,8 +236,9 @@ def main(argv: list[str] | None = None) -> None:
             columns, counts, examples = judged(args.input, args.kinds, cleaned, args.date_formats)
         for column, (row, value) in examples.items():
             logging.warning(
-                "[clean_data] column %s: %d values are no %s, their rows are dropped, such as %r in row %d",
-                *(column, counts["columns"][column]["unreadable"], columns.kinds[column], value, row + 1),
+                "[clean_data] column %s: %d values are no %s%s, their rows are dropped, such as %r in row %d",
+                *(column, counts["columns"][column]["unreadable"], columns.kinds[column]),
+                *(" or in the future" if column == args.time_column else "", str(value), row + 1),
             )
         logging.info("[clean_data] completed. Rows before: %d, rows after: %d.", counts["rows_in"], counts["rows_out"])
         logging.info("[clean_data] nulls handled: %s", nulls_handled(counts))

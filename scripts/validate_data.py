@@ -6,10 +6,12 @@ A violation is a finding, not a failure: the report says "fail", and the exit co
 first row after the header.
 """
 
+import argparse
 import collections
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,13 +20,21 @@ from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
+from signoff.tables.cleaning import in_future, ingest_time
 from signoff.tables.contract import EXAMPLES
 from signoff.tables.counting import Counts
 from signoff.tables.parts import read_part
 from signoff.tables.table import Table, read_table
 
 
-def validate_data(table: Table, contract: dict | None = None) -> dict:
+class Past(NamedTuple):
+    """A column of times, and the time of the ingest, which none of them may exceed."""
+
+    column: str
+    now: pd.Timestamp
+
+
+def validate_data(table: Table, contract: dict | None = None, past: Past | None = None) -> dict:
     """Return the validation report of `table`.
 
     Parameters
@@ -33,6 +43,8 @@ def validate_data(table: Table, contract: dict | None = None) -> dict:
         As `table.read_table` gives it, read with the kinds that the contract declares.
     contract
         A pandera schema as the mapping that its YAML holds; without one, only the kinds of values are checked.
+    past
+        The time column, and the time of the ingest, which no row may be dated after.
 
     Returns
     -------
@@ -45,11 +57,15 @@ def validate_data(table: Table, contract: dict | None = None) -> dict:
     TaskError
         The contract is no pandera schema.
     """
-    return validate_tables([table], table.kinds, contract)
+    return validate_tables([table], table.kinds, contract, past=past)
 
 
 def validate_tables(
-    tables: Iterable[Table], kinds: dict[str, str], contract: dict | None, folder: Path | None = None
+    tables: Iterable[Table],
+    kinds: dict[str, str],
+    contract: dict | None,
+    folder: Path | None = None,
+    past: Past | None = None,
 ) -> dict:
     """Return the validation report of the rows of several tables, as of one, in memory that they do not grow.
 
@@ -65,6 +81,8 @@ def validate_tables(
         for column, values in table.bad.items():
             written = f", written as {formats[column]}" if column in formats else ""
             add_violation(bad, column, f"is a {kinds[column]}{written}", values)
+        if past and (late := in_future(frame[past.column], past.now)).any():
+            add_violation(bad, past.column, "is not in the future", frame[past.column][late])
         if contract:
             for column, values in values_with_fractions(frame, contract).items():
                 add_violation(fractions, column, "is a whole number", values)
@@ -80,7 +98,7 @@ def validate_tables(
         }
     bad = {key: bad[key] for key in sorted(bad, key=lambda key: list(kinds).index(key[0]))}
     violations = [*bad.values(), *fractions.values(), *broken.values()]
-    unreadable = {each["column"]: each["rows"] for each in bad.values()}
+    unreadable = {column: each["rows"] for (column, check), each in bad.items() if check != "is not in the future"}
     return {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,
@@ -184,11 +202,18 @@ def profile(counts: Counts, missing: int) -> dict:
     return found | {"most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
 
 
+def past_of(args: argparse.Namespace, kinds: dict[str, str]) -> Past | None:
+    """Return what the times must not exceed, where they are dates and a record says when they were ingested."""
+    now = ingest_time(args.input) if kinds.get(args.time_column) == "date" else None
+    return None if now is None else Past(args.time_column, now)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON report to write")
     parser.add_argument("--schema", type=Path, help="the data contract: a pandera schema in YAML")
+    parser.add_argument("--time-column", help="when each row happened: later than the ingest is a violation")
     parser.add_argument(
         "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
     )
@@ -199,13 +224,13 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
         kinds, formats = (contracts.kinds(contract), contracts.formats(contract)) if contract else (None, None)
         if args.like or contracts.looks_at_all_rows(contract):
-            report = validate_data(
-                read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats), contract
-            )
+            table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats)
+            report = validate_data(table, contract, past_of(args, table.kinds))
         else:
 
             def validated(columns: Columns) -> dict:
-                return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent)
+                past = past_of(args, columns.kinds)
+                return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent, past)
 
             report = judged(args.input, kinds, validated, formats)
         write_json(args.output, report)

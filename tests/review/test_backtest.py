@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from backtest import backtest, backtest_report, draw_backtest
+from backtest import backtest, backtest_report, draw_backtest, weeks_between
 from conftest import Project, rides, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
@@ -206,6 +206,12 @@ def test_rows_that_make_no_weeks_are_said_in_one_line(tmp_path, frame, descripti
     assert message in done.stdout.strip().splitlines()[-1]
     assert "Traceback" not in done.stdout
     assert not (tmp_path / "weeks").exists()
+
+
+def test_of_a_long_gap_between_weeks_a_year_is_named():
+    assert weeks_between(["2024-W50", "2024-W52", "2025-W01", "2025-W03"]) == ["2024-W51", "2025-W02"]
+    found = weeks_between(["2024-W50", "9999-W52"])
+    assert (len(found), found[0], found[-1]) == (53, "2024-W51", "2025-W51")
 
 
 def test_a_week_goes_from_monday_to_sunday_and_one_without_rows_has_no_file(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from conftest import ROOT, script
+from conftest import ROOT, rides, script
+from signoff.tables.cleaning import in_future
 
 TABLE = "a,b,d,i\n1,x,2020-01-02,1\n,x,2020-01-02,\n4,y,soon,4.5\nfoo,z,2019-12-31,7\n"
 CONTRACT = {
@@ -63,6 +64,49 @@ def test_dates_in_another_notation_than_the_recorded_one_are_violations_by_row(t
     assert (found["column"], found["check"]) == ("d", "is a date, written as %m/%d/%Y")
     assert found["examples"] == [{"row": 13, "value": "13/2/2024"}, {"row": 14, "value": "14/2/2024"}]
     assert report["profile"]["d"]["max"] == "2024-12-02 00:00:00"
+
+
+@pytest.mark.parametrize("may_be_future", [False, True])
+def test_rows_dated_after_the_ingest_are_violations_by_row_unless_the_contract_allows_them(project, may_be_future):
+    frame = rides(300).assign(started=pd.date_range("2024-01-01", periods=300, freq="6h").astype("str"))
+    frame.loc[[17, 250], "started"] = ["2204-01-01 06:00:00", "9999-12-31"]
+    frame.to_csv(project.folder / "rides.csv", index=False)
+    contract = {"columns": {"started": {"dtype": "datetime64[ns]", "future": may_be_future}}}
+    (project.folder / "schema.yaml").write_text(yaml.safe_dump(contract))
+    validation = {"schema": "schema.yaml", "on_failure": "warn"}
+    project.configure(
+        split={"test_weeks": 4},
+        time_column="started",
+        validation=validation,
+        cleaning={"columns": {"km": "leave"}},
+        evaluation={"baseline": "riders"},
+        features={"drop": ["ride"]},
+    )
+    if may_be_future:
+        project.snakemake("data/processed/cleaned_data.csv", "reports/validation_report.json")
+        assert project.json("reports/validation_report.json")["violations"] == []
+        assert project.json("data/processed/cleaned_data.json")["rows_out"] == 300
+        return
+    done = project.snakemake("data/features/features.csv", "reports/validation_report.json")
+    examples = [{"row": 18, "value": "2204-01-01 06:00:00"}, {"row": 251, "value": "9999-12-31 00:00:00"}]
+    assert project.json("reports/validation_report.json")["violations"] == [
+        {"column": "started", "check": "is not in the future", "rows": 2, "examples": examples}
+    ]
+    assert "column started: 2 values are no date or in the future, their rows are dropped" in done.stdout
+    split = project.json("data/features/features.json")["split"]
+    assert split["last_test"] == str(frame["started"][299])
+    assert split["rows"] == {"train": 187, "test": 111}
+    before = project.contents()
+    project.snakemake("--forceall", "data/features/features.csv", "reports/validation_report.json")
+    assert project.contents() == before
+
+
+def test_a_bare_date_may_name_the_end_of_its_month_and_a_clock_may_be_ahead():
+    times = ["2024-06-20 00:00", "2024-06-11 00:00", "2024-06-10 23:00", "2024-06-12 01:00", "2024-07-20 00:00", None]
+    now = pd.Timestamp("2024-06-10 12:00")
+    for zone in (None, "UTC"):
+        found = in_future(pd.Series(pd.to_datetime(times)).dt.tz_localize(zone), now)
+        assert found.tolist() == [False, False, False, True, True, False]
 
 
 def test_examples_are_few_and_counts_are_whole(tmp_path):

@@ -52,6 +52,7 @@ try:
         read_code(each)
     KINDS = contract.kinds(RULES) if RULES else {}
     DATE_FORMATS = contract.formats(RULES) if RULES else {}
+    PAST_ONLY = contract.past_only(RULES, config["time_column"])
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 

@@ -53,7 +53,7 @@ rule validate_data:
         mem_mb=memory(1000, all_rows=contract.looks_at_all_rows(RULES)),
         runtime=minutes(60),
     params:
-        options=flags(schema=CONTRACT),
+        options=flags(schema=CONTRACT, time_column=PAST_ONLY),
     # Cleaning, which begins at the same time, is what the next task waits for: it goes first.
     shell:
         "nice python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
@@ -81,6 +81,7 @@ rule clean_data:
         options=flags(
             kinds=KINDS,
             date_formats=DATE_FORMATS,
+            time_column=PAST_ONLY,
             required=[each for each in (config["target"], config["time_column"]) if each],
             policies=config["cleaning"]["columns"],
             default_policy=config["cleaning"]["default"],

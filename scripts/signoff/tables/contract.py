@@ -19,7 +19,7 @@ KINDS = {
 # Notations of dates that strptime does not know.
 NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
 # What the contract says of a column beside what pandera knows.
-OWN_OF_COLUMNS = ("date_format",)
+OWN_OF_COLUMNS = ("date_format", "future")
 
 
 def read_contract(path: Path) -> dict:
@@ -95,6 +95,12 @@ def formats(contract: dict[str, Any]) -> dict[str, str]:
             )
         found[column] = notation
     return found
+
+
+def past_only(contract: dict[str, Any] | None, time_column: str | None) -> str | None:
+    """Return the time column where its times must not be in the future: unless the contract says `future: true`."""
+    rules = (contract or {"columns": {}})["columns"].get(time_column) or {}
+    return None if rules.get("future") else time_column
 
 
 def is_strptime(notation: object) -> bool:
