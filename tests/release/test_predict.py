@@ -1,5 +1,6 @@
 """Scoring with the current release, the champion in the evaluation, and models that are read only when trusted."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -356,6 +357,36 @@ def test_estimators_of_other_kinds_can_be_written_as_skops(tmp_path):
         digest = write_model(model, tmp_path / "model.skops")
         again = load_model(tmp_path / "model.skops", digest)
         np.testing.assert_array_equal(again.predict(features), model.predict(features))
+
+
+def test_a_skops_file_that_could_run_code_is_not_read(tmp_path):
+    import functools
+    import os
+
+    import numpy.testing
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.utils.validation import check_array
+
+    from signoff.base.errors import TaskError
+    from signoff.model.model_file import load_model
+
+    path = tmp_path / "model.skops"
+    for function in (
+        functools.partial(os.system, "true"),
+        functools.partial(check_array, dtype=numpy.testing.rundocs),
+        functools.partial(functools.partial, check_array),
+        functools.partial(np.add),
+        numpy.testing.rundocs,
+        np.load,
+        np.fromfile,
+        functools.partial,
+    ):
+        path.write_bytes(skops.io.dumps(FunctionTransformer(function)))
+        with pytest.raises(TaskError, match="skops does not cover"):
+            load_model(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    path.write_bytes(skops.io.dumps(FunctionTransformer(functools.partial(check_array, dtype=None))))
+    load_model(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.skops"])

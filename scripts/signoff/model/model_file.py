@@ -2,14 +2,42 @@
 
 import hashlib
 import io
+import json
 import logging
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing, sha256
+
+_PARTIAL, _CHECK = "functools.partial", "sklearn.utils.validation.check_array"
+_KERNELS = ["ConstantKernel", "DotProduct", "ExpSineSquared", "Exponentiation", "Matern", "PairwiseKernel", "Product"]
+_KERNELS += ["RBF", "RationalQuadratic", "Sum", "WhiteKernel"]
+_DISTANCES = ["ChebyshevDistance64", "EuclideanDistance64", "ManhattanDistance64", "MinkowskiDistance64"]
+# What scikit-learn's regressors and the pipeline around them hold, beside what skops trusts by itself. Each is listed
+# by its name: a prefix such as numpy. would admit functions that run whatever they are given.
+_NEEDED = {
+    "numpy.dtype",
+    "scipy.sparse._csr.csr_matrix",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.ShuffleSplit",
+    "sklearn.model_selection._split.TimeSeriesSplit",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    _CHECK,
+    *(f"sklearn.metrics._dist_metrics.{name}" for name in _DISTANCES),
+    *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),
+}
 
 
 def write_model(model: object, path: Path) -> str:
@@ -105,17 +133,44 @@ def skops_bytes(model: object) -> bytes:
 
 
 def trusted_types(content: bytes) -> list[str]:
-    """Return the types in a skops file beside those that skops trusts by itself: scikit-learn's and NumPy's own.
+    """Return the types in a skops file beside those that skops trusts by itself.
+
+    A gradient boosting with categories holds `functools.partial`: that is trusted around one function alone.
 
     Raises
     ------
     TaskError
-        It holds any other.
+        It holds any type that is not in the list of those that models need.
     """
     import skops.io
 
     types: list[str] = skops.io.get_untrusted_types(data=content)
-    others = [each for each in types if not each.startswith(("sklearn.", "numpy.")) and each != "functools.partial"]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    harmless = all(map(_only_checks_arrays, _partials(schema)))
+    others = [each for each in types if each not in _NEEDED and not (each == _PARTIAL and harmless)]
     if others:
         raise TaskError(f"model.format: skops does not cover {', '.join(others)}. Use model.format: pickle.")
     return types
+
+
+def _partials(node: object) -> Iterator[dict[str, Any]]:
+    """Yield each part of a skops file's schema that names functools.partial."""
+    if isinstance(node, dict):
+        if f"{node.get('__module__')}.{node.get('__class__')}" == _PARTIAL:
+            yield node
+        for each in node.values():
+            yield from _partials(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _partials(each)
+
+
+def _only_checks_arrays(partial: dict[str, Any]) -> bool:
+    """Return whether a partial function is one of scikit-learn's `check_array`."""
+    content = partial.get("content")
+    func = content.get("func") if isinstance(content, dict) else None
+    if partial.get("__loader__") != "PartialNode" or not isinstance(func, dict):
+        return False
+    name = f"{func.get('__module__')}.{func.get('__class__')}"
+    return func.get("__loader__") == "FunctionNode" and name == _CHECK and "content" not in func

@@ -1,0 +1,310 @@
+"""What somebody can try who may write the project's folder, but holds no key: links, swaps, foreign sign-offs."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from test_decision import (
+    RULE,
+    approve,
+    deploy,
+    error,
+    keys,  # noqa: F401
+    project,  # noqa: F401
+    release,
+    train,
+    write,
+)
+
+import deploy as deploying
+import predict as predicting
+import rollback as rolling
+import verify as verifying
+from conftest import in_process
+from signoff.base.files import beside, open_lock, replacing
+from signoff.release import outbox
+from signoff.release import store as releasing
+from signoff.release.approval import canonical, serialised
+from signoff.release.store import read_history
+
+
+def point(name: str) -> None:
+    Path("deployed/current").unlink()
+    Path("deployed/current").symlink_to(f"releases/{name}")
+
+
+# The link
+
+
+def test_a_link_that_was_set_back_is_refused_by_verify_and_by_predict(project):  # noqa: F811
+    first, second = release(project, 2), release(project, 3)
+    rolling.rollback("late", RULE)
+    for name in (second, "elsewhere"):
+        point(name)
+        (problem,) = verifying.verify(RULE)[1]
+        told = f"deployed/current points to {name}, but the last move in deployed/history.jsonl is to {first}. "
+        assert problem == f"{told}Run make rollback RELEASE={first}, which moves the link back."
+        assert error(releasing.release_in_use, read_history()) == problem
+    # The way on that the message names.
+    assert rolling.rollback("set back", RULE, first) == first
+    assert verifying.verify(RULE)[1] == [] and releasing.release_in_use(read_history()) == first
+    # A link whose name is right, and whose folder is not.
+    Path("deployed/current").unlink()
+    Path("deployed/current").symlink_to(f"/tmp/{first}")
+    assert "points to" in error(releasing.release_in_use, read_history())
+
+
+def test_the_command_line_of_predict_refuses_a_link_that_was_set_back(project):  # noqa: F811
+    release(project, 2)
+    second = release(project, 3)
+    rolling.rollback("late", RULE)
+    point(second)
+    write("week.csv", "x\n1\n")
+
+    code, _, log = in_process(predicting, "--input", "week.csv", "--output", "out.csv")
+    assert code == 1 and f"deployed/current points to {second}" in log[-1] and not Path("out.csv").exists()
+
+
+def test_a_move_that_was_killed_is_told_and_the_new_release_is_in_use(project, monkeypatch):  # noqa: F811
+    first = release(project, 2)
+    train(3, first)
+    approve(project)
+    with monkeypatch.context() as patched:
+        patched.setattr(deploying, "move_current", lambda name: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            deploy(project)
+    second = read_history()[-1]["release"]
+    good, problems = verifying.verify(RULE)
+    assert problems == [] and good[-1] == f"current: {first}; a move to {second} was interrupted: run it again"
+    assert releasing.release_in_use(read_history()) == second
+    assert deploy(project) == second and "interrupted" not in verifying.verify(RULE)[0][-1]
+
+
+# Foreign and superseded sign-offs
+
+
+def test_a_sign_off_of_another_project_releases_nothing(project, tmp_path, monkeypatch):  # noqa: F811
+    approve(project)
+    other = tmp_path.with_name(f"{tmp_path.name}-other")
+    shutil.copytree(tmp_path, other, ignore=shutil.ignore_patterns("deployed"))
+    monkeypatch.chdir(other)
+    told = "the sign-off was made for another project than this one (deployed/project.id). "
+    assert error(deploy, project).startswith(told)
+    assert not Path("deployed/current").exists()
+    # Signed here, it is released here.
+    approve(project)
+    deploy(project)
+    monkeypatch.chdir(tmp_path)
+    deploy(project)
+
+
+def test_a_superseded_sign_off_releases_nothing(project):  # noqa: F811
+    train(2)
+    approve(project)
+    old = Path("reports/sign_off.json").read_bytes()
+    first = deploy(project)
+    second = release(project, 3)
+    train(2)
+    Path("reports/sign_off.json").write_bytes(old)
+    told = f"the sign-off was made when nothing was deployed, but now {second} is: it was superseded. "
+    assert error(deploy, project).startswith(told)
+    assert releasing.current_release() == second
+    # Reviewed again, beside the release of today, it may come back.
+    train(2, second)
+    approve(project)
+    assert deploy(project) == first
+
+
+def test_a_damaged_identity_is_said(project):  # noqa: F811
+    approve(project)
+    Path("deployed/project.id").write_text("x", encoding="ascii")
+    assert "deployed/project.id is damaged. Restore it from a backup" in error(deploy, project)
+    Path("deployed/project.id").unlink()
+    assert "another project" in error(deploy, project)
+
+
+# Read once
+
+
+@pytest.mark.parametrize("file", ["model.json", "diagnostics.json", "model.pkl"])
+def test_what_is_swapped_after_it_was_verified_is_not_used(project, file, monkeypatch):  # noqa: F811
+    name = release(project, 2)
+    path = Path("deployed/releases", name, file)
+    verify = releasing.verify_release
+
+    def meanwhile(*arguments: object) -> dict:
+        document = verify(*arguments)
+        path.write_bytes(pickle.dumps("other"))
+        return document
+
+    monkeypatch.setattr(releasing, "verify_release", meanwhile)
+
+    def use() -> None:
+        _, document = releasing.approved_release(name, RULE)
+        releasing.model_of(name, document)
+        releasing.released_half_width(name, document)
+
+    told = error(use)
+    assert f"{path} was altered" in told or f"{path} is not the file that was written down" in told
+
+
+# Planted links and folders
+
+
+def test_a_planted_lock_changes_no_other_file(project, tmp_path):  # noqa: F811
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    approve(project)
+    Path("deployed").mkdir(exist_ok=True)
+    Path("deployed/.lock").unlink(missing_ok=True)
+    Path("deployed/.lock").symlink_to(victim)
+    assert error(deploy, project) == "deployed/.lock is a link, and must be a file. Delete the link, and run again."
+    Path("logs/mlflow").mkdir(parents=True)
+    Path("logs/mlflow/.lock").symlink_to(victim)
+    assert "is a link" in error(outbox.alone().__enter__)
+    assert victim.read_text("utf-8") == "precious"
+    # A lock that is held, or holds something, is left as it is.
+    os.close(open_lock(victim))
+    assert victim.read_text("utf-8") == "precious"
+
+
+def test_the_name_of_a_part_cannot_be_guessed(tmp_path):
+    with beside(tmp_path / "file") as one, beside(tmp_path / "file") as other:
+        assert one != other and len(one.name) > len(other.name.replace(other.suffixes[-2], ""))
+    # Names that were used before are deleted, whatever lies there, and nothing is written through them.
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    for name in one.name, one.name.replace(one.suffixes[-2], ""):
+        (tmp_path / name).symlink_to(victim)
+    with replacing(tmp_path / "file") as new:
+        new.write_text("new", encoding="utf-8")
+    assert victim.read_text("utf-8") == "precious"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_lies_in_the_way_of_a_deploy_is_swept_away(project, kind, tmp_path):  # noqa: F811
+    approve(project)
+    victim = tmp_path / "victim"
+    write(str(victim / "precious"), "precious")
+    releasing.RELEASES.mkdir(parents=True)
+    for left in (releasing.RELEASES / ".x.part", releasing.DEPLOYED / ".current.part"):
+        if kind == "file":
+            left.touch()
+        elif kind == "folder":
+            write(str(left / "deep/file"), "x")
+        else:
+            left.symlink_to(victim)
+    name = deploy(project)
+    assert [each.name for each in releasing.RELEASES.iterdir()] == [name]
+    assert (victim / "precious").is_file() and verifying.verify(RULE)[1] == []
+
+
+def test_releases_are_not_written_through_a_link(project, tmp_path):  # noqa: F811
+    approve(project)
+    (tmp_path / "elsewhere").mkdir()
+    Path("deployed").rename("moved")
+    Path("deployed").symlink_to("elsewhere")
+    assert error(deploy, project).startswith("deployed is a link, and must be a folder.")
+    Path("deployed").unlink()
+    Path("moved").rename("deployed")
+    Path("deployed/current").mkdir()
+    assert "deployed/current is a folder, and must be a link." in error(deploy, project)
+
+
+def test_a_link_in_a_release_does_not_belong_there(project, tmp_path):  # noqa: F811
+    name = release(project, 2)
+    path = Path("deployed/releases", name, "model.pkl")
+    path.rename(tmp_path / "model.pkl")
+    path.symlink_to(tmp_path / "model.pkl")
+    assert f"{path} is a link, and does not belong to the release" in verifying.verify(RULE)[1][0]
+
+
+@pytest.mark.parametrize("path", ["../victim", "reports/../victim", "/tmp/victim", "reports/x.html", "data/raw/x"])
+def test_a_sign_off_that_names_other_files_copies_nothing(project, path):  # noqa: F811
+    document = approve(project)
+    document["files"][path] = "0" * 64
+    Path("reports/sign_off.json").write_bytes(serialised(document))
+    told = error(deploy, project)
+    assert "not a file that is reviewed" in told or "files has a wrong value" in told
+    assert not releasing.RELEASES.exists()
+
+
+def test_reports_that_are_a_link_are_not_released(project):  # noqa: F811
+    approve(project)
+    Path("reports").rename("elsewhere")
+    Path("reports").symlink_to("elsewhere")
+    assert error(deploy, project).startswith("reports is a link.")
+
+
+# What a history does not name
+
+
+def test_a_release_that_an_older_history_does_not_name_is_kept(project, caplog):  # noqa: F811
+    release(project, 2)
+    backup = {name: Path("deployed", name).read_bytes() for name in ("history.jsonl", "history.head")}
+    second = release(project, 3)
+    for name, content in backup.items():
+        Path("deployed", name).write_bytes(content)
+    # A release of the same name is there already.
+    write(f"deployed/set-aside/{second}/x", "x")
+    first = read_history()[-1]["release"]
+    rolling.rollback("restored", RULE, first)
+    third = release(project, 4)
+    kept = sorted(Path("deployed/set-aside").iterdir())
+    assert len(kept) == 2 and kept[0].name == second and (kept[1] / "sign_off.json").is_file()
+    assert f"deployed/releases/{second} is in no line of deployed/history.jsonl: set aside" in caplog.text
+    assert releasing.releases(read_history()) == [first, third]
+
+
+def test_a_release_that_was_pruned_and_is_still_there_is_deleted(project):  # noqa: F811
+    names = [release(project, number, keep=1) for number in (2, 3, 4)]
+    write(f"deployed/releases/{names[0]}/model.pkl", "x")
+    release(project, 5)
+    assert not Path("deployed/releases", names[0]).exists() and not Path("deployed/set-aside").exists()
+
+
+# Keys
+
+
+def test_signed_is_said_of_verified_signatures_alone(project, keys):  # noqa: F811
+    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    approve(project, "ada", RULE)
+    document = json.loads(Path("reports/sign_off.json").read_bytes())
+    document["decisions"][0]["signature"] = "x"
+    Path("reports/sign_off.json").write_bytes(serialised(document))
+    name = deploy(project)
+    line = f"release {name}: every file as approved by ada "
+    assert (
+        f"{line}(unsigned: its signatures are not verified under release.allowed_signers)" in verifying.verify(RULE)[0]
+    )
+    train(3, name)
+    approve(project, "ada", rule, keys / "ada")
+    second = deploy(project, **rule)
+    assert f"release {second}: every file as approved by ada (signed)" in verifying.verify(rule)[0]
+    assert f"{line}(unsigned: its" in " ".join(verifying.verify(rule)[0])
+
+
+def test_predict_as_a_filter_asks_for_what_the_project_asks_for(project, keys):  # noqa: F811
+
+    release(project, 2)
+    shutil.copy(keys / "signers", "signers")
+    write("config.yaml", "raw_data_source_url: a.csv\ntarget: y\nrelease: {allowed_signers: signers}\n")
+    write("week.csv", "x\n1\n")
+    for words in ([], ["--required-approvals", "1"]):
+        code, _, log = in_process(predicting, "--input", "week.csv", "--output", "-", *words)
+        assert code == 1 and "the sign-off of Ada carries no signature, and release.allowed_signers asks" in log[-1]
+    Path("config.yaml").rename("other.yaml")
+    code, _, log = in_process(predicting, "--input", "week.csv", "--output", "-", "--config", "other.yaml")
+    assert code == 1 and "carries no signature" in log[-1]
+
+
+def test_a_rewritten_history_reaches_no_other_folder(project):  # noqa: F811
+    release(project, 2)
+    line = read_history()[0] | {"release": "../../victim"}
+    Path("deployed/history.jsonl").write_bytes(canonical(line) + b"\n")
+    Path("deployed/history.head").write_text(hashlib.sha256(canonical(line)).hexdigest() + "\n", encoding="ascii")
+    assert "line 1 was altered" in error(read_history)
