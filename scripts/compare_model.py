@@ -87,18 +87,16 @@ def compare_model(
     ]
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
-    blocks, made_of = intervals.blocks_of(moments, len(test), seed)
-    drawn = intervals.draws(int(blocks.max()) + 1, intervals.RESAMPLES, seed)
-    found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], blocks, drawn, code, seed)
+    sampled = intervals.resampling(moments, len(test), seed)
+    found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], sampled, code, seed)
     champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
     is_test = (table["split"] == "test").to_numpy()
     slices = intervals.make_slices(table, kinds)
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
-    found["bootstrap"]["by"] = made_of
     found |= {
         "level": intervals.LEVEL,
         "seed": seed,
-        "slices": intervals.slice_table(slices, actual, predicted, champion, blocks, drawn),
+        "slices": intervals.slice_table(slices, actual, predicted, champion, sampled),
         "drift": {
             "training": drift.compared(
                 {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},
@@ -110,7 +108,7 @@ def compare_model(
         },
         "profile": {name: drift.profile(alike[name], kind) for name, kind in drift.columns(description)},
         "prediction_interval": intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, blocks, interval_level, seed
+            actual, predicted, moments, by_time, slices, sampled, interval_level, seed
         ),
     }
     columns = [name for name in kinds if not of_a_date(name, description)]

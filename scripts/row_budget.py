@@ -24,7 +24,7 @@ from signoff.features.gathering import gather_features
 from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
-from signoff.review.intervals import LEVEL, RESAMPLES, blocks_of, draws, paired
+from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table
 
 SHARES = (4, 2)
@@ -54,8 +54,7 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
     """
     kinds, target, time = list(description["features"]), description["target"], description["time_column"]
     test = samples[-1][samples[-1]["split"] == "test"].reset_index(drop=True)
-    blocks, _ = blocks_of(test[time] if time else None, len(test), seed)
-    drawn = draws(int(blocks.max()) + 1, RESAMPLES, seed)
+    sampled = resampling(test[time] if time else None, len(test), seed)
     actual, before, found = test[target].to_numpy("float64"), None, []
     for n, sample in enumerate(samples):
         train = sample[sample["split"] == "train"]
@@ -65,7 +64,7 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
         row = {"rows": len(train), "MAE": score["MAE"], "R2": score["R2"], "gain": None, "interval": None}
         ours = predicted.to_numpy("float64")
         if before is not None:
-            pair = paired(actual, before, ours, blocks, drawn)
+            pair = paired(actual, before, ours, sampled)
             row |= {"gain": pair["difference"], "interval": pair["interval"]}
         before = ours
         found.append(row)

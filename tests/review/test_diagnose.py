@@ -37,13 +37,17 @@ def names(found: dict) -> set[tuple]:
 # Intervals
 
 
-def metric_intervals(*arguments) -> dict:
-    return intervals.metric_intervals(intervals.resampled_metrics(*arguments))
+def metric_intervals(actual: np.ndarray, predicted: np.ndarray, sampled: intervals.Resampling) -> dict:
+    return intervals.metric_intervals(intervals.resampled_metrics(actual, predicted, sampled), sampled)
+
+
+def made_of(blocks: np.ndarray, resamples: int, seed: int = 0, by: str = "rows") -> intervals.Resampling:
+    return intervals.Resampling(blocks, intervals.draws(int(blocks.max()) + 1, resamples, seed), by)
 
 
 def test_every_metric_of_the_report_has_an_interval_and_a_difference():
     numbers = np.arange(5.0)
-    resampled = intervals.resampled_metrics(numbers, numbers + 1, np.arange(5), intervals.draws(5, 10, seed=0))
+    resampled = intervals.resampled_metrics(numbers, numbers + 1, made_of(np.arange(5), 10))
     assert {*resampled} == {*METRICS, "bias"}
     assert {*METRICS} > HIGHER_IS_BETTER
 
@@ -66,7 +70,7 @@ def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text
     actual, error = random.gamma(2, 10, rows), random.normal(0, 5, rows)
     predictions = {"model": actual + error, "champion": actual + champion * error}
     features = pd.DataFrame({"first": np.arange(rows) == 0})
-    blocks, _ = intervals.blocks_of(None, rows, seed=1)
+    sampled = intervals.resampling(None, rows, 1, 999)
     scores = {
         name: {
             "own MAE": float(np.abs(each - actual).mean()),
@@ -75,8 +79,8 @@ def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text
         }
         for name, each in predictions.items()
     }
-    found = custom_metrics.own_intervals(code, scores, actual, predictions, features, blocks, better, 1)
-    return found, scores, (actual, predictions["model"], blocks, intervals.draws(int(blocks.max()) + 1, 999, 1))
+    found = custom_metrics.own_intervals(code, scores, actual, predictions, features, sampled, better, 1)
+    return found, scores, (actual, predictions["model"], sampled)
 
 
 def test_intervals_of_own_metrics_are_those_of_the_built_in_ones_and_the_same_each_time(tmp_path):
@@ -139,9 +143,8 @@ def test_intervals_are_those_of_scipy():
     random = np.random.default_rng(3)
     actual = random.gamma(2, 10, 150)
     predicted = actual * 0.8 + random.normal(0, 5, 150)
-    blocks, by = intervals.blocks_of(None, 150, seed=1)
-    drawn = intervals.draws(150, 9999, seed=1)
-    found = metric_intervals(actual, predicted, blocks, drawn)
+    sampled = intervals.resampling(None, 150, 1, 9999)
+    found = metric_intervals(actual, predicted, sampled)
     reference = {
         "MAE": lambda a, p, axis: np.abs(p - a).mean(axis),
         "RMSE": lambda a, p, axis: np.sqrt(((p - a) ** 2).mean(axis)),
@@ -149,7 +152,7 @@ def test_intervals_are_those_of_scipy():
         "median_absolute_error": lambda a, p, axis: np.median(np.abs(p - a), axis),
         "bias": lambda a, p, axis: (p - a).mean(axis),
     }
-    assert by == "rows" and sorted(blocks) == list(range(150))
+    assert sampled.by == "rows" and sorted(sampled.blocks) == list(range(150))
     for name, statistic in reference.items():
         expected = stats.bootstrap(
             (actual, predicted), statistic, paired=True, vectorized=True, method="percentile", rng=2
@@ -162,15 +165,16 @@ def test_the_metrics_of_a_resample_are_those_of_its_rows():
     random = np.random.default_rng(5)
     actual, predicted = random.normal(0, 10, (2, 40))
     blocks = np.repeat(np.arange(10), 4)
-    drawn = intervals.draws(10, 1, seed=4)
+    sampled = made_of(blocks, 1, seed=4)
+    drawn = sampled.drawn
     rows = np.concatenate([np.flatnonzero(blocks == k) for k in range(10) for _ in range(int(drawn[0, k]))])
-    found = metric_intervals(actual, predicted, blocks, drawn)
+    found = metric_intervals(actual, predicted, sampled)
     error = np.abs(predicted - actual)[rows]
     assert found["MAE"] == pytest.approx([error.mean()] * 2)
     assert found["RMSE"] == pytest.approx([np.sqrt((error**2).mean())] * 2)
     assert found["median_absolute_error"] == pytest.approx([np.median(error)] * 2)
     assert found["R2"] == pytest.approx([r2_score(actual[rows], predicted[rows])] * 2)
-    assert metric_intervals(np.ones(40), predicted, blocks, drawn)["R2"] == [None, None]
+    assert metric_intervals(np.ones(40), predicted, sampled)["R2"] == [None, None]
 
 
 def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
@@ -180,30 +184,63 @@ def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
     assert by == "days" and blocks.max() + 1 == 42
     weather = random.normal(0, 5, 42)[blocks]
     actual, predicted = np.zeros(4000), weather + random.normal(0, 1, 4000)
-    wide = metric_intervals(actual, predicted, blocks, intervals.draws(42, 500, 0))["MAE"]
+    wide = metric_intervals(actual, predicted, made_of(blocks, 500, by="days"))["MAE"]
     single, _ = intervals.blocks_of(None, 4000, 0)
     assert single.max() + 1 == intervals.MOST_BLOCKS
-    narrow = metric_intervals(actual, predicted, single, intervals.draws(2000, 500, 0))["MAE"]
+    narrow = metric_intervals(actual, predicted, made_of(single, 500))["MAE"]
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
-    # A reference that draws each day's rows together.
-    daily = pd.Series(np.abs(predicted)).groupby(blocks).mean().to_numpy()
-    spread = daily.std() / np.sqrt(42)
-    assert wide[1] - wide[0] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+    # A reference that sees each day once.
+    size = pd.Series(np.abs(predicted))
+    error, degrees = intervals.serial_error((size - size.mean()).groupby(blocks).sum().to_numpy() / 4000)
+    assert wide[1] - wide[0] == pytest.approx(2 * stats.t.ppf(0.975, degrees) * error, rel=0.05)
     assert intervals.blocks_of(time.head(300), 300, 0)[1] == "rows"
+
+
+def days_in_a_row(count: int, correlation: float, tables: int, seed: int) -> np.ndarray:
+    """Return daily values (tables × count) of mean 0, each day correlated with the one before (an AR(1) process)."""
+    values = np.random.default_rng(seed).normal(size=(tables, count))
+    for day in range(1, count):
+        values[:, day] *= np.sqrt(1 - correlation**2)
+        values[:, day] += correlation * values[:, day - 1]
+    return values
+
+
+@pytest.mark.parametrize("days", [10, 16, 57])
+@pytest.mark.parametrize("correlation", [0, 0.8])
+def test_intervals_hold_what_they_promise_however_few_the_days_and_however_alike(days, correlation):
+    values = days_in_a_row(days, correlation, 100_000, seed=days)
+    error, degrees = intervals.serial_error((values - values.mean(axis=1, keepdims=True)) / days)
+    held = np.abs(values.mean(axis=1)) <= stats.t.ppf(0.975, degrees) * error
+    # Two points, and what 100,000 tables are uncertain by.
+    assert held.mean() == pytest.approx(0.95, abs=0.021)
+
+
+@pytest.mark.parametrize("days", [16, 57])
+def test_equal_models_are_seldom_called_better_or_worse_though_days_are_alike(days):
+    time, verdicts = pd.Series(pd.date_range("2024-01-01", periods=4 * days, freq="6h")), []
+    sampled = intervals.resampling(time, len(time), 0)
+    for gain in days_in_a_row(days, 0.8, 1000, seed=2):
+        ours, theirs = np.full(4 * days, 10.0), 10 + np.repeat(gain, 4)
+        found = intervals.paired(np.zeros(4 * days), ours, theirs, sampled)
+        # The way through the resamples gives the width that the days themselves give.
+        error, degrees = intervals.serial_error((gain - gain.mean()) / days)
+        low, high = found["interval"]
+        assert high - low == pytest.approx(2 * stats.t.ppf(0.975, degrees) * error, rel=0.15)
+        verdicts.append(found["verdict"])
+    assert np.mean([each != "cannot be told apart" for each in verdicts]) < 0.05 + 0.02 + 0.02
 
 
 def test_two_predictors_are_compared_on_the_same_rows():
     random = np.random.default_rng(2)
     actual = random.normal(0, 30, 600)
     ours = actual + random.normal(0, 10, 600)
-    blocks, _ = intervals.blocks_of(None, 600, 0)
-    drawn = intervals.draws(600, 500, 0)
+    sampled = intervals.resampling(None, 600, 0, 500)
     for theirs, verdict in (
         (ours + np.sign(ours - actual) * 0.5, "better"),
         (ours - np.sign(ours - actual) * 0.5, "worse"),
         (actual + random.permutation(ours - actual), "cannot be told apart"),
     ):
-        found = intervals.paired(actual, ours, theirs, blocks, drawn)
+        found = intervals.paired(actual, ours, theirs, sampled)
         assert found["verdict"] == verdict
         assert found["interval"][0] <= found["difference"] <= found["interval"][1]
 
@@ -219,8 +256,7 @@ def test_a_slice_is_worse_only_after_the_correction(seed):
     champion = random.normal(0, 10, n)
     ours = random.normal(0, 10, n) * np.where(frame["town"] == "C", 1.6, 0.8)
     slices = intervals.make_slices(frame, {"town": "category", **{f"x{k}": "number" for k in range(10)}})
-    blocks, _ = intervals.blocks_of(None, n, 0)
-    found = intervals.slice_table(slices, actual, ours, champion, blocks, intervals.draws(2000, 500, 0))
+    found = intervals.slice_table(slices, actual, ours, champion, intervals.resampling(None, n, 0, 500))
     assert [(row["feature"], row["value"]) for row in found["rows"] if row["worse"]] == [("town", "C")]
     assert found["rows"][0]["value"] == "C"
     assert found["looked_at"] == 4 + 10 * 5 + 1
@@ -260,7 +296,9 @@ def test_coverage_is_nominal_on_exchangeable_rows(level):
     actual = random.gamma(2, 20, 21_000)
     predicted = actual + random.standard_t(3, 21_000) * 9
     held, later = slice(0, 1000), slice(1000, None)
-    found = intervals.prediction_interval(actual[held], predicted[held], None, False, {}, np.arange(1000), level, 0)
+    found = intervals.prediction_interval(
+        actual[held], predicted[held], None, False, {}, made_of(np.arange(1000), 1), level, 0
+    )
     covered = np.abs(predicted[later] - actual[later]) <= found["half_width"]
     assert abs(covered.mean() - level) < 0.02
     assert abs(found["coverage"] - level) < 0.05 and found["rows"] == 500
@@ -275,7 +313,9 @@ def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_
         random = np.random.default_rng(seed)
         error = random.standard_t(3, 1400) * 9
         nothing = np.zeros(400)
-        found = intervals.prediction_interval(nothing, error[:400], None, False, {}, np.arange(400), 0.9, seed)
+        found = intervals.prediction_interval(
+            nothing, error[:400], None, False, {}, made_of(np.arange(400), 1), 0.9, seed
+        )
         covered.append((np.abs(error[400:]) <= found["half_width"]).mean())
         alarms += len(comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found}))
     assert abs(np.mean(covered) - 0.9) < 0.005
@@ -283,7 +323,7 @@ def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_
     # A model whose errors grow falls short, and is told.
     error[:400] *= np.repeat([1.0, 2.5], 200)
     time = pd.Series(pd.date_range("2024-01-01", periods=400, freq="h"))
-    found = intervals.prediction_interval(nothing, error[:400], time, True, {}, np.arange(400), 0.9, 0)
+    found = intervals.prediction_interval(nothing, error[:400], time, True, {}, made_of(np.arange(400), 1), 0.9, 0)
     (alarm,) = comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})
     assert alarm["name"] == "coverage" and f"{found['coverage']:.1%}" in alarm["sentence"]
 
@@ -300,7 +340,7 @@ def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)
     town = {"town": (np.arange(2000) % 2, ["A", "B"])}
-    found = intervals.prediction_interval(np.zeros(2000), error, time, True, town, np.arange(2000), 0.9, 0)
+    found = intervals.prediction_interval(np.zeros(2000), error, time, True, town, made_of(np.arange(2000), 1), 0.9, 0)
     assert found["coverage"] < 0.5
     assert {row["value"]: row["rows"] for row in found["by_slice"]} == {"A": 500, "B": 500}
     assert sum(row["rows"] for row in found["over_time"]) == 1000

@@ -3,7 +3,6 @@
 import math
 from types import ModuleType
 
-import numpy as np
 import pandas as pd
 
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
@@ -14,8 +13,7 @@ def compare_predictors(
     metrics: dict,
     holdout: pd.DataFrame,
     features: pd.DataFrame,
-    blocks: np.ndarray,
-    drawn: np.ndarray,
+    sampled: intervals.Resampling,
     code: ModuleType | None = None,
     seed: int = 0,
 ) -> tuple[dict, dict[str, dict]]:
@@ -27,8 +25,8 @@ def compare_predictors(
         As `evaluate_model` gives them.
     holdout, features
         The n held-out rows: actual, predicted, baseline_… and, where there is one, champion; and their features.
-    blocks, drawn
-        As `intervals.blocks_of` and `intervals.draws` give them.
+    sampled
+        How the n rows are drawn again.
     code
         The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
     seed
@@ -46,14 +44,14 @@ def compare_predictors(
     scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
     actual = holdout["actual"].to_numpy("float64")
     paired = {
-        name: intervals.paired(actual, scored["model"], each, blocks, drawn)
+        name: intervals.paired(actual, scored["model"], each, sampled)
         for name, each in scored.items()
         if name != "model"
     }
-    resampled = {name: intervals.resampled_metrics(actual, each, blocks, drawn) for name, each in scored.items()}
+    resampled = {name: intervals.resampled_metrics(actual, each, sampled) for name, each in scored.items()}
     found = {
-        "bootstrap": {"resamples": len(drawn), "blocks": drawn.shape[1]},
-        "intervals": {name: intervals.metric_intervals(each) for name, each in resampled.items()},
+        "bootstrap": {"resamples": len(sampled.drawn), "blocks": sampled.drawn.shape[1], "by": sampled.by},
+        "intervals": {name: intervals.metric_intervals(each, sampled) for name, each in resampled.items()},
         "paired": paired.pop("champion", None),
         "differences": None,
     }
@@ -64,6 +62,7 @@ def compare_predictors(
                 math.nan if None in (ours[name], theirs[name]) else ours[name] - theirs[name],
                 resampled["model"][name] - resampled["champion"][name],
                 1 if name in HIGHER_IS_BETTER else -1,
+                sampled,
             )
             for name in METRIC_NAMES
         }
@@ -76,7 +75,7 @@ def compare_predictors(
             actual,
             scored,
             features,
-            blocks,
+            sampled,
             # What has a least value only is to be large.
             {name: ((name, "min") in limits) - ((name, "max") in limits) for name in own},
             seed,

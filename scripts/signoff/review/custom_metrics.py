@@ -11,7 +11,7 @@ import pandas as pd
 from signoff.base.errors import TaskError
 from signoff.features.user_code import call
 from signoff.model.scoring import BUILT_IN
-from signoff.review.intervals import bounds, draws, judged
+from signoff.review.intervals import Resampling, bounds, judged
 
 
 def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
@@ -68,7 +68,7 @@ def own_intervals(
     actual: np.ndarray,
     predictions: dict[str, np.ndarray],
     features: pd.DataFrame,
-    blocks: np.ndarray,
+    sampled: Resampling,
     better: dict[str, int],
     seed: int,
 ) -> tuple[dict[str, dict[str, list]], dict[str, dict], dict]:
@@ -84,8 +84,8 @@ def own_intervals(
         n numbers, and n for each predictor: "model", the baselines and, where there is one, "champion".
     features
         The features of the n rows.
-    blocks
-        As for `intervals.metric_intervals`: rows of one block are drawn together.
+    sampled
+        How the rows are drawn again; here with fewer resamples.
     better
         Of each metric what `intervals.judged` asks for, where it is known.
     seed
@@ -106,7 +106,8 @@ def own_intervals(
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])
     resamples = int(np.clip(MOST_VISITS // len(rows), FEWEST_RESAMPLES, MOST_RESAMPLES))
-    actual, features, blocks = actual[rows], features.iloc[rows], blocks[rows]
+    again = sampled.again(rows, resamples, seed)
+    actual, features = actual[rows], features.iloc[rows]
     failures = []
 
     def of(at: np.ndarray) -> np.ndarray:
@@ -123,8 +124,7 @@ def own_intervals(
         return np.array(found, dtype="float64")
 
     order = np.arange(len(rows))
-    times = draws(int(blocks.max()) + 1, resamples, seed).astype("int64")
-    resampled = np.stack([of(np.repeat(order, each[blocks])) for each in times])
+    resampled = np.stack([of(np.repeat(order, each[again.blocks])) for each in again.drawn.astype("int64")])
     if failures:
         logging.warning("[compare_model] %s failed on %d resamples: %s", code.__file__, len(failures), failures[0])
     # Of a sample the resamples lie around its own value.
@@ -133,7 +133,7 @@ def own_intervals(
         resampled = resampled + (whole - of(order))
     resampled[:, :, np.isnan(resampled).mean(axis=0).max(axis=0) > 0.5] = np.nan
     found = {
-        predictor: {name: bounds(resampled[:, n, k]) for k, name in enumerate(names)}
+        predictor: {name: bounds(resampled[:, n, k], again) for k, name in enumerate(names)}
         for n, predictor in enumerate(predictions)
     }
     made_of = {"resamples": resamples, "rows": len(rows)}
@@ -142,7 +142,7 @@ def own_intervals(
     ours, theirs = (list(predictions).index(name) for name in ("model", "champion"))
     gaps = {
         name: judged(
-            whole[ours, k] - whole[theirs, k], resampled[:, ours, k] - resampled[:, theirs, k], better.get(name)
+            whole[ours, k] - whole[theirs, k], resampled[:, ours, k] - resampled[:, theirs, k], better.get(name), again
         )
         for k, name in enumerate(names)
     }

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -13,24 +15,103 @@ RESAMPLES = 1000
 MOST_BLOCKS = 2000
 # Fewer days say too little of how days differ.
 FEWEST_DAYS = 10
+# More days than that are joined, each with the next, so that the resamples say what each block contributes.
+MOST_DAYS = 400
+# The correlation of one day with the next that an interval from few days allows for; see `serial_error`.
+USUAL_CORRELATION = 0.68
 MOST_VALUES = 2000
 MIN_ROWS = 30
 MOST_LEVELS = 50
 BINS = 5
 
 
-def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray, str]:
-    """Return for each row the block (from 0) that is drawn as a whole, and what a block is made of: "days" or "rows".
+@dataclass(frozen=True)
+class Resampling:
+    """How the rows are drawn again, block by block.
 
-    Rows of one day are alike (weather, prices), so that drawing single rows would make the intervals too narrow.
-    Without a time for each row, or with few days, blocks are rows, or groups of them by chance where there are more
-    than MOST_BLOCKS.
+    blocks
+        The block of each row, from 0, as `blocks_of` gives it.
+    drawn
+        How often each resample draws each block, as `draws` gives it.
+    by
+        What a block is: "days", in the order of time, or "rows".
+    """
+
+    blocks: np.ndarray
+    drawn: np.ndarray
+    by: str
+
+    @cached_property
+    def _contributions(self) -> np.ndarray:
+        """The matrix (blocks × resamples) that turns a resampled statistic into what each block contributes to it."""
+        return np.linalg.pinv(self.drawn - 1)
+
+    def spread(self, resampled: np.ndarray) -> tuple[float, float]:
+        """Return the standard error of a resampled statistic, and its degrees of freedom.
+
+        How the statistic depends on the number of times that each block is drawn is what the block contributes (the
+        infinitesimal jackknife, Efron 2014, JASA 109). Blocks that are days follow each other: see `serial_error`.
+        """
+        blocks = self.drawn.shape[1]
+        if self.by != "days":
+            return float(np.nanstd(resampled)) * math.sqrt(blocks / max(blocks - 1, 1)), float(max(blocks - 1, 1))
+        around = np.nan_to_num(resampled - np.nanmean(resampled))
+        error, degrees = serial_error(self._contributions @ around)
+        return float(error), degrees
+
+    def again(self, rows: np.ndarray, resamples: int, seed: int) -> "Resampling":
+        """Return how some of the rows, by their numbers, are drawn that many times."""
+        blocks, count = self.blocks[rows], self.drawn.shape[1]
+        if self.by == "days" and count > resamples // 2:
+            # So that the resamples say what each block contributes.
+            blocks, count = blocks * (resamples // 2) // count, resamples // 2
+        return Resampling(blocks, draws(count, resamples, seed), self.by)
+
+
+def resampling(time: pd.Series | None, rows: int, seed: int, resamples: int = RESAMPLES) -> Resampling:
+    """Return how `rows` rows are drawn again: by the day where `time` allows it."""
+    blocks, by = blocks_of(time, rows, seed)
+    return Resampling(blocks, draws(int(blocks.max()) + 1, resamples, seed), by)
+
+
+def serial_error(contributions: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the standard error of a sum of contributions in the order of time, and its degrees of freedom.
+
+    The sum is over the last axis.
+
+    A bad day is followed by a bad day, so that many days say less than as many independent ones. The error is estimated
+    from the slowest cosines alone, with as many degrees of freedom (Müller 2007, Journal of Econometrics 141; Lazarus,
+    Lewis, Stock and Watson 2018, HAR inference: recommendations for practice, JBES 36), and scaled by what that falls
+    short of under an autocorrelation of USUAL_CORRELATION. Few days leave one or two cosines, and wide intervals.
+    """
+    count = contributions.shape[-1]
+    cosines, scale = _cosines(count)
+    return scale * np.sqrt(count * ((contributions @ cosines.T) ** 2).mean(axis=-1)), float(len(cosines))
+
+
+@lru_cache(maxsize=8)
+def _cosines(count: int) -> tuple[np.ndarray, float]:
+    """Return the cosines that `serial_error` looks at (each of length `count`), and what it scales by."""
+    slowest = np.arange(1, max(int(count**0.6 / 2.6), 1) + 1)
+    cosines = math.sqrt(2 / count) * np.cos(np.pi * np.outer(slowest, np.arange(count) + 0.5) / count)
+    # The covariance of days whose autocorrelation falls off exponentially, as in an AR(1) process.
+    alike = USUAL_CORRELATION ** np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    seen = np.einsum("ki,ij,kj->k", cosines, alike, cosines).mean()
+    return cosines, math.sqrt(alike.sum() / count / seen)
+
+
+def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray, str]:
+    """Return for each row the block (from 0) that is drawn as a whole, and what a block is: "days" or "rows".
+
+    Rows of one day are alike (weather, prices), so that drawing single rows would make the intervals too narrow. Days
+    are numbered in the order of time; of more than MOST_DAYS, neighbours are one block. Without a time for each row, or
+    with few days, blocks are rows, or random groups of them where there are more than MOST_BLOCKS.
     """
     if time is not None and not time.isna().any():
         days, _ = pd.factorize(time.dt.floor("D"), sort=True)
         count = int(days.max()) + 1
         if count >= FEWEST_DAYS:
-            return (days * MOST_BLOCKS // count if count > MOST_BLOCKS else days), "days"
+            return (days * MOST_DAYS // count if count > MOST_DAYS else days), "days"
     return np.random.default_rng(seed).permutation(rows) % min(rows, MOST_BLOCKS), "rows"
 
 
@@ -46,30 +127,37 @@ def sums(codes: np.ndarray, count: int, *values: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(codes[inside], each[inside], count) for each in values], axis=1)
 
 
-def bounds(resampled: np.ndarray, level: float = LEVEL) -> list:
-    """Return the percentile interval of resampled statistics (Efron 1979), of the last axis of which one is a resample.
+def bounds(
+    resampled: np.ndarray, sampled: Resampling, level: float = LEVEL, least: float = -math.inf, most: float = math.inf
+) -> list[float] | list[None]:
+    """Return the interval of a resampled statistic, which lies between `least` and `most`.
 
-    Undefined ones are left out; None where there are no others.
+    It is the percentile interval (Efron 1979), made wider or narrower so that its width is that of a t interval with
+    the standard error and the degrees of freedom of `Resampling.spread`. Undefined resamples are left out; the ends are
+    None if there are no others.
     """
-    tails = [(1 - level) / 2, (1 + level) / 2]
     if not np.isfinite(resampled).any():
         return [None, None]
-    return [float(each) for each in np.nanquantile(resampled, tails)]
+    low, middle, high = np.nanquantile(resampled, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    (error, degrees), plain = sampled.spread(resampled), float(np.nanstd(resampled))
+    ratio = error / plain if plain > 0 else 1.0
+    ratio *= float(special.stdtrit(degrees, (1 + level) / 2) / special.ndtri((1 + level) / 2))
+    ends = middle - ratio * (middle - low), middle + ratio * (high - middle)
+    return [float(np.clip(each, least, most)) for each in ends]
 
 
-def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
+def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, sampled: Resampling) -> dict[str, np.ndarray]:
     """Return MAE, RMSE, R2, median absolute error and bias of each resample.
 
     Parameters
     ----------
     actual, predicted
         n numbers each.
-    blocks
-        The block of each of the n rows, as `blocks_of` gives it.
-    drawn
-        As `draws` gives it. All but the median needs only each block's sums; of more than MOST_VALUES different errors
-        the median is looked for among so many quantiles.
+    sampled
+        How the n rows are drawn again. All but the median needs only each block's sums; if there are more than
+        MOST_VALUES different errors, the median is one of as many quantiles.
     """
+    blocks, drawn = sampled.blocks, sampled.drawn
     error = predicted - actual
     size = np.abs(error)
     # Around their mean, for the sake of the digits.
@@ -97,17 +185,27 @@ def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, blocks: np.ndar
     }
 
 
-def metric_intervals(resampled: dict[str, np.ndarray]) -> dict[str, list]:
-    """Return of each metric the lower and the upper end of its interval."""
-    return {name: bounds(values) for name, values in resampled.items()}
+# The least and the largest value of a metric.
+RANGES = {
+    "MAE": (0.0, math.inf),
+    "RMSE": (0.0, math.inf),
+    "median_absolute_error": (0.0, math.inf),
+    "R2": (-math.inf, 1.0),
+}
 
 
-def judged(difference: float, resampled: np.ndarray, better: int | None) -> dict:
+def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> dict[str, list]:
+    """Return the lower and the upper end of each metric's interval."""
+    anywhere = (-math.inf, math.inf)
+    return {name: bounds(values, sampled, LEVEL, *RANGES.get(name, anywhere)) for name, values in resampled.items()}
+
+
+def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> dict:
     """Return a difference from the champion, its interval, and what follows from it.
 
     `better` is 1 where more is better, -1 where less is; None where nobody knows, so that it is higher or lower.
     """
-    low, high = bounds(resampled)
+    low, high = bounds(resampled, sampled)
     if low is None or low <= 0 <= high:
         verdict = "cannot be told apart"
     elif better:
@@ -117,11 +215,11 @@ def judged(difference: float, resampled: np.ndarray, better: int | None) -> dict
     return {"difference": float(difference), "interval": [low, high], "verdict": verdict}
 
 
-def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, blocks: np.ndarray, drawn: np.ndarray) -> dict:
+def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> dict:
     """Return our MAE less theirs on the same rows and resamples, its interval, and what follows from it."""
     gain = np.abs(ours - actual) - np.abs(theirs - actual)
-    total, n = (drawn @ sums(blocks, drawn.shape[1], gain, np.ones(len(gain)))).T
-    return {"metric": "MAE", **judged(gain.mean(), total / n, -1)}
+    total, n = (sampled.drawn @ sums(sampled.blocks, sampled.drawn.shape[1], gain, np.ones(len(gain)))).T
+    return {"metric": "MAE", **judged(gain.mean(), total / n, -1, sampled)}
 
 
 def holm(p: list[float]) -> np.ndarray:
@@ -169,8 +267,7 @@ def slice_table(
     actual: np.ndarray,
     ours: np.ndarray,
     champion: np.ndarray | None,
-    blocks: np.ndarray,
-    drawn: np.ndarray,
+    sampled: Resampling,
     most: int = 200,
 ) -> dict:
     """Return MAE, bias and difference from the champion for each slice of MIN_ROWS rows or more, the worst first.
@@ -181,14 +278,18 @@ def slice_table(
         As `make_slices` gives them.
     actual, ours, champion
         n numbers each: the target, the model's and the champion's predictions (None: there is no champion).
-    blocks, drawn
-        As for `metric_intervals`.
+    sampled
+        How the n rows are drawn again.
     most
         How many slices to list.
+
+    A slice is worse than the champion where its own interval says so, and Holm's correction over all slices too. For
+    the correction the autocorrelation of days is taken from all slices together, since one says little of it.
     """
+    blocks, drawn = sampled.blocks, sampled.drawn
     error = ours - actual
     theirs = np.abs(champion - actual) if champion is not None else np.zeros(len(error))
-    count, rows, p = drawn.shape[1], [], []
+    count, rows, z, ratios = drawn.shape[1], [], [], []
     for feature, (codes, labels) in slices.items():
         columns = (np.ones(len(error)), np.abs(error), error, np.abs(error) - theirs)
         cells = np.where(codes >= 0, codes * count + blocks, -1)
@@ -200,16 +301,20 @@ def slice_table(
             with np.errstate(divide="ignore", invalid="ignore"):
                 resampled = drawn @ each
                 mae, difference = (resampled[:, k] / resampled[:, 0] for k in (1, 3))
-            row = {"feature": feature, "value": label, "rows": int(n), "MAE": size / n, "MAE_interval": bounds(mae)}
+            row = {"feature": feature, "value": label, "rows": int(n), "MAE": size / n}
+            row["MAE_interval"] = bounds(mae, sampled, least=0.0)
             row |= {"bias": signed / n, "champion_MAE": None, "difference_interval": None, "worse": False}
             if champion is not None:
-                row |= {"champion_MAE": (size - gain) / n, "difference_interval": bounds(difference)}
+                row |= {"champion_MAE": (size - gain) / n, "difference_interval": bounds(difference, sampled)}
                 spread = float(np.nanstd(difference))
-                degrees = max(int((each[:, 0] > 0).sum()) - 1, 1)
-                p.append(float(2 * special.stdtr(degrees, -abs(gain / n) / spread)) if spread > 0 else 1.0)
+                z.append((abs(gain / n) / spread if spread > 0 else 0.0, max(int((each[:, 0] > 0).sum()) - 1, 1)))
+                ratios += [sampled.spread(difference)[0] / spread] if spread > 0 else []
             rows.append(row)
+    wider = max(float(np.median(ratios)), 1.0) if ratios else 1.0
+    p = [float(2 * special.stdtr(degrees, -each / wider)) for each, degrees in z]
     for row, corrected in zip(rows, holm(p), strict=False):
-        row["worse"] = bool(corrected < 1 - LEVEL and row["MAE"] > row["champion_MAE"])
+        low = row["difference_interval"][0]
+        row["worse"] = bool(corrected < 1 - LEVEL and low is not None and low > 0)
     rows.sort(key=lambda row: (not row["worse"], -row["MAE"]))
     correction = (
         f"Holm's, over the {len(p)} comparisons with the champion" if p else "none: no champion to compare with"
@@ -241,7 +346,7 @@ def prediction_interval(
     time: pd.Series | None,
     by_time: bool,
     slices: dict[str, tuple[np.ndarray, list[str]]],
-    blocks: np.ndarray,
+    sampled: Resampling,
     level: float,
     seed: int,
 ) -> dict:
@@ -275,12 +380,20 @@ def prediction_interval(
     if trial is None:
         return found
     covered = sizes[rest] <= trial
+    blocks = sampled.blocks
     inside, count = (sizes <= trial).astype("float64"), int(blocks.max()) + 1
     # The half width is a measurement, too: on as many rows.
     totals = [sums(blocks[each], count, inside[each], np.ones(len(each))).T for each in (rest, first)]
-    (found["coverage"], measured, _), (_, fitted, _) = (clustered(*each) for each in totals)
+    (found["coverage"], measured, held), (share, fitted, _) = (clustered(*each) for each in totals)
     found["coverage"], found["coverage_error"] = float(found["coverage"]), math.sqrt(measured + fitted)
-    error = special.ndtri((1 + LEVEL) / 2) * found["coverage_error"]
+    error, degrees = found["coverage_error"], float(max(held - 1, 1))
+    if sampled.by == "days":
+        serial = [
+            serial_error(((hits - mean * n) / n.sum())[n > 0])
+            for (hits, n), mean in zip(totals, (found["coverage"], share), strict=True)
+        ]
+        error, degrees = math.hypot(*(float(each) for each, _ in serial)), min(each for _, each in serial)
+    error *= float(special.stdtrit(degrees, (1 + LEVEL) / 2))
     found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
     for feature, (codes, labels) in slices.items():
         hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))
