@@ -15,7 +15,7 @@ from test_release import current, error
 import diagnose
 from conftest import Project, rides
 from signoff.features.user_code import load_code
-from signoff.model.scoring import HIGHER_IS_BETTER, METRICS
+from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.review import bias, custom_metrics, drift, empty_model, findings, importance, intervals, reasons
 from signoff.review.comparison import comparison_alarms
 
@@ -48,8 +48,8 @@ def made_of(blocks: np.ndarray, resamples: int, seed: int = 0, by: str = "rows")
 def test_every_metric_of_the_report_has_an_interval_and_a_difference():
     numbers = np.arange(5.0)
     resampled = intervals.resampled_metrics(numbers, numbers + 1, made_of(np.arange(5), 10))
-    assert {*resampled} == {*METRICS, "bias"}
-    assert {*METRICS} > HIGHER_IS_BETTER
+    assert {*resampled} == {*METRIC_NAMES, "bias"}
+    assert {*METRIC_NAMES} > HIGHER_IS_BETTER
 
 
 OWN = """
