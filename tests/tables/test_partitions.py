@@ -476,6 +476,10 @@ def test_a_sample_reads_the_kept_keys_of_a_part_and_the_rows_of_one_that_was_cha
     assert sampled("b.csv") == without
     assert read == []
     kept = kept_path(path).read_bytes()
+    flips = np.random.default_rng(1).integers(0, len(kept), 50)
+    for damaged in (kept[:n] + bytes([kept[n] ^ 1]) + kept[n + 1 :] for n in flips):
+        kept_path(path).write_bytes(damaged)
+        assert kept_keys(path, LIKE) is None
     for damaged in (kept[:-100], b"", b"other", kept[:-30] + b"\xff" * 20 + kept[-10:]):
         kept_path(path).write_bytes(damaged)
         assert sampled("c.csv") == without

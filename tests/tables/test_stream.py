@@ -283,7 +283,7 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
 
 
-def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tmp_path):
+def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tmp_path, caplog):
     path, rows = tmp_path / "a.csv", 300
     frame = pd.DataFrame(
         {
@@ -326,6 +326,13 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     for damaged in (whole[:-100], whole[:-30] + b"\xff" * 20 + whole[-10:], b""):
         side_path(path).write_bytes(damaged)
         assert batches.scan(path, kinds).side is None
+    for bit in np.random.default_rng(1).integers(0, 8 * len(whole), 200):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        side_path(path).write_bytes(flipped)
+        assert batches.scan(path, kinds).side is None, bit
+    # Once, however often it is read.
+    assert caplog.text.count("is damaged, or of another version") == 1
     side_path(path).write_bytes(whole)
     assert batches.scan(path, kinds).side is not None
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")

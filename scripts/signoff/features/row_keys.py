@@ -1,10 +1,13 @@
 """The sampling keys of each row of features: stratum, hash, and time or side of the split.
 
 The keys of a part are stored beside its CSV file, so that later weeks can sample without reading its rows again. They
-hold that file's digest: if it was edited, or has no keys yet, they are computed from its rows.
+hold that file's digest and one of their own bytes: if the CSV was edited, or has no keys yet, or damaged ones, they are
+computed from its rows.
 """
 
+import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -123,9 +126,14 @@ def keep_keys(features: Path, like: KeyRecord) -> None:
     # A block without any time has no time zone, either.
     zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
     schema = next(zoned, blocks[0].schema).with_metadata(_made_of(features, like))
-    with replacing(kept_path(features)) as new, pa.ipc.new_file(str(new), schema) as file:
-        for block in blocks:
-            file.write_table(block.cast(schema))
+    with replacing(kept_path(features)) as new:
+        with pa.ipc.new_file(str(new), schema) as file:
+            for block in blocks:
+                file.write_table(block.cast(schema))
+        # Behind the Arrow file, for a flipped bit changes its values and not its form.
+        digest = bytes.fromhex(sha256(new))
+        with open(new, "ab") as whole:
+            whole.write(digest)
 
 
 def read_keys(paths: list[Path], like: KeyRecord, hashed: bool = True) -> Iterator[pa.Table]:
@@ -145,10 +153,17 @@ def read_keys(paths: list[Path], like: KeyRecord, hashed: bool = True) -> Iterat
 
 def kept_keys(features: Path, like: KeyRecord) -> pa.Table | None:
     """Return the stored keys of a part's features; None if they are missing or outdated."""
+    path = kept_path(features)
+    if not path.is_file():
+        return None
     try:
-        with pa.ipc.open_file(kept_path(features)) as file:
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+            logging.warning("%s is damaged, or of another version; %s is read in its place", path, features)
+            return None
+        with pa.ipc.open_file(pa.BufferReader(pa.py_buffer(content).slice(0, len(content) - 32))) as file:
             current = file.schema.metadata == _made_of(features, like)
             return file.read_all().replace_schema_metadata() if current else None
     except (pa.ArrowException, OSError):
-        # Missing, damaged, or of another file.
+        # Of another file.
         return None

@@ -1,11 +1,16 @@
 """The rows of a CSV file once more, in Arrow's format beside it, which is read in its place as long as it is that file.
 
-The CSV is what counts. The side file holds the digest of the CSV that it was written with, and what reading that one
-would find out. A CSV that was changed by hand, or has no such file, is read itself, with the same results.
+The CSV is what counts. The side file holds the digest of the CSV that it was written with, a digest of its own bytes,
+and what reading the CSV would find out. A CSV that was changed by hand, or has no such file, or a damaged one, is read
+itself, with the same results.
 """
 
+import functools
+import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,10 @@ import pyarrow.compute as pc
 from signoff.base.files import sha256
 
 KEY = b"signoff"
+# In the place of the file's own digest while that is computed.
+NO_DIGEST = "0" * 64
+# The digest is in the last bytes of the file, which also say what its columns are.
+_TAIL, _PIECE = 8 << 20, 1 << 20
 KNOWN = {"int64": pa.int64(), "float64": pa.float64(), "datetime64[us]": pa.timestamp("us")}
 # Given some values of a column, whether the row of each is taken (bool).
 Choose = Callable[[pd.Series], pd.Series | np.ndarray]
@@ -45,12 +54,56 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
         with pa.OSFile(str(side)) as file, pa.ipc.open_file(file) as reader:
             last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
             about, names = json.loads(last.custom_metadata[KEY]), reader.schema.names
+        if about["kinds"] != kinds:
+            return None
+        with ThreadPoolExecutor(1) as other:
+            own = other.submit(own_digest, side, about["body"])
+            if about["sha256"] != sha256(path):
+                return None
+            if own.result()[0] != about["body"]:
+                raise ValueError
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        # Damaged, or another's.
-        return None
-    if about["kinds"] != kinds or about["sha256"] != sha256(path):
+        # Also where another version has written it.
+        _say_damaged(side, path)
         return None
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
+
+
+def own_digest(side: Path, written: str) -> tuple[str, int]:
+    """Return the SHA-256 of a side file with NO_DIGEST in the place of the digest `written` in it, and that place.
+
+    Raises
+    ------
+    ValueError
+        There is no such digest in it.
+    """
+    with open(side, "rb") as file:
+        size = file.seek(0, 2)
+        start = file.seek(max(size - _TAIL, 0))
+        place = start + file.read().rindex(written.encode())
+        digest = hashlib.sha256()
+        file.seek(0)
+        while piece := file.read(min(_PIECE, place - file.tell())):
+            digest.update(piece)
+        digest.update(NO_DIGEST.encode())
+        file.seek(place + len(NO_DIGEST))
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest(), place
+
+
+def seal(side: Path) -> None:
+    """Write a side file's own digest into it, in the place of NO_DIGEST."""
+    digest, place = own_digest(side, NO_DIGEST)
+    with open(side, "r+b") as file:
+        file.seek(place)
+        file.write(digest.encode())
+
+
+@functools.cache
+def _say_damaged(side: Path, path: Path) -> None:
+    """Log once that a side file is not used."""
+    logging.warning("%s is damaged, or of another version; %s is read in its place", side, path)
 
 
 def side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from signoff.base.files import beside, replacing, sha256
-from signoff.tables.arrow_copy import KEY, side_path
+from signoff.tables.arrow_copy import KEY, NO_DIGEST, seal, side_path
 from signoff.tables.csv_file import quoted_where_needed, write_csv
 
 # From here on Arrow writes a number with an exponent, so that it is read as no whole one.
@@ -118,13 +118,11 @@ class SideWriter:
 
     def close(self, written: Path, path: Path) -> None:
         """Say what the file is, and move it to its place; `written` is the CSV file that is to be `path`."""
-        about = {
-            "sha256": sha256(written),
-            "kinds": self.kinds,
-            "dtypes": {name: self.dtype_of(name) for name in self.kinds},
-        }
+        dtypes = {name: self.dtype_of(name) for name in self.kinds}
+        about = {"sha256": sha256(written), "body": NO_DIGEST, "kinds": self.kinds, "dtypes": dtypes}
         self.writer.write_batch(pa.RecordBatch.from_pylist([], schema=self.schema), {KEY: json.dumps(about)})
         self.writer.close()
+        seal(self.part)
         os.replace(self.part, side_path(path))
 
 
