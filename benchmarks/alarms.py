@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from compare_model import compare_model
 from diagnose import diagnose
-from evaluate_model import evaluate_model
 from explain_model import explain_model
 from feature_engineering import feature_engineering
 from signoff.base.numbers import rounded
 from signoff.model.training import train_model
 from signoff.review import importance
+from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 
 TEST_SHARE = 0.2
 # By fault: the alarms that name it, and what the column is for that they must name.
@@ -297,7 +297,9 @@ def diagnosed_here(
         "model": pd.Series(model.predict(table[list(kinds)]), table.index),
         "mean": pd.Series(train[target].mean(), table.index),
     }
-    metrics = {"target": target, **evaluate_model(predictions, table[target], table["split"])}
+    split = table["split"]
+    parts = {name: by_part(values, split) for name, values in predictions.items()}
+    metrics = {"target": target, **evaluate_predictions(parts, by_part(table[target], split), Gate({}, {}))}
     test = table["split"] == "test"
     holdout = pd.DataFrame({"actual": table[target], "predicted": predictions["model"]})
     holdout["baseline_mean"] = predictions["mean"]

@@ -13,13 +13,13 @@ from test_workflow import EVERYTHING, affected
 
 import predict as script_predict
 from conftest import ROOT, Project, make_project, program, rides
-from evaluate_model import evaluate_model
 from feature_engineering import feature_engineering
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.features.custom_features import ROWS_ALONE
 from signoff.features.user_code import load_code
 from signoff.review.custom_metrics import call_metrics
+from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 
 FEATURES = """
 import numpy as np
@@ -249,16 +249,17 @@ def test_metrics_are_numbers_of_any_type_and_a_baseline_may_be_without(tmp_path)
 )
 def test_own_metrics_can_be_thresholds_on_the_test_part(limits, passed):
     target, split = pd.Series([0.0, 10.0, 20.0, 30.0]), pd.Series(["train", "train", "test", "test"])
-    predictions = {"model": target + 1, "mean": target * 0}
+    predictions = {"model": by_part(target + 1, split), "mean": by_part(target * 0, split)}
+    actual = by_part(target, split)
 
     def own(name, actual, predicted):
         return {"own": float(len(actual)) if name == "model" else None}
 
-    found = evaluate_model(predictions, target, split, own_metrics=own, limits=limits)
+    found = evaluate_predictions(predictions, actual, Gate({}, limits, own))
     assert [each["passed"] for each in found["thresholds"]] == passed
     assert found["verdict"] == ("passed" if all(passed) else "failed")
     with pytest.raises(TaskError, match=r"thresholds.custom: there is no metric 'owm': did you mean own"):
-        evaluate_model(predictions, target, split, own_metrics=own, limits={"owm": {"max": 1}})
+        evaluate_predictions(predictions, actual, Gate({}, {"owm": {"max": 1}}, own))
 
 
 @pytest.mark.parametrize(

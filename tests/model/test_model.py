@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 import train_model as script_train
 from conftest import ROOT, in_process, program, run, script
-from evaluate_model import evaluate_model
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.encoding import fit, predictions
@@ -25,6 +24,7 @@ from signoff.model.scoring import BUILT_IN, metrics
 from signoff.model.thresholds import THRESHOLDS, judge
 from signoff.model.training import train_model
 from signoff.release.verdict import verdict
+from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 from signoff.tables.arrow_copy import side_path
 from signoff.tables.writer import write_frames
 
@@ -306,7 +306,8 @@ def test_metrics_are_those_of_scikit_learn():
 def test_thresholds_are_judged_on_the_test_part_alone(thresholds, expected):
     target = pd.Series([0.0, 10.0, 20.0, 5.0, 7.0])
     split = pd.Series(["train", "train", "train", "test", "test"])
-    found = evaluate_model({"model": target.add([50, 50, 50, 1, 1])}, target, split, thresholds)
+    predictions = {"model": by_part(target.add([50, 50, 50, 1, 1]), split)}
+    found = evaluate_predictions(predictions, by_part(target, split), Gate(thresholds, {}))
     assert found["verdict"] == expected
     assert found["model"]["test"]["MAE"] == 1
     assert found["model"]["train"]["MAE"] == 50
@@ -332,7 +333,7 @@ def test_a_model_file_that_was_changed_is_never_unpickled(finished):
 def test_a_baseline_that_is_no_feature_is_refused(finished):
     done = evaluate(finished.folder, "--baseline", "kmm")
     assert done.returncode == 1
-    assert "evaluation.baseline: 'kmm' is no numeric feature; did you mean km?" in done.stdout
+    assert "evaluation.baseline: 'kmm' is not a numeric feature; did you mean km?" in done.stdout
 
 
 def test_the_metrics_hold_baselines_and_both_parts(finished_run):

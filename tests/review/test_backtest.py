@@ -170,7 +170,7 @@ def test_a_baseline_that_is_none_is_said_in_one_line(replayed_run, tmp_path):
     words = [f"--train={week}", f"--score={week}", "--output=scores.json", "--baseline=kilometre"]
     done = script("backtest_week", *words, cwd=tmp_path)
     assert done.returncode == 1
-    assert "evaluation.baseline: 'kilometre' is no numeric feature" in done.stdout.strip().splitlines()[-1]
+    assert "evaluation.baseline: 'kilometre' is not a numeric feature" in done.stdout.strip().splitlines()[-1]
 
 
 FEATURES = pd.DataFrame(

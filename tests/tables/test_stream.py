@@ -17,6 +17,7 @@ import train_model
 import validate_data
 from signoff.model import scoring
 from signoff.review import leaks, sample
+from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 from signoff.tables import batches, counting, spill
 from signoff.tables.arrow_copy import open_side, side_chosen, side_frames, side_path
 from signoff.tables.counting import Counts, row_hashes
@@ -454,8 +455,9 @@ def test_evaluation_gives_the_same_bytes_in_small_batches_as_at_once(tmp_path, m
     name = "column mean" if baseline == "mean" else baseline
     mean = pd.Series(table["y"][table["split"] == "train"].mean(), table.index)
     predicted = train_model.joblib.load(model).predict(table)
-    predictions = {"model": pd.Series(predicted, table.index), "mean": mean, name: table[baseline]}
-    expected = evaluate_model.evaluate_model(predictions, table["y"], table["split"])
+    values = {"model": pd.Series(predicted, table.index), "mean": mean, name: table[baseline]}
+    predictions = {each: by_part(numbers, table["split"]) for each, numbers in values.items()}
+    expected = evaluate_predictions(predictions, by_part(table["y"], table["split"]), Gate({}, {}))
     assert {key: found[0][0][key] for key in expected} == expected
     held_out = read_table(tmp_path / "500/holdout_predictions.csv").frame
     assert held_out["predicted"].tolist() == predicted[table["split"] == "test"].tolist()

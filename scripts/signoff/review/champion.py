@@ -1,7 +1,10 @@
-"""The deployed model beside the new one: whether it can be scored on the same rows, and its predictions."""
+"""The deployed model as a predictor: whether it can be scored on the same rows, and its features of them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
@@ -9,7 +12,7 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
-from signoff.model.scoring import predict
+from signoff.model.thresholds import DeployedScores
 from signoff.release.store import released_code, released_model
 from signoff.tables.table import read_table
 
@@ -18,54 +21,72 @@ class ChampionError(Exception):
     """The champion cannot predict; the new model can be judged without it."""
 
 
-def open_champion(name: str, columns: list[str], challenger: dict, rule: dict) -> dict:
-    """Return a release with its model and metadata, or the problem that keeps it from being scored on such columns."""
-    try:
-        model, metadata = released_model(name, rule)
-        if problem := _differences(metadata, challenger, columns):
-            raise TaskError(problem)
-    except Exception as error:
-        return {"release": name, "problem": explain(error)}
-    return {"release": name, "model": model, "metadata": metadata}
+@dataclass(frozen=True)
+class Champion:
+    """A release that can be scored on the held-out rows, with the note of `note_on`.
+
+    `own_features` are its features of all rows, if they are not computed as the challenger's are.
+    """
+
+    release: str
+    model: Any
+    metadata: Mapping[str, Any]
+    note: str | None
+    own_features: pd.DataFrame | None = None
+
+    def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return its features of some rows of the challenger's."""
+        if self.own_features is not None:
+            return self.own_features.loc[rows.index]
+        return rows[list(self.metadata["features"])]
+
+    def record(self) -> DeployedScores:
+        """Return what the evaluation says of it, without its scores."""
+        found: DeployedScores = {"release": self.release}
+        if self.note:
+            found["note"] = self.note
+        return found
 
 
-def score_champion(
-    name: str, table: pd.DataFrame, challenger: dict, rule: dict, threads: int, cleaned: Path | None = None
-) -> dict:
-    """Return the deployed model's release and its predictions, or the problem that keeps it from being scored.
+def open_champion(
+    name: str,
+    columns: list[str],
+    challenger: Mapping[str, Any],
+    rule: dict[str, Any],
+    cleaned: Path | None = None,
+) -> Champion | DeployedScores:
+    """Return the deployed model, or the problem that prevents scoring it.
 
     Parameters
     ----------
     name
         The current release.
-    table
-        The features of the n rows that are held out.
+    columns
+        The columns of the challenger's features.
     challenger
         The metadata of the model that was trained on these features.
     rule
-        allowed_signers and required_approvals: what a release must carry before its model is loaded.
+        allowed_signers and required_approvals: what a release must have before its model is loaded.
     cleaned
-        The cleaned rows that the features were made of. Where they are given, the champion's own features are made of
-        them, by its own copy of the code, if those in `table` are made in another way.
+        The cleaned rows that the features were computed from. If they are given, and the champion's features are
+        computed in another way, its own copy of the code computes them.
     """
     try:
         model, champion = released_model(name, rule)
-        problem = _differences(champion, challenger, list(table))
+        problem = _differences(champion, challenger, columns)
+        features = None
         if cleaned and problem:
             features = _champion_features(cleaned, champion, released_code(name, champion))
         elif problem:
             raise TaskError(problem)
-        else:
-            features = table[list(champion["features"])]
-        predictions = predict(model, features.loc[table.index], threads)
+    # Whatever is wrong with the deployed model, the new one can be judged without it.
     except Exception as error:
-        # Whatever is wrong with what was deployed, the new model can be judged without it.
         return {"release": name, "problem": explain(error)}
-    return {"release": name, "predictions": predictions, **note_on(champion, challenger)}
+    return Champion(name, model, champion, note_on(champion, challenger), features)
 
 
-def _differences(champion: dict, challenger: dict, columns: list[str]) -> str | None:
-    """Return why the features of a challenger, in a table of such columns, are not the champion's; None: they are.
+def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], columns: list[str]) -> str | None:
+    """Return why a challenger's features, with these columns, differ from the champion's; None if they do not.
 
     Raises
     ------
@@ -86,23 +107,23 @@ def _differences(champion: dict, challenger: dict, columns: list[str]) -> str | 
     return f"these of its columns are made in another way now: {', '.join(other)}." if other else None
 
 
-def _made_of(metadata: dict, feature: str) -> object:
-    """Return all that decides what a feature is, by the metadata of a model."""
+def _made_of(metadata: Mapping[str, Any], feature: str) -> object:
+    """Return everything that determines a feature, from the metadata of a model."""
     if metadata.get("custom"):
         code = {key: value for key, value in metadata["custom"].items() if key != "file"}
         return code, metadata["recipe"]
     return metadata["recipe"][feature]
 
 
-def note_on(champion: dict, challenger: dict) -> dict:
-    """Return what is to be noted where the champion was trained on some of the rows that are held out now."""
+def note_on(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str | None:
+    """Return a note if the champion was trained on some of the rows that are held out now."""
     if champion["split"].get("last_train", "") <= challenger["split"].get("last_train", "~"):
-        return {}
-    return {"note": "it was trained on some of the rows that are held out now"}
+        return None
+    return "it was trained on some of the rows that are held out now"
 
 
-def _champion_features(cleaned: Path, champion: dict, code: ModuleType | None) -> pd.DataFrame:
-    """Return the champion's features of the cleaned rows. Raises TaskError where these are not what it was made of."""
+def _champion_features(cleaned: Path, champion: Any, code: ModuleType | None) -> pd.DataFrame:
+    """Return the champion's features of the cleaned rows. Raises TaskError if these lack a column that it needs."""
     kinds = read_json(cleaned.with_suffix(".json"))["kinds"]
     for name, how in champion["columns"].items():
         if kinds.get(name) != how["kind"]:

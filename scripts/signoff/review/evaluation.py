@@ -1,117 +1,258 @@
-"""Score a model on a file of features, some rows at a time; and the column that stands in for a prediction."""
+"""Predict the rows of a file of features in batches, collect what the metrics need, and judge it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pandas as pd
 
 from signoff.base.errors import TaskError, explain, nearest
-from signoff.model.scoring import metrics, predict, total
-from signoff.review.champion import ChampionError, note_on
+from signoff.model.scoring import Scores, metrics, predict, total
+from signoff.model.thresholds import DeployedScores, Threshold, judge
+from signoff.review.champion import Champion, ChampionError
 from signoff.tables.batches import Columns, chosen, tables
 from signoff.tables.spill import Spill
 from signoff.tables.writer import write_frames
 
+PARTS = ("test", "train")
+# By part of the split, the numbers of its rows; one number counts for all of them.
+Parts = dict[str, pd.Series | Spill | float]
 
-def score_file(
-    model: object,
-    metadata: dict,
-    path: Path,
-    columns: Columns,
-    output: Path,
-    baseline: str | None,
-    champion: dict | None,
-    threads: int,
-    judge_scores: Callable[[dict, dict, dict | None], dict],
-) -> dict:
-    """Score a model on the rows of a file, some at a time, as `evaluate_model` does on all of them at once.
+
+class Evaluation(TypedDict):
+    """The metrics of every predictor by part of the split, the thresholds, and the verdict."""
+
+    model: dict[str, Scores]
+    baselines: dict[str, dict[str, Scores]]
+    champion: DeployedScores | None
+    thresholds: list[Threshold]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the model is judged by.
+
+    `thresholds` are set by names of `thresholds.THRESHOLDS`, and `limits` are the min, max or both of any metric.
+    `own_metrics` returns further metrics, given the predictor's name, its actual and its predicted values; it needs
+    all rows at once.
+    """
+
+    thresholds: Mapping[str, float]
+    limits: Mapping[str, Mapping[str, float]]
+    own_metrics: Callable[[str, pd.Series, pd.Series], Scores] | None = None
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """The rows of a file of features in batches. A `frame` with all of its rows is one batch."""
+
+    path: Path
+    columns: Columns
+    frame: pd.DataFrame | None = None
+
+    def batches(self, names: list[str]) -> Iterator[pd.DataFrame]:
+        """Yield some columns of all rows."""
+        if self.frame is not None:
+            yield self.frame[names]
+        else:
+            yield from (rows.frame for rows in tables(self.path, self.columns, names))
+
+    def held_out(self) -> Iterator[pd.DataFrame]:
+        """Yield all columns of the test part."""
+        if self.frame is not None:
+            yield self.frame[self.frame["split"] == "test"]
+        else:
+            yield from chosen(self.path, self.columns, "split", lambda split: split == "test")
+
+
+class _Kept:
+    """The values of a column: those of several batches in a file in `folder`, or without one, those of one batch."""
+
+    def __init__(self, folder: Path | None):
+        self.values: pd.Series | Spill = Spill(folder, "float64") if folder else pd.Series(dtype="float64")
+
+    def add(self, values: pd.Series) -> None:
+        if isinstance(self.values, Spill):
+            self.values.add(values.to_numpy("float64"))
+        else:
+            self.values = values.astype("float64")
+
+
+def by_part(values: pd.Series, split: pd.Series) -> Parts:
+    """Return the values of a table by part of the split."""
+    return {part: values[split[values.index] == part] for part in PARTS}
+
+
+def evaluate_predictions(
+    predictions: dict[str, Parts],
+    actual: Parts,
+    gate: Gate,
+    champion: DeployedScores | None = None,
+    training_score: Scores | None = None,
+) -> Evaluation:
+    """Return the metrics of every predictor and the verdict on the model's.
 
     Parameters
     ----------
-    model, metadata
-        The model, and what `train_model` says of it; its score on the training part is taken from there.
-    path, columns
-        The features, and what `stream.scan` finds of them.
-    output
-        Where the held-out rows go, with their predictions.
-    baseline
-        The column that stands in for a prediction, if any.
+    predictions
+        The predictions of "model", of each baseline and, if `champion` could be scored, of "champion", in the target's
+        unit. The champion needs those of the test part only, as does the model if `training_score` is given.
+    actual
+        The true values.
+    gate
+        What the model is judged by.
     champion
-        The deployed model's release, model and metadata, or a problem; None where there is none.
-    threads
-        How many cores to use, at most.
-    judge_scores
-        What makes the result, given the scores of the model, of each baseline, and of the champion.
+        The deployed model: its release, with a note or a problem.
+    training_score
+        The model's metrics on the training part, if they are known.
+
+    Raises
+    ------
+    TaskError
+        A limit is for an unknown metric.
     """
-    target, time, features = metadata["target"], metadata["time_column"], list(metadata["features"])
+
+    def score(name: str, part: str) -> Scores:
+        known, predicted = actual[part], predictions[name][part]
+        assert not isinstance(known, float), "the true values are one per row"
+        scores = metrics(known, predicted)
+        if gate.own_metrics is None:
+            return scores
+        assert isinstance(known, pd.Series) and not isinstance(predicted, Spill), "custom metrics need all rows at once"
+        values = predicted if isinstance(predicted, pd.Series) else pd.Series(predicted, known.index)
+        return scores | gate.own_metrics(name, known, values)
+
+    model = {"test": score("model", "test"), "train": training_score or score("model", "train")}
+    others = [name for name in predictions if name not in ("model", "champion")]
+    baselines = {name: {part: score(name, part) for part in PARTS} for name in others}
+    if champion and "champion" in predictions:
+        champion = {**champion, "test": score("champion", "test")}
+    found = judge(model["test"], champion, gate.thresholds, gate.limits)
+    verdict = "passed" if all(each["passed"] for each in found) else "failed"
+    return {"model": model, "baselines": baselines, "champion": champion, "thresholds": found, "verdict": verdict}
+
+
+def evaluate_rows(
+    model: Any,
+    metadata: Mapping[str, Any],
+    rows: FeatureRows,
+    output: Path,
+    gate: Gate,
+    baseline: str | None = None,
+    champion: Champion | DeployedScores | None = None,
+    threads: int = 1,
+) -> Evaluation:
+    """Evaluate a model on a file of features, and write its held-out rows with all predictions to `output`.
+
+    `metadata` is the JSON beside the model; its score on the training part is taken from there, unless `gate` has
+    metrics that it lacks. A `champion` that cannot be scored is a release with a problem.
+
+    Raises ChampionError if the champion cannot predict these rows.
+    """
+    features = list(metadata["features"])
     if baseline:
         _check_baseline(baseline, metadata["features"])
-    needed = list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))
-    name = baseline_name(baseline)
-    train = {each: Spill(output.parent, "float64") for each in ("actual", *([name] if baseline else []))}
-    for rows in tables(path, columns, needed):
-        if baseline:
-            values = baseline_column(rows.frame, baseline, metadata["features"])
-        seen = rows.frame["split"] == "train"
-        train["actual"].add(rows.frame[target][seen])
-        if baseline:
-            train[name].add(values[seen])
-    mean = total(lambda part: train["actual"][part], len(train["actual"])) / len(train["actual"])
-    found, test = {}, {}
+    name, folder = baseline_name(baseline), output.parent if rows.frame is None else None
+    train = _training_part(metadata, rows, folder, baseline)
+    known = train["actual"].values
+    numbers = known if isinstance(known, Spill) else known.to_numpy("float64")
+    mean = float(total(lambda part: numbers[part], len(numbers)) / len(numbers))
+    # Custom metrics need the model's predictions of the training part, too.
+    needed = rows.frame if gate.own_metrics else None
+    whole = None if needed is None else predict(model, needed[features], threads)
+    test: dict[str, _Kept] = {}
+    found: list[Evaluation] = []
+
+    def judged() -> Evaluation:
+        actual: Parts = {"test": test["actual"].values, "train": known}
+        predictions: dict[str, Parts] = {"model": {"test": test["predicted"].values}}
+        if whole is not None and isinstance(known, pd.Series):
+            predictions["model"]["train"] = whole[known.index]
+        predictions["mean"] = {"test": mean, "train": mean}
+        if name:
+            predictions[name] = {"test": test[f"baseline_{name}"].values, "train": train[name].values}
+        if isinstance(champion, Champion):
+            predictions["champion"] = {"test": test["champion"].values}
+        deployed = champion.record() if isinstance(champion, Champion) else champion
+        score = None if gate.own_metrics else metadata["training_score"]
+        return evaluate_predictions(predictions, actual, gate, deployed, score)
 
     def held_out() -> Iterator[pd.DataFrame]:
         test.clear()
-        for frame in chosen(path, columns, "split", lambda split: split == "test"):
-            table = pd.DataFrame({"actual": frame[target]})
-            if time:
-                # Under a name of its own: the user's may be one of the others.
-                table.insert(0, "time", frame[time])
-            table["predicted"] = predict(model, frame[features], threads) if len(frame) else pd.Series(dtype="float64")
-            table["baseline_mean"] = mean
-            if baseline:
-                table[f"baseline_{name}"] = frame[baseline]
-            if champion and "model" in champion:
-                theirs = frame[list(champion["metadata"]["features"])]
-                try:
-                    table["champion"] = (
-                        predict(champion["model"], theirs, threads) if len(frame) else table["predicted"]
-                    )
-                except Exception as error:
-                    raise ChampionError(explain(error)) from error
+        for frame in rows.held_out():
+            predicted = whole[frame.index] if whole is not None else _predict_all(model, frame[features], threads)
+            table = _table(frame, metadata, predicted, mean, baseline)
+            if isinstance(champion, Champion):
+                table["champion"] = _champion_predictions(champion, frame, threads)
             for each in table.columns.drop(["time", "baseline_mean"], errors="ignore"):
-                test.setdefault(each, Spill(output.parent, "float64")).add(table[each])
+                test.setdefault(each, _Kept(folder)).add(table[each])
             yield table
-        actual = test["actual"]
-        scores = {"test": metrics(actual, test["predicted"]), "train": metadata["training_score"]}
-        baselines = {"mean": {"test": metrics(actual, mean), "train": metrics(train["actual"], mean)}}
-        if baseline:
-            both = {"test": (actual, test[f"baseline_{name}"]), "train": (train["actual"], train[name])}
-            baselines[name] = {part: metrics(*each) for part, each in both.items()}
-        theirs = champion
-        if champion and "model" in champion:
-            theirs = {"release": champion["release"], **note_on(champion["metadata"], metadata)}
-            theirs["test"] = metrics(actual, test["champion"])
-        found.update(judge_scores(scores, baselines, theirs))
+        # Before the file is moved to its place.
+        found[:] = [judged()]
 
     write_frames(held_out, output)
-    return found
+    return found[0]
 
 
-def _check_baseline(column: str, features: dict[str, str]) -> None:
-    """Raise TaskError where a column that is to stand in for a prediction is no numeric feature."""
+def _training_part(
+    metadata: Mapping[str, Any], rows: FeatureRows, folder: Path | None, baseline: str | None
+) -> dict[str, _Kept]:
+    """Return the true values of the training part as "actual", and those of the baseline column by its name."""
+    target, name = metadata["target"], baseline_name(baseline)
+    train = {each: _Kept(folder) for each in ("actual", *([name] if name else []))}
+    for frame in rows.batches(list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))):
+        seen = frame["split"] == "train"
+        train["actual"].add(frame[target][seen])
+        if baseline and name:
+            train[name].add(baseline_column(frame, baseline, metadata["features"])[seen])
+    return train
+
+
+def _table(
+    frame: pd.DataFrame, metadata: Mapping[str, Any], predicted: pd.Series, mean: float, baseline: str | None
+) -> pd.DataFrame:
+    """Return held-out rows as they are written, without the champion's predictions."""
+    table = pd.DataFrame({"actual": frame[metadata["target"]]})
+    if metadata["time_column"]:
+        # Under a name of its own: the column's name may be that of another one.
+        table.insert(0, "time", frame[metadata["time_column"]])
+    table["predicted"] = predicted
+    table["baseline_mean"] = mean
+    if baseline:
+        table[f"baseline_{baseline_name(baseline)}"] = frame[baseline]
+    return table
+
+
+def _predict_all(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
+    """Return the predictions of a batch, which may be empty."""
+    return predict(model, features, threads) if len(features) else pd.Series(dtype="float64")
+
+
+def _champion_predictions(champion: Champion, frame: pd.DataFrame, threads: int) -> pd.Series:
+    """Return the champion's predictions of a batch. Raises ChampionError if it fails in any way."""
+    try:
+        return _predict_all(champion.model, champion.features_of(frame), threads)
+    except Exception as error:
+        raise ChampionError(explain(error)) from error
+
+
+def _check_baseline(column: str, features: Mapping[str, str]) -> None:
+    """Raise TaskError if a column that serves as a prediction is not a numeric feature."""
     numbers = [name for name, kind in features.items() if kind == "number"]
     if column not in numbers:
-        raise TaskError(f"evaluation.baseline: {column!r} is no numeric feature; {nearest(column, numbers)}")
+        raise TaskError(f"evaluation.baseline: {column!r} is not a numeric feature; {nearest(column, numbers)}")
 
 
 def baseline_name(column: str | None) -> str | None:
-    """Return what the metrics call a column that stands in for a prediction: its own name, if no predictor has it."""
+    """Return the name of a baseline column among the predictors: its own, unless a predictor has that name."""
     return f"column {column}" if column in ("model", "mean", "champion") else column
 
 
-def baseline_column(table: pd.DataFrame, column: str, features: dict[str, str]) -> pd.Series:
-    """Return the feature that stands in for a prediction. Raises TaskError where it is no number, or missing."""
+def baseline_column(table: pd.DataFrame, column: str, features: Mapping[str, str]) -> pd.Series:
+    """Return the feature that serves as a prediction. Raises TaskError if it is not numeric or has missing values."""
     _check_baseline(column, features)
     if table[column].isna().any():
-        raise TaskError(f"evaluation.baseline: {column!r} is missing in some rows, so it predicts nothing there.")
+        raise TaskError(f"evaluation.baseline: {column!r} is missing in some rows, so it cannot serve as a prediction.")
     return table[column]
