@@ -97,6 +97,7 @@ def compare_model(
         "level": intervals.LEVEL,
         "seed": seed,
         "slices": intervals.slice_table(slices, actual, predicted, champion, sampled),
+        "by_week": intervals.by_week(moments, predicted - actual),
         "drift": {
             "training": drift.compared(
                 {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},

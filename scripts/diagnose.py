@@ -36,7 +36,8 @@ def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
     inner = ("alarms", "baselines", "order")
     found = {name: each for part in (comparison, explanation) for name, each in part.items() if name not in inner}
     found["alarms"] = sorted(alarms, key=lambda each: -WEIGHTS[each["name"]])
-    found["reasons"] = reasons(metrics, found | {"against_best": {"name": best, **against[best]}})
+    found["against_best"] = {"name": best, **against[best]}
+    found["reasons"] = reasons(metrics, found)
     return found
 
 

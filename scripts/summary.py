@@ -46,7 +46,9 @@ def summary() -> Panel:
         score = scores["test"]
         low, high = map(number, intervals_of(name, diagnostics)["MAE"])
         table.add_row(Text(printable(name)), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
-    lines = [*found["why"], found["verdict"]]
+    lines = [*found["why"], found["verdict"], *found["where"]]
+    if diagnostics["alarms"]:
+        lines += ["", "Alarms", *(f"  • {each['name']}: {each['sentence']}" for each in diagnostics["alarms"])]
     for side in ("for", "against"):
         lines += ["", side.capitalize(), *(f"  • {each}" for each in found[side] or ["Nothing was found."])]
     words = Group(Text("\n".join(map(printable, lines))), table, Text(f"{PAGE}, {REPORT}"))

@@ -22,6 +22,11 @@ from signoff.report.figures import figures
 FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
 
 
+def best(verdict: str, low: float = -5.5, high: float = -2.5) -> dict:
+    """Return how the model and the best baseline compare."""
+    return {"name": "mean", "metric": "MAE", "difference": -4.0, "interval": [low, high], "verdict": verdict}
+
+
 def diagnostics() -> dict:
     """Return what diagnostics.json holds for the rides, nothing being deployed: made up, in its exact shape."""
     kinds = {"city": "category", "km": "number", "riders": "number", "started_hour": "number"}
@@ -44,6 +49,11 @@ def diagnostics() -> dict:
         },
         "paired": None,
         "differences": None,
+        "against_best": best("better"),
+        "by_week": [
+            {"time": f"2024-02-{day}", "rows": 56, "MAE": 2.0 + n, "bias": 0.1 - n}
+            for n, day in enumerate((12, 19, 26))
+        ],
         "slices": {
             "min_rows": 30,
             "looked_at": 14,
@@ -62,6 +72,8 @@ def diagnostics() -> dict:
             "half_width": 2.1,
             "method": "split conformal",
             "coverage": 0.885,
+            "fitted_half_width": 2.0,
+            "shipped_coverage": 0.892,
             "rows": 125,
             "by_slice": [
                 {"feature": feature, "value": value, "rows": 40 - n, "coverage": 0.8 + n / 50}
@@ -182,15 +194,34 @@ def test_both_forms_hold_every_section_and_number(finished_run):
 @pytest.mark.parametrize(
     ("changes", "metrics", "deploy", "why"),
     [
-        ({}, {}, "yes", ["Every threshold is kept, the data contract holds, and no alarm stands."]),
-        ({}, {"thresholds": []}, "yes", ["No threshold is set, the data contract holds, and no alarm stands."]),
+        (
+            {},
+            {},
+            "yes",
+            [
+                "Every threshold is kept, the data contract holds, there is no alarm, and the best baseline is beaten: "
+                "MAE of the model − MAE of mean = -4 (95 % interval -5.5 to -2.5)."
+            ],
+        ),
+        ({}, {"thresholds": []}, "look closer", ["No threshold is set, so nothing says what is good enough."]),
+        (
+            {"against_best": best("cannot be told apart", -5.5, 0.5)},
+            {},
+            "look closer",
+            [
+                "It is not established that it beats the best baseline: MAE of the model − MAE of mean = -4 "
+                "(95 % interval -5.5 to 0.5)."
+            ],
+        ),
+        ({"against_best": best("worse", 0.5, 2)}, {}, "no", None),
         (
             {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]},
             {},
             "look closer",
             ["1 alarm asks for a closer look: a."],
         ),
-        ({"paired": pair("worse")}, {}, "look closer", ["1 alarm asks for a closer look: worse_than_champion."]),
+        # Worse by too little to matter is no alarm.
+        ({"paired": pair("worse")}, {}, "yes", None),
         ({"paired": pair("cannot be told apart")}, {}, "yes", None),
         ({"paired": pair("better")}, {}, "yes", None),
     ],
@@ -200,6 +231,16 @@ def test_what_is_said_of_deploying(finished_run, changes, metrics, deploy, why):
     said = decision(found, diagnostics() | changes)
     assert said["deploy"] == deploy
     assert why is None or said["why"] == why
+
+
+def test_few_held_out_rows_are_no_yes_and_the_box_says_where_to_look(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    said = decision(found, diagnostics())
+    assert said["where"][0].startswith("Worst slice: city Köln (40 rows), MAE 2.6, bias 0.1")
+    assert said["where"][1].startswith("Worst week: from 2024-02-26 (56 rows) MAE 4, bias -1.9. Newest weeks: ")
+    assert "It rests on km: without it the error is " in said["where"][2]
+    found["model"]["test"]["rows"] = 99
+    assert decision(found, diagnostics())["why"] == ["Only 99 rows are held out; fewer than 100 say too little."]
 
 
 def test_a_missed_threshold_and_a_broken_contract_say_no_whatever_else_stands(finished_run):

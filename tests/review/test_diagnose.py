@@ -336,6 +336,40 @@ def test_a_coverage_whose_error_nobody_knows_is_no_reason():
         assert reasons.short_of(covered | {"coverage_error": nobody}) is None
 
 
+def test_a_slice_that_the_width_that_ships_covers_far_too_little_is_named():
+    noisy = np.arange(4000) % 10 == 0
+    error = np.random.default_rng(0).normal(0, 1, 4000) * np.where(noisy, 6, 1)
+    time = pd.Series(pd.date_range("2024-01-01", periods=4000, freq="h"))
+    shops = {"shop": (noisy.astype("int64"), ["quiet", "noisy"])}
+    found = intervals.prediction_interval(np.zeros(4000), error, time, True, shops, made_of(np.arange(4000), 1), 0.9, 0)
+    # What ships is the width of all held-out rows, and so is what is said of it.
+    covered = np.abs(error[2000:]) <= found["half_width"]
+    assert found["shipped_coverage"] == pytest.approx(covered.mean())
+    assert found["by_slice"][0]["coverage"] == pytest.approx(covered[noisy[2000:]].mean())
+    assert found["fitted_half_width"] != found["half_width"]
+    (alarm,) = comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})
+    assert (alarm["name"], alarm["feature"]) == ("slice_coverage", "shop")
+    assert "shop is noisy (200 held-out rows)" in alarm["sentence"]
+
+
+def test_weeks_have_their_error_and_bias():
+    time = pd.Series(pd.date_range("2024-01-01", periods=14, freq="D", tz="UTC"))
+    weeks = intervals.by_week(time, np.repeat([1.0, -3.0], 7))
+    assert [(week["time"], week["rows"], week["MAE"], week["bias"]) for week in weeks] == [
+        ("2024-01-01", 7, 1.0, 1.0),
+        ("2024-01-08", 7, 3.0, -3.0),
+    ]
+    assert intervals.by_week(None, np.zeros(3)) == []
+
+
+def test_worse_than_the_champion_by_too_little_to_matter_is_no_alarm():
+    pair = {"metric": "MAE", "difference": 0.0003, "interval": [0.0001, 0.0005], "verdict": "worse"}
+    covered = {"coverage": None, "rows": 0, "by_slice": []}
+    for matters in (False, True):
+        found = {"paired": pair | {"matters": matters}, "slices": {"rows": []}, "prediction_interval": covered}
+        assert [each["name"] for each in comparison_alarms(found)] == ["worse_than_champion"] * matters
+
+
 def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)

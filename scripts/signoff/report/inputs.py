@@ -46,11 +46,22 @@ def validation_blocks(found: dict) -> list:
     """Return whether the raw data keep their contract, and where not."""
     status = "pass" if found["status"] == "pass" else Alarm("fail")
     kept = "" if found["contract"] else " (no contract: kinds of values only)"
-    blocks = [["Data contract: ", status, f"{kept}, {len(found['violations'])} violations in {found['rows']:,} rows."]]
+    blocks = [
+        [
+            "Data contract: ",
+            status,
+            f"{kept}, {counted(len(found['violations']), 'violation')} in {found['rows']:,} rows.",
+        ]
+    ]
     if found["violations"]:
         blocks.append(Items(describe(found["violations"][:MOST])))
     file = Link("validation_report.json", "validation_report.json")
     return [*blocks, ["Each column's profile, and any violation of the contract by row: ", file, "."]]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def model(metrics: dict) -> list:

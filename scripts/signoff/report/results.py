@@ -26,7 +26,8 @@ def results(metrics: dict, diagnostics: dict) -> list:
         drawn = bootstrap["own_metrics"]
         how += f"; of your own metrics {drawn['resamples']:,} resamples of the same, of {drawn['rows']:,} rows"
     blocks = [
-        f"In the unit of {metrics['target']}; R2 has none. Held out: {metrics['split']['rule']}.",
+        f"On the scale of the target ({metrics['target']}); R2 has no unit. Held out: {metrics['split']['rule']}.",
+        *training_sample(metrics),
         *champion_lines(metrics["champion"]),
     ]
     gaps = []
@@ -50,6 +51,12 @@ def results(metrics: dict, diagnostics: dict) -> list:
         Table("Intervals of the scores", ["predictor", *METRIC_NAMES.values(), *own], spans),
         *gaps,
     ]
+
+
+def training_sample(metrics: dict) -> list[str]:
+    """Return why the model's training score is of fewer rows than those that trained it."""
+    scored, rows = metrics["model"]["train"]["rows"], metrics["split"]["rows"]["train"]
+    return [f"The model's training score is that of a sample of {scored:,} of {rows:,} rows."] if scored < rows else []
 
 
 def tone(verdict: str) -> str:
@@ -112,8 +119,8 @@ def slices(found: dict, level: float, target: str) -> list:
         if champion:
             row += [each["champion_MAE"], span(each["difference_interval"]), Alarm("worse") if each["worse"] else ""]
         rows.append(row)
-    how = f"{words} {rest(found['rows'])}The worst are above; MAE and bias (mean of predicted − actual) in the unit of "
-    how += f"{target}."
+    how = f"{words} {rest(found['rows'])}The worst are above; MAE and bias (mean of predicted − actual) "
+    how += f"on the scale of {target}."
     if champion:
         how += f" Worse than the champion is what stays so after the correction for many looks ({found['correction']})."
     return [how, Table("Slices", names, rows)]
@@ -144,7 +151,11 @@ def drift(found: dict) -> list:
             for each in order[:MOST]
         ]
         flagged = sum(each["flagged"] for each in order)
-        blocks.append(f"{words}: {flagged} of {len(order)} columns have drifted. {rest(order)}".strip())
+        text = f"{words}: {flagged} of {len(order)} columns have drifted. {rest(order)}"
+        text += "p is computed as if rows were independent; rows of one day are alike, so a small p alone says little."
+        if any((each["psi"] or 0) >= 0.25 and not each["flagged"] for each in order):
+            text += " A large PSI without a verdict is the calendar or a season: it moves as much within earlier rows."
+        blocks.append(text)
         names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
         blocks.append(Table(words, names, rows))
     return blocks
@@ -158,7 +169,12 @@ def intervals(found: dict) -> list:
     if found["coverage"] is None:
         words += "; there are too few held-out rows to measure whether it does."
     else:
-        words += f"({found['method']}); of {found['rows']:,} held-out rows it held {found['coverage']:.1%}."
+        words += (
+            f"({found['method']}); of {found['rows']:,} held-out rows ± {number(found['fitted_half_width'])}, which "
+        )
+        words += (
+            f"was not fitted on them, held {found['coverage']:.1%}, and what ships {found['shipped_coverage']:.1%}."
+        )
     order = sorted(found["by_slice"], key=lambda each: each["coverage"])
     if not order:
         return [words]
@@ -167,7 +183,7 @@ def intervals(found: dict) -> list:
         for each in order[:10]
     ]
     return [
-        f"{words} The parts that it covers least:",
+        f"{words} The parts that it covers least, with the width that ships:",
         Table("Coverage", ["feature", "value", "rows", "covered"], rows),
     ]
 
@@ -176,7 +192,7 @@ def importance(found: list[dict], sample: dict, target: str) -> list:
     """Return what the model's predictions rest on; `sample` says how many rows were looked at, and how often."""
     rows = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
     times = f"{sample['repeats']} times" if sample["repeats"] > 1 else "once"
-    words = f"The rise of the MAE on {sample['rows']:,} held-out rows, in the unit of {target}, when a feature is "
+    words = f"The rise of the MAE on {sample['rows']:,} held-out rows, on the scale of {target}, when a feature is "
     words += f"shuffled among them, {times}. {rest(found)}"
     return [words.strip(), Table("Importance", ["feature", "rise of MAE", "standard error"], rows)]
 

@@ -8,6 +8,12 @@ import pandas as pd
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.review import custom_metrics, intervals, reasons
 
+# A smaller difference from the champion, as a share of its MAE, is no reason for an alarm, however sure it is.
+LEAST_DIFFERENCE = 0.01
+# So large a share of a slice's rows outside their prediction intervals, in shares of what is promised.
+UNCOVERED = 3
+FEWEST_COVERED = 100
+
 
 def compare_predictors(
     metrics: dict,
@@ -56,6 +62,8 @@ def compare_predictors(
         "differences": None,
     }
     if found["paired"]:
+        champion = scores["champion"]["test"]["MAE"]
+        found["paired"]["matters"] = abs(found["paired"]["difference"]) >= LEAST_DIFFERENCE * champion
         ours, theirs = (scores[name]["test"] for name in ("model", "champion"))
         found["differences"] = {
             name: intervals.judged(
@@ -90,7 +98,7 @@ def compare_predictors(
 def comparison_alarms(found: dict) -> list[dict]:
     """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
     named, pair, covered = [], found["paired"], found["prediction_interval"]
-    if pair and pair["verdict"] == "worse":
+    if pair and pair["verdict"] == "worse" and pair["matters"]:
         low, high = pair["interval"]
         sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
         named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
@@ -105,4 +113,11 @@ def comparison_alarms(found: dict) -> list[dict]:
     # Outside are twice as many rows as promised.
     if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]):
         named.append(reasons.alarm("coverage", None, sentence))
+    for row in covered["by_slice"]:
+        outside, promised = 1 - row["coverage"], 1 - covered["level"]
+        if row["rows"] >= FEWEST_COVERED and outside > UNCOVERED * promised:
+            sentence = f"Where {row['feature']} is {row['value']} ({row['rows']:,} held-out rows), the prediction "
+            sentence += f"interval that ships covers {row['coverage']:.1%}; {covered['level']:.0%} were promised."
+            named.append(reasons.alarm("slice_coverage", row["feature"], sentence))
+            break
     return named

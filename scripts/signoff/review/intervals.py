@@ -334,6 +334,18 @@ def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return mean, np.where(held > 1, variance, np.inf), held
 
 
+def by_week(time: pd.Series | None, error: np.ndarray) -> list[dict[str, object]]:
+    """Return MAE and bias (mean of predicted − actual) of each week, the earliest first; none without times."""
+    if time is None:
+        return []
+    weeks = time.dt.tz_localize(None).dt.to_period("W").dt.start_time.to_numpy()
+    found = pd.DataFrame({"size": np.abs(error), "error": error}).groupby(weeks).agg(["size", "mean"])
+    return [
+        {"time": str(week.date()), "rows": int(n), "MAE": float(mae), "bias": float(bias)}
+        for week, n, mae, _, bias in found.itertuples()
+    ]
+
+
 def half_width(sizes: np.ndarray, level: float) -> float | None:
     """Return the half width that covers a new row with probability `level`; None where there are too few rows."""
     rank = math.ceil((len(sizes) + 1) * level)
@@ -355,7 +367,8 @@ def prediction_interval(
     Split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani, Wasserman 2018, Distribution-Free Predictive Inference
     for Regression, JASA 113): a quantile of the absolute errors on rows that the model has not seen. Coverage is
     measured with the half width of one half of the held-out rows on the other half: the later one under a split by
-    time, one by chance otherwise. The half width itself is that of all of them.
+    time, one by chance otherwise. The half width that ships is that of all held-out rows; `shipped_coverage`,
+    `by_slice` and `over_time` are what it covers of that other half.
     """
     sizes = np.abs(predicted - actual)
     if by_time and time is not None:
@@ -373,13 +386,17 @@ def prediction_interval(
         "coverage_error": None,
         "coverage_interval": [None, None],
         "rows": len(rest),
+        "fitted_half_width": None,
+        "shipped_coverage": None,
         "by_slice": [],
         "over_time": [],
     }
     trial = half_width(sizes[first], level)
     if trial is None:
         return found
-    covered = sizes[rest] <= trial
+    # What ships is the half width of all held-out rows.
+    covered = sizes[rest] <= found["half_width"]
+    found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
     blocks = sampled.blocks
     inside, count = (sizes <= trial).astype("float64"), int(blocks.max()) + 1
     # The half width is a measurement, too: on as many rows.

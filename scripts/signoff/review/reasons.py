@@ -20,6 +20,7 @@ WEIGHTS = {
     "drift": 56,
     "missing": 54,
     "coverage": 52,
+    "slice_coverage": 51,
 }
 
 
@@ -35,8 +36,11 @@ def short_of(covered: dict) -> str | None:
     short, error = covered["level"] - covered["coverage"], covered["coverage_error"]
     if short < 0.03 or error is None or short < SURE * error:
         return None
-    sentence = f"The prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on; "
-    return f"{sentence}{covered['level']:.0%} were promised."
+    sentence = f"Prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on "
+    if covered.get("shipped_coverage") is not None:
+        sentence += f"(± {covered['fitted_half_width']:.4g}); what ships, ± {covered['half_width']:.4g}, covers "
+        sentence += f"{covered['shipped_coverage']:.1%} of the same rows "
+    return f"{sentence.rstrip()}; {covered['level']:.0%} were promised."
 
 
 def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
@@ -51,7 +55,7 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         slices, prediction_interval and alarms.
     """
     reasons_for, against = [], []
-    model, champion, unit = metrics["model"]["test"], metrics["champion"] or {}, f"in the unit of {metrics['target']}"
+    model, champion, unit = metrics["model"]["test"], metrics["champion"] or {}, "on the target's scale"
     thresholds = metrics["thresholds"]
     missed = [
         f"{each['name']} {each['limit']:g}: {each['metric']} is "
@@ -61,7 +65,9 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
     ]
     if missed:
         # In one sentence, so that they leave room for what may be their cause.
-        against.append((100, f"Of {len(thresholds)} thresholds {len(missed)} are missed ({'; '.join(missed)})."))
+        are = "is" if len(missed) == 1 else "are"
+        noun = "threshold" if len(thresholds) == 1 else "thresholds"
+        against.append((100, f"{len(missed)} of {len(thresholds)} {noun} {are} missed ({'; '.join(missed)})."))
     elif thresholds:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
@@ -76,7 +82,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             words = f"The threshold {each['name']} {each['limit']:g} is kept narrowly: the 95 % interval of "
             against.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
     low, high = spans["bias"]
-    if low * high > 0 and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
+    biased = low * high > 0
+    if biased and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
         words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
         against.append((48, f"{words} {unit} (95 % interval)."))
     low, high = spans["MAE"]
@@ -105,20 +112,26 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             against.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
     violations = (metrics.get("validation") or {}).get("violations")
     if violations:
-        against.append((58, f"The data contract is violated {len(violations):,} times."))
+        against.append(
+            (58, f"The data contract is violated {len(violations):,} time{'s' if len(violations) > 1 else ''}.")
+        )
     slices, covered = found["slices"], found["prediction_interval"]
     if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
         sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
         reasons_for.append((60, sentence))
     if not found["alarms"]:
-        sentence = (
-            "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, drift or bias."
-        )
+        # What is among the reasons against is not said to be absent.
+        looked_for = ["leaks", "copied rows", "changed units", "vanished categories", "drift"]
+        drifted = any(row["flagged"] for rows in found.get("drift", {}).values() for row in rows or [])
+        looked_for = [each for each in looked_for if each != "drift" or not drifted]
+        looked_for += [] if biased else ["bias"]
+        sentence = f"No alarm: nothing was found of {', '.join(looked_for[:-1])} or {looked_for[-1]}."
         reasons_for.append((70, sentence))
     if sentence := short_of(covered):
         against.append((WEIGHTS["coverage"], sentence))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
-        sentence = f"Its prediction intervals hold: ± {covered['half_width']:.4g} covered {covered['coverage']:.1%} of "
+        width = covered.get("fitted_half_width") or covered["half_width"]
+        sentence = f"Its prediction intervals hold: ± {width:.4g} covered {covered['coverage']:.1%} of "
         reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))
     sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95 % interval)."
     reasons_for.append((20, sentence))
