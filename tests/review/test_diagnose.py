@@ -667,14 +667,18 @@ def test_what_is_missed_leaves_room_for_its_causes():
     found |= {"intervals": {"model": {"MAE": [2.5, 3.5], "bias": [-0.1, 0.1]}}, "slices": {"looked_at": 0, "rows": []}}
     found |= {"against_best": {"name": "mean", "verdict": "worse"}, "prediction_interval": {"coverage": None}}
     against = reasons.reasons(metrics, found)["against"]
-    assert against[0] == "Of 3 thresholds 2 are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
+    assert against[0] == "2 of 3 thresholds are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
     assert against[1] == "km is in miles." and "50.0% above that of the best baseline" in against[2]
     # What is kept narrowly, and a bias, weigh less than any alarm.
     thresholds[0] |= {"limit": 3.2, "passed": True}
     found["intervals"]["model"]["bias"] = [0.5, 1.5]
     against = reasons.reasons(metrics, found)["against"]
     assert "mae_max 3.2 is kept narrowly: the 95 % interval of MAE goes from 2.5 to 3.5." in against[3]
-    assert "off to one side: by +0.5 to +1.5 on average in the unit of y" in against[4]
+    assert "off to one side: by +0.5 to +1.5 on average on the target's scale" in against[4]
+    # What is among the reasons against is not said to be absent.
+    metrics["thresholds"] = []
+    said = reasons.reasons(metrics, found | {"alarms": []})["for"]
+    assert any("nothing was found of" in each and "bias" not in each for each in said)
 
 
 def test_a_strong_feature_is_no_leak():
