@@ -23,6 +23,8 @@ from signoff.features.recipe import of_a_date
 from signoff.features.user_code import load_code
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import compare_predictors, comparison_alarms
+from signoff.review.delivery import history_alarms, lacking
+from signoff.review.newest import missing_alarms, newest_alarms
 from signoff.review.sample import held_out, sample
 from signoff.tables.batches import chosen, scan
 
@@ -120,6 +122,7 @@ def compare_model(
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
+        *newest_alarms(alike, description),
         *comparison_alarms(found),
     ]
     return found
@@ -134,11 +137,13 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
         raise TaskError(OTHER_ROWS)
 
 
-def released_profile(path: Path) -> dict:
-    """Return the profile in a release's diagnostics. Raises TaskError where these are damaged."""
+def released(path: Path) -> tuple[dict, int]:
+    """Return the profile in a release's diagnostics, and how many rows its source had. Raises TaskError where these are
+    damaged."""
     try:
-        return read_json(path)["profile"]
-    except (TaskError, KeyError, TypeError) as error:
+        found = read_json(path)
+        return found["profile"], int(found["validation"]["rows"])
+    except (TaskError, KeyError, TypeError, ValueError) as error:
         raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
 
 
@@ -148,6 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote, its rows beside it")
     parser.add_argument("--validation", required=True, type=Path, help="the validation report, kept for the reviewer")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument("--raw", type=Path, help="the raw data, to see what was missing in them before cleaning")
     parser.add_argument(
         "--release", type=Path, help="the diagnostics.json of the deployed release, to compare the data"
     )
@@ -156,7 +162,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("compare_model", args, args.metrics):
         description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
-        before = released_profile(args.release) if args.release else None
+        said = read_json(args.validation)
+        before, rows_before = released(args.release) if args.release else (None, None)
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
@@ -174,9 +181,11 @@ def main(argv: list[str] | None = None) -> None:
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
             found = compare_model(table, description, holdout, metrics, seed, level, before, alike, training_rows, code)
+        found["alarms"] += history_alarms(said["rows"], rows_before)
+        if args.raw:
+            found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]))
         found = rounded(found)
         # What the report says of the contract comes through here, so that the report waits for no further task.
-        said = read_json(args.validation)
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
         about = {"model_sha256": metrics["model_sha256"], "validation": validation}
         write_json(args.output, about | found)

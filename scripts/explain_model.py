@@ -23,6 +23,7 @@ from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
+from signoff.review.newest_errors import error_alarms
 from signoff.review.sample import sample
 from signoff.tables.batches import scan
 
@@ -69,8 +70,22 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
             *leaks(train, kinds, target, seed),
             *empty_model.one_value(actual, predicted),
             *slice_bias(table, description, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed),
+            *newest_errors(table, description, predicted - actual, unseen - then),
         ],
     }
+
+
+def newest_errors(table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series) -> list[dict]:
+    """Return what `error_alarms` does, of the errors of held-out rows, and of training rows by index."""
+    time = description["time_column"]
+    if not time or error_then.empty:
+        return []
+    kinds = {name: kind for name, kind in description["features"].items() if not of_a_date(name, description)}
+    is_test = (table["split"] == "test").to_numpy()
+    rows = np.concatenate([np.flatnonzero(is_test), np.flatnonzero(~is_test)[error_then.index.to_numpy()]])
+    slices = {name: (codes[rows], labels) for name, (codes, labels) in intervals.make_slices(table, kinds).items()}
+    errors = np.concatenate([error, error_then.to_numpy()])
+    return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, slices, description["target"])
 
 
 def slice_bias(

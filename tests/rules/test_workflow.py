@@ -28,7 +28,9 @@ EDGES = {
 ALL_EDGES = EDGES | {("validate_data", "verdict"), ("evaluate_model", "verdict"), ("diagnose", "generate_report")}
 # Only a person who reviews waits for these three.
 ALL_EDGES |= {(task, "explain_model") for task in ("feature_engineering", "train_model")}
-ALL_EDGES |= {(task, "compare_model") for task in ("validate_data", "feature_engineering", "evaluate_model")}
+ALL_EDGES |= {
+    (task, "compare_model") for task in ("ingest_data", "validate_data", "feature_engineering", "evaluate_model")
+}
 ALL_EDGES |= {(task, "diagnose") for task in ("evaluate_model", "explain_model", "compare_model")}
 REVIEW = ["explain_model", "compare_model", "diagnose"]
 EVERYTHING = ["all", "reports/final_report.md"]

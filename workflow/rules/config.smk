@@ -70,6 +70,8 @@ wildcard_constraints:
 
 
 PARTITION_BY = config["data"]["partition_by"]
+# The raw data as one file; with parts there is none to look at without gathering it.
+WHOLE_RAW = [] if PARTITION_BY else "data/raw/raw_data.csv"
 MANY_MODELS = bool(config["models"]["by"] or config["models"]["each"])
 
 

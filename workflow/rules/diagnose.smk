@@ -41,6 +41,7 @@ rule compare_model:
         metrics="reports/evaluation_metrics.json",
         holdout="reports/holdout_predictions.csv",
         validation="reports/validation_report.json",
+        raw=WHOLE_RAW,
         custom=on_disk(config["evaluation"]["metrics"]),
         # Releases that were made before there were diagnostics hold none.
         release=released("diagnostics.json"),
@@ -64,9 +65,10 @@ rule compare_model:
         ),
         # A param that is made of an input does not say that the job must run again: it stands by itself.
         release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
+        raw=words(raw=WHOLE_RAW),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
-        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} --log={log:q}"
+        " --validation={input.validation:q} --output={output:q} {params.options} {params.release} {params.raw} --log={log:q}"
 
 
 rule diagnose:

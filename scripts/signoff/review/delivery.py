@@ -1,0 +1,53 @@
+"""What the source delivered, before cleaning: how many rows, and what was missing in them day by day."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from signoff.review.newest import days_of
+from signoff.review.reasons import alarm
+from signoff.tables.batches import text_batches
+from signoff.tables.csv_file import header_of_table
+from signoff.tables.table import parse_column
+
+# A source with fewer rows than this share of those at the last release has lost some.
+KEPT = 0.8
+
+
+def lacking(path: Path, description: dict, profile: dict[str, dict]) -> Iterator[pd.DataFrame]:
+    """Yield by day how many of some raw rows lack a value, of each column that lacks any; see `newest.days_of`.
+
+    Parameters
+    ----------
+    path
+        The raw data.
+    description
+        What `feature_engineering` says of the features: of the time column its name and its notation.
+    profile
+        Of each column of the raw data, as `validate_data` gives it.
+    """
+    time, header = description["time_column"], header_of_table(path)
+    names = [name for name, each in profile.items() if each["missing"] and name in header and name != time]
+    about = description.get("columns", {}).get(time)
+    if not names or not about or about["kind"] != "date" or time not in header:
+        return
+    for batch in text_batches(path, [time, *names]):
+        moments, _ = parse_column(batch[time], "date", about["date_format"])
+        if not pd.api.types.is_datetime64_any_dtype(moments):
+            logging.info("[compare_model] missing values are not looked at by day: %s is not read as dates", time)
+            return
+        rows = pd.DataFrame({name: np.where(batch[name].is_null().to_numpy(), np.nan, 0.0) for name in names})
+        yield days_of(rows.assign(**{time: moments}), time)
+
+
+def history_alarms(now: int, before: int | None) -> list[dict]:
+    """Return an alarm where the source has far fewer rows than at the last release."""
+    if before is None or now >= KEPT * before:
+        return []
+    sentence = (
+        f"The source has {now:,} rows; for the deployed release it had {before:,}. Part of its history is missing."
+    )
+    return [alarm("history", None, sentence)]

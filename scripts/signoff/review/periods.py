@@ -1,0 +1,131 @@
+"""Spans of time of equal length: what a figure of the newest one is beside the same figure of those before.
+
+Rows that follow each other are alike, and seasons come and go. So a figure of the newest span is not set beside single
+rows but beside the same figure of earlier spans: its step from the spans just before beside the steps among those.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+# The lengths of a period, in days, the first that has enough rows and periods is used.
+LENGTHS = (7, 1, 28)
+FEWEST_PERIODS = 10
+FEWEST_ROWS = 12
+# A span is so many periods.
+SPANS = (1, 2, 4)
+FEWEST_STEPS = 4
+BEFORE = 3
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The period of each of n rows, from 0, the newest; -1: none. How many are whole; their days; when each begins."""
+
+    codes: np.ndarray
+    count: int
+    days: int
+    last: pd.Timestamp
+
+    def begins(self, length: int) -> str:
+        """Return the first day of the newest `length` periods."""
+        return f"{self.last - pd.Timedelta(days=length * self.days - 1):%Y-%m-%d}"
+
+    def words(self, length: int) -> str:
+        """Return in words what the newest `length` periods are."""
+        days = length * self.days
+        span = f"{days // 7} weeks" if days % 7 == 0 and days > 7 else "week" if days == 7 else f"{days} days"
+        return f"the last {span if days > 1 else 'day'} (from {self.begins(length)})"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a figure between the newest span and those before: how many periods a span has, the figures, its p."""
+
+    length: int
+    now: float
+    before: float
+    p: float
+    larger: float
+
+
+def periods_of(time: pd.Series) -> Periods | None:
+    """Return the periods of rows by their time; None where there are too few rows or too short a time."""
+    known = time.dropna()
+    if len(known) < FEWEST_PERIODS * FEWEST_ROWS:
+        return None
+    days = time.dt.tz_localize(None) if time.dt.tz is not None else time
+    days = days.dt.floor("D")
+    last = days.max()
+    age = (last - days).dt.days.to_numpy("float64", na_value=-1).astype("int64")
+    length = next((each for each in LENGTHS if enough_rows(age[age >= 0], np.ones(len(known)), each)), None)
+    if length is None:
+        return None
+    count = int((age.max() + 1) // length)
+    return Periods(np.where((age >= 0) & (age < count * length), age // length, -1), count, length, last)
+
+
+def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
+    """Tell whether periods of so many days are enough of them, with enough rows each."""
+    count = int((age.max() + 1) // length)
+    inside = age < count * length
+    if count < FEWEST_PERIODS:
+        return False
+    return bool(np.median(np.bincount(age[inside] // length, rows[inside], count)) >= FEWEST_ROWS)
+
+
+def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
+    """Return the newest step of a figure by span, the newest first; None where there are too few of them before.
+
+    A step is from the median of the BEFORE spans before. `floor` is what chance alone makes of one (a standard error).
+    """
+    steps = []
+    for n in range(len(figures) - 1):
+        before = figures[n + 1 : n + 1 + BEFORE]
+        before = before[np.isfinite(before)]
+        if not np.isfinite(figures[n]) or not len(before):
+            if n == 0:
+                return None
+            continue
+        steps.append(figures[n] - np.median(before))
+    if len(steps) <= FEWEST_STEPS:
+        return None
+    first, others = abs(steps[0]), np.array(steps[1:])
+    spread = max(math.sqrt(float((others**2).mean())), floor, 1e-12)
+    t = first / (spread * math.sqrt(1 + 1 / len(others)))
+    p = float(2 * special.stdtr(len(others), -t))
+    larger = first / max(float(np.abs(others).max()), 1e-12)
+    return Step(length, float(figures[0]), float(figures[0] - steps[0]), p, larger)
+
+
+def spans_of(periods: Periods) -> Iterator[tuple[int, int]]:
+    """Yield the length of each span, in periods, and how many spans there are."""
+    for length in SPANS:
+        if periods.count // length >= FEWEST_STEPS + 2:
+            yield length, periods.count // length
+
+
+def span_sums(values: np.ndarray, length: int, count: int) -> np.ndarray:
+    """Return the sums over spans of values by period, along the last axis, the newest first."""
+    return values[..., : count * length].reshape(*values.shape[:-1], count, length).sum(axis=-1)
+
+
+def means(periods: Periods, values: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield each length of a span, the mean of the known values of each span, NaN where there are too few, and how many
+    there are."""
+    use = (periods.codes >= 0) & np.isfinite(values)
+    codes = periods.codes[use]
+    n = np.bincount(codes, minlength=periods.count)[: periods.count]
+    total = np.bincount(codes, values[use], periods.count)
+    for length, count in spans_of(periods):
+        several = span_sums(n, length, count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            yield (
+                length,
+                np.where(several >= FEWEST_ROWS // 2, span_sums(total, length, count) / several, np.nan),
+                several,
+            )

@@ -1,0 +1,142 @@
+"""What has just changed: each fault in the newest weeks is named with its column, and clean tables raise no alarm."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feature_engineering import feature_engineering
+from signoff.review import delivery, newest, newest_errors, periods
+
+WEEKS = 30
+
+
+def shop(seed: int = 0, rows: int = 3000) -> pd.DataFrame:
+    """Return sales of 30 weeks in the order of time: a season, days that are alike, and noise."""
+    random = np.random.default_rng(seed)
+    seconds = np.sort(random.integers(0, WEEKS * 7 * 86400, rows))
+    day = seconds // 86400
+    weather = 10 - 8 * np.cos(2 * np.pi * day / 365) + 2 * random.normal(size=WEEKS * 7)[day]
+    frame = pd.DataFrame(
+        {
+            "time": pd.Timestamp("2023-01-02") + pd.to_timedelta(seconds, unit="s"),
+            "store": random.choice(list("ABCD"), rows),
+            "price": np.exp(random.normal(2, 0.5, rows)).round(2),
+            "temperature": weather.round(1),
+        }
+    )
+    frame["sold"] = (40 + 9 * (frame["store"] == "B") + frame["temperature"] + random.normal(0, 3, rows)).round(2)
+    return frame
+
+
+def late(frame: pd.DataFrame, weeks: int = 3) -> pd.Series:
+    return frame["time"] >= frame["time"].max().floor("D") - pd.Timedelta(days=7 * weeks - 1)
+
+
+def found_in(frame: pd.DataFrame) -> dict[str, tuple[str | None, str]]:
+    table, description = feature_engineering(frame, "sold", time_column="time", test_share=0.2)
+    return {each["name"]: (each["feature"], each["sentence"]) for each in newest.newest_alarms(table, description)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clean_tables_raise_no_alarm(seed):
+    assert found_in(shop(seed)) == {}
+    assert found_in(shop(seed, 400)) == {}
+
+
+def test_a_table_without_time_or_with_few_weeks_is_not_judged():
+    table, description = feature_engineering(shop().head(300).drop(columns="time"), "sold", split_by="hash")
+    assert newest.newest_alarms(table, description) == []
+    assert periods.periods_of(shop()["time"].head(100)) is None
+
+
+@pytest.mark.parametrize("weeks", [2, 3, 4])
+def test_a_stuck_column_is_named_with_its_value(weeks):
+    frame = shop()
+    frame.loc[late(frame, weeks), "price"] = 7.5
+    feature, sentence = found_in(frame)["stuck"]
+    assert feature == "price"
+    assert "price is 7.5 in" in sentence
+
+
+@pytest.mark.parametrize("weeks", [2, 3, 4])
+def test_rows_that_are_loaded_twice_are_named(weeks):
+    frame = shop()
+    found = found_in(pd.concat([frame, frame[late(frame, weeks)]], ignore_index=True))
+    assert "100% of the rows of the last" in found["duplicates"][1]
+
+
+@pytest.mark.parametrize("weeks", [2, 6])
+def test_weeks_that_repeat_earlier_ones_are_named(weeks):
+    frame = shop()
+    before = frame[late(frame, 2 * weeks) & ~late(frame, weeks)]
+    copies = before.assign(time=before["time"] + pd.Timedelta(days=7 * weeks))
+    found = found_in(pd.concat([frame[~late(frame, weeks)], copies], ignore_index=True))
+    assert "repeat rows of an earlier period in their order" in found["stale"][1]
+
+
+@pytest.mark.parametrize("factor", [2.54, 1000])
+def test_another_unit_in_the_newest_weeks_is_named(factor):
+    frame = shop()
+    frame.loc[late(frame), "price"] *= factor
+    found = found_in(frame)
+    assert {name: feature for name, (feature, _) in found.items()} in ({"unit_change": "price"}, {"drift": "price"})
+    assert "its median is" in next(iter(found.values()))[1]
+
+
+def test_a_segment_that_is_not_delivered_is_named():
+    frame = shop()
+    feature, sentence = found_in(frame[~(late(frame, 2) & (frame["store"] == "C"))])["vanished_category"]
+    assert feature == "store"
+    assert "store is “C” in 0 rows of the last" in sentence
+
+
+def test_weeks_with_few_rows_are_named():
+    frame = shop()
+    keep = np.random.default_rng(0).random(len(frame)) < 0.4
+    assert found_in(frame[~late(frame) | keep])["volume"][0] is None
+
+
+def test_missing_values_of_the_raw_data_are_named_by_column_before_they_are_dropped(tmp_path):
+    frame = shop()
+    _, description = feature_engineering(frame, "sold", time_column="time", test_share=0.2)
+    description["columns"] = {"time": {"kind": "date", "date_format": "ISO8601", "policy": "drop"}}
+    random = np.random.default_rng(0)
+    frame.loc[random.random(len(frame)) < 0.1, "temperature"] = np.nan
+    frame.loc[late(frame) & (random.random(len(frame)) < 0.6), "price"] = np.nan
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    profile = {name: {"missing": int(frame[name].isna().sum())} for name in frame}
+    (alarm,) = newest.missing_alarms(delivery.lacking(tmp_path / "raw.csv", description, profile))
+    assert (alarm["name"], alarm["feature"]) == ("missing", "price")
+    assert "before it was 0.0%" in alarm["sentence"]
+
+
+def test_raw_data_without_missing_values_or_time_raise_no_alarm(tmp_path):
+    shop().to_csv(tmp_path / "raw.csv", index=False)
+    _, description = feature_engineering(shop(), "sold", time_column="time", test_share=0.2)
+    assert newest.missing_alarms(delivery.lacking(tmp_path / "raw.csv", description, {"price": {"missing": 0}})) == []
+    none = description | {"time_column": None}
+    assert newest.missing_alarms(delivery.lacking(tmp_path / "raw.csv", none, {"price": {"missing": 9}})) == []
+
+
+def test_a_source_that_has_lost_its_history_is_named():
+    (alarm,) = delivery.history_alarms(5_200, 10_000)
+    assert alarm["sentence"].startswith("The source has 5,200 rows; for the deployed release it had 10,000.")
+    assert delivery.history_alarms(9_900, 10_000) == delivery.history_alarms(5, None) == []
+
+
+def errors(frame: pd.DataFrame, change: np.ndarray) -> list[dict]:
+    random = np.random.default_rng(1)
+    codes, labels = pd.factorize(frame["store"])
+    error = random.normal(0, 3, len(frame)) + change
+    return newest_errors.error_alarms(frame["time"], error, {"store": (codes, list(labels))}, "sold")
+
+
+def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
+    frame = shop()
+    assert errors(frame, np.zeros(len(frame))) == []
+    (alarm,) = errors(frame, np.where(late(frame), -7.0, 0.0))
+    assert (alarm["name"], alarm["feature"]) == ("newest_errors", None)
+    assert "Predictions are off by -" in alarm["sentence"]
+    (alarm,) = errors(frame, np.where(late(frame) & (frame["store"] == "B"), -9.0, 0.0))
+    assert alarm["feature"] == "store"
+    assert "Where store is B, " in alarm["sentence"]
