@@ -1,5 +1,8 @@
 """Which rows train the model and which test it: by time, or by a hash of each row that no other row changes."""
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 
@@ -16,26 +19,27 @@ def split_rule(
     test_weeks: float | None,
     test_share: float,
     split_key: list[str] | None,
-) -> dict:
+) -> dict[str, Any]:
     """Return what decides which rows are the test part, and that in words; see `feature_plan.make_plan`."""
     if split_by == "auto":
         split_by = "hash" if time_column is None or split_key else "time"
     if split_by == "time" and time_column is None:
         raise TaskError("split.by: time needs a column of dates. Name it as time_column, or set split.by: hash.")
-    if split_by == "hash":
+    if split_by == "hash" or time_column is None:
         columns = split_key or sorted(name for name in facts if name != target)
         rule = f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"
         return {"by": "hash", "rule": rule, "key": columns, "share": test_share}
     return rule_by_time(facts[time_column], time_column, test_weeks, test_share)
 
 
-def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict:
+def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict[str, Any]:
     """Return what `split_rule` does where time decides; of `times`, the latest is enough for weeks."""
     if times.missing:
         raise TaskError(
             f"{times.missing} rows have no {time_column}, by which the rows are split. Name it as "
             "time_column in the config, and cleaning drops them; or set split.by: hash."
         )
+    cut: Any
     if not times.rows:
         cut, what = pd.NaT, "rows"
     elif test_weeks:
@@ -46,11 +50,11 @@ def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_
     return {"by": "time", "rule": f"the last {what} by {time_column}", "after": cut}
 
 
-def test_rows(frame: pd.DataFrame, plan: dict) -> np.ndarray:
+def test_rows(frame: pd.DataFrame, plan: Mapping[str, Any]) -> np.ndarray:
     """Return for each row whether it is in the test part."""
     rule = plan["split"]
     if rule["by"] == "time":
-        return (frame[plan["time_column"]] > rule["after"]).to_numpy()
+        return cast(np.ndarray, (frame[plan["time_column"]] > rule["after"]).to_numpy())
     return row_hashes(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)
 
 
@@ -59,7 +63,9 @@ def sides_of(is_test: np.ndarray) -> pd.api.extensions.ExtensionArray:
     return pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
 
 
-def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) -> tuple[pd.DataFrame, dict]:
+def with_split(
+    frame: pd.DataFrame, features: dict[str, pd.Series], plan: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
@@ -72,14 +78,14 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: dict) 
     return table, split
 
 
-def kinds_of(plan: dict) -> dict[str, str]:
+def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
     """Return the kinds of the columns of the table that `with_split` returns."""
     head = {plan["time_column"]: "date"} if plan["time_column"] else {}
     kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 
 
-def together(sides: list[dict]) -> dict:
+def together(sides: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is to be told of the sides of some rows and some more."""
     ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
     # Some rows may all be on one side: no time is the last one of the other.
@@ -87,7 +93,7 @@ def together(sides: list[dict]) -> dict:
     return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
 
 
-def described(plan: dict, split: dict) -> dict:
+def described(plan: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, Any]:
     """Return the description of the features, once it is known how many rows are on which side."""
     rule, rows = plan["split"], split["rows"]
     if min(rows.values()) < 2:

@@ -1,6 +1,7 @@
 """What becomes of each column: decided once, by the facts of all rows, and told in a description."""
 
 import logging
+from typing import Any
 
 import pandas as pd
 
@@ -8,6 +9,10 @@ from signoff.base.errors import TaskError, nearest
 from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit_of
 from signoff.features.holdout import split_rule
 from signoff.features.recipe import DEFAULT_PARTS, parts_of
+from signoff.features.records import FeatureRecipe
+
+# Recipes and kinds by feature, and for each column left out the reason.
+_Chosen = tuple[dict[str, FeatureRecipe], dict[str, str], dict[str, str]]
 
 
 def make_plan(
@@ -24,7 +29,7 @@ def make_plan(
     test_share: float = 0.2,
     split_key: list[str] | None = None,
     built_in: bool = True,
-) -> dict:
+) -> dict[str, Any]:
     """Return what is to be made of rows that are known by the facts of their columns.
 
     Parameters
@@ -80,9 +85,10 @@ def make_plan(
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
-    recipe, kinds, left_out = {}, {}, {}
+    chosen: _Chosen = {}, {}, {}
     if built_in:
-        recipe, kinds, left_out = choose_features(facts, target, time_column, drop, date_parts, derived or {}, keep)
+        chosen = _choose_features(facts, target, time_column, drop, date_parts, derived or {}, keep)
+    recipe, kinds, left_out = chosen
     return {
         "target": target,
         "time_column": time_column,
@@ -95,7 +101,7 @@ def make_plan(
     }
 
 
-def choose_features(
+def _choose_features(
     facts: dict[str, Facts],
     target: str,
     time_column: str | None,
@@ -103,15 +109,17 @@ def choose_features(
     date_parts: tuple[str, ...],
     derived: dict[str, str],
     keep: list[str],
-) -> tuple[dict, dict, dict]:
+) -> _Chosen:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
-    recipe, kinds, left_out = {}, {}, dict.fromkeys(drop, "dropped in the config")
+    recipe: dict[str, FeatureRecipe] = {}
+    kinds: dict[str, str] = {}
+    left_out = dict.fromkeys(drop, "dropped in the config")
 
     def named(column: str) -> str:
         # The table of features has a column `split` of its own.
         return "split_" if column == "split" else column
 
-    def add(name: str, how: dict, kind: str) -> None:
+    def add(name: str, how: FeatureRecipe, kind: str) -> None:
         taken = name in facts and how != {"column": name}
         if name in recipe or name in (target, time_column) or taken:
             raise TaskError(f"features: the name {name!r} is taken; rename the column or the derived feature.")

@@ -2,7 +2,9 @@
 
 import collections
 import logging
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from signoff.base.errors import TaskError, nearest
 from signoff.features.custom_features import as_given, custom_features, is_number
 from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import evaluate, names_in
+from signoff.features.records import FeatureRecipe, FeatureRecord
 
 # Each part with its period, where it comes round again.
 CALENDAR = {
@@ -42,13 +45,16 @@ def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
 def part_of(dates: pd.Series, part: str) -> pd.Series:
     """Return a part of dates; of one that ends in _sin or _cos that wave, once round in its period."""
     if not part.endswith(("_sin", "_cos")):
-        return getattr(dates.dt, part)
+        return cast(pd.Series, getattr(dates.dt, part))
     part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
-    return wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part])
+    return cast(pd.Series, wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part]))
 
 
 def make_features(
-    frame: pd.DataFrame, recipe: dict[str, dict], target: str | None = None, infinite: dict[str, int] | None = None
+    frame: pd.DataFrame,
+    recipe: Mapping[str, FeatureRecipe],
+    target: str | None = None,
+    infinite: dict[str, int] | None = None,
 ) -> dict[str, pd.Series]:
     """Return the features of n rows by name, each made of what its recipe says.
 
@@ -98,9 +104,9 @@ def warn_of_infinite(counts: dict[str, int]) -> None:
             )
 
 
-def columns_used(recipe: dict[str, dict]) -> list[str]:
+def columns_used(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
     """Return the columns that the features are made of."""
-    found = {}
+    found: dict[str, None] = {}
     for how in recipe.values():
         if "expression" in how:
             found |= dict.fromkeys(names_in(how["expression"]))
@@ -109,7 +115,7 @@ def columns_used(recipe: dict[str, dict]) -> list[str]:
     return list(found)
 
 
-def columns_described(description: dict, counts: dict) -> dict[str, dict]:
+def columns_described(description: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
     """Return for each column that features are made of its kind, notation of dates and policy, by those of all."""
     own = description["custom"]["columns"] if description["custom"] else []
     return {
@@ -122,7 +128,7 @@ def columns_described(description: dict, counts: dict) -> dict[str, dict]:
     }
 
 
-def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None = None) -> pd.DataFrame:
+def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleType | None = None) -> pd.DataFrame:
     """Return the features of n rows that come after the training, as the model takes them: float64 and str.
 
     Parameters
@@ -139,8 +145,8 @@ def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None 
     TaskError
         A feature cannot be made.
     """
-    made = make_features(frame, metadata["recipe"], metadata["target"])
-    if code:
+    made: dict[str, pd.Series] | pd.DataFrame = make_features(frame, metadata["recipe"], metadata["target"])
+    if code and metadata["custom"]:
         built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
         made = custom_features(frame, built_in, metadata, code)
     for name, kind in metadata["features"].items():
@@ -156,7 +162,7 @@ def features_again(frame: pd.DataFrame, metadata: dict, code: ModuleType | None 
     )
 
 
-def of_a_date(name: str, description: dict) -> bool:
+def of_a_date(name: str, description: Mapping[str, Any]) -> bool:
     """Tell whether a feature is made of a date: it then changes with time by construction."""
     how = description["recipe"].get(name)
     if not how:
