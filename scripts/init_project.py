@@ -21,7 +21,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.project_files import config_text, contract_text
-from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, unit_of
+from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.fetch import fetch, label, parts
 from signoff.source.ingest import ingest_data
@@ -95,7 +95,11 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     if units:
         words = {"": "", ":": " (in hours)"}
         shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
-        said.append(f"features: of {shown_units}, the numbers; other words count as missing")
+        others = [words for name, unit in units.items() for words in other_words_of(name, frame[name], unit)]
+        said.append(f"features: of {shown_units}, the numbers; other words count as missing{''.join(others)}")
+        if others:
+            validation = {"on_failure": "warn"}
+            said.append("Each run warns of them. Once they are corrected, take on_failure: warn out of config.yaml")
     signs = [name for name in text if hides_signs(facts[name])]
     if signs:
         said.append(
@@ -136,7 +140,7 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         config["validation"] = validation
     contract = {
         "columns": {
-            name: rules(each, kinds[name], table.formats.get(name))
+            name: rules(each, kinds[name], table.formats.get(name), units.get(name))
             for name, each in table.frame.items()
             if name not in empty
         }
@@ -194,13 +198,22 @@ def notations(table: Table) -> list[str]:
     return said
 
 
-def rules(values: pd.Series, kind: str, date_format: str | None = None) -> dict:
+def other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
+    """Return what to say of the words among numbers; nothing where there are none."""
+    words = other_words(values.to_frame(), {"columns": {name: {"unit": unit}}}).get(name, ())
+    return [f"; {name}: {len(words):,} values, such as {words.iloc[0]!r}"] if len(words) else []
+
+
+def rules(values: pd.Series, kind: str, date_format: str | None = None, unit: str | None = None) -> dict:
     """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
     found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
     if date_format:
         # Kept from now on: a month whose days are all below 13 does not show it.
         found["date_format"] = date_format
+    if unit is not None:
+        # Other words are violations from now on.
+        found["unit"] = unit
     if kind == "number" and values.notna().any():
         low, high = float(values.min()), float(values.max())
         slack = (high - low) or abs(high) or 1.0

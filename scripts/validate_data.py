@@ -18,6 +18,7 @@ import pandas as pd
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
+from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.cleaning import in_future, ingest_time
@@ -83,6 +84,10 @@ def validate_tables(
             add_violation(bad, column, f"is a {kinds[column]}{written}", values)
         if past and (late := in_future(frame[past.column], past.now)).any():
             add_violation(bad, past.column, "is not in the future", frame[past.column][late])
+        for column, values in other_words(frame, contract).items():
+            unit = contract["columns"][column]["unit"]
+            kind = {"": "a number", ":": "a time of day or a duration"}.get(unit, f"a number before {unit!r}")
+            add_violation(bad, column, f"is {kind}", values)
         if contract:
             for column, values in values_with_fractions(frame, contract).items():
                 add_violation(fractions, column, "is a whole number", values)
@@ -98,7 +103,7 @@ def validate_tables(
         }
     bad = {key: bad[key] for key in sorted(bad, key=lambda key: list(kinds).index(key[0]))}
     violations = [*bad.values(), *fractions.values(), *broken.values()]
-    unreadable = {column: each["rows"] for (column, check), each in bad.items() if check != "is not in the future"}
+    unreadable = {column: each["rows"] for (column, check), each in bad.items() if check.startswith("is a ")}
     return {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,

@@ -226,10 +226,16 @@ def test_values_that_are_no_numbers_cost_no_rows_and_fail_no_run(started):
     frame.loc[5, "minutes"] = "12O"
     done, project = started(frame, "minutes")
     assert "fuel: 2 values are no number, such as 'electric'; so it is text" in done.stdout
-    assert "of km (km), fuel, the numbers; other words count as missing" in done.stdout
+    assert (
+        "of km (km), fuel, the numbers; other words count as missing; fuel: 2 values, such as 'electric'" in done.stdout
+    )
     assert "minutes: 1 values are no number, such as '12O'; their rows are dropped" in done.stdout
     assert config(project)["validation"] == {"schema": "schema.yaml", "on_failure": "warn"}
     project.snakemake()
+    found = {each["column"]: each for each in project.json("reports/validation_report.json")["violations"]}
+    assert (found["fuel"]["check"], found["fuel"]["rows"]) == ("is a number", 2)
+    assert found["fuel"]["examples"][0] == {"row": 8, "value": "electric"}
+    assert "km" not in found
     metrics = project.json("reports/evaluation_metrics.json")
     assert metrics["cleaning"]["rows_out"] == 399
     assert {metrics["features"][name] for name in ("km", "fuel")} == {"number"}

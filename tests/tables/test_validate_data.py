@@ -109,6 +109,17 @@ def test_a_bare_date_may_name_the_end_of_its_month_and_a_clock_may_be_ahead():
         assert found.tolist() == [False, False, False, True, True, False]
 
 
+def test_words_among_numbers_with_a_unit_are_violations_and_blanks_are_not(tmp_path):
+    table = "a,b\n1 kg,1:30\n2,?\nheavy,late\n-,\n3- kg,2:00\n"
+    contract = {"columns": {"a": {"dtype": "str", "unit": "kg"}, "b": {"dtype": "str", "unit": ":", "nullable": True}}}
+    report, _ = report_of(tmp_path, table, contract)
+    found = {(each["column"], each["check"]): each["examples"] for each in report["violations"]}
+    assert found == {
+        ("a", "is a number before 'kg'"): [{"row": 3, "value": "heavy"}],
+        ("b", "is a time of day or a duration"): [{"row": 3, "value": "late"}],
+    }
+
+
 def test_examples_are_few_and_counts_are_whole(tmp_path):
     report, _ = report_of(tmp_path, "a\n" + "9\n" * 50, {"columns": {"a": {"checks": {"less_than": 3}}}})
     assert report["violations"][0]["rows"] == 50

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pandas as pd
 import pyarrow as pa
 
-from signoff.tables.cells import SIGN_BEHIND, parse_number
+from signoff.tables.cells import BLANKS, SIGN_BEHIND, parse_number
 from signoff.tables.counting import Counts
 
 # Text with more than this share of distinct values is an id or prose: the model cannot learn from it as a category.
@@ -141,6 +141,23 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
     text = text.str.removesuffix(unit)
     numbers = parse_number(pa.chunked_array([pa.array(text, pa.string(), from_pandas=True)]))
     return cast(pd.Series, numbers.to_pandas().astype("float64").set_axis(values.index))
+
+
+def other_words(frame: pd.DataFrame, contract: dict[str, Any] | None) -> dict[str, pd.Series]:
+    """Return by column the texts that are no numbers where the contract's `unit` says that its texts are.
+
+    As features they are missing values.
+    """
+    found = {}
+    for column, rules in (contract or {"columns": {}})["columns"].items():
+        if "unit" not in rules or column not in frame or not isinstance(frame[column].dtype, pd.StringDtype):
+            continue
+        known = frame[column].dropna()
+        words = known[numbers_of(known, rules["unit"]).isna()]
+        words = words[~words.str.strip().str.lower().isin(BLANKS)]
+        if len(words):
+            found[column] = words
+    return found
 
 
 def is_boolean(values: pd.Series) -> bool:

@@ -19,7 +19,7 @@ KINDS = {
 # Notations of dates that strptime does not know.
 NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
 # What the contract says of a column beside what pandera knows.
-OWN_OF_COLUMNS = ("date_format", "future")
+OWN_OF_COLUMNS = ("date_format", "future", "unit")
 
 
 def read_contract(path: Path) -> dict:
