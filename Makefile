@@ -41,102 +41,102 @@ IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPW
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
-init: $(READY) ## make a project of a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
+init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
 	@$(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
 		$${DIR+--output="$$DIR"} $${FORCE+--force}
 
-run: $(READY) ## ingest, validate, clean, train, evaluate; say the verdict (DIR=folder: another project)
+run: $(READY) ## ingest, validate, clean, train, evaluate and print the verdict (DIR=folder: another project)
 	@$(SNAKEMAKE)
 
-report: $(READY) ## write reports/final_report.md and .html, one page, for the person who reviews
+report: $(READY) ## write the report for the reviewer: reports/final_report.md and .html
 	@$(SNAKEMAKE) reports/final_report.md
 	@echo "To read in a browser: $(if $(PROJECT),$$DIR/)reports/final_report.html"
 
-summary: $(READY) ## show what the report says on the terminal: deploy or not, the reasons, the scores
+summary: $(READY) ## show the summary of the report on the terminal: deploy or not, the reasons, the scores
 	@$(IN_PROJECT)/summary.py
 
-backtest: $(READY) ## replay the weekly job over the data's weeks; say what retraining is worth: reports/backtest.md
+backtest: $(READY) ## replay the weekly job over the weeks of the data, to see what retraining gains: reports/backtest.md
 	@$(SNAKEMAKE) backtest
 
-sign-off: $(READY) ## decide on the model that was reviewed (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, else asked for)
+sign-off: $(READY) ## approve or reject the model (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for)
 	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
 		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"}
 
 deploy: $(READY) ## release the model that was signed off
 	@$(SNAKEMAKE) deploy
 
-rollback: $(READY) ## go back to the release before (RELEASE=, another one; REASON=, else asked for)
+rollback: $(READY) ## return to the previous release (RELEASE=another one; REASON=, otherwise prompted for)
 	@$(IN_PROJECT)/rollback.py $${RELEASE+--release="$$RELEASE"} $${REASON+--reason="$$REASON"}
 
-verify: $(READY) ## check the history, every release's files, and that the current one is approved
+verify: $(READY) ## check the history, the files of every release, and the approval of the current one
 	@$(IN_PROJECT)/verify.py
 
 predict: $(READY) ## score data/batches/BATCH.csv with the current release (BATCH=name)
 	@$(SNAKEMAKE) "predictions/$$BATCH.csv"
 
-weekly: $(READY) ## what a scheduler calls: one run at a time, one line a run in logs/runs.jsonl
+weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl
 	@$(IN_PROJECT)/weekly.py
 
-status: $(READY) ## the last runs, the data, the release, and what waits for a person
+status: $(READY) ## show the last runs, the data, the release and the next step
 	@$(IN_PROJECT)/status.py
 
-history: $(READY) ## draw all scheduled runs and releases over time: reports/history.html
+history: $(READY) ## plot all scheduled runs and releases over time: reports/history.html
 	@$(IN_PROJECT)/history.py
 
-notify: $(READY) ## send a trial message to everybody whom notify names in the config
+notify: $(READY) ## send a test message to everybody listed under notify in the config
 	@$(IN_PROJECT)/notify.py
 
-schedule: $(READY) ## print what to copy to a scheduler (KIND: the name of a file in schedule/)
+schedule: $(READY) ## print what to copy into a scheduler (KIND=name of a file in schedule/)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
-tracking: .venv/.tracking ## install MLflow's client, which tracking.mlflow_uri in the config needs
+tracking: .venv/.tracking ## install the MLflow client, needed for tracking.mlflow_uri in the config
 
-mlflow: tracking .venv/mlflow-server/.made ## install also the MLflow server that tests/release/test_track.py starts
+mlflow: tracking .venv/mlflow-server/.made ## also install the MLflow server that tests/release/test_track.py starts
 
-unit: $(DEV) ## run the tests of functions and scripts: those that need no run of the workflow
+unit: $(DEV) ## run the tests of functions and scripts that need no run of the workflow
 	@$(BIN)/python -m pytest -n 2 -m "not workflow"
 
 test: $(DEV) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.
 	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
-year: $(DEV) ## the test of a year: 52 Mondays with all that goes wrong in one (about ten minutes)
+year: $(DEV) ## run the test of a year: 52 Mondays with many kinds of failures (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/ops/test_year.py
 
-coverage: $(DEV) ## run all tests, and say which lines and branches of scripts/ none of them runs (half an hour)
+coverage: $(DEV) ## run all tests and list the lines and branches of scripts/ that none of them runs (half an hour)
 	@rm -rf .coverage && mkdir .coverage
 	@export COVERAGE_FILE="$$PWD/.coverage/data" && \
 		{ $(BIN)/python -m coverage run -m pytest -n 4 --dist loadgroup; result=$$?; } && \
 		$(BIN)/python -m coverage combine --quiet && \
 		$(BIN)/python -m coverage report --fail-under 95 && exit $$result
 
-faults: $(DEV) ## the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
+faults: $(DEV) ## run the long form of tests/faults, and COUNT kills with SEED (500, 1): benchmarks/faults.md
 	@mkdir -p benchmarks/results; report=benchmarks/results/faults.xml; table=benchmarks/faults.md; \
 		SIGNOFF_FAULTS=long $(BIN)/python -m pytest tests/faults --junit-xml=$$report; held=$$?; \
 		$(BIN)/python tests/faults/kills.py --seed $(or $(SEED),1) --count $(or $(COUNT),500) --output $$table; \
 		killed=$$?; $(BIN)/python tests/faults/tried.py $$report --output $$table && exit $$((held | killed))
 
-mutants: $(DEV) .venv/mutants/.made ## change what decides on releases in every small way; which changes does no test notice?
+mutants: $(DEV) .venv/mutants/.made ## run mutation tests on the code that decides about releases, and list the surviving mutants
 	@PYTHON="$$PWD/.venv/mutants/bin/python" tests/mutants.sh
 
-compat: $(DEV) .venv/audit/.made ## run a part of the tests with the oldest and the newest versions that requirements.in allows
+compat: $(DEV) .venv/audit/.made ## run part of the tests with the oldest and the newest versions that requirements.in allows
 	@tests/compat.sh
 
-audit: .venv/audit/.made ## look for known faults in all that is pinned (asks PyPI)
+audit: .venv/audit/.made ## check all pinned packages for known vulnerabilities (queries PyPI)
 	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
 
-licences: $(DEV) .venv/audit/.made ## write LICENCES.md, and fail where a licence is not known to be fit
+licences: $(DEV) .venv/audit/.made ## write LICENCES.md; fail if a licence is not in the list of permitted ones
 	@.venv/audit/bin/pip-licenses --python $(BIN)/python --packages $(PINNED) --no-version --with-urls --format markdown \
 		--allow-only "$(LICENCES)" --partial-match --with-system --ignore-packages $(NO_LICENCE_TOLD) > LICENCES.md
 	@for each in $(NO_LICENCE_TOLD); do \
 		grep -rqs "MIT License" .venv/lib/python*/site-packages/$${each//-/_}-*.dist-info --include "LICENSE*" || exit 1; \
 		echo "| $$each | MIT License, by the file LICENSE in its package | |" >> LICENCES.md; done
 
-sbom: $(READY) .venv/audit/.made ## write sbom.json, all that is installed, as CycloneDX
+sbom: $(READY) .venv/audit/.made ## write sbom.json, a CycloneDX list of everything that is installed
 	@.venv/audit/bin/cyclonedx-py environment --output-reproducible --validate --output-file sbom.json $(BIN)/python
 
-notes: ## print what CHANGELOG.md says of VERSION
+notes: ## print the section of CHANGELOG.md for VERSION
 	@awk -v version="$$VERSION" '/^## /{on = $$2 == version; found += on} on; END {exit !found}' CHANGELOG.md
 
 lint: $(DEV) ## check style, format, types and imports of the code and of the workflow
@@ -147,13 +147,13 @@ lint: $(DEV) ## check style, format, types and imports of the code and of the wo
 	@PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 
-bench: $(READY) ## measure the run beside a plain script, a floor, make, DVC and Kedro (ROWS=flights, RUNS=3)
+bench: $(READY) ## compare the run with a plain script, a minimal one, make, DVC and Kedro (ROWS=flights, RUNS=3)
 	@$(BIN)/python benchmarks/bench.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
 
-bench-scaling: $(READY) ## how time and memory of each task grow (ROWS="300000 3000000"), and planning many jobs
+bench-scaling: $(READY) ## measure how time and memory of each task grow (ROWS="300000 3000000"), and planning many jobs
 	@$(BIN)/python benchmarks/scaling.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
 
-bench-alarms: $(READY) ## are known faults in data named, and nothing where there is none: benchmarks/alarms.md
+bench-alarms: $(READY) ## measure how many known faults in data are reported, and how many false alarms: benchmarks/alarms.md
 	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
@@ -166,18 +166,18 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@$(BIN)/python docs/generate.py --output docs/reference
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
-bench-tables: $(READY) ## make a project of each of many tables, beside a pipeline written by hand: benchmarks/tables.md (NAMES=some)
+bench-tables: $(READY) ## compare projects for many tables with pipelines written by hand: benchmarks/tables.md (NAMES=some)
 	@$(BIN)/python benchmarks/tables.py $(or $(NAMES),--output benchmarks/tables.md)
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py
 
-environment.yml: requirements.txt ## write the conda environment, whole in itself: Snakemake copies this file alone
+environment.yml: requirements.txt ## write the conda environment as one complete file, because Snakemake copies only this file
 	@{ printf '%s\n' 'channels:' '  - conda-forge' '  - nodefaults' 'dependencies:' '  - python >=3.11' '  - pip' \
 		'  # The lines of requirements.txt: make environment.yml.' '  - pip:' && \
 		sed -e ':a' -e '/\\$$/{N; s/ *\\\n */ /; ta' -e '}' -e 's/^/      - /' requirements.txt; } > $@
 
-clean: ## delete what runs have made here
+clean: ## delete the outputs of runs in this folder
 	rm -rf data/raw data/processed data/features data/weeks model reports logs .snakemake
 
 $(READY): requirements.txt
