@@ -5,6 +5,7 @@
 Everything that was decided, and why, is printed, and stands in the two files, where a person can change it.
 """
 
+import functools
 import logging
 import os
 import re
@@ -23,11 +24,12 @@ from signoff.base.redaction import printable
 from signoff.config.project_files import config_text, contract_text
 from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
+from signoff.source.compressed import open_text
 from signoff.source.fetch import fetch, label, parts
 from signoff.source.ingest import ingest_data
 from signoff.source.options import READER, Reader
 from signoff.source.sniffing import sniff
-from signoff.source.unpacking import open_text, packed_as
+from signoff.source.unpacking import COMPRESSED, is_json_lines, packed_as
 from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.table import Table, read_table
 
@@ -235,8 +237,9 @@ def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, st
         return reader, source
     arrived, _ = fetch(found[0], scratch / "source", READER)
     name, form = label(found[0]), packed_as(arrived)
-    if form in (None, "gzip", "xz", "zip"):
-        reader = sniff(lambda: open_text(arrived, form, name), name)
+    if form is None or form in COMPRESSED:
+        opened = functools.partial(open_text, arrived, form, name)
+        reader = reader if is_json_lines(opened) else sniff(opened, name)
     # A file of this machine stays where it is.
     if len(found) > 1 or arrived != scratch / "source":
         return reader, source

@@ -11,7 +11,7 @@ import collections
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +47,12 @@ OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "releas
 
 
 def predict(
-    text: pa.Table, model: object, metadata: dict, threads: int = 1, code: ModuleType | None = None
+    text: pa.Table,
+    model: object,
+    metadata: dict,
+    threads: int = 1,
+    code: ModuleType | None = None,
+    missing: Sequence[str] = (),
 ) -> tuple[pd.Series, pd.Series]:
     """Return the prediction of each row, in the target's unit, and why a row has none.
 
@@ -61,6 +66,8 @@ def predict(
         How many cores to use, at most.
     code
         The user's own code that made the features, where there was some, as `release.released_code` gives it.
+    missing
+        Spellings of a missing value, besides the usual ones.
 
     Returns
     -------
@@ -77,8 +84,8 @@ def predict(
     columns = metadata["columns"]
     known = {}
     for name in columns:
-        missing = pc.is_in(text[name], pa.array(MISSING))
-        known[name] = pc.if_else(missing, None, text[name])
+        is_missing = pc.is_in(text[name], pa.array([*MISSING, *missing]))
+        known[name] = pc.if_else(is_missing, None, text[name])
     formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
     table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
     frame = table.frame
@@ -245,6 +252,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--delimiter", default=",", help="what separates the input's fields")
     parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")
     parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
+    parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
@@ -271,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
                 ):
                     if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    found = predict(text, model, metadata, args.threads, code)
+                    found = predict(text, model, metadata, args.threads, code, args.missing)
                     good, bad = divide(text.select(carried), *about, *found, half_width)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     scored.write(rendered(good, header=n == 0))

@@ -181,8 +181,8 @@ def test_a_bad_table_is_one_line_and_changes_nothing(tmp_path, case):
         ),
         ("a.csv.gz", GOOD, "is named as gzip, but its content is not"),
         ("a.csv.gz", b"<html>moved</html>", "is an HTML or XML page"),
-        ("a.csv.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "holds 2 CSV files"),
-        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(20), "is a Excel file"),
+        ("a.csv.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "holds 2 CSV files or JSON lines"),
+        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(20), "is a file of the format old Excel"),
     ],
     ids=["cut gzip", "cut xz", "cut zip", "cut parquet", "broken gzip", "no gzip", "html", "two members", "excel"],
 )

@@ -71,7 +71,7 @@ def test_a_pattern_takes_what_it_names(parts, tmp_path):
         ("d.csv", "started,city,km,riders,ride,minutes\n1,2\n", "d.csv: line 2 has 2 fields, the header has 6"),
         ("d.csv", "started,city,km,riders,ride,minutes\n,,inf,,,1\n", "d.csv: column 'km' holds an infinity"),
         ("d.csv", "", "d.csv is empty"),
-        ("d.parquet", "not Parquet", "d.parquet is named as parquet, but its content is not"),
+        ("d.parquet", "not Parquet", "d.parquet is named as Parquet, but its content is not"),
     ],
 )
 def test_a_bad_part_is_named_and_the_good_file_stays(parts, tmp_path, name, text, said):

@@ -49,6 +49,7 @@ rule predict:
             delimiter=config["reader"]["delimiter"],
             encoding=config["reader"]["encoding"],
             decimal=config["reader"]["decimal"],
+            missing=config["reader"]["missing"],
             allowed_signers=config["release"]["allowed_signers"],
             required_approvals=config["release"]["required_approvals"],
         ),

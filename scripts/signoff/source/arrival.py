@@ -61,7 +61,7 @@ def arrive(
     """
     arrived, version = fetch(part, download, reader)
     # What a database gives is written by us.
-    reader = READER if reader.query else reader
+    reader = READER._replace(missing=reader.missing, sheet=reader.sheet) if reader.query else reader
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(sha256, arrived)
         unpack(arrived, table, name, reader)

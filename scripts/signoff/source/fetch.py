@@ -17,7 +17,9 @@ from signoff.source.last_ingest import read_record, use_last
 from signoff.source.options import READER, Reader
 
 # What is taken from a folder; a pattern takes what it names.
-TABLE = re.compile(r"\.(csv|tsv|txt|parquet|pq)(\.(gz|xz|zip))?$", re.IGNORECASE)
+TABLE = re.compile(
+    r"\.((csv|tsv|txt|jsonl|ndjson)(\.(gz|xz|bz2|zst|zip))?|parquet|pq|feather|arrow|orc|xlsx|xlsm)$", re.IGNORECASE
+)
 # The kinds of sources that have schemes of their own; what else there is, fsspec may know.
 KINDS = (disk, web)
 logger = logging.getLogger(__name__)

@@ -11,6 +11,10 @@ class Reader(NamedTuple):
     encoding: str = "utf-8"
     # With "," numbers such as 1.234,5 become 1234.5.
     decimal: str = "."
+    # Spellings of a missing value in the source, besides the usual ones.
+    missing: tuple[str, ...] = ()
+    # The sheet of an Excel file; None is the first one.
+    sheet: str | None = None
     # The SQL statement whose rows are read, where the source is a database.
     query: str | None = None
     # For a connection (at most 10 s) and for each piece of a body.
@@ -35,6 +39,8 @@ def reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decimal", choices=[".", ","], default=READER.decimal, help="what stands before a number's fraction"
     )
+    parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
+    parser.add_argument("--sheet", help="the sheet of an Excel file; the first one if not given")
     parser.add_argument("--timeout-s", type=float, default=READER.timeout_s, help="seconds to wait for each piece")
     parser.add_argument("--max-seconds", type=float, default=READER.max_seconds, help="how long a download may take")
     parser.add_argument("--max-bytes", type=int, default=READER.max_bytes, help="how large the source may be, unpacked")
@@ -47,4 +53,5 @@ def reader_arguments(parser: argparse.ArgumentParser) -> None:
 
 def reader_of(args: argparse.Namespace) -> Reader:
     """Return how the source is read, by the options."""
-    return Reader(**{name: getattr(args, name) for name in Reader._fields})
+    found = Reader(**{name: getattr(args, name) for name in Reader._fields})
+    return found._replace(missing=tuple(found.missing))

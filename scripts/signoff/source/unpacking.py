@@ -7,6 +7,7 @@ import gzip
 import io
 import logging
 import lzma
+import re
 import shutil
 import zipfile
 import zlib
@@ -15,23 +16,41 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.csv
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
+from signoff.source.columnar import copy_columns
+from signoff.source.compressed import open_text
 from signoff.source.options import Reader
+from signoff.source.records import copy_excel, copy_json_lines, is_excel
 from signoff.tables.cells import with_point
 from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write_rows
 
-MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
-MAGIC |= {b"BZh": "bzip2", b"(\xb5/\xfd": "zstd", b"\xd0\xcf\x11\xe0": "Excel", b"%PDF": "PDF"}
+MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"(\xb5/\xfd": "zstd"}
+MAGIC |= {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"ORC": "ORC"}
+MAGIC |= {b"\xd0\xcf\x11\xe0": "old Excel (.xls)", b"FEA1": "old Feather", b"%PDF": "PDF", b"SQLite": "SQLite"}
+# Names of columns may begin with a bracket.
+JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
+COMPRESSED = ("gzip", "xz", "zip", "bzip2", "zstd")
+COLUMNAR = ("Parquet", "Arrow", "ORC")
+READ = (
+    "CSV or JSON lines (plain, or packed by gzip, xz, bzip2, zstd or zip), Parquet, Feather (Arrow), ORC and Excel "
+    "(.xlsx) are read"
+)
 
 
 def packed_as(arrived: Path) -> str | None:
     """Return the format that a file's first bytes tell; None for text, or what is not known."""
     with open(arrived, "rb") as file:
         head = file.read(8)
-    return next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
+    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
+    return "Excel" if found == "zip" and is_excel(arrived) else found
+
+
+def is_json_lines(opened: Callable[[], BinaryIO]) -> bool:
+    """Tell whether a text begins as JSON lines do, or as other JSON, whose errors are then those of JSON."""
+    with opened() as stream:
+        return bool(JSON.match(stream.read(512)))
 
 
 def refuse_markup(head: bytes, name: str) -> None:
@@ -44,22 +63,8 @@ def refuse_markup(head: bytes, name: str) -> None:
         )
 
 
-def open_text(arrived: Path, form: str | None, name: str) -> BinaryIO:
-    """Open a file that is plain or compressed, for reading its decompressed bytes."""
-    if form == "gzip":
-        return gzip.open(arrived)
-    if form == "xz":
-        return lzma.open(arrived)
-    if form == "zip":
-        archive = zipfile.ZipFile(arrived)
-        members = [each for each in archive.namelist() if each.lower().endswith(".csv") and "__MACOSX" not in each]
-        if len(members) != 1:
-            raise TaskError(f"{name} holds {len(members)} CSV files. Give an archive with exactly one.")
-        return archive.open(members[0])
-    return open(arrived, "rb")
-
-
-SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zip": "zip", ".parquet": "parquet"}
+SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd", ".zip": "zip", ".parquet": "Parquet"}
+SUFFIXES |= {".feather": "Arrow", ".arrow": "Arrow", ".orc": "ORC", ".xlsx": "Excel", ".xlsm": "Excel"}
 
 
 def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
@@ -72,19 +77,32 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
     """
     found = packed_as(arrived)
     expected = SUFFIXES.get(Path(name.partition("?")[0]).suffix.lower())
-    if expected and found != expected:
+    if expected and found != expected and not (found in MAGIC.values() and found not in (*COMPRESSED, *COLUMNAR)):
         # The reason why is more useful than the fact: most often it is a login page.
         with open(arrived, "rb") as file:
             refuse_markup(file.read(512), name)
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
+    if reader.sheet is not None and found != "Excel":
+        raise TaskError(f"reader.sheet: {name} is no Excel file, and has no sheets. Leave the key out.")
     try:
-        if found == "parquet":
-            copy_parquet(arrived, table, name)
-        elif found in (None, "gzip", "xz", "zip"):
-            copy_text(functools.partial(open_text, arrived, found, name), table, name, reader)
+        if found in COLUMNAR:
+            copy_columns(arrived, found, table, name, reader)
+        elif found == "Excel":
+            copy_excel(arrived, table, name, reader)
+        elif found is None or found in COMPRESSED:
+            opened = functools.partial(open_text, arrived, found, name)
+            if is_json_lines(opened):
+                copy_json_lines(opened, table, name, reader.missing)
+            else:
+                copy_text(opened, table, name, reader)
         else:
-            raise TaskError(f"{name} is a {found} file. Give CSV (plain, gzip, xz or zip) or Parquet.")
+            raise TaskError(f"{name} is a file of the format {found}, which is not read. {READ}.")
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
+        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
+    except OSError as error:
+        # Arrow's own and bzip2's have no number; the system's do, such as that of a full disk.
+        if error.errno is not None:
+            raise
         raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
     except (NotImplementedError, RuntimeError) as error:
         raise TaskError(
@@ -114,12 +132,16 @@ def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, reader: Re
             io.TextIOWrapper(opened(), encoding=codec, newline="") as text,
             open(table, "w", encoding="utf-8", newline="") as file,
         ):
-            if delimiter == "," and reader.decimal == ".":
+            if delimiter == "," and reader.decimal == "." and not reader.missing:
                 shutil.copyfileobj(text, file, 1 << 20)
             else:
                 rows = (row for _, row in csv_rows(text, name, delimiter))
                 if reader.decimal == ",":
                     rows = ([with_point(cell) for cell in row] for row in rows)
+                if reader.missing:
+                    rows = (
+                        ["" if n and each in reader.missing else each for each in row] for n, row in enumerate(rows)
+                    )
                 write_rows(file, rows)
     except UnicodeError as error:
         with opened() as stream:
@@ -141,33 +163,6 @@ def decodes(line: bytes, codec: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def copy_parquet(arrived: Path, table: Path, name: str) -> None:
-    """Write a Parquet file to `table` as CSV, batch by batch."""
-    from pyarrow.parquet import ParquetFile
-
-    with ParquetFile(arrived) as parquet:
-        schema = parquet.schema_arrow
-        nested = [each.name for each in schema if pa.types.is_nested(each.type) or pa.types.is_binary(each.type)]
-        if nested:
-            raise TaskError(
-                f"{name}: column {', '.join(nested)} holds no single value a row. Leave it out of the file."
-            )
-        # What CSV has no form for is written as text: categories, durations, decimals.
-        simple = (
-            pa.types.is_integer,
-            pa.types.is_floating,
-            pa.types.is_boolean,
-            pa.types.is_timestamp,
-            pa.types.is_date,
-        )
-        columns = [each if any(is_(each.type) for is_ in simple) else each.with_type(pa.string()) for each in schema]
-        options = pyarrow.csv.WriteOptions(quoting_style="needed")
-        with pyarrow.csv.CSVWriter(table, pa.schema(columns), write_options=options) as writer:
-            # Few rows at a time: one long text, written once, may stand in all of them.
-            for batch in parquet.iter_batches(batch_size=1024):
-                writer.write_batch(batch.cast(pa.schema(columns)))
 
 
 def name_columns(table: Path, name: str) -> None:

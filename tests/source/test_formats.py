@@ -1,0 +1,254 @@
+"""Formats of sources besides CSV: each gives the rows that CSV gives, and none takes memory without bound."""
+
+import bz2
+import gzip
+import json
+import lzma
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
+import pyarrow.parquet
+import pytest
+
+from conftest import ROOT, in_process, program, rides
+from signoff.base.errors import TaskError
+from signoff.source.ingest import ingest_data
+from signoff.source.options import Reader
+
+LINES = b'{"a":1.50,"b":"x, y","y":1}\n\n{"y":2e3,"c":true,"a":null}\n'
+
+
+def raw(source: Path, tmp_path: Path, **reader) -> str:
+    """Return the table that is ingested from a source."""
+    ingest_data(str(source), tmp_path / "raw.csv", None, Reader(**reader))
+    return (tmp_path / "raw.csv").read_text(encoding="utf-8")
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(data: bytes, path: Path, member: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, data)
+
+
+PACK = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_text_is_read_in_each_compression(tmp_path, suffix):
+    text = rides(3000).to_csv(index=False).encode()
+    (tmp_path / f"a.csv{suffix}").write_bytes(PACK[suffix](text))
+    assert raw(tmp_path / f"a.csv{suffix}", tmp_path) == text.decode()
+    (tmp_path / f"b.jsonl{suffix}").write_bytes(PACK[suffix](LINES))
+    assert raw(tmp_path / f"b.jsonl{suffix}", tmp_path) == 'a,b,y,c\n1.50,"x, y",1,\n,,2e3,true\n'
+    if suffix:
+        (tmp_path / f"c.csv{suffix}").write_bytes(PACK[suffix](text)[:-20])
+        with pytest.raises(TaskError, match="is damaged or incomplete"):
+            raw(tmp_path / f"c.csv{suffix}", tmp_path)
+
+
+def test_xz_of_several_streams_is_read_to_its_end(tmp_path):
+    (tmp_path / "a.csv.xz").write_bytes(lzma.compress(b"a,y\n1,2\n") + bytes(4) + lzma.compress(b"3,4\n"))
+    assert raw(tmp_path / "a.csv.xz", tmp_path) == "a,y\n1,2\n3,4\n"
+
+
+def test_json_lines_in_a_zip_are_read(tmp_path):
+    zipped(LINES, tmp_path / "a.zip", "a.jsonl")
+    assert raw(tmp_path / "a.zip", tmp_path).startswith("a,b,y,c\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a":1}\n{"a":', "line 2 is no JSON"),
+        ('{"a":1}\n[1]\n', "line 2 is no JSON object"),
+        ('[\n{"a":1},\n{"a":2}]\n', "line 1 is no JSON"),
+        ('{"a":1}\n{"a":[1]}\n', "line 2: 'a' holds a list or an object"),
+        ('{"a":{"b":1}}\n', "line 1: 'a' holds a list or an object"),
+        ('{"a":1,"a":2}\n', "line 1 names a key more than once"),
+        ('{"a":1}\n{"a":"' + "x" * (1 << 20) + '"}\n', "line 2 is longer than 1,048,576 bytes"),
+        ('{"a":' + "[" * 100_000 + "\n", "line 1 is no JSON"),
+    ],
+)
+def test_what_is_wrong_with_json_lines_is_one_line(tmp_path, text, said):
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(TaskError, match=said):
+        raw(tmp_path / "a.jsonl", tmp_path)
+
+
+def write_feather(frame: pd.DataFrame, path: Path) -> None:
+    pyarrow.feather.write_feather(frame, path, compression="zstd")
+
+
+def write_orc(frame: pd.DataFrame, path: Path) -> None:
+    pyarrow.orc.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+
+
+def write_excel(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_excel(path, index=False)
+
+
+COLUMNS = {"a.feather": write_feather, "a.arrow": write_feather, "a.orc": write_orc, "a.xlsx": write_excel}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_tables_of_other_programs_keep_every_value(tmp_path, name):
+    frame = rides(2500).assign(started=pd.to_datetime(rides(2500)["started"]), fast=lambda table: table["km"] > 10)
+    COLUMNS[name](frame, tmp_path / name)
+    raw(tmp_path / name, tmp_path)
+    found = pd.read_csv(tmp_path / "raw.csv", parse_dates=["started"])
+    pd.testing.assert_frame_equal(found, frame, check_dtype=False)
+
+
+def test_the_first_sheet_of_an_excel_file_is_read_or_the_one_that_is_named(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.title = "first"
+    for row in (["a", "y", None], [1, "x,\ny"], [None, None], [True, "#N/A"], [0.1, None, None]):
+        book.active.append(row)
+    book.create_sheet("2024").append(["b", "y"])
+    book["2024"].append([1, 2])
+    book.save(tmp_path / "a.xlsx")
+    assert raw(tmp_path / "a.xlsx", tmp_path) == 'a,y\n1,"x,\ny"\ntrue,\n0.1,\n'
+    assert raw(tmp_path / "a.xlsx", tmp_path, sheet="2024") == "b,y\n1,2\n"
+    with pytest.raises(TaskError, match=r"reader\.sheet: .* has no sheet '2025': did you mean 2024\?"):
+        raw(tmp_path / "a.xlsx", tmp_path, sheet="2025")
+    (tmp_path / "a.csv").write_text("a,y\n1,2\n", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"reader\.sheet: .* is no Excel file"):
+        raw(tmp_path / "a.csv", tmp_path, sheet="2025")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "form"),
+    [
+        ("a.xls", b"\xd0\xcf\x11\xe0", "old Excel"),
+        ("a.feather", b"FEA1", "old Feather"),
+        ("a.db", b"SQLite format", "SQL"),
+    ],
+)
+def test_what_is_not_read_is_said_with_what_is(tmp_path, name, head, form):
+    (tmp_path / name).write_bytes(head + bytes(100))
+    with pytest.raises(TaskError, match=f"of the format {form}.* is not read. CSV or JSON lines .* are read"):
+        raw(tmp_path / name, tmp_path)
+
+
+def test_own_spellings_of_missing_are_empty_cells_in_each_format(tmp_path):
+    frame = pd.DataFrame({"a": ["\\N", "x"], "y": ["-999", "1"]})
+    (tmp_path / "a.csv").write_text(frame.to_csv(index=False), encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text('{"a":"\\\\N","y":-999}\n{"a":"x","y":1}\n', encoding="utf-8")
+    write_feather(frame, tmp_path / "a.feather")
+    write_excel(frame, tmp_path / "a.xlsx")
+    for name in ("a.csv", "a.jsonl", "a.feather", "a.xlsx"):
+        found = raw(tmp_path / name, tmp_path, missing=("\\N", "-999")).replace('"', "")
+        assert found == "a,y\n,\nx,1\n", name
+
+
+def test_make_init_reads_json_lines(tmp_path, monkeypatch):
+    import init_project
+
+    monkeypatch.chdir(tmp_path)
+    records = rides(200).to_dict("records")
+    Path("rides.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
+    code, said, _ = in_process(init_project, "--source=rides.jsonl", "--target=minutes")
+    assert code == 0, said
+    assert "200 rows, 6 columns" in said
+
+
+# Bombs
+
+
+def long_text_bomb(path: Path) -> None:
+    """A text that is kept once, and is in every row: 15 GiB of 8 KB."""
+    values = pa.array(["x" * (15 << 20)])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), values)
+    pyarrow.parquet.write_table(pa.table({"a": column, "y": range(1024)}), path, compression="zstd")
+
+
+def long_texts_bomb(path: Path) -> None:
+    """A text just short enough to be read, in every row of many: 300 GB."""
+    values = pa.array(["x" * (1 << 20)])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 300_000, pa.int32()), values)
+    pyarrow.parquet.write_table(pa.table({"a": column, "y": range(300_000)}), path, compression="zstd")
+
+
+def page_bomb(path: Path) -> None:
+    """Half a gigabyte of zeros."""
+    column = pa.Array.from_buffers(pa.float64(), 1 << 26, [None, pa.py_buffer(bytes(1 << 29))])
+    pyarrow.parquet.write_table(pa.table({"y": column}), path, compression="zstd", use_dictionary=False)
+
+
+def batch_bomb(path: Path) -> None:
+    """One batch of 3 GB of zeros."""
+    zeros = pa.py_buffer(bytes(3 << 30))
+    column = pa.Array.from_buffers(pa.float64(), (3 << 30) // 8, [None, zeros])
+    table = pa.table({"y": column})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(path, table.schema, options=options) as file:
+        file.write_table(table)
+
+
+def sheet_bomb(path: Path) -> None:
+    """A file of Excel whose texts unpack to 64 MB."""
+    openpyxl.Workbook().save(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/sharedStrings.xml", "w") as file:
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+
+
+def text_bomb(path: Path) -> None:
+    path.write_bytes(zstd(b"a,y\n" + b"1,2\n" * (1 << 24)))
+
+
+BOMBS = {
+    "a.parquet": (long_text_bomb, "holds a text of 15,728,640 bytes"),
+    "b.parquet": (long_texts_bomb, "is larger than 50,000,000 bytes"),
+    "c.parquet": (page_bomb, "is larger than 50,000,000 bytes"),
+    "a.feather": (batch_bomb, "to unpack|is larger than 50,000,000 bytes"),
+    "a.xlsx": (sheet_bomb, "too large, unpacked"),
+    "a.csv.zst": (text_bomb, "is larger than 50,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_unpacks_to_much_is_refused_in_bounded_memory(tmp_path, name):
+    make, said = BOMBS[name]
+    make(tmp_path / name)
+    assert (tmp_path / name).stat().st_size < 2_000_000
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)); import ingest_data; "
+        f"sys.argv[1:] = ['--input', {name!r}, '--output', 'raw.csv', '--max-bytes', '50000000']; "
+        "import atexit; atexit.register(lambda: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); "
+        "ingest_data.main()"
+    )
+    done = subprocess.run(
+        [program("python"), "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(said, done.stderr), done.stderr
+    peak = int(done.stdout.rsplit("peak", 1)[1]) / 1024
+    assert peak < 1500, f"{peak} MB"
+    assert not (tmp_path / "raw.csv").exists()
+
+
+def test_an_xz_file_that_asks_for_a_dictionary_of_gigabytes_is_refused(tmp_path):
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3}]
+    (tmp_path / "a.csv.xz").write_bytes(lzma.compress(b"a,y\n1,2\n", filters=filters))
+    with pytest.raises(TaskError, match=r"is damaged or incomplete .*[Mm]emory"):
+        raw(tmp_path / "a.csv.xz", tmp_path)
