@@ -24,14 +24,25 @@ $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := 
 ifneq ($(if $(DIR),$(DIR),.),.)
 PROJECT := --directory="$$DIR" --configfile="$$DIR/config.yaml"
 endif
+# Packages of another Python would be imported in place of those that are pinned.
+unexport PYTHONPATH PYTHONHOME
+# In a container the account may have no name, and its home may be missing or read-only: caches then go into the
+# project's folder. scripts/signoff/base/surroundings.py does the same.
+define AT_HOME
+if [ -z "$$LOGNAME$$USER" ]; then export USER="$$(id -un 2> /dev/null || echo "uid $$(id -u)")"; fi; \
+	if [ -z "$$HOME" ]; then unset HOME; export HOME=~; fi; caches="$${XDG_CACHE_HOME:-$$HOME/.cache}/snakemake"; \
+	if ! { mkdir -p "$$caches" && test -w "$$caches"; } 2> /dev/null; then \
+	caches="$$(CDPATH= cd -- "$${DIR:-.}" && pwd)/.snakemake/cache"; mkdir -p "$$caches"; \
+	export XDG_CACHE_HOME="$$caches" MPLCONFIGDIR="$$caches/matplotlib"; fi;
+endef
 # The workflow's own profile alone: one that SNAKEMAKE_PROFILE names could run a part, touch files, or ignore new data.
 PINNED_PROFILE := --profile none --workflow-profile profiles/default
 # The summary of a run ends with what to type next.
-SNAKEMAKE := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
+SNAKEMAKE := $(AT_HOME) SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
 	$(BIN)/snakemake --snakefile Snakefile $(PINNED_PROFILE) $(PROJECT) --cores="$$CORES"
 
 # The scripts that a person runs work in the project's folder.
-IN_PROJECT := CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
+IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \

@@ -3,13 +3,13 @@
 python scripts/rollback.py --reason "late flights are off by an hour" [--release NAME]
 """
 
-import getpass
 import logging
 import sys
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
+from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
 from signoff.release.store import (
     RELEASES,
@@ -58,7 +58,7 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
         if move is not None and name == current == move["release"]:
             raise TaskError(f"{name} is the current release already.")
         approved_release(name, rule)
-        append_history("rollback", name, by=[getpass.getuser()], reason=[reason], **{"from": current})
+        append_history("rollback", name, by=[user_name()], reason=[reason], **{"from": current})
         move_current(name)
     return name
 

@@ -22,6 +22,7 @@ import psutil
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
+from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
@@ -92,7 +93,7 @@ def weekly(cores: str) -> int:
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(SAID, "wb") as said, open(SAID, "rb") as new:
-        child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said)
+        child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said, env=run_environment(Path.cwd()))
         try:
             while True:
                 exit_code = child.poll()
@@ -176,7 +177,8 @@ def main(argv: list[str] | None = None) -> None:
             write_runs(lines, run)
             write_runs(lines, run | notify(run, earlier))
             history = [sys.executable, Path(__file__).with_name("history.py"), "--log", "logs/history.log"]
-            subprocess.run(history, check=False, stderr=subprocess.DEVNULL)
+            environment = run_environment(Path.cwd())
+            subprocess.run(history, check=False, stderr=subprocess.DEVNULL, env=environment)
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
         sys.exit(BUSY)

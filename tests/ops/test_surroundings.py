@@ -1,0 +1,91 @@
+"""Accounts without a name or a home, as in a container, and another Python's packages on the path."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Project, rides, run
+from signoff.base.surroundings import run_environment, user_name
+
+NOBODY = 12345
+# It may read all, as root's Python may be where it is, and writes only what is its own.
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+AS_NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root starts processes of another account")
+
+
+def make(project: Project, *targets: str, home: str | None, nobody: bool = True, **more: str):
+    """Run make on a project, with nothing in the environment but what is given."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "CORES": "2", **more}
+    if home is not None:
+        environment["HOME"] = home
+    words = ["make", "-s", "-o", ".venv/.made", f"BIN={Path(sys.executable).parent}", f"DIR={project.folder}", *targets]
+    return run([*(AS_NOBODY if nobody else []), *words], cwd=ROOT, env=environment)
+
+
+@pytest.fixture
+def unnamed(released) -> Project:
+    """A project with releases that belongs to an account without a name."""
+    for path in (released.folder, *released.folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    return released
+
+
+@as_root
+@pytest.mark.parametrize("home", ["/", "", None, "/nowhere"])
+def test_an_account_without_a_name_and_a_home_runs_the_workflow(unnamed, home):
+    done = make(unnamed, "run", "report", home=home)
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@as_root
+def test_an_account_with_a_read_only_home_does_all_from_new_data_to_predictions(unnamed, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    (unnamed.folder / "data/batches").mkdir()
+    for path, rows in (("rides.csv", 720), ("data/batches/week.csv", 60)):
+        rides(rows).to_csv(unnamed.folder / path, index=False)
+        os.chown(unnamed.folder / path, NOBODY, NOBODY)
+    os.chown(unnamed.folder / "data/batches", NOBODY, NOBODY)
+    decision = ["REVIEWER=Ada", "DECISION=approve", "COMMENT=read it"]
+    for targets in (["weekly", "report"], ["sign-off", *decision], ["deploy", "verify"], ["predict", "BATCH=week"]):
+        done = make(unnamed, *targets, home=str(home))
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout
+    assert (unnamed.folder / "predictions/week.csv").is_file()
+    back = make(unnamed, "rollback", "REASON=late", home=str(home))
+    assert back.returncode == 0, back.stdout
+    assert f"uid {NOBODY}" in (unnamed.folder / "deployed/history.jsonl").read_text(encoding="utf-8")
+
+
+@as_root
+def test_make_and_weekly_name_the_account_alike():
+    code = "from signoff.base.surroundings import user_name; print(user_name())"
+    words = [*AS_NOBODY, sys.executable, "-c", code]
+    named = subprocess.run(
+        words, cwd=ROOT / "scripts", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert named.stdout == f"uid {NOBODY}\n"
+
+
+def test_caches_go_to_a_home_that_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert "XDG_CACHE_HOME" not in run_environment(tmp_path / "project")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = run_environment(tmp_path / "project")
+    assert found["XDG_CACHE_HOME"] == str(tmp_path / "project/.snakemake/cache")
+    assert found["HOME"] == str(tmp_path)
+    assert user_name()
+
+
+def test_a_broken_package_of_another_python_is_not_imported(finished, tmp_path):
+    (tmp_path / "other/numpy").mkdir(parents=True)
+    (tmp_path / "other/numpy/__init__.py").write_text("raise ImportError('built for another Python')", encoding="utf-8")
+    done = make(finished, "weekly", home=str(tmp_path), nobody=False, PYTHONPATH=str(tmp_path / "other"))
+    assert done.returncode == 0, done.stdout
