@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, newest, newest_errors, periods
+from signoff.review import delivery, leaks, newest, newest_errors, periods
 
 WEEKS = 30
 
@@ -140,3 +140,14 @@ def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
     (alarm,) = errors(frame, np.where(late(frame) & (frame["store"] == "B"), -9.0, 0.0))
     assert alarm["feature"] == "store"
     assert "Where store is B, " in alarm["sentence"]
+
+
+def test_numbers_whose_sum_is_the_target_are_named_and_no_others():
+    frame = shop()
+    frame["part"] = frame["sold"] * np.random.default_rng(0).uniform(0.2, 0.8, len(frame))
+    frame["rest"] = frame["sold"] - frame["part"]
+    kinds = {"store": "category", "price": "number", "temperature": "number", "part": "number", "rest": "number"}
+    (alarm,) = leaks.leaks(frame, kinds, "sold", 0)
+    assert alarm["sentence"].startswith("A sum of part and rest, each times a constant, gives the target")
+    del kinds["rest"]
+    assert leaks.leaks(frame, kinds, "sold", 0) == []

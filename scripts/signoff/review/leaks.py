@@ -17,6 +17,9 @@ from signoff.review.reasons import alarm
 LEAK_ROWS = 10_000
 # One feature that explains so much, and leaves so much less than all others together, is likely to be the target.
 LEAK_R2 = 0.97
+# Numbers that give the target by a sum leave less of it than this.
+SUM_REST = 1e-4
+FEWEST_OF_A_SUM = 2
 LEAK_RATIO = 5
 
 
@@ -35,7 +38,7 @@ def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) ->
     alone = {name: explained(rows[name], kind, y, half) for name, kind in kinds.items()}
     suspects = [name for name, r2 in alone.items() if r2 >= LEAK_R2]
     if not suspects:
-        return []
+        return sum_of(rows, kinds, rows[target].astype("float64"), half)
     others = {name: kind for name, kind in kinds.items() if name not in suspects and rows.loc[half, name].notna().any()}
     r2 = 0.0
     if others:
@@ -51,6 +54,39 @@ def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) ->
         for name in sorted(suspects, key=alone.get, reverse=True)
         if 1 - r2 >= LEAK_RATIO * (1 - alone[name])
     ]
+
+
+def sum_of(rows: pd.DataFrame, kinds: dict[str, str], y: pd.Series, half: np.ndarray) -> list[dict]:
+    """Return an alarm where a sum of a few numbers, each with its weight, gives the target exactly."""
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    known = rows[numbers].astype("float64")
+    use = known.notna().all(axis=1).to_numpy()
+    varied = [name for name in numbers if known.loc[half & use, name].nunique() > 1]
+    if len(varied) < FEWEST_OF_A_SUM or (half & use).sum() <= 5 * len(varied) or (~half & use).sum() < MIN_ROWS:
+        return []
+    if not linear_rest(known, y, varied, half, use) < SUM_REST:
+        return []
+    needed = varied
+    # What the sum holds without is not part of it.
+    for name in varied:
+        fewer = [each for each in needed if each != name]
+        if len(fewer) >= FEWEST_OF_A_SUM and linear_rest(known, y, fewer, half, use) < SUM_REST:
+            needed = fewer
+    listed = " and ".join([", ".join(needed[:-1]), needed[-1]])
+    sentence = (
+        f"A sum of {listed}, each times a constant, gives the target: is each of them known before the target is?"
+    )
+    return [alarm("leak", needed[0], sentence)]
+
+
+def linear_rest(known: pd.DataFrame, y: pd.Series, names: list[str], half: np.ndarray, use: np.ndarray) -> float:
+    """Return the share of the variance that a linear model of some numbers leaves on the other half of the rows."""
+    columns = known[names].to_numpy()
+    columns = (columns - columns[half & use].mean(axis=0)) / columns[half & use].std(axis=0)
+    matrix = np.column_stack([np.ones(len(columns)), columns])
+    weights, *_ = np.linalg.lstsq(matrix[half & use], y[half & use].to_numpy(), rcond=None)
+    rest = y[~half & use].to_numpy() - matrix[~half & use] @ weights
+    return float((rest**2).mean() / max(float(y[~half & use].var()), 1e-300))
 
 
 def explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> float:
