@@ -15,7 +15,7 @@ import pandas as pd
 from signoff.base import command_line
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import write_json
+from signoff.base.files import sha256, write_json
 from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.cleaning import by_policy, in_future, ingest_time, refuse_loss
 from signoff.tables.counting import row_hashes
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
         policies = {name: args.policies.get(name, args.default_policy) for name in columns.kinds}
         policies |= dict.fromkeys(args.required, "drop")
         found = {"kinds": columns.kinds, "date_formats": columns.formats, "policies": policies}
-        write_json(args.output.with_suffix(".json"), {**counts, **found})
+        write_json(args.output.with_suffix(".json"), {**counts, **found, "raw_sha256": sha256(args.input)})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
 
 

@@ -4,12 +4,13 @@
         --comparison reports/comparison.json --output reports/diagnostics.json
 """
 
+import hashlib
 import logging
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, write_json
+from signoff.base.files import parsed_json, read_json, write_json
 from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 
 # Held-out errors beside those on training rows that the model had not seen: less of them is too good, more too bad.
@@ -99,12 +100,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("diagnose", args, args.metrics):
         paths = [args.metrics, args.explanation, args.comparison]
-        parts = [read_json(path) for path in paths]
+        content = args.metrics.read_bytes()
+        parts = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
         for path, part in zip(paths, parts, strict=True):
             if part["model_sha256"] != parts[0]["model_sha256"]:
                 raise TaskError(f"{args.metrics} speaks of another model than {path}. Run make run, then make report.")
         found = diagnose(*parts)
-        write_json(args.output, found)
+        write_json(args.output, {**found, "metrics_sha256": hashlib.sha256(content).hexdigest()})
         logging.info("[diagnose] completed. Alarms: %d", len(found["alarms"]))
         for each in found["alarms"]:
             logging.warning("[diagnose] alarm %s: %s", each["name"], each["sentence"])

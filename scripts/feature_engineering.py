@@ -190,7 +190,9 @@ def main(argv: list[str] | None = None) -> None:
         tell(description)
         used = columns_described(description, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
-        write_json(args.output.with_suffix(".json"), {**description, "columns": used, "cleaning": cleaned})
+        # Which raw data they were made of, where the cleaned ones tell.
+        raw = {key: counts[key] for key in ("raw_sha256",) if key in counts}
+        write_json(args.output.with_suffix(".json"), {**description, "columns": used, "cleaning": cleaned, **raw})
         logging.info("[feature_engineering] wrote features to %s", args.output)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, replacing, write_json
+from signoff.base.files import read_json, replacing, sha256, write_json
 from signoff.tables.contract import EXAMPLES
 from signoff.tables.parts import gather_counts
 
@@ -90,13 +90,16 @@ def main(argv: list[str] | None = None) -> None:
         names = list(read_json(args.plan)["parts"])
         paths = [args.input / f"{name}{args.output.suffix}" for name in names]
         if args.output.suffix == ".json":
-            write_json(args.output, gather_reports([read_json(path) for path in paths]))
+            write_json(
+                args.output, {**gather_reports([read_json(path) for path in paths]), "raw_sha256": sha256(args.plan)}
+            )
         else:
             gather_tables(paths, args.output)
             if (counted := [path.with_suffix(".json") for path in paths])[0].is_file():
                 counts = [read_json(path) for path in counted]
                 if "policies" in counts[0]:
-                    write_json(args.output.with_suffix(".json"), gather_counts(counts, args.max_rows_lost))
+                    total = gather_counts(counts, args.max_rows_lost)
+                    write_json(args.output.with_suffix(".json"), {**total, "raw_sha256": sha256(args.plan)})
         logging.info("[gather] completed. Parts: %d", len(names))
         logging.info("[gather] wrote %s", args.output)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from signoff.base import command_line
-from signoff.base.files import read_json, write_json
+from signoff.base.files import read_json, sha256, write_json
 from signoff.features.evidence import Facts
 from signoff.features.gathering import gather_features
 from signoff.features.holdout import rule_by_time
@@ -76,7 +76,8 @@ def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
         rule = rule_by_time(times, time, args.test_weeks, args.test_share)
         cut = rule.pop("after")
         split = {**rule, "first": str(ends.min()), "last_train": None, "last_test": str(ends.max())}
-    return {**like, "split": split, "cleaning": cleaning}, paths, cut
+    described = {**like, "split": split, "cleaning": cleaning, "raw_sha256": sha256(args.plan)}
+    return described, paths, cut
 
 
 if __name__ == "__main__":

@@ -43,15 +43,6 @@ from signoff.release.signature import plain_name, sign, verify_signature
 from signoff.release.store import RELEASES, locked, project_identity, read_history, release_in_use
 from signoff.release.verdict import verdict
 
-# Each was made of the one before; what is older than that does not speak of it.
-ORDER = [
-    ("model/model.json", METRICS, "make run"),
-    (METRICS, REPORT, "make report"),
-    (METRICS, DIAGNOSTICS, "make report"),
-    (DIAGNOSTICS, REPORT, "make report"),
-    (DIAGNOSTICS, PAGE, "make report"),
-]
-
 
 def review(config: dict, config_paths: list[str]) -> dict:
     """Return what there is to decide on: the digests of all files and of the code, the verdict, and why it failed.
@@ -59,7 +50,7 @@ def review(config: dict, config_paths: list[str]) -> dict:
     Raises
     ------
     TaskError
-        A file is missing, or older than what it speaks of.
+        A file is missing, or speaks of another state of a file than the one that is there.
     """
     model = model_path(config)
     for path in reviewed_files(config, config_paths):
@@ -67,16 +58,16 @@ def review(config: dict, config_paths: list[str]) -> dict:
             command = "make report" if path in (DIAGNOSTICS, REPORT, PAGE) else "make run, then make report"
             raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
     raw, features = raw_path(config), features_path(config)
-    order = [(raw, VALIDATION, "make run"), (raw, features, "make run"), (features, "model/model.json", "make run")]
-    for before, after, command in [*order, *ORDER, *((model, each, "make report") for each in (REPORT, PAGE))]:
-        if Path(after).stat().st_mtime_ns < Path(before).stat().st_mtime_ns:
-            raise TaskError(f"{after} is older than {before}, so it does not speak of it. Run {command}.")
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
     files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
     check_names(files, reviewed_files(config, config_paths))
-    metrics, validation, metadata, diagnostics = (
-        as_reviewed(path, files) for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS)
+    metrics, validation, metadata, diagnostics, described = (
+        as_reviewed(path, files)
+        for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS, features.removesuffix("csv") + "json")
     )
+    for path, found in ((VALIDATION, validation), (features, described)):
+        if found.get("raw_sha256") != files[raw]:
+            raise TaskError(f"{path} speaks of other data than {raw}. Run make run, then make report.")
     trained_on = metadata["inputs"].get(Path(features).name)
     if metadata["sha256"] != files[model] or trained_on != files[features]:
         raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
@@ -87,9 +78,15 @@ def review(config: dict, config_paths: list[str]) -> dict:
         raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
     if diagnostics.get("model_sha256") != files[model]:
         raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
+    if diagnostics.get("metrics_sha256") != files[METRICS]:
+        raise TaskError(f"{DIAGNOSTICS} speaks of another evaluation than {METRICS}. Run make report.")
     for path in (REPORT, PAGE):
-        if files[model] not in Path(path).read_text(encoding="utf-8"):
+        text = bytes_as_reviewed(path, files).decode()
+        if files[model] not in text:
             raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
+        for other in (METRICS, DIAGNOSTICS):
+            if files[other] not in text:
+                raise TaskError(f"{path} speaks of another state of {other}. Run make report.")
     release = release_in_use(read_history())
     judged_against = (metrics["champion"] or {}).get("release")
     if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
@@ -117,10 +114,15 @@ def as_reviewed(path: str, files: dict[str, str]) -> dict:
     TaskError
         It has changed since its digest was taken.
     """
+    return parsed_json(bytes_as_reviewed(path, files), Path(path))
+
+
+def bytes_as_reviewed(path: str, files: dict[str, str]) -> bytes:
+    """Return the bytes of a file, which have the digest that is signed; raises as `as_reviewed`."""
     content = Path(path).read_bytes()
     if hashlib.sha256(content).hexdigest() != files[path]:
         raise TaskError(f"{path} has changed while it was read. Wait for the run to end, and look again.")
-    return parsed_json(content, Path(path))
+    return content
 
 
 def summary(subject: dict) -> list[str]:

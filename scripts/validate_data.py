@@ -17,7 +17,7 @@ import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import write_json
+from signoff.base.files import sha256, write_json
 from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
                 return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent, past)
 
             report = judged(args.input, kinds, validated, formats)
-        write_json(args.output, report)
+        write_json(args.output, {**report, "raw_sha256": sha256(args.input)})
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)
         logging.info(

@@ -182,15 +182,13 @@ def lines(project: Project) -> list[str]:
 # Clocks
 
 
-def test_files_of_the_future_are_run_again_and_signed_only_in_order(finished):
+def test_files_of_the_future_are_run_again_and_signed_by_what_they_hold(finished):
     """A file whose time lies in the future, as a wrong clock leaves it, is neither newer for ever nor believed."""
     tomorrow = time.time() + 86_400
     os.utime(finished.folder / "rides.csv", (tomorrow, tomorrow))
     assert finished.jobs() == set(), "the content is the same"
     os.utime(finished.folder / "data/raw/raw_data.csv", (tomorrow, tomorrow))
-    done = finished.sign_off(check=False)
-    assert done.returncode == 1
-    assert "is older than data/raw/raw_data.csv, so it does not speak of it. Run make run" in done.stdout
+    finished.sign_off()
     rides(660).to_csv(finished.folder / "rides.csv", index=False)
     os.utime(finished.folder / "rides.csv", (tomorrow, tomorrow))
     finished.snakemake("data/processed/cleaned_data.csv")
