@@ -21,7 +21,7 @@ from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
 from signoff.features.evidence import Facts, facts_of
 from signoff.features.holdout import described, kinds_of, sides_of, test_rows, together, with_split
-from signoff.features.plan import make_plan
+from signoff.features.plan import FeatureOptions, make_plan
 from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
 from signoff.features.row_keys import keep_keys
 from signoff.features.user_code import load_code
@@ -46,7 +46,7 @@ def feature_engineering(
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
         What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
-        derived, split_by, test_weeks, test_share and split_key of `feature_plan.make_plan`.
+        derived, split_by, test_weeks, test_share and split_key of `plan.FeatureOptions`.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def feature_engineering(
         own code fails, returns no features, or makes them of more than a row by itself.
     """
     facts = facts_of(frame, times=not options.get("test_weeks"))
-    plan = make_plan(facts, target, built_in=custom is None or custom_mode == "after", **options)
+    plan = make_plan(facts, target, FeatureOptions(**options), built_in=custom is None or custom_mode == "after")
     features = make_features(frame, plan["recipe"], target)
     if custom is not None:
         features, plan["custom"] = own_features(frame, features, plan, custom, custom_mode)
@@ -73,7 +73,7 @@ def feature_engineering(
     return table, described(plan, split)
 
 
-def feature_file(path: Path, output: Path, columns: Columns, target: str, options: dict) -> dict:
+def feature_file(path: Path, output: Path, columns: Columns, target: str, options: FeatureOptions) -> dict:
     """Write the features of a file's rows, some at a time, as `feature_engineering` makes them of all at once.
 
     Parameters
@@ -83,14 +83,14 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
     columns
         As `stream.scan` finds them.
     target, options
-        As for `feature_plan.make_plan`.
+        As for `plan.make_plan`.
 
     Returns
     -------
     dict
         The description; see `feature_engineering`.
     """
-    facts = {name: Facts(output.parent, times=not options["test_weeks"]) for name in columns.kinds}
+    facts = {name: Facts(output.parent, times=not options.test_weeks) for name in columns.kinds}
     for rows in tables(path, columns):
         for name, each in facts.items():
             each.look(rows.frame[name])
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
             write_table(table, args.output)
             description["custom"] |= {"file": str(args.custom), "sha256": digest}
         else:
-            description = feature_file(args.input, args.output, columns, target, options)
+            description = feature_file(args.input, args.output, columns, target, FeatureOptions(**options))
         tell(description)
         used = columns_described(description, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}

@@ -20,7 +20,7 @@ def split_rule(
     test_share: float,
     split_key: list[str] | None,
 ) -> dict[str, Any]:
-    """Return what decides which rows are the test part, and that in words; see `feature_plan.make_plan`."""
+    """Return the rule that decides which rows are the test part, also in words; see `plan.FeatureOptions`."""
     if split_by == "auto":
         split_by = "hash" if time_column is None or split_key else "time"
     if split_by == "time" and time_column is None:

@@ -1,6 +1,8 @@
 """What becomes of each column: decided once, by the facts of all rows, and told in a description."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,63 +17,46 @@ from signoff.features.records import FeatureRecipe
 _Chosen = tuple[dict[str, FeatureRecipe], dict[str, str], dict[str, str]]
 
 
-def make_plan(
-    facts: dict[str, Facts],
-    target: str,
-    time_column: str | None = None,
-    drop: list[str] | None = None,
-    keep: list[str] | None = None,
-    not_before: list[str] | None = None,
-    date_parts: tuple[str, ...] = DEFAULT_PARTS,
-    derived: dict[str, str] | None = None,
-    split_by: str = "auto",
-    test_weeks: float | None = None,
-    test_share: float = 0.2,
-    split_key: list[str] | None = None,
-    built_in: bool = True,
-) -> dict[str, Any]:
-    """Return what is to be made of rows that are known by the facts of their columns.
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What becomes of the columns, and how the rows are split."""
 
-    Parameters
-    ----------
-    facts
-        By column, after a look at all rows.
-    target
-        The column to predict.
-    time_column
-        When each row happened; found by itself where exactly one column holds dates.
-    drop
-        Columns that are no features. They may still stand in `derived`.
-    keep
-        Columns that are features although they look like ids or prose.
-    not_before
-        Columns that are known only after the target is; they are noted for the diagnostics, which raise the alarm.
-    date_parts
-        What becomes of each date: names of DATE_PARTS; "hour_cyclical" gives the two features sine and cosine.
-    derived
-        Named expressions over columns, as "(a - b) / `a long name`": arithmetic and comparisons.
-    split_by
-        "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target)
-        decides. "auto": time where there is a time column, else hash.
-    test_weeks, test_share
-        The size of the test part: the last so many weeks; otherwise this share of the rows, 0 to 1.
-    split_key
-        The columns to hash; rows of one key stay on one side. All but the target by default.
-    built_in
-        Whether there are features but those of the user's own code.
+    # When each row happened; found automatically if exactly one column holds dates.
+    time_column: str | None = None
+    # Columns that are not features. `derived` may still use them.
+    drop: Sequence[str] = ()
+    # Columns that are features although they look like ids or prose.
+    keep: Sequence[str] = ()
+    # Columns that are known only after the target is: the diagnostics raise an alarm for them.
+    not_before: Sequence[str] = ()
+    # What becomes of each date: names of DATE_PARTS; "hour_cyclical" gives the two features sine and cosine.
+    date_parts: tuple[str, ...] = DEFAULT_PARTS
+    # Named expressions over columns, such as "(a - b) / `a long name`".
+    derived: Mapping[str, str] = field(default_factory=dict)
+    # "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target) decides.
+    # "auto": time if there is a time column, else hash.
+    split_by: str = "auto"
+    # The size of the test part: the last weeks, or else this share of the rows, 0 to 1.
+    test_weeks: float | None = None
+    test_share: float = 0.2
+    # The columns to hash; rows of one key are on one side. All but the target by default.
+    split_key: Sequence[str] = ()
 
-    Returns
-    -------
-    dict
-        The description that `feature_engineering` returns, with a rule in place of what the split has come to.
+
+def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> dict[str, Any]:
+    """Return how the features are made and the rows are split, given the facts of all columns after all rows.
+
+    `built_in` says whether there are features other than those of custom code. The result is the description that
+    `feature_engineering` returns, with a rule instead of the result of the split.
 
     Raises
     ------
     TaskError
-        A name is unknown or taken, no feature is left, or the rows cannot be split so.
+        A name is unknown or taken, no feature is left, or the rows cannot be split this way.
     """
-    drop, keep, not_before = drop or [], keep or [], not_before or []
-    named = [*drop, *keep, *not_before, *(split_key or [])]
+    drop, keep, not_before = list(options.drop or ()), list(options.keep or ()), list(options.not_before or ())
+    split_key, time_column = list(options.split_key or ()), options.time_column
+    named = [*drop, *keep, *not_before, *split_key]
     for column in (target, *([time_column] if time_column else []), *named):
         if column not in facts:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, facts)}")
@@ -87,7 +72,7 @@ def make_plan(
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
     chosen: _Chosen = {}, {}, {}
     if built_in:
-        chosen = _choose_features(facts, target, time_column, drop, date_parts, derived or {}, keep)
+        chosen = _choose_features(facts, target, time_column, options)
     recipe, kinds, left_out = chosen
     return {
         "target": target,
@@ -97,23 +82,24 @@ def make_plan(
         "custom": None,
         "left_out": left_out,
         "not_before": not_before,
-        "split": split_rule(facts, target, time_column, split_by, test_weeks, test_share, split_key),
+        "split": split_rule(
+            facts,
+            target,
+            time_column,
+            options.split_by,
+            options.test_weeks,
+            options.test_share,
+            split_key or None,
+        ),
     }
 
 
-def _choose_features(
-    facts: dict[str, Facts],
-    target: str,
-    time_column: str | None,
-    drop: list[str],
-    date_parts: tuple[str, ...],
-    derived: dict[str, str],
-    keep: list[str],
-) -> _Chosen:
+def _choose_features(facts: dict[str, Facts], target: str, time_column: str | None, options: FeatureOptions) -> _Chosen:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe: dict[str, FeatureRecipe] = {}
     kinds: dict[str, str] = {}
-    left_out = dict.fromkeys(drop, "dropped in the config")
+    left_out = dict.fromkeys(options.drop or (), "dropped in the config")
+    keep = options.keep or ()
 
     def named(column: str) -> str:
         # The table of features has a column `split` of its own.
@@ -129,7 +115,7 @@ def _choose_features(
         if name == target or name in left_out:
             continue
         if column.is_date():
-            for part in parts_of(column.has_time, date_parts):
+            for part in parts_of(column.has_time, options.date_parts):
                 add(f"{name}_{part}", {"column": name, "part": part}, "number")
         elif not column.known() and not pd.api.types.is_numeric_dtype(column.dtype):
             left_out[name] = "empty"
@@ -143,7 +129,7 @@ def _choose_features(
             left_out[name] = f"text with {column.counts.distinct():,} different values in {column.known():,} rows"
         else:
             recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
-    for name, expression in derived.items():
+    for name, expression in (options.derived or {}).items():
         add(name, {"expression": expression}, "number")
     if "split" in (*recipe, target, time_column):
         raise TaskError(
