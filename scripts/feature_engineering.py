@@ -94,7 +94,7 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
     for rows in tables(path, columns):
         for name, each in facts.items():
             each.look(rows.frame[name])
-    plan = make_plan(facts, target, **options)
+    plan = make_plan(facts, target, options)
     sides, infinite = [], collections.Counter()
 
     def made() -> Iterator[pd.DataFrame]:
