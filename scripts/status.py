@@ -3,14 +3,13 @@
 python scripts/status.py
 """
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
-from signoff.ops.runs import LOCK, RUNS, read_runs
+from signoff.ops.runs import LOCK, RUNS, lock_entry, read_runs
 from signoff.ops.status import standing, told
 
 
@@ -40,13 +39,12 @@ def lock_holder() -> tuple[dict | None, bool]:
 
     if not LOCK.is_file():
         return None, False
-    with open(LOCK, encoding="utf-8") as file:
+    with open(LOCK, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return json.loads(file.read() or '{"pid": "?", "since": "just now"}'), True
-        held = file.read()
-    return (json.loads(held) if held else None), False
+            return lock_entry(file.read()) or {"pid": "?", "since": "just now"}, True
+        return lock_entry(file.read()), False
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -26,7 +26,7 @@ from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
-from signoff.ops.runs import LOCK, RECORD, read_runs, run_lines, write_runs
+from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import METRICS, WORKFLOW, utc_now
 from signoff.release.store import current_release
 from signoff.source.last_ingest import GOING_ON
@@ -46,19 +46,19 @@ def only_one(at: str) -> Iterator[dict | None]:
         Another process holds it; the message says which, since when.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with open(LOCK, "a+", encoding="utf-8") as file:
+    with open(LOCK, "a+b") as file:
         file.seek(0)
-        held = file.read()
+        held = lock_entry(file.read())
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = json.loads(held) if held else {"pid": "?", "since": "just now"}
+            holder = held or {"pid": "?", "since": "just now"}
             raise BlockingIOError(f"process {holder['pid']} runs since {holder['since']}") from error
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "since": at}))
+        file.write(json.dumps({"pid": os.getpid(), "since": at}).encode())
         file.flush()
         try:
-            yield json.loads(held) if held else None
+            yield held
         finally:
             file.truncate(0)
 

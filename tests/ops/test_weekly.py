@@ -16,6 +16,8 @@ import yaml
 
 from conftest import ROOT, Project, rides, run, script
 from schedule import KINDS
+from status import lock_holder
+from weekly import only_one
 
 
 def runs(project: Project) -> list[dict]:
@@ -123,6 +125,20 @@ def test_make_reads_no_profile_but_that_of_the_workflow(tmp_path, quick_make):
     commands = [line for line in done.stdout.splitlines() if "/snakemake " in line]
     assert len(commands) == 2
     assert all(" --profile none --workflow-profile profiles/default " in each for each in commands)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0" * 44, b"\xff\xfe{", b"[]", b'{"pid": 1, "since"', b'{"pid": 1, "since": null}']
+)
+def test_a_lock_that_a_crash_has_damaged_stops_nothing(tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/weekly.lock").write_bytes(damage)
+    assert lock_holder() == (None, False)
+    with only_one("2026-01-05T03:00:00Z") as killed:
+        assert killed is None
+        assert lock_holder() == ({"pid": os.getpid(), "since": "2026-01-05T03:00:00Z"}, True)
+    assert (tmp_path / "logs/weekly.lock").read_bytes() == b""
 
 
 def test_a_second_run_says_who_runs_and_exits_75(slow):

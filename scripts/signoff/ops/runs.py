@@ -16,6 +16,16 @@ def run_lines() -> list[str]:
     return RUNS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if RUNS.is_file() else []
 
 
+def lock_entry(held: bytes) -> dict | None:
+    """Return process and time that the lock of the weekly run holds; None if it is empty, or was damaged by a crash."""
+    try:
+        found = json.loads(held.decode("utf-8"))
+        datetime.fromisoformat(found["since"])
+        return {"pid": found["pid"], "since": found["since"]}
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 def read_runs() -> tuple[list[dict], list[str]]:
     """Return the runs, the oldest first, and a warning for each line that is none, as a full disk may leave one."""
     found, warnings = [], []
