@@ -140,11 +140,17 @@ def summary(subject: dict) -> list[str]:
         *verdict(validation, metrics)[0],
         f"Verdict     {subject['verdict']}",
         *(f"            {each}" for each in subject["failures"]),
+        *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised()),
         f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
     ]
     lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["predecessor"]))]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
+
+
+def raised() -> list[dict[str, str]]:
+    """Return the alarms of the diagnostics, each with its name and its sentence."""
+    return read_json(DIAGNOSTICS).get("alarms", [])
 
 
 def changes(release: str | None) -> list[str]:
@@ -187,7 +193,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
     subject
         As `review` returns it.
     decision
-        reviewer, decision ("approve" or "reject"), comment, and override (None where nothing failed).
+        reviewer, decision ("approve" or "reject"), comment, and override (None without a failure or an alarm).
     sign_off
         Where the others' decisions are, if there are any.
     rule
@@ -203,7 +209,14 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
     for name in ("reviewer", "comment"):
         if not decision[name].strip():
             raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
-    if subject["failures"] and decision["decision"] == "approve" and not (decision["override"] or "").strip():
+    alarms = [each["name"] for each in raised()]
+    given = bool((decision["override"] or "").strip())
+    if alarms and not subject["failures"] and decision["decision"] == "approve" and not given:
+        raise TaskError(
+            f"this model raises alarms ({', '.join(alarms)}). To approve it all the same, give the reason: "
+            "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
+        )
+    if subject["failures"] and decision["decision"] == "approve" and not given:
         raise TaskError(
             f"this model has failed ({'; '.join(subject['failures'])}). To approve it all the same, give the reason: "
             "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
@@ -214,7 +227,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         "reviewer": decision["reviewer"].strip(),
         "decision": decision["decision"],
         "comment": decision["comment"].strip(),
-        "override": decision["override"].strip() if subject["failures"] and decision["override"] else None,
+        "override": decision["override"].strip() if given and (subject["failures"] or alarms) else None,
         "signed_at": utc_now(),
     }
     decision["signature"] = sign(statement(subject, decision), key) if key else None
@@ -231,7 +244,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
     return {**subject, "decisions": [*others, decision]}
 
 
-def ask(args, failures: list[str]) -> None:
+def ask(args, failures: list[str], alarms: list[str] | None = None) -> None:
     """Ask on the terminal for what the command line does not give."""
     while not (args.reviewer or "").strip():
         args.reviewer = input("Your name: ")
@@ -240,6 +253,8 @@ def ask(args, failures: list[str]) -> None:
         args.decision = next((each for each in ("approve", "reject") if answer and each.startswith(answer)), None)
     while failures and args.decision == "approve" and not (args.override or "").strip():
         args.override = input("It has failed. Why is it approved all the same? ")
+    while alarms and args.decision == "approve" and not (args.override or "").strip():
+        args.override = input("It raises alarms. Why is it approved all the same? ")
     while not (args.comment or "").strip():
         args.comment = input("Comment: ")
 
@@ -249,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reviewer", help="your name; with release.allowed_signers the principal that stands there")
     parser.add_argument("--decision", choices=["approve", "reject"])
     parser.add_argument("--comment", help="what you have looked at, and why you decide so")
-    parser.add_argument("--override", metavar="REASON", help="why a model that failed is approved all the same")
+    parser.add_argument("--override", metavar="REASON", help="why a model that failed or raised alarms is approved")
     parser.add_argument("--key", type=Path, help="sign with this private key of OpenSSH")
     parser.add_argument("--output", type=Path, default=SIGN_OFF, help="the sign-off")
     config_argument(parser)
@@ -263,7 +278,7 @@ def main(argv: list[str] | None = None) -> None:
         print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty():
             try:
-                ask(args, subject["failures"])
+                ask(args, subject["failures"], [each["name"] for each in raised()])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}

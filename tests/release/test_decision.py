@@ -1036,6 +1036,19 @@ def asked(answers: str, failures: list[str], **given: object) -> SimpleNamespace
     return args
 
 
+def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
+    found = json.loads(Path(DIAGNOSTICS).read_text("utf-8"))
+    found["alarms"] = [{"name": "drift", "feature": "km", "sentence": "km has moved."}]
+    times = Path(DIAGNOSTICS).stat()
+    Path(DIAGNOSTICS).write_text(json.dumps(found), encoding="utf-8")
+    os.utime(DIAGNOSTICS, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "Alarm       drift: km has moved." in signing.summary(review(project.config, project.paths))
+    assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
+    assert approve(project, decision="reject")["decisions"][0]["override"] is None
+    assert approve(project, override=" a season ")["decisions"][0]["override"] == "a season"
+    assert deploy(project)
+
+
 def test_what_is_not_given_is_asked_until_it_is_said():
     args = asked("\n \nAda\nmaybe\n\nA\n \nlate\n\nfine\n", ["x"])
     assert (args.reviewer, args.decision, args.override, args.comment) == ("Ada", "approve", "late", "fine")
