@@ -37,7 +37,8 @@ def in_unit(name: str, path: str) -> str:
     signs = [("%", "%%")] if name == "FOLDER" else [("%", "%%"), ("\\", "\\\\"), ('"', '\\"'), ("$", "$$")]
     for sign, escaped in signs:
         path = path.replace(sign, escaped)
-    return path
+    # At the end of a line a backslash would join the next line to it.
+    return f"{path}/" if name == "FOLDER" and path.endswith("\\") else path
 
 
 # For a template whose paths are not read by a shell alone: in a line of cron's, a percent sign ends the command.

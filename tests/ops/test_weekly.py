@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, rides, run, script
-from schedule import KINDS
+from schedule import KINDS, schedule
 from status import lock_holder
 from weekly import only_one
 
@@ -221,6 +221,12 @@ def test_a_folder_without_a_config_is_one_error_line(tmp_path):
     assert done.returncode == 1
     assert "there is no config/config.yaml and no config.yaml here" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_folder_that_ends_in_a_backslash_keeps_its_line_of_the_unit():
+    lines = schedule("systemd", Path("/data/rides\\")).splitlines()
+    assert "WorkingDirectory=/data/rides\\/" in lines
+    assert not [line for line in lines if line.endswith("\\")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
