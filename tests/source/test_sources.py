@@ -17,6 +17,7 @@ from signoff.source.address import shown
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
 from signoff.source.options import Reader
+from signoff.source.web import is_private
 
 # A password that breaks any URL into which it is not put with care.
 CANARY = "ca/na:ry@#%41&=?"
@@ -352,3 +353,28 @@ def test_make_init_passes_a_variable_of_the_environment_on(sqlite, tmp_path):
     text = (tmp_path / "p/config.yaml").read_text(encoding="utf-8")
     assert "raw_data_source_url: ${RIDES}\n" in text
     assert "query: SELECT km, minutes FROM rides\n" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("64:ff9b::7f00:1", True),
+        ("64:ff9b::a9fe:a9fe", True),
+        ("64:ff9b::808:808", False),
+        ("2002:7f00:1::", True),
+        ("2002:a00:1::1", True),
+        ("2002:808:808::", False),
+        ("192.0.0.8", True),
+        ("192.0.0.10", True),
+        ("169.254.169.254", True),
+        ("100.100.100.200", True),
+        ("168.63.129.16", True),
+        ("fd00:ec2::254", True),
+        ("::ffff:10.0.0.1", True),
+        ("::ffff:127.0.0.1", True),
+        ("8.8.8.8", False),
+        ("2606:4700:4700::1111", False),
+    ],
+)
+def test_an_address_is_private_also_where_another_one_carries_it(address, private):
+    assert is_private(address) is private

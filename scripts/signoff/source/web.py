@@ -17,6 +17,20 @@ from signoff.source.address import Cut, Unreachable, shown, split_url
 from signoff.source.options import READER, Reader
 
 SCHEMES = ("http", "https")
+# Where a cloud tells a machine its credentials, and what the library that knows the networks takes for public.
+NOT_PUBLIC = [
+    ipaddress.ip_network(each)
+    for each in (
+        "169.254.169.254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.0/24",
+        "fd00:ec2::254",
+        "64:ff9b:1::/48",
+    )
+]
+# The last four bytes of an address are one of IPv4.
+NAT64 = [ipaddress.ip_network("64:ff9b::/96")]
 T = TypeVar("T")
 CORRECT = "Correct raw_data_source_url in the config"
 
@@ -103,7 +117,20 @@ def is_private(host: str | None) -> bool:
     except OSError:
         # Who asks it will be told.
         return False
-    return not all(ipaddress.ip_address(each).is_global for each in found)
+    return not all(_is_public(ipaddress.ip_address(each)) for each in found)
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Tell whether an address is one of the public network, also where it carries another one (NAT64, 6to4, mapped)."""
+    if not address.is_global or any(address in each for each in NOT_PUBLIC if each.version == address.version):
+        return False
+    if isinstance(address, ipaddress.IPv4Address):
+        return True
+    within = address.ipv4_mapped or address.sixtofour
+    if any(address in each for each in NAT64):
+        within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    carried = [within, *(address.teredo or ())]
+    return all(_is_public(each) for each in carried if each)
 
 
 def within(reader: Reader, source: str, function: Callable[[], T]) -> T:
