@@ -13,7 +13,7 @@ import sqlalchemy
 
 from conftest import ROOT, Project, make_project, rides, run, script
 from signoff.base.errors import TaskError
-from signoff.source.address import shown
+from signoff.source.address import refuse_password, shown
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
 from signoff.source.options import Reader
@@ -378,3 +378,30 @@ def test_make_init_passes_a_variable_of_the_environment_on(sqlite, tmp_path):
 )
 def test_an_address_is_private_also_where_another_one_carries_it(address, private):
     assert is_private(address) is private
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "simplecache::http://user:cana7ry@host/a.csv",
+        "zip://a.csv::https://user:cana7ry@host/a.zip",
+        "zip://a.csv::https://host/a.zip?token=cana7ry",
+        *(f"https://host/a.csv?x=1&{name}=cana7ry" for name in ("accessToken", "clientSecret", "sessionToken")),
+        *(f"https://host/a.csv?{name}=cana7ry" for name in ("accessKey", "ACCESSKEY", "accesstoken", "myPassword")),
+        "https://host/a.csv#access_token=cana7ry",
+    ],
+)
+def test_a_secret_is_refused_and_not_shown_in_a_chain_or_in_a_name_of_any_form(tmp_path, url):
+    with pytest.raises(TaskError) as refused:
+        refuse_password(url)
+    assert "cana7ry" not in str(refused.value)
+    if "::" in url:
+        with pytest.raises(TaskError, match="is a chain of URLs") as raised:
+            ingest_data(url, tmp_path / "raw.csv")
+        assert "cana7ry" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["https://host/a.csv?monkey=1&design=2#part", "http://[::1]/a.csv", "s3://b/a::b.csv"])
+def test_what_only_resembles_a_secret_or_a_chain_is_read(url):
+    refuse_password(url)
+    assert shown(url) == url

@@ -7,7 +7,7 @@ import re
 _SECRETS: dict[str, str] = {}
 # Secrets in URLs that a server sends, such as a signed redirect, are found by their form alone.
 _SECRETS_IN_URLS = re.compile(
-    r"(?<=://)[^/?\s'\"@]*(?=@)|(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig|credential)=)[^&\s'\"]*",
+    r"(?<=://)[^/?\s'\"@]*(?=@)|(?<=[?&#])([\w.-]*(?:key|token|secret|password|signature|sig|credential)=)[^&\s'\"]*",
     re.I,
 )
 

@@ -10,8 +10,12 @@ from signoff.base.redaction import keep_secret
 PATTERN = re.compile(r"[*?\[]")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 SECRET = re.compile(
-    r"(^|[_-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$", re.IGNORECASE
+    r"(?i:(^|[_.-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$)"
+    r"|(?i:(access|session|client|refresh|id|account|private|shared|api)(key|token|secret)$)"
+    r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
 )
+# A file system of fsspec upon another: the inner URL would pass no check of its own.
+CHAINED = re.compile(r"^[\w+.-]*::|::[\w+.-]+://")
 
 
 class Unreachable(Exception):
@@ -72,8 +76,12 @@ def shown(source: str) -> str:
     if "://" not in source:
         return source
     text = source
+    if CHAINED.search(source):
+        return re.sub(r"(?<=://)[^/\s]*(?=@)|(?<==)[^&\s]+", "***", source)
     if "@" in parts.netloc:
         text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
+    if SECRET.search(parts.fragment.partition("=")[0]):
+        text = text.replace(f"#{parts.fragment}", f"#{parts.fragment.partition('=')[0]}=***", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
     # A value that holds pairs itself is what an ODBC driver is given, password and all.
     hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
@@ -87,15 +95,24 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
     """Raise TaskError where a URL holds a password or a token: the config, and what is noted of a run, would too."""
     if "://" not in source:
         return
+    refuse_chain(source, key)
     try:
         parts = urlsplit(source)
         secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
     except ValueError as error:
         raise TaskError(f"{key}: {error}. It is no URL.") from error
-    pairs = [each.partition("=") for each in re.split("[&;]", unquote(parts.query))]
+    pairs = [each.partition("=") for each in re.split("[&;]", f"{unquote(parts.query)}&{unquote(parts.fragment)}")]
     secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
     if any(each and not VARIABLE.search(each) for each in secrets):
         raise TaskError(
             f"{key} {shown(source)} holds a password or a token. Put it into an environment variable, and write its "
             "name instead: ${NAME}."
+        )
+
+
+def refuse_chain(source: str, key: str = "raw_data_source_url") -> None:
+    """Raise TaskError where a URL is a chain of several."""
+    if "://" in source and CHAINED.search(source):
+        raise TaskError(
+            f"{key} {shown(source)} is a chain of URLs, which is not read. Give the URL of the file itself."
         )

@@ -12,7 +12,7 @@ from signoff.base.files import sha256
 from signoff.base.redaction import redact
 from signoff.base.retry import retry
 from signoff.source import database, disk, object_store, web
-from signoff.source.address import Unreachable, expand, shown, split_url
+from signoff.source.address import Unreachable, expand, refuse_chain, shown, split_url
 from signoff.source.last_ingest import read_record, use_last
 from signoff.source.options import READER, Reader
 
@@ -37,6 +37,7 @@ def kind(source: str, query: str | None = None) -> ModuleType:
     TaskError
         None does.
     """
+    refuse_chain(source)
     scheme = split_url(source).scheme if "://" in source else ""
     if query:
         return database
