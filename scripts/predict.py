@@ -298,6 +298,11 @@ def main(argv: list[str] | None = None) -> None:
             "[predict] completed. Rows: %d, scored: %d, rejected: %d",
             *(rows["scored"] + rows["rejected"], rows["scored"], rows["rejected"]),
         )
+        if rows["rejected"] and not rows["scored"]:
+            raise TaskError(
+                f"{args.input}: all {rows['rejected']:,} rows were rejected, most of them because "
+                f"{why.most_common(1)[0][0]}. Correct the batch and predict again."
+            )
         logging.info("[predict] wrote predictions to %s", args.output)
 
 

@@ -349,3 +349,14 @@ def test_rows_are_let_go_once_an_expression_is_evaluated_not_when_garbage_is_loo
         assert rows() is None
     finally:
         gc.enable()
+
+
+def test_a_date_part_gives_way_to_a_column_of_its_name():
+    when = pd.date_range("2024-01-01", periods=300, freq="D")
+    table = pd.DataFrame({"when": when, "when_month": range(300), "when_day": 1.5, "y": np.arange(300) % 7})
+    features, description = feature_engineering(table, "y")
+    recipe = description["recipe"]
+    assert recipe["when_month"] == {"column": "when_month"}
+    assert recipe["when_month_"] == {"column": "when", "part": "month"}
+    assert features["when_month"].tolist() == list(range(300))
+    assert features["when_month_"].tolist() == when.month.tolist()

@@ -290,6 +290,12 @@ def test_a_config_that_is_a_program_is_refused_and_by_a_scheduled_run_before_it_
     assert not pwned(project.folder)
     done = project.snakemake(check=False)
     assert done.returncode == 1 and told in done.stdout and "Traceback" not in done.stdout
+    # A key that is written with an escape is the same key.
+    path.write_text(
+        path.read_text("utf-8").replace("__use_yte__", '"\\x5f_use_yte__"') + "a: !!python/tuple [1]\n", "utf-8"
+    )
+    for done in (project.script("weekly", check=False), project.snakemake(check=False)):
+        assert done.returncode == 1 and told in done.stdout
     # YAML's own way to run something is none.
     path.write_text("target: !!python/object/apply:os.system ['touch pwned2']\n", encoding="utf-8")
     assert project.script("weekly", check=False).returncode == project.script("verify", check=False).returncode == 1

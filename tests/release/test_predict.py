@@ -91,6 +91,13 @@ def test_every_row_that_cannot_be_scored_is_kept_with_its_reason(released):
     assert rejected["ride"].tolist() == ["b", "c", "", "e", "f", ""]
 
 
+def test_a_batch_of_which_no_row_can_be_scored_fails(released):
+    path = batch(released, rides(5).assign(km="far"))
+    done = released.script("predict", "--input", path, "--output", "predictions/week.csv", check=False)
+    assert done.returncode == 1
+    assert "all 5 rows were rejected, most of them because km" in done.stdout
+
+
 def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypatch):
     path = batch(released, rides(660).assign(note='a "quoted"\nline'))
     released.script("predict", "--input", path, "--output", "predictions/week.csv")

@@ -1,6 +1,7 @@
 """The config, checked against its schema before anything runs."""
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -63,10 +64,22 @@ def refuse_code(paths: list[str]) -> None:
     Snakemake reads a config before any line of the workflow: only what starts Snakemake can refuse it in time.
     """
     for path in paths:
-        if "__use_yte__" in Path(path).read_text(encoding="utf-8", errors="replace"):
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        if "__use_yte__" in text or "__use_yte__" in _scalars(text):
             raise TaskError(
                 f"{path}: with __use_yte__ a config is a program. Take it out, and write what it would give."
             )
+
+
+def _scalars(text: str) -> set[str]:
+    """Return every scalar of a YAML text: a key may be written with escapes, or come from an anchor."""
+    found = set()
+    # Snakemake cannot load what is not valid YAML either.
+    with contextlib.suppress(yaml.YAMLError):
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.ScalarEvent):
+                found.add(event.value)
+    return found
 
 
 def merge(config: dict, more: dict) -> None:

@@ -105,6 +105,12 @@ def _choose_features(facts: dict[str, Facts], target: str, time_column: str | No
         # The table of features has a column `split` of its own.
         return "split_" if column == "split" else column
 
+    def free(part: str) -> str:
+        # A column may have the name that the part of a date gets.
+        while part in facts or part in recipe:
+            part += "_"
+        return part
+
     def add(name: str, how: FeatureRecipe, kind: str) -> None:
         taken = name in facts and how != {"column": name}
         if name in recipe or name in (target, time_column) or taken:
@@ -116,7 +122,7 @@ def _choose_features(facts: dict[str, Facts], target: str, time_column: str | No
             continue
         if column.is_date():
             for part in parts_of(column.has_time, options.date_parts):
-                add(f"{name}_{part}", {"column": name, "part": part}, "number")
+                add(free(f"{name}_{part}"), {"column": name, "part": part}, "number")
         elif not column.known() and not pd.api.types.is_numeric_dtype(column.dtype):
             left_out[name] = "empty"
         elif name not in keep and names_the_row(name, column):
