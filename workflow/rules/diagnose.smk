@@ -65,7 +65,7 @@ rule compare_model:
         ),
         # A param that is made of an input does not say that the job must run again: it stands by itself.
         release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
-        raw=words(raw=WHOLE_RAW),
+        raw=lambda wildcards, input: words(raw=input.raw),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
         " --validation={input.validation:q} --output={output:q} {params.options} {params.release} {params.raw} --log={log:q}"
