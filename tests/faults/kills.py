@@ -175,7 +175,7 @@ def contents(folder: Path) -> dict[str, str]:
                 continue
             content = path.read_bytes()
             if name == "data/raw/raw_data.json":
-                content = repr({**json.loads(content), "ingested_at": None}).encode()
+                content = repr({**json.loads(content), "ingested_at": None, "version": None}).encode()
             elif name == "reports/sign_off.json":
                 document = read_sign_off(path)
                 decisions = [{**each, "signed_at": None} for each in document["decisions"]]

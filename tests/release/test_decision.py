@@ -1039,9 +1039,10 @@ def asked(answers: str, failures: list[str], **given: object) -> SimpleNamespace
 def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     found = json.loads(Path(DIAGNOSTICS).read_text("utf-8"))
     found["alarms"] = [{"name": "drift", "feature": "km", "sentence": "km has moved."}]
-    times = Path(DIAGNOSTICS).stat()
     Path(DIAGNOSTICS).write_text(json.dumps(found), encoding="utf-8")
-    os.utime(DIAGNOSTICS, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for page in (REPORT, PAGE):
+        with open(page, "a", encoding="utf-8") as file:
+            file.write(digest(DIAGNOSTICS))
     assert "Alarm       drift: km has moved." in signing.summary(review(project.config, project.paths))
     assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
     assert approve(project, decision="reject")["decisions"][0]["override"] is None

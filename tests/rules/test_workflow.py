@@ -186,7 +186,7 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
     [
         ({"raw_data_source_url": "./rides.csv"}, ["ingest_data"]),
         ({"target": "km", "evaluation": {}}, ["ingest_data"]),
-        ({"time_column": "started"}, ["clean_data"]),
+        ({"time_column": "started"}, ["validate_data", "clean_data"]),
         ({"random_state": 7}, ["train_model"]),
         ({"reader": {"timeout_s": 5}}, ["ingest_data"]),
         ({"validation": {"schema": "schema.yaml"}}, ["validate_data", "clean_data"]),

@@ -11,6 +11,7 @@ import clean_data as cleaning
 from clean_data import MISSING_HASH, added, clean_data, hashed, nulls_handled
 from conftest import in_process, script
 from signoff.base.errors import TaskError
+from signoff.base.files import sha256
 from signoff.tables.cleaning import filled, refuse_loss
 from signoff.tables.counting import row_hashes
 from signoff.tables.spill import Spill
@@ -98,6 +99,7 @@ def test_the_command_line_takes_kinds_policies_and_limits_and_writes_them_down(t
     assert Path("out.csv").read_text("utf-8") == "zip,n,when,y\n01,7,2024-01-01 00:00:00.000000,1\n02,3,,2\n"
     nothing = dict.fromkeys(("missing", "unreadable", "dropped", "filled", "left"), 0)
     assert json.loads(Path("out.json").read_text("utf-8")) == {
+        "raw_sha256": sha256(Path("in.csv")),
         "rows_in": 4,
         "rows_out": 2,
         "rows_dropped": {"unreadable": 0, "missing": 1, "duplicates": 1},
