@@ -430,7 +430,7 @@ def test_what_a_batch_lacks_or_holds_is_told(own):
     assert rejected["reason"].tolist() == ["the feature log_km is infinite"]
     before = (own.folder / "predictions/week.csv").read_bytes()
     batch(own, rows.assign(km=0.0))
-    own.script("predict", *PREDICT)
+    assert own.script("predict", *PREDICT, check=False).returncode == 1
     assert len(predicted(own)[0]) == 0
     assert before != (own.folder / "predictions/week.csv").read_bytes()
 
