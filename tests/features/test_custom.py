@@ -527,5 +527,5 @@ def test_the_guide_works_on_the_flights_as_it_stands(project):
     project.snakemake(check=False)
     found = project.json("reports/evaluation_metrics.json")
     assert {"scheduled_speed", "left_early", "route"} < set(found["features"])
-    assert {"within_10", "late_told"} < set(found["model"]["test"])
+    assert {"within_10", "late_found"} < set(found["model"]["test"])
     assert found["thresholds"][0]["name"] == "within_10_min"
