@@ -14,9 +14,11 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, sha256
 from signoff.release.approval import WORKFLOW
 from signoff.report.decision_box import decision, decision_box
-from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, markdown, number, page
+from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, number
 from signoff.report.figures import figures, save_figure, svg
 from signoff.report.inputs import data, model, row_budget, validation_blocks
+from signoff.report.markdown import markdown
+from signoff.report.page import page
 from signoff.report.results import drift, importance, intervals, results, slices
 from signoff.review.sample import held_out
 

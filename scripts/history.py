@@ -15,8 +15,9 @@ from signoff.base.files import replacing
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
 from signoff.release.store import RELEASES, read_history
-from signoff.report.document import Alarm, Code, Section, Shown, Table, html_block, html_text, page
+from signoff.report.document import Alarm, Code, Drawing, Section, Shown, Table
 from signoff.report.figures import INK, LIGHT, LINE, SOFT, plotting, svg
+from signoff.report.page import page
 
 COLOURS = {"passed": LIGHT["blue"], "failed": LIGHT["bad"], "threshold": LIGHT["doubt"]}
 BANDS = [LIGHT["line"], LIGHT["shade"]]
@@ -46,9 +47,9 @@ def history(runs: list[dict], moves: list[dict], target: str | None, warnings: l
         f"Scheduled runs: {len(runs)}{last}; {passed} passed, {failed} missed a threshold or the data contract, "
         f"{len(runs) - passed - failed} came to no verdict. Releases: {len(names)}. Times are UTC."
     )
-    parts = [html_block(scheduled), *(f"<p>{html_text(Alarm(f'{each}.'))}</p>" for each in warnings)]
+    parts = [scheduled, *(Alarm(f"{each}.") for each in warnings)]
     if runs or periods:
-        parts.append(figure(runs, periods, numbers, {each.get("model_sha256") for each in moves}))
+        parts.append(Drawing(figure(runs, periods, numbers, {each.get("model_sha256") for each in moves})))
     none = "Nothing has been released yet."
     parts.append(Section("Releases", [release_table(moves, runs, numbers, periods) if names else none]))
     none = ["There has been no scheduled run yet: ", Code("make weekly"), "."]

@@ -10,7 +10,7 @@ import pytest
 from conftest import Project
 from history import history
 from signoff.ops.runs import read_runs
-from signoff.report.document import SCRIPT
+from signoff.report.page import SCRIPT
 
 MAE_MAX = {"mae_max": 12.5, "r2_min": 0.8}
 

@@ -15,8 +15,9 @@ from generate_report import BESIDE
 from history import history
 from signoff.base.files import sha256
 from signoff.report.decision_box import decision
-from signoff.report.document import cell, number
+from signoff.report.document import number
 from signoff.report.figures import figures
+from signoff.report.markdown import cell
 
 # Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
 FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))

@@ -158,10 +158,13 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
         ("tables/contract", ["validate_data", "train_model", "evaluate_model", "verdict"]),
         ("model/model_file", ["train_model", "evaluate_model"]),
         ("release/store", ["evaluate_model"]),
+        ("report/page.css", ["generate_report"]),
+        ("report/page.html.jinja", ["generate_report"]),
     ],
 )
 def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, tasks):
-    with open(finished.workflow / f"scripts/signoff/{helper}.py", "a", encoding="utf-8") as file:
+    name = helper if "." in helper else f"{helper}.py"
+    with open(finished.workflow / "scripts/signoff" / name, "a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert finished.jobs(*EVERYTHING) == affected(*tasks)
 

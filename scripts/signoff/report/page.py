@@ -1,0 +1,50 @@
+"""A document as one HTML page that loads nothing. Its template, style sheet and script are files beside this one."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from signoff.report.document import COLOURS, Part, Section, Shown, Words, shown
+
+_FOLDER = Path(__file__).parent
+STYLE, SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+
+
+def page(title: str, parts: list[Part]) -> str:
+    """Return a document as an HTML page.
+
+    Its policy forbids the browser to load anything, and to run any script but SCRIPT, whatever the data contain.
+    """
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    light, dark = (";".join(f"--{name}:{each[n]}" for name, each in COLOURS.items()) for n in (0, 1))
+    sections = [part for part in parts if isinstance(part, Section)]
+    looks = {"light": light, "dark": dark, "style": STYLE, "script": SCRIPT, "digest": digest}
+    return _environment().get_template("page.html.jinja").render(title=title, parts=parts, sections=sections, **looks)
+
+
+def _environment() -> Environment:
+    """Return the environment of the template, which escapes whatever it is given."""
+    found = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"kind": lambda block: type(block).__name__, "shown": shown, "anchor": _anchor, "key": _key}
+    return found
+
+
+def _anchor(title: str) -> str:
+    """Return the id of a section."""
+    return re.sub(r"\W+", "-", title.lower())
+
+
+def _key(value: Words) -> str:
+    """Return the key by which a cell of a numeric column is sorted; an empty one sorts last."""
+    found = value.value if isinstance(value, Shown) else value
+    return repr(found) if isinstance(found, int | float) else ""
