@@ -126,7 +126,7 @@ def worth(summary: dict) -> str:
     share = abs(value) / overall[NEVER]["MAE"] if overall[NEVER]["MAE"] else 0.0
     return (
         f"retraining every week {'takes' if value >= 0 else 'adds'} {number(abs(value))} ({share:.1%}) "
-        f"{'off' if value >= 0 else 'to'} the mean absolute error, in the unit of {cell(summary['target'])}: "
+        f"{'off' if value >= 0 else 'to'} the mean absolute error of {cell(summary['target'])}: "
         f"{number(overall[RETRAINED]['MAE'])} against {number(overall[NEVER]['MAE'])} for the model that is never "
         f"retrained. Of {summary['weeks']} weeks it is better in {summary['weeks_better']} and worse in "
         f"{summary['weeks_worse']}"

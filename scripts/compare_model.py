@@ -19,12 +19,13 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
-from signoff.features.recipe import of_a_date
+from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.user_code import load_code
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import compare_predictors, comparison_alarms
 from signoff.review.delivery import history_alarms, lacking
 from signoff.review.newest import missing_alarms, newest_alarms
+from signoff.review.periods import compared_periods
 from signoff.review.sample import held_out, sample
 from signoff.tables.batches import chosen, scan
 
@@ -70,8 +71,9 @@ def compare_model(
     Returns
     -------
     dict
-        bootstrap, intervals, paired, differences, level, seed, slices, drift, profile and prediction_interval, as
-        diagnostics.json has them; baselines: the model beside each, as `intervals.paired` gives it; alarms.
+        bootstrap, intervals, paired, differences, level, seed, slices, by_week, date_parts, newest, drift, profile and
+        prediction_interval, as diagnostics.json has them; baselines: the model beside each, as `intervals.paired` gives
+        it; alarms.
 
     Raises
     ------
@@ -93,13 +95,16 @@ def compare_model(
     found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], sampled, code, seed)
     champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
     is_test = (table["split"] == "test").to_numpy()
-    slices = intervals.make_slices(table, kinds)
+    parts = date_parts(description["recipe"])
+    slices = intervals.make_slices(table, kinds, parts)
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     found |= {
         "level": intervals.LEVEL,
         "seed": seed,
         "slices": intervals.slice_table(slices, actual, predicted, champion, sampled),
         "by_week": intervals.by_week(moments, predicted - actual),
+        "date_parts": parts,
+        "newest": compared_periods(alike[time] if time else None),
         "drift": {
             "training": drift.compared(
                 {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},

@@ -136,7 +136,7 @@ def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
     assert errors(frame, np.zeros(len(frame))) == []
     (alarm,) = errors(frame, np.where(late(frame), -7.0, 0.0))
     assert (alarm["name"], alarm["feature"]) == ("newest_errors", None)
-    assert "Predictions are off by -" in alarm["sentence"]
+    assert "Predictions of sold are off by -" in alarm["sentence"]
     (alarm,) = errors(frame, np.where(late(frame) & (frame["store"] == "B"), -9.0, 0.0))
     assert alarm["feature"] == "store"
     assert "Where store is B, " in alarm["sentence"]

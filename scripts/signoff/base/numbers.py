@@ -16,6 +16,21 @@ def rounded(value: object) -> object:
     return value
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 row", "2,000 rows", "2 entries" (if that plural is given)."""
+    return f"{count:,} {agreed(count, noun, plural or f'{noun}s')}"
+
+
+def agreed(count: int, one: str, several: str) -> str:
+    """Return the form of a word that agrees with a number, such as "is" or "are"."""
+    return one if count == 1 else several
+
+
+def listed(words: list[str], last: str = "and") -> str:
+    """Return "a", "a and b", or "a, b and c"."""
+    return f" {last} ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
+
+
 def decimals(value: float | None) -> str:
     """Return a metric with four decimals, or "undefined"."""
     return "undefined" if value is None else f"{value:.4f}"

@@ -26,6 +26,9 @@ CALENDAR = {
     "hour": 24,
     "minute": 60,
 }
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"]
+_MONTHS += ["November", "December"]
 DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
 DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
 
@@ -48,6 +51,18 @@ def part_of(dates: pd.Series, part: str) -> pd.Series:
         return cast(pd.Series, getattr(dates.dt, part))
     part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
     return cast(pd.Series, wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part]))
+
+
+def date_parts(recipe: Mapping[str, FeatureRecipe]) -> dict[str, str]:
+    """Return for each feature that is a part of a date which part it is."""
+    return {name: how["part"] for name, how in recipe.items() if "part" in how}
+
+
+def names_of_values(part: str | None) -> dict[float, str]:
+    """Return the names of the values of a part of a date: of weekdays from 0 and of months from 1; none of others."""
+    if part == "day_of_week":
+        return dict(enumerate(_DAYS))
+    return dict(enumerate(_MONTHS, 1)) if part == "month" else {}
 
 
 def make_features(

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from signoff.features.recipe import names_of_values
+
 LEVEL = 0.95
 RESAMPLES = 1000
 # Rows in so many groups by chance vary as single rows do, to a few percent, and cost nothing more.
@@ -232,17 +234,21 @@ def holm(p: list[float]) -> np.ndarray:
     return corrected
 
 
-def make_slices(table: pd.DataFrame, kinds: dict[str, str]) -> dict[str, tuple[np.ndarray, list[str]]]:
+def make_slices(
+    table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str] | None = None
+) -> dict[str, tuple[np.ndarray, list[str]]]:
     """Return for each feature the slice (from 0; -1: none) of each of n rows, and the slices' names.
 
-    A category has a slice for each of its MOST_LEVELS most frequent levels, as has a number with few values; other
-    numbers are binned by their quantiles. Missing values are a slice of their own.
+    A category has a slice for each of its MOST_LEVELS most frequent levels, and so has a number with few values; other
+    numbers are binned by their quantiles. Missing values are a slice of their own. `parts` says which features are
+    parts of dates (see `recipe.date_parts`): each weekday and each month is a slice, under its name.
     """
     found = {}
     for name, kind in kinds.items():
+        values_named = names_of_values((parts or {}).get(name))
         codes, levels = pd.factorize(table[name], use_na_sentinel=True)
         missing = codes < 0
-        if kind == "category" or len(levels) <= 2 * BINS:
+        if kind == "category" or values_named or len(levels) <= 2 * BINS:
             counts = np.bincount(codes[~missing], minlength=len(levels))
             most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
             # The last place is that of missing values.
@@ -250,6 +256,7 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str]) -> dict[str, tuple[n
             place[most] = np.arange(len(most))
             codes = place[codes]
             labels = [f"{each:g}" if kind == "number" else str(each) for each in levels[most]]
+            labels = [values_named.get(levels[k], label) for k, label in zip(most, labels, strict=True)]
         else:
             values = table[name].to_numpy("float64", na_value=np.nan)
             edges = np.unique(np.nanquantile(values, np.linspace(0, 1, BINS + 1)))

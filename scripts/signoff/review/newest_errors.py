@@ -129,9 +129,9 @@ def words(move: Move, periods: Periods, unit: str) -> str:
     span = periods.words(move.step.length)
     if move.size:
         now, before = math.exp(move.step.now), math.exp(move.step.before)
-        sentence = f"{where}the mean error in {span} is {now:.4g}, {now / before:.1f} times that of the spans before "
-        sentence += f"({before:.4g}, in the unit of {unit})."
+        sentence = f"{where}the mean error of {unit} in {span} is {now:.4g}, {now / before:.1f} times that of the "
+        sentence += f"spans before ({before:.4g})."
     else:
-        sentence = f"{where}predictions are off by {move.step.now:+.4g} on average in {span}, and were by "
-        sentence += f"{move.step.before:+.4g} in the spans before (in the unit of {unit}): the target may have changed."
+        sentence = f"{where}predictions of {unit} are off by {move.step.now:+.4g} on average in {span}, and were by "
+        sentence += f"{move.step.before:+.4g} in the spans before: the target may have changed."
     return sentence[0].upper() + sentence[1:]

@@ -69,6 +69,12 @@ def periods_of(time: pd.Series) -> Periods | None:
     return Periods(np.where((age >= 0) & (age < count * length), age // length, -1), count, length, last)
 
 
+def compared_periods(time: pd.Series | None) -> dict[str, int] | None:
+    """Return the days of a period and how many periods are compared, as diagnostics.json has them; None without any."""
+    periods = None if time is None else periods_of(time)
+    return None if periods is None else {"days": periods.days, "count": periods.count}
+
+
 def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
     """Tell whether periods of so many days are enough of them, with enough rows each."""
     count = int((age.max() + 1) // length)

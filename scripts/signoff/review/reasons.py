@@ -1,5 +1,8 @@
 """Why to deploy a model and why not, in sentences; the weightiest first."""
 
+from signoff.base.numbers import agreed, counted
+from signoff.review.looked_for import nothing_found
+
 # In standard errors: by chance once in two hundred times.
 SURE = 2.6
 # How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
@@ -70,9 +73,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
     ]
     if missed:
         # In one sentence, so that they leave room for what may be their cause.
-        are = "is" if len(missed) == 1 else "are"
-        noun = "threshold" if len(thresholds) == 1 else "thresholds"
-        against.append((100, f"{len(missed)} of {len(thresholds)} {noun} {are} missed ({'; '.join(missed)})."))
+        words = f"{len(missed)} of {counted(len(thresholds), 'threshold')} {agreed(len(missed), 'is', 'are')} missed"
+        against.append((100, f"{words} ({'; '.join(missed)})."))
     elif thresholds:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
@@ -99,6 +101,9 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             reasons_for.append((95, f"It is better than the deployed release: MAE differs by {span}."))
         elif ours["verdict"] == "cannot be told apart":
             against.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
+        elif not ours["matters"]:
+            words = "It is worse than the deployed release by too little for an alarm"
+            against.append((45, f"{words}: MAE differs by {span}."))
     elif "problem" in champion:
         against.append((66, f"The deployed release could not be scored beside it: {champion['problem']}"))
     best = found["against_best"]
@@ -117,21 +122,13 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
             against.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
     violations = (metrics.get("validation") or {}).get("violations")
     if violations:
-        against.append(
-            (58, f"The data contract is violated {len(violations):,} time{'s' if len(violations) > 1 else ''}.")
-        )
+        against.append((58, f"The data contract is violated {counted(len(violations), 'time')}."))
     slices, covered = found["slices"], found["prediction_interval"]
     if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
         sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
         reasons_for.append((60, sentence))
     if not found["alarms"]:
-        # What is among the reasons against is not said to be absent.
-        looked_for = ["leaks", "copied rows", "changed units", "vanished categories", "drift"]
-        drifted = any(row["flagged"] for rows in found.get("drift", {}).values() for row in rows or [])
-        looked_for = [each for each in looked_for if each != "drift" or not drifted]
-        looked_for += [] if biased else ["bias"]
-        sentence = f"No alarm: nothing was found of {', '.join(looked_for[:-1])} or {looked_for[-1]}."
-        reasons_for.append((70, sentence))
+        reasons_for.append((70, nothing_found(metrics, found, biased)))
     if sentence := short_of(covered):
         against.append((WEIGHTS["coverage"], sentence))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:

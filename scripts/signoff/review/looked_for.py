@@ -1,0 +1,82 @@
+"""What the diagnostics looked for and did not find, in one sentence; what they found is left out of it."""
+
+from typing import Any
+
+from signoff.base.numbers import listed
+
+# By the alarm that would name it. The other alarms judge the model's scores and intervals, which have reasons of their
+# own.
+ROWS = {
+    "leak": "leaks",
+    "duplicates": "copied rows",
+    "unit_change": "changed units",
+    "vanished_category": "vanished categories",
+    "new_category": "new categories",
+    "drift": "drift",
+    "slice_bias": "bias",
+}
+NEWEST = {
+    "stuck": "stuck columns",
+    "duplicates": "rows loaded twice",
+    "stale": "rows copied from earlier ones",
+    "missing": "more missing values",
+    "volume": "missing deliveries",
+    "newest_errors": "larger errors",
+}
+SINCE_RELEASE = {"history": "a shorter history"}
+# A word in the name of a check of the contract, and the alarm that it stands for.
+_CHECKS = [("before", "unit_change"), ("range", "unit_change"), ("greater", "unit_change"), ("less", "unit_change")]
+_CHECKS += [("unique", "duplicates"), ("isin", "new_category"), ("complete", "vanished_category")]
+_CHECKS += [(word, "volume") for word in ("rows", "freshness", "complete")]
+_CHECKS += [(word, "missing") for word in ("missing", "nullable")]
+_SPANS = {1: "days", 7: "weeks", 28: "four weeks"}
+# Without an alarm, such an index is that of the calendar or of a season.
+LARGE_PSI = 0.25
+
+
+def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) -> str:
+    """Return the sentence on what was looked for and not found.
+
+    Parameters
+    ----------
+    metrics
+        As `evaluate_model` gives them.
+    found
+        alarms, and as far as diagnostics.json has them, drift, validation and newest.
+    biased
+        Whether the predictions are off to one side.
+    """
+    present = {each["name"] for each in found["alarms"]} | _seen(metrics, found)
+    present |= {"slice_bias"} if biased else set()
+    words = [text for name, text in ROWS.items() if name not in present]
+    drift = [row for rows in found.get("drift", {}).values() for row in rows or []]
+    if "drift" in ROWS.keys() - present and any((row["psi"] or 0) >= LARGE_PSI for row in drift):
+        words[words.index("drift")] = "drift beyond the season's"
+    if found.get("drift", {}).get("release") is not None:
+        words += [text for name, text in SINCE_RELEASE.items() if name not in present]
+    sentence = f"nothing was found of {listed(words, 'or')}" if words else ""
+    if newest := found.get("newest"):
+        words = [text for name, text in NEWEST.items() if name not in present]
+        if words:
+            where = f"in the newest {_SPANS[newest['days']]}"
+            said = f"{where} of {listed(words, 'or')}"
+            sentence += f"; nor {said}" if sentence else f"nothing was found {said}"
+        return f"No alarm: {sentence}."
+    why = "there are too few rows or too short a time" if metrics.get("time_column") else "there is no time column"
+    return f"No alarm: {sentence}. The newest rows were not compared with earlier ones, since {why}."
+
+
+def _seen(metrics: dict[str, Any], found: dict[str, Any]) -> set[str]:
+    """Return the kinds of faults that are reported elsewhere, by the contract, by cleaning, or as drift."""
+    violations = (found.get("validation") or {}).get("violations", [])
+    seen = {name for word, name in _CHECKS for each in violations if word in each["check"]}
+    if ((metrics.get("cleaning") or {}).get("rows_dropped") or {}).get("duplicates"):
+        seen.add("duplicates")
+    for rows in found.get("drift", {}).values():
+        for row in rows or []:
+            seen |= {"drift"} if row["flagged"] else set()
+            seen |= {"unit_change"} if row["unit"] else set()
+            seen |= {"vanished_category"} if row["vanished"] else set()
+            seen |= {"new_category"} if row["new"] else set()
+            seen |= {"missing"} if row["missing"][1] - row["missing"][0] > 0.1 else set()
+    return seen
