@@ -14,17 +14,19 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import hidden_name, sha256
+from signoff.base.files import hidden_name
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import (
+    DIAGNOSTICS,
     READ_AGAIN,
     SIGN_OFF,
-    check_decisions,
+    check_approval,
     check_new,
     check_subject,
     model_path,
     read_sign_off,
     released_as,
+    reviewed_bytes,
     serialised,
     utc_now,
 )
@@ -69,14 +71,14 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
     document = read_sign_off(sign_off)
     check_new(document, sign_off)
     check_subject(document, config, config_paths)
-    check_decisions(document, rule)
+    check_approval(document, rule, reviewed_bytes(DIAGNOSTICS, document["files"]))
     digest = document["files"][model_path(config)]
     with locked("deploy"):
         RELEASES.mkdir(parents=True, exist_ok=True)
         history = read_history()
         sweep(history)
         current, move = current_release(), last_move(history)
-        name = same_model(digest, rule, history)
+        name, released = same_model(digest, rule, history) or (None, document)
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
@@ -92,7 +94,7 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
             reason=[each["comment"] for each in decisions],
             override=[each["override"] for each in decisions if each["override"]],
             model_sha256=digest,
-            sign_off_sha256=sha256(RELEASES / name / "sign_off.json"),
+            sign_off_sha256=hashlib.sha256(serialised(released)).hexdigest(),
             **{"from": current},
         )
         move_current(name)
@@ -134,13 +136,14 @@ def new_name(digest: str) -> str:
         time.sleep(0.1)
 
 
-def same_model(digest: str, rule: dict, history: list[dict]) -> str | None:
-    """Return the release of that model, where there is one that is whole and approved under today's rule."""
+def same_model(digest: str, rule: dict, history: list[dict]) -> tuple[str, dict] | None:
+    """Return the release of that model, and its sign-off, if one is whole and approved under today's rule."""
     for name in reversed(releases(history)):
         if name.endswith(f"-{digest[:12]}"):
             try:
-                if digest in approved_release(name, rule)[1]["files"].values():
-                    return name
+                document = approved_release(name, rule)[1]
+                if digest in document["files"].values():
+                    return name, document
             except TaskError as error:
                 logging.warning("[deploy] %s has this model, but cannot be used again: %s", name, error)
     return None

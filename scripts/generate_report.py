@@ -6,12 +6,13 @@ Beside the input are read: diagnostics.json and holdout_predictions.csv. The pag
 suffix .html, the figures to figures/ beside it, and the tables, each as a page, to tables/.
 """
 
+import hashlib
 import logging
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, replacing, sha256
+from signoff.base.files import parsed_json, replacing, sha256
 from signoff.release.approval import WORKFLOW
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, number
@@ -138,17 +139,25 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
-        metrics, diagnostics = map(read_json, paths[:2])
+        contents = {path: path.read_bytes() for path in paths[:2]}
+        metrics, diagnostics = (parsed_json(content, path) for path, content in contents.items())
         holdout, _ = held_out(paths[2], metrics["model"]["test"]["rows"])
         drawn = {}
         for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in CARD}
-        budget = read_json(args.row_budget) if args.row_budget else None
+        budget = None
+        if args.row_budget:
+            contents[args.row_budget] = args.row_budget.read_bytes()
+            budget = parsed_json(contents[args.row_budget], args.row_budget)
         if budget and budget["model_sha256"] != metrics["model_sha256"]:
             raise TaskError(f"{args.row_budget} speaks of another model than {args.input}. Run make report.")
-        digests = {path.name: sha256(path) for path in [*paths, *([args.row_budget] if budget else [])]}
+        # What was parsed has the digest that the report names, whatever lies on disk by now.
+        digests = {
+            path.name: hashlib.sha256(contents[path]).hexdigest() if path in contents else sha256(path)
+            for path in dict.fromkeys([*paths, *contents])
+        }
         report = generate_report(metrics, diagnostics, card, digests, drawn, budget)
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from signoff.base import command_line
+from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
-from signoff.release.store import RELEASES, read_history
+from signoff.release.store import read_history, released_json, signed_document
 from signoff.report.document import Alarm, Code, Drawing, Section, Shown, Table
 from signoff.report.figures import INK, LIGHT, LINE, SOFT, plotting, svg
 from signoff.report.page import page
@@ -166,7 +167,7 @@ def release_table(
     rows = []
     for name, number in reversed(numbers.items()):
         first = next(each for each in moves if each["release"] == name)
-        scores = release_scores(name, first["model_sha256"], runs)
+        scores = release_scores(name, first["model_sha256"], runs, moves)
         spans = [
             f"{start:%Y-%m-%d} – {'now' if n + 1 == len(periods) else f'{end:%Y-%m-%d}'}"
             for n, (start, end, each) in enumerate(periods)
@@ -184,11 +185,11 @@ def release_table(
     return Table("Releases", ["#", "name", "MAE", "R2", "current", "approved by"], rows)
 
 
-def release_scores(name: str, model_sha256: str, runs: list[dict]) -> dict:
-    """Return MAE and R2 of a release as they were reviewed; those of a run with its model, where it is pruned."""
+def release_scores(name: str, model_sha256: str, runs: list[dict], moves: list[dict]) -> dict:
+    """Return MAE and R2 of a release as they were signed; those of a run with its model if it is pruned or altered."""
     try:
-        return json.loads((RELEASES / name / "evaluation_metrics.json").read_text("utf-8"))["model"]["test"]
-    except (OSError, ValueError, KeyError):
+        return released_json(name, signed_document(name, moves), "evaluation_metrics.json")["model"]["test"]
+    except (OSError, TaskError, KeyError):
         return next((each for each in runs if each.get("model_sha256") == model_sha256), {})
 
 

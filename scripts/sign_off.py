@@ -6,14 +6,13 @@ Run in the project's folder. What is not given is asked for on a terminal. A sec
 to the sign-off; whoever decides again replaces their decision.
 """
 
-import hashlib
 import logging
 import os
 import sys
 from pathlib import Path
 
 from signoff.base import command_line
-from signoff.base.errors import TaskError
+from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_json, replacing, sha256
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
@@ -25,7 +24,8 @@ from signoff.release.approval import (
     SIGN_OFF,
     VALIDATION,
     VERSION,
-    check_decisions,
+    alarms_of,
+    check_approval,
     check_names,
     code_state,
     features_path,
@@ -33,6 +33,7 @@ from signoff.release.approval import (
     no_commit,
     raw_path,
     read_sign_off,
+    reviewed_bytes,
     reviewed_files,
     serialised,
     statement,
@@ -40,7 +41,14 @@ from signoff.release.approval import (
     utc_now,
 )
 from signoff.release.signature import plain_name, sign, verify_signature
-from signoff.release.store import RELEASES, locked, project_identity, read_history, release_in_use
+from signoff.release.store import (
+    locked,
+    project_identity,
+    read_history,
+    release_in_use,
+    released_json,
+    signed_document,
+)
 from signoff.release.verdict import verdict
 
 
@@ -81,7 +89,7 @@ def review(config: dict, config_paths: list[str]) -> dict:
     if diagnostics.get("metrics_sha256") != files[METRICS]:
         raise TaskError(f"{DIAGNOSTICS} speaks of another evaluation than {METRICS}. Run make report.")
     for path in (REPORT, PAGE):
-        text = bytes_as_reviewed(path, files).decode()
+        text = reviewed_bytes(path, files).decode()
         if files[model] not in text:
             raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
         for other in (METRICS, DIAGNOSTICS):
@@ -107,22 +115,8 @@ def review(config: dict, config_paths: list[str]) -> dict:
 
 
 def as_reviewed(path: str, files: dict[str, str]) -> dict:
-    """Return what a JSON file holds, of which the very bytes that are read have the digest that is signed.
-
-    Raises
-    ------
-    TaskError
-        It has changed since its digest was taken.
-    """
-    return parsed_json(bytes_as_reviewed(path, files), Path(path))
-
-
-def bytes_as_reviewed(path: str, files: dict[str, str]) -> bytes:
-    """Return the bytes of a file, which have the digest that is signed; raises as `as_reviewed`."""
-    content = Path(path).read_bytes()
-    if hashlib.sha256(content).hexdigest() != files[path]:
-        raise TaskError(f"{path} has changed while it was read. Wait for the run to end, and look again.")
-    return content
+    """Return the content of a reviewed JSON file; raises as `reviewed_bytes`."""
+    return parsed_json(reviewed_bytes(path, files), Path(path))
 
 
 def summary(subject: dict) -> list[str]:
@@ -140,29 +134,41 @@ def summary(subject: dict) -> list[str]:
         *verdict(validation, metrics)[0],
         f"Verdict     {subject['verdict']}",
         *(f"            {each}" for each in subject["failures"]),
-        *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised()),
+        *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised(subject)),
         f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
     ]
-    lines += [f"{'Changes' if n == 0 else '':<12}{each}" for n, each in enumerate(changes(subject["predecessor"]))]
+    lines += [
+        f"{'Changes' if n == 0 else '':<12}{each}"
+        for n, each in enumerate(changes(subject["predecessor"], subject["files"]))
+    ]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
 
 
-def raised() -> list[dict[str, str]]:
-    """Return the alarms of the diagnostics, each with its name and its sentence."""
-    return read_json(DIAGNOSTICS).get("alarms", [])
+def raised(subject: dict) -> list[dict[str, str]]:
+    """Return the alarms of the reviewed diagnostics, each with its name and its sentence."""
+    return alarms_of(reviewed_bytes(DIAGNOSTICS, subject["files"]))
 
 
-def changes(release: str | None) -> list[str]:
-    """Return what is different from the current release, in words."""
+def changes(release: str | None, files: dict[str, str]) -> list[str]:
+    """Return the differences from the current release in words.
+
+    Parameters
+    ----------
+    release
+        The current release; None if nothing is deployed.
+    files
+        The digests of the reviewed files.
+    """
     if release is None:
         return ["nothing is deployed yet: this would be the first release"]
-    folder = RELEASES / release
+    now, scored_now = as_reviewed("model/model.json", files), as_reviewed(METRICS, files)
     try:
-        then, now = read_json(folder / "model.json"), read_json("model/model.json")
-        scored_then, scored_now = read_json(folder / "evaluation_metrics.json"), read_json(METRICS)
-    except FileNotFoundError as error:
-        return [f"unknown: {error.filename} is missing from the current release; see make verify"]
+        document = signed_document(release, read_history())
+        then = released_json(release, document, "model.json")
+        scored_then = released_json(release, document, "evaluation_metrics.json")
+    except (TaskError, OSError) as error:
+        return [f"unknown: {explain(error)} See make verify"]
     if then["sha256"] == now["sha256"]:
         return [f"none: this very model is deployed as {release}"]
     mae = [each["model"]["test"]["MAE"] for each in (scored_then, scored_now)]
@@ -209,7 +215,7 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
     for name in ("reviewer", "comment"):
         if not decision[name].strip():
             raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
-    alarms = [each["name"] for each in raised()]
+    alarms = [each["name"] for each in raised(subject)]
     given = bool((decision["override"] or "").strip())
     if alarms and not subject["failures"] and decision["decision"] == "approve" and not given:
         raise TaskError(
@@ -278,7 +284,7 @@ def main(argv: list[str] | None = None) -> None:
         print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty():
             try:
-                ask(args, subject["failures"], [each["name"] for each in raised()])
+                ask(args, subject["failures"], [each["name"] for each in raised(subject)])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
@@ -294,7 +300,7 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")
         logging.info("[sign_off] wrote %s", args.output)
         try:
-            check_decisions(document, config["release"])
+            check_approval(document, config["release"], reviewed_bytes(DIAGNOSTICS, subject["files"]))
             logging.info("[sign_off] next: make deploy")
         except TaskError as error:
             logging.info("[sign_off] not to be deployed: %s", error)

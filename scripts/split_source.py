@@ -18,7 +18,7 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import beside, read_json, sha256, write_json
+from signoff.base.files import beside, sha256, write_json
 from signoff.source.address import Unreachable, expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("split_source", args, shown(args.input)):
         reader = reader_of(args)
-        before = read_json(args.output).get("parts", {}) if args.output.is_file() else {}
+        before = (read_record(args.input, reader.query, args.output) or {}).get("parts", {})
         try:
             record = split_source(
                 *(args.input, args.output, args.pieces, args.by, args.column, args.target, reader),

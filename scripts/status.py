@@ -10,7 +10,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
 from signoff.ops.runs import LOCK, RUNS, lock_entry, read_runs
-from signoff.ops.status import standing, told
+from signoff.ops.status import described_run, standing
 
 
 def status(runs: int = 5) -> list[str]:
@@ -23,7 +23,7 @@ def status(runs: int = 5) -> list[str]:
     """
     found, warnings = read_runs()
     last = reversed(found[-runs:])
-    lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {told(each)}" for n, each in enumerate(last)]
+    lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {described_run(each)}" for n, each in enumerate(last)]
     lines = [*(lines or [f"Runs        none yet ({RUNS})"]), *(f"Warning     {each}" for each in warnings)]
     holder, alive = lock_holder()
     if holder and alive:

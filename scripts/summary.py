@@ -3,6 +3,7 @@
 python scripts/summary.py
 """
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json
+from signoff.base.files import parsed_json
 from signoff.base.redaction import printable
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from signoff.report.decision_box import decision
@@ -34,9 +35,14 @@ def summary() -> Panel:
     """
     if not Path(REPORT).is_file():
         raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
-    metrics, diagnostics = map(read_json, (METRICS, DIAGNOSTICS))
-    if metrics["model_sha256"] not in Path(REPORT).read_text(encoding="utf-8"):
-        raise TaskError(f"{REPORT} speaks of another model than {METRICS}. Run make report.")
+    contents = {path: Path(path).read_bytes() for path in (METRICS, DIAGNOSTICS, REPORT)}
+    metrics, diagnostics = (parsed_json(contents[path], Path(path)) for path in (METRICS, DIAGNOSTICS))
+    report = contents[REPORT].decode(errors="replace")
+    if metrics["model_sha256"] not in report:
+        raise TaskError(f"{REPORT} was written for a different model than {METRICS}. Run make report.")
+    for path in (METRICS, DIAGNOSTICS):
+        if hashlib.sha256(contents[path]).hexdigest() not in report:
+            raise TaskError(f"{REPORT} was written for a different state of {path}. Run make report.")
     found = decision(metrics, diagnostics)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("held out")

@@ -4,15 +4,18 @@ python scripts/verify.py
 """
 
 import logging
+import os
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import is_signed
 from signoff.release.store import (
+    MOVING,
     RELEASES,
     approved_release,
     current_release,
+    is_moving,
     last_move,
     read_history,
     release_in_use,
@@ -55,6 +58,8 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
         good.append(f"current: {current}")
     else:
         good.append(f"current: {current or 'none'}; a move to {in_use} was interrupted: run it again")
+    if os.path.lexists(MOVING) and not is_moving(history):
+        good.append(f"{MOVING} belongs to no move that was interrupted: it is ignored")
     if in_use is not None and not problems:
         try:
             approved_release(in_use, rule)

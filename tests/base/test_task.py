@@ -201,7 +201,7 @@ def test_a_living_neighbour_keeps_its_part(tmp_path):
 def test_json_that_is_damaged_or_not_json_is_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(errors.TaskError, match=r"a\.json is not valid JSON"):
+    with pytest.raises(errors.TaskError, match=r"a\.json is damaged: it is not valid JSON"):
         files.read_json(path)
     with pytest.raises(ValueError):
         files.write_json(path, {"nan": float("nan")})

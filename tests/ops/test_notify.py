@@ -154,7 +154,7 @@ def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
     assert notify.find_events(run, [], 4, datetime.now(UTC)) == ["failed"]
     _, text = notify.message(run, ["failed"])
     assert "out of tea" in text
-    assert "Problem     data/raw/raw_data.json is not valid JSON" in text
+    assert "Problem     data/raw/raw_data.json is damaged: it is not valid JSON" in text
     (tmp_path / "data/raw/raw_data.json").unlink()
     assert "line 1 was altered" in notify.message(run, ["failed"])[1]
 

@@ -81,7 +81,45 @@ def test_a_move_that_was_killed_is_told_and_the_new_release_is_in_use(project, m
     good, problems = verifying.verify(RULE)
     assert problems == [] and good[-1] == f"current: {first}; a move to {second} was interrupted: run it again"
     assert releasing.release_in_use(read_history()) == second
+    # The link leads neither to where the move began, nor to where it ends.
+    third = f"20260101T000000Z-{'0' * 12}"
+    point(third)
+    assert f"deployed/current points to {third}" in verifying.verify(RULE)[1][0]
+    point(first)
+    marker = Path("deployed/.moving").read_bytes()
     assert deploy(project) == second and "interrupted" not in verifying.verify(RULE)[0][-1]
+    # A marker of an earlier move, which somebody has kept.
+    rolling.rollback("late", RULE)
+    Path("deployed/.moving").write_bytes(marker)
+    point(second)
+    assert f"deployed/current points to {second}" in verifying.verify(RULE)[1][0]
+
+
+@pytest.mark.parametrize("forged", ["line", "digest", "secret", "link", "folder"])
+def test_a_forged_marker_of_a_move_hides_no_link_that_was_set_back(project, forged, tmp_path):  # noqa: F811
+    first, second = release(project, 2), release(project, 3)
+    rolling.rollback("late", RULE)
+    history = read_history()
+    marker = Path("deployed/.moving")
+    secret = hashlib.sha256(canonical(history[-1])).hexdigest() if forged == "line" else history[-1]["move"]
+    if forged == "folder":
+        marker.mkdir()
+    else:
+        write("elsewhere", "0" * 64 if forged == "secret" else f"{secret}\n")
+        marker.symlink_to("../elsewhere") if forged == "link" else shutil.copy("elsewhere", marker)
+    # Beside a right link it is ignored, and said.
+    good, problems = verifying.verify(RULE)
+    assert problems == [] and good[-2:] == [
+        f"current: {first}",
+        "deployed/.moving belongs to no move that was interrupted: it is ignored",
+    ]
+    point(second)
+    told = f"deployed/current points to {second}, but the last move in deployed/history.jsonl is to {first}."
+    assert verifying.verify(RULE)[1][0].startswith(told)
+    assert error(releasing.release_in_use, read_history()).startswith(told)
+    # Nor is it in the way of the next move.
+    rolling.rollback("set back", RULE, first)
+    assert verifying.verify(RULE)[0][-1] == f"current: {first}" and verifying.verify(RULE)[1] == []
 
 
 # Foreign and superseded sign-offs

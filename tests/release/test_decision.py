@@ -22,6 +22,7 @@ import pytest
 
 import deploy as deploying
 import sign_off as signing
+import verify as verifying
 from conftest import in_process as run
 from sign_off import changes, decide, review, summary
 from signoff.base.errors import TaskError
@@ -310,15 +311,15 @@ def test_the_summary_says_what_is_decided_on(project):
     change(METRICS, split={"rule": "hash", "rows": {"train": 1, "test": 1}})
     told = f"{METRICS} has changed while it was read. Wait for the run to end, and look again."
     assert error(summary, subject) == told
-    subject["files"][METRICS] = digest(METRICS)
+    subject["files"] |= {path: digest(path) for path in (METRICS, DIAGNOSTICS)}
     assert summary(subject)[2] == "Data window no dates"
 
 
 def test_changes_since_the_release_are_told_one_by_one(project):
     name = release(project, 2)
-    assert changes(name) == [f"none: this very model is deployed as {name}"]
+    assert changes_since(name) == [f"none: this very model is deployed as {name}"]
     train(3)
-    assert changes(name) == [
+    assert changes_since(name) == [
         f"since {name}: 2,000 → 3,000 training rows",
         "MAE then 3.0000, on the rows held out then; now 4.5000",
     ]
@@ -332,7 +333,7 @@ def test_changes_since_the_release_are_told_one_by_one(project):
         recipe={"z": {"column": "z"}},
         columns={"z": "number"},
     )
-    assert changes(name)[2:] == [
+    assert changes_since(name)[2:] == [
         "feature x: number → none",
         "feature z: none → number",
         "parameter trees: 100 → 200",
@@ -345,27 +346,38 @@ def test_changes_since_the_release_are_told_one_by_one(project):
     lines = summary(review_of(name))
     place = next(n for n, line in enumerate(lines) if line.startswith("Changes     since"))
     assert lines[place + 1] == "            MAE then 3.0000, on the rows held out then; now 4.5000"
-    (releasing.RELEASES / name / "model.json").unlink()
-    told = f"unknown: deployed/releases/{name}/model.json is missing from the current release; see make verify"
-    assert changes(name) == [told]
+    released = Path("deployed/releases", name, "model.json")
+    released.write_text("{}", encoding="utf-8")
+    assert changes_since(name) == [f"unknown: {released} was altered. {RESTORE} See make verify"]
+    released.unlink()
+    (told,) = changes_since(name)
+    assert told.startswith(f"unknown: {released} does not exist.") and told.endswith("See make verify")
+
+
+def changes_since(name: str) -> list[str]:
+    return changes(name, {path: digest(path) for path in (JSON, METRICS)})
 
 
 def review_of(name: str) -> dict:
     code = {"commit": None, "clean": None, "sha256": CODE}
-    files = {path: digest(path) for path in (METRICS, VALIDATION)}
+    files = {path: digest(path) for path in (METRICS, VALIDATION, DIAGNOSTICS, JSON)}
     return {"code": code, "verdict": "passed", "failures": [], "predecessor": name, "files": files}
 
 
 def test_another_version_of_the_same_code_file_is_a_change(project):
-    name = release(project, 2)
+    write("f.py", "ONE = 1\n")
+    project.config["features"]["custom"] = "f.py"
+    train(2)
+    change(JSON, custom={"file": "f.py", "sha256": digest("f.py")})
+    approve(project)
+    name = deploy(project)
     train(3)
-    for path, sha256 in ((JSON, "1"), (f"deployed/releases/{name}/model.json", "2")):
-        change(path, custom={"file": "f.py", "sha256": sha256})
-    assert changes(name)[2:] == ["f.py: changed"]
+    change(JSON, custom={"file": "f.py", "sha256": "1"})
+    assert changes_since(name)[2:] == ["f.py: changed"]
     change(JSON, custom={"file": "g.py", "sha256": "1"})
-    assert changes(name)[2:] == ["code of the features: f.py → g.py"]
+    assert changes_since(name)[2:] == ["code of the features: f.py → g.py"]
     change(JSON, custom=None)
-    assert changes(name)[2:] == ["code of the features: f.py → none"]
+    assert changes_since(name)[2:] == ["code of the features: f.py → none"]
 
 
 def test_a_model_is_judged_beside_the_release_that_is_deployed_now(project):
@@ -695,7 +707,7 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
     expected |= {"final_report.md", "final_report.html", "figures/residuals.png", "config/config.yaml", "sign_off.json"}
     assert found == expected
     (line,) = read_history()
-    assert line.pop("at").endswith("Z")
+    assert line.pop("at").endswith("Z") and len(line.pop("move")) == 64
     assert line == {
         "action": "deploy",
         "release": name,
@@ -1046,8 +1058,50 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     assert "Alarm       drift: km has moved." in signing.summary(review(project.config, project.paths))
     assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
-    assert approve(project, override=" a season ")["decisions"][0]["override"] == "a season"
-    assert deploy(project)
+    document = approve(project, override=" a season ")
+    assert document["decisions"][0]["override"] == "a season"
+    # Whoever writes the sign-off by hand gets no further than the command does, neither at deploy nor afterwards.
+    document["decisions"][0]["override"] = None
+    Path("reports/sign_off.json").write_bytes(serialised(document))
+    told = (
+        "Ada has approved a model that raises alarms (drift) without an override. Sign off again with a reason: "
+        "make sign-off OVERRIDE=…"
+    )
+    assert error(deploy, project) == told
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(deploying, "check_approval", lambda *_: None)
+        name = deploy(project)
+    assert error(releasing.approved_release, name, RULE) == told
+    assert verifying.verify(RULE)[1] == [
+        f"deployed/releases/{name} is current, but not approved under the config: {told}"
+    ]
+    assert error(deploy, project) == told
+    approve(project, override="a season")
+    assert deploy(project) != name and verifying.verify(RULE)[1] == []
+
+
+def test_a_sign_off_without_the_diagnostics_is_not_enough(project):
+    document = approve(project)
+    told = f"the sign-off does not cover {DIAGNOSTICS}. {AGAIN}"
+    assert error(approval.check_approval, document, RULE, None) == told
+    # The form before knew no alarms that need a reason.
+    approval.check_approval({**document, "version": 1}, RULE, None)
+
+
+def test_what_is_swapped_after_its_digest_was_taken_is_not_shown(project):
+    subject = review(project.config, project.paths)
+    for path in (METRICS, VALIDATION, DIAGNOSTICS, JSON):
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content + b" ")
+        told = f"{path} has changed while it was read. Wait for the run to end, and look again."
+        assert error(approval.reviewed_bytes, path, subject["files"]) == told
+        if path != JSON:
+            assert error(summary, subject) == told
+        Path(path).write_bytes(content)
+    name = release(project, 2)
+    subject = review_of(name)
+    write(JSON, {})
+    assert f"{JSON} has changed while it was read" in error(summary, subject)
 
 
 def test_what_is_not_given_is_asked_until_it_is_said():

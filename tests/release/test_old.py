@@ -48,7 +48,7 @@ COMMANDS = [
     (
         "summary",
         [],
-        "diagnostics.json (has no key .*Recreate it .make run|does not exist.*run the task that writes it)",
+        "Run make report|diagnostics.json (has no key .*Recreate it .make run|does not exist.*run the task)",
     ),
     (
         "generate_report",

@@ -408,7 +408,7 @@ def test_the_summary_shows_the_decision_and_the_scores(finished):
     assert "deploy? look closer" in shown and f"champion: {RELEASE}" in shown
     report = finished.folder / BOTH[0]
     report.write_text("# Report", encoding="utf-8")
-    assert "speaks of another model" in finished.script("summary", check=False).stdout
+    assert "was written for a different model" in finished.script("summary", check=False).stdout
     report.unlink()
     done = finished.script("summary", check=False)
     assert done.returncode == 1

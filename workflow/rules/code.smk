@@ -34,7 +34,7 @@ def code_of(name):
     """Return a file that changes when one of these modules does: one input, for rules that have thousands of jobs."""
     path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
     lines = "".join(f"{sha256(Path(each))}  {os.path.relpath(each, SCRIPTS)}\n" for each in modules_of(name))
-    if not path.is_file() or path.read_text(encoding="utf-8") != lines:
+    if not path.is_file() or path.read_bytes() != lines.encode():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(lines, encoding="utf-8")
     return str(path)

@@ -31,6 +31,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256
 from signoff.config.settings import check_config, refuse_code
 from signoff.features.user_code import read_code
+from signoff.ops.damaged import rebuild_damaged_outputs
 from signoff.ops.folder import clear_dead_lock, end_when_told, name_the_holder
 from signoff.ops.old_outputs import keep_old_outputs
 from signoff.release.approval import custom_code, features_path, model_path, raw_path
@@ -62,6 +63,7 @@ if not WITHIN:
         clear_dead_lock()
         name_the_holder()
         end_when_told()
+        rebuild_damaged_outputs()
     keep_old_outputs()
 
 

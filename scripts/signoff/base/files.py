@@ -163,9 +163,9 @@ def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content.decode("utf-8"), object_hook=recorded)
     except ValueError as error:
-        raise TaskError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+        raise TaskError(f"{path} is damaged: it is not valid JSON ({error}). Run make run to rebuild it.") from error
     if not isinstance(found, dict):
-        raise TaskError(f"{path} does not hold a JSON object. Delete it and run again.")
+        raise TaskError(f"{path} is damaged: it does not hold a JSON object. Run make run to rebuild it.")
     return found
 
 

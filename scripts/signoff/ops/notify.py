@@ -21,8 +21,8 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
 from signoff.config.settings import SCHEMA, USUAL, check_config
 from signoff.ops.runs import RECORD
-from signoff.ops.status import standing, told
-from signoff.release.approval import SIGN_OFF
+from signoff.ops.status import described_run, standing
+from signoff.release.approval import SIGN_OFF, read_sign_off
 from signoff.release.store import read_history
 from signoff.release.verdict import logged_summary
 from signoff.source.address import expand
@@ -121,16 +121,19 @@ def last_told(event: str, earlier: list[dict]) -> dict:
 
 
 def waits_for_review(model_sha256: str) -> bool:
-    """Tell whether nobody has decided on a model yet."""
+    """Return whether nobody has decided on a model yet. A damaged sign-off is no decision."""
     if any(each.get("model_sha256") == model_sha256 for each in read_history()):
         return False
-    return not SIGN_OFF.is_file() or model_sha256 not in read_json(SIGN_OFF)["files"].values()
+    try:
+        return model_sha256 not in read_sign_off(SIGN_OFF)["files"].values()
+    except TaskError:
+        return True
 
 
 def message(run: dict, events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
     title = f"Signoff {Path.cwd().name}: {', '.join(TITLES[each] for each in events)}"
-    lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {told(run)}"]
+    lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {described_run(run)}"]
     lines += [f"Log         {run['log']}"] if "log" in run else []
     try:
         lines += standing()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, sha256
+from signoff.base.files import WORKFLOW, parsed_json, sha256
 from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, one_of, problem_of, strict_json
 from signoff.release.signature import person_of, plain_name, verify_signature
 
@@ -242,6 +242,51 @@ def check_subject(document: dict, config: dict, config_paths: list[str]) -> None
             raise TaskError(f"{path} has changed since it was signed. {READ_AGAIN}")
     if code_state()["sha256"] != document["code"]["sha256"]:
         raise TaskError(f"the workflow's code has changed since the sign-off. {READ_AGAIN}")
+
+
+def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
+    """Return the bytes of a reviewed file, which have, in memory, the digest in `files`.
+
+    Raises
+    ------
+    TaskError
+        The file has changed since its digest was taken.
+    """
+    content = Path(path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != files[path]:
+        raise TaskError(f"{path} has changed while it was read. Wait for the run to end, and look again.")
+    return content
+
+
+def check_approval(document: dict, rule: dict, diagnostics: bytes | None, at: str | None = None) -> None:
+    """Raise TaskError unless enough people have approved, and each has given a reason if the model raises alarms.
+
+    Parameters
+    ----------
+    document, rule, at
+        As in `check_decisions`.
+    diagnostics
+        The content of the diagnostics, which has the digest that was signed; None if the sign-off covers none.
+    """
+    check_decisions(document, rule, at)
+    if document["version"] == OLD_VERSION:
+        # At that time, alarms needed no reason.
+        return
+    if diagnostics is None:
+        raise TaskError(f"the sign-off does not cover {DIAGNOSTICS}. {READ_AGAIN}")
+    alarms = alarms_of(diagnostics)
+    for decision in document["decisions"]:
+        if alarms and not decision["override"]:
+            names = ", ".join(each["name"] for each in alarms)
+            raise TaskError(
+                f"{decision['reviewer']} has approved a model that raises alarms ({names}) without an override. "
+                "Sign off again with a reason: make sign-off OVERRIDE=…"
+            )
+
+
+def alarms_of(diagnostics: bytes) -> list[dict[str, str]]:
+    """Return the alarms in the content of the diagnostics, each with its name and its sentence."""
+    return parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
 
 
 def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:

@@ -78,10 +78,13 @@ def list_of(check: Check) -> Check:
     return lambda value: type(value) is list and all(map(check, value))
 
 
-def exactly(fields: dict[str, Check]) -> Check:
-    """Return a check of an object that has these keys and no others, each with its own check."""
+def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
+    """Return a check of an object that has these keys and no others but the optional ones, each with its own check."""
+    known = {**fields, **(optional or {})}
     return lambda value: (
-        isinstance(value, dict) and value.keys() == fields.keys() and all(fields[key](value[key]) for key in fields)
+        isinstance(value, dict)
+        and fields.keys() <= value.keys() <= known.keys()
+        and all(known[key](value[key]) for key in value)
     )
 
 
@@ -117,6 +120,8 @@ SUBJECT = {
 
 _MOVE = {"at": matches(MOMENT), "release": matches(RELEASE), "previous": DIGEST}
 _WHO = {"by": list_of(is_text), "reason": list_of(is_text), "from": or_none(is_text)}
+# The digest of the secret that the marker of the move holds; older workflows wrote none.
+_SECRET = {"move": DIGEST}
 # The lines of the history.
 LINE = {
     "deploy": exactly(
@@ -127,9 +132,10 @@ LINE = {
             "override": list_of(is_text),
             "model_sha256": DIGEST,
             "sign_off_sha256": DIGEST,
-        }
+        },
+        _SECRET,
     ),
-    "rollback": exactly({**_MOVE, **_WHO, "action": one_of("rollback")}),
+    "rollback": exactly({**_MOVE, **_WHO, "action": one_of("rollback")}, _SECRET),
     "prune": exactly({**_MOVE, "action": one_of("prune"), "reason": is_text}),
 }
 

@@ -3,12 +3,14 @@
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
+from signoff.release.approval import serialised
 from signoff.release.outbox import DIGEST, stage_release
-from signoff.release.store import RELEASES, current_release, read_history, releases, verify_release
+from signoff.release.store import current_release, read_history, releases, verify_release
 
 RELEASE, ALIAS = "signoff.release", "champion"
 # MLflow's own defaults would let a dead server hold up a run for many minutes.
@@ -113,7 +115,11 @@ def log_release(client, experiment: str, model: str, name: str, history: list[di
     }
     for each in tags.items():
         client.set_tag(run, *each)
-    client.log_artifact(run, str(RELEASES / name / "sign_off.json"), "reports")
+    with tempfile.TemporaryDirectory() as folder:
+        # What was verified, whatever lies in the release by now.
+        copy = Path(folder, "sign_off.json")
+        copy.write_bytes(serialised(document))
+        client.log_artifact(run, str(copy), "reports")
     # Its files are there: nothing to wait for.
     version = client.create_model_version(model, f"runs:/{run}/model", run, tags, await_creation_for=0).version
     logging.info("[track] logged the release %s: %s, version %s", name, model, version)

@@ -4,13 +4,14 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from signoff.base.errors import TaskError
-from signoff.base.files import discard, hidden_name, open_lock, read_json, sha256, write_json
+from signoff.base.files import discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
 from signoff.release.store import RELEASES
 from signoff.release.verdict import verdict
@@ -18,6 +19,7 @@ from signoff.source.address import shown
 
 OUTBOX = Path("logs/mlflow")
 SOURCE = Path("data/raw/raw_data.json")
+METADATA = "model/model.json"
 # The tag by which a run is known.
 DIGEST = "signoff.digest"
 # What of the config shapes a model and its verdict.
@@ -37,6 +39,18 @@ def waiting() -> list[Path]:
     """Return the folders of the runs that are not logged yet, the newest first."""
     folders = [path for path in OUTBOX.glob("*") if path.is_dir() and not path.name.startswith(".")]
     return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
+
+
+def discard_damaged() -> None:
+    """Delete the folders that a power cut has damaged, with a warning: the model on disk is staged again."""
+    for folder in waiting():
+        try:
+            whole = isinstance(json.loads((folder / "run.json").read_bytes()), dict)
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            logging.warning("[track] %s is damaged and cannot be logged: deleted", folder / "run.json")
+            discard(folder)
 
 
 def stage_judged(config: dict, config_paths: list[str]) -> Path:
@@ -89,18 +103,25 @@ def stage(
         return folder
     for left in OUTBOX.glob(".*.part"):
         discard(left)
+    # The three that are logged, parsed from the bytes that have the digests.
+    read = {}
     for path, file in files.items():
         inside = path.startswith(("model/", "reports/", "data/"))
         copy = part / "artifacts" / (path if inside else f"config/{file.name}")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-        if path in digests and sha256(copy) != digests[path]:
+        if path in (METADATA, METRICS, VALIDATION):
+            content = file.read_bytes()
+            read[path] = parsed_json(content, file)
+            copy.write_bytes(content)
+            found = hashlib.sha256(content).hexdigest()
+        else:
+            shutil.copyfile(file, copy)
+            found = sha256(copy) if path in digests else None
+        if found != digests.get(path, found):
             raise TaskError(f"{file} changed while it was copied to {OUTBOX}. The next run tries again.")
         if not inside and without_passwords(text := copy.read_text(encoding="utf-8")) != text:
             copy.write_text(without_passwords(text), encoding="utf-8")
-    # The copies, which have the digests.
-    copies = part / "artifacts"
-    metadata, metrics, validation = (read_json(copies / path) for path in ("model/model.json", METRICS, VALIDATION))
+    metadata, metrics, validation = (read[path] for path in (METADATA, METRICS, VALIDATION))
     failures = verdict(validation, metrics, on_failure)[1]
     commit = {"mlflow.source.git.commit": code["commit"]} if code["commit"] else {}
     run = {

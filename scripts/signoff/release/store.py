@@ -22,7 +22,7 @@ from signoff.base.files import (
 )
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
-from signoff.release.approval import canonical, check_decisions, parse_sign_off, released_as, utc_now
+from signoff.release.approval import canonical, check_approval, parse_sign_off, released_as, utc_now
 from signoff.release.form import PROJECT, is_line, strict_json
 
 DEPLOYED = Path("deployed")
@@ -30,7 +30,7 @@ RELEASES = DEPLOYED / "releases"
 HISTORY = DEPLOYED / "history.jsonl"
 HEAD = DEPLOYED / "history.head"
 CURRENT = DEPLOYED / "current"
-# Holds, while the link is moved, the digest of the history's line that tells of it.
+# Holds, while the link is moved, the secret whose digest is in the history's line of the move.
 MOVING = DEPLOYED / ".moving"
 # What a sign-off names the project by.
 IDENTITY = DEPLOYED / "project.id"
@@ -113,6 +113,9 @@ def append_history(action: str, release: str, **more: object) -> None:
     text = HISTORY.read_bytes() if HISTORY.is_file() else b""
     lines = text.splitlines()
     previous = hashlib.sha256(lines[-1]).hexdigest() if lines else START
+    secret = secrets.token_hex(32)
+    if action != "prune":
+        more["move"] = _digest_of(secret)
     line = canonical({"at": utc_now(), "action": action, "release": release, **more, "previous": previous})
     digest = hashlib.sha256(line).hexdigest().encode() + b"\n"
     steps = [(HISTORY, text + line + b"\n"), (HEAD, digest)]
@@ -120,7 +123,9 @@ def append_history(action: str, release: str, **more: object) -> None:
         # Of a kill between the two: after another one, the head would be two lines behind.
         steps.insert(0, (HEAD, previous.encode() + b"\n"))
     if action != "prune":
-        steps.insert(0, (MOVING, digest))
+        # Whatever lies there, a folder too.
+        discard(MOVING)
+        steps.insert(0, (MOVING, f"{secret}\n".encode()))
     for path, content in steps:
         with replacing(path) as new:
             new.write_bytes(content)
@@ -139,9 +144,26 @@ def last_move(history: list[dict]) -> dict | None:
 
 
 def is_moving(history: list[dict]) -> bool:
-    """Return whether a process was killed between the history's last line and the link."""
-    end = hashlib.sha256(canonical(history[-1])).hexdigest() if history else START
-    return MOVING.is_file() and MOVING.read_bytes() == end.encode() + b"\n"
+    """Return whether a process was killed between the history's last line and the link.
+
+    The link then leads to where that line says that it led before, and the marker holds the secret of that line. The
+    secret is deleted once the link has moved, so nobody can write such a marker afterwards.
+    """
+    if not history or "move" not in history[-1] or MOVING.is_symlink() or not MOVING.is_file():
+        return False
+    content = MOVING.read_bytes()
+    secret = content.removesuffix(b"\n").decode("ascii", "replace")
+    before = history[-1]["from"]
+    link = os.readlink(CURRENT) if CURRENT.is_symlink() else None
+    return (
+        content == f"{secret}\n".encode()
+        and _digest_of(secret) == history[-1]["move"]
+        and link == (f"releases/{before}" if before else None)
+    )
+
+
+def _digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def release_in_use(history: list[dict]) -> str | None:
@@ -302,6 +324,11 @@ def released_bytes(name: str, document: dict, file: str) -> bytes:
     return content
 
 
+def released_json(name: str, document: dict, file: str) -> dict:
+    """Return the content of a release's JSON file, of the bytes that were signed; raises as `released_bytes`."""
+    return parsed_json(released_bytes(name, document, file), RELEASES / name / file)
+
+
 def approved_release(name: str | None, rule: dict) -> tuple[Path, dict]:
     """Return the folder and the sign-off of a release that may be used: whole, and approved under `rule`.
 
@@ -316,7 +343,9 @@ def approved_release(name: str | None, rule: dict) -> tuple[Path, dict]:
     document = verify_release(name, history)
     # The keys must have been valid when it was released: they may expire later.
     at = next(entry["at"] for entry in history if entry["action"] == "deploy" and entry["release"] == name)
-    check_decisions(document, rule, at)
+    has_diagnostics = any(released_as(path) == "diagnostics.json" for path in document["files"])
+    diagnostics = released_bytes(name, document, "diagnostics.json") if has_diagnostics else None
+    check_approval(document, rule, diagnostics, at)
     return RELEASES / name, document
 
 
@@ -336,7 +365,7 @@ def model_of(name: str, document: dict) -> tuple[object, dict]:
     """Return the model and the metadata of a release whose sign-off `approved_release` has returned."""
     signed = next(path for path in document["files"] if released_as(path) in ("model.pkl", "model.skops"))
     model = load_model(RELEASES / name / released_as(signed), document["files"][signed])
-    return model, parsed_json(released_bytes(name, document, "model.json"), RELEASES / name / "model.json")
+    return model, released_json(name, document, "model.json")
 
 
 def released_code(name: str, metadata: dict) -> ModuleType | None:
@@ -355,8 +384,7 @@ def released_half_width(name: str, document: dict) -> float | None:
     """
     if not any(released_as(path) == "diagnostics.json" for path in document["files"]):
         return None
-    content = released_bytes(name, document, "diagnostics.json")
-    return parsed_json(content, RELEASES / name / "diagnostics.json")["prediction_interval"]["half_width"]
+    return released_json(name, document, "diagnostics.json")["prediction_interval"]["half_width"]
 
 
 def sweep(history: list[dict]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import write_json
 from signoff.release.mlflow_client import connect, experiment_name, log_releases, log_run
-from signoff.release.outbox import OUTBOX, alone, plain, stage_judged, waiting
+from signoff.release.outbox import OUTBOX, alone, discard_damaged, plain, stage_judged, waiting
 from signoff.source.web import reason
 
 RECORD = Path("reports/tracking.json")
@@ -38,6 +38,7 @@ def track(config: dict, config_paths: list[str] | None = None) -> dict:
     uri, url, problems = config["tracking"]["mlflow_uri"], before.get("run"), []
     try:
         with alone():
+            discard_damaged()
             judged = stage_judged(config, config_paths) if config_paths is not None else None
             url = None if judged else url
             check_tracking(config)
@@ -97,9 +98,10 @@ def check_tracking(config: dict) -> None:
 def read_record() -> dict:
     """Return what RECORD holds; nothing where there is none, or a damaged one."""
     try:
-        return json.loads(RECORD.read_text(encoding="utf-8"))
+        found = json.loads(RECORD.read_bytes())
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def in_words(error: Exception, uri: str) -> str:

@@ -65,7 +65,7 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
 
 def logged_summary(log: Path) -> list[str]:
     """Return the lines of the summary that is in a verdict's log."""
-    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text(encoding="utf-8").splitlines()]
+    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text("utf-8", "replace").splitlines()]
     return [line for line in lines if line]
 
 

@@ -19,6 +19,8 @@ def read_record(source: str, query: str | None, record: Path) -> dict | None:
         last = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if not isinstance(last, dict):
+        return None
     same = (last.get("source"), last.get("query")) == (shown(source), query) and "source_version" in last
     return last if same else None
 

@@ -1,0 +1,147 @@
+"""Outputs that a power cut or a failing disk has damaged: the next run that needs them rebuilds them.
+
+Snakemake looks at names and times. A file that is cut or full of NUL bytes counts as an output like any other, and each
+task that reads it would fail until somebody deletes it.
+"""
+
+import codecs
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from signoff.ops.folder import say
+
+_PIECE = 1 << 16
+_DIGEST = rb"[0-9a-f]{64}` \|\n$"
+
+
+def rebuild_damaged_outputs() -> None:
+    """Have this process's Snakemake run each job of which an output is damaged, as if it had been forced."""
+    from snakemake.dag import DAG
+
+    own = DAG.update_needrun
+    seen: set[str] = set()
+
+    async def update_needrun(self, *arguments, **options):
+        for job in self.jobs:
+            # Jobs are added after a checkpoint; what this run has written itself is not looked at.
+            outputs = [str(path) for path in job.output if str(path) not in seen and not path.is_storage]
+            seen.update(outputs)
+            for path, problem in damaged(outputs):
+                say(f"{path} is damaged ({problem}): it is rebuilt")
+                self.forcefiles.update(job.output)
+        return await own(self, *arguments, **options)
+
+    DAG.update_needrun = update_needrun
+
+
+def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    """Yield the damaged files among the outputs of a job, each with its problem in words."""
+    for path in map(Path, outputs):
+        if not path.is_file():
+            continue
+        problem = _problem(path)
+        if problem:
+            yield path, problem
+        elif path.parts[-2:] == ("weeks", "plan.json"):
+            # The job writes the weeks, too.
+            yield from ((each, "not a whole Parquet file") for each in _broken_weeks(path.parent))
+
+
+def _problem(path: Path) -> str | None:
+    """Return what is wrong with a file; None if it is whole, or of a kind that is not looked at."""
+    look = _KINDS.get(path.suffix)
+    if look is None:
+        return None
+    return "empty" if path.stat().st_size == 0 else look(path)
+
+
+def _json(path: Path) -> str | None:
+    try:
+        return None if isinstance(json.loads(path.read_bytes()), dict) else "not a JSON object"
+    except (ValueError, RecursionError):
+        return "not valid JSON"
+
+
+def _text(path: Path) -> str | None:
+    head, tail = _ends(path)
+    if b"\0" in (head[:1], tail[-1:]):
+        return "NUL bytes"
+    # The first piece may end, and the last one begin, within a character.
+    start = next((n for n, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < _PIECE)
+        tail[start:].decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    return None
+
+
+def _csv(path: Path) -> str | None:
+    problem = _text(path)
+    head, tail = _ends(path)
+    if problem or tail.endswith(b"\n"):
+        return problem
+    # Somebody who edits a CSV file may leave out the last line break, but no fields.
+    header, last = (
+        next(csv.reader(io.StringIO(each.decode("utf-8", "replace"))), [])
+        for each in (head.partition(b"\n")[0], tail.rpartition(b"\n")[2])
+    )
+    return "its last row is cut" if len(last) < len(header) else None
+
+
+def _page(path: Path) -> str | None:
+    return _text(path) or (None if _ends(path)[1].rstrip().endswith(b"</html>") else "its end is missing")
+
+
+def _markdown(path: Path) -> str | None:
+    # The report ends with the digests of what it was written from.
+    end = _DIGEST if path.name == "final_report.md" else b"\n$"
+    return _text(path) or (None if re.search(end, _ends(path)[1]) else "its end is missing")
+
+
+def _picture(path: Path) -> str | None:
+    head, tail = _ends(path)
+    whole = head.startswith(b"\x89PNG\r\n\x1a\n") and tail.endswith(b"IEND\xaeB`\x82")
+    return None if whole else "not a whole PNG picture"
+
+
+def _model(path: Path) -> str | None:
+    """Return the problem of a model that is not the one that the JSON beside it describes."""
+    try:
+        digest = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # It is rebuilt, and the model with it.
+        return None
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return None if found == digest else f"not the model that {path.with_suffix('.json').name} describes"
+
+
+_KINDS: dict[str, Callable[[Path], str | None]] = {
+    ".json": _json,
+    ".csv": _csv,
+    ".html": _page,
+    ".md": _markdown,
+    ".png": _picture,
+    ".pkl": _model,
+    ".skops": _model,
+}
+
+
+def _ends(path: Path) -> tuple[bytes, bytes]:
+    """Return the first and the last piece of a file, which may overlap."""
+    with open(path, "rb") as file:
+        head = file.read(_PIECE)
+        file.seek(max(0, path.stat().st_size - _PIECE))
+        return head, file.read()
+
+
+def _broken_weeks(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder that do not begin and end as Parquet files do."""
+    ends = {path: _ends(path) for path in sorted(folder.glob("*.parquet"))}
+    return [path for path, (head, tail) in ends.items() if head[:4] != b"PAR1" or tail[-4:] != b"PAR1"]
