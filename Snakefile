@@ -1,4 +1,4 @@
-# Retrain a tabular regression model on fresh data; ship nothing until a person has signed it off.
+# Retrain a tabular regression model on new data; nothing is released until a person has signed it off.
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -7,13 +7,10 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
-include: "workflow/rules/config.smk"
-include: "workflow/rules/code.smk"
-include: "workflow/rules/options.smk"
-include: "workflow/rules/ending.smk"
+include: "workflow/rules/common.smk"
 
 
-if MANY_MODELS:
+if settings.has_many_models:
 
     include: "workflow/rules/models.smk"
 
@@ -27,7 +24,7 @@ else:
     include: "workflow/rules/backtest.smk"
 
 
-if PARTITION_BY and not MANY_MODELS:
+if settings.data.partition_by:
 
     include: "workflow/rules/split.smk"
     include: "workflow/rules/parts.smk"
@@ -35,10 +32,12 @@ if PARTITION_BY and not MANY_MODELS:
 
 
 rule all:
-    """Everything up to the evaluation, and the verdict: exit code 1 where a threshold or the data contract failed"""
+    """Run all tasks up to the evaluation and the verdict; fail if a threshold or the data contract failed"""
     default_target: True
     input:
-        [] if MANY_MODELS or PARTITION_BY else ["data/raw/raw_data.csv", "data/processed/cleaned_data.csv"],
-        [] if MANY_MODELS else ["reports/validation_report.json", FEATURES, MODEL, "reports/evaluation_metrics.json"],
-        [] if MANY_MODELS else TRACKING or [],
         "reports/verdict.json",
+        [] if settings.has_many_models else ["reports/validation_report.json", "reports/evaluation_metrics.json"],
+        [] if settings.has_many_models else [features_path(config), model_path(config)],
+        [] if settings.has_many_models or settings.data.partition_by else ["data/raw/raw_data.csv"],
+        [] if settings.has_many_models or settings.data.partition_by else ["data/processed/cleaned_data.csv"],
+        "reports/tracking.json" if settings.tracking.mlflow_uri and not settings.has_many_models else [],

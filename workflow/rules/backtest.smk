@@ -1,16 +1,21 @@
-# The backtest: what the weekly job would have done, week by week: snakemake backtest
+# The backtest replays the weekly job week by week: snakemake backtest
 
 
-# A checkpoint, since only the data say which weeks there are.
+def backtest_plan():
+    """Return for each model of the backtest the weeks that train it and the weeks that it scores, after split_weeks."""
+    return read_plan(checkpoints.split_weeks.get().output.plan)
+
+
+# A checkpoint, since only the data contain the list of weeks.
 checkpoint split_weeks:
-    """Give each week's rows a file of their own, and plan which weeks train and which score"""
+    """Write each week's rows to a file, and plan which weeks train and which are scored"""
     input:
         script=script("split_weeks"),
         helpers=helpers("split_weeks"),
         features="data/features/features.csv",
         description="data/features/features.json",
     output:
-        # The weeks' files lie beside it, and those that have not changed stay: no rule may delete them first.
+        # The files of the weeks are in its folder. No rule may delete those that have not changed.
         plan=update("data/weeks/plan.json"),
     log:
         "logs/split_weeks.log",
@@ -22,13 +27,13 @@ checkpoint split_weeks:
         mem_mb=memory(1000, all_rows=True),
         runtime=minutes(60),
     params:
-        options=flags(**config["backtest"]),
+        options=flags(**settings.backtest),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.plan:q} {params.options} --log={log:q}"
 
 
 rule backtest_week:
-    """Train on the weeks before one week (or before the first one) and score that week (or all): one core each"""
+    """Train on the weeks before one week (or before the first one), and score that week (or all), on one core"""
     input:
         script=script("backtest_week"),
         helpers=helpers("backtest_week"),
@@ -50,9 +55,9 @@ rule backtest_week:
         runtime=minutes(60),
     params:
         options=flags(
-            **model_options(),
-            random_state=config["random_state"],
-            baseline=config["evaluation"]["baseline"],
+            **settings.model.trained,
+            random_state=settings.random_state,
+            baseline=settings.evaluation.baseline,
         ),
     shell:
         "python {input.script:q} --train {input.train:q} --score {input.score:q} --output={output:q} {params.options}"
@@ -60,7 +65,7 @@ rule backtest_week:
 
 
 rule backtest:
-    """Say what weekly retraining is worth, and which releases the gate would have stopped"""
+    """Report what weekly retraining gains, and which releases the thresholds would have stopped"""
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
@@ -78,6 +83,6 @@ rule backtest:
     conda:
         "../../environment.yml"
     params:
-        options=flags(**THRESHOLDS),
+        options=flags(**settings.limits),
     shell:
         "python {input.script:q} --input {input.models:q} --output={output.csv:q} {params.options} --log={log:q}"

@@ -1,12 +1,12 @@
-# The data: from the source to a checked and cleaned table
+# The data, from the source to a checked and cleaned table and its features
 
 
 rule ingest_data:
-    """Bring the source to data/raw, whole and checked to be a table"""
+    """Copy the source to data/raw, complete and checked to be a table"""
     input:
         script=script("ingest_data"),
         helpers=helpers("ingest_data"),
-        pieces=pieces,
+        pieces=place.pieces,
     output:
         csv=update("data/raw/raw_data.csv"),
         record=update("data/raw/raw_data.json"),
@@ -20,11 +20,12 @@ rule ingest_data:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        version=source_version,
-        options=flags(target=config["target"], **config["reader"]),
-        # No other brace in it is ours: ${NAME} is a variable of the environment.
+        # Of pieces, each is an input.
+        version=lambda wildcards: None if place.plan else origin.version,
+        options=flags(target=settings.target, **settings.reader),
+        # Only {model} is replaced: ${NAME} is an environment variable.
         source=lambda wildcards: words(
-            input=config["raw_data_source_url"].replace("{model}", wildcards.get("model", "{model}"))
+            input=settings.raw_data_source_url.replace("{model}", wildcards.get("model", "{model}"))
         ),
     shell:
         "python {input.script:q} {params.source} {params.options} --output={output.csv:q} --log={log:q}"
@@ -36,7 +37,7 @@ rule validate_data:
         script=script("validate_data"),
         helpers=helpers("validate_data"),
         raw="data/raw/raw_data.csv",
-        contract=on_disk(CONTRACT),
+        contract=on_disk(settings.validation.schema),
     output:
         report(
             update("reports/validation_report.json"),
@@ -50,17 +51,17 @@ rule validate_data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=contract.looks_at_all_rows(RULES)),
+        mem_mb=memory(1000, all_rows=contract.looks_at_all_rows),
         runtime=minutes(60),
     params:
-        options=flags(schema=CONTRACT, time_column=PAST_ONLY),
-    # Cleaning, which begins at the same time, is what the next task waits for: it goes first.
+        options=flags(schema=settings.validation.schema, time_column=contract.past_only),
+    # With nice, because cleaning begins at the same time, and the next task waits for cleaning.
     shell:
         "nice python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
 
 
 rule clean_data:
-    """Drop, fill or leave what is missing"""
+    """Drop, fill or leave missing values"""
     input:
         script=script("clean_data"),
         helpers=helpers("clean_data"),
@@ -79,27 +80,27 @@ rule clean_data:
         runtime=minutes(60),
     params:
         options=flags(
-            kinds=KINDS,
-            date_formats=DATE_FORMATS,
-            time_column=PAST_ONLY,
-            required=[each for each in (config["target"], config["time_column"]) if each],
-            policies=config["cleaning"]["columns"],
-            default_policy=config["cleaning"]["default"],
-            duplicates=config["cleaning"]["duplicates"],
-            max_rows_lost=config["cleaning"]["max_rows_lost"],
+            kinds=contract.kinds,
+            date_formats=contract.date_formats,
+            time_column=contract.past_only,
+            required=settings.required_columns,
+            policies=settings.cleaning.columns,
+            default_policy=settings.cleaning.default,
+            duplicates=settings.cleaning.duplicates,
+            max_rows_lost=settings.cleaning.max_rows_lost,
         ),
     shell:
         "python {input.script:q} --input={input.raw:q} --output={output.csv:q} {params.options} --log={log:q}"
 
 
 rule feature_engineering:
-    """Make each row's features, and say which rows train and which test"""
+    """Compute the features of each row, and split the rows into training and held-out rows"""
     input:
         script=script("feature_engineering"),
         helpers=helpers("feature_engineering"),
         cleaned="data/processed/cleaned_data.csv",
         counts="data/processed/cleaned_data.json",
-        custom=on_disk(config["features"]["custom"]),
+        custom=on_disk(settings.features.custom),
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),
@@ -110,30 +111,30 @@ rule feature_engineering:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=config["features"]["custom"]),
+        mem_mb=memory(1000, all_rows=settings.features.custom),
         runtime=minutes(60),
     params:
         options=flags(
-            target=config["target"],
-            time_column=config["time_column"],
-            drop=config["features"]["drop"],
-            keep=config["features"]["keep"],
-            not_before=config["features"]["not_before"],
-            date_parts=config["features"]["date_parts"] or [""],
-            derived=config["features"]["derived"],
-            split_by=config["split"]["by"],
-            test_weeks=config["split"]["test_weeks"],
-            test_share=config["split"]["test_share"],
-            split_key=config["split"]["key"],
-            custom=config["features"]["custom"],
-            custom_mode=config["features"]["custom_mode"] if config["features"]["custom"] else None,
+            target=settings.target,
+            time_column=settings.time_column,
+            drop=settings.features.drop,
+            keep=settings.features.keep,
+            not_before=settings.features.not_before,
+            date_parts=settings.features.date_parts or [""],
+            derived=settings.features.derived,
+            split_by=settings.split.by,
+            test_weeks=settings.split.test_weeks,
+            test_share=settings.split.test_share,
+            split_key=settings.split.key,
+            custom=settings.features.custom,
+            custom_mode=settings.features.custom_mode if settings.features.custom else None,
         ),
     shell:
         "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} --log={log:q}"
 
 
 rule sample_features:
-    """Draw the rows that model.max_rows allows: the same ones in every run"""
+    """Draw as many rows as model.max_rows allows, the same ones in every run"""
     input:
         script=script("gather_features"),
         helpers=helpers("gather_features"),
@@ -152,6 +153,6 @@ rule sample_features:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(max_rows=config["model"]["max_rows"]),
+        options=flags(max_rows=settings.model.max_rows),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.csv:q} {params.options} --log={log:q}"

@@ -1,11 +1,14 @@
 # What a reviewer needs beyond the thresholds
 
-# What training on fewer rows costs.
-BUDGET = "reports/row_budget.json" if config["model"]["max_rows"] and not config["model"]["passes"] else None
+# data/features/features.csv, or data/features/sample.csv with model.max_rows
+FEATURES = features_path(config)
+DESCRIPTION = FEATURES.replace(".csv", ".json")
+# model/model.pkl, or model/model.skops with model.format
+MODEL = model_path(config)
 
 
 rule explain_model:
-    """Look into the model: what it rests on, how it does on rows it has not seen, which features give it away"""
+    """Measure what the model relies on, how it does on new rows, and which features may leak the target"""
     input:
         script=script("explain_model"),
         helpers=helpers("explain_model"),
@@ -25,14 +28,14 @@ rule explain_model:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(random_state=config["random_state"]),
+        options=flags(random_state=settings.random_state),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
         " {params.options} --log={log:q}"
 
 
 rule compare_model:
-    """Compare the model with the champion and the baselines, its errors by slice, and its rows with those before"""
+    """Compare the model with the champion and the baselines, its errors by slice, and its rows with earlier ones"""
     input:
         script=script("compare_model"),
         helpers=helpers("compare_model"),
@@ -41,17 +44,18 @@ rule compare_model:
         metrics="reports/evaluation_metrics.json",
         holdout="reports/holdout_predictions.csv",
         validation="reports/validation_report.json",
-        raw=WHOLE_RAW,
-        custom=on_disk(config["evaluation"]["metrics"]),
-        # Releases that were made before there were diagnostics hold none.
-        release=released("diagnostics.json"),
+        # Parts are not gathered for this.
+        raw=[] if settings.data.partition_by else "data/raw/raw_data.csv",
+        custom=on_disk(settings.evaluation.metrics),
+        # Old releases have no diagnostics.
+        release=place.released("diagnostics.json"),
     output:
         update("reports/comparison.json"),
     log:
         "logs/compare_model.log",
     benchmark:
         "logs/benchmarks/compare_model.tsv"
-    # Before the verdict, for which no other job waits.
+    # It begins before the verdict, for which no other job waits.
     priority: 1
     conda:
         "../../environment.yml"
@@ -60,11 +64,11 @@ rule compare_model:
         runtime=minutes(60),
     params:
         options=flags(
-            interval_level=config["evaluation"]["interval_level"],
-            random_state=config["random_state"],
+            interval_level=settings.evaluation.interval_level,
+            random_state=settings.random_state,
         ),
-        # A param that is made of an input does not say that the job must run again: it stands by itself.
-        release=lambda wildcards: words(release=released("diagnostics.json")(wildcards)),
+        # By itself, because Snakemake does not rerun a job if a param that uses an input changes.
+        release=lambda wildcards: words(release=place.released("diagnostics.json")(wildcards)),
         raw=lambda wildcards, input: words(raw=input.raw),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"
@@ -72,7 +76,7 @@ rule compare_model:
 
 
 rule diagnose:
-    """Put together what a reviewer needs beyond the thresholds, and say what speaks for the model and against it"""
+    """Collect what a reviewer needs beyond the thresholds, with the reasons for and against the model"""
     input:
         script=script("diagnose"),
         helpers=helpers("diagnose"),
@@ -96,7 +100,7 @@ rule diagnose:
 
 
 rule row_budget:
-    """Train on half and on a quarter of the rows that model.max_rows allows, to say what fewer rows cost"""
+    """Train on half and on a quarter of model.max_rows, to measure what fewer rows cost"""
     input:
         script=script("row_budget"),
         helpers=helpers("row_budget"),
@@ -117,7 +121,7 @@ rule row_budget:
         mem_mb=memory(2000, all_rows=True),
         runtime=minutes(60),
     params:
-        options=flags(random_state=config["random_state"]),
+        options=flags(random_state=settings.random_state),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
         " {params.options} --threads={threads} --log={log:q}"

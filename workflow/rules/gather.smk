@@ -1,4 +1,4 @@
-# With data.partition_by, what is one table else is gathered from the parts
+# With data.partition_by, tables are gathered from the parts
 ruleorder: gather_raw > ingest_data
 ruleorder: gather_validation > validate_data
 ruleorder: gather_cleaned > clean_data
@@ -7,12 +7,12 @@ ruleorder: sample_parts > sample_features
 
 
 rule gather_raw:
-    """The raw data of all parts as one file: snakemake data/raw/raw_data.csv"""
+    """Gather the raw data of all parts in one file: snakemake data/raw/raw_data.csv"""
     input:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=of_all_parts("data/raw/parts/{part}.csv"),
+        parts=parts.of_all("data/raw/parts/{part}.csv"),
     output:
         update("data/raw/raw_data.csv"),
     log:
@@ -35,7 +35,7 @@ use rule gather_raw as gather_validation with:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=of_all_parts("reports/validation/{part}.json"),
+        parts=parts.of_all("reports/validation/{part}.json"),
     output:
         report(
             update("reports/validation_report.json"),
@@ -55,7 +55,7 @@ use rule gather_raw as gather_cleaned with:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=of_all_parts("data/processed/parts/{part}.csv", "data/processed/parts/{part}.json"),
+        parts=parts.of_all("data/processed/parts/{part}.csv", "data/processed/parts/{part}.json"),
     output:
         update("data/processed/cleaned_data.csv"),
         update("data/processed/cleaned_data.json"),
@@ -64,18 +64,18 @@ use rule gather_raw as gather_cleaned with:
     benchmark:
         "logs/benchmarks/gather_cleaned.tsv"
     params:
-        options=flags(input="data/processed/parts", max_rows_lost=config["cleaning"]["max_rows_lost"]),
+        options=flags(input="data/processed/parts", max_rows_lost=settings.cleaning.max_rows_lost),
 
 
 rule gather_features:
-    """The features of all parts as one file, for a model that is trained on all of them"""
+    """Gather the features of all parts in one file, for a model that is trained on all of them"""
     input:
         script=script("gather_features"),
         helpers=helpers("gather_features"),
         plan="data/raw/raw_data.json",
         like="data/features/first_rows.json",
-        features=of_all_parts("data/features/parts/{part}.csv", "data/features/parts/{part}.json"),
-        counts=of_all_parts("data/processed/parts/{part}.json"),
+        features=parts.of_all("data/features/parts/{part}.csv", "data/features/parts/{part}.json"),
+        counts=parts.of_all("data/processed/parts/{part}.json"),
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),
@@ -94,15 +94,15 @@ rule gather_features:
             plan="data/raw/raw_data.json",
             like="data/features/first_rows.json",
             cleaned="data/processed/parts",
-            max_rows_lost=config["cleaning"]["max_rows_lost"],
-            test_weeks=config["split"]["test_weeks"],
-            test_share=config["split"]["test_share"],
+            max_rows_lost=settings.cleaning.max_rows_lost,
+            test_weeks=settings.split.test_weeks,
+            test_share=settings.split.test_share,
         ),
     shell:
         "python {input.script:q} {params.options} --output={output.csv:q} --log={log:q}"
 
 
-# With a budget, the rows are drawn from the parts: nothing has to be gathered.
+# With model.max_rows, the rows are drawn from the parts, and nothing has to be gathered.
 use rule gather_features as sample_parts with:
     output:
         csv=update("data/features/sample.csv"),
@@ -112,4 +112,4 @@ use rule gather_features as sample_parts with:
     benchmark:
         "logs/benchmarks/sample_parts.tsv"
     params:
-        options=more_flags(rules.gather_features, max_rows=config["model"]["max_rows"]),
+        options=more_flags(rules.gather_features, max_rows=settings.model.max_rows),

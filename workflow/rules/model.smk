@@ -1,35 +1,32 @@
-# The model: trained, judged, reported
-ON_FAILURE = config["validation"]["on_failure"]
-MODEL = model_path(config)
+# The model is trained and evaluated, and the run gets its verdict
+# data/features/features.csv, or data/features/sample.csv with model.max_rows
 FEATURES = features_path(config)
-DESCRIPTION = str(Path(FEATURES).with_suffix(".json"))
-CHAMPION = None if WITHIN else current_release()
-THRESHOLDS = {name: config["thresholds"][name] for name in sorted(config["thresholds"]) if name != "custom"}
-TRACKING = "reports/tracking.json" if config["tracking"]["mlflow_uri"] else None
-# With code of the user's own, the champion's may be another, and makes its own features.
-CLEANED = "data/processed/cleaned_data.csv" if (CHAMPION or WITHIN) and config["features"]["custom"] else None
-# The rows of a sample are not those of the cleaned data.
-CLEANED = None if config["model"]["max_rows"] else CLEANED
-
-
-# What is learnt from in passes: all rows, while the encoding is fitted on the sample.
+DESCRIPTION = FEATURES.replace(".csv", ".json")
+# model/model.pkl, or model/model.skops with model.format
+MODEL = model_path(config)
+# With model.passes, all rows train the model, some at a time. The encoding is fitted on the sample.
 ALL_ROWS, PASSES = [], ""
-if config["model"]["passes"]:
+if settings.model.passes and settings.data.partition_by:
+    ALL_ROWS = parts.of_all("data/features/parts/{part}.csv")
+    PASSES = flags(passes=settings.model.passes, all_rows="data/features/parts", plan="data/raw/raw_data.json")
+elif settings.model.passes:
     ALL_ROWS = "data/features/features.csv"
-    PASSES = lambda wildcards: words(passes=config["model"]["passes"], all_rows=f"{home(wildcards)}{ALL_ROWS}")
-if config["model"]["passes"] and PARTITION_BY:
-    ALL_ROWS = of_all_parts("data/features/parts/{part}.csv")
-    PASSES = flags(passes=config["model"]["passes"], all_rows="data/features/parts", plan="data/raw/raw_data.json")
+    PASSES = lambda wildcards: words(passes=settings.model.passes, all_rows=f"{place.of(wildcards)}{ALL_ROWS}")
+# A champion may have another function for features, and computes its own from the cleaned data. A sample has other
+# rows than these.
+CLEANED = []
+if settings.features.custom and not settings.model.max_rows and (place.folder or current_release()):
+    CLEANED = ["data/processed/cleaned_data.csv", "data/processed/cleaned_data.json"]
 
 
 rule train_model:
-    """Fit the pipeline on the training part"""
+    """Fit the pipeline on the training rows"""
     input:
         script=script("train_model"),
         helpers=helpers("train_model"),
         features=FEATURES,
         description=DESCRIPTION,
-        halt_on="reports/validation_report.json" if ON_FAILURE == "halt" else [],
+        halt_on="reports/validation_report.json" if settings.validation.on_failure == "halt" else [],
         all_rows=ALL_ROWS,
     output:
         model=update(MODEL),
@@ -46,11 +43,11 @@ rule train_model:
         runtime=minutes(60),
     params:
         options=flags(
-            **model_options(),
-            random_state=config["random_state"],
+            **settings.model.trained,
+            random_state=settings.random_state,
         ),
         passes=PASSES,
-        # A param that is made of an input does not say that the job must run again: it stands by itself.
+        # By itself, because Snakemake does not rerun a job if a param that uses an input changes.
         halt_on=lambda wildcards, input: words(halt_on=input.halt_on),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.model:q} {params.options} {params.halt_on}"
@@ -58,7 +55,7 @@ rule train_model:
 
 
 rule evaluate_model:
-    """Score the model beside the baselines, and judge its thresholds"""
+    """Score the model and the baselines on the held-out rows, and check the thresholds"""
     input:
         script=script("evaluate_model"),
         helpers=helpers("evaluate_model"),
@@ -66,10 +63,10 @@ rule evaluate_model:
         metadata="model/model.json",
         features=FEATURES,
         description=DESCRIPTION,
-        champion=released("sign_off.json"),
-        cleaned=[CLEANED, "data/processed/cleaned_data.json"] if CLEANED else [],
-        custom=on_disk(config["evaluation"]["metrics"]),
-        warn_of="reports/validation_report.json" if ON_FAILURE == "warn" else [],
+        champion=place.released("sign_off.json"),
+        cleaned=CLEANED,
+        custom=on_disk(settings.evaluation.metrics),
+        warn_of="reports/validation_report.json" if settings.validation.on_failure == "warn" else [],
     output:
         metrics=report(
             update("reports/evaluation_metrics.json"),
@@ -83,19 +80,19 @@ rule evaluate_model:
         "logs/benchmarks/evaluate_model.tsv"
     conda:
         "../../environment.yml"
-    # One is left for explain_model, which begins at the same time.
+    # One core is left for explain_model, which begins at the same time.
     threads: max(1, workflow.cores - 1)
     resources:
-        mem_mb=memory(1000, all_rows=CLEANED or config["evaluation"]["metrics"]),
+        mem_mb=memory(1000, all_rows=CLEANED or settings.evaluation.metrics),
         runtime=minutes(60),
     params:
         options=flags(
-            baseline=config["evaluation"]["baseline"],
-            **THRESHOLDS,
-            metrics=config["evaluation"]["metrics"],
-            limits=config["thresholds"]["custom"] or None,
+            baseline=settings.evaluation.baseline,
+            **settings.limits,
+            metrics=settings.evaluation.metrics,
+            limits=settings.thresholds["custom"] or None,
         ),
-        champion=champion_flags,
+        champion=place.champion_flags(settings.release),
         inputs=lambda wildcards, input: words(validation_report=input.warn_of, cleaned=input.cleaned[:1]),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
@@ -103,7 +100,7 @@ rule evaluate_model:
 
 
 rule track:
-    """Log the run to MLflow, where tracking.mlflow_uri is set; a server that is down is a warning"""
+    """Log the run to MLflow if tracking.mlflow_uri is set; a server that is down is a warning"""
     input:
         script=script("track"),
         helpers=helpers("track"),
@@ -124,32 +121,35 @@ rule track:
     params:
         options=flags(config=workflow.configfiles),
         tracking=config["tracking"],
-        # One more after each failure: so the next run tries again, and one that has logged all does not.
+        # One more after each failure, so that the next run tries again, but not after a success.
         failures=read_record().get("failures", 0),
     shell:
         "python {input.script:q} {params.options} --log={log:q}"
 
 
 rule verdict:
-    """Print the summary of the run; fail where a threshold or the data contract did"""
+    """Print the summary of the run; fail if a threshold or the data contract failed"""
     input:
         script=script("verdict"),
         helpers=helpers("verdict"),
         validation="reports/validation_report.json",
         metrics="reports/evaluation_metrics.json",
-        tracking=TRACKING or [],
+        tracking="reports/tracking.json" if settings.tracking.mlflow_uri else [],
     output:
         "reports/verdict.json",
     log:
-        # On disk in any case: its summary is shown when the run ends.
-        local(f"{WITHIN}logs/verdict.log"),
+        # Always on disk: its summary is printed when the run ends.
+        local(f"{place.folder}logs/verdict.log"),
     benchmark:
         "logs/benchmarks/verdict.tsv"
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        options=flags(on_failure=ON_FAILURE, tracking=TRACKING),
+        options=flags(
+            on_failure=settings.validation.on_failure,
+            tracking="reports/tracking.json" if settings.tracking.mlflow_uri else None,
+        ),
     shell:
         "python {input.script:q} --validation={input.validation:q} --metrics={input.metrics:q} --output={output:q}"
         " {params.options} --log={log:q}"

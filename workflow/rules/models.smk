@@ -1,44 +1,43 @@
-# Many models: for each the whole chain, in a folder that is a project of its own
+# Many models, each in a folder that is a project by itself
 from signoff.rules import models
 from signoff.source.pieces import folder_name
 
-BY = config["models"]["by"]
-NAMED = {folder_name(name): each for name, each in config["models"]["each"].items()}
 try:
     GROUPS = models.groups(config)
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
 
-if BY:
+if settings.models.by:
 
     include: "split.smk"
 
 
 def model_names():
-    """Return the folders of all models; where the data tell them, once split_source has run."""
-    return part_plan()["parts"] if BY else NAMED
+    """Return the folders of all models; if the models are of a column, only once split_source has run."""
+    return parts.plan()["parts"] if settings.models.by else [folder_name(name) for name in settings.models.each]
 
 
-# The rules of the chain are read once for all models that have the same config.
-for number, (names, settings) in enumerate(GROUPS):
+# The rules of a project are read once for all models that have the same config.
+for number, (names, own) in enumerate(GROUPS):
     GROUP = f"each{number or ''}_"
+    WITHIN = {"folder": "models/{model}/", "names": names, "plan": parts.plan if settings.models.by else None}
 
     module:
         name: GROUP
         snakefile:
-            "each_model.smk"
+            "../../Snakefile"
         config:
-            {**settings, "within": {"folder": "models/{model}/", "names": names, "plan": part_plan if BY else None}}
+            {**own, "within": WITHIN}
         prefix:
             "models/{model}"
 
-    use rule * from GROUP exclude track as GROUP*
+    use rule * from GROUP exclude all, track, deploy, predict, split_weeks, backtest_week, backtest as GROUP*
 
 
-# Its table lies beside the output, which only a run that has passed leaves.
+# The table, reports/models.csv, is written even if the run fails; the output is not.
 rule models_verdict:
-    """Write the table of all models, and make each model's folder a project; fail where one has failed"""
+    """Write the table of all models, and make each model's folder a project; fail if a model failed"""
     input:
         script=script("models"),
         helpers=helpers("models"),
@@ -55,13 +54,13 @@ rule models_verdict:
         "../../environment.yml"
     params:
         options=flags(config=workflow.configfiles),
-        # A model that is gone is no longer in the table.
+        # A model that no longer exists is not in the table.
         names=lambda wildcards: list(model_names()),
     shell:
         "python {input.script:q} {params.options} --output={output:q} --log={log:q}"
 
 
 rule models_reports:
-    """The reports of all models: snakemake models_reports; that of one: snakemake models/NAME/reports/final_report.md"""
+    """Write the reports of all models; for one: snakemake models/NAME/reports/final_report.md"""
     input:
         lambda wildcards: expand("models/{model}/reports/final_report.md", model=model_names()),

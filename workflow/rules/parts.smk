@@ -1,4 +1,4 @@
-# With data.partition_by, each part is ingested, validated, cleaned and featurised by itself
+# With data.partition_by, each part is ingested, validated and cleaned by itself, and so are its features
 
 
 ruleorder: split_source > ingest_data
@@ -7,10 +7,8 @@ ruleorder: split_source > ingest_data
 use rule ingest_data as ingest_part with:
     input:
         script=script("ingest_data"),
-        helpers=code_of("ingest_data"),
-        pieces=lambda wildcards: [
-            f"data/source/{wildcards.part}/{piece}" for piece in part_plan()["parts"][wildcards.part]["pieces"]
-        ],
+        helpers=code.digests("ingest_data"),
+        pieces=parts.pieces,
     output:
         csv=update("data/raw/parts/{part}.csv"),
         record=update("data/raw/parts/{part}.json"),
@@ -22,18 +20,18 @@ use rule ingest_data as ingest_part with:
         mem_mb=memory(1000),
         runtime=minutes(10),
     params:
-        # The pieces tell what is new.
+        # The pieces are inputs.
         version=None,
         source=lambda wildcards: words(input=f"data/source/{wildcards.part}"),
-        options=flags(max_bytes=config["reader"]["max_bytes"]),
+        options=flags(max_bytes=settings.reader["max_bytes"]),
 
 
-# By these rows it is decided once what the columns are, and which become features, in all parts alike.
+# These rows decide, for all parts, the types of the columns and which columns become features.
 use rule clean_data as clean_first_rows with:
     input:
         script=script("clean_data"),
         helpers=helpers("clean_data"),
-        raw=once_split("data/source/first_rows.csv"),
+        raw=parts.once_split("data/source/first_rows.csv"),
     output:
         csv=update("data/processed/first_rows.csv"),
         counts=update("data/processed/first_rows.json"),
@@ -47,9 +45,9 @@ use rule feature_engineering as choose_features with:
     input:
         script=script("feature_engineering"),
         helpers=helpers("feature_engineering"),
-        cleaned=once_split("data/processed/first_rows.csv"),
-        counts=once_split("data/processed/first_rows.json"),
-        custom=on_disk(config["features"]["custom"]),
+        cleaned=parts.once_split("data/processed/first_rows.csv"),
+        counts=parts.once_split("data/processed/first_rows.json"),
+        custom=on_disk(settings.features.custom),
     output:
         csv=update("data/features/first_rows.csv"),
         description=update("data/features/first_rows.json"),
@@ -58,17 +56,17 @@ use rule feature_engineering as choose_features with:
     benchmark:
         "logs/benchmarks/choose_features.tsv"
     params:
-        # They may all lie in the last weeks.
+        # All of them may be in the last weeks.
         options=more_flags(rules.feature_engineering, test_weeks=0),
 
 
 use rule validate_data as validate_part with:
     input:
         script=script("validate_data"),
-        helpers=code_of("validate_data"),
+        helpers=code.digests("validate_data"),
         raw="data/raw/parts/{part}.csv",
         like="data/processed/first_rows.json",
-        contract=on_disk(CONTRACT),
+        contract=on_disk(settings.validation.schema),
     output:
         update("reports/validation/{part}.json"),
     log:
@@ -85,7 +83,7 @@ use rule validate_data as validate_part with:
 use rule clean_data as clean_part with:
     input:
         script=script("clean_data"),
-        helpers=code_of("clean_data"),
+        helpers=code.digests("clean_data"),
         raw="data/raw/parts/{part}.csv",
         like="data/processed/first_rows.json",
     output:
@@ -105,11 +103,11 @@ use rule clean_data as clean_part with:
 use rule feature_engineering as feature_part with:
     input:
         script=script("feature_engineering"),
-        helpers=code_of("feature_engineering"),
+        helpers=code.digests("feature_engineering"),
         cleaned="data/processed/parts/{part}.csv",
         counts="data/processed/parts/{part}.json",
         like="data/features/first_rows.json",
-        custom=on_disk(config["features"]["custom"]),
+        custom=on_disk(settings.features.custom),
     output:
         csv=update("data/features/parts/{part}.csv"),
         description=update("data/features/parts/{part}.json"),
@@ -121,4 +119,4 @@ use rule feature_engineering as feature_part with:
         mem_mb=memory(1000, all_rows=True),
         runtime=minutes(10),
     params:
-        options=flags(like="data/features/first_rows.json", custom=config["features"]["custom"]),
+        options=flags(like="data/features/first_rows.json", custom=settings.features.custom),

@@ -1,4 +1,5 @@
-# What follows a person's decision: the release, and predictions made with it
+# After a person's decision, the release and its predictions
+CHAMPION = current_release()
 
 
 rule deploy:
@@ -6,11 +7,11 @@ rule deploy:
     input:
         script=script("deploy"),
         helpers=helpers("deploy"),
-        # Without one, the script says who is missing, in one line.
+        # If it is missing, the script says who has to sign off.
         sign_off=local("reports/sign_off.json") if Path("reports/sign_off.json").exists() else [],
     log:
         "logs/deploy.log",
-    # No benchmark: its file would be an output, and with an output there the rule would not run again.
+    # No benchmark: its file would be an output, and a rule whose output exists does not run again.
     localrule: True
     conda:
         "../../environment.yml"
@@ -42,16 +43,16 @@ rule predict:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        # Which release is in use, the script reads in the history: this is where the link led to.
+        # The script reads in the history which release is current.
         options=flags(
             config=workflow.configfiles,
-            columns=config["scoring"]["columns"],
-            delimiter=config["reader"]["delimiter"],
-            encoding=config["reader"]["encoding"],
-            decimal=config["reader"]["decimal"],
-            missing=config["reader"]["missing"],
-            allowed_signers=config["release"]["allowed_signers"],
-            required_approvals=config["release"]["required_approvals"],
+            columns=settings.scoring.columns,
+            delimiter=settings.reader["delimiter"],
+            encoding=settings.reader["encoding"],
+            decimal=settings.reader["decimal"],
+            missing=settings.reader["missing"],
+            allowed_signers=settings.release.allowed_signers,
+            required_approvals=settings.release.required_approvals,
         ),
     shell:
         "python {input.script:q} --input={input.batch:q} --output={output.scored:q} --rejected={output.rejected:q}"

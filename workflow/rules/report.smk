@@ -1,16 +1,16 @@
-# What a person decides from
+# The report, from which a person decides
 
 
 rule generate_report:
-    """Write what a person decides from: snakemake reports/final_report.md"""
+    """Write the report, from which a person decides: snakemake reports/final_report.md"""
     input:
         script=script("generate_report"),
         helpers=helpers("generate_report"),
-        captions=captions(),
+        captions=code.captions(),
         metrics="reports/evaluation_metrics.json",
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
-        budget=BUDGET or [],
+        budget="reports/row_budget.json" if settings.model.measures_budget else [],
     output:
         markdown=report(
             update("reports/final_report.md"),
@@ -102,7 +102,7 @@ rule generate_report:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(**config["report"]),
+        options=flags(**settings.report),
         budget=lambda wildcards, input: words(row_budget=input.budget),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"

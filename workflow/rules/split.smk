@@ -1,16 +1,16 @@
-# The source, split into parts of the data, or into the rows of each model
-SPLIT_BY = PARTITION_BY or config["models"]["by"]
-IS_PERIOD = PARTITION_BY in ("week", "month")
+# The source is split into parts of the data, or into the rows of each model
+SPLIT_BY = settings.data.partition_by or settings.models.by
+IS_PERIOD = settings.data.partition_by in ("week", "month")
 
 
-# A checkpoint, since only the data say which parts there are.
+# A checkpoint, since only the data contain the list of parts.
 checkpoint split_source:
-    """Give each part of the source its rows; those of a part that has not changed stay as they are"""
+    """Split the source by part; files of a part that has not changed stay as they are"""
     input:
         script=script("split_source"),
         helpers=helpers("split_source"),
     output:
-        # The pieces lie in data/source, and no rule may delete those that have not changed.
+        # The files of the parts are in data/source. No rule may delete those that have not changed.
         record=update("data/raw/raw_data.json"),
     log:
         "logs/split_source.log",
@@ -22,14 +22,14 @@ checkpoint split_source:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        version=source_version,
+        version=lambda wildcards: origin.version,
         options=flags(
-            input=config["raw_data_source_url"],
-            target=config["target"],
+            input=settings.raw_data_source_url,
+            target=settings.target,
             by=SPLIT_BY if IS_PERIOD else "value",
-            column=config["time_column"] if IS_PERIOD else SPLIT_BY,
-            date_format=DATE_FORMATS.get(config["time_column"]) if IS_PERIOD else None,
-            **config["reader"],
+            column=settings.time_column if IS_PERIOD else SPLIT_BY,
+            date_format=contract.date_formats.get(settings.time_column) if IS_PERIOD else None,
+            **settings.reader,
         ),
     shell:
         "python {input.script:q} {params.options} --output={output.record:q} --log={log:q}"

@@ -1,18 +1,86 @@
-"""The code that a task runs: a rule declares it as input, so that a change reruns exactly the tasks that import it."""
+"""The code that a task runs. A rule declares it as input, so that a change reruns exactly the tasks that import it."""
 
 import functools
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+
+from snakemake.io import sourcecache_entry
+
+from signoff.base.files import sha256
 
 _PACKAGE = "signoff"
 _IMPORT = re.compile(rf"^ *(?:from ({_PACKAGE}[\w.]*) import (\([^)]*\)|.*)|import ({_PACKAGE}[\w.]*))", re.M)
 
 
+@dataclass(frozen=True)
+class Code:
+    """The scripts of the workflow, as rules declare them.
+
+    Parameters
+    ----------
+    scripts
+        The folder `scripts` of the workflow, absolute.
+    in_store
+        Whether all other files are in an object store.
+    many_models
+        Whether the rules are read for many models, each in its own folder.
+    """
+
+    scripts: Path
+    in_store: bool
+    many_models: bool
+
+    def on_disk(self, path: str | None) -> str | list[str]:
+        """Return a path as an input that stays on disk even if all other files are in an object store; [] for None.
+
+        Snakemake's `local()` would also keep the job from being sent to a cluster.
+        """
+        if path is None:
+            return []
+        # An absolute path is the same for all models.
+        path = os.path.abspath(path) if self.many_models else path
+        return sourcecache_entry(path, path) if self.in_store else path
+
+    @functools.cache  # noqa: B019, there is one object in a process
+    def script(self, name: str) -> str | list[str]:
+        """Return the path of a script, relative to the working folder: the command shown is one that can be typed."""
+        return self.on_disk(os.path.relpath(self.scripts / f"{name}.py"))
+
+    def helpers(self, name: str) -> list[str | list[str]]:
+        """Return the paths of the modules that a script imports, directly or through others."""
+        return [self.digests(name)] if self.many_models else self._modules(name)
+
+    @functools.cache  # noqa: B019
+    def digests(self, name: str) -> str:
+        """Return the path of a file that lists the digests of these modules: one input, for rules with many jobs.
+
+        The file is rewritten only if a module has changed.
+        """
+        path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
+        modules = modules_of(self.scripts / f"{name}.py")
+        lines = "".join(f"{sha256(each)}  {os.path.relpath(each, self.scripts)}\n" for each in modules)
+        if not path.is_file() or path.read_bytes() != lines.encode():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(lines, encoding="utf-8")
+        return str(path)
+
+    @functools.cache  # noqa: B019
+    def _modules(self, name: str) -> list[str | list[str]]:
+        return [self.on_disk(os.path.relpath(path)) for path in modules_of(self.scripts / f"{name}.py")]
+
+    def captions(self) -> list[str | list[str]]:
+        """Return the paths of the captions, which the report and Snakemake's own report share."""
+        found = sorted(self.scripts.parent.glob("workflow/report/*.rst"))
+        return [self.on_disk(os.path.relpath(path)) for path in found]
+
+
 def modules_of(script: Path) -> list[Path]:
     """Return the modules of the package that a script imports, directly or through others, sorted by path.
 
-    The `__init__.py` of each package on the way is among them, and so are the files beside a module that are no
-    Python: templates, styles. Imports inside functions count too.
+    The `__init__.py` of each package on the way is among them, and so are files next to a module that are not Python
+    (templates, styles). Imports inside functions count too.
     """
     found: set[Path] = set()
     waiting = list(_imports(script, script.parent))
@@ -29,7 +97,7 @@ def modules_of(script: Path) -> list[Path]:
 def _imports(path: Path, root: Path) -> tuple[Path, ...]:
     """Return the modules below `root` that one file imports."""
     found: set[Path] = set()
-    # Matching the text takes a tenth of the time of parsing it, which a run with nothing to do would feel.
+    # Matching the text takes a tenth of the time of parsing it, which shows in a run with nothing to do.
     for package, names, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
         dotted = package or plain
         candidates = [dotted, *(f"{dotted}.{name}" for name in re.findall(r"\w+", names))]

@@ -3,14 +3,15 @@
 import copy
 import json
 import re
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config, merge
 from signoff.source.pieces import folder_name
 
 
-def groups(config: dict) -> list[tuple[str, dict]]:
-    """Return the configs that the models have: for each a pattern of the models' folders, and the config of a project.
+def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return each config that models have, with a pattern of the folders of these models.
 
     Parameters
     ----------
@@ -20,7 +21,7 @@ def groups(config: dict) -> list[tuple[str, dict]]:
     Raises
     ------
     TaskError
-        A model's own keys make no valid config, or keys do not go together.
+        A model's own keys are not valid, or keys do not go together.
     """
     by, each = config["models"]["by"], config["models"]["each"]
     if config["data"]["partition_by"]:
@@ -33,14 +34,14 @@ def groups(config: dict) -> list[tuple[str, dict]]:
         for names in alike.values()
     ]
     if by:
-        # All others: whatever values there are.
+        # All other values of the column.
         named = "".join(f"(?!{re.escape(folder_name(name))}/)" for name in each)
         found.append((f"{named}[^/]+", config_of(config, None)))
     return found
 
 
-def config_of(config: dict, name: str | None) -> dict:
-    """Return the config of one model; None: of one that has no keys of its own. Raises TaskError where it is none."""
+def config_of(config: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Return the config of one model; for None, of a model without keys of its own. Raises TaskError if not valid."""
     by, own = config["models"]["by"], copy.deepcopy(config["models"]["each"].get(name) or {})
     settings = {key: value for key, value in copy.deepcopy(config).items() if key != "models"}
     where = f"config: models.each.{name}: "
@@ -49,7 +50,7 @@ def config_of(config: dict, name: str | None) -> dict:
             raise TaskError("models, data and, with models.by, raw_data_source_url cannot be a model's own.")
         merge(settings, own)
         if by:
-            # What the split has written, whatever the source is like.
+            # The split has written these as plain CSV.
             settings["raw_data_source_url"] = "data/source/{model}"
             settings["reader"] = {key: config["reader"][key] for key in ("max_bytes",)}
             if by not in settings["features"]["keep"]:

@@ -1,0 +1,42 @@
+"""What a run gives its tasks before the first one begins."""
+
+import atexit
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import threading
+
+
+def task_prefix(verbose: bool) -> str:
+    """Return the shell words that begin each task's command.
+
+    The task runs under the Python that runs Snakemake, whatever else is on the PATH. On a terminal its lines go
+    through this process.
+    """
+    # OpenMP's threads wait a moment before they sleep. By default they use a core for long that other jobs could use
+    # (twice the time on a busy machine). Asleep at once, each of a model's thousands of waits costs more than the work
+    # between them.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    found = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+    if verbose:
+        found += "export SIGNOFF_VERBOSE=1; "
+    return found + (_relay() if sys.stderr.isatty() else "")
+
+
+def _relay() -> str:
+    """Return the shell words that send a task's lines through this process, which prints them above the progress bars.
+
+    Written straight to the terminal, lines and bars would overwrite each other.
+    """
+    folder = tempfile.mkdtemp(prefix="signoff-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    pipe = os.path.join(folder, "stderr")
+    os.mkfifo(pipe)
+    # Open for writing too, so that reading does not end with the first task.
+    lines = os.fdopen(os.open(pipe, os.O_RDWR), encoding="utf-8", errors="replace")
+    # Rich replaces sys.stderr while its bars are shown, so it is looked up for each line.
+    threading.Thread(target=lambda: [sys.stderr.write(line) for line in lines], daemon=True).start()
+    return f"exec 2> {shlex.quote(pipe)}; "

@@ -1,0 +1,51 @@
+"""Command lines of tasks: flags, quoted for the shell."""
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+# What Snakemake takes as a parameter of a rule: a text, or a function of the wildcards.
+Flags = str | Callable[[Any], str]
+
+
+def words(**values: object) -> str:
+    """Return command-line flags, quoted for the shell.
+
+    A name with underscores becomes a flag with hyphens. None gives no flag, a list one for each item, and a mapping
+    one flag with JSON.
+    """
+    found = []
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                # A command may have 128 KiB. Five hundred long names in another script fit only if not escaped.
+                each = json.dumps(each, sort_keys=True, ensure_ascii=False)
+            if each is not None:
+                # Snakemake's report has the command inside a script element, which "</script>" would end.
+                found.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
+    return " ".join(found)
+
+
+def flags(**values: object) -> Flags:
+    """Return command-line flags as a parameter of a rule.
+
+    With a brace in them, they are a function: Snakemake would take the brace in a text for a wildcard.
+    """
+    text = words(**values)
+    return (lambda wildcards: text) if "{" in text else text
+
+
+def more_flags(rule: Any, **values: object) -> Flags:
+    """Return the flags of a rule, followed by more, which override them.
+
+    Parameters
+    ----------
+    rule
+        As Snakemake gives it: `rules.NAME`, with `params.options` made by `flags`.
+    values
+        As for `words`.
+    """
+    own, more = rule.params.options, words(**values)
+    return lambda wildcards: f"{own(wildcards) if callable(own) else own} {more}"

@@ -1,0 +1,56 @@
+"""The parts of the data, which only `split_source` knows: Snakemake asks again once it has run."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.io import expand
+
+from signoff.base.files import read_json
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of the source, as functions of wildcards for the inputs of rules.
+
+    Parameters
+    ----------
+    checkpoints
+        Snakemake's, with `split_source`.
+    """
+
+    checkpoints: Any
+
+    def plan(self) -> dict[str, Any]:
+        """Return what `split_source` has recorded: the parts, each with its rows and pieces."""
+        return read_plan(self.checkpoints.split_source.get().output.record)
+
+    def once_split(self, path: str) -> Callable[[Any], str]:
+        """Return a file that Snakemake looks at only when `split_source` has run: before, it would seem outdated."""
+
+        def found(wildcards: Any) -> str:
+            self.plan()
+            return path
+
+        return found
+
+    def of_all(self, *patterns: str) -> Callable[[Any], list[str]]:
+        """Return the files of all parts, by patterns that contain {part}."""
+        return lambda wildcards: expand(patterns, part=self.plan()["parts"])
+
+    def pieces(self, wildcards: Any) -> list[str]:
+        """Return the files in which `split_source` has put the rows of the part {part}."""
+        found = self.plan()["parts"][wildcards.part]["pieces"]
+        return [f"data/source/{wildcards.part}/{piece}" for piece in found]
+
+
+def read_plan(path: str) -> dict[str, Any]:
+    """Return the JSON file of a checkpoint; it is read once for all jobs, and again if it has changed."""
+    return _read(Path(path), Path(path).stat().st_mtime_ns)
+
+
+@functools.cache
+def _read(path: Path, _changed: int) -> dict[str, Any]:
+    return read_json(path)

@@ -1,0 +1,75 @@
+"""Where a project's files are: in the working folder, or for one of many models in its folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.io import local
+
+from signoff.release.store import current_release
+from signoff.rules.flags import words
+from signoff.rules.settings import Release
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of the project that the rules are read for.
+
+    Parameters
+    ----------
+    folder
+        "models/{model}/" for one of many models; empty for the working folder.
+    names
+        The pattern of the names of the models.
+    plan
+        For models of a column: returns what `split_source` has recorded, once it has run.
+    """
+
+    folder: str = ""
+    names: str = ".+"
+    plan: Callable[[], dict[str, Any]] | None = None
+
+    def of(self, wildcards: Any) -> str:
+        """Return the folder, with a slash at its end; empty for the working folder."""
+        return self.folder.format(model=wildcards.model) if self.folder else ""
+
+    def champion(self, wildcards: Any) -> str | None:
+        """Return the name of the current release, None before the first one."""
+        return current_release(Path(self.of(wildcards)))
+
+    def champion_flags(self, release: Release) -> Callable[[Any], str]:
+        """Return the flags with which the current release is scored too: none before the first one."""
+
+        def flags(wildcards: Any) -> str:
+            name = self.champion(wildcards)
+            deployed = f"{self.of(wildcards)}deployed" if self.folder else None
+            return (
+                words(
+                    champion=name,
+                    deployed=deployed,
+                    allowed_signers=release.allowed_signers,
+                    required_approvals=release.required_approvals,
+                )
+                if name
+                else ""
+            )
+
+        return flags
+
+    def released(self, name: str) -> Callable[[Any], str | list[str]]:
+        """Return a file of the current release as an input: none if there is no release, or it has no such file."""
+
+        def path(wildcards: Any) -> str | list[str]:
+            champion = self.champion(wildcards)
+            found = f"{self.of(wildcards)}deployed/releases/{champion}/{name}"
+            return local(found) if champion and Path(found).is_file() else []
+
+        return path
+
+    def pieces(self, wildcards: Any) -> list[str]:
+        """Return the files in which `split_source` has put a model's rows: none unless models are of a column."""
+        if not self.plan:
+            return []
+        found = self.plan()["parts"][wildcards.model]["pieces"]
+        return [local(f"data/source/{wildcards.model}/{piece}") for piece in found]

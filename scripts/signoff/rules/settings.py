@@ -1,0 +1,209 @@
+"""The config as the rules read it: checked, with the defaults of the schema, and typed.
+
+The schema is the one list of keys and defaults. A class here has only the names and types of what rules use. A test
+compares them with the schema.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from signoff.base.files import WORKFLOW
+from signoff.config.settings import check_config, refuse_code
+from signoff.features.user_code import read_code
+from signoff.release.approval import custom_code
+from signoff.release.tracking import check_tracking
+from signoff.tables import contract
+
+_Section = TypeVar("_Section")
+
+
+@dataclass(frozen=True)
+class Data:
+    partition_by: str | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    schema: str | None
+    on_failure: str
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    default: str
+    columns: dict[str, object]
+    duplicates: str
+    max_rows_lost: float
+
+
+@dataclass(frozen=True)
+class Features:
+    drop: list[str]
+    keep: list[str]
+    not_before: list[str]
+    date_parts: list[str]
+    derived: dict[str, str]
+    custom: str | None
+    custom_mode: str
+
+
+@dataclass(frozen=True)
+class Split:
+    by: str
+    test_weeks: float | None
+    test_share: float
+    key: list[str]
+
+
+@dataclass(frozen=True)
+class Model:
+    estimator: str
+    params: dict[str, object]
+    candidates: list[dict[str, object]]
+    passes: int | None
+    max_rows: int | None
+
+    @property
+    def trained(self) -> dict[str, object]:
+        """The options that say what is trained: one estimator, or several to choose from."""
+        if self.candidates:
+            return {"candidates": self.candidates}
+        return {"estimator": self.estimator, "params": self.params}
+
+    @property
+    def measures_budget(self) -> bool:
+        """Whether `row_budget` measures what training on fewer rows costs."""
+        return bool(self.max_rows) and not self.passes
+
+
+@dataclass(frozen=True)
+class Models:
+    by: str | None
+    each: dict[str, dict[str, object] | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    baseline: str | None
+    metrics: str | None
+    interval_level: float
+
+
+@dataclass(frozen=True)
+class Release:
+    allowed_signers: str | None
+    required_approvals: int
+
+
+@dataclass(frozen=True)
+class Scoring:
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    mlflow_uri: str | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    raw_data_source_url: str
+    target: str
+    time_column: str | None
+    random_state: int
+    data: Data
+    validation: Validation
+    cleaning: Cleaning
+    features: Features
+    split: Split
+    model: Model
+    models: Models
+    evaluation: Evaluation
+    release: Release
+    scoring: Scoring
+    tracking: Tracking
+    # Tasks get these whole, whatever keys they have.
+    thresholds: dict[str, Any]
+    reader: dict[str, object]
+    report: dict[str, object]
+    backtest: dict[str, object]
+
+    @property
+    def has_many_models(self) -> bool:
+        """Whether the config asks for one model for each value of a column, or for several by name."""
+        return bool(self.models.by or self.models.each)
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """The thresholds of the workflow's own metrics, sorted by name."""
+        return {name: limit for name, limit in sorted(self.thresholds.items()) if name != "custom"}
+
+    @property
+    def required_columns(self) -> list[str]:
+        """The columns that no row may lack."""
+        return [each for each in (self.target, self.time_column) if each]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What rules use of the data contract.
+
+    Attributes
+    ----------
+    kinds
+        By column, the kind of its values: number, boolean, date or text.
+    date_formats
+        By column, how its dates are written.
+    past_only
+        The time column, unless its times may be in the future.
+    looks_at_all_rows
+        Whether a check needs all rows at once, such as that a column's values are unique.
+    """
+
+    kinds: dict[str, str]
+    date_formats: dict[str, str]
+    past_only: str | None
+    looks_at_all_rows: bool
+
+
+def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, Contract]:
+    """Check the config and all files that it names, fill in the defaults, and return it with the contract.
+
+    Parameters
+    ----------
+    config
+        As Snakemake has read it; the defaults are filled in.
+    config_paths
+        The files that it was read from.
+
+    Raises
+    ------
+    TaskError
+        A key, or a file that the config names, is not valid.
+    """
+    refuse_code(config_paths)
+    check_config(config, WORKFLOW / "workflow/schemas/config.schema.yaml")
+    check_tracking(config)
+    settings = section(Settings, config)
+    path = settings.validation.schema
+    found = contract.read_contract(Path(path)) if path else None
+    for each in custom_code(config):
+        read_code(Path(each))
+    return settings, Contract(
+        kinds=contract.kinds(found) if found else {},
+        date_formats=contract.formats(found) if found else {},
+        past_only=contract.past_only(found, settings.time_column),
+        looks_at_all_rows=contract.looks_at_all_rows(found),
+    )
+
+
+def section(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
+    """Return a section of the checked config as the dataclass `kind`; keys that it does not name are left out."""
+    types = get_type_hints(kind)
+    found = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        value = values[each.name]
+        found[each.name] = section(types[each.name], value) if is_dataclass(types[each.name]) else value
+    return kind(**found)

@@ -1,0 +1,73 @@
+# What all rules use: the checked config as `settings`, and helpers, which scripts/signoff/rules/ defines
+import atexit
+import os
+import sys
+import time
+from pathlib import Path
+
+from snakemake.sourcecache import LocalSourceFile
+
+# The folder of this file. If this workflow is a module of another one, the main Snakefile is elsewhere.
+if not isinstance(workflow.current_basedir, LocalSourceFile):
+    sys.exit('ERROR - as a module, this workflow is used from a clone on disk: snakefile: "PATH/Snakefile".')
+SCRIPTS = Path(os.path.abspath(workflow.current_basedir.path)).parents[1] / "scripts"
+if str(SCRIPTS) not in sys.path:
+    sys.path.insert(0, str(SCRIPTS))
+
+from signoff.base.errors import TaskError
+from signoff.ops.damaged import rebuild_damaged_outputs
+from signoff.ops.folder import clear_dead_lock, end_when_told, name_the_holder
+from signoff.ops.old_outputs import keep_old_outputs
+from signoff.release.approval import features_path, model_path, raw_path
+from signoff.release.store import current_release
+from signoff.release.tracking import read_record
+from signoff.rules.beginning import task_prefix
+from signoff.rules.code import Code
+from signoff.rules.ending import Ending, next_command
+from signoff.rules.flags import flags, more_flags, words
+from signoff.rules.needs import memory, minutes
+from signoff.rules.origin import Origin
+from signoff.rules.parts import Parts, read_plan
+from signoff.rules.place import Place
+from signoff.rules.settings import checked
+
+# models.smk reads the rules once for each group of models, and says which these are.
+place = Place(**config.pop("within", {}))
+try:
+    settings, contract = checked(config, workflow.configfiles)
+except TaskError as error:
+    sys.exit(f"ERROR - {error}")
+
+origin = Origin(settings, Path(raw_path(config)))
+parts = Parts(checkpoints)
+code = Code(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
+script, helpers, on_disk = code.script, code.helpers, code.on_disk
+if code.in_store:
+    # Snakemake would look on disk for the output to update. In a store, it is written from scratch.
+    update = str
+
+
+if not place.folder:
+    if workflow.is_main_process:
+        clear_dead_lock()
+        name_the_holder()
+        end_when_told()
+        rebuild_damaged_outputs()
+    keep_old_outputs()
+    shell.prefix(task_prefix(workflow.output_settings.verbose))
+
+
+wildcard_constraints:
+    model=place.names,
+
+
+# Called when Snakemake exits: its own last words would push the summary and the causes off the screen.
+say_how_it_ended = Ending(Path.cwd(), time.time(), settings.has_many_models, next_command(workflow, Path.cwd())).say
+
+
+onsuccess:
+    atexit.register(say_how_it_ended)
+
+
+onerror:
+    atexit.register(say_how_it_ended)
