@@ -26,11 +26,15 @@ PROJECT := --directory="$$DIR" --configfile="$$DIR/config.yaml"
 endif
 # Packages of another Python would be imported in place of those that are pinned.
 unexport PYTHONPATH PYTHONHOME
+# Whatever the locale is.
+export PYTHONUTF8 := 1
+# In quotes, the shell leaves a ~ to us.
+TILDE = case "$$DIR" in "~"|"~/"*) export DIR="$$HOME$${DIR\#\~}";; esac;
 # In a container the account may have no name, and its home may be missing or read-only: caches then go into the
 # project's folder. scripts/signoff/base/surroundings.py does the same.
 define AT_HOME
 if [ -z "$$LOGNAME$$USER" ]; then export USER="$$(id -un 2> /dev/null || echo "uid $$(id -u)")"; fi; \
-	if [ -z "$$HOME" ]; then unset HOME; export HOME=~; fi; caches="$${XDG_CACHE_HOME:-$$HOME/.cache}/snakemake"; \
+	if [ -z "$$HOME" ]; then unset HOME; export HOME=~; fi; $(TILDE) caches="$${XDG_CACHE_HOME:-$$HOME/.cache}/snakemake"; \
 	if ! { mkdir -p "$$caches" && test -w "$$caches"; } 2> /dev/null; then \
 	caches="$$(CDPATH= cd -- "$${DIR:-.}" && pwd)/.snakemake/cache"; mkdir -p "$$caches"; \
 	export XDG_CACHE_HOME="$$caches" MPLCONFIGDIR="$$caches/matplotlib"; fi;
@@ -53,7 +57,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
-	@$(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
+	@$(TILDE) $(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
 		$${DIR+--output="$$DIR"} $${FORCE+--force}
 
 run: $(READY) ## ingest, validate, clean, train, evaluate and print the verdict (DIR=folder: another project)
@@ -82,8 +86,8 @@ rollback: $(READY) ## return to the previous release (RELEASE=another one; REASO
 verify: $(READY) ## check the history, the files of every release, and the approval of the current one
 	@$(IN_PROJECT)/verify.py
 
-predict: $(READY) ## score data/batches/BATCH.csv with the current release (BATCH=name)
-	@$(SNAKEMAKE) "predictions/$$BATCH.csv"
+predict: $(READY) ## score data/batches/BATCH.csv (or .csv.gz, …) with the current release (BATCH=name)
+	@name="$${BATCH#data/batches/}"; name="$${name%.csv}"; $(SNAKEMAKE) "predictions/$${name%.csv.*}.csv"
 
 weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl
 	@$(IN_PROJECT)/weekly.py

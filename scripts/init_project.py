@@ -24,12 +24,12 @@ from signoff.base.redaction import printable
 from signoff.config.project_files import config_text, contract_text
 from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
-from signoff.source.compressed import open_text
+from signoff.source.compressed import COMPRESSED, open_text, packed_as
 from signoff.source.fetch import fetch, label, parts
 from signoff.source.ingest import ingest_data
 from signoff.source.options import READER, Reader
 from signoff.source.sniffing import sniff
-from signoff.source.unpacking import COMPRESSED, is_json_lines, packed_as
+from signoff.source.unpacking import is_json_lines
 from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.table import Table, read_table
 

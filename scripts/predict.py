@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ from signoff.release.store import (
     released_code,
     released_half_width,
 )
+from signoff.source.compressed import COMPRESSED, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.tables.cells import MISSING, with_point
 from signoff.tables.cleaning import by_policy
 from signoff.tables.csv_file import rendered, with_names
@@ -159,7 +161,7 @@ def blocks(
         "convert_options": pyarrow.csv.ConvertOptions(default_column_type=pa.string(), strings_can_be_null=False),
     }
     try:
-        with pyarrow.csv.open_csv(stream, **options) as reader:
+        with refusing_damage(name), pyarrow.csv.open_csv(stream, **options) as reader:
             yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), []
             row = 1
             for batch in reader:
@@ -232,6 +234,16 @@ def sink(path: str | None) -> Iterator[object]:
             file.flush()
 
 
+def opened(batch: Path) -> IO[bytes]:
+    """Open a batch, plain or compressed, for reading its text. Raises TaskError if it is in another format."""
+    form = packed_as(batch)
+    if form not in (None, *COMPRESSED):
+        raise TaskError(
+            f"{batch} is a file of the format {form}. A batch is CSV, plain or compressed ({', '.join(SUFFIXES)})."
+        )
+    return open_text(batch, form, str(batch))
+
+
 def asked_for(args: argparse.Namespace) -> dict:
     """Return what a release must carry: what the project's config asks for, or more, where the command line says so."""
     rule = {"allowed_signers": None, "required_approvals": 1}
@@ -244,7 +256,7 @@ def asked_for(args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--input", required=True, help='a CSV file, also compressed (.gz), or "-"')
+    parser.add_argument("--input", required=True, help='a CSV file, plain or compressed, or "-"')
     parser.add_argument("--output", required=True, help='the CSV file to write, or "-"')
     parser.add_argument("--rejected", help="where rows go that cannot be scored; beside the output, or to the log")
     parser.add_argument("--release", help="its name; the current one if not given")
@@ -270,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
         rejected = args.rejected
         if rejected is None and args.output != "-":
             rejected = f"{args.output.removesuffix('.csv')}.rejected.csv"
-        stream = sys.stdin.buffer if args.input == "-" else pa.input_stream(args.input)
+        stream = sys.stdin.buffer if args.input == "-" else opened(Path(args.input))
         rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
         try:
             with sink(rejected) as turned_down, sink(args.output) as scored:

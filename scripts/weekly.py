@@ -5,6 +5,12 @@
 Run in the project's folder. The exit code is Snakemake's; 75 (try again later) where another run goes on.
 """
 
+if __name__ == "__main__":
+    from signoff.base.surroundings import isolate
+
+    # Before a package of another Python is imported, which could be broken here.
+    isolate()
+
 import contextlib
 import fcntl
 import json
@@ -92,12 +98,12 @@ def weekly(cores: str) -> int:
     SAID.unlink(missing_ok=True)
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
-    with open(SAID, "wb") as said, open(SAID, "rb") as new:
+    with open(SAID, "wb") as said, open(SAID, encoding="utf-8", errors="replace") as new:
         child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said, env=run_environment(Path.cwd()))
         try:
             while True:
                 exit_code = child.poll()
-                sys.stderr.buffer.write(new.read())
+                sys.stderr.write(new.read())
                 sys.stderr.flush()
                 if exit_code is not None:
                     return exit_code

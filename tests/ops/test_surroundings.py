@@ -1,6 +1,7 @@
 """Accounts without a name or a home, as in a container, and another Python's packages on the path."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Project, rides, run
+from signoff.base.errors import explain
 from signoff.base.surroundings import run_environment, user_name
 
 NOBODY = 12345
@@ -89,3 +91,75 @@ def test_a_broken_package_of_another_python_is_not_imported(finished, tmp_path):
     (tmp_path / "other/numpy/__init__.py").write_text("raise ImportError('built for another Python')", encoding="utf-8")
     done = make(finished, "weekly", home=str(tmp_path), nobody=False, PYTHONPATH=str(tmp_path / "other"))
     assert done.returncode == 0, done.stdout
+
+
+def test_the_weekly_job_without_make_imports_no_broken_package_either(tmp_path):
+    for name in ("numpy", "pandas", "psutil", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('built for another Python')", encoding="utf-8")
+    words = [sys.executable, ROOT / "scripts/weekly.py"]
+    done = run(words, cwd=tmp_path, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "no config.yaml here. Go to the project's folder." in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+# Locales
+
+
+@pytest.fixture(scope="session", params=["latin-1 locale", "latin-1 terminal", "C"])
+def foreign(request, tmp_path_factory) -> dict[str, str]:
+    """The environment variables of a person whose locale or terminal is not UTF-8."""
+    common = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    if request.param == "latin-1 terminal":
+        return common | {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"}
+    if request.param == "C":
+        return common | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
+    folder = tmp_path_factory.mktemp("locales")
+    if shutil.which("localedef") is None:
+        pytest.skip("there is no localedef to build a locale with")
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", folder / "de_DE.ISO-8859-1"], check=True)
+    return common | {"LC_ALL": "de_DE.ISO-8859-1", "LOCPATH": str(folder)}
+
+
+def test_commands_print_and_sign_whatever_the_locale(finished, foreign):
+    for words in (["status"], ["summary"], ["sign_off", "--reviewer=Зоя", "--decision=approve", "--comment=“gut”"]):
+        if words[0] == "sign_off" and finished.json("reports/diagnostics.json")["alarms"]:
+            words = [*words, "--override=Köln"]
+        command = [sys.executable, finished.workflow / f"scripts/{words[0]}.py", *words[1:]]
+        done = subprocess.run(command, cwd=finished.folder, env=foreign, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        if words[0] == "summary":
+            assert "city Köln".encode("latin-1") in done.stdout
+    assert finished.json("reports/sign_off.json")["decisions"][0]["reviewer"] == "Зоя"
+
+
+def test_a_cyrillic_column_is_cleaned_whatever_the_locale(tmp_path, foreign):
+    (tmp_path / "raw.csv").write_text("Имя,y\nа,1\n,2\nб,3\n", encoding="utf-8")
+    words = ["--input=raw.csv", "--output=clean.csv", '--policies={"Имя": "leave"}', "--log=clean.log"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/clean_data.py", *words],
+        cwd=tmp_path,
+        env=foreign,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clean.csv").read_text(encoding="utf-8") == "Имя,y\nа,1\n,2\nб,3\n"
+
+
+def test_snakemake_without_make_says_in_one_line_how_to_start_it_in_another_locale(project):
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0"}
+    command = [Path(sys.executable).with_name("snakemake"), "--snakefile", project.workflow / "Snakefile"]
+    done = run([*command, "--configfile", "config.yaml", "--dry-run"], cwd=project.folder, env=environment)
+    assert done.returncode == 1
+    assert "ERROR - names and commands are not UTF-8 in this locale. Set PYTHONUTF8=1" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_text_that_is_not_utf8_is_one_line():
+    with pytest.raises(UnicodeEncodeError) as found:
+        "Zo\udceb".encode()
+    assert explain(found.value) == (
+        r"'Zo\udceb' holds bytes that are not text in UTF-8. Write it in UTF-8, and run again."
+    )

@@ -374,11 +374,13 @@ def test_a_query_of_sqlite_changes_nothing_and_writes_no_file(tmp_path, monkeypa
 
 
 def test_a_query_of_postgresql_changes_nothing(postgresql):  # noqa: F811
-    """As the superuser, whom no privilege keeps from anything."""
+    """As the owner of the tables, whom no privilege keeps from changing them."""
+    postgresql.psql("CREATE ROLE owner LOGIN; GRANT ALL ON SCHEMA public TO owner;")
     postgresql.psql("DROP TABLE IF EXISTS kept; CREATE TABLE kept (a int); INSERT INTO kept VALUES (1);")
     postgresql.psql("DROP SEQUENCE IF EXISTS counter; CREATE SEQUENCE counter;")
     postgresql.psql("CREATE OR REPLACE FUNCTION purge() RETURNS int LANGUAGE sql AS 'DELETE FROM kept; SELECT 1';")
-    url = f"postgresql://postgres@/postgres?host={postgresql.pgdata}"
+    postgresql.psql("ALTER TABLE kept OWNER TO owner; ALTER SEQUENCE counter OWNER TO owner;")
+    url = f"postgresql://owner@/postgres?host={postgresql.pgdata}"
     engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     names = "SELECT count(*) FROM pg_class WHERE relname IN ('kept', 'more')"
     state = f"SELECT (SELECT sum(a) FROM kept), (SELECT count(*) FROM kept), ({names}), (SELECT is_called FROM counter)"

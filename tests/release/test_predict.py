@@ -1,8 +1,10 @@
 """Scoring with the current release, the champion in the evaluation, and models that are read only when trusted."""
 
+import gzip
 import hashlib
 import io
 import json
+import os
 import pickle
 import resource
 import shlex
@@ -15,7 +17,9 @@ import pytest
 from test_release import current, error, history
 
 import predict as script_predict
-from conftest import Project, program, rides, run
+from conftest import ROOT, Project, in_process, program, rides, run
+from signoff.base.errors import TaskError
+from signoff.rules.batches import find_batch
 
 
 def batch(project: Project, frame: pd.DataFrame | str, name: str = "week") -> Path:
@@ -96,6 +100,62 @@ def test_a_batch_of_which_no_row_can_be_scored_fails(released):
     done = released.script("predict", "--input", path, "--output", "predictions/week.csv", check=False)
     assert done.returncode == 1
     assert "all 5 rows were rejected, most of them because km" in done.stdout
+
+
+def test_the_rows_of_a_compressed_batch_are_scored_and_own_spellings_of_missing_are_missing(released, monkeypatch):
+    text = "started,city,km,riders\n2024-05-01 03:00:00,Bonn,3.5,2\n2024-05-01 06:00:00,Bonn,-999,2\n"
+    plain = batch(released, text)
+    packed = plain.with_name("week.csv.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    released.configure(reader={"missing": ["-999"]})
+    released.snakemake("predictions/week.csv")
+    scored, rejected = predicted(released)
+    assert scored["row_number"].tolist() == ["1"]
+    assert rejected["reason"].tolist() == ["km is missing"]
+    done = released.snakemake("predictions/wek.csv", "--dry-run", check=False)
+    assert done.returncode == 1
+    *_, line = done.stdout.strip().splitlines()
+    assert line.startswith("ERROR - data/batches/wek.csv does not exist, nor the same compressed (.gz, .xz,")
+    assert line.endswith("did you mean week?")
+    monkeypatch.chdir(released.folder)
+    packed.write_bytes(packed.read_bytes()[:-10])
+    words = [f"--input={packed}", "--output=out.csv"]
+    assert "week.csv.gz is damaged or incomplete" in in_process(script_predict, *words)[1]
+    packed.write_bytes(b"PAR1" + bytes(100))
+    assert "is a file of the format Parquet. A batch is CSV" in in_process(script_predict, *words)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "a batch needs a name: BATCH=week"),
+        ("/tmp/week", "is not in data/batches. Copy the file there"),
+        ("../week", "is not in data/batches. Copy the file there"),
+        ("one", "has several files: data/batches/one.csv, data/batches/one.csv.xz. Keep one"),
+        ("2024/tow", "data/batches/2024/tow.csv does not exist, .*did you mean 2024/two?"),
+        ("xyz", "does not exist, .*there are: 2024/two, one."),
+    ],
+)
+def test_a_batch_that_cannot_be_found_is_refused_in_one_line(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    for path in ("one.csv", "one.csv.xz", "2024/two.csv.zst"):
+        (tmp_path / "data/batches" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/batches" / path).touch()
+    assert str(find_batch("2024/two")) == "data/batches/2024/two.csv.zst"
+    with pytest.raises(TaskError, match=message):
+        find_batch(name)
+
+
+@pytest.mark.parametrize("name", ["week", "week.csv", "week.csv.gz", "data/batches/week.csv.zst"])
+def test_make_takes_a_batch_by_its_name_or_its_file_and_a_folder_in_the_home(tmp_path, name):
+    (tmp_path / "snakemake").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    (tmp_path / "snakemake").chmod(0o755)
+    words = ["make", "-s", "-o", ".venv/.made", f"BIN={tmp_path}", "predict", f"BATCH={name}", "DIR=~/my  rides"]
+    done = run(words, cwd=ROOT, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    said = done.stdout.splitlines()
+    assert said[-1] == "predictions/week.csv"
+    assert f"--directory={tmp_path}/my  rides" in said
 
 
 def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypatch):

@@ -29,7 +29,7 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     table.to_csv(project.folder / "rides.csv", index=False)
     own = {"Bonn": {"thresholds": {"mae_max": 0.001}}}
     project.configure(model=MODEL, models={"by": "city", "each": own}, time_column="started")
-    done = project.snakemake("--keep-going", check=False)
+    done = project.snakemake(check=False)
     assert done.returncode == 1
     assert "models_verdict failed: 1 of 3 models failed, such as Bonn: threshold mae_max 0.001" in done.stdout
     found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
@@ -63,6 +63,18 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     # Of the others, Bonn alone has another config, and neither has other rows.
     assert done.stdout.count("rule each_ingest_data:") == 1 and "each_clean_data" in done.stdout
     assert "Nothing to be done" in project.snakemake().stdout
+
+    # A model that cannot be trained stops no other one, whatever a profile says.
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/config.yaml").write_text("keep-going: false\n", encoding="utf-8")
+    own = {"Bonn": {"model": {"params": {"max_iter": -1}}}}
+    project.configure(model=MODEL, models={"by": "city", "each": own}, time_column="started", random_state=7)
+    before = [(project.folder / "models" / city / "reports/evaluation_metrics.json").stat() for city in cities]
+    done = project.snakemake(check=False, SNAKEMAKE_PROFILE=str(tmp_path / "profile"))
+    assert done.returncode == 1
+    after = [(project.folder / "models" / city / "reports/evaluation_metrics.json").stat() for city in cities]
+    changed = [old.st_mtime_ns != new.st_mtime_ns for old, new in zip(before, after, strict=True)]
+    assert changed == [False, True, True], done.stdout
 
 
 def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():

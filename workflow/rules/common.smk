@@ -21,7 +21,8 @@ from signoff.ops.old_outputs import keep_old_outputs
 from signoff.release.approval import features_path, model_path, raw_path
 from signoff.release.store import current_release
 from signoff.release.tracking import read_record
-from signoff.rules.beginning import task_prefix
+from signoff.rules.batches import batch_file
+from signoff.rules.beginning import check_locale, task_prefix
 from signoff.rules.code import Code
 from signoff.rules.ending import Ending, next_command
 from signoff.rules.flags import flags, more_flags, words
@@ -34,6 +35,7 @@ from signoff.rules.settings import checked
 # models.smk reads the rules once for each group of models, and says which these are.
 place = Place(**config.pop("within", {}))
 try:
+    check_locale()
     settings, contract = checked(config, workflow.configfiles)
 except TaskError as error:
     sys.exit(f"ERROR - {error}")

@@ -1,4 +1,5 @@
 # Many models, each in a folder that is a project by itself
+from signoff.ops.folder import go_on_after_failures
 from signoff.rules import models
 from signoff.source.pieces import folder_name
 
@@ -6,6 +7,9 @@ try:
     GROUPS = models.groups(config)
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
+
+# A model that cannot be trained does not stop the others, whatever the command line or a profile says.
+go_on_after_failures()
 
 
 if settings.models.by:

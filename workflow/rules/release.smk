@@ -26,7 +26,7 @@ rule predict:
     input:
         script=script("predict"),
         helpers=helpers("predict"),
-        batch="data/batches/{batch}.csv",
+        batch=batch_file,
         release=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
     output:
         scored=update("predictions/{batch}.csv"),
@@ -36,7 +36,7 @@ rule predict:
     benchmark:
         "logs/benchmarks/predict/{batch}.tsv"
     wildcard_constraints:
-        batch=r".+(?<!\.rejected)",
+        batch=r".*(?<!\.rejected)",
     conda:
         "../../environment.yml"
     resources:

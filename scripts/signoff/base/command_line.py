@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import explain
+from signoff.base.files import WORKFLOW
 from signoff.base.redaction import Redacting
+from signoff.base.surroundings import use_utf8
 
 # At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
 atexit.register(gc.freeze)
@@ -24,7 +26,12 @@ _LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every task has; `description` is the script's docstring."""
+    """Return a parser with the options that every task has; `description` is the script's docstring.
+
+    The program reads and prints text in any locale from here on, see `use_utf8`.
+    """
+    if Path(sys.argv[0]).resolve().parent == WORKFLOW / "scripts":
+        use_utf8()
     parser = argparse.ArgumentParser(
         description=description.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

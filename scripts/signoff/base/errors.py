@@ -24,6 +24,8 @@ def explain(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}. Check the path, its owner and the free space."
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"a file could not be written: {os.strerror(error.errno)}. Make room, or raise the limit, and run again."
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"{ascii(error.object)[:100]} holds bytes that are not text in UTF-8. Write it in UTF-8, and run again."
     return (
         f"unexpected failure ({type(error).__name__}: {error}). "
         "Run again with --verbose (or SIGNOFF_VERBOSE=1) for the traceback, and report it if it is a bug."

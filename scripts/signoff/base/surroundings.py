@@ -1,8 +1,10 @@
-"""What a run takes from the account that starts it: a name, a folder for caches, and no other Python's packages."""
+"""What a run takes from the account that starts it: a name, a folder for caches, text as UTF-8, no foreign packages."""
 
 import getpass
+import io
 import os
 import pwd
+import sys
 from pathlib import Path
 
 # Packages of another Python would be imported in place of those that are pinned.
@@ -17,6 +19,32 @@ def user_name() -> str:
         return f"uid {os.getuid()}"
 
 
+def use_utf8() -> None:
+    """Read and write text as UTF-8 whatever the locale is, and print what the terminal cannot show as escapes.
+
+    Python decides about the names of files and the words of a command line when it starts. In a locale such as
+    de_DE.ISO-8859-1 the program is therefore replaced by itself in UTF-8 mode; its streams keep the encoding of the
+    terminal. The locale C does not know one, and gets UTF-8.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
+        streams = {} if sys.stdout.encoding == "ascii" else {"PYTHONIOENCODING": sys.stdout.encoding}
+        _start_again({**streams, **os.environ, "PYTHONUTF8": "1"})
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def isolate() -> None:
+    """Replace the program by itself without the paths of another Python's packages, if the environment has any."""
+    if any(name in os.environ for name in _FOREIGN):
+        _start_again({name: value for name, value in os.environ.items() if name not in _FOREIGN})
+
+
+def _start_again(environment: dict[str, str]) -> None:
+    """Replace this process by the same command with other environment variables."""
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 def run_environment(folder: Path) -> dict[str, str]:
     """Return the environment variables for a Snakemake that works in `folder`.
 
@@ -24,6 +52,8 @@ def run_environment(folder: Path) -> dict[str, str]:
     folder. The Makefile does the same.
     """
     found = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    # What Snakemake and the tasks say goes to files.
+    found |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
     found["USER"] = found.get("USER") or user_name()
     found["HOME"] = found.get("HOME") or _registered_home()
     caches = Path(found.get("XDG_CACHE_HOME") or Path(found["HOME"], ".cache"))

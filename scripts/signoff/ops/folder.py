@@ -56,6 +56,19 @@ def name_the_holder() -> None:
     PersistenceBase.lock = lock
 
 
+def go_on_after_failures() -> None:
+    """Have this process's Snakemake run all jobs that do not depend on a failed one, whatever its options say."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    begin = JobScheduler.__init__
+
+    def begin_and_go_on(self, *arguments, **options) -> None:
+        begin(self, *arguments, **options)
+        self.keepgoing = True
+
+    JobScheduler.__init__ = begin_and_go_on
+
+
 def end_when_told() -> None:
     """Have this process's Snakemake take SIGTERM at any moment: end with the tasks that run, and begin none.
 

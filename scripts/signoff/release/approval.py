@@ -139,7 +139,14 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
     command = ["git", "-C", WORKFLOW, *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, env={**environment, "LC_ALL": "C"})
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            env={**environment, "LC_ALL": "C"},
+        )
     except FileNotFoundError:
         return None
 

@@ -51,7 +51,7 @@ def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: 
             f"the sign-off of {reviewer} carries no signature, and release.allowed_signers asks for one. "
             "Sign off again with --key (make sign-off KEY=…)."
         )
-    with tempfile.NamedTemporaryFile("w", suffix=".sig") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".sig", encoding="utf-8") as file:
         file.write(signature)
         file.flush()
         check = ["-n", NAMESPACE, "-s", file.name]

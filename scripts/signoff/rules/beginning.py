@@ -8,6 +8,17 @@ import sys
 import tempfile
 import threading
 
+from signoff.base.errors import TaskError
+
+
+def check_locale() -> None:
+    """Raise TaskError if this Python reads the names of files and writes commands in another encoding than UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        raise TaskError(
+            "names and commands are not UTF-8 in this locale. Set PYTHONUTF8=1 in the environment, or use make, which "
+            "does."
+        )
+
 
 def task_prefix(verbose: bool) -> str:
     """Return the shell words that begin each task's command.

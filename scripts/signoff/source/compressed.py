@@ -1,27 +1,71 @@
-"""The bytes of a text file that is plain or compressed, unpacked while they are read."""
+"""The format of a file by its first bytes, and the bytes of a plain or compressed text, unpacked as they are read."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from signoff.base.errors import TaskError
 
-MEMBERS = (".csv", ".tsv", ".jsonl", ".ndjson")
+MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"(\xb5/\xfd": "zstd"}
+MAGIC |= {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"ORC": "ORC"}
+MAGIC |= {b"\xd0\xcf\x11\xe0": "old Excel (.xls)", b"FEA1": "old Feather", b"%PDF": "PDF", b"SQLite": "SQLite"}
+# The formats that hold one text, by the suffix of their files.
+SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd", ".zip": "zip"}
+COMPRESSED = tuple(SUFFIXES.values())
+_MEMBERS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # What unpacking may hold: eight times the dictionary of `xz -9`. A file can ask for 4 GB.
-XZ_MEMORY = 1 << 29
-PIECE = 1 << 16
+_XZ_MEMORY = 1 << 29
+_PIECE = 1 << 16
 
 
-class Unpacked(io.RawIOBase):
+def packed_as(arrived: Path) -> str | None:
+    """Return the format that the first bytes of a file name; None for text and unknown formats."""
+    with open(arrived, "rb") as file:
+        head = file.read(8)
+    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
+    return "Excel" if found == "zip" and _is_excel(arrived) else found
+
+
+def _is_excel(arrived: Path) -> bool:
+    """Return whether a zip archive is an Excel file (.xlsx, .xlsm)."""
+    try:
+        with zipfile.ZipFile(arrived) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+@contextlib.contextmanager
+def refusing_damage(name: str, *also: type[Exception]) -> Iterator[None]:
+    """Raise TaskError, which calls the file `name`, if what the block reads is damaged (errors in `also`, too)."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, *also) as error:
+        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
+    except OSError as error:
+        # Arrow's own and bzip2's have no number; the system's do, such as that of a full disk.
+        if error.errno is not None:
+            raise
+        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise TaskError(
+            f"{name} cannot be unpacked ({error}). Pack it without a password, as gzip or plain zip."
+        ) from error
+
+
+class _Unpacked(io.RawIOBase):
     """The text of an xz file, of one stream or of several, in bounded memory."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "rb")  # noqa: SIM115
-        self._stream = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+        self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
     def readable(self) -> bool:
         return True
@@ -29,12 +73,12 @@ class Unpacked(io.RawIOBase):
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         while True:
             if self._stream.eof:
-                rest = self._stream.unused_data.lstrip(b"\0") or self._file.read(PIECE).lstrip(b"\0")
+                rest = self._stream.unused_data.lstrip(b"\0") or self._file.read(_PIECE).lstrip(b"\0")
                 if not rest:
                     return 0
-                self._stream, more = lzma.LZMADecompressor(memlimit=XZ_MEMORY), rest
+                self._stream, more = lzma.LZMADecompressor(memlimit=_XZ_MEMORY), rest
             else:
-                more = self._file.read(PIECE) if self._stream.needs_input else b""
+                more = self._file.read(_PIECE) if self._stream.needs_input else b""
                 if not more and self._stream.needs_input:
                     raise EOFError("it ends before its end was reached")
             found = self._stream.decompress(more, max_length=len(buffer))
@@ -52,17 +96,17 @@ def open_text(arrived: Path, form: str | None, name: str) -> BinaryIO | IO[bytes
     if form == "gzip":
         return gzip.open(arrived)
     if form == "xz":
-        return io.BufferedReader(Unpacked(arrived), PIECE)
+        return io.BufferedReader(_Unpacked(arrived), _PIECE)
     if form == "bzip2":
         return bz2.open(arrived)
     if form == "zstd":
         import pyarrow as pa
 
         # Buffered, it has lines.
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(arrived)), "zstd"), PIECE)
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(arrived)), "zstd"), _PIECE)
     if form == "zip":
         archive = zipfile.ZipFile(arrived)
-        members = [each for each in archive.namelist() if each.lower().endswith(MEMBERS) and "__MACOSX" not in each]
+        members = [each for each in archive.namelist() if each.lower().endswith(_MEMBERS) and "__MACOSX" not in each]
         if len(members) != 1:
             raise TaskError(f"{name} holds {len(members)} CSV files or JSON lines. Give an archive with exactly one.")
         return archive.open(members[0])

@@ -14,6 +14,7 @@ from pathlib import Path
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
 from signoff.source.options import Reader
+from signoff.source.postgresql import check_rights
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql", "duckdb", "snowflake", "bigquery")
 # What a server says that has answered: to ask again does not help.
@@ -25,8 +26,8 @@ REFUSED = re.compile(
 def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
     """Yield the names of a query's columns, and then its rows, each value as the text that CSV has for it.
 
-    The rows are streamed where the driver can. In SQLite and PostgreSQL the query can change nothing; in others, what
-    it changes is rolled back.
+    The rows are streamed if the driver can. In SQLite and PostgreSQL the query can change nothing; in others, what it
+    changes is rolled back.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
         with engine.connect() as connection:
             if dialect == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
+                check_rights(connection, shown(url))
             elif dialect == "sqlite":
                 connection.exec_driver_sql("PRAGMA query_only = 1")
                 connection.connection.driver_connection.set_authorizer(only_queries)

@@ -13,16 +13,6 @@ from signoff.tables.csv_file import LONGEST, write_rows
 
 # Texts that stand once for many cells are in memory as a whole; a sheet of a million rows has fewer.
 MOST_SHARED = 1 << 29
-WORKBOOK = "xl/workbook.xml"
-
-
-def is_excel(arrived: Path) -> bool:
-    """Tell whether a zip archive is an Excel file (.xlsx, .xlsm)."""
-    try:
-        with zipfile.ZipFile(arrived) as archive:
-            return WORKBOOK in archive.namelist()
-    except zipfile.BadZipFile:
-        return False
 
 
 def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, missing: tuple[str, ...]) -> None:

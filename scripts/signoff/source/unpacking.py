@@ -1,16 +1,12 @@
-"""Which format a file is in, told by its first bytes, and the bytes of its text, unpacked."""
+"""What has arrived, in whatever format it is, becomes UTF-8 CSV with commas."""
 
 import codecs
 import csv
 import functools
-import gzip
 import io
 import logging
-import lzma
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -20,31 +16,19 @@ import pyarrow as pa
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.source.columnar import copy_columns
-from signoff.source.compressed import open_text
+from signoff.source.compressed import COMPRESSED, MAGIC, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.source.options import Reader
-from signoff.source.records import copy_excel, copy_json_lines, is_excel
+from signoff.source.records import copy_excel, copy_json_lines
 from signoff.tables.cells import with_point
 from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write_rows
 
-MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"(\xb5/\xfd": "zstd"}
-MAGIC |= {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"ORC": "ORC"}
-MAGIC |= {b"\xd0\xcf\x11\xe0": "old Excel (.xls)", b"FEA1": "old Feather", b"%PDF": "PDF", b"SQLite": "SQLite"}
 # Names of columns may begin with a bracket.
 JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
-COMPRESSED = ("gzip", "xz", "zip", "bzip2", "zstd")
 COLUMNAR = ("Parquet", "Arrow", "ORC")
 READ = (
     "CSV or JSON lines (plain, or packed by gzip, xz, bzip2, zstd or zip), Parquet, Feather (Arrow), ORC and Excel "
     "(.xlsx) are read"
 )
-
-
-def packed_as(arrived: Path) -> str | None:
-    """Return the format that a file's first bytes tell; None for text, or what is not known."""
-    with open(arrived, "rb") as file:
-        head = file.read(8)
-    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
-    return "Excel" if found == "zip" and is_excel(arrived) else found
 
 
 def is_json_lines(opened: Callable[[], BinaryIO]) -> bool:
@@ -63,8 +47,9 @@ def refuse_markup(head: bytes, name: str) -> None:
         )
 
 
-SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd", ".zip": "zip", ".parquet": "Parquet"}
-SUFFIXES |= {".feather": "Arrow", ".arrow": "Arrow", ".orc": "ORC", ".xlsx": "Excel", ".xlsm": "Excel"}
+# The format that a file has by its name.
+EXPECTED = {**SUFFIXES, ".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow", ".orc": "ORC"}
+EXPECTED |= {".xlsx": "Excel", ".xlsm": "Excel"}
 
 
 def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
@@ -76,7 +61,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         The content is damaged, or not what its name or `reader` say.
     """
     found = packed_as(arrived)
-    expected = SUFFIXES.get(Path(name.partition("?")[0]).suffix.lower())
+    expected = EXPECTED.get(Path(name.partition("?")[0]).suffix.lower())
     if expected and found != expected and not (found in MAGIC.values() and found not in (*COMPRESSED, *COLUMNAR)):
         # The reason why is more useful than the fact: most often it is a login page.
         with open(arrived, "rb") as file:
@@ -84,7 +69,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
     if reader.sheet is not None and found != "Excel":
         raise TaskError(f"reader.sheet: {name} is no Excel file, and has no sheets. Leave the key out.")
-    try:
+    with refusing_damage(name, pa.ArrowInvalid):
         if found in COLUMNAR:
             copy_columns(arrived, found, table, name, reader)
         elif found == "Excel":
@@ -97,17 +82,6 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
                 copy_text(opened, table, name, reader)
         else:
             raise TaskError(f"{name} is a file of the format {found}, which is not read. {READ}.")
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
-        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
-    except OSError as error:
-        # Arrow's own and bzip2's have no number; the system's do, such as that of a full disk.
-        if error.errno is not None:
-            raise
-        raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
-    except (NotImplementedError, RuntimeError) as error:
-        raise TaskError(
-            f"{name} cannot be unpacked ({error}). Pack it without a password, as gzip or plain zip."
-        ) from error
 
 
 def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, reader: Reader) -> None:

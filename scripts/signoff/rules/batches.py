@@ -1,0 +1,46 @@
+"""The file of a batch of new rows, by the name that a person gives."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from signoff.base.errors import TaskError, nearest
+from signoff.source.compressed import SUFFIXES
+
+BATCHES = Path("data/batches")
+
+
+def find_batch(name: str) -> Path:
+    """Return the file of a batch in data/batches, NAME.csv or the same compressed.
+
+    Raises
+    ------
+    TaskError
+        The name is empty or leads out of the folder, or the batch does not exist, or exists more than once.
+    """
+    if not name:
+        raise TaskError(f"a batch needs a name: BATCH=week (predictions/week.csv) scores {BATCHES}/week.csv.")
+    if name.startswith("/") or ".." in Path(name).parts:
+        raise TaskError(
+            f"the batch {name!r} is not in {BATCHES}. Copy the file there and give its name, or score it with "
+            "scripts/predict.py --input."
+        )
+    found = [path for end in ("", *SUFFIXES) if (path := BATCHES / f"{name}.csv{end}").is_file()]
+    if len(found) > 1:
+        raise TaskError(f"the batch {name!r} has several files: {', '.join(map(str, found))}. Keep one of them.")
+    if not found:
+        files = BATCHES.rglob("*.csv*") if BATCHES.is_dir() else []
+        known = sorted({str(path.relative_to(BATCHES)).partition(".csv")[0] for path in files})
+        raise TaskError(
+            f"{BATCHES / name}.csv does not exist, nor the same compressed ({', '.join(SUFFIXES)})"
+            f"{f': {nearest(name, known)}' if known else '. Put the batch there.'}"
+        )
+    return found[0]
+
+
+def batch_file(wildcards: Any) -> str:
+    """Return the file of a batch, for the rule that scores it. Ends the run with one line if `find_batch` raises."""
+    try:
+        return str(find_batch(wildcards.batch))
+    except TaskError as error:
+        sys.exit(f"ERROR - {error}")
