@@ -22,7 +22,7 @@ from signoff.base.numbers import rounded
 from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.user_code import load_code
 from signoff.review import drift, findings, intervals, leaks
-from signoff.review.comparison import compare_predictors, comparison_alarms
+from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
 from signoff.review.delivery import history_alarms, lacking
 from signoff.review.newest import missing_alarms, newest_alarms
 from signoff.review.periods import compared_periods
@@ -43,6 +43,7 @@ def compare_model(
     alike: pd.DataFrame | None = None,
     training_rows: Iterable[pd.DataFrame] | None = None,
     code: ModuleType | None = None,
+    least_difference: float = LEAST_DIFFERENCE,
 ) -> dict:
     """Return how the model, its errors and its rows compare; docs/files.md tells what each part is.
 
@@ -67,6 +68,8 @@ def compare_model(
         and the features of all training rows, some at a time. See `sample.sample`.
     code
         The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
+    least_difference
+        The smallest difference from the champion that matters, as a share of its MAE.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def compare_model(
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
     sampled = intervals.resampling(moments, len(test), seed)
-    found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], sampled, code, seed)
+    found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], sampled, code, seed, least_difference)
     champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
     is_test = (table["split"] == "test").to_numpy()
     parts = date_parts(description["recipe"])
@@ -163,6 +166,9 @@ def main(argv: list[str] | None = None) -> None:
         "--release", type=Path, help="the diagnostics.json of the deployed release, to compare the data"
     )
     parser.add_argument("--interval-level", type=float, default=0.9, help="what prediction intervals are to cover")
+    parser.add_argument(
+        "--least-difference", type=float, default=LEAST_DIFFERENCE, help="what matters, as a share of the MAE deployed"
+    )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
     with command_line.logged("compare_model", args, args.metrics):
@@ -185,7 +191,19 @@ def main(argv: list[str] | None = None) -> None:
         seed, level = args.random_state, args.interval_level
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            found = compare_model(table, description, holdout, metrics, seed, level, before, alike, training_rows, code)
+            found = compare_model(
+                table,
+                description,
+                holdout,
+                metrics,
+                seed,
+                level,
+                before,
+                alike,
+                training_rows,
+                code,
+                args.least_difference,
+            )
         found["alarms"] += history_alarms(said["rows"], rows_before)
         if args.raw:
             found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]))

@@ -30,6 +30,8 @@ from signoff.tables.batches import scan
 # Rows of the training part that are enough to know the errors to a percent.
 CV_ROWS = 30_000
 FOLDS = 3
+# How far back errors are compared with those of the newest rows, at least.
+RECENT_WEEKS = 24
 
 
 def explain_model(model: object, table: pd.DataFrame, description: dict, seed: int = 0) -> dict:
@@ -70,19 +72,31 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
             *leaks(train, kinds, target, seed),
             *empty_model.one_value(actual, predicted),
             *slice_bias(table, description, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed),
-            *newest_errors(table, description, predicted - actual, unseen - then),
+            *newest_errors(table, description, predicted - actual, unseen - then, folds),
         ],
     }
 
 
-def newest_errors(table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series) -> list[dict]:
-    """Return what `error_alarms` does, of the errors of held-out rows, and of training rows by index."""
+def newest_errors(
+    table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series, folds: np.ndarray
+) -> list[dict]:
+    """Return what `error_alarms` does, for the errors of held-out rows, and of training rows by index.
+
+    `folds` are those of the training rows. The models of early folds have seen few rows, and no whole season: under a
+    split by time only the last fold is used, and whatever else is not older than RECENT_WEEKS.
+    """
     time = description["time_column"]
     if not time or error_then.empty:
         return []
     kinds = {name: kind for name, kind in description["features"].items() if not of_a_date(name, description)}
     is_test = (table["split"] == "test").to_numpy()
-    rows = np.concatenate([np.flatnonzero(is_test), np.flatnonzero(~is_test)[error_then.index.to_numpy()]])
+    then = np.flatnonzero(~is_test)[error_then.index.to_numpy()]
+    if description["split"]["by"] == "time":
+        moments = table[time].iloc[then]
+        recent = table[time].max() - pd.Timedelta(weeks=RECENT_WEEKS)
+        near = ((folds == folds.max()) | (moments >= recent)).to_numpy()
+        then, error_then = then[near], error_then[near]
+    rows = np.concatenate([np.flatnonzero(is_test), then])
     slices = {name: (codes[rows], labels) for name, (codes, labels) in intervals.make_slices(table, kinds).items()}
     errors = np.concatenate([error, error_then.to_numpy()])
     return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, slices, description["target"])
@@ -100,11 +114,13 @@ def slice_bias(
     for name, (codes, labels) in intervals.make_slices(table, kinds).items():
         slices[name], slices_then[name] = (codes[is_test], labels), (codes[~is_test][then], labels)
     time = table[description["time_column"]] if description["time_column"] else None
-    blocks, blocks_then = (
-        intervals.blocks_of(None if time is None else time.iloc[rows], len(rows), seed)[0]
+    (blocks, _), (blocks_then, by) = (
+        intervals.blocks_of(None if time is None else time.iloc[rows], len(rows), seed)
         for rows in (np.flatnonzero(is_test), np.flatnonzero(~is_test)[then])
     )
-    return bias.slice_bias(slices, slices_then, error, blocks, error_then.to_numpy(), blocks_then, periods)
+    return bias.slice_bias(
+        slices, slices_then, error, blocks, error_then.to_numpy(), blocks_then, periods, by == "days"
+    )
 
 
 def out_of_sample(

@@ -17,7 +17,7 @@ from conftest import Project, rides
 from signoff.features.user_code import load_code
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.review import bias, custom_metrics, drift, empty_model, findings, importance, intervals, reasons
-from signoff.review.comparison import comparison_alarms
+from signoff.review.comparison import compare_predictors, comparison_alarms
 
 ROWS = 2400
 CONSTANT = "sklearn.dummy.DummyRegressor"
@@ -368,6 +368,13 @@ def test_worse_than_the_champion_by_too_little_to_matter_is_no_alarm():
     for matters in (False, True):
         found = {"paired": pair | {"matters": matters}, "slices": {"rows": []}, "prediction_interval": covered}
         assert [each["name"] for each in comparison_alarms(found)] == ["worse_than_champion"] * matters
+    holdout = pd.DataFrame({"actual": np.zeros(400), "predicted": np.tile([1.02, -1.06], 200), "champion": 1.0})
+    scores = {"test": dict.fromkeys(METRIC_NAMES, 1.0)}
+    metrics = {"model": scores, "champion": scores, "baselines": {}, "thresholds": []}
+    sampled = intervals.resampling(None, 400, 0, 200)
+    for least, expected in ((0.01, True), (0.03, True), (0.05, False)):
+        found = compare_predictors(metrics, holdout, holdout, sampled, least_difference=least)[0]["paired"]
+        assert (found["verdict"], found["matters"]) == ("worse", expected)
 
 
 def test_coverage_is_measured_later_than_it_was_fitted():

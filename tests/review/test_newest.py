@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, leaks, newest, newest_errors, periods
+from signoff.review import delivery, drift, leaks, newest, newest_errors, periods
 
 WEEKS = 30
 
@@ -140,6 +140,40 @@ def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
     (alarm,) = errors(frame, np.where(late(frame) & (frame["store"] == "B"), -9.0, 0.0))
     assert alarm["feature"] == "store"
     assert "Where store is B, " in alarm["sentence"]
+
+
+def test_a_segment_is_compared_with_all_other_rows_so_that_what_moves_every_row_hides_nothing():
+    frame = shop()
+    day = (frame["time"] - frame["time"].min()).dt.days.to_numpy()
+    shocks = 8 * np.sin(day / 9) + np.random.default_rng(2).normal(0, 3, 7 * WEEKS)[day]
+    assert errors(frame, shocks) == []
+    (alarm,) = errors(frame, shocks - np.where(late(frame) & (frame["store"] == "B"), 6.0, 0.0))
+    assert "Where store is B, predictions of sold are off by" in alarm["sentence"]
+
+
+def test_a_step_of_days_that_are_alike_is_news_only_if_it_is_larger_than_earlier_ones():
+    random = np.random.default_rng(4)
+    named = {"alike": 0, "stepped": 0}
+    for _ in range(40):
+        noise = random.normal(size=200)
+        for n in range(1, 200):
+            noise[n] += 0.8 * noise[n - 1]
+        for kind, step in (("alike", 0.0), ("stepped", 8.0)):
+            found = periods.jump(noise + step * (np.arange(200) >= 186), 2, 7)
+            named[kind] += found.p < 0.01 and found.larger > 1.3
+    assert named["alike"] <= 2 and named["stepped"] >= 36
+    assert periods.jump(np.arange(9.0), 1, 7) is None
+    assert periods.jump(np.full(200, np.nan), 1, 7) is None
+
+
+def test_numbers_that_move_with_the_season_are_in_no_other_unit():
+    days = pd.Series(np.arange(3000) / 10)
+    random = np.random.default_rng(1)
+    season = 20 + 16 * np.cos(2 * np.pi * days / 365) + random.normal(0, 1, 3000)
+    before, after = season[:2400], season[2400:]
+    row = drift.compare("x", drift.profile(before, "number"), after)
+    assert not drift.jumped(before, after) and drift.news(row | {"unit": "feet"}, before, after)["unit"] is None
+    assert drift.jumped(before, after * 1.8 + 32)
 
 
 def test_numbers_whose_sum_is_the_target_are_named_and_no_others():

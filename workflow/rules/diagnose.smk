@@ -65,6 +65,7 @@ rule compare_model:
     params:
         options=flags(
             interval_level=settings.evaluation.interval_level,
+            least_difference=settings.evaluation.least_difference,
             random_state=settings.random_state,
         ),
         # By itself, because Snakemake does not rerun a job if a param that uses an input changes.

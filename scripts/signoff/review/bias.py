@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from signoff.review.intervals import MIN_ROWS, clustered, holm, sums
+from signoff.review.intervals import MIN_ROWS, holm, serial_error, sums
 from signoff.review.reasons import alarm
 
 # In shares of the error that the model makes anyway.
@@ -15,6 +15,10 @@ BIAS_SHARE = 0.5
 RESTLESS = 3
 # So many times the median error is huge: nearly three standard deviations of a normal one.
 HUGE = 4
+# Models that were trained on a quarter, a half and three quarters of the rows have a bias of their own in each slice,
+# as has the model that is judged. This makes the variance of the mean of their errors so many times as large: by the
+# weights of the four quarters in the difference, for a model that learns a slice's mean.
+MODELS = 2.4
 # Less of a slice is not looked at for a bias of its own.
 FEWEST = 10
 
@@ -27,6 +31,7 @@ def slice_bias(
     error_then: np.ndarray,
     blocks_then: np.ndarray,
     periods: np.ndarray,
+    in_time: bool = False,
 ) -> list[dict]:
     """Return an alarm for slices whose bias has moved away from that of all other rows since the training part.
 
@@ -40,22 +45,27 @@ def slice_bias(
         Rows of one block are alike, so that few blocks say little.
     periods
         Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
+    in_time
+        The blocks are days, in the order of time.
     """
     # A few huge errors, as a heavy tail has them, would hide what happens to all others.
     most = HUGE * float(np.median(np.abs(error_then))) or math.inf
     raw, raw_then = error, error_then
     error, error_then = np.clip(error, -most, most), np.clip(error_then, -most, most)
     usual = float(np.abs(error_then).mean())
+    models = MODELS if len(np.unique(periods)) > 1 else 1.0
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
         usual_move = restlessness(codes_then, len(labels), error_then, blocks_then, periods)
         now = against_rest(error, blocks, codes, len(labels))
-        before = against_rest(error_then, blocks_then, codes_then, len(labels))
+        before = against_rest(error_then, blocks_then, codes_then, len(labels), in_time)
         moved = now.gap - before.gap
-        variance = now.variance + before.variance
+        # More days say more of how alike they are: the training part says it for both.
+        first, second = before.serial * now.variance, before.serial * models * before.variance
+        variance = first + second
         # Welch's degrees of freedom.
-        degrees = variance**2 / np.maximum(now.welch + before.welch, 1e-300)
+        degrees = variance**2 / np.maximum(first**2 / now.degrees + second**2 / before.degrees, 1e-300)
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
         # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
@@ -82,36 +92,56 @@ def slice_bias(
 
 
 class Slices(NamedTuple):
-    """Of each of k slices how many rows it has, their mean error, how far that is from the mean of all other rows, the
-    variance of this gap, and its part in Welch's degrees of freedom; NaN where there are too few rows."""
+    """Of each of k slices: its rows, their mean error, how far that is from the mean of all other rows, the variance of
+    this gap and its degrees of freedom; NaN if there are too few rows. And by how much serial correlation of the blocks
+    makes the variances of all of them larger."""
 
     rows: np.ndarray
     mean: np.ndarray
     gap: np.ndarray
     variance: np.ndarray
-    welch: np.ndarray
+    degrees: np.ndarray
+    serial: float
 
 
-def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int) -> Slices:
-    """Return how the errors inside each of `count` slices stand beside those of all other rows.
+def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int, in_time: bool = False) -> Slices:
+    """Return how the errors inside each of `count` slices compare with those of all other rows.
 
-    A few rows may be alike by chance: the variance of a mean is at least that of as many rows from anywhere.
+    Rows of one block are alike, and what is alike inside and outside a slice cancels. A few rows may be alike by
+    chance, so the variance of a gap is at least that of as many rows from anywhere. `in_time` says that the blocks
+    follow each other in time, so that a slice of many days in a row (warm ones) says less than its rows.
     """
     ones, width = np.ones(len(error)), int(blocks.max(initial=-1)) + 1
     cells = sums(np.where(codes >= 0, codes * width + blocks, -1), count * width, ones, error)
     inside = cells.reshape(count, width, 2)
     others = sums(blocks, width, ones, error) - inside
-    found = []
-    for n, total in (np.moveaxis(each, -1, 0) for each in (inside, others)):
-        mean, variance, held = clustered(total, n)
-        usual = error.var() / np.maximum(n.sum(axis=1), 1)
-        wide = (variance > usual) & (held > 1)
-        degrees = np.where(wide, held - 1, len(error) - 1)
-        found.append((n.sum(axis=1), mean, np.where(wide, variance, usual), degrees))
-    (rows, mean, variance, degrees), (rest, beside, spread, free) = found
+    contributions, usual = np.zeros((count, width)), np.zeros(count)
+    means = []
+    for sign, part in ((1, inside), (-1, others)):
+        n, total = np.moveaxis(part, -1, 0)
+        rows = np.maximum(n.sum(axis=1), 1)
+        means.append(total.sum(axis=1) / rows)
+        contributions += sign * (total - means[-1][:, None] * n) / rows[:, None]
+        usual += error.var() / rows
+    held = (inside[..., 0] > 0).sum(axis=1)
+    rows, rest = inside[..., 0].sum(axis=1), others[..., 0].sum(axis=1)
     enough = (rows >= FEWEST) & (rest >= MIN_ROWS)
-    gap = np.where(enough, mean - beside, np.nan)
-    return Slices(rows, mean, gap, variance + spread, variance**2 / degrees + spread**2 / free)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        clustered = (contributions**2).sum(axis=1) * held / (held - 1)
+    wide = (clustered > usual) & (held > 1)
+    variance = np.where(wide, clustered, usual)
+    serial = 1.0
+    if in_time and enough.any():
+        errors, _ = serial_error(contributions[enough])
+        serial = max(1.0, float((errors**2).sum() / max(variance[enough].sum(), 1e-300)))
+    return Slices(
+        rows,
+        np.where(rows > 0, means[0], np.nan),
+        np.where(enough, means[0] - means[1], np.nan),
+        variance,
+        np.where(wide, held - 1, len(error) - 1),
+        serial,
+    )
 
 
 def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:

@@ -4,15 +4,17 @@ import math
 from types import ModuleType
 
 import pandas as pd
+from scipy import special
 
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.review import custom_metrics, intervals, reasons
 
-# A smaller difference from the champion, as a share of its MAE, is no reason for an alarm, however sure it is.
+# The smallest difference from the champion that matters, as a share of its MAE, if the config has no other.
 LEAST_DIFFERENCE = 0.01
-# So large a share of a slice's rows outside their prediction intervals, in shares of what is promised.
-UNCOVERED = 3
-FEWEST_COVERED = 100
+# A slice is worse than the champion if its MAE is larger by this share, and if so many slices rarely look so by chance.
+_SLICE_DIFFERENCE, _RARE = 0.05, 0.005
+# A slice is covered too little if this many times the promised share of its rows lies outside, and by chance as rarely.
+_UNCOVERED, _FEWEST_COVERED = 3, 100
 
 
 def compare_predictors(
@@ -22,6 +24,7 @@ def compare_predictors(
     sampled: intervals.Resampling,
     code: ModuleType | None = None,
     seed: int = 0,
+    least_difference: float = LEAST_DIFFERENCE,
 ) -> tuple[dict, dict[str, dict]]:
     """Return what goes to diagnostics.json, and the model against each baseline.
 
@@ -37,6 +40,8 @@ def compare_predictors(
         The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
     seed
         The seed of every draw.
+    least_difference
+        The smallest difference from the champion that matters, as a share of its MAE.
 
     Returns
     -------
@@ -63,7 +68,9 @@ def compare_predictors(
     }
     if found["paired"]:
         champion = scores["champion"]["test"]["MAE"]
-        found["paired"]["matters"] = abs(found["paired"]["difference"]) >= LEAST_DIFFERENCE * champion
+        # The whole interval must lie beyond what matters: a difference that may be tiny is no reason for an alarm.
+        ends = [0.0 if each is None else abs(each) for each in found["paired"]["interval"]]
+        found["paired"]["matters"] = min(ends) >= least_difference * champion
         ours, theirs = (scores[name]["test"] for name in ("model", "champion"))
         found["differences"] = {
             name: intervals.judged(
@@ -97,25 +104,45 @@ def compare_predictors(
 
 def comparison_alarms(found: dict) -> list[dict]:
     """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
-    named, pair, covered = [], found["paired"], found["prediction_interval"]
+    return [*_worse_than_champion(found), *_coverage(found["prediction_interval"])]
+
+
+def _worse_than_champion(found: dict) -> list[dict]:
+    """Return the alarms of a model, or of slices, that are surely worse than the champion, and by enough to matter."""
+    named, pair = [], found["paired"]
     if pair and pair["verdict"] == "worse" and pair["matters"]:
         low, high = pair["interval"]
         sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
         named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
-    for row in [each for each in found["slices"]["rows"] if each["worse"]][:3]:
-        if row["MAE"] >= 1.05 * row["champion_MAE"]:
+    worse = [each for each in found["slices"]["rows"] if each["worse"] and (each.get("p") or 0.0) < _RARE]
+    for row in worse[:3]:
+        if row["MAE"] >= (1 + _SLICE_DIFFERENCE) * row["champion_MAE"]:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )
             sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
             named.append(reasons.alarm("slice_worse", row["feature"], sentence))
+    return named
+
+
+def _coverage(covered: dict) -> list[dict]:
+    """Return the alarms of prediction intervals that cover too little, of all rows or of a slice."""
+    named = []
     sentence = reasons.short_of(covered)
-    # Outside are twice as many rows as promised.
+    # Twice as many rows lie outside as promised.
     if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]):
         named.append(reasons.alarm("coverage", None, sentence))
-    for row in covered["by_slice"]:
-        outside, promised = 1 - row["coverage"], 1 - covered["level"]
-        if row["rows"] >= FEWEST_COVERED and outside > UNCOVERED * promised:
+    if covered["coverage"] is None:
+        return named
+    promised, slices = 1 - covered["level"], covered["by_slice"]
+    # Rows of one day are outside together: each slice is as unsure as all rows together are, in proportion.
+    error = covered["coverage_error"] or 0.0
+    independent = math.sqrt(promised * covered["level"] / max(covered["rows"], 1))
+    alike = max(error / max(independent, 1e-12), 1.0)
+    for row in slices:
+        outside, chance = 1 - row["coverage"], alike * math.sqrt(promised * covered["level"] / row["rows"])
+        rare = float(special.ndtr(-(outside - promised) / chance)) * len(slices) < _RARE
+        if row["rows"] >= _FEWEST_COVERED and outside > _UNCOVERED * promised and rare:
             sentence = f"Where {row['feature']} is {row['value']} ({row['rows']:,} held-out rows), the prediction "
             sentence += f"interval that ships covers {row['coverage']:.1%}; {covered['level']:.0%} were promised."
             named.append(reasons.alarm("slice_coverage", row["feature"], sentence))

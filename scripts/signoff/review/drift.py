@@ -1,5 +1,6 @@
 """What has changed between two sets of rows: a compact profile of each column, and what later rows make of it."""
 
+import itertools
 import math
 
 import numpy as np
@@ -21,6 +22,8 @@ RARE = 0.001
 # A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
 NEWS = 2
 MOST_PERIODS = 5
+# A jump between neighbouring rows is news if it is so many times the largest of at least so many earlier ones.
+LARGER_JUMP, FEWEST_JUMPS, MOST_JUMPS = 1.3, 4, 20
 # What numbers are multiplied with, and what is added, from one unit to another.
 UNITS = {
     (1.609344, 0.0): "miles to kilometres",
@@ -190,15 +193,33 @@ def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
     periods = (
         compare(row["feature"], profile(before[place != k], row["kind"]), before[place == k]) for k in range(count)
     )
-    if row["size"] > NEWS * max(each["size"] or 0.0 for each in periods):
+    largest = max(each["size"] or 0.0 for each in periods)
+    if row["unit"] and jumped(before, after):
         return row
-    if row["unit"]:
-        # What moves by itself may look converted; where it was, it is from one row to the next.
-        near = max(len(after) // 4, 100)
-        step = compare(row["feature"], profile(before.iloc[-near:], row["kind"]), after.iloc[:near])
-        if step["unit"]:
-            return row
-    return row | {"flagged": False, "unit": None}
+    return row | {"flagged": bool(row["size"] > NEWS * largest), "unit": None}
+
+
+def jumped(before: pd.Series, after: pd.Series) -> bool:
+    """Return whether numbers change from one row to the next, where `before` ends, as they never did before.
+
+    A season moves numbers as far as a conversion does, but slowly: the rows on both sides of the end differ by no more
+    than neighbouring rows of earlier times do.
+    """
+    near = int(np.clip(len(after) // 4, 30, max(len(before) // (FEWEST_JUMPS + 2), 1)))
+    ends = [len(before) - near * n for n in range(min(len(before) // near, MOST_JUMPS))]
+    windows = [before.iloc[end - near : end].dropna().to_numpy("float64") for end in ends]
+    windows = [each for each in windows if len(each) >= near / 2]
+    later = after.iloc[:near].dropna().to_numpy("float64")
+    if len(windows) <= FEWEST_JUMPS or not len(later):
+        return False
+    jumps = [_between(*pair) for pair in itertools.pairwise(windows)]
+    return _between(later, windows[0]) > LARGER_JUMP * max(jumps)
+
+
+def _between(first: np.ndarray, second: np.ndarray) -> float:
+    """Return how far the deciles of two samples are apart on average (Wasserstein's distance without the tails)."""
+    deciles = np.linspace(0.1, 0.9, 9)
+    return float(np.abs(np.quantile(first, deciles) - np.quantile(second, deciles)).mean())
 
 
 def longest_absence(present: pd.Series) -> int:

@@ -320,6 +320,7 @@ def slice_table(
     wider = max(float(np.median(ratios)), 1.0) if ratios else 1.0
     p = [float(2 * special.stdtr(degrees, -each / wider)) for each, degrees in z]
     for row, corrected in zip(rows, holm(p), strict=False):
+        row["p"] = float(corrected)
         low = row["difference_interval"][0]
         row["worse"] = bool(corrected < 1 - LEVEL and low is not None and low > 0)
     rows.sort(key=lambda row: (not row["worse"], -row["MAE"]))

@@ -1,24 +1,34 @@
-"""Where the model's errors have just moved: of all rows and by segment, beside earlier spans of equal length."""
+"""Where the model's errors have just moved: of all rows and by segment, compared with earlier spans of equal length."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
-from signoff.review.periods import FEWEST_ROWS, SPANS, Periods, Step, means, periods_of, step
+from signoff.review.periods import BEFORE, FEWEST_STEPS, Periods, Step, jump, periods_of, span_sums, spans_of
 from signoff.review.reasons import alarm
 
-# So many times the median error is cut off, which a few rows would move a mean by.
-HUGE = 6
-# The smallest effects: a mean error in shares of the usual one, and the logarithm of a ratio of errors.
-MOVED, WORSE = 0.4, math.log(1.35)
-LARGER, RARE = 1.4, 0.01
-MOST_NAMED = 3
+Slices = dict[str, tuple[np.ndarray, list[str]]]
+
+# Errors beyond this many times the median error are clipped: a few rows would move a mean.
+_HUGE = 6
+# The smallest effects that count: a mean error as a share of the usual error, and the logarithm of a ratio of errors.
+_MOVED, _WORSE = 0.3, math.log(1.3)
+# How many times as large as any earlier step, and how rare among all checks, a step must be.
+_LARGER, _RARE = 1.3, 0.05
+_RARE_OF_ALL = 0.01
+# Spans that end with the newest row share their rows, so that all of them are as many checks as these.
+_SPANS = 2
+_MOST_NAMED = 3
+# Rows of a segment in a span, so that its mean says something.
+_FEWEST = 6
 
 
 @dataclass(frozen=True)
-class Move:
+class _Move:
     """What has moved: the segment, or None for all rows; its mean error or the size of its errors; by what step."""
 
     feature: str | None
@@ -27,111 +37,185 @@ class Move:
     step: Step
 
 
-def error_alarms(
-    time: pd.Series, error: np.ndarray, slices: dict[str, tuple[np.ndarray, list[str]]], unit: str
-) -> list[dict]:
-    """Return an alarm where errors of the newest rows have moved as never before.
+def error_alarms(time: pd.Series, error: np.ndarray, slices: Slices, unit: str) -> list[dict[str, str | None]]:
+    """Return an alarm if errors of the newest rows have moved as never before.
 
     Parameters
     ----------
     time, error
-        Of n rows their time, and prediction less target by a model that had not seen the row.
+        The time of n rows, and prediction less target by a model that had not seen the row.
     slices
-        As `intervals.make_slices` gives them, for these rows.
+        As `intervals.make_slices` returns them, for these rows.
     unit
-        The target, in whose unit the errors are.
+        The target's name.
     """
     periods = periods_of(time)
-    if periods is None or not np.isfinite(error).all():
+    if periods is None or not len(error):
         return []
     usual = float(np.median(np.abs(error)))
-    most = HUGE * usual or math.inf
+    most = _HUGE * usual or math.inf
     error = np.clip(error, -most, most)
     usual = float(np.abs(error).mean())
     if not usual:
         return []
-    everywhere = {None: (np.zeros(len(error), dtype="int64"), [None])}
-    segments = sum(len(labels) for _, labels in slices.values())
-    moves = []
-    for feature, (codes, labels) in (everywhere | slices).items():
-        for k, level in enumerate(labels):
-            inside = codes == k
-            checks = len(SPANS) * 2 * (1 if feature is None else segments)
-            moves += moved(error, inside, usual, periods, checks, feature, level)
+    whole = _moves_of_all(time, error, usual, periods)
+    moves = [each for feature in slices for each in _moves_of(feature, slices, error, usual, periods)]
     return [
-        alarm("newest_errors", each.feature, words(each, periods, unit))
-        for each in causes(moves, error, slices, usual, periods)
+        alarm("newest_errors", each.feature, _words(each, periods, unit))
+        for each in _causes(whole, moves, time, error, slices, usual, periods)
     ]
 
 
-def causes(
-    moves: list[Move],
+def _causes(
+    whole: list[_Move],
+    moves: list[_Move],
+    time: pd.Series,
     error: np.ndarray,
-    slices: dict[str, tuple[np.ndarray, list[str]]],
+    slices: Slices,
     usual: float,
     periods: Periods,
-) -> list[Move]:
+) -> list[_Move]:
     """Return the moves that do not follow from others: all rows, or the segments without which these have not moved."""
-    whole = [each for each in moves if each.feature is None]
-    single = sorted((each for each in moves if each.feature is not None), key=lambda move: move.step.p)
-    firsts: dict[str | None, Move] = {}
-    for each in single:
+    firsts: dict[str | None, _Move] = {}
+    # Errors to one side are larger, too, and say more.
+    for each in sorted(moves, key=lambda move: (move.size, move.step.p)):
         firsts.setdefault(each.feature, each)
+    single = list(firsts.values())[:_MOST_NAMED]
     if not whole:
-        return list(firsts.values())[:MOST_NAMED]
-    for each in list(firsts.values())[:MOST_NAMED]:
-        codes, labels = slices[each.feature]
-        others = codes != labels.index(each.level)
-        if others.mean() > 0.2 and not moved(error, others, usual, periods, len(SPANS) * 2, None, None):
+        return single
+    for each in single:
+        codes, labels = slices[str(each.feature)]
+        others = codes != labels.index(str(each.level))
+        rest = np.where(others, error, np.nan)
+        if others.mean() > 0.2 and not _moves_of_all(time, rest, usual, periods):
             return [each]
-    return [min(whole, key=lambda move: move.step.p)]
+    return whole[:1]
 
 
-def moved(
-    error: np.ndarray,
-    inside: np.ndarray,
-    usual: float,
-    periods: Periods,
-    checks: int,
-    feature: str | None,
-    level: str | None,
-) -> list[Move]:
-    """Return by what the mean error of some rows, and the size of their errors, has moved: the rarest step of each."""
+def _moves_of_all(time: pd.Series, error: np.ndarray, usual: float, periods: Periods) -> list[_Move]:
+    """Return by what the mean error of all rows, and its size, have moved; rows whose error is NaN are left out."""
+    days = time.dt.tz_localize(None).dt.floor("D") if time.dt.tz is not None else time.dt.floor("D")
+    age = (periods.last - days).dt.days.to_numpy()
+    use = np.isfinite(error) & (age >= 0)
     found = []
     for size in (False, True):
-        best = None
-        values = np.where(inside, np.abs(error) if size else error, np.nan)
-        spread = float(np.nanstd(values)) if inside.any() else 0.0
-        for length, figures, n in means(periods, values):
-            if n[0] < FEWEST_ROWS:
-                continue
-            floor = spread / math.sqrt(n[0]) * 1.2
-            if size:
-                floor /= max(float(np.nanmean(figures)), 1e-12)
-                figures = np.log(np.maximum(figures, 1e-12))
-            each = step(figures, length, floor)
-            if each is None or each.p > RARE / checks or each.larger < LARGER:
-                continue
-            far = each.now - each.before
-            # Fewer errors are no harm.
-            if (far < WORSE if size else abs(far) < MOVED * usual) or (not size and abs(each.now) < abs(each.before)):
-                continue
-            if best is None or each.p < best.p:
-                best = each
-        if best:
-            found.append(Move(feature, level, size, best))
+        values = np.abs(error[use]) if size else error[use]
+        count = np.bincount(age[use])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            daily = np.bincount(age[use], values) / count
+            daily = np.log(np.maximum(daily, 1e-3 * usual)) if size else daily
+        steps = [
+            each
+            for length, _ in spans_of(periods)
+            if (each := jump(daily[::-1], length, periods.days)) is not None
+            and each.p < _RARE_OF_ALL / (2 * _SPANS)
+            and each.larger >= _LARGER
+            and _matters(each, size, usual)
+        ]
+        if steps:
+            found.append(_Move(None, None, size, min(steps, key=lambda step: step.p)))
     return found
 
 
-def words(move: Move, periods: Periods, unit: str) -> str:
-    """Return the sentence of what has moved."""
+def _matters(each: Step, size: bool, usual: float) -> bool:
+    """Return whether a step is large enough, and for the worse: smaller errors do no harm."""
+    far = each.now - each.before
+    if size:
+        return far >= _WORSE
+    return abs(far) >= _MOVED * usual and abs(each.now) >= abs(each.before)
+
+
+def _moves_of(feature: str, slices: Slices, error: np.ndarray, usual: float, periods: Periods) -> Iterator[_Move]:
+    """Yield by what the errors of each level of a feature have moved against those of all other rows."""
+    codes, labels = slices[feature]
+    width, checks = periods.count, _SPANS * 2 * sum(len(names) for _, names in slices.values())
+    inside = (codes >= 0) & (periods.codes >= 0)
+    cells = codes[inside] * width + periods.codes[inside]
+    shape, all_rows = (len(labels), width), periods.codes[periods.codes >= 0]
+    n = np.bincount(cells, minlength=len(labels) * width).reshape(shape)
+    total_n = np.bincount(all_rows, minlength=width)
+    for size in (False, True):
+        values = np.abs(error) if size else error
+        sums = np.bincount(cells, values[inside], len(labels) * width).reshape(shape)
+        total = np.bincount(all_rows, values[periods.codes >= 0], width)
+        deviations = _deviations(values, codes, len(labels), size)
+        best: dict[int, Step] = {}
+        for length, count in spans_of(periods):
+            rows, several = span_sums(n, length, count), span_sums(sums, length, count)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                own = several / rows
+                rest = (span_sums(total, length, count) - several) / (span_sums(total_n, length, count) - rows)
+                figures = np.log(own / rest) if size else own - rest
+            figures[(rows < _FEWEST) | ~np.isfinite(figures)] = np.nan
+            for k, each in _steps(figures, rows, deviations, length):
+                news = each.p < _RARE / checks and each.larger >= _LARGER and _matters(each, size, usual)
+                if news and (k not in best or each.p < best[k].p):
+                    best[k] = each
+        for k, each in best.items():
+            yield _Move(feature, labels[k], size, each)
+
+
+def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: bool) -> np.ndarray:
+    """Return the standard deviation of the values of each level, or what it is as a share of their mean."""
+    found = np.zeros(count)
+    for k in range(count):
+        inside = values[codes == k]
+        if len(inside):
+            found[k] = inside.std() / (max(float(inside.mean()), 1e-12) if relative else 1.0)
+    return found
+
+
+def _steps(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int) -> Iterator[tuple[int, Step]]:
+    """Yield the newest step of each of k levels, whose figures and rows by span are k × m, the newest first.
+
+    A step is from the median of the BEFORE spans before, in standard errors of what chance makes of so few rows. How
+    much more than chance the earlier steps of all levels are says what a feature's levels move by anyway.
+    """
+    count = figures.shape[1]
+    z = np.full((len(figures), max(count - 1, 0)), np.nan)
+    before = np.full(len(figures), np.nan)
+    for n in range(count - 1):
+        earlier = figures[:, n + 1 : n + 1 + BEFORE]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            counts = np.where(np.isfinite(earlier), rows[:, n + 1 : n + 1 + BEFORE], 0).sum(axis=1)
+            known = np.isfinite(earlier).any(axis=1)
+            middle = np.full(len(figures), np.nan)
+            middle[known] = np.nanmedian(earlier[known], axis=1)
+            # A median of normal figures varies pi / 2 times as much as their mean.
+            chance = deviations * np.sqrt(1 / rows[:, n] + math.pi / 2 / counts)
+            z[:, n] = (figures[:, n] - middle) / np.maximum(chance, 1e-12)
+        if n == 0:
+            before = middle
+    others = z[:, 1:]
+    known = np.isfinite(others)
+    if known.sum() <= FEWEST_STEPS:
+        return
+    usual = max(1.0, math.sqrt(float((others[known] ** 2).mean())))
+    # Each step shares figures with its neighbours.
+    degrees = max(known.sum() / 2, 3)
+    for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
+        own = others[k][known[k]]
+        t = abs(z[k, 0]) / max(usual, math.sqrt(float((own**2).mean())))
+        p = float(2 * special.stdtr(degrees, -t))
+        larger = abs(z[k, 0]) / max(float(np.abs(own).max()), 1e-12)
+        yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
+
+
+def _words(move: _Move, periods: Periods, unit: str) -> str:
+    """Return the sentence on what has moved."""
     where = "" if move.feature is None else f"Where {move.feature} is {move.level}, "
     span = periods.words(move.step.length)
-    if move.size:
-        now, before = math.exp(move.step.now), math.exp(move.step.before)
-        sentence = f"{where}the mean error of {unit} in {span} is {now:.4g}, {now / before:.1f} times that of the "
-        sentence += f"spans before ({before:.4g})."
+    now, before = move.step.now, move.step.before
+    if move.size and move.feature is None:
+        now, before = math.exp(now), math.exp(before)
+        sentence = f"the mean error of {unit} in {span} is {now:.4g}, {now / before:.1f} times that before "
+        sentence += f"({before:.4g})."
+    elif move.size:
+        now, before = math.exp(now), math.exp(before)
+        sentence = f"{where}errors in {span} are {now:.2g} times as large as those of all other rows, and were "
+        sentence += f"{before:.2g} times as large before."
     else:
-        sentence = f"{where}predictions of {unit} are off by {move.step.now:+.4g} on average in {span}, and were by "
-        sentence += f"{move.step.before:+.4g} in the spans before: the target may have changed."
+        against = "" if move.feature is None else " against those of all other rows"
+        sentence = f"{where}predictions of {unit} are off by {now:+.4g}{against} on average in {span}, and were by "
+        sentence += f"{before:+.4g} before: the target may have changed."
     return sentence[0].upper() + sentence[1:]

@@ -17,9 +17,11 @@ LENGTHS = (7, 1, 28)
 FEWEST_PERIODS = 10
 FEWEST_ROWS = 12
 # A span is so many periods.
-SPANS = (1, 2, 4)
+SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
 BEFORE = 3
+# A step of a series of days is estimated if so many times as many days are known in all.
+MOST_LATE = 3
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,60 @@ def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
     p = float(2 * special.stdtr(len(others), -t))
     larger = first / max(float(np.abs(others).max()), 1e-12)
     return Step(length, float(figures[0]), float(figures[0] - steps[0]), p, larger)
+
+
+def jump(daily: np.ndarray, length: int, period: int) -> Step | None:
+    """Return by how much the newest `length` periods of `period` days differ from all days before, as a step of a
+    series whose days are alike; None if there are too few days.
+
+    Generalised least squares with errors that follow an AR(1) process (Prais, Winsten 1954), whose correlation is
+    estimated with a correction for few days. So that a trend or a season is no step, the same statistic is computed as
+    if each earlier period had been the newest: `larger` is how many times as large the newest one is.
+
+    Parameters
+    ----------
+    daily
+        A figure of each day, the oldest first; NaN for a day without rows.
+    """
+    known = np.isfinite(daily)
+    age = np.arange(len(daily))[::-1]
+    y, age, days = daily[known], age[known], length * period
+    if len(y) < MOST_LATE * days or (age < days).sum() < 3 or (age >= days).sum() < 3:
+        return None
+    first = _step_of(y, age < days)
+    if first is None:
+        return None
+    before, after, t = first
+    others = [
+        abs(each[2])
+        for shift in range(period, int(age.max()) + 1, period)
+        if shift >= days
+        and (age >= shift).sum() >= MOST_LATE * (n := int(((age >= shift) & (age < shift + days)).sum()))
+        and n >= 3
+        and (each := _step_of(y[age >= shift], age[age >= shift] < shift + days)) is not None
+    ]
+    if len(others) < FEWEST_STEPS:
+        return None
+    p = float(2 * special.stdtr(len(y) - 3, -abs(t)))
+    return Step(length, after, before, p, abs(t) / max(max(others), 1e-12))
+
+
+def _step_of(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:
+    """Return the level before and after a step of a series, and the t of the difference."""
+    means = y[~late].mean(), y[late].mean()
+    rest = y - np.where(late, means[1], means[0])
+    squares = float(rest @ rest)
+    if squares <= 0:
+        return None
+    alike = float(rest[1:] @ rest[:-1]) / squares
+    alike = float(np.clip(alike + (1 + 3 * alike) / len(y), 0.0, 0.97))
+    x = np.column_stack([np.ones(len(y)), late.astype("float64")])
+    y, x = y[1:] - alike * y[:-1], x[1:] - alike * x[:-1]
+    inverse = np.linalg.pinv(x.T @ x)
+    level, step = inverse @ (x.T @ y)
+    rest = y - x @ np.array([level, step])
+    error = math.sqrt(float(rest @ rest) / max(len(y) - 2, 1) * float(inverse[1, 1]))
+    return float(level), float(level + step), float(step) / max(error, 1e-12)
 
 
 def spans_of(periods: Periods) -> Iterator[tuple[int, int]]:

@@ -99,6 +99,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         span = f"{ours['difference']:+.3g} (95 % interval {lower:+.3g} to {upper:+.3g}) {unit}"
         if ours["verdict"] == "better":
             reasons_for.append((95, f"It is better than the deployed release: MAE differs by {span}."))
+        elif ours["verdict"] == "worse" and not ours.get("matters", True):
+            against.append((40, f"It is slightly worse than the deployed release: MAE differs by {span}."))
         elif ours["verdict"] == "cannot be told apart":
             against.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
         elif not ours["matters"]:

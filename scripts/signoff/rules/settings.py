@@ -89,6 +89,7 @@ class Evaluation:
     baseline: str | None
     metrics: str | None
     interval_level: float
+    least_difference: float
 
 
 @dataclass(frozen=True)
