@@ -78,7 +78,7 @@ sign-off: $(READY) ## approve or reject the model (REVIEWER= DECISION= COMMENT= 
 		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"}
 
 deploy: $(READY) ## release the model that was signed off
-	@$(SNAKEMAKE) deploy
+	@$(IN_PROJECT)/deploy.py
 
 rollback: $(READY) ## return to the previous release (RELEASE=another one; REASON=, otherwise prompted for)
 	@$(IN_PROJECT)/rollback.py $${RELEASE+--release="$$RELEASE"} $${REASON+--reason="$$REASON"}

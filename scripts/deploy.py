@@ -22,6 +22,7 @@ from signoff.release.approval import (
     SIGN_OFF,
     check_approval,
     check_new,
+    check_policy_owner,
     check_subject,
     model_path,
     read_sign_off,
@@ -70,6 +71,7 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
     rule = config["release"]
     document = read_sign_off(sign_off)
     check_new(document, sign_off)
+    check_policy_owner(config_paths, rule)
     check_subject(document, config, config_paths)
     check_approval(document, rule, reviewed_bytes(DIAGNOSTICS, document["files"]))
     digest = document["files"][model_path(config)]

@@ -11,6 +11,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
 from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import check_policy_owner
 from signoff.release.store import (
     RELEASES,
     append_history,
@@ -72,7 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.reason is None and sys.stdin.isatty():
         args.reason = input("Why? ")
     with command_line.logged("rollback", args, args.release or "the release before"):
-        config, _ = read_config(args.config)
+        config, paths = read_config(args.config)
+        check_policy_owner(paths, config["release"])
         name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
         logging.info("[rollback] completed. Current release: %s", RELEASES / name)
         if config["tracking"]["mlflow_uri"]:

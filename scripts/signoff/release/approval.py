@@ -251,6 +251,32 @@ def check_subject(document: dict, config: dict, config_paths: list[str]) -> None
         raise TaskError(f"the workflow's code has changed since the sign-off. {READ_AGAIN}")
 
 
+def check_policy_owner(config_paths: list[str], rule: dict) -> None:
+    """Raise TaskError if another account owns what says who may release: it could change that.
+
+    Looked at are the config, the file of signers, and their folders up to the project's: whoever owns a folder can
+    rename what is in it. Root owns everything in any case.
+
+    Parameters
+    ----------
+    config_paths
+        The files that the config was read from, from the project's folder.
+    rule
+        The section `release` of the config.
+    """
+    project = Path.cwd()
+    for path in map(Path, [*config_paths, *([rule["allowed_signers"]] if rule["allowed_signers"] else [])]):
+        for place in (path.absolute(), path.resolve()):
+            within = [each for each in place.parents if each.is_relative_to(project)] or [place.parent]
+            for each in (place, *within):
+                owner = each.stat().st_uid
+                if owner not in (0, os.geteuid()):
+                    raise TaskError(
+                        f"{each} belongs to another account (uid {owner}), which could change who may release. Release "
+                        "as that account, or take over the file and its folder (docs/threat-model.md)."
+                    )
+
+
 def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
     """Return the bytes of a reviewed file, which have, in memory, the digest in `files`.
 
