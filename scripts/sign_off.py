@@ -236,18 +236,28 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
         "override": decision["override"].strip() if given and (subject["failures"] or alarms) else None,
         "signed_at": utc_now(),
     }
-    decision["signature"] = sign(statement(subject, decision), key) if key else None
-    if rule["allowed_signers"]:
-        verify_signature(statement(subject, decision), decision, Path(rule["allowed_signers"]), None)
     others = []
     if sign_off.is_file():
         try:
             before = read_sign_off(sign_off)
-            others = before["decisions"] if subject_of(before) == subject else []
+            if without_commit(before) == without_commit(subject):
+                # As the others have signed it, with the commit that was noted then.
+                subject, others = subject_of(before), before["decisions"]
+            else:
+                logging.info("[sign_off] %s was about other files or other code: it is replaced", sign_off)
         except TaskError as error:
             logging.warning("[sign_off] %s It is replaced.", error)
+    decision["signature"] = sign(statement(subject, decision), key) if key else None
+    if rule["allowed_signers"]:
+        verify_signature(statement(subject, decision), decision, Path(rule["allowed_signers"]), None)
     others = [each for each in others if plain_name(each["reviewer"]) != plain_name(decision["reviewer"])]
     return {**subject, "decisions": [*others, decision]}
+
+
+def without_commit(document: dict) -> dict:
+    """Return what a sign-off says of what was reviewed, without the commit, which is noted and decides nothing."""
+    subject = subject_of(document)
+    return {**subject, "code": subject["code"]["sha256"]}
 
 
 def ask(args, failures: list[str], alarms: list[str] | None = None) -> None:

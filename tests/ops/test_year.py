@@ -184,7 +184,7 @@ def test_a_year_of_mondays(project, source, flights):
 
         if fault == "none":
             project.snakemake("reports/final_report.md")
-            project.sign_off()
+            project.sign_off("--override", "the alarms were read")
             assert project.script("status").stdout.splitlines()[-1] == "Next        make deploy (Ada: approve)"
             project.snakemake("deploy")
             released = os.readlink(project.folder / "deployed/current").removeprefix("releases/")

@@ -141,7 +141,7 @@ def test_the_scheduled_account_releases_nothing(two_accounts):
     run(project, SCHEDULED, sys.executable, "-c", "open('model/model.pkl', 'ab').write(b'x')")
     (folder / "reports/sign_off.json").write_text(json.dumps(forged), encoding="utf-8")
     assert "was altered after it was signed" in script(project, DEPLOYER, "deploy", code=1)
-    for name in ("logs", "logs/deploy.log", ".snakemake", "reports/sign_off.json"):
+    for name in ("logs/deploy.log", "logs", ".snakemake", "reports/sign_off.json"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.parent.mkdir(exist_ok=True)

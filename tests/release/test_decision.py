@@ -471,6 +471,19 @@ def test_decisions_on_the_same_files_stand_side_by_side_and_the_last_of_a_person
     assert [each["reviewer"] for each in approve(project, "Eve")["decisions"]] == ["Eve"]
 
 
+def test_a_commit_between_two_approvals_keeps_the_first(project, monkeypatch, caplog):
+    """Such as one of the sign-off itself."""
+    caplog.set_level("INFO")
+    approve(project, "Ada")
+    monkeypatch.setattr(signing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": CODE})
+    document = approve(project, "Bob")
+    assert [each["reviewer"] for each in document["decisions"]] == ["Ada", "Bob"] and not caplog.text
+    assert document["code"]["commit"] is None
+    monkeypatch.setattr(signing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": "0" * 64})
+    assert [each["reviewer"] for each in approve(project, "Eve")["decisions"]] == ["Eve"]
+    assert "reports/sign_off.json was about other files or other code: it is replaced" in caplog.text
+
+
 def test_one_person_counts_once_and_nobody_is_named(project):
     document = approve(project, "Ada")
     document["decisions"].append({**document["decisions"][0], "reviewer": "ada"})
@@ -566,6 +579,12 @@ def test_the_code_is_known_by_commit_and_content(monkeypatch, tmp_path):
         (tmp_path / path).unlink()
         git("checkout", "-q", ".")
     assert approval.git("no-such-command") is None
+    if os.geteuid() == 0:
+        # A checkout of another account: git reads no commit of it, and the digest alone decides.
+        os.chown(tmp_path, 65534, 65534)
+        os.chown(tmp_path / ".git", 65534, 65534)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        assert approval.code_state() == found and "of another account" in approval.no_commit()
     monkeypatch.setenv("PATH", "")
     assert approval.git("status") is None
 
@@ -1154,7 +1173,7 @@ def test_the_command_line_of_the_sign_off_shows_asks_and_writes(project, keys, m
     assert run(signing, *DECISION, "--override", "late", "--config", "other.yaml")[0] == 0
     assert "other.yaml" in read_sign_off(Path("reports/sign_off.json"))["files"]
     Path("other.yaml").rename("config.yaml")
-    assert run(signing, said="Eve\nr\nno\n")[2][1] == "INFO - [sign_off] Eve: reject"
+    assert run(signing, said="Eve\nr\nno\n")[2][2] == "INFO - [sign_off] Eve: reject"
 
 
 def test_two_who_sign_at_once_sign_one_after_the_other(project, monkeypatch):
