@@ -21,6 +21,7 @@ from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.user_code import load_code
+from signoff.model.scoring import LOW_AND_HIGH
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
 from signoff.review.delivery import history_alarms, lacking
@@ -38,7 +39,7 @@ def compare_model(
     holdout: pd.DataFrame,
     metrics: dict,
     seed: int = 0,
-    interval_level: float = 0.9,
+    level: float = 0.9,
     before: dict | None = None,
     alike: pd.DataFrame | None = None,
     training_rows: Iterable[pd.DataFrame] | None = None,
@@ -54,12 +55,13 @@ def compare_model(
     description
         What `feature_engineering` says of them.
     holdout
-        The held-out rows, in the table's order: actual, predicted, baseline_…, where there are such time and champion.
+        The held-out rows, in the table's order: actual, predicted, baseline_…; and time, champion, prediction_low and
+        prediction_high, if there are such.
     metrics
         As `evaluate_model` gives them.
     seed
         The seed of every draw and shuffle.
-    interval_level
+    level
         The share of rows that prediction intervals are to cover.
     before
         The profile of the deployed release's rows, where it holds one.
@@ -118,10 +120,16 @@ def compare_model(
             "release": drift.compared(before, alike, description) if before else None,
         },
         "profile": {name: drift.profile(alike[name], kind) for name, kind in drift.columns(description)},
-        "prediction_interval": intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, sampled, interval_level, seed
-        ),
     }
+    if set(LOW_AND_HIGH) <= set(holdout):
+        low, high = (holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
+        found["prediction_interval"] = intervals.row_intervals(
+            actual, predicted, (low, high), moments, slices, sampled, level
+        )
+    else:
+        found["prediction_interval"] = intervals.prediction_interval(
+            actual, predicted, moments, by_time, slices, sampled, level, seed
+        )
     columns = [name for name in kinds if not of_a_date(name, description)]
     found["baselines"] = baselines
     found["alarms"] = [
@@ -189,6 +197,9 @@ def main(argv: list[str] | None = None) -> None:
             needed = [*description["features"], description["target"]]
             training_rows = chosen(args.features, columns, "split", lambda split: split == "train", needed)
         seed, level = args.random_state, args.interval_level
+        if "intervals" in metrics:
+            # That of the intervals that the model has.
+            level = metrics["intervals"]["level"]
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
             found = compare_model(

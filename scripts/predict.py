@@ -29,6 +29,7 @@ from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model import scoring
+from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
 from signoff.release.store import (
     approved_release,
     model_of,
@@ -56,7 +57,29 @@ def predict(
     code: ModuleType | None = None,
     missing: Sequence[str] = (),
 ) -> tuple[pd.Series, pd.Series]:
-    """Return the prediction of each row, in the target's unit, and why a row has none.
+    """Return the prediction of each row, in the target's unit, and why a row has none; see `score`.
+
+    Returns
+    -------
+    predictions : pandas.Series
+        n numbers (float64), missing where the row was rejected.
+    reasons : pandas.Series
+        n texts, empty where the row was scored.
+    """
+    scored, reasons = score(text, model, metadata, threads, code, missing)
+    return scored["prediction"], reasons
+
+
+def score(
+    text: pa.Table,
+    model: object,
+    metadata: dict,
+    threads: int = 1,
+    code: ModuleType | None = None,
+    missing: Sequence[str] = (),
+    half_width: float | None = None,
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
     Parameters
     ----------
@@ -70,11 +93,14 @@ def predict(
         The user's own code that made the features, where there was some, as `release.released_code` gives it.
     missing
         Spellings of a missing value, besides the usual ones.
+    half_width
+        Half the width of all intervals, if the model has no intervals for each row: `release.released_half_width`.
 
     Returns
     -------
-    predictions : pandas.Series
-        n numbers (float64), missing where the row was rejected.
+    scored : pandas.DataFrame
+        n rows of numbers (float64), missing where the row was rejected: prediction and, if the release has intervals,
+        prediction_low and prediction_high.
     reasons : pandas.Series
         n texts, empty where the row was scored.
 
@@ -106,7 +132,9 @@ def predict(
             frame[name] = cleaned
     reasons = reasons.str.removesuffix("; ")
     good = reasons == ""
-    predictions = pd.Series(np.nan, frame.index)
+    scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
+    if half_width is not None or has_bounds(model):
+        scored[list(LOW_AND_HIGH)] = np.nan
     if good.any():
         features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
         for name, infinite in infinite_values(features).items() if code else ():
@@ -114,8 +142,14 @@ def predict(
         good = reasons == ""
         features = features[good[features.index]]
         if len(features):
-            predictions[good] = scoring.predict(model, features, threads)
-    return predictions, reasons
+            predicted = scoring.predict(model, features, threads)
+            scored.loc[good, "prediction"] = predicted
+            ends = bounds(model, features, predicted, threads)
+            if ends is None and half_width is not None:
+                ends = predicted - half_width, predicted + half_width
+            for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
+                scored.loc[good, name] = each
+    return scored, reasons
 
 
 def named(text: pa.Table, decimal: str) -> pa.Table:
@@ -183,16 +217,13 @@ def divide(
     text: pa.Table,
     numbers: np.ndarray,
     uneven: list[tuple[int, str]],
-    predictions: pd.Series,
+    predicted: pd.DataFrame,
     reasons: pd.Series,
-    half_width: float | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Return the rows that were scored, with predictions and their intervals, and the others, with the reasons."""
     good = pa.array(reasons == "", type=pa.bool_())
     carried = dict(zip(text.column_names, text.columns, strict=True))
-    made = {"prediction": pa.array(predictions)}
-    if half_width is not None:
-        made |= {"prediction_low": predictions - half_width, "prediction_high": predictions + half_width}
+    made = {name: pa.array(values) for name, values in predicted.items()}
     scored = pa.table({"row_number": numbers, **carried, **made}).filter(good)
     bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried}).filter(pc.invert(good))
     if uneven:
@@ -291,8 +322,8 @@ def main(argv: list[str] | None = None) -> None:
                 ):
                     if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    found = predict(text, model, metadata, args.threads, code, args.missing)
-                    good, bad = divide(text.select(carried), *about, *found, half_width)
+                    found = score(text, model, metadata, args.threads, code, args.missing, half_width)
+                    good, bad = divide(text.select(carried), *about, *found)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     scored.write(rendered(good, header=n == 0))
                     if turned_down:

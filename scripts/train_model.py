@@ -23,6 +23,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
 from signoff.model.model_file import write_model
+from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import add_model, make_regressor
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import train_model
@@ -38,6 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
     add_model(parser)
+    parser.add_argument(
+        "--intervals",
+        choices=["quantile", "constant"],
+        default="quantile",
+        help="prediction intervals: of a width of their own for each row, or of one width, from held-out errors",
+    )
+    parser.add_argument("--interval-level", type=float, default=0.9, help="the share of rows they are to cover")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument("--passes", type=int, help="learn from all rows in so many passes; the input is a sample")
     parser.add_argument("--all-rows", type=Path, help="for --passes: the features of all rows, or the folder of parts")
@@ -55,19 +63,20 @@ def main(argv: list[str] | None = None) -> None:
             make_regressor(args.estimator, args.params, args.random_state)
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
-        when = [description["time_column"]] if args.candidates and description["time_column"] else []
+        by_time = args.intervals == "quantile" and description["split"]["by"] == "time"
+        when = [description["time_column"]] if description["time_column"] and (args.candidates or by_time) else []
         names = [*when, *kinds, target]
         with ThreadPoolExecutor(1) as beside:
             digest_of_input = beside.submit(sha256, args.input)
             # Of features, every encoding makes float64.
             train = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
+        moments = train[when[0]] if when else None
         started = time.monotonic()
         chosen, search = {"estimator": args.estimator, "params": args.params}, None
         if args.candidates:
             # Imported here: only some runs need it.
             from signoff.model.search import choose_model
 
-            moments = train[when[0]] if when else None
             chosen, search = choose_model(
                 args.candidates, train, kinds, train[target], moments, args.random_state, args.threads
             )
@@ -81,6 +90,14 @@ def main(argv: list[str] | None = None) -> None:
             model, rows_seen = fit_in_passes(train, kinds, target, blocks, **chosen, random_state=seed)
         else:
             model = train_model(train, kinds, train[target], **chosen, random_state=seed, threads=args.threads)
+        intervals = None
+        if args.intervals == "quantile":
+            later = moments if by_time else None
+            intervals = fit_intervals(
+                train, kinds, train[target], later, chosen, args.interval_level, seed, args.threads
+            )
+            if intervals:
+                model.intervals_ = intervals
         duration = time.monotonic() - started
         # To predict all of millions of rows takes as long as to learn from them.
         rows = np.random.default_rng(seed).choice(len(train), min(len(train), MOST_ROWS_TO_SCORE), replace=False)
@@ -107,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
                 "columns": description["columns"],
                 "training_rows": rows_seen // (args.passes or 1),
                 "training_score": score,
+                "intervals": {"by": "quantile" if intervals else "constant", "level": args.interval_level},
                 "inputs": {args.input.name: digest_of_input.result()},
                 "versions": {
                     "python": platform.python_version(),

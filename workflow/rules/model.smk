@@ -44,6 +44,8 @@ rule train_model:
     params:
         options=flags(
             **settings.model.trained,
+            intervals=settings.model.intervals,
+            interval_level=settings.evaluation.interval_level,
             random_state=settings.random_state,
         ),
         passes=PASSES,

@@ -66,6 +66,23 @@ def make_pipeline(
     return Pipeline([("encode", encode), ("regress", regressor)])
 
 
+def ordinal_codes() -> OrdinalEncoder:
+    """Return an encoder that codes levels in alphabetical order; an unknown level counts as missing (NaN)."""
+    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+
+
+def by_levels(
+    categories: list[str], rows: int, levels: dict[str, ExtensionArray]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the categories that gradient boosting can split on as sets, those with too many levels, and with one."""
+    most = min(_MOST_LEVELS, rows / _FEWEST_ROWS_A_LEVEL)
+    count = {name: pd.notna(levels[name]).sum() for name in categories}
+    many = [name for name in categories if count[name] > most]
+    # scikit-learn cannot split on sets of a single level, but it can split its code from missing values.
+    single = [name for name in categories if count[name] == 1]
+    return [name for name in categories if name not in (*many, *single)], many, single
+
+
 def _codes(
     regressor: Regressor,
     categories: list[str],
@@ -75,17 +92,8 @@ def _codes(
     random_state: int,
 ) -> _Encoders:
     """Return the encoders for gradient boosting, and tell it which codes are categories."""
-    encoder = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
-    )
-    most = min(_MOST_LEVELS, len(features) / _FEWEST_ROWS_A_LEVEL)
-    count = {name: pd.notna(levels[name]).sum() for name in categories}
-    many = [name for name in categories if count[name] > most]
-    # scikit-learn cannot split on sets of a single level, but it can split its code from missing values.
-    single = [name for name in categories if count[name] == 1]
-    categories = [name for name in categories if name not in (*many, *single)]
+    encoder = ordinal_codes()
+    categories, many, single = by_levels(categories, len(features), levels)
     if categories and "categorical_features" in regressor.get_params():
         regressor.set_params(categorical_features=list(range(len(categories))))
     folds = KFold(min(5, len(features)), shuffle=True, random_state=random_state)

@@ -14,6 +14,9 @@ BUILT_IN = {"rows", *METRIC_NAMES}
 # For all others, lower is better.
 HIGHER_IS_BETTER = {"R2"}
 
+# The ends of the interval of a prediction, among the held-out rows and with each scored row.
+LOW_AND_HIGH = ("prediction_low", "prediction_high")
+
 # By metric, custom ones included; an undefined one is None.
 Scores = dict[str, float | int | None]
 
@@ -27,6 +30,29 @@ def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
 
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         return pd.Series(predictions(model, features), features.index)
+
+
+def has_bounds(model: Any) -> bool:
+    """Return whether a model has intervals of its own; see `quantiles.Intervals`."""
+    return hasattr(model, "intervals_")
+
+
+def bounds(
+    model: Any, features: pd.DataFrame, predicted: pd.Series, threads: int
+) -> tuple[pd.Series, pd.Series] | None:
+    """Return the lower and the upper end of the interval of each prediction; None if the model has no intervals."""
+    if not has_bounds(model):
+        return None
+    if predicted.empty:
+        return predicted, predicted
+    from threadpoolctl import threadpool_limits
+
+    from signoff.model.quantiles import ends
+    from signoff.model.regressor import threads_for
+
+    with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
+        low, high = ends(model.intervals_, features, predicted.to_numpy("float64"))
+    return pd.Series(low, predicted.index), pd.Series(high, predicted.index)
 
 
 def metrics(actual: pd.Series | Spill, predicted: pd.Series | Spill | float) -> Scores:

@@ -163,6 +163,15 @@ def drift(found: dict) -> list:
 
 def intervals(found: dict) -> list:
     """Return how sure a single prediction is."""
+    if found.get("mean_width") is not None:
+        words = f"Each prediction has an interval of its own, {number(found['mean_width'])} wide on average, which is "
+        words += f"meant to hold {found['level']:.0%} of the actual values ({found['method']})."
+        words += (
+            f" Of {found['rows']:,} held-out rows, on which it was not fitted, {found['coverage']:.1%} are in theirs"
+        )
+        if found["constant_width"]:
+            words += f"; one width for all, chosen afterwards, would have needed {number(found['constant_width'])}"
+        return _least_covered(found, f"{words}.", "The parts that they cover least:")
     if found["half_width"] is None:
         return [f"There are too few held-out rows to say what holds {found['level']:.0%} of the actual values."]
     words = f"A prediction ± {number(found['half_width'])} is meant to hold {found['level']:.0%} of the actual values "
@@ -175,6 +184,11 @@ def intervals(found: dict) -> list:
         words += (
             f"was not fitted on them, held {found['coverage']:.1%}, and what ships {found['shipped_coverage']:.1%}."
         )
+    return _least_covered(found, words, "The parts that it covers least, with the width that ships:")
+
+
+def _least_covered(found: dict, words: str, then: str) -> list:
+    """Return what is said of prediction intervals, and a table of the slices that they cover least."""
     order = sorted(found["by_slice"], key=lambda each: each["coverage"])
     if not order:
         return [words]
@@ -183,7 +197,7 @@ def intervals(found: dict) -> list:
         for each in order[:10]
     ]
     return [
-        f"{words} The parts that it covers least, with the width that ships:",
+        f"{words} {then}",
         Table("Coverage", ["feature", "value", "rows", "covered"], rows),
     ]
 

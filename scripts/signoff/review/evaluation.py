@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from signoff.base.errors import TaskError, explain, nearest
-from signoff.model.scoring import Scores, metrics, predict, total
+from signoff.model.scoring import LOW_AND_HIGH, Scores, bounds, metrics, predict, total
 from signoff.model.thresholds import DeployedScores, Threshold, judge
 from signoff.review.champion import Champion, ChampionError
 from signoff.tables.batches import Columns, chosen, tables
@@ -184,9 +184,12 @@ def evaluate_rows(
         for frame in rows.held_out():
             predicted = whole[frame.index] if whole is not None else _predict_all(model, frame[features], threads)
             table = _table(frame, metadata, predicted, mean, baseline)
+            ends = bounds(model, frame[features], predicted, threads)
+            if ends:
+                table[list(LOW_AND_HIGH)] = pd.concat(ends, axis=1)
             if isinstance(champion, Champion):
                 table["champion"] = _champion_predictions(champion, frame, threads)
-            for each in table.columns.drop(["time", "baseline_mean"], errors="ignore"):
+            for each in table.columns.drop(["time", "baseline_mean", *LOW_AND_HIGH], errors="ignore"):
                 test.setdefault(each, _Kept(folder)).add(table[each])
             yield table
         # Before the file is moved to its place.

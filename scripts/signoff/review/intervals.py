@@ -386,53 +386,104 @@ def prediction_interval(
         order = np.random.default_rng(seed).permutation(len(sizes))
         how = "one half of the held-out rows, by chance, with the half width of the other half"
     first, rest = order[: len(order) // 2], order[len(order) // 2 :]
-    found = {
+    ships, trial = half_width(sizes, level), half_width(sizes[first], level)
+    found = _nothing_known(level, f"split conformal, on absolute errors; coverage measured on {how}", len(rest))
+    found["half_width"] = ships
+    if trial is None or ships is None:
+        return found
+    covered = sizes[rest] <= ships
+    found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
+    # The half width is a measurement, too: on as many rows.
+    found |= _coverage(sizes <= trial, sampled, rest, first)
+    return found | _in_parts(covered, rest, time, slices)
+
+
+def row_intervals(
+    actual: np.ndarray,
+    predicted: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    time: pd.Series | None,
+    slices: dict[str, tuple[np.ndarray, list[str]]],
+    sampled: Resampling,
+    level: float,
+) -> dict:
+    """Return how much the intervals that the model has for each row cover of held-out rows, and how wide they are.
+
+    They were fitted on training rows alone, so that all n held-out rows measure them. `ends` are the lower and the
+    upper ends. `constant_width` is that of one width for all rows that would have covered as much as was promised.
+    """
+    low, high = ends
+    covered, rows = (low <= actual) & (actual <= high), np.arange(len(actual))
+    how = "conformalized quantile regression of the errors on training rows that a model had not seen"
+    found = _nothing_known(level, f"{how}; coverage measured on all held-out rows", len(rows))
+    constant = half_width(np.abs(predicted - actual), level)
+    found |= {"mean_width": float((high - low).mean()), "constant_width": constant and 2 * constant}
+    found |= _coverage(covered, sampled, rows)
+    return found | {"shipped_coverage": found["coverage"]} | _in_parts(covered, rows, time, slices)
+
+
+def _nothing_known(level: float, method: str, rows: int) -> dict:
+    """Return what is said of prediction intervals before their coverage is measured."""
+    return {
         "level": level,
-        "half_width": half_width(sizes, level),
-        "method": f"split conformal, on absolute errors; coverage measured on {how}",
+        "half_width": None,
+        "method": method,
         "coverage": None,
         "coverage_error": None,
         "coverage_interval": [None, None],
-        "rows": len(rest),
+        "rows": rows,
         "fitted_half_width": None,
         "shipped_coverage": None,
         "by_slice": [],
         "over_time": [],
     }
-    trial = half_width(sizes[first], level)
-    if trial is None:
-        return found
-    # What ships is the half width of all held-out rows.
-    covered = sizes[rest] <= found["half_width"]
-    found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
-    blocks = sampled.blocks
-    inside, count = (sizes <= trial).astype("float64"), int(blocks.max()) + 1
-    # The half width is a measurement, too: on as many rows.
-    totals = [sums(blocks[each], count, inside[each], np.ones(len(each))).T for each in (rest, first)]
-    (found["coverage"], measured, held), (share, fitted, _) = (clustered(*each) for each in totals)
-    found["coverage"], found["coverage_error"] = float(found["coverage"]), math.sqrt(measured + fitted)
-    error, degrees = found["coverage_error"], float(max(held - 1, 1))
+
+
+def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> dict:
+    """Return the coverage of the first part of the rows, its standard error and its interval.
+
+    `inside` says of n rows whether their interval covers them. Intervals that were fitted on the second part are a
+    measurement themselves: its error is added.
+    """
+    blocks, hit = sampled.blocks, inside.astype("float64")
+    count = int(blocks.max()) + 1
+    totals = [sums(blocks[each], count, hit[each], np.ones(len(each))).T for each in parts]
+    measured = [clustered(*each) for each in totals]
+    share, _, held = measured[0]
+    plain = math.sqrt(sum(float(variance) for _, variance, _ in measured))
+    error, degrees = plain, float(max(held - 1, 1))
     if sampled.by == "days":
         serial = [
             serial_error(((hits - mean * n) / n.sum())[n > 0])
-            for (hits, n), mean in zip(totals, (found["coverage"], share), strict=True)
+            for (hits, n), (mean, _, _) in zip(totals, measured, strict=True)
         ]
         error, degrees = math.hypot(*(float(each) for each, _ in serial)), min(each for _, each in serial)
     error *= float(special.stdtrit(degrees, (1 + LEVEL) / 2))
-    found["coverage_interval"] = [max(found["coverage"] - error, 0.0), min(found["coverage"] + error, 1.0)]
+    share = float(share)
+    return {
+        "coverage": share,
+        "coverage_error": plain,
+        "coverage_interval": [max(share - error, 0.0), min(share + error, 1.0)],
+    }
+
+
+def _in_parts(
+    covered: np.ndarray, rows: np.ndarray, time: pd.Series | None, slices: dict[str, tuple[np.ndarray, list[str]]]
+) -> dict:
+    """Return the coverage of some rows by slice, the lowest first (50 at most), and by week."""
+    by_slice, over_time = [], []
     for feature, (codes, labels) in slices.items():
-        hits = sums(codes[rest], len(labels), np.ones(len(rest)), covered.astype("float64"))
-        found["by_slice"] += [
+        hits = sums(codes[rows], len(labels), np.ones(len(rows)), covered.astype("float64"))
+        by_slice += [
             {"feature": feature, "value": label, "rows": int(n), "coverage": hit / n}
             for label, (n, hit) in zip(labels, hits, strict=True)
             if n >= MIN_ROWS
         ]
-    found["by_slice"] = sorted(found["by_slice"], key=lambda row: row["coverage"])[:50]
     if time is not None:
-        weeks = time.iloc[rest].dt.tz_localize(None).dt.to_period("W").dt.start_time
+        weeks = time.iloc[rows].dt.tz_localize(None).dt.to_period("W").dt.start_time
         by_week = pd.Series(covered).groupby(weeks.to_numpy()).agg(["size", "mean"])
-        found["over_time"] = [
+        over_time = [
             {"time": str(week.date()), "rows": int(n), "coverage": float(share)}
             for week, n, share in by_week.itertuples()
         ]
-    return found
+    return {"by_slice": sorted(by_slice, key=lambda row: row["coverage"])[:50], "over_time": over_time}

@@ -45,7 +45,7 @@ def short_of(covered: dict) -> str | None:
     if short < 0.03 or error is None or short < SURE * error:
         return None
     sentence = f"Prediction intervals covered {covered['coverage']:.1%} of rows that they were not fitted on "
-    if covered.get("shipped_coverage") is not None:
+    if covered.get("fitted_half_width") is not None:
         sentence += f"(± {covered['fitted_half_width']:.4g}); what ships, ± {covered['half_width']:.4g}, covers "
         sentence += f"{covered['shipped_coverage']:.1%} of the same rows "
     return f"{sentence.rstrip()}; {covered['level']:.0%} were promised."
@@ -135,7 +135,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         against.append((WEIGHTS["coverage"], sentence))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
         width = covered.get("fitted_half_width") or covered["half_width"]
-        sentence = f"Its prediction intervals hold: ± {width:.4g} covered {covered['coverage']:.1%} of "
+        width = f"± {width:.4g}" if width else f"{covered['mean_width']:.4g} wide on average, they"
+        sentence = f"Its prediction intervals hold: {width} covered {covered['coverage']:.1%} of "
         reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))
     sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95 % interval)."
     reasons_for.append((20, sentence))

@@ -64,6 +64,7 @@ class Model:
     candidates: list[dict[str, object]]
     passes: int | None
     max_rows: int | None
+    intervals: str
 
     @property
     def trained(self) -> dict[str, object]:

@@ -1,0 +1,252 @@
+"""Prediction intervals of a width of their own for each row: conformalized quantile regression of a model's errors.
+
+The errors are those on training rows that a model of the same setting had not seen. Two gradient boostings learn their
+lower and upper quantile from the features and the prediction. What these miss on errors that they were not fitted on,
+once for each side, is added to them (Romano, Patterson, Candès 2019, Conformalized Quantile Regression, NeurIPS 32). It
+is errors and not targets, so that the interval is as narrow as the model is good. If rows have a time, errors are of
+rows later than those that the model saw, and newer errors weigh more in the correction (Barber, Candès, Ramdas,
+Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51).
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from signoff.base.errors import TaskError, explain
+from signoff.model.encoding import encoded, predictions
+from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
+from signoff.model.regressor import Setting, threads_for, use_threads
+from signoff.model.training import train_model
+
+# Of more training rows, that many are enough to learn how large errors are.
+_MOST_ROWS, _MOST_ERRORS = 200_000, 25_000
+# With fewer training rows, one part of them has too few errors: more models are fitted, so that most rows have one.
+_ENOUGH_ROWS = 5_000
+_PARTS = 4
+# The share of rows whose errors are looked at, if one model gives them.
+_SHARE = 0.25
+# So many parts of the errors, each calibrated by quantiles that were fitted on the others.
+_FOLDS = 3
+# A row that is older by this share of the calibration rows weighs half as much.
+_HALF_LIFE = 0.5
+_TREES = {"max_iter": 40, "max_leaf_nodes": 8, "early_stopping": False}
+_LEAST_IN_LEAF, _MOST_LEAVES = 20, 100
+
+
+class Intervals(TypedDict):
+    """What makes an interval of a prediction; the attribute `intervals_` of a model's pipeline.
+
+    It holds scikit-learn's own types alone, so that a model's file is read without this project.
+
+    level
+        The share of rows that intervals are to cover.
+    encode
+        The fitted encoding of the features; the prediction is one more column after them.
+    lower, upper
+        The fitted quantiles of the error (actual − predicted), in the target's unit.
+    below, above
+        What is added on each side, in the target's unit.
+    """
+
+    level: float
+    encode: ColumnTransformer
+    lower: Any
+    upper: Any
+    below: float
+    above: float
+
+
+def fit_intervals(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    time: pd.Series | None,
+    setting: Setting,
+    level: float,
+    random_state: int = 0,
+    threads: int = 1,
+) -> Intervals | None:
+    """Return the intervals of a model that is trained on these n rows; None, with a warning, if they cannot be fitted.
+
+    Parameters
+    ----------
+    features, kinds, target, random_state, threads
+        As for `train_model`.
+    time
+        When each row happened, if later rows are to be predicted. None: rows are in no order.
+    setting
+        The estimator and the parameters of the model.
+    level
+        The share of rows that intervals are to cover, above 0 and below 1.
+    """
+    rows = _in_order(len(target), time, random_state)
+    features, target = features.iloc[rows], target.iloc[rows]
+    try:
+        parts = [
+            _errors(features, kinds, target, seen, unseen, setting, random_state, threads)
+            for seen, unseen in _parts(len(target), time is not None)
+        ]
+    # A regressor that can be trained on all rows need not be on a part of them.
+    except Exception as error:
+        logging.warning(
+            "[train_model] no interval for each row: the errors of unseen rows are unknown: %s", explain(error)
+        )
+        return None
+    places = np.concatenate([unseen for unseen, _, _ in parts])
+    predicted, errors = (np.concatenate([each[n] for each in parts]) for n in (1, 2))
+    if len(places) > _MOST_ERRORS:
+        some = np.linspace(0, len(places) - 1, _MOST_ERRORS).astype("int64")
+        places, predicted, errors = places[some], predicted[some], errors[some]
+    found = _calibrated(features.iloc[places], kinds, predicted, errors, level, time is not None, threads)
+    if found is None:
+        logging.warning("[train_model] no interval for each row: %d errors of unseen rows are too few", len(errors))
+    return found
+
+
+def ends(intervals: Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
+    matrix = _matrix(intervals["encode"], features, predicted)
+    low = predicted + intervals["lower"].predict(matrix) - intervals["below"]
+    high = predicted + intervals["upper"].predict(matrix) + intervals["above"]
+    return np.minimum(low, predicted), np.maximum(high, predicted)
+
+
+def weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> float:
+    """Return the least of n scores that a new one exceeds with probability 1 − `level` at most; inf if n is too small.
+
+    The new score is as likely as the heaviest of them to be the largest. With equal weights it is the score of rank
+    ceil(`level` (n + 1)), as in split conformal prediction.
+    """
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(weights[order])
+    place = int(np.searchsorted(reached, level * (reached[-1] + weights.max()) * (1 - 1e-12)))
+    return float(scores[order[place]]) if place < len(scores) else math.inf
+
+
+def _in_order(rows: int, time: pd.Series | None, random_state: int) -> np.ndarray:
+    """Return the numbers of at most _MOST_ROWS rows: in the order of time, spread evenly; or drawn by chance."""
+    if time is None:
+        return np.random.default_rng(random_state).permutation(rows)[:_MOST_ROWS]
+    order = time.argsort(kind="stable").to_numpy()
+    spread: np.ndarray = order[np.linspace(0, rows - 1, min(rows, _MOST_ROWS)).astype("int64")]
+    return spread
+
+
+def _parts(rows: int, by_time: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which of n rows a model is fitted on, and which later ones (or others) it then predicts."""
+    places = np.arange(rows)
+    if rows >= _ENOUGH_ROWS:
+        cut = rows - int(rows * _SHARE)
+        yield places[:cut], places[cut:]
+        return
+    start = rows // 2 if by_time else 0
+    for unseen in np.array_split(places[start:], _PARTS):
+        if len(unseen):
+            yield (places[: unseen[0]] if by_time else np.delete(places, unseen)), unseen
+
+
+def _errors(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    seen: np.ndarray,
+    unseen: np.ndarray,
+    setting: Setting,
+    random_state: int,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the unseen rows' places, their predictions by a model of the seen rows, and their errors."""
+    before, after = features.iloc[seen], features.iloc[unseen]
+    usable = {name: kind for name, kind in kinds.items() if before[name].notna().any()}
+    model: Pipeline = train_model(
+        before, usable, target.iloc[seen], **setting, random_state=random_state, threads=threads
+    )
+    with threadpool_limits({"openmp": threads_for(after, threads), "blas": 1}):
+        predicted = np.asarray(predictions(model, after[list(usable)]), dtype="float64")
+    if not np.isfinite(predicted).all():
+        raise TaskError("a prediction is not finite")
+    return unseen, predicted, target.iloc[unseen].to_numpy("float64") - predicted
+
+
+def _calibrated(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    predicted: np.ndarray,
+    errors: np.ndarray,
+    level: float,
+    by_time: bool,
+    threads: int,
+) -> Intervals | None:
+    """Return the intervals fitted on n errors, in the order of time if there is one; None if they are too few."""
+    tail, count = (1 - level) / 2, len(errors)
+    # The ends of rank ceil((1 − tail) (n + 1)) must be among so many.
+    if count * tail < 1:
+        return None
+    encode, sets = _encoding(features, kinds)
+    matrix = _matrix(encode, features, predicted)
+    fold = np.arange(count) * _FOLDS // count
+    missed = np.empty((2, count))
+    with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
+        for k in range(_FOLDS):
+            inside = fold == k
+            lower, upper = _quantiles(matrix[~inside], errors[~inside], tail, sets)
+            missed[0, inside] = lower.predict(matrix[inside]) - errors[inside]
+            missed[1, inside] = errors[inside] - upper.predict(matrix[inside])
+        lower, upper = _quantiles(matrix, errors, tail, sets)
+    age = np.arange(count)[::-1] / count
+    weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
+    below, above = (weighted_quantile(each, weights, 1 - tail) for each in missed)
+    if not math.isfinite(below + above):
+        return None
+    return {"level": level, "encode": encode, "lower": lower, "upper": upper, "below": below, "above": above}
+
+
+def _encoding(features: pd.DataFrame, kinds: dict[str, str]) -> tuple[ColumnTransformer, list[int]]:
+    """Return the fitted encoding of n rows in ordinal codes, and which of its columns are sets of levels."""
+    known = [name for name in kinds if features[name].notna().any()]
+    levels = levels_of(features, {name: kinds[name] for name in known})
+    sets, many, single = by_levels(list(levels), len(features), levels)
+    numbers = [name for name in known if kinds[name] == "number"]
+    columns = [
+        ("sets", ordinal_codes(), sets),
+        ("codes", ordinal_codes(), [*many, *single]),
+        ("numbers", "passthrough", numbers),
+    ]
+    encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
+    encode.fit(features[known])
+    return encode, list(range(len(sets)))
+
+
+def _matrix(encode: ColumnTransformer, features: pd.DataFrame, predicted: np.ndarray) -> np.ndarray:
+    """Return n rows of encoded features with their predictions as the last column, float64."""
+    matrix: np.ndarray = np.column_stack([encoded(encode, features).to_numpy("float64"), predicted])
+    return matrix
+
+
+def _quantiles(matrix: np.ndarray, errors: np.ndarray, tail: float, sets: list[int]) -> tuple[Any, Any]:
+    """Return the fitted quantiles `tail` and 1 − `tail` of n errors."""
+    # Imported here: not every task that predicts fits quantiles.
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    least = min(max(len(errors) // 20, _LEAST_IN_LEAF), _MOST_LEAVES)
+    found = []
+    for quantile in (tail, 1 - tail):
+        boosting = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=quantile,
+            min_samples_leaf=least,
+            categorical_features=sets or None,
+            random_state=0,
+            **_TREES,
+        )
+        boosting.fit(matrix, errors)
+        use_threads(boosting, None)
+        found.append(boosting)
+    return found[0], found[1]

@@ -1,0 +1,44 @@
+"""What is said of prediction intervals with a width for each row."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from signoff.report import results
+from signoff.review import intervals, reasons
+from signoff.review.comparison import comparison_alarms
+
+
+def found_in(width: np.ndarray, noisy: np.ndarray) -> dict:
+    """Return what is found of intervals of such widths, of 4000 hours in a quiet and a noisy shop."""
+    error = np.random.default_rng(0).normal(0, 1, 4000) * np.where(noisy, 6, 1)
+    time = pd.Series(pd.date_range("2024-01-01", periods=4000, freq="h"))
+    sampled = intervals.resampling(time, 4000, 0)
+    shops = {"shop": (noisy.astype("int64"), ["quiet", "noisy"])}
+    return intervals.row_intervals(error, np.zeros(4000), (-width / 2, width / 2), time, shops, sampled, 0.9)
+
+
+def test_coverage_by_slice_is_that_of_each_rows_own_interval():
+    noisy = np.arange(4000) % 10 == 0
+    nothing = {"paired": None, "slices": {"rows": []}}
+    own, constant = found_in(np.where(noisy, 19.7, 3.3), noisy), found_in(np.full(4000, 4.0), noisy)
+    assert own["rows"] == 4000 and own["coverage"] == own["shipped_coverage"] == pytest.approx(0.9, abs=0.02)
+    assert all(abs(row["coverage"] - 0.9) < 0.03 for row in own["by_slice"])
+    assert sum(row["rows"] for row in own["over_time"]) == 4000
+    assert own["mean_width"] == pytest.approx(0.1 * 19.7 + 0.9 * 3.3)
+    assert own["coverage_interval"][0] < own["coverage"] < own["coverage_interval"][1]
+    assert comparison_alarms(nothing | {"prediction_interval": own}) == []
+    assert constant["by_slice"][0]["coverage"] < 0.4
+    (alarm,) = comparison_alarms(nothing | {"prediction_interval": constant})
+    assert alarm["name"] == "slice_coverage" and "shop is noisy (400 held-out rows)" in alarm["sentence"]
+
+
+def test_report_and_reasons_speak_of_an_interval_for_each_row():
+    noisy = np.arange(4000) % 10 == 0
+    held, short = (found_in(np.where(noisy, 19.7, 3.3) * factor, noisy) for factor in (1, 0.5))
+    text, table = results.intervals(held)
+    assert "Each prediction has an interval of its own, 4.94 wide on average" in text
+    assert "of 4,000 held-out rows" in text.lower() and table.rows[0][2] == 400
+    assert reasons.short_of(held) is None
+    assert reasons.short_of(short).startswith(f"Prediction intervals covered {short['coverage']:.1%} of rows")
+    assert "±" not in reasons.short_of(short)
