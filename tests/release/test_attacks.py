@@ -157,12 +157,17 @@ def test_a_superseded_sign_off_releases_nothing(project):  # noqa: F811
     assert deploy(project) == first
 
 
-def test_a_damaged_identity_is_said(project):  # noqa: F811
+@pytest.mark.parametrize("content", [b"x", b"", b"\0" * 33, b"\xff" * 32])
+def test_a_damaged_identity_is_said_and_replaced_by_the_next_sign_off(project, caplog, content):  # noqa: F811
     approve(project)
-    Path("deployed/project.id").write_text("x", encoding="ascii")
-    assert "deployed/project.id is damaged. Restore it from a backup" in error(deploy, project)
+    Path("deployed/project.id").write_bytes(content)
+    assert "deployed/project.id is damaged. Restore it from a backup, or sign off again" in error(deploy, project)
     Path("deployed/project.id").unlink()
     assert "another project" in error(deploy, project)
+    Path("deployed/project.id").write_bytes(content)
+    approve(project)
+    assert "deployed/project.id is damaged: it is replaced" in caplog.text
+    assert deploy(project)
 
 
 # Read once

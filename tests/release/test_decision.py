@@ -949,8 +949,9 @@ def test_each_way_to_alter_the_history_is_named(project):
     assert "does not know its end: line 3" in error(read_history)
     head.unlink()
     assert "does not know its end" in error(read_history)
-    head.write_bytes(b"\xff")
-    assert "does not know its end" in error(read_history)
+    for damage in (b"\xff", b"", b"\0" * 65, end[:30]):
+        head.write_bytes(damage)
+        assert error(read_history) == f"deployed/history.jsonl: deployed/history.head is damaged. {restore}"
     head.write_bytes(end)
     assert [each["previous"] for each in read_history()][1:] == [
         hashlib.sha256(each.rstrip(b"\n")).hexdigest() for each in lines[:2]

@@ -23,7 +23,7 @@ from signoff.base.files import (
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.release.approval import canonical, check_approval, parse_sign_off, released_as, utc_now
-from signoff.release.form import PROJECT, is_line, strict_json
+from signoff.release.form import PROJECT, SHA256, is_line, strict_json
 
 DEPLOYED = Path("deployed")
 RELEASES = DEPLOYED / "releases"
@@ -88,6 +88,8 @@ def read_history() -> list[dict]:
     wrong = [n for n, (digest, link) in enumerate(zip(digests, links, strict=True)) if digest != link]
     if wrong == [len(lines)] and lines and head == digests[-2]:
         wrong = []
+    if wrong == [len(lines)] and not SHA256.fullmatch(head):
+        raise broken(f"{HEAD} is damaged")
     if wrong == [len(lines)]:
         raise broken(
             f"{HEAD} does not know its end: line {len(lines)}, the last, was altered, or lines after it were removed"
@@ -202,7 +204,7 @@ def move_current(name: str) -> None:
 def project_identity(make: bool = False) -> str | None:
     """Return the random identity of this project, which lies with its releases; None where there is none yet.
 
-    With `make`, one is made where it is missing.
+    With `make`, a missing or damaged one is replaced, so that earlier sign-offs no longer hold.
 
     Raises
     ------
@@ -221,9 +223,13 @@ def project_identity(make: bool = False) -> str | None:
     if not IDENTITY.exists():
         return None
     found = IDENTITY.read_text(encoding="ascii", errors="replace").removesuffix("\n")
-    if not PROJECT.fullmatch(found):
-        raise TaskError(f"{IDENTITY} is damaged. Restore it from a backup, or delete it and sign off again.")
-    return found
+    if PROJECT.fullmatch(found):
+        return found
+    if not make:
+        raise TaskError(f"{IDENTITY} is damaged. Restore it from a backup, or sign off again: make sign-off.")
+    logging.warning("[release] %s is damaged: it is replaced, and sign-offs of before hold no longer", IDENTITY)
+    discard(IDENTITY)
+    return project_identity(make)
 
 
 def flush(path: Path) -> None:
