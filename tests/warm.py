@@ -30,9 +30,27 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-TABLES = ["pandas", "pyarrow.csv", "pyarrow.compute", "jsonschema", "requests", "tenacity", "yaml"]
-SNAKEMAKE = ["snakemake.cli", "snakemake_executor_plugin_slurm", "snakemake_storage_plugin_s3"]
-FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
+TABLES = [
+    "pandas",
+    "pyarrow.csv",
+    "pyarrow.pandas_compat",
+    "pyarrow.compute",
+    "jsonschema",
+    "requests",
+    "tenacity",
+    "yaml",
+]
+SNAKEMAKE = [
+    "snakemake.cli",
+    "snakemake.benchmark",
+    "snakemake.storage",
+    "packaging.version",
+    "graphlib",
+    "snakemake_executor_plugin_slurm",
+    "snakemake_storage_plugin_s3",
+]
+FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2"]
+FIGURES += ["PIL.PngImagePlugin", "PIL.JpegImagePlugin", "xml.etree.ElementTree"]
 PRELOADED = {
     "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
     "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],

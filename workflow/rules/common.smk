@@ -15,9 +15,7 @@ if str(SCRIPTS) not in sys.path:
     sys.path.insert(0, str(SCRIPTS))
 
 from signoff.base.errors import TaskError
-from signoff.ops.damaged import rebuild_damaged_outputs
-from signoff.ops.folder import clear_dead_lock, end_when_told, name_the_holder
-from signoff.ops.old_outputs import keep_old_outputs
+from signoff.ops import snakemake_patches
 from signoff.release.approval import features_path, model_path, raw_path
 from signoff.release.store import current_release
 from signoff.release.tracking import read_record
@@ -49,13 +47,9 @@ if code.in_store:
     update = str
 
 
+# Once in a process.
 if not place.folder:
-    if workflow.is_main_process:
-        clear_dead_lock()
-        name_the_holder()
-        end_when_told()
-        rebuild_damaged_outputs()
-    keep_old_outputs()
+    snakemake_patches.patch(workflow.is_main_process)
     shell.prefix(task_prefix(workflow.output_settings.verbose))
 
 

@@ -1,5 +1,4 @@
 # Many models, each in a folder that is a project by itself
-from signoff.ops.folder import go_on_after_failures
 from signoff.rules import models
 from signoff.source.pieces import folder_name
 
@@ -9,7 +8,7 @@ except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
 # A model that cannot be trained does not stop the others, whatever the command line or a profile says.
-go_on_after_failures()
+snakemake_patches.keep_going()
 
 
 if settings.models.by:

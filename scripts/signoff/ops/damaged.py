@@ -13,30 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from signoff.ops.folder import say
-
 _PIECE = 1 << 16
 _DIGEST = rb"[0-9a-f]{64}` \|\n$"
-
-
-def rebuild_damaged_outputs() -> None:
-    """Have this process's Snakemake run each job of which an output is damaged, as if it had been forced."""
-    from snakemake.dag import DAG
-
-    own = DAG.update_needrun
-    seen: set[str] = set()
-
-    async def update_needrun(self, *arguments, **options):
-        for job in self.jobs:
-            # Jobs are added after a checkpoint; what this run has written itself is not looked at.
-            outputs = [str(path) for path in job.output if str(path) not in seen and not path.is_storage]
-            seen.update(outputs)
-            for path, problem in damaged(outputs):
-                say(f"{path} is damaged ({problem}): it is rebuilt")
-                self.forcefiles.update(job.output)
-        return await own(self, *arguments, **options)
-
-    DAG.update_needrun = update_needrun
 
 
 def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:

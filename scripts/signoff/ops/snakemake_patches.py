@@ -1,0 +1,176 @@
+"""What of Snakemake this workflow replaces, each with its reason and the upstream issue if there is one.
+
+`patch` does it in the process of a run. tests/ops/test_snakemake_patches.py fails when Snakemake changes what is
+patched here, or no longer needs it. One replacement is elsewhere: with an object store, common.smk does not mark
+outputs with `update()`, because Snakemake would look for the old output on the local disk.
+"""
+
+import fcntl
+import os
+import shutil
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from snakemake.dag import DAG
+from snakemake.persistence import FileBackupMixin, PersistenceBase
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+from signoff.base.files import replacing
+from signoff.ops.damaged import damaged
+from signoff.ops.folder import described, orphans, running_snakemake, say
+
+# As Snakemake defines them.
+_lock = PersistenceBase.lock
+_begin = JobScheduler.__init__
+_exit_gracefully = JobScheduler.exit_gracefully
+_finished = PersistenceBase.finished
+_update_needrun = DAG.update_needrun
+# Outputs of jobs that have failed, until `finished` is called for their job.
+_failed: set[str] = set()
+# Outputs that `update_needrun` has looked at.
+_seen: set[str] = set()
+
+
+def patch(main_process: bool) -> None:
+    """Replace what this module replaces in this process's Snakemake.
+
+    Parameters
+    ----------
+    main_process
+        False in the process of a single job, which Snakemake starts itself and which takes no lock.
+    """
+    if main_process:
+        clear_dead_lock()
+        PersistenceBase.lock = lock
+        JobScheduler.exit_gracefully = exit_gracefully
+        DAG.update_needrun = update_needrun
+    FileBackupMixin.backup_output = backup_output
+    FileBackupMixin.restore_output = restore_output
+    PersistenceBase.finished = finished
+
+
+def keep_going() -> None:
+    """Run all jobs that do not depend on a failed one, whatever the command line or a profile says.
+
+    Reason: of many models, one that cannot be trained must not stop the others, and a workflow cannot set
+    `--keep-going`. No upstream issue was found.
+    """
+
+    def begin(self: Any, *arguments: Any, **options: Any) -> None:
+        _begin(self, *arguments, **options)
+        self.keepgoing = True
+
+    JobScheduler.__init__ = begin
+
+
+def clear_dead_lock() -> None:
+    """Delete the lock that a killed Snakemake has left in this folder. It replaces `snakemake --unlock`.
+
+    Reason: a scheduled run must not wait for a person after a power cut, and `--unlock` does not check whether another
+    Snakemake is running. No upstream issue: there, unlocking by hand is intended.
+
+    Each Snakemake holds a lock of the operating system, shared with the others, which ends with the process even if it
+    is killed. A process that can have this lock exclusively is the only one. It waits for tasks that a killed Snakemake
+    has left running, which could otherwise write their outputs over those of the next run.
+    """
+    Path(".snakemake").mkdir(exist_ok=True)
+    # Never closed: this process holds it until it ends. Its tasks do not inherit it.
+    held = os.open(".snakemake/signoff.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except BlockingIOError:
+        alone = False
+    left = list(Path(".snakemake/locks").glob("*"))
+    if left and alone:
+        tasks = orphans()
+        for each in tasks:
+            say(f"waiting for process {each.pid}, a task that a killed Snakemake has left")
+        psutil.wait_procs(tasks)
+        say("clearing the lock that a killed Snakemake has left")
+        for path in left:
+            path.unlink(missing_ok=True)
+    fcntl.flock(held, fcntl.LOCK_SH)
+
+
+def lock(self: Any) -> AbstractContextManager[None]:
+    """Say which other Snakemake holds the lock of the folder.
+
+    Reason: Snakemake's own message advises to remove the lock, and does not name the process that holds it. No upstream
+    issue was found.
+    """
+    if self.locked:
+        other = running_snakemake()
+        say(f"{described(other)}: try again later" if other else "another Snakemake was at work: try again")
+    return _lock(self)  # type: ignore[no-any-return]
+
+
+def exit_gracefully(self: Any, *_: object) -> None:
+    """Handle SIGTERM in a thread: end with the tasks that are running, and begin none.
+
+    Reason: Snakemake's handler takes a lock that is not reentrant, and waits forever if the signal arrived while the
+    main thread held it. No upstream issue was found.
+    """
+    threading.Thread(target=_exit_gracefully, args=[self]).start()
+
+
+async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
+    """Rebuild damaged outputs, as if their jobs had been forced.
+
+    Reason: Snakemake looks at names and times of outputs. A file that a power cut has damaged counts as an output, and
+    each task that reads it fails until a person deletes it. No upstream issue: there, outputs are never read.
+    """
+    for job in self.jobs:
+        # Jobs are added after a checkpoint. What this run has written itself is not looked at.
+        outputs = [str(path) for path in job.output if str(path) not in _seen and not path.is_storage]
+        _seen.update(outputs)
+        for path, problem in damaged(outputs):
+            say(f"{path} is damaged ({problem}): it is rebuilt")
+            self.forcefiles.update(job.output)
+    await _update_needrun(self, *arguments, **options)
+
+
+def backup_output(self: Any, path: Path) -> None:
+    """Copy an output before its job runs, together with its modification time.
+
+    Reason: Snakemake's backup has the time of today, so that an output restored from it seems newer than the inputs
+    with which the job failed, and the next run has nothing to do. No upstream issue was found; the backup came with
+    https://github.com/snakemake/snakemake/pull/3833.
+    """
+    backup = self._get_backup_path(path)
+    backup.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, backup)
+
+
+def restore_output(self: Any, path: Path) -> bool:
+    """Restore an output of a failed job in one step; return whether there was a backup.
+
+    Reason: Snakemake copies into the existing file, which somebody may be reading, and which is left half written if
+    the process is killed. No upstream issue was found.
+    """
+    _failed.add(str(path))
+    backup = self._get_backup_path(path)
+    if not backup.exists():
+        return False
+    with replacing(path) as new:
+        shutil.copy2(backup, new)
+    backup.unlink()
+    return True
+
+
+async def finished(self: Any, job: Any) -> None:
+    """Record what the outputs of a job were made from; for a failed job, keep what is recorded of its old outputs.
+
+    Reason: Snakemake records the inputs and params of the failed job for the restored outputs, and the next run has
+    nothing to do. Upstream: https://github.com/snakemake/snakemake/issues/3808.
+    """
+    outputs = {str(path) for path in job.output}
+    if not outputs & _failed:
+        await _finished(self, job)
+        return
+    _failed.difference_update(outputs)
+    for path in job.output:
+        self._unmark_incomplete(self._get_key(path))

@@ -1,0 +1,202 @@
+"""Each patch of Snakemake: what is patched is as it was, Snakemake alone still needs it, and with it all is well."""
+
+import asyncio
+import hashlib
+import inspect
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import snakemake.api  # noqa: F401, its modules import each other, and only this order works
+from snakemake.dag import DAG
+from snakemake.exceptions import LockException
+from snakemake.persistence import FileBackupMixin, PersistenceBase
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+from conftest import program, run
+from signoff.ops import snakemake_patches as patches
+
+# The digest of the source of all that is patched, of 9.27.0 and 9.27.1: after a change, read the new source, and decide
+# whether the patch still fits.
+PATCHED = {
+    PersistenceBase.lock: "a0dd9daec26ea14b",
+    JobScheduler.__init__: "996627fdef14a803",
+    JobScheduler.exit_gracefully: "71dc8bb2df123d88",
+    FileBackupMixin.backup_output: "0567435ee10946db",
+    FileBackupMixin.restore_output: "929db9930db20c0c",
+    PersistenceBase.finished: "3f347851a55e2243",
+    DAG.update_needrun: "2cc7fc0714165cf3",
+}
+
+
+@pytest.mark.parametrize("function", PATCHED, ids=lambda each: each.__qualname__)
+def test_what_is_patched_is_as_it_was_when_the_patch_was_written(function):
+    assert hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16] == PATCHED[function]
+
+
+def test_each_reason_is_written_down():
+    found = [
+        each for each in vars(patches).values() if inspect.isfunction(each) and each.__module__ == patches.__name__
+    ]
+    assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch"]
+
+
+class Locked:
+    """A persistence whose folder is locked."""
+
+    locked = True
+    lock = PersistenceBase.lock
+
+
+def test_a_second_run_hears_who_holds_the_lock_which_snakemake_does_not_say(monkeypatch, capsys):
+    with pytest.raises(LockException) as error, Locked().lock():
+        pass
+    assert "process 4711" not in str(error.value) + capsys.readouterr().err
+    holder = SimpleNamespace(pid=4711, create_time=lambda: 0.0)
+    monkeypatch.setattr(patches, "running_snakemake", lambda: holder)
+    with pytest.raises(LockException), patches.lock(Locked()):
+        pass
+    assert "Snakemake (process 4711) runs since 1970-01-01T00:00:00Z: try again later" in capsys.readouterr().err
+    monkeypatch.setattr(patches, "running_snakemake", lambda: None)
+    with pytest.raises(LockException), patches.lock(Locked()):
+        pass
+    assert "another Snakemake was at work: try again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("handler", [JobScheduler.exit_gracefully, patches.exit_gracefully])
+def test_a_signal_during_scheduling_does_not_block_the_main_thread(handler):
+    jobs = threading.Semaphore(0)
+    scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=jobs)
+    main = threading.Thread(target=handler, args=[scheduler, 15, None])
+    with scheduler._lock:
+        main.start()
+        # Snakemake's own handler cannot end before the lock is free; ours ends at once.
+        main.join(0.2 if handler is JobScheduler.exit_gracefully else None)
+        assert main.is_alive() == (handler is JobScheduler.exit_gracefully)
+    assert jobs.acquire(timeout=60)
+    assert scheduler._user_kill == "graceful"
+
+
+def test_a_scheduler_of_many_models_keeps_going(monkeypatch):
+    given = []
+    monkeypatch.setattr(patches, "_begin", lambda self, *arguments, **options: given.append((arguments, options)))
+    # monkeypatch restores it after the test.
+    monkeypatch.setattr(JobScheduler, "__init__", JobScheduler.__init__)
+    patches.keep_going()
+    assert JobScheduler(1, executor=2).keepgoing is True
+    assert given == [((1,), {"executor": 2})]
+
+
+class Backups(FileBackupMixin):
+    """Keeps backups in the working folder."""
+
+    path = Path(".snakemake")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keeps_time", "in_one_step"), [(FileBackupMixin, False, False), (patches, True, True)]
+)
+def test_a_restored_output_is_the_old_one_with_its_time(kind, keeps_time, in_one_step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = Path("output.csv")
+    output.write_text("old", encoding="utf-8")
+    os.utime(output, (1000, 1000))
+    kind.backup_output(Backups(), output)
+    output.write_text("half a new o", encoding="utf-8")
+    with output.open(encoding="utf-8") as reader:
+        assert kind.restore_output(Backups(), output) is True
+        assert output.read_text("utf-8") == "old"
+        # Who reads sees the file that was there, not a mixture.
+        assert (reader.read() == "half a new o") == in_one_step
+    assert (output.stat().st_mtime == 1000) == keeps_time
+    assert kind.restore_output(Backups(), output) is False
+    patches._failed.clear()
+
+
+SNAKEFILE = """
+rule one:
+    output: update("one.txt")
+    params: number=config["number"]
+    shell: "echo {params.number} > {output}; test {params.number} -lt 2"
+"""
+
+
+def test_snakemake_alone_takes_the_restored_output_of_a_failed_job_for_a_new_one(tmp_path):
+    """With the patch, test_workflow.py runs a bad source again and again."""
+    (tmp_path / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
+    words = [program("snakemake"), "--cores", "1", "--config"]
+    first, failed, again = (run([*words, f"number={number}"], cwd=tmp_path).stdout for number in (1, 2, 2))
+    assert "Error in rule one" in failed and "Error in rule one" not in first
+    assert (tmp_path / "one.txt").read_text("utf-8") == "1\n"
+    assert "Nothing to be done" in again
+
+
+def test_what_is_recorded_of_the_outputs_of_a_failed_job_stays(monkeypatch):
+    recorded, complete = [], []
+
+    async def record(self, job):
+        recorded.append(job.output)
+
+    monkeypatch.setattr(patches, "_finished", record)
+    monkeypatch.setattr(patches, "_failed", {"a", "b"})
+    persistence = SimpleNamespace(_unmark_incomplete=complete.append, _get_key=str.upper)
+    for output in (["a", "b"], ["c"], ["a", "b"]):
+        asyncio.run(patches.finished(persistence, SimpleNamespace(output=output)))
+    assert (recorded, complete) == ([["c"], ["a", "b"]], ["A", "B"])
+
+
+def test_a_damaged_output_has_its_job_forced_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.json").write_text("{", encoding="utf-8")
+    Path("good.json").write_text("{}", encoding="utf-8")
+    ran = []
+
+    async def own(self, *arguments, **options):
+        ran.append((arguments, options))
+
+    class Output(str):
+        is_storage = False
+
+    jobs = [SimpleNamespace(output=[Output("bad.json")]), SimpleNamespace(output=[Output("good.json"), Output("new")])]
+    dag = SimpleNamespace(jobs=jobs, forcefiles=set())
+    monkeypatch.setattr(patches, "_update_needrun", own)
+    monkeypatch.setattr(patches, "_seen", set())
+    asyncio.run(patches.update_needrun(dag, 1, create_inventory=True))
+    assert (dag.forcefiles, ran) == ({"bad.json"}, [((1,), {"create_inventory": True})])
+    assert "bad.json is damaged (not valid JSON): it is rebuilt" in capsys.readouterr().err
+    # After a checkpoint, what this run has written itself is not looked at.
+    dag.forcefiles.clear()
+    asyncio.run(patches.update_needrun(dag))
+    assert dag.forcefiles == set()
+
+
+def test_a_lock_is_cleared_only_if_no_other_snakemake_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    left = Path(".snakemake/locks/0.input.lock")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    waited = []
+    monkeypatch.setattr(patches, "orphans", lambda: [SimpleNamespace(pid=7)])
+    monkeypatch.setattr(psutil, "wait_procs", waited.extend)
+    opened, own = [], os.open
+
+    def opening(path, *arguments):
+        opened.append(own(path, *arguments))
+        return opened[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opening)
+        patches.clear_dead_lock()
+    assert not left.exists() and [each.pid for each in waited] == [7]
+    assert "waiting for process 7, a task that a killed Snakemake has left" in capsys.readouterr().err
+    # The first call still holds the lock of the system, as another process would.
+    left.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opening)
+        patches.clear_dead_lock()
+    assert left.exists()
+    for each in opened:
+        os.close(each)
