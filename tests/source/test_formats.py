@@ -220,20 +220,20 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_small_file_that_unpacks_to_much_is_refused_in_bounded_memory(tmp_path, name):
-    make, said = BOMBS[name]
-    make(tmp_path / name)
-    assert (tmp_path / name).stat().st_size < 2_000_000
+def refused(folder: Path, name: str, before: str = "pass", max_bytes: int = 50_000_000) -> tuple[str, float]:
+    """Return what is said of a file that is refused, and the peak of memory in MB; Python code may run `before`."""
+    assert (folder / name).stat().st_size < 5_000_000
     code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)); import ingest_data; "
-        f"sys.argv[1:] = ['--input', {name!r}, '--output', 'raw.csv', '--max-bytes', '50000000']; "
-        "import atexit; atexit.register(lambda: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); "
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)); "
+        f"import ingest_data; {before}; "
+        f"sys.argv[1:] = ['--input', {name!r}, '--output', 'raw.csv', '--max-bytes', '{max_bytes}']; "
+        # Not that of getrusage, which begins with the memory of the process that starts this one.
+        "import atexit; atexit.register(lambda: print(open('/proc/self/status').read())); "
         "ingest_data.main()"
     )
     done = subprocess.run(
         [program("python"), "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -241,10 +241,76 @@ def test_a_small_file_that_unpacks_to_much_is_refused_in_bounded_memory(tmp_path
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(said, done.stderr), done.stderr
-    peak = int(done.stdout.rsplit("peak", 1)[1]) / 1024
+    assert not (folder / "raw.csv").exists()
+    return done.stderr, int(re.search(r"VmHWM:\s*(\d+) kB", done.stdout)[1]) / 1024
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_unpacks_to_much_is_refused_in_bounded_memory(tmp_path, name):
+    make, said = BOMBS[name]
+    make(tmp_path / name)
+    told, peak = refused(tmp_path, name)
+    assert re.search(said, told), told
     assert peak < 1500, f"{peak} MB"
-    assert not (tmp_path / "raw.csv").exists()
+
+
+def stripe_bomb(path: Path) -> None:
+    """A stripe in which a text of a megabyte, kept once, is in 300 rows."""
+    column = pa.array(["x" * (1 << 20)] * 300)
+    options = {"compression": "zstd", "dictionary_key_size_threshold": 1.0, "stripe_size": 4 << 30}
+    pyarrow.orc.write_table(pa.table({"a": column, "y": range(300)}), path, **options)
+
+
+def cell_bomb(path: Path) -> None:
+    """A sheet with one cell of 100 MB."""
+    openpyxl.Workbook().save(path.with_suffix(".zip"))
+    cell = b'<row r="1"><c r="A1" t="inlineStr"><is><t>%s</t></is></c></row>'
+    with zipfile.ZipFile(path.with_suffix(".zip")) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for each in old.namelist():
+            content = old.read(each)
+            if each == "xl/worksheets/sheet1.xml":
+                assert b"<sheetData></sheetData>" in content
+                rows = b"<sheetData>" + cell % (b"x" * (100 << 20)) + b"</sheetData>"
+                content = content.replace(b"<sheetData></sheetData>", rows)
+            new.writestr(each, content)
+
+
+@pytest.mark.parametrize(("name", "make"), [("a.orc", stripe_bomb), ("a.xlsx", cell_bomb)])
+def test_a_stripe_or_a_cell_that_needs_more_memory_than_is_allowed_is_refused(tmp_path, name, make):
+    make(tmp_path / name)
+    less = "import signoff.source.unpacking; signoff.source.unpacking.MEMORY = 100 << 20"
+    told, peak = refused(tmp_path, name, less, max_bytes=5_000_000_000)
+    assert f"{name} takes more than 100 MiB of memory to unpack" in told
+    assert peak < 500, f"{peak} MB"
+
+
+def varint(number: int, width: int = 0) -> bytes:
+    """Return a number as Thrift's compact protocol writes it, padded to `width` bytes."""
+    bits, found = number << 1, []
+    while bits > 127 or len(found) < width - 1:
+        found.append(bits & 127 | 128)
+        bits >>= 7
+    return bytes([*found, bits])
+
+
+def test_a_parquet_file_that_lies_about_its_sizes_is_refused_all_the_same(tmp_path):
+    page_bomb(tmp_path / "a.parquet")
+    before = pyarrow.parquet.read_metadata(tmp_path / "a.parquet")
+    size, content = varint(before.row_group(0).total_byte_size), (tmp_path / "a.parquet").read_bytes()
+    end = len(content) - before.serialized_size - 8
+    (tmp_path / "a.parquet").write_bytes(content[:end] + content[end:].replace(size, varint(9, len(size))))
+    lie = pyarrow.parquet.read_metadata(tmp_path / "a.parquet")
+    assert {lie.row_group(n).total_byte_size for n in range(lie.num_row_groups)} == {9}
+    told, peak = refused(tmp_path, "a.parquet")
+    assert "is larger than 50,000,000 bytes, as it is or unpacked" in told
+    assert peak < 500, f"{peak} MB"
+
+
+def test_json_lines_of_ever_new_keys_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("signoff.source.records._MOST_COLUMNS", 1000)
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"k{n}":1}}\n' for n in range(1001)), encoding="utf-8")
+    with pytest.raises(TaskError, match="has more than 1,000 keys"):
+        raw(tmp_path / "a.jsonl", tmp_path)
 
 
 def test_an_xz_file_that_asks_for_a_dictionary_of_gigabytes_is_refused(tmp_path):

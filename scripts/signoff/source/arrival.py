@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing, sha256
+from signoff.base.limits import limited
 from signoff.source import disk
 from signoff.source.address import shown
 from signoff.source.checks import Goal, check_columns, check_rows
@@ -130,12 +131,10 @@ def at_most(max_bytes: int, source: str) -> Iterator[None]:
     TaskError
         One would have.
     """
-    own, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = max_bytes if own == resource.RLIM_INFINITY else min(max_bytes, own)
-    # The system counts, whoever writes: Python or Arrow.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    limit = max_bytes
     try:
-        yield
+        with limited(resource.RLIMIT_FSIZE, max_bytes) as limit:
+            yield
     except OSError as error:
         if error.errno != errno.EFBIG or limit < max_bytes:
             raise
@@ -143,5 +142,3 @@ def at_most(max_bytes: int, source: str) -> Iterator[None]:
             f"{shown(source)} is larger than {max_bytes:,} bytes, as it is or unpacked. Correct raw_data_source_url in "
             "the config, or allow more with reader.max_bytes."
         ) from error
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (own, most))

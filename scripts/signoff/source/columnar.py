@@ -1,8 +1,5 @@
 """Tables that are kept by column: Parquet, Arrow (Feather) and ORC, in bounded memory whatever they unpack to."""
 
-import contextlib
-import re
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,35 +14,6 @@ from signoff.tables.csv_file import LONGEST
 # Rows that are text at a time, and bytes of them: one long text, kept once, may be in all rows.
 ROWS = 1024
 TEXT_BYTES = 16 << 20
-# Beyond what the process holds already. One page, or one batch, is unpacked as a whole.
-MEMORY = 2 << 30
-
-
-@contextlib.contextmanager
-def bounded_memory(name: str) -> Iterator[None]:
-    """Let reading a file take no more than MEMORY within the block.
-
-    Raises
-    ------
-    TaskError
-        It would have.
-    """
-    own, most = resource.getrlimit(resource.RLIMIT_DATA)
-    try:
-        held = re.search(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    except OSError:
-        held = None
-    limit = int(held[1]) * 1024 + MEMORY if held else own
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if own == resource.RLIM_INFINITY else min(limit, own), most))
-    try:
-        yield
-    except MemoryError as error:
-        raise TaskError(
-            f"{name} takes more than {MEMORY >> 30} GiB of memory to unpack. Write it in smaller parts (row groups, "
-            "batches, stripes), or as CSV."
-        ) from error
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (own, most))
 
 
 def copy_columns(arrived: Path, form: str, table: Path, name: str, reader: Reader) -> None:
@@ -56,18 +24,17 @@ def copy_columns(arrived: Path, form: str, table: Path, name: str, reader: Reade
     TaskError
         A column holds no single values, or it unpacks to more than `reader` allows.
     """
-    with bounded_memory(name):
-        batches = {"Parquet": _parquet, "Arrow": _arrow, "ORC": _orc}[form](arrived, name, reader)
-        schema = next(batches)
-        options = pyarrow.csv.WriteOptions(quoting_style="needed")
-        with pyarrow.csv.CSVWriter(table, schema, write_options=options) as writer:
-            for batch in batches:
-                for some in _pieces(batch, name):
-                    columns = [
-                        _as_written(column, field.type, reader.missing)
-                        for column, field in zip(some.columns, schema, strict=True)
-                    ]
-                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    batches = {"Parquet": _parquet, "Arrow": _arrow, "ORC": _orc}[form](arrived, name, reader)
+    schema = next(batches)
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    with pyarrow.csv.CSVWriter(table, schema, write_options=options) as writer:
+        for batch in batches:
+            for some in _pieces(batch, name):
+                columns = [
+                    _as_written(column, field.type, reader.missing)
+                    for column, field in zip(some.columns, schema, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
 def _written(schema: pa.Schema, name: str) -> pa.Schema:

@@ -12,7 +12,8 @@ from signoff.source.options import Reader
 from signoff.tables.csv_file import LONGEST, write_rows
 
 # Texts that stand once for many cells are in memory as a whole; a sheet of a million rows has fewer.
-MOST_SHARED = 1 << 29
+_MOST_SHARED = 1 << 29
+_MOST_COLUMNS = 100_000
 
 
 def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, missing: tuple[str, ...]) -> None:
@@ -27,6 +28,11 @@ def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, mis
     with opened() as stream:
         for record in _objects(stream, name):
             columns |= dict.fromkeys(record)
+            if len(columns) > _MOST_COLUMNS:
+                raise TaskError(
+                    f"{name} has more than {_MOST_COLUMNS:,} keys, each of which would be a column. Give all "
+                    "lines the same keys."
+                )
     with opened() as stream, open(table, "w", encoding="utf-8", newline="") as file:
         rows = ([record.get(key, "") for key in columns] for record in _objects(stream, name))
         write_rows(file, _with_header([*columns], rows, missing))
@@ -44,7 +50,7 @@ def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
 
     with zipfile.ZipFile(arrived) as archive:
         sizes = {each.filename: each.file_size for each in archive.infolist()}
-    if sum(sizes.values()) > reader.max_bytes or sizes.get("xl/sharedStrings.xml", 0) > MOST_SHARED:
+    if sum(sizes.values()) > reader.max_bytes or sizes.get("xl/sharedStrings.xml", 0) > _MOST_SHARED:
         raise TaskError(f"{name} is too large, unpacked, to be read as an Excel file. Save its sheet as CSV.")
     try:
         book = openpyxl.load_workbook(arrived, read_only=True, data_only=True)
@@ -61,6 +67,8 @@ def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         with open(table, "w", encoding="utf-8", newline="") as file:
             rows = _filled(sheet.iter_rows())
             write_rows(file, _with_header(next(rows, []), rows, reader.missing))
+    except (KeyError, ValueError, SyntaxError) as error:
+        raise TaskError(f"{name} is damaged ({error}). Save it again as .xlsx, or as CSV.") from error
     finally:
         book.close()
 

@@ -1,13 +1,14 @@
 """What has arrived, in whatever format it is, becomes UTF-8 CSV with commas."""
 
 import codecs
+import contextlib
 import csv
 import functools
 import io
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
+from signoff.base.limits import limited_memory
 from signoff.source.columnar import copy_columns
 from signoff.source.compressed import COMPRESSED, MAGIC, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.source.options import Reader
@@ -24,6 +26,8 @@ from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write
 
 # Names of columns may begin with a bracket.
 JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
+# One page of a Parquet file, one batch, one stripe or one cell is unpacked as a whole.
+MEMORY = 2 << 30
 COLUMNAR = ("Parquet", "Arrow", "ORC")
 READ = (
     "CSV or JSON lines (plain, or packed by gzip, xz, bzip2, zstd or zip), Parquet, Feather (Arrow), ORC and Excel "
@@ -69,7 +73,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
     if reader.sheet is not None and found != "Excel":
         raise TaskError(f"reader.sheet: {name} is no Excel file, and has no sheets. Leave the key out.")
-    with refusing_damage(name, pa.ArrowInvalid):
+    with _bounded_memory(name), refusing_damage(name, pa.ArrowInvalid):
         if found in COLUMNAR:
             copy_columns(arrived, found, table, name, reader)
         elif found == "Excel":
@@ -82,6 +86,19 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
                 copy_text(opened, table, name, reader)
         else:
             raise TaskError(f"{name} is a file of the format {found}, which is not read. {READ}.")
+
+
+@contextlib.contextmanager
+def _bounded_memory(name: str) -> Iterator[None]:
+    """Raise TaskError if what is read in the block needs more than MEMORY at a time, beyond what the process holds."""
+    try:
+        with limited_memory(MEMORY):
+            yield
+    except MemoryError as error:
+        raise TaskError(
+            f"{name} takes more than {MEMORY >> 20:,} MiB of memory to unpack. Write it in smaller parts (row groups, "
+            "batches, stripes), or as CSV."
+        ) from error
 
 
 def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, reader: Reader) -> None:
