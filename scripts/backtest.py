@@ -18,7 +18,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
 from signoff.model.thresholds import add_thresholds, given, judge
 from signoff.report.document import number
-from signoff.report.figures import plotting, save_figure
+from signoff.report.drawing import plotting, save_figure
 from signoff.report.markdown import cell, markdown_table
 from signoff.review.backtest import NEVER
 from signoff.tables.table import write_table

@@ -16,7 +16,8 @@ from signoff.base.files import parsed_json, replacing, sha256
 from signoff.release.approval import WORKFLOW
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, number
-from signoff.report.figures import figures, save_figure, svg
+from signoff.report.drawing import save_figure, svg
+from signoff.report.figures import figures
 from signoff.report.inputs import data, model, row_budget, validation_blocks
 from signoff.report.markdown import markdown
 from signoff.report.page import page

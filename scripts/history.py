@@ -17,7 +17,7 @@ from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
 from signoff.release.store import read_history, released_json, signed_document
 from signoff.report.document import Alarm, Code, Drawing, Section, Shown, Table
-from signoff.report.figures import INK, LIGHT, LINE, SOFT, plotting, svg
+from signoff.report.drawing import INK, LIGHT, LINE, SOFT, plotting, svg
 from signoff.report.page import page
 
 COLOURS = {"passed": LIGHT["blue"], "failed": LIGHT["bad"], "threshold": LIGHT["doubt"]}

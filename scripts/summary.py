@@ -52,14 +52,14 @@ def summary() -> Panel:
         score = scores["test"]
         low, high = map(number, intervals_of(name, diagnostics)["MAE"])
         table.add_row(Text(printable(name)), number(score["MAE"]), f"{low} … {high}", number(score["R2"]))
-    lines = [*found["why"], found["verdict"], *found["where"]]
+    lines = [*found.why, found.verdict, *found.where]
     if diagnostics["alarms"]:
         lines += ["", "Alarms", *(f"  • {each['name']}: {each['sentence']}" for each in diagnostics["alarms"])]
     for side in ("for", "against"):
-        lines += ["", side.capitalize(), *(f"  • {each}" for each in found[side] or ["Nothing was found."])]
+        lines += ["", side.capitalize(), *(f"  • {each}" for each in found.sides[side] or ["Nothing was found."])]
     words = Group(Text("\n".join(map(printable, lines))), table, Text(f"{PAGE}, {REPORT}"))
-    title = Text(printable(f" {metrics['target']}: deploy? {found['deploy']} "), style="bold")
-    return Panel(words, title=title, title_align="left", border_style=COLOURS[found["deploy"]], expand=False)
+    title = Text(printable(f" {metrics['target']}: deploy? {found.deploy} "), style="bold")
+    return Panel(words, title=title, title_align="left", border_style=COLOURS[found.deploy], expand=False)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,10 +14,11 @@ from conftest import ROOT, script
 from generate_report import BESIDE
 from history import history
 from signoff.base.files import sha256
-from signoff.report.decision_box import decision
-from signoff.report.document import number
+from signoff.report import inputs, results
+from signoff.report.decision_box import decision, decision_box
+from signoff.report.document import Items, Section, number
 from signoff.report.figures import figures
-from signoff.report.markdown import cell
+from signoff.report.markdown import cell, markdown
 
 # Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
 FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
@@ -118,7 +119,7 @@ RELEASE = "20260101T000000Z-0123456789ab"
 
 
 def write(project: Path, *words: str, **changes: object) -> tuple[str, str]:
-    """Change the metrics and write the report of a project anew; return its two forms."""
+    """Change the metrics and rewrite the report of a project; return its two forms."""
     path = project / "reports/evaluation_metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
     done = script("generate_report", "--input", path, "--output", project / BOTH[0], *words, cwd=project)
@@ -174,7 +175,7 @@ def test_both_forms_hold_every_section_and_number(finished_run):
     low, high = map(number, found["intervals"]["model"]["MAE"])
     covered = f"{found['prediction_interval']['coverage']:.1%}"
     for text in (markdown, page):
-        for part in ("Deploy? Yes", "✓ PASSED", "Every threshold is kept", "Köln", f"{low} … {high}", covered):
+        for part in ("Deploy? Yes", "✓ PASSED", "All thresholds are met", "Köln", f"{low} to {high}", covered):
             assert part in text
         assert f"{metrics['model']['test']['MAE']:,.4g}" in text
         assert all(each in text for each in (metrics["model_sha256"], *digests))
@@ -192,6 +193,17 @@ def test_both_forms_hold_every_section_and_number(finished_run):
         assert caption in markdown and caption in page
 
 
+def an_alarm(feature: str | None = None) -> dict:
+    return {"name": "drift", "feature": feature, "sentence": "It moved."}
+
+
+def threshold(passed: bool = True) -> dict:
+    return {"name": "mae_max", "metric": "MAE", "limit": 3 if passed else 1, "value": 2.0, "passed": passed}
+
+
+BEATEN = "MAE of the model − MAE of mean = -4 (95% interval -5.5 to {})."
+
+
 @pytest.mark.parametrize(
     ("changes", "metrics", "deploy", "why"),
     [
@@ -200,8 +212,8 @@ def test_both_forms_hold_every_section_and_number(finished_run):
             {},
             "yes",
             [
-                "Every threshold is kept, the data contract holds, there is no alarm, and the best baseline is beaten: "
-                "MAE of the model − MAE of mean = -4 (95 % interval -5.5 to -2.5)."
+                "All thresholds are met, the data contract holds, no alarm was raised, at least 100 rows are held out, "
+                f"and the best baseline is beaten: {BEATEN.format(-2.5)}"
             ],
         ),
         ({}, {"thresholds": []}, "look closer", ["No threshold is set, so nothing says what is good enough."]),
@@ -209,54 +221,172 @@ def test_both_forms_hold_every_section_and_number(finished_run):
             {"against_best": best("cannot be told apart", -5.5, 0.5)},
             {},
             "look closer",
-            [
-                "It is not established that it beats the best baseline: MAE of the model − MAE of mean = -4 "
-                "(95 % interval -5.5 to 0.5)."
-            ],
+            [f"It is not established that it beats the best baseline: {BEATEN.format(0.5)}"],
         ),
-        ({"against_best": best("worse", 0.5, 2)}, {}, "no", None),
         (
-            {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]},
+            {"against_best": best("cannot be told apart") | {"interval": [None, None]}},
             {},
             "look closer",
-            ["1 alarm asks for a closer look: a."],
+            ["It is not established that it beats the best baseline: MAE of the model − MAE of mean = -4."],
         ),
-        # Worse by too little to matter is no alarm.
+        (
+            {"against_best": best("worse", 0.5, 2)},
+            {},
+            "no",
+            ["It is worse than the best baseline: MAE of the model − MAE of mean = -4 (95% interval 0.5 to 2)."],
+        ),
+        ({"alarms": [an_alarm()]}, {}, "look closer", ["1 alarm asks for a closer look: drift."]),
+        ({"alarms": [an_alarm("a")] * 2}, {}, "look closer", ["2 alarms ask for a closer look: drift (a), drift (a)."]),
+        # A difference from the champion that is too small to matter is no alarm.
         ({"paired": pair("worse")}, {}, "yes", None),
         ({"paired": pair("cannot be told apart")}, {}, "yes", None),
         ({"paired": pair("better")}, {}, "yes", None),
     ],
 )
-def test_what_is_said_of_deploying(finished_run, changes, metrics, deploy, why):
+def test_the_box_says_yes_only_without_any_doubt_and_the_reason_comes_first(
+    finished_run, changes, metrics, deploy, why
+):
     found = finished_run.json("reports/evaluation_metrics.json") | metrics
     said = decision(found, diagnostics() | changes)
-    assert said["deploy"] == deploy
-    assert why is None or said["why"] == why
+    assert said.deploy == deploy
+    assert why is None or said.why == why
+    block = decision_box(said).blocks[0]
+    assert said.why == (block.items if isinstance(block, Items) else [block])
 
 
-def test_few_held_out_rows_are_no_yes_and_the_box_says_where_to_look(finished_run):
+def test_a_model_that_loses_to_a_baseline_by_r2_needs_a_closer_look(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
+    found["model"]["test"]["R2"] = -0.04
     said = decision(found, diagnostics())
-    assert said["where"][0].startswith("Worst slice: city Köln (40 rows), MAE 2.6, bias 0.1")
-    assert said["where"][1].startswith("Worst week: from 2024-02-26 (56 rows) MAE 4, bias -1.9. Newest weeks: ")
-    assert "It rests on km: without it the error is " in said["where"][2]
-    found["model"]["test"]["rows"] = 99
-    assert decision(found, diagnostics())["why"] == ["Only 99 rows are held out; fewer than 100 say too little."]
+    assert said.deploy == "look closer"
+    assert said.why[0].startswith("By R2 the baseline mean is better (") and said.why[0].endswith(" against -0.04).")
 
 
-def test_a_missed_threshold_and_a_broken_contract_say_no_whatever_else_stands(finished_run):
+def test_few_held_out_rows_are_no_yes(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
-    alarmed = diagnostics() | {"alarms": [{"name": "a", "feature": None, "sentence": "It moved."}]}
-    missed = {"name": "mae_max", "metric": "MAE", "limit": 1, "value": 2.0, "passed": False}
-    said = decision(found | {"thresholds": [missed]}, alarmed)
-    assert (said["deploy"], said["why"]) == ("no", ["Threshold mae_max 1: MAE is 2.0000."])
-    assert said["verdict"].startswith("✗ FAILED: MAE 2 misses mae_max 1.")
+    for rows, words in ((99, "99 rows are"), (1, "1 row is")):
+        found["model"]["test"]["rows"] = rows
+        said = decision(found, diagnostics())
+        assert (said.deploy, said.why) == ("look closer", [f"Only {words} held out; fewer than 100 say too little."])
+
+
+def test_the_box_says_where_to_look_with_figures(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    mae = number(found["model"]["test"]["MAE"])
+    slice_, worst, newest, rests = decision(found, diagnostics()).where
+    assert slice_ == (
+        "Worst slice: city = Köln (40 rows), with MAE 2.6 (95% interval 2.2 to 3) and bias 0.1. Over all held-out rows "
+        f"the MAE is {mae}."
+    )
+    assert worst == "Worst week: from 2024-02-26 (56 rows), with MAE 4 and bias -1.9."
+    assert newest == (
+        "Newest weeks: from 2024-02-19 (56 rows), with MAE 3 and bias -0.9; from 2024-02-26 (56 rows), with MAE 4 and "
+        "bias -1.9."
+    )
+    assert rests.startswith("It rests on km: without it the error is ") and "Is km known when" in rests
+    # Among slices whose interval lies above the MAE of all rows, if there are any.
+    few = {"feature": "city", "value": "Ulm", "rows": 1, "MAE": 9.0, "MAE_interval": [0.1, 20.0], "bias": -9.0}
+    changed = diagnostics()
+    changed["slices"]["rows"].append(few)
+    found["model"]["test"]["MAE"] = 2.1
+    assert "city = Köln" in decision(found, changed).where[0]
+    found["model"]["test"]["MAE"] = 4.0
+    assert "city = Ulm (1 row), with MAE 9 " in decision(found, changed).where[0]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ([], "No threshold is set. On"),
+        ([threshold()], "✓ PASSED: the threshold is met. On"),
+        ([threshold()] * 2, "✓ PASSED: both thresholds are met. On"),
+        ([threshold()] * 3, "✓ PASSED: all 3 thresholds are met. On"),
+        ([threshold(), threshold(passed=False)], "✗ FAILED: MAE 2 misses mae_max 1. On"),
+    ],
+)
+def test_the_verdict_counts_thresholds_as_a_person_does(finished_run, thresholds, words):
+    found = finished_run.json("reports/evaluation_metrics.json") | {"thresholds": thresholds}
+    assert decision(found, diagnostics()).verdict.startswith(words)
+
+
+def test_a_missed_threshold_and_a_broken_contract_say_no_whatever_else_is_found(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    alarmed = diagnostics() | {"alarms": [an_alarm()]}
+    said = decision(found | {"thresholds": [threshold(passed=False)]}, alarmed)
+    assert (said.deploy, said.why) == ("no", ["Threshold mae_max 1: MAE is 2.0000."])
     broken = {"column": "a", "check": "unique", "rows": 3, "examples": [{"row": 1, "value": 7}]}
     alarmed["validation"] |= {"status": "fail", "violations": [broken] * 5}
     said = decision(found, alarmed)
-    assert said["deploy"] == "no"
-    assert said["why"][0] == "Data contract: column a: violates 'unique' in 3 rows (7 in row 1)."
-    assert said["why"][3:] == ["… and 2 more."]
+    assert said.deploy == "no"
+    assert said.why[0] == "Data contract: column a: violates 'unique' in 3 rows (7 in row 1)."
+    assert said.why[3:] == ["… and 2 more."]
+
+
+def text_of(blocks: list) -> str:
+    """Return the text of some blocks as Markdown."""
+    return markdown("x", [Section("y", blocks)])
+
+
+def test_words_agree_with_their_numbers_in_every_section(finished_run):
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    found = diagnostics()
+    violation = {"column": "a", "check": "unique", "rows": 3, "examples": []}
+    broken = {"status": "fail", "contract": True, "rows": 1, "violations": [violation]}
+    assert "fail**, 1 violation in 1 row." in text_of(inputs.validation_blocks(broken))
+    assert "pass, 0 violations in 600 rows." in text_of(
+        inputs.validation_blocks(broken | {"status": "pass", "rows": 600, "violations": []})
+    )
+    one = {"training": [found["drift"]["training"][0] | {"flagged": True}], "release": None}
+    assert "1 of 1 column has drifted." in text_of(results.drift(one))
+    assert "1 of 4 columns has drifted." in text_of(results.drift(found["drift"]))
+    slices = found["slices"] | {"looked_at": 1, "rows": []}
+    assert "1 part of the held-out rows was looked at" in text_of(results.slices(slices, 0.95, "y"))
+    sample = {"rows": 1, "repeats": 1}
+    assert "shuffled once among 1 held-out row." in text_of(results.importance(found["importance"], sample, "y"))
+    assert "shuffled 5 times among 2,500 held-out rows." in text_of(
+        results.importance(found["importance"], {"rows": 2500, "repeats": 5}, "y")
+    )
+    # The target may be called units.
+    sections = [results.results(metrics | {"target": "units"}, found), results.slices(found["slices"], 0.95, "units")]
+    budget = {"available": 1000, "max_rows": 500, "level": 0.95, "model_sha256": ""}
+    budget |= {"curve": [{"rows": n, "MAE": 2.0, "R2": 0.5, "gain": 0.1, "interval": [0.0, 0.2]} for n in (250, 500)]}
+    settings = [{"estimator": "a.B", "params": {}, "MAE": 2.0, "spread": 0.1, "rows": 9, "problem": None}]
+    chosen = metrics | {"target": "units", "candidates": {"folds": "3 folds", "settings": settings}}
+    sections += [inputs.row_budget(budget, "units"), inputs.model(chosen)]
+    assert "Chosen from 1 candidate by" in text_of(sections[-1])
+    assert not re.search("units? of units", " ".join(map(text_of, sections)))
+
+
+def test_a_training_score_of_a_sample_says_so(finished_run):
+    metrics = finished_run.json("reports/evaluation_metrics.json")
+    assert "training score is that of" not in text_of(results.results(metrics, diagnostics()))
+    metrics["split"]["rows"]["train"], metrics["model"]["train"]["rows"] = 277_801, 100_000
+    words = "trained on all 277,801 training rows; its training score is that of a sample of 100,000 of the 277,801"
+    assert words in text_of(results.results(metrics, diagnostics()))
+
+
+def test_a_large_psi_without_a_verdict_and_a_small_p_are_explained():
+    rows = [each | {"flagged": False} for each in diagnostics()["drift"]["training"]]
+    assert "no alarm" not in text_of(results.drift({"training": rows[:1], "release": None}))
+    text = text_of(results.drift({"training": [rows[0] | {"psi": 4.12}], "release": None}))
+    assert "0 of 1 column has drifted." in text
+    assert "The large PSI of city is no alarm: it is the calendar, or a season" in text
+    assert "p assumes independent rows. Rows of one day are alike, so a small p alone says little." in text
+
+
+def test_weekdays_and_months_have_their_names_in_the_figure(finished_run):
+    holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
+    found = diagnostics() | {"date_parts": {"started_day": "day_of_week", "km": "hour"}}
+    found["importance"].append({"feature": "started_day", "mean": 0.0, "std": 0.0})
+    week = {"kind": "number", "values": [0, 1, 6], "mean": [1.0, 2.0, 3.0]}
+    found["partial_dependence"] = {"km": found["partial_dependence"]["km"], "started_day": week}
+    drawn = {
+        name: figure
+        for _, name, figure in figures(finished_run.json("reports/evaluation_metrics.json"), found, holdout)
+    }
+    km, days = drawn["partial_dependence"].axes
+    assert [each.get_text() for each in days.get_xticklabels()] == ["Mon", "Tue", "Sun"]
+    assert "Mon" not in [each.get_text() for each in km.get_xticklabels()]
 
 
 def test_names_are_shown_as_they_are(hostile):
@@ -272,9 +402,9 @@ def test_the_champion_stands_in_every_section(hostile):
     markdown = (hostile / BOTH[0]).read_text(encoding="utf-8")
     assert "## Alarms" in markdown
     assert f"champion: {RELEASE}" in markdown
-    assert "MAE of the champion = 0.31, 95% interval 0.2 … 0.42: the model is worse" in markdown
+    assert "MAE of the champion = 0.31, 95% interval 0.2 to 0.42: the model is worse" in markdown
     assert "| champion's MAE | model − champion | worse |" in markdown
-    assert "These data against those of the deployed release: 0 of 1 columns have drifted." in markdown
+    assert "These data against those of the deployed release: 0 of 1 column has drifted." in markdown
     assert "Aachen, Hamm and 1 more" in markdown
     assert "Deploy? Look closer" in markdown
 
@@ -332,7 +462,7 @@ def test_the_words_of_the_config_are_in_the_report_and_the_page_is_signed_and_re
     words = {"owner": "Ada {x} 'y'", "intended_use": "Tell riders\nwhen.", "limitations": "Not for <b>bikes</b>."}
     finished.configure(report=words)
     assert finished.jobs(BOTH[0]) == {"generate_report"}
-    # A changed config makes the whole report anew where a page is gone, too.
+    # A changed config also rebuilds the whole report if a page is gone.
     (finished.folder / BOTH[1]).unlink()
     finished.snakemake(BOTH[1])
     markdown, page = ((finished.folder / name).read_text(encoding="utf-8") for name in BOTH)
@@ -399,7 +529,7 @@ def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_wit
 def test_the_summary_shows_the_decision_and_the_scores(finished):
     shown = finished.script("summary").stdout
     low, high = map(number, finished.json("reports/diagnostics.json")["intervals"]["km"]["MAE"])
-    for part in ("minutes: deploy? yes", "Every threshold is kept", "baseline: km", f"{low} … {high}", BOTH[1]):
+    for part in ("minutes: deploy? yes", "All thresholds are met", "baseline: km", f"{low} … {high}", BOTH[1]):
         assert part in shown
     metrics = finished.json("reports/evaluation_metrics.json")
     write_diagnostics(finished.folder, **with_champion())

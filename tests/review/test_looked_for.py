@@ -27,8 +27,8 @@ def said(metrics: dict = METRICS, biased: bool = False, **found: object) -> str:
 def test_the_sentence_names_everything_that_was_looked_for():
     assert said() == (
         "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, new categories, drift "
-        "or bias; nor in the newest weeks of stuck columns, rows loaded twice, rows copied from earlier ones, more "
-        "missing values, missing deliveries or larger errors."
+        "or slices whose bias has moved; nor in the newest weeks of stuck columns, rows loaded twice, rows copied from "
+        "earlier ones, more missing values, missing deliveries or larger errors."
     )
     since = moved()["drift"] | {"release": moved()["drift"]["training"]}
     assert "a shorter history" in said(drift=since) and "a shorter history" not in said()
@@ -67,7 +67,7 @@ def test_what_was_found_is_left_out(found, absent):
 
 
 def test_a_large_index_without_a_verdict_is_the_season():
-    assert "drift beyond the season's or bias" in said(**moved(psi=4.12))
+    assert "drift beyond the season's or slices" in said(**moved(psi=4.12))
 
 
 def test_weekdays_and_months_have_their_names_and_slices_of_their_own():

@@ -2,9 +2,11 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from signoff.base.numbers import decimals
+from signoff.base.numbers import counted, decimals
 from signoff.tables.contract import describe
 
 # What a line of the summary begins with in the log.
@@ -12,7 +14,9 @@ MARK = "| "
 RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
-def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[list[str], list[str]]:
+def verdict(
+    validation: Mapping[str, Any], metrics: Mapping[str, Any], on_failure: str = "fail"
+) -> tuple[list[str], list[str]]:
     """Return the lines of the summary and the reasons why the run failed, none where it passed.
 
     Parameters
@@ -57,7 +61,8 @@ def verdict(validation: dict, metrics: dict, on_failure: str = "fail") -> tuple[
     if not metrics["thresholds"]:
         lines.append("Threshold   none is set")
     if violations and on_failure == "warn":
-        lines.append(f"Warning     the data contract is violated {len(violations)} times (validation.on_failure: warn)")
+        times = counted(len(violations), "time")
+        lines.append(f"Warning     the data contract is violated {times} (validation.on_failure: warn)")
     elif violations:
         reasons += [f"data contract: {each}" for each in violations]
     return lines, reasons

@@ -1,130 +1,167 @@
-"""What the numbers say of deploying: yes, no, or look closer, and why; the box that opens the report."""
+"""Whether the numbers support a deployment (yes, no, or look closer), and why: the box at the top of the report."""
 
+from dataclasses import dataclass
+
+from signoff.base.numbers import agreed, counted
+from signoff.model.thresholds import Threshold
+from signoff.release.records import Best, Diagnostics, Metrics, SliceRow, Week
 from signoff.release.verdict import verdict
-from signoff.report.document import Box, Code, Items, number
+from signoff.report.document import Block, Box, Code, Items, Words, number
 
-# Fewer held-out rows say too little, whatever their intervals are.
+# With fewer held-out rows the scores say too little, whatever their intervals are.
 FEWEST_ROWS = 100
+_MOST_REASONS = 3
+_MOST_ALARMS = 8
+# A model rests on a feature whose importance is this many times that of the next.
+_DOMINANT = 3
+_LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "?")}
 
 
-def decision(metrics: dict, diagnostics: dict) -> dict:
-    """Return what the numbers say of deploying: deploy (yes, no, look closer), why, verdict, where, for, against.
+@dataclass(frozen=True)
+class Decision:
+    """What the box says: `deploy` is "yes", "no" or "look closer"; the other parts are sentences."""
 
-    "Yes" needs thresholds that are set and passed, a contract that holds, no alarm, FEWEST_ROWS held-out rows, and a
-    best baseline that is beaten by an interval without 0.
+    deploy: str
+    why: list[str]
+    verdict: str
+    where: list[str]
+    sides: dict[str, list[str]]
+
+
+def decision(metrics: Metrics, diagnostics: Diagnostics) -> Decision:
+    """Return what the numbers say about a deployment.
+
+    "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, FEWEST_ROWS held-out
+    rows, a best baseline that is beaten by an interval that excludes 0, and no baseline that is better by R2.
     """
     _, failures = verdict(diagnostics["validation"], metrics)
     best = diagnostics["against_best"]
     if best["verdict"] == "worse":
-        failures = [*failures, f"its MAE is above that of the best baseline: {gain_words(best)}"]
+        failures = [*failures, f"it is worse than the best baseline: {_difference(best)}"]
     doubts = _doubts(metrics, diagnostics)
     if failures:
         deploy, why = "no", [f"{each[0].upper()}{each[1:]}." for each in failures]
     elif doubts:
         deploy, why = "look closer", doubts
     else:
-        gain = f"the best baseline is beaten: {gain_words(best)}"
-        deploy, why = "yes", [f"Every threshold is kept, the data contract holds, there is no alarm, and {gain}."]
-    if len(why) > 3:
-        why = [*why[:3], f"… and {len(why) - 3} more."]
-    failed = [each for each in metrics["thresholds"] if not each["passed"]]
-    words = ("✗ FAILED: " if failed else "✓ PASSED: ") if metrics["thresholds"] else ""
-    words += verdict_sentence(metrics, failed)
+        kept = f"All thresholds are met, the data contract holds, no alarm was raised, at least {FEWEST_ROWS} rows are "
+        deploy, why = "yes", [f"{kept}held out, and the best baseline is beaten: {_difference(best)}."]
+    if len(why) > _MOST_REASONS:
+        why = [*why[:_MOST_REASONS], f"… and {len(why) - _MOST_REASONS} more."]
     sides = {side: diagnostics["reasons"][side][:3] for side in ("for", "against")}
-    return {"deploy": deploy, "why": why, "verdict": words, "where": where(diagnostics, metrics), **sides}
+    return Decision(deploy, why, _scores(metrics), _where(metrics, diagnostics), sides)
 
 
-def _doubts(metrics: dict, diagnostics: dict) -> list[str]:
+def decision_box(found: Decision) -> Box:
+    """Return the box at the top of the report."""
+    tone, mark = _LOOKS[found.deploy]
+    sides: dict[str, list[Words]] = {
+        side.capitalize(): [*(sentences or ["Nothing was found."])] for side, sentences in found.sides.items()
+    }
+    blocks: list[Block] = [
+        Items([*found.why]) if len(found.why) > 1 else found.why[0],
+        found.verdict,
+        *([Items([*found.where])] if found.where else []),
+        ["This is what the numbers say. A person decides: ", Code("make sign-off"), "."],
+    ]
+    return Box(tone, f"{mark} Deploy? {found.deploy.capitalize()}", blocks, sides)
+
+
+def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     """Return why a model that has not failed needs a closer look, one sentence each."""
-    found, best, rows = [], diagnostics["against_best"], metrics["model"]["test"]["rows"]
+    found, best, rows = [], diagnostics["against_best"], int(metrics["model"]["test"]["rows"] or 0)
+    # By name only, since the most important ones are among the reasons against.
     alarms = [each["name"] + (f" ({each['feature']})" if each["feature"] else "") for each in diagnostics["alarms"]]
     if alarms:
-        asks = f"{len(alarms)} alarms ask" if len(alarms) > 1 else "1 alarm asks"
-        # In short, since the weightiest are under the reasons against.
-        named = f"{', '.join(alarms[:8])}{', …' if len(alarms) > 8 else ''}"
+        named = ", ".join([*alarms[:_MOST_ALARMS], *(["…"] if len(alarms) > _MOST_ALARMS else [])])
+        asks = f"{counted(len(alarms), 'alarm')} {agreed(len(alarms), 'asks', 'ask')}"
         found.append(f"{asks} for a closer look: {named}.")
-    if best["verdict"] == "cannot be told apart":
-        found.append(f"It is not established that it beats the best baseline: {gain_words(best)}.")
+    if best["verdict"] != "better":
+        found.append(f"It is not established that it beats the best baseline: {_difference(best)}.")
+    found += [f"{each[0].upper()}{each[1:]}." for each in _better_by_r2(metrics)]
     if not metrics["thresholds"]:
         found.append("No threshold is set, so nothing says what is good enough.")
     if rows < FEWEST_ROWS:
-        found.append(f"Only {rows:,} rows are held out; fewer than {FEWEST_ROWS} say too little.")
+        held_out = f"{counted(rows, 'row')} {agreed(rows, 'is', 'are')}"
+        found.append(f"Only {held_out} held out; fewer than {FEWEST_ROWS} say too little.")
     return found
 
 
-def gain_words(best: dict) -> str:
+def _difference(best: Best) -> str:
     """Return how the model's MAE differs from that of the best baseline, with the interval."""
     words = f"MAE of the model − MAE of {best['name']} = {number(best['difference'])}"
     low, high = best["interval"]
-    return words if low is None else f"{words} (95 % interval {number(low)} to {number(high)})"
+    return words if low is None else f"{words} (95% interval {number(low)} to {number(high)})"
 
 
-def where(diagnostics: dict, metrics: dict) -> list[str]:
-    """Return where to look: the worst slice and week, the newest weeks, and the feature that the model rests on."""
-    found, mae = [], metrics["model"]["test"]["MAE"]
-    if rows := diagnostics["slices"]["rows"]:
-        worst = max(rows, key=lambda row: row["MAE"])
-        found.append(
-            f"Worst slice: {worst['feature']} {worst['value']} ({worst['rows']:,} rows), MAE {number(worst['MAE'])}, "
-            f"bias {number(worst['bias'])}; all held-out rows: MAE {number(mae)}."
-        )
-    weeks = diagnostics["by_week"]
-    if len(weeks) > 1:
-        worst = max(weeks, key=lambda week: week["MAE"])
-        found.append(f"Worst week: {_week(worst)}. Newest weeks: {'; '.join(map(_week, weeks[-2:]))}.")
-    by_rise = sorted(diagnostics["importance"], key=lambda each: -each["mean"])
-    if (
-        by_rise
-        and mae
-        and by_rise[0]["mean"] >= mae
-        and (len(by_rise) == 1 or by_rise[0]["mean"] >= 3 * by_rise[1]["mean"])
-    ):
-        name, times = by_rise[0]["feature"], 1 + by_rise[0]["mean"] / mae
-        found.append(
-            f"It rests on {name}: without it the error is {times:.1f} times as large. "
-            f"Is {name} known when predictions are made?"
-        )
+def _better_by_r2(metrics: Metrics) -> list[str]:
+    """Return for each baseline with a higher R2 than the model's that it has one."""
+    ours, found = metrics["model"]["test"]["R2"], []
+    for name, scores in metrics["baselines"].items():
+        theirs = scores["test"]["R2"]
+        if ours is not None and theirs is not None and theirs > ours:
+            found.append(f"by R2 the baseline {name} is better ({number(theirs)} against {number(ours)})")
     return found
 
 
-def _week(week: dict) -> str:
-    """Return the week's figures in words."""
-    return f"from {week['time']} ({week['rows']:,} rows) MAE {number(week['MAE'])}, bias {number(week['bias'])}"
-
-
-def decision_box(found: dict) -> Box:
-    """Return the box that opens the report; `found` as `decision` returns it."""
-    tone, mark = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "?")}[found["deploy"]]
-    sides = {name.capitalize(): found[name] or ["Nothing was found."] for name in ("for", "against")}
-    last = ["This is what the numbers say. A person decides: ", Code("make sign-off"), "."]
-    blocks = [
-        Items(found["why"]) if len(found["why"]) > 1 else found["why"][0],
-        found["verdict"],
-        *([Items(found["where"])] if found["where"] else []),
-        last,
-    ]
-    return Box(tone, f"{mark} Deploy? {found['deploy'].capitalize()}", blocks, sides)
-
-
-def verdict_sentence(metrics: dict, failed: list[dict]) -> str:
-    """Return the verdict in words: the thresholds, and the model beside the best baseline."""
-    if not metrics["thresholds"]:
-        words = "No threshold is set"
-    elif failed:
-        words = "; ".join(
-            f"{each['metric']} {number(each['value'])} misses {each['name']} {number(each['limit'])}" for each in failed
-        )
+def _scores(metrics: Metrics) -> str:
+    """Return the verdict on the thresholds, and the model's MAE beside that of the best baseline."""
+    thresholds = metrics["thresholds"]
+    missed = [each for each in thresholds if not each["passed"]]
+    if missed:
+        words = f"✗ FAILED: {'; '.join(map(_missed, missed))}"
+    elif thresholds:
+        count = len(thresholds)
+        which = {1: "the threshold is", 2: "both thresholds are"}.get(count, f"all {count} thresholds are")
+        words = f"✓ PASSED: {which} met"
     else:
-        count = len(metrics["thresholds"])
-        words = "the threshold is kept" if count == 1 else f"all {count} thresholds are kept"
-    best = min(metrics["baselines"], key=lambda name: metrics["baselines"][name]["test"]["MAE"])
-    ours, theirs = metrics["model"]["test"], metrics["baselines"][best]["test"]
-    share = 1 - ours["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
-    sentence = f"{words}. On the held-out rows the model's MAE is {number(ours['MAE'])}, "
-    sentence += f"{abs(share):.1%} {'below' if share >= 0 else 'ABOVE'} that of the best baseline "
-    sentence += f"({best}, {number(theirs['MAE'])})"
-    for name, scores in metrics["baselines"].items():
-        theirs = scores["test"]
-        if None not in (ours["R2"], theirs["R2"]) and theirs["R2"] > ours["R2"]:
-            sentence += f"; by R2 the baseline {name} is better ({number(theirs['R2'])} against {number(ours['R2'])})"
-    return sentence + "."
+        words = "No threshold is set"
+    mae = {name: float(scores["test"]["MAE"] or 0) for name, scores in metrics["baselines"].items()}
+    best, ours = min(mae, key=lambda name: mae[name]), float(metrics["model"]["test"]["MAE"] or 0)
+    share = 1 - ours / mae[best] if mae[best] else 0.0
+    words += f". On the held-out rows the model's MAE is {number(ours)}, {abs(share):.1%} "
+    words += f"{'below' if share >= 0 else 'ABOVE'} that of the best baseline ({best}, {number(mae[best])})"
+    return f"{'; '.join([words, *_better_by_r2(metrics)])}."
+
+
+def _missed(threshold: Threshold) -> str:
+    """Return which threshold is missed, and by what value."""
+    return f"{threshold['metric']} {number(threshold['value'])} misses {threshold['name']} {number(threshold['limit'])}"
+
+
+def _where(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
+    """Return where to look: the worst slice and week, the newest weeks, and the feature that the model rests on."""
+    found, mae = [], float(metrics["model"]["test"]["MAE"] or 0)
+    if rows := diagnostics["slices"]["rows"]:
+        found.append(f"Worst slice: {_slice(_worst(rows, mae))}. Over all held-out rows the MAE is {number(mae)}.")
+    weeks = diagnostics["by_week"]
+    if len(weeks) > 1:
+        found.append(f"Worst week: {_week(max(weeks, key=lambda week: week['MAE']))}.")
+        found.append(f"Newest weeks: {'; '.join(map(_week, weeks[-2:]))}.")
+    by_rise = sorted(diagnostics["importance"], key=lambda each: -each["mean"])
+    if by_rise and mae and by_rise[0]["mean"] >= mae:
+        name, times = by_rise[0]["feature"], 1 + by_rise[0]["mean"] / mae
+        if len(by_rise) == 1 or by_rise[0]["mean"] >= _DOMINANT * by_rise[1]["mean"]:
+            rests = f"It rests on {name}: without it the error is {times:.1f} times as large."
+            found.append(f"{rests} Is {name} known when predictions are made?")
+    return found
+
+
+def _worst(rows: list[SliceRow], mae: float) -> SliceRow:
+    """Return the slice with the largest error; if possible, one whose interval lies above the MAE of all rows."""
+    sure = [row for row in rows if row["MAE_interval"][0] is not None and row["MAE_interval"][0] > mae]
+    return max(sure or rows, key=lambda row: row["MAE"])
+
+
+def _slice(row: SliceRow) -> str:
+    """Return a slice with its figures."""
+    low, high = row["MAE_interval"]
+    interval = "" if low is None else f" (95% interval {number(low)} to {number(high)})"
+    figures = f"MAE {number(row['MAE'])}{interval} and bias {number(row['bias'])}"
+    return f"{row['feature']} = {row['value']} ({counted(row['rows'], 'row')}), with {figures}"
+
+
+def _week(week: Week) -> str:
+    """Return a week with its figures."""
+    figures = f"MAE {number(week['MAE'])} and bias {number(week['bias'])}"
+    return f"from {week['time']} ({counted(week['rows'], 'row')}), with {figures}"

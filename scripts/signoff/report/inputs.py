@@ -1,105 +1,94 @@
 """The sections of the report that say what the model was made of: data, contract, model, candidates."""
 
-from signoff.report.document import Alarm, Code, Items, Link, Strong, Table, number
+from signoff.base.numbers import counted
+from signoff.model.search import Compared, Comparison
+from signoff.release.records import Metrics, RowBudget, Validation
+from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
 from signoff.tables.contract import describe
 
 
-def data(metrics: dict) -> list:
-    """Return which rows trained the model, and which it was judged on."""
+def data(metrics: Metrics) -> list[Block]:
+    """Return which rows trained the model, and which it was evaluated on."""
     split, cleaning = metrics["split"], metrics["cleaning"]
-    items = []
+    items: list[Words] = []
     if cleaning:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in cleaning["rows_dropped"].items() if count)
         items.append(
             f"Rows in: {cleaning['rows_in']:,}; after cleaning: {cleaning['rows_out']:,}; dropped: {dropped or 'none'}."
         )
     rows = split["rows"]
-    items.append(f"Training data: {rows['train']:,} rows. Evaluation data, held out: {rows['test']:,} rows.")
+    train, test = counted(rows["train"], "row"), counted(rows["test"], "row")
+    items.append(f"Training data: {train}. Evaluation data, held out: {test}.")
     items.append(f"Split by {split['by']}: {split['rule']}.")
     if split["by"] == "time":
         items.append(f"Last training row: {split['last_train']}; last held-out row: {split['last_test']}.")
     return [Items(items)]
 
 
-def row_budget(found: dict, target: str) -> list:
-    """Return what it costs to train on fewer rows than there are."""
+def row_budget(found: RowBudget, target: str) -> list[Block]:
+    """Return what it costs to train on a sample of the rows."""
     curve = found["curve"]
-    rows = [
+    rows: list[list[Words]] = [
         [each["rows"], each["MAE"], each["R2"], each["gain"], span(each["interval"]) if each["interval"] else ""]
         for each in curve
     ]
     words = f"Trained on a sample of {curve[-1]['rows']:,} of {found['available']:,} training rows "
     words += f"(model.max_rows: {found['max_rows']:,}). "
-    if len(curve) > 1 and curve[-1]["rows"] < found["available"]:
-        last = curve[-1]
-        words += (
-            f"Twice the rows, from {curve[-2]['rows']:,} to {last['rows']:,}, changed MAE by {number(-last['gain'])}; "
-        )
-        words += "a larger budget is likely to gain less with each further doubling. "
-    words += f"MAE and gain in the unit of {target}, on all held-out rows:"
+    last = curve[-1]
+    if len(curve) > 1 and last["gain"] is not None and last["rows"] < found["available"]:
+        doubled = f"Twice the rows, from {curve[-2]['rows']:,} to {last['rows']:,}, changed the MAE by "
+        words += f"{doubled}{number(-last['gain'])}; each further doubling is likely to gain less. "
+    words += f"MAE and gain are on the scale of {target}, over all held-out rows:"
     names = ["training rows", "MAE", "R2", "gain in MAE", f"{found['level']:.0%} interval"]
     return [words, Table("Row budget", names, rows)]
 
 
-def validation_blocks(found: dict) -> list:
-    """Return whether the raw data keep their contract, and where not."""
+def validation_blocks(found: Validation) -> list[Block]:
+    """Return whether the raw data meet their contract, and where not."""
     status = "pass" if found["status"] == "pass" else Alarm("fail")
-    kept = "" if found["contract"] else " (no contract: kinds of values only)"
-    blocks = [
-        [
-            "Data contract: ",
-            status,
-            f"{kept}, {counted(len(found['violations']), 'violation')} in {found['rows']:,} rows.",
-        ]
-    ]
+    known = "" if found["contract"] else " (no contract: only the kinds of values were checked)"
+    violations, rows = counted(len(found["violations"]), "violation"), counted(found["rows"], "row")
+    blocks: list[Block] = [["Data contract: ", status, f"{known}, {violations} in {rows}."]]
     if found["violations"]:
-        blocks.append(Items(describe(found["violations"][:MOST])))
+        blocks.append(Items([*describe([{**each} for each in found["violations"][:MOST]])]))
     file = Link("validation_report.json", "validation_report.json")
-    return [*blocks, ["Each column's profile, and any violation of the contract by row: ", file, "."]]
+    return [*blocks, ["Each column's profile, and the rows that violate the contract: ", file, "."]]
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not 1."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def model(metrics: dict) -> list:
+def model(metrics: Metrics) -> list[Block]:
     """Return what the model is made of."""
     features = ", ".join(f"{name} ({kind})" for name, kind in metrics["features"].items())
     left_out = ", ".join(f"{name} ({why})" for name, why in metrics["left_out"].items())
-    own = [("Features", metrics["custom"]), ("Metrics", metrics["custom_metrics"])]
-    return [
-        Items(
-            [
-                ["Estimator: ", Code(metrics["estimator"]), "."],
-                f"Target: {metrics['target']}.",
-                f"Features: {features}.",
-                *([f"{what} made by ", Code(x["file"]), ", SHA-256 ", Code(x["sha256"]), "."] for what, x in own if x),
-                f"Left out: {left_out or 'none'}.",
-            ]
-        ),
-        *(candidates(metrics["candidates"], metrics["target"]) if "candidates" in metrics else []),
+    custom: list[Words] = [
+        [f"{what} from ", Code(each["file"]), ", SHA-256 ", Code(each["sha256"]), "."]
+        for what, each in (("Features", metrics["custom"]), ("Metrics", metrics["custom_metrics"]))
+        if each
     ]
+    items: list[Words] = [
+        ["Estimator: ", Code(metrics["estimator"]), "."],
+        f"Target: {metrics['target']}.",
+        f"Features: {features}.",
+        *custom,
+        f"Left out: {left_out or 'none'}.",
+    ]
+    return [Items(items), *(_candidates(metrics["candidates"], metrics["target"]) if "candidates" in metrics else [])]
 
 
-def candidates(found: dict, target: str) -> list:
-    """Return what the model was chosen among."""
-    rows = [
-        [
-            Code(each["estimator"].rpartition(".")[2]),
-            ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults",
-            each["MAE"],
-            each["spread"],
-            each["rows"],
-            Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else "" if n else Strong("chosen"),
-        ]
-        for n, each in enumerate(found["settings"][:MOST])
-    ]
-    words = f"Chosen among {len(found['settings'])} candidates by {found['folds']}, on training rows alone"
-    if len({each["rows"] for each in found["settings"]}) > 1:
-        words += "; the best of each round came to the next, with more rows"
-    words += f". MAE in the unit of {target}. "
-    words += rest(found["settings"], "evaluation_metrics.json")
+def _candidates(found: Comparison, target: str) -> list[Block]:
+    """Return which settings the model was chosen from."""
+    settings = found["settings"]
+    words = f"Chosen from {counted(len(settings), 'candidate')} by {found['folds']}, on training rows alone"
+    if len({each["rows"] for each in settings}) > 1:
+        words += "; the best of each round went on to the next, with more rows"
+    words += f". MAE is on the scale of {target}. {rest(len(settings), 'evaluation_metrics.json')}"
     names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
+    rows = [_candidate(each, n == 0) for n, each in enumerate(settings[:MOST])]
     return [words.strip(), Table("Candidates", names, rows)]
+
+
+def _candidate(each: Compared, chosen: bool) -> list[Words]:
+    """Return the row of a setting."""
+    parameters = ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults"
+    verdict = Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else Strong("chosen") if chosen else ""
+    return [Code(each["estimator"].rpartition(".")[2]), parameters, each["MAE"], each["spread"], each["rows"], verdict]

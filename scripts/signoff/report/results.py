@@ -1,18 +1,38 @@
 """The sections of the report that judge the model: scores, slices, drift, prediction intervals, importance."""
 
+from typing import Any
+
 from signoff.base.errors import TaskError
-from signoff.model.scoring import METRIC_NAMES
-from signoff.report.document import Alarm, Shown, Strong, Table, number
+from signoff.base.numbers import agreed, counted
+from signoff.model.scoring import METRIC_NAMES, Scores
+from signoff.model.thresholds import DeployedScores
+from signoff.release.records import (
+    Diagnostics,
+    Difference,
+    Drift,
+    DriftRow,
+    Importance,
+    ImportanceSample,
+    Interval,
+    Metrics,
+    Pair,
+    SliceRow,
+    Slices,
+)
+from signoff.report.document import Alarm, Block, Shown, Strong, Table, Words, number
 
-# The most rows of a table; the rest stands in diagnostics.json.
+# The most rows of a table; the others are in the JSON file only.
 MOST = 20
+# The rule of thumb for a large population stability index.
+_LARGE_PSI = 0.25
 
 
-def results(metrics: dict, diagnostics: dict) -> list:
+def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
     """Return the scores of the model beside those of the champion and the baselines."""
-    own = (metrics["custom_metrics"] or {"names": []})["names"]
-    level, bootstrap = diagnostics["level"], diagnostics["bootstrap"]
-    rows, spans = [], []
+    own = metrics["custom_metrics"]["names"] if metrics["custom_metrics"] else []
+    names = [*METRIC_NAMES.values(), *own]
+    rows: list[list[Words]] = []
+    spans: list[list[Words]] = []
     for name, scores in {"model": metrics["model"], **others(metrics)}.items():
         shown = Strong(name) if name == "model" else name
         for part, score in scores.items():
@@ -21,147 +41,155 @@ def results(metrics: dict, diagnostics: dict) -> list:
             rows.append([shown, part, score["rows"], *(Shown(number(each), each) for each in values)])
         found = intervals_of(name, diagnostics)
         spans.append([shown, *(span(found.get(metric)) for metric in (*METRIC_NAMES, *own))])
-    how = f"{bootstrap['resamples']:,} resamples of {bootstrap['blocks']:,} {bootstrap['by']}"
-    if own:
-        drawn = bootstrap["own_metrics"]
-        how += f"; of your own metrics {drawn['resamples']:,} resamples of the same, of {drawn['rows']:,} rows"
-    blocks = [
-        f"On the scale of the target ({metrics['target']}); R2 has no unit. Held out: {metrics['split']['rule']}.",
-        *training_sample(metrics),
-        *champion_lines(metrics["champion"]),
-    ]
-    gaps = []
-    if diagnostics["paired"]:
-        blocks.append(f"Model against champion, {paired_words(diagnostics['paired'], level)}.")
-        gaps = [
-            f"By each metric, model − champion on the same rows and resamples, with {level:.0%} intervals:",
-            Table(
-                "Differences from the champion",
-                ["metric", "difference", "interval", "the model is"],
-                [
-                    [METRIC_NAMES.get(name, name), each["difference"], span(each["interval"]), tone(each["verdict"])]
-                    for name, each in diagnostics["differences"].items()
-                ],
-            ),
-        ]
     return [
-        *blocks,
-        Table("Scores", ["predictor", "part", "rows", *METRIC_NAMES.values(), *own], rows),
-        f"How far each of the scores on the held-out rows can be trusted: {level:.0%} bootstrap intervals ({how}).",
-        Table("Intervals of the scores", ["predictor", *METRIC_NAMES.values(), *own], spans),
-        *gaps,
+        f"On the scale of the target ({metrics['target']}); R2 has no unit. Held out: {metrics['split']['rule']}.",
+        *_training_sample(metrics),
+        *_champion_lines(metrics["champion"]),
+        *_against_champion(diagnostics["paired"], diagnostics["level"]),
+        Table("Scores", ["predictor", "part", "rows", *names], rows),
+        _how_sure(diagnostics, bool(own)),
+        Table("Intervals of the scores", ["predictor", *names], spans),
+        *_differences(diagnostics["differences"], diagnostics["level"]),
     ]
 
 
-def training_sample(metrics: dict) -> list[str]:
-    """Return why the model's training score is of fewer rows than those that trained it."""
-    scored, rows = metrics["model"]["train"]["rows"], metrics["split"]["rows"]["train"]
-    return [f"The model's training score is that of a sample of {scored:,} of {rows:,} rows."] if scored < rows else []
+def _how_sure(diagnostics: Diagnostics, own: bool) -> str:
+    """Return what the intervals of the scores are; `own` says whether there are custom metrics."""
+    bootstrap = diagnostics["bootstrap"]
+    how = f"{bootstrap['resamples']:,} resamples of {counted(bootstrap['blocks'], bootstrap['by'].removesuffix('s'))}"
+    if own and "own_metrics" in bootstrap:
+        drawn = bootstrap["own_metrics"]
+        how += f"; for your own metrics {drawn['resamples']:,} resamples of {counted(drawn['rows'], 'row')}"
+    return f"The {diagnostics['level']:.0%} intervals of the scores on the held-out rows, by bootstrap ({how}):"
 
 
-def tone(verdict: str) -> str:
+def _against_champion(pair: Pair | None, level: float) -> list[Block]:
+    """Return how the model compares with the champion on the same rows."""
+    if not pair:
+        return []
+    difference = f"{pair['metric']} of the model − {pair['metric']} of the champion = {number(pair['difference'])}"
+    low, high = map(number, pair["interval"])
+    told = f"the model is {pair['verdict']}" if " " not in pair["verdict"] else "they cannot be told apart"
+    return [f"Model against champion: {difference}, {level:.0%} interval {low} to {high}: {told}."]
+
+
+def _differences(found: dict[str, Difference] | None, level: float) -> list[Block]:
+    """Return the difference from the champion in each metric."""
+    if not found:
+        return []
+    rows: list[list[Words]] = [
+        [METRIC_NAMES.get(name, name), each["difference"], span(each["interval"]), _tone(each["verdict"])]
+        for name, each in found.items()
+    ]
+    return [
+        f"By each metric, model − champion on the same rows and resamples, with {level:.0%} intervals:",
+        Table("Differences from the champion", ["metric", "difference", "interval", "the model is"], rows),
+    ]
+
+
+def _training_sample(metrics: Metrics) -> list[Block]:
+    """Return why the model's training score is not that of all training rows, if so."""
+    scored, rows = int(metrics["model"]["train"]["rows"] or 0), metrics["split"]["rows"]["train"]
+    if scored >= rows:
+        return []
+    sample = f"a sample of {scored:,} of the {rows:,} training rows"
+    return [f"The model was trained on all {rows:,} training rows; its training score is that of {sample}."]
+
+
+def _tone(verdict: str) -> str:
     """Return a verdict on a difference as a cell: what is worse must be seen."""
     return Alarm(verdict) if verdict == "worse" else verdict
 
 
-def others(metrics: dict) -> dict[str, dict]:
+def others(metrics: Metrics) -> dict[str, dict[str, Scores]]:
     """Return the scores of the champion and the baselines under the names that the report gives them."""
     champion = metrics["champion"] or {}
     found = {f"champion: {champion['release']}": {"test": champion["test"]}} if "test" in champion else {}
     return found | {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
 
 
-def intervals_of(name: str, diagnostics: dict) -> dict[str, list[float]]:
-    """Return the intervals of a predictor's metrics. Raises TaskError where there are none."""
+def intervals_of(name: str, diagnostics: Diagnostics) -> dict[str, Interval]:
+    """Return the intervals of a predictor's metrics. Raises TaskError if there are none."""
     key = "champion" if name.startswith("champion: ") else name.removeprefix("baseline: ")
     if key not in diagnostics["intervals"]:
-        raise TaskError(f"diagnostics.json knows no {name}, so it is not of the same run as the metrics. Run make run.")
+        raise TaskError(f"diagnostics.json has no {name}: it was computed for other metrics. Run make report.")
     return diagnostics["intervals"][key]
 
 
-def champion_lines(champion: dict | None) -> list:
-    """Return what the table of results does not say of the deployed model."""
+def _champion_lines(champion: DeployedScores | None) -> list[Block]:
+    """Return what the table of results does not say about the deployed model."""
     if champion is None:
         return ["Champion: nothing is deployed yet."]
     words = f"Champion: the deployed release {champion['release']}"
+    lines: list[Block] = [f"{words}, scored on the same held-out rows."]
     if "problem" in champion:
         lines = [Alarm(f"{words} cannot be scored: {champion['problem']}")]
-    else:
-        lines = [f"{words}, scored on the same held-out rows."]
-    return [*lines, *([f"Mind that {champion['note']}."] if "note" in champion else [])]
+    return [*lines, *([f"Note that {champion['note']}."] if "note" in champion else [])]
 
 
-def paired_words(paired: dict, level: float) -> str:
-    """Return how the model compares with the champion on the same rows."""
-    low, high = map(number, paired["interval"])
-    difference = f"{paired['metric']} of the model − {paired['metric']} of the champion"
-    words = f"{difference} = {number(paired['difference'])}, {level:.0%} interval {low} … {high}"
-    return (
-        f"{words}: the model is {paired['verdict']}"
-        if " " not in paired["verdict"]
-        else f"{words}: they cannot be told apart"
-    )
-
-
-def slices(found: dict, level: float, target: str) -> list:
+def slices(found: Slices, level: float, target: str) -> list[Block]:
     """Return where the model is worse than elsewhere."""
-    words = (
-        f"{found['looked_at']:,} parts of the held-out rows were looked at, each of {found['min_rows']:,} rows or more."
-    )
+    count = found["looked_at"]
+    words = f"{counted(count, 'part')} of the held-out rows {agreed(count, 'was', 'were')} looked at, each of "
+    words += f"{found['min_rows']:,} rows or more."
     if not found["rows"]:
         return [words]
     champion = any(each["champion_MAE"] is not None for each in found["rows"])
     names = ["feature", "value", "rows", "MAE", f"{level:.0%} interval", "bias"]
     names += ["champion's MAE", "model − champion", "worse"] if champion else []
-    rows = []
-    for each in found["rows"][:MOST]:
-        row = [each["feature"], str(each["value"]), each["rows"], each["MAE"], span(each["MAE_interval"]), each["bias"]]
-        if champion:
-            row += [each["champion_MAE"], span(each["difference_interval"]), Alarm("worse") if each["worse"] else ""]
-        rows.append(row)
-    how = f"{words} {rest(found['rows'])}The worst are above; MAE and bias (mean of predicted − actual) "
-    how += f"on the scale of {target}."
+    rows = [_slice(each, champion) for each in found["rows"][:MOST]]
+    how = f"{words} {rest(len(found['rows']))}The worst come first. MAE and bias (mean of predicted − actual) are on "
+    how += f"the scale of {target}."
     if champion:
-        how += f" Worse than the champion is what stays so after the correction for many looks ({found['correction']})."
+        how += " Only a difference from the champion that remains after the correction for many comparisons is marked "
+        how += f"as worse ({found['correction']})."
     return [how, Table("Slices", names, rows)]
 
 
-def drift(found: dict) -> list:
-    """Return which features have moved."""
-    blocks = []
-    sides = {
-        "training": "Held-out rows against training rows",
-        "release": "These data against those of the deployed release",
-    }
-    for key, words in sides.items():
-        if found[key] is None:
-            blocks.append("There is no deployed release with diagnostics to compare these data with.")
-            continue
-        order = sorted(found[key], key=lambda each: (not each["flagged"], -(each["psi"] or 0)))
-        rows = [
-            [
-                Strong(each["feature"]) if each["flagged"] else each["feature"],
-                each["kind"],
-                *statistics(each),
-                Shown(" → ".join(f"{share:.1%}" for share in each["missing"]), each["missing"][1]),
-                listed(each["new"]),
-                listed(each["vanished"]),
-                Alarm("drifted") if each["flagged"] else "",
-            ]
-            for each in order[:MOST]
+def _slice(each: SliceRow, champion: bool) -> list[Words]:
+    """Return the row of a slice."""
+    row: list[Words] = [each["feature"], str(each["value"]), each["rows"], each["MAE"]]
+    row += [span(each["MAE_interval"]), each["bias"]]
+    if champion:
+        row += [each["champion_MAE"], span(each["difference_interval"]), Alarm("worse") if each["worse"] else ""]
+    return row
+
+
+def drift(found: Drift) -> list[Block]:
+    """Return which columns have moved."""
+    blocks = _drift_table("Held-out rows against training rows", found["training"])
+    if found["release"] is None:
+        return [*blocks, "There is no deployed release with diagnostics to compare these data with."]
+    return [*blocks, *_drift_table("These data against those of the deployed release", found["release"])]
+
+
+def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
+    """Return how the columns of some rows differ from those of others."""
+    order = sorted(found, key=lambda each: (not each["flagged"], -(each["psi"] or 0)))
+    rows: list[list[Words]] = [
+        [
+            Strong(each["feature"]) if each["flagged"] else each["feature"],
+            each["kind"],
+            *_statistics(each),
+            Shown(" → ".join(f"{share:.1%}" for share in each["missing"]), each["missing"][1]),
+            _first(each["new"]),
+            _first(each["vanished"]),
+            Alarm("drifted") if each["flagged"] else "",
         ]
-        flagged = sum(each["flagged"] for each in order)
-        text = f"{words}: {flagged} of {len(order)} columns have drifted. {rest(order)}"
-        text += "p is computed as if rows were independent; rows of one day are alike, so a small p alone says little."
-        if any((each["psi"] or 0) >= 0.25 and not each["flagged"] for each in order):
-            text += " A large PSI without a verdict is the calendar or a season: it moves as much within earlier rows."
-        blocks.append(text)
-        names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
-        blocks.append(Table(words, names, rows))
-    return blocks
+        for each in order[:MOST]
+    ]
+    flagged = sum(each["flagged"] for each in order)
+    has = "has" if flagged == 1 or len(order) == 1 else "have"
+    text = f"{title}: {flagged} of {counted(len(order), 'column')} {has} drifted. {rest(len(order))}"
+    text += "p assumes independent rows. Rows of one day are alike, so a small p alone says little."
+    if seasons := [each["feature"] for each in order if (each["psi"] or 0) >= _LARGE_PSI and not each["flagged"]]:
+        text += f" The large PSI of {_first(seasons)} is no alarm: it is the calendar, or a season that moves the "
+        text += "column as much within earlier rows, or chance among few rows."
+    names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
+    return [text, Table(title, names, rows)]
 
 
-def intervals(found: dict) -> list:
+def intervals(found: dict[str, Any]) -> list[Block]:
     """Return how sure a single prediction is."""
     if found.get("mean_width") is not None:
         words = f"Each prediction has an interval of its own, {number(found['mean_width'])} wide on average, which is "
@@ -202,18 +230,18 @@ def _least_covered(found: dict, words: str, then: str) -> list:
     ]
 
 
-def importance(found: list[dict], sample: dict, target: str) -> list:
-    """Return what the model's predictions rest on; `sample` says how many rows were looked at, and how often."""
-    rows = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
-    times = f"{sample['repeats']} times" if sample["repeats"] > 1 else "once"
-    words = f"The rise of the MAE on {sample['rows']:,} held-out rows, on the scale of {target}, when a feature is "
-    words += f"shuffled among them, {times}. {rest(found)}"
+def importance(found: list[Importance], sample: ImportanceSample, target: str) -> list[Block]:
+    """Return what the model's predictions rest on."""
+    rows: list[list[Words]] = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
+    times = "once" if sample["repeats"] == 1 else counted(sample["repeats"], "time")
+    words = f"The rise of the MAE, on the scale of {target}, when a feature is shuffled {times} among "
+    words += f"{counted(sample['rows'], 'held-out row')}. {rest(len(found))}"
     return [words.strip(), Table("Importance", ["feature", "rise of MAE", "standard error"], rows)]
 
 
-def statistics(row: dict) -> list:
-    """Return PSI, size and p of a column; none of them where it is empty on one side."""
-    if row["psi"] is None:
+def _statistics(row: DriftRow) -> list[Words]:
+    """Return PSI, size and p of a column; none of them if it is empty on one side."""
+    if row["psi"] is None or row["size"] is None or row["p"] is None:
         return ["no values", "", ""]
     return [
         Shown(f"{row['psi']:.3f}", row["psi"]),
@@ -222,18 +250,18 @@ def statistics(row: dict) -> list:
     ]
 
 
-def span(interval: list[float] | None) -> Shown | None:
-    """Return an interval as a cell, which sorts by its lower end."""
-    if interval is None or None in interval:
+def span(interval: Interval | None) -> Shown | None:
+    """Return an interval as a cell that is sorted by its lower end."""
+    if interval is None or interval[0] is None or interval[1] is None:
         return None
-    return Shown(f"{number(interval[0])} … {number(interval[1])}", interval[0])
+    return Shown(f"{number(interval[0])} to {number(interval[1])}", interval[0])
 
 
-def listed(values: list, most: int = 3) -> str:
-    """Return the first few values, and how many there are besides."""
+def _first(values: list[str], most: int = 3) -> str:
+    """Return the first few values, and how many more there are."""
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most:,} more" if len(values) > most else "")
 
 
-def rest(rows: list, file: str = "diagnostics.json") -> str:
-    """Return the sentence that says where the rows are that a table leaves out."""
-    return f"The first {MOST} of {len(rows):,}; all are in {file}. " if len(rows) > MOST else ""
+def rest(rows: int, file: str = "diagnostics.json") -> str:
+    """Return the sentence on the rows that a table leaves out, if any."""
+    return f"The table has the first {MOST} of {rows:,}; {file} has all. " if rows > MOST else ""

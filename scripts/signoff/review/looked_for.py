@@ -13,7 +13,7 @@ ROWS = {
     "vanished_category": "vanished categories",
     "new_category": "new categories",
     "drift": "drift",
-    "slice_bias": "bias",
+    "slice_bias": "slices whose bias has moved",
 }
 NEWEST = {
     "stuck": "stuck columns",

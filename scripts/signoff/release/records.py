@@ -1,0 +1,257 @@
+"""The types of the reports that a reviewer signs: evaluation_metrics.json and diagnostics.json."""
+
+from typing import Any, NotRequired, TypedDict
+
+from signoff.features.records import Split
+from signoff.model.scoring import Scores
+from signoff.model.search import Comparison
+from signoff.model.thresholds import DeployedScores, Threshold
+
+# The lower and the upper end.
+Interval = list[float] | list[None]
+
+
+class Cleaning(TypedDict):
+    """The number of rows before and after cleaning, and of those dropped by reason."""
+
+    rows_in: int
+    rows_out: int
+    rows_dropped: dict[str, int]
+
+
+class OwnMetrics(TypedDict):
+    """The file of the custom metrics, its digest, and their names."""
+
+    file: str
+    sha256: str
+    names: list[str]
+
+
+class OwnFeatures(TypedDict):
+    """The file of the custom features, and its digest."""
+
+    file: str
+    sha256: str
+
+
+class Violation(TypedDict):
+    """A violation of the data contract; the row of an example is its line number in the source, from 1."""
+
+    column: str | None
+    check: str
+    rows: int
+    examples: list[dict[str, Any]]
+
+
+class Validation(TypedDict):
+    """What diagnostics.json says of the data contract."""
+
+    status: str
+    contract: bool | None
+    rows: int
+    violations: list[Violation]
+
+
+class Metrics(TypedDict):
+    """evaluation_metrics.json: the scores of every predictor by part of the split, and what they depend on."""
+
+    model: dict[str, Scores]
+    baselines: dict[str, dict[str, Scores]]
+    champion: DeployedScores | None
+    thresholds: list[Threshold]
+    verdict: str
+    custom_metrics: OwnMetrics | None
+    target: str
+    time_column: str | None
+    estimator: str
+    features: dict[str, str]
+    left_out: dict[str, str]
+    split: Split
+    cleaning: Cleaning | None
+    versions: dict[str, str]
+    custom: OwnFeatures | None
+    candidates: NotRequired[Comparison]
+    model_sha256: str
+
+
+class Difference(TypedDict):
+    """The difference of a metric from that of another predictor on the same rows, and the verdict in words."""
+
+    difference: float
+    interval: Interval
+    verdict: str
+
+
+class Pair(Difference):
+    """The same for the metric that is named; `matters`: it is large enough for an alarm."""
+
+    metric: str
+    matters: NotRequired[bool]
+
+
+class Best(Pair):
+    """The model beside the best baseline."""
+
+    name: str
+
+
+class Drawn(TypedDict):
+    """The resamples of custom metrics."""
+
+    resamples: int
+    rows: int
+
+
+class Bootstrap(TypedDict):
+    """The number of resamples and of blocks, and what a block is."""
+
+    resamples: int
+    blocks: int
+    by: str
+    own_metrics: NotRequired[Drawn]
+
+
+class Week(TypedDict):
+    """A week of held-out rows, by its first day; `bias` is the mean of predicted − actual."""
+
+    time: str
+    rows: int
+    MAE: float
+    bias: float
+
+
+class SliceRow(TypedDict):
+    """A part of the held-out rows."""
+
+    feature: str
+    value: str
+    rows: int
+    MAE: float
+    MAE_interval: Interval
+    bias: float
+    champion_MAE: float | None
+    difference_interval: Interval | None
+    worse: bool
+
+
+class Slices(TypedDict):
+    """The parts of the held-out rows, the worst first."""
+
+    min_rows: int
+    looked_at: int
+    correction: str
+    rows: list[SliceRow]
+
+
+class DriftRow(TypedDict):
+    """How the later values of a column differ from the earlier ones; `missing` has the shares before and after."""
+
+    feature: str
+    kind: str
+    psi: float | None
+    statistic: str
+    size: float | None
+    p: float | None
+    new: list[str]
+    vanished: list[str]
+    missing: list[float]
+    flagged: bool
+    unit: str | None
+
+
+class Drift(TypedDict):
+    """The held-out rows against the training rows, and all rows against those of the release."""
+
+    training: list[DriftRow]
+    release: list[DriftRow] | None
+
+
+class CoveredSlice(TypedDict):
+    """The share of a slice's rows inside their prediction intervals."""
+
+    feature: str
+    value: str
+    rows: int
+    coverage: float
+
+
+class CoveredWeek(TypedDict):
+    """The share of a week's rows inside their prediction intervals."""
+
+    time: str
+    rows: int
+    coverage: float
+
+
+class Importance(TypedDict):
+    """The rise of the MAE when a feature is shuffled, with its standard error."""
+
+    feature: str
+    mean: float
+    std: float
+
+
+class ImportanceSample(TypedDict):
+    """How many rows the importance was measured on, and how often."""
+
+    rows: int
+    repeats: int
+
+
+class Effect(TypedDict):
+    """The mean prediction over the values of a feature."""
+
+    kind: str
+    values: list[Any]
+    mean: list[float]
+
+
+class AlarmRecord(TypedDict):
+    """An alarm by name, the feature that it concerns, and its sentence."""
+
+    name: str
+    feature: str | None
+    sentence: str
+
+
+class Diagnostics(TypedDict):
+    """diagnostics.json; docs/files.md says what each part is."""
+
+    validation: Validation
+    level: float
+    seed: int
+    bootstrap: Bootstrap
+    intervals: dict[str, dict[str, Interval]]
+    paired: Pair | None
+    differences: dict[str, Difference] | None
+    against_best: Best
+    by_week: list[Week]
+    date_parts: NotRequired[dict[str, str]]
+    slices: Slices
+    drift: Drift
+    prediction_interval: dict[str, Any]
+    importance: list[Importance]
+    importance_sample: ImportanceSample
+    partial_dependence: dict[str, Effect]
+    alarms: list[AlarmRecord]
+    reasons: dict[str, list[str]]
+
+
+class BudgetPoint(TypedDict):
+    """The scores with some training rows; `gain` is the MAE of the point before less its own."""
+
+    rows: int
+    MAE: float
+    R2: float | None
+    gain: float | None
+    interval: Interval | None
+
+
+class RowBudget(TypedDict):
+    """row_budget.json: what fewer training rows cost."""
+
+    model_sha256: str
+    available: int
+    max_rows: int
+    level: float
+    curve: list[BudgetPoint]
