@@ -365,6 +365,20 @@ def test_a_training_score_of_a_sample_says_so(finished_run):
     assert words in text_of(results.results(metrics, diagnostics()))
 
 
+def test_intervals_have_the_coverage_of_what_ships():
+    found = diagnostics()["prediction_interval"]
+    text = text_of(results.intervals(found))
+    assert "A prediction ± 2.1 should contain 90% of the actual values" in text
+    assert "Of 125 held-out rows on which it was not fitted, ± 2 contained 88.5%" in text
+    assert "the interval that ships contains 89.2% of the same rows." in text
+    text = text_of(results.intervals(found | {"mean_width": 4.5, "constant_width": 5.5, "half_width": None}))
+    assert "Each prediction has its own interval, 4.5 wide on average" in text
+    assert "It contains 88.5% of the 125 held-out rows, on which it was not fitted." in text
+    assert "One width for all rows, chosen afterwards, would have to be 5.5." in text
+    few = found | {"half_width": None, "by_slice": []}
+    assert "There are too few held-out rows for intervals that contain 90%" in text_of(results.intervals(few))
+
+
 def test_a_large_psi_without_a_verdict_and_a_small_p_are_explained():
     rows = [each | {"flagged": False} for each in diagnostics()["drift"]["training"]]
     assert "no alarm" not in text_of(results.drift({"training": rows[:1], "release": None}))

@@ -183,6 +183,24 @@ class CoveredWeek(TypedDict):
     coverage: float
 
 
+class PredictionIntervals(TypedDict):
+    """The coverage and the width of prediction intervals: one for each row (`mean_width`), or a constant half width."""
+
+    level: float
+    method: str
+    rows: int
+    coverage: float | None
+    coverage_error: float | None
+    coverage_interval: Interval
+    half_width: float | None
+    fitted_half_width: NotRequired[float | None]
+    shipped_coverage: float | None
+    mean_width: NotRequired[float | None]
+    constant_width: NotRequired[float | None]
+    by_slice: list[CoveredSlice]
+    over_time: list[CoveredWeek] | None
+
+
 class Importance(TypedDict):
     """The rise of the MAE when a feature is shuffled, with its standard error."""
 
@@ -229,7 +247,7 @@ class Diagnostics(TypedDict):
     date_parts: NotRequired[dict[str, str]]
     slices: Slices
     drift: Drift
-    prediction_interval: dict[str, Any]
+    prediction_interval: PredictionIntervals
     importance: list[Importance]
     importance_sample: ImportanceSample
     partial_dependence: dict[str, Effect]

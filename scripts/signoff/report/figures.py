@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from signoff.features.recipe import names_of_values
-from signoff.release.records import Diagnostics, Drift, Effect, Importance, Metrics, SliceRow
+from signoff.release.records import Diagnostics, Drift, Effect, Importance, Metrics, PredictionIntervals, SliceRow
 from signoff.report.drawing import BLUE, GREEN, INK, LINE, ORANGE, SOFT, bars, new_figure, plotting, short, with_legend
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _drift(found: Drift) -> "Figure":
     return with_legend(figure, axes)
 
 
-def _coverage(interval: dict[str, Any]) -> "Figure":
+def _coverage(interval: PredictionIntervals) -> "Figure":
     """Draw the share of the held-out rows inside their prediction interval: over time or, without times, by slice."""
     percent: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": "--"}
     percent["label"] = f"promised: {interval['level']:.0%}"

@@ -1,7 +1,5 @@
 """The sections of the report that judge the model: scores, slices, drift, prediction intervals, importance."""
 
-from typing import Any
-
 from signoff.base.errors import TaskError
 from signoff.base.numbers import agreed, counted
 from signoff.model.scoring import METRIC_NAMES, Scores
@@ -16,6 +14,7 @@ from signoff.release.records import (
     Interval,
     Metrics,
     Pair,
+    PredictionIntervals,
     SliceRow,
     Slices,
 )
@@ -25,6 +24,7 @@ from signoff.report.document import Alarm, Block, Shown, Strong, Table, Words, n
 MOST = 20
 # The rule of thumb for a large population stability index.
 _LARGE_PSI = 0.25
+_LEAST_COVERED = 10
 
 
 def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
@@ -189,45 +189,43 @@ def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
     return [text, Table(title, names, rows)]
 
 
-def intervals(found: dict[str, Any]) -> list[Block]:
+def intervals(found: PredictionIntervals) -> list[Block]:
     """Return how sure a single prediction is."""
+    level = f"{found['level']:.0%}"
     if found.get("mean_width") is not None:
-        words = f"Each prediction has an interval of its own, {number(found['mean_width'])} wide on average, which is "
-        words += f"meant to hold {found['level']:.0%} of the actual values ({found['method']})."
-        words += (
-            f" Of {found['rows']:,} held-out rows, on which it was not fitted, {found['coverage']:.1%} are in theirs"
-        )
+        words = f"Each prediction has its own interval, {number(found['mean_width'])} wide on average, which should "
+        words += f"contain {level} of the actual values ({found['method']})."
+        if found["coverage"] is not None:
+            words += (
+                f" It contains {found['coverage']:.1%} of the {counted(found['rows'], 'held-out row')}, on which it "
+            )
+            words += "was not fitted."
         if found["constant_width"]:
-            words += f"; one width for all, chosen afterwards, would have needed {number(found['constant_width'])}"
-        return _least_covered(found, f"{words}.", "The parts that they cover least:")
+            words += f" One width for all rows, chosen afterwards, would have to be {number(found['constant_width'])}."
+        return _least_covered(found, words, "The slices with the lowest coverage:")
     if found["half_width"] is None:
-        return [f"There are too few held-out rows to say what holds {found['level']:.0%} of the actual values."]
-    words = f"A prediction ± {number(found['half_width'])} is meant to hold {found['level']:.0%} of the actual values "
-    if found["coverage"] is None:
-        words += "; there are too few held-out rows to measure whether it does."
+        return [f"There are too few held-out rows for intervals that contain {level} of the actual values."]
+    words = f"A prediction ± {number(found['half_width'])} should contain {level} of the actual values "
+    words += f"({found['method']})."
+    if found["coverage"] is None or found["fitted_half_width"] is None or found["shipped_coverage"] is None:
+        words += " There are too few held-out rows to measure whether it does."
     else:
-        words += (
-            f"({found['method']}); of {found['rows']:,} held-out rows ± {number(found['fitted_half_width'])}, which "
-        )
-        words += (
-            f"was not fitted on them, held {found['coverage']:.1%}, and what ships {found['shipped_coverage']:.1%}."
-        )
-    return _least_covered(found, words, "The parts that it covers least, with the width that ships:")
+        words += f" Of {counted(found['rows'], 'held-out row')} on which it was not fitted, "
+        words += f"± {number(found['fitted_half_width'])} contained {found['coverage']:.1%}; the interval that ships "
+        words += f"contains {found['shipped_coverage']:.1%} of the same rows."
+    return _least_covered(found, words, "The slices with the lowest coverage by the interval that ships:")
 
 
-def _least_covered(found: dict, words: str, then: str) -> list:
-    """Return what is said of prediction intervals, and a table of the slices that they cover least."""
+def _least_covered(found: PredictionIntervals, words: str, then: str) -> list[Block]:
+    """Return what is said about prediction intervals, with a table of the slices that they cover least."""
     order = sorted(found["by_slice"], key=lambda each: each["coverage"])
     if not order:
         return [words]
-    rows = [
+    rows: list[list[Words]] = [
         [each["feature"], str(each["value"]), each["rows"], Shown(f"{each['coverage']:.1%}", each["coverage"])]
-        for each in order[:10]
+        for each in order[:_LEAST_COVERED]
     ]
-    return [
-        f"{words} {then}",
-        Table("Coverage", ["feature", "value", "rows", "covered"], rows),
-    ]
+    return [f"{words} {then}", Table("Coverage", ["feature", "value", "rows", "covered"], rows)]
 
 
 def importance(found: list[Importance], sample: ImportanceSample, target: str) -> list[Block]:
