@@ -114,9 +114,18 @@ def code_state() -> dict:
     commit = git("rev-parse", "HEAD") if tracked else None
     return {
         "commit": commit,
-        "clean": None if commit is None else git("status", "--porcelain", "--", *parts) == "",
+        "clean": None if commit is None else _is_clean(parts),
         "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
     }
+
+
+def _is_clean(parts: list[str]) -> bool:
+    """Return whether the code is that of the commit, also where git was told to ignore a file or not to look at it."""
+    status, marks = git("status", "--porcelain", "--ignored", "--", *parts), git("ls-files", "-v", "--", *parts)
+    if status is None or marks is None:
+        return False
+    changed = [each for each in status.splitlines() if not each.startswith("!! ") or "__pycache__/" not in each]
+    return not changed and all(each.startswith("H ") for each in marks.splitlines())
 
 
 def no_commit() -> str:
