@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms year
+	bench-backtest bench-scaling bench-alarms bench-leaks year
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -170,6 +170,9 @@ bench-scaling: $(READY) ## measure how time and memory of each task grow (ROWS="
 
 bench-alarms: $(READY) ## measure how many known faults in data are reported, and how many false alarms: benchmarks/alarms.md
 	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md
+
+bench-leaks: $(READY) ## measure how many leaks of each kind are reported, and how many false alarms: benchmarks/leaks.md
+	@$(BIN)/python benchmarks/leaks.py --output benchmarks/leaks.md
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@mkdir -p docs/_build/flights && rm -rf docs/_build/flights/config && cp -r config docs/_build/flights/config

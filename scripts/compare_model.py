@@ -24,6 +24,7 @@ from signoff.features.user_code import load_code
 from signoff.model.scoring import LOW_AND_HIGH
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
+from signoff.review.copied_rows import copies
 from signoff.review.delivery import history_alarms, lacking
 from signoff.review.newest import missing_alarms, newest_alarms
 from signoff.review.periods import compared_periods
@@ -134,7 +135,7 @@ def compare_model(
     found["baselines"] = baselines
     found["alarms"] = [
         *leaks.known_late(description.get("not_before", []), description),
-        *leaks.copies(training_rows or [train], test, columns, target, seed),
+        *copies(training_rows or [train], test, columns, target, seed),
         *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
         *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),

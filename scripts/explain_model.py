@@ -69,7 +69,7 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
         "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
-            *leaks(train, kinds, target, seed),
+            *leaks(table, description, seed),
             *empty_model.one_value(actual, predicted),
             *slice_bias(table, description, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed),
             *newest_errors(table, description, predicted - actual, unseen - then, folds),

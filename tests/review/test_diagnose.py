@@ -690,7 +690,9 @@ def test_what_is_missed_leaves_room_for_its_causes():
 
 def test_a_strong_feature_is_no_leak():
     frame = flights(4, rows=ROWS)
-    frame["twin"] = frame["arr_delay"] + np.random.default_rng(0).normal(0, 6, ROWS)
+    # Twice as long, so that they explain 93 % of the target.
+    frame["arr_delay"] += frame["dep_delay"] * 0.95
+    frame["dep_delay"] *= 2
     assert "leak" not in {name for name, _ in names(found_in(frame))}
 
 

@@ -16,7 +16,7 @@ import feature_engineering
 import train_model
 import validate_data
 from signoff.model import scoring
-from signoff.review import leaks, sample
+from signoff.review import copied_rows, sample
 from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 from signoff.tables import batches, counting, spill
 from signoff.tables.arrow_copy import open_side, side_chosen, side_frames, side_path
@@ -530,10 +530,10 @@ def test_copies_among_held_out_rows_are_found_in_training_rows_some_at_a_time():
     train = pd.DataFrame({"a": random.normal(size=1000), "y": random.normal(size=1000)})
     test = pd.concat([train.iloc[100:130], pd.DataFrame({"a": random.normal(size=170), "y": 0.0})])
     pieces = [train.iloc[n : n + 7] for n in range(0, 1000, 7)]
-    found = leaks.copies(pieces, test, ["a"], "y", 0)
-    assert found == leaks.copies([train], test, ["a"], "y", 0)
+    found = copied_rows.copies(pieces, test, ["a"], "y", 0)
+    assert found == copied_rows.copies([train], test, ["a"], "y", 0)
     assert "15.0% of the held-out rows are copies" in found[0]["sentence"]
-    assert leaks.copies(pieces, test.iloc[30:], ["a"], "y", 0) == []
+    assert copied_rows.copies(pieces, test.iloc[30:], ["a"], "y", 0) == []
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):

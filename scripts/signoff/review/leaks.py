@@ -1,111 +1,134 @@
 """Features that know the target: what looks like success and is none."""
 
-import math
-from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
-from signoff.features.recipe import columns_used
+from signoff.features.recipe import columns_used, of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor
+from signoff.review.arithmetic import Combination, combination, later_rows
 from signoff.review.intervals import MIN_ROWS
+from signoff.review.post_outcome import Descendant, post_outcome
 from signoff.review.reasons import alarm
+from signoff.review.target_levels import are_bins, is_group_mean
 
-LEAK_ROWS = 10_000
+_ROWS = 10_000
 # One feature that explains so much, and leaves so much less than all others together, is likely to be the target.
-LEAK_R2 = 0.97
-# Numbers that give the target by a sum leave less of it than this.
-SUM_REST = 1e-4
-FEWEST_OF_A_SUM = 2
-LEAK_RATIO = 5
+_R2 = 0.97
+_RATIO = 5
+_QUESTION = "is it known before the target is?"
 
 
-def leaks(train: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[dict]:
-    """Return an alarm for each feature that tells the target nearly by itself, and far better than the others together.
+def leaks(table: pd.DataFrame, description: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Return an alarm for each feature that tells the target in a way that no cause of it does.
+
+    Parameters
+    ----------
+    table
+        The features of n rows, with the target and the split, in any order.
+    description
+        What `feature_engineering` says of them.
+    seed
+        Of the choice of rows, and of the models.
+    """
+    kinds, target = description["features"], description["target"]
+    train = table[table["split"] == "train"]
+    rows = train.sample(min(len(train), _ROWS), random_state=seed).reset_index(drop=True)
+    if len(rows) < 2 * MIN_ROWS or rows[target].nunique() < 3:
+        return []
+    # The calendar is known.
+    kinds = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
+    found = {name: _words_alone(name, *each) for name, each in _alone(rows, kinds, target, seed).items()}
+    y = rows[target].to_numpy("float64")
+    for name in kinds:
+        if name not in found and are_bins(rows[name], y):
+            sentence = f"The levels of {name} hold ranges of the target that do not overlap, as if it were its bins: "
+            found[name] = sentence + _QUESTION
+    for name in _group_means(table, train, kinds, target):
+        sentence = f"{name} is the mean of the target over the rows that share it, each row's own target included: "
+        found.setdefault(name, sentence + _QUESTION)
+    time = description["time_column"]
+    table = table if not time or table[time].is_monotonic_increasing else table.sort_values(time, kind="stable")
+    for name, which in later_rows(table, kinds, target).items():
+        found.setdefault(name, f"{name} is the target {which}: {_QUESTION}")
+    others = {name: kind for name, kind in kinds.items() if name not in found}
+    if together := combination(rows, others, target):
+        found[together.names[0]] = _words_together(together)
+        others = {name: kind for name, kind in others.items() if name not in together.names}
+    for each in post_outcome(rows, others, target, seed):
+        found[each.name] = _words_afterwards(each)
+    return [alarm("leak", name, sentence) for name, sentence in found.items()]
+
+
+def _alone(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the features that tell the target nearly by themselves, and far better than the others together.
 
     A feature is judged by what a tree of it alone (of a category: the mean of each level) explains of other rows. The
-    target's tails are cut off, which no tree can reach.
+    target's tails are cut off, which no tree can reach. The numbers are its R2, and that of all others.
     """
-    rows = train.sample(min(len(train), LEAK_ROWS), random_state=seed).reset_index(drop=True)
     y = rows[target].astype("float64")
     y = y.clip(*y.quantile([0.01, 0.99]))
-    if len(rows) < 2 * MIN_ROWS or y.nunique() < 3:
-        return []
     half = np.arange(len(rows)) < len(rows) // 2
-    alone = {name: explained(rows[name], kind, y, half) for name, kind in kinds.items()}
-    suspects = [name for name, r2 in alone.items() if r2 >= LEAK_R2]
+    alone = {name: _explained(rows[name], kind, y, half) for name, kind in kinds.items()}
+    suspects = [name for name, r2 in alone.items() if r2 >= _R2]
     if not suspects:
-        return sum_of(rows, kinds, rows[target].astype("float64"), half)
+        return {}
     others = {name: kind for name, kind in kinds.items() if name not in suspects and rows.loc[half, name].notna().any()}
     r2 = 0.0
     if others:
         model = fit(make_regressor(DEFAULT_ESTIMATOR, {}, seed), others, rows[half], y[half], seed)
-        r2 = max(0.0, r2_score(y[~half], predictions(model, rows[~half][list(others)])))
-    return [
-        alarm(
-            "leak",
-            name,
-            f"{name} alone explains {alone[name]:.1%} of the target's variance, all other features together {r2:.1%}: "
-            "is it known before the target is?",
-        )
-        for name in sorted(suspects, key=alone.get, reverse=True)
-        if 1 - r2 >= LEAK_RATIO * (1 - alone[name])
-    ]
+        r2 = max(0.0, float(r2_score(y[~half], predictions(model, rows[~half][list(others)]))))
+    ordered = sorted(suspects, key=lambda name: -alone[name])
+    return {name: (alone[name], r2) for name in ordered if 1 - r2 >= _RATIO * (1 - alone[name])}
 
 
-def sum_of(rows: pd.DataFrame, kinds: dict[str, str], y: pd.Series, half: np.ndarray) -> list[dict]:
-    """Return an alarm where a sum of a few numbers, each with its weight, gives the target exactly."""
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
-    known = rows[numbers].astype("float64")
-    use = known.notna().all(axis=1).to_numpy()
-    varied = [name for name in numbers if known.loc[half & use, name].nunique() > 1]
-    if len(varied) < FEWEST_OF_A_SUM or (half & use).sum() <= 5 * len(varied) or (~half & use).sum() < MIN_ROWS:
-        return []
-    if not linear_rest(known, y, varied, half, use) < SUM_REST:
-        return []
-    needed = varied
-    # What the sum holds without is not part of it.
-    for name in varied:
-        fewer = [each for each in needed if each != name]
-        if len(fewer) >= FEWEST_OF_A_SUM and linear_rest(known, y, fewer, half, use) < SUM_REST:
-            needed = fewer
-    listed = " and ".join([", ".join(needed[:-1]), needed[-1]])
-    sentence = (
-        f"A sum of {listed}, each times a constant, gives the target: is each of them known before the target is?"
-    )
-    return [alarm("leak", needed[0], sentence)]
-
-
-def linear_rest(known: pd.DataFrame, y: pd.Series, names: list[str], half: np.ndarray, use: np.ndarray) -> float:
-    """Return the share of the variance that a linear model of some numbers leaves on the other half of the rows."""
-    columns = known[names].to_numpy()
-    columns = (columns - columns[half & use].mean(axis=0)) / columns[half & use].std(axis=0)
-    matrix = np.column_stack([np.ones(len(columns)), columns])
-    weights, *_ = np.linalg.lstsq(matrix[half & use], y[half & use].to_numpy(), rcond=None)
-    rest = y[~half & use].to_numpy() - matrix[~half & use] @ weights
-    return float((rest**2).mean() / max(float(y[~half & use].var()), 1e-300))
-
-
-def explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> float:
+def _explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> float:
     """Return the R2 on one half of the rows of what one feature tells on the other half."""
     if kind == "category":
         means = y[half].groupby(values[half]).mean()
-        return r2_score(y[~half], values[~half].map(means).astype("float64").fillna(y[half].mean()))
+        return float(r2_score(y[~half], values[~half].map(means).astype("float64").fillna(y[half].mean())))
     if values[half].isna().all():
         return 0.0
     tree = DecisionTreeRegressor(min_samples_leaf=3, random_state=0)
     column = values.astype("float64").to_frame()
-    return r2_score(y[~half], tree.fit(column[half], y[half]).predict(column[~half]))
+    return float(r2_score(y[~half], tree.fit(column[half], y[half]).predict(column[~half])))
 
 
-COPIES = 0.01
-SHUFFLES = 5
+def _group_means(table: pd.DataFrame, train: pd.DataFrame, kinds: dict[str, str], target: str) -> list[str]:
+    """Return the numbers that are means of the target by group, over all rows or over the training rows."""
+    parts = [part for part in (table, train) if part[target].notna().all()]
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    return [
+        name
+        for name in numbers
+        if any(is_group_mean(part[name].to_numpy("float64"), part[target].to_numpy("float64")) for part in parts)
+    ]
 
 
-def known_late(not_before: list[str], description: dict) -> list[dict]:
+def _words_alone(name: str, alone: float, others: float) -> str:
+    words = f"{name} alone explains {alone:.1%} of the target's variance, all other features together {others:.1%}: "
+    return words + _QUESTION
+
+
+def _words_together(found: Combination) -> str:
+    listed = " and ".join([", ".join(found.names[:-1]), found.names[-1]])
+    kind, how = ("sum", "each times a constant") if found.is_sum else ("product", "each to a constant power")
+    return f"A {kind} of {listed}, {how}, gives the target: is each of them known before the target is?"
+
+
+def _words_afterwards(found: Descendant) -> str:
+    made = f"{found.name} looks computed from the target" + (f" and {found.also}" if found.also else "")
+    return (
+        f"{made}: it alone explains {found.alone:.0%} of it, and where the target is known, the other features say "
+        f"nothing about {found.name}, as they would of a cause: {_QUESTION}"
+    )
+
+
+def known_late(not_before: list[str], description: dict[str, Any]) -> list[dict[str, Any]]:
     """Return an alarm for each feature that is made of a column which is known only after the target's moment."""
     found = []
     for name in description["features"]:
@@ -118,28 +141,3 @@ def known_late(not_before: list[str], description: dict) -> list[dict]:
         sentence = f"Your own code gets {column}, which is known only after the target (features.not_before)."
         found.append(alarm("not_before", column, sentence))
     return sorted(found, key=lambda each: each["feature"])
-
-
-def copies(train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int) -> list[dict]:
-    """Return an alarm where held-out rows repeat training rows, target included, more often than chance would have it.
-
-    Chance is what is left of it with the held-out targets shuffled. `train` are the training rows, some at a time,
-    `columns` the features but those of the calendar, which no two parts in time share.
-    """
-    if not columns:
-        return []
-    random, actual = np.random.default_rng(seed), test[target].to_numpy()
-    several = [actual, *(random.permutation(actual) for _ in range(SHUFFLES))]
-    hashes = [pd.util.hash_pandas_object(test[columns].assign(**{target: each}), index=False) for each in several]
-    looked_for = pd.Index(pd.unique(pd.concat(hashes)))
-    seen = np.zeros(len(looked_for) + 1, dtype=bool)
-    for rows in train:
-        # What is not looked for is noted in the last place.
-        seen[looked_for.get_indexer(pd.util.hash_pandas_object(rows[[*columns, target]], index=False))] = True
-    found, *shuffled = (int(seen[looked_for.get_indexer(each)].sum()) for each in hashes)
-    chance = sum(shuffled) / SHUFFLES
-    if found < max(COPIES * len(test), 10, 3 * (chance + math.sqrt(chance))):
-        return []
-    share, chance = found / len(test), chance / len(test)
-    sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
-    return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]

@@ -1,0 +1,103 @@
+"""Columns that give the target by arithmetic: a sum, a product or a quotient of a few, or the target of a later row."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from signoff.review.intervals import MIN_ROWS
+
+# Numbers that give the target by a sum leave less of its variance than this; a few of them may leave more.
+_REST, _REST_OF_A_FEW, _A_FEW = 1e-4, 1e-3, 3
+_FEWEST = 2
+# How many rows later a target may be, the share of rows that must agree, and how many are looked at.
+_MOST_LATER, _AGREE, _MOST_ROWS = 3, 0.6, 50_000
+
+
+class Combination(NamedTuple):
+    """Columns that together give the target: a sum of them times constants, or else a product of powers."""
+
+    names: list[str]
+    is_sum: bool
+
+
+def combination(rows: pd.DataFrame, kinds: dict[str, str], target: str) -> Combination | None:
+    """Return the columns whose sum or product gives the target, one half of the rows being judged by the other."""
+    numbers = [name for name, kind in kinds.items() if kind == "number" and rows[name].notna().mean() > 0.5]
+    y = rows[target].to_numpy("float64")
+    known = {name: rows[name].to_numpy("float64", na_value=np.nan) for name in numbers}
+    if needed := _sum_of(known, y):
+        return Combination(needed, True)
+    # Of the logarithms a sum is a product. Where the target is 0, so is a factor.
+    use = y != 0
+    factors = {name: each[use] for name, each in known.items() if np.mean(each[use] == 0) < 0.01}
+    if use.mean() < 0.1 or len(factors) < _FEWEST:
+        return None
+    needed = _sum_of({name: _logarithm(each) for name, each in factors.items()}, _logarithm(y[use]))
+    return Combination(needed, False) if needed else None
+
+
+def _logarithm(values: np.ndarray) -> np.ndarray:
+    """Return the logarithm of each of n numbers without its sign; that of 0 is missing."""
+    found: np.ndarray = np.log(np.where(values == 0, np.nan, np.abs(values)))
+    return found
+
+
+def _sum_of(known: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
+    """Return the fewest columns of which a sum, each with its weight, gives n numbers; none if there are none."""
+    use = np.isfinite(y)
+    for each in known.values():
+        use = use & np.isfinite(each)
+    y, known = y[use], {name: each[use] for name, each in known.items()}
+    half = len(y) // 2
+    varied = {name: each for name, each in known.items() if np.ptp(each[:half]) > 0} if half else {}
+    if len(varied) < _FEWEST or half <= 5 * len(varied) or len(y) - half < MIN_ROWS:
+        return []
+    needed = list(varied)
+    rest = _linear_rest(varied, y, needed)
+    if not rest < _REST_OF_A_FEW:
+        return []
+    limit = max(_REST, 2 * rest)
+    # What the sum holds without is not part of it.
+    for name in varied:
+        fewer = [each for each in needed if each != name]
+        if len(fewer) >= _FEWEST and _linear_rest(varied, y, fewer) < limit:
+            needed = fewer
+    return needed if _linear_rest(varied, y, needed) < (_REST_OF_A_FEW if len(needed) <= _A_FEW else _REST) else []
+
+
+def _linear_rest(known: dict[str, np.ndarray], y: np.ndarray, names: list[str]) -> float:
+    """Return the share of the variance that a linear model of some numbers leaves on the second half of the rows."""
+    columns, half = np.column_stack([known[name] for name in names]), len(y) // 2
+    columns = (columns - columns[:half].mean(axis=0)) / columns[:half].std(axis=0)
+    matrix = np.column_stack([np.ones(len(columns)), columns])
+    weights, *_ = np.linalg.lstsq(matrix[:half], y[:half], rcond=None)
+    rest = y[half:] - matrix[half:] @ weights
+    return float((rest**2).mean() / max(float(y[half:].var()), 1e-300))
+
+
+def later_rows(table: pd.DataFrame, kinds: dict[str, str], target: str) -> dict[str, str]:
+    """Return, of each number that is the target of a later row, which row that is, in words.
+
+    `table` is n rows in the order of time. A row is the next one of all, or of those that share a category's level.
+    """
+    table = table.tail(_MOST_ROWS).reset_index(drop=True)
+    y = table[target].astype("float64")
+    numbers = {name: table[name].astype("float64") for name, kind in kinds.items() if kind == "number"}
+    groups = [
+        name for name, kind in kinds.items() if kind == "category" and 1 < table[name].nunique() <= len(table) / 5
+    ]
+    moved = {f"of {n} row{'s' if n > 1 else ''} later": y.shift(-n) for n in range(1, _MOST_LATER + 1)}
+    moved |= {f"of the next row of the same {name}": y.groupby(table[name]).shift(-1) for name in groups}
+    # What is the same in most rows agrees by chance.
+    usual = y == y.mode().iloc[0] if len(y) else y.notna()
+    found: dict[str, str] = {}
+    for words, later in moved.items():
+        looked_at = (later.notna() & ~usual & (later != y)).to_numpy()
+        if looked_at.sum() < MIN_ROWS:
+            continue
+        for name, values in numbers.items():
+            close = np.isclose(values[looked_at], later[looked_at], rtol=1e-9, atol=0)
+            if name not in found and close.mean() >= _AGREE:
+                found[name] = words
+    return found

@@ -1,0 +1,117 @@
+"""Columns that are computed from the target: given the target, nothing else says more about them.
+
+What causes the target and what follows from it explain it equally well. They differ in what the other features add. Of
+a cause, the other causes say something once the target is known ("explaining away": a long trip that was short for its
+distance was no rush hour). Of what follows from the target, they say nothing (d-separation: Pearl,
+Causality, 2009, 1.2).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from signoff.review.least_squares import gain, normal_scores, rest_of, spline
+from signoff.review.numeric_table import NumericTable, codes_of, columns_of, matrix_of, predicted
+
+ROWS = 6_000
+_FEWEST_ROWS = 300
+# What a candidate explains of the target by itself, and how many candidates are looked at.
+_LEAST_R2, _MOST_CANDIDATES = 0.4, 3
+# Of what a cause would show, so little counts as nothing; less where it may be computed from another feature, too.
+_NOTHING, _NOTHING_BESIDE = 0.4, 0.3
+# What the others add to the target must have this F.
+_SURE = 12.0
+# Below this share that the candidate explains beside the others nothing can be said.
+_LEAST_SHARE = 0.03
+
+
+class Descendant(NamedTuple):
+    """A feature that seems to be computed from the target, and from `also`, if it is not None."""
+
+    name: str
+    also: str | None
+    # R2 of the target by the feature alone, of normal scores.
+    alone: float
+
+
+def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[Descendant]:
+    """Return the numeric features that look computed from the target, the closest to it first.
+
+    Parameters
+    ----------
+    rows
+        Training rows in an order by chance.
+    kinds
+        The kind of each feature, "number" or "category".
+    target
+        The column of the target.
+    seed
+        Of the models.
+    """
+    rows = rows.head(ROWS)
+    y = normal_scores(rows[target].to_numpy("float64"))
+    usable = {name: kind for name, kind in kinds.items() if rows[name].nunique() > 1}
+    alone = {}
+    for name in [name for name, kind in usable.items() if kind == "number"]:
+        known = rows[name].notna().to_numpy()
+        if known.sum() >= max(_FEWEST_ROWS, len(rows) // 4):
+            x = normal_scores(rows[name].to_numpy("float64")[known])
+            alone[name] = 1 - float(rest_of([spline(x)], y[known]).var() / max(y[known].var(), 1e-300))
+    ordered = sorted((name for name in alone if alone[name] >= _LEAST_R2), key=lambda name: -alone[name])
+    if not ordered:
+        return []
+    matrix, is_category = matrix_of(rows, usable)
+    names = list(usable)
+    found: list[Descendant] = []
+    for name in ordered[:_MOST_CANDIDATES]:
+        # What is computed from the target says too much of it to stand beside the next candidate.
+        others = [k for k, each in enumerate(names) if each not in (name, *(one.name for one in found))]
+        known = rows[name].notna().to_numpy()
+        if others:
+            table = NumericTable(
+                matrix[known][:, others], [is_category[k] for k in others], np.arange(known.sum()) % 2 == 0, seed
+            )
+            x = normal_scores(rows[name].to_numpy("float64")[known])
+            also = _computed_from(x, normal_scores(y[known]), table)
+            if also is not None:
+                found.append(Descendant(name, None if also < 0 else names[others[also]], alone[name]))
+    return found
+
+
+def _computed_from(x: np.ndarray, y: np.ndarray, table: NumericTable) -> int | None:
+    """Return the other feature that x is computed from besides y, -1 without one; None if x is no descendant of y."""
+    by_others = predicted(y, table.matrix, table.is_category, table)
+    share = gain([spline(by_others)], [spline(x)], y).share
+    if share < _LEAST_SHARE:
+        return None
+    rest = rest_of([spline(y)], x)
+    with_y = np.column_stack([table.matrix, y])
+    more = np.column_stack([by_others, predicted(rest, with_y, [*table.is_category, False], table)])
+    for also in (-1, _most_related(rest, table)):
+        further = [] if also < 0 else [columns_of(table, also)]
+        both = [] if also < 0 or table.is_category[also] else [_surface(y, table.matrix[:, also])]
+        limit = _NOTHING if also < 0 else _NOTHING_BESIDE
+        of_y = gain([spline(x), *further], [by_others[:, None]], y)
+        of_x = gain([spline(y), *further, *both], [more], x)
+        if of_y.f >= _SURE and of_x.share + 2 * of_x.error < limit * share * of_y.share:
+            return also
+    return None
+
+
+def _surface(y: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return products of powers of two numbers."""
+    z = np.nan_to_num(normal_scores(values))
+    return np.column_stack([y * z, y**2 * z, y * z**2, y**2 * z**2, y**3 * z, y * z**3])
+
+
+def _most_related(rest: np.ndarray, table: NumericTable) -> int:
+    """Return the feature whose levels, or quantiles, explain most of n numbers."""
+
+    def explained(k: int) -> float:
+        codes = codes_of(table, k)
+        counts, sums = np.bincount(codes), np.bincount(codes, rest)
+        used = counts > 0
+        return float((sums[used] ** 2 / counts[used]).sum() - used.sum() * rest.var())
+
+    return max(range(table.matrix.shape[1]), key=explained)

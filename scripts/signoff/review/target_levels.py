@@ -1,0 +1,87 @@
+"""Columns whose levels are made from the target: its bins, and its means by group."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+from sklearn.tree import DecisionTreeClassifier
+
+_FEWEST_ROWS = 200
+_MOST_BINS, _FEWEST_ROWS_A_BIN = 100, 20
+# Of the rows outside the largest level, so many may be in another level than their target says; of two levels fewer.
+_MOST_ASTRAY, _MOST_ASTRAY_OF_TWO = 0.03, 0.005
+# Rows on both sides of a border are as dense as in the whole levels, or nearly so; between groups that differ by
+# themselves there are few.
+_NEAR, _DENSE = 0.1, 0.5
+# Levels whose means of the target are so much closer to their values than chance allows.
+_TOO_CLOSE, _BY_CHANCE, _FEWEST_LEVELS = 0.2, 1e-6, 5
+
+
+def are_bins(values: pd.Series, y: np.ndarray) -> bool:
+    """Return whether the levels of n values hold ranges of n numbers that do not overlap but touch."""
+    known = values.notna().to_numpy()
+    codes, _ = pd.factorize(values[known])
+    y = y[known]
+    count = int(codes.max(initial=-1)) + 1
+    if len(y) < _FEWEST_ROWS or not 2 <= count <= min(_MOST_BINS, len(y) / _FEWEST_ROWS_A_BIN):
+        return False
+    if len(np.unique(y)) < 3 * count:
+        return False
+    tree = DecisionTreeClassifier(max_leaf_nodes=count, random_state=0).fit(y[:, None], codes)
+    outside = len(y) - np.bincount(codes).max()
+    astray = (tree.predict(y[:, None]) != codes).sum() / outside
+    if astray > (_MOST_ASTRAY if count > 2 else _MOST_ASTRAY_OF_TWO):
+        return False
+    inner = tree.tree_.feature >= 0
+    borders = np.sort(tree.tree_.threshold[inner])
+    # What two branches of the tree have in common is no border.
+    return len(borders) >= count - 1 and _density(y, borders) >= _DENSE
+
+
+def _density(y: np.ndarray, borders: np.ndarray) -> float:
+    """Return how dense n numbers are at the borders beside the ranges between them: the median of all borders."""
+    y = np.sort(y)
+    places = np.searchsorted(y, [-np.inf, *borders, np.inf], side="right")
+    found = []
+    for n in range(1, len(places) - 1):
+        near = expected = 0.0
+        for side, part in ((-1, y[places[n - 1] : places[n]]), (1, y[places[n] : places[n + 1]])):
+            width = float(np.subtract(*np.quantile(part, [0.95, 0.05]))) / 0.9
+            if width > 0:
+                # At least as far as the next value, of numbers that are counts.
+                first = part[-1] if side < 0 else part[0]
+                reach = max(_NEAR * width, side * (float(first) - borders[n - 1]))
+                near += np.count_nonzero(side * (part - borders[n - 1]) <= reach)
+                expected += len(part) * reach / width
+        found.append(near / expected if expected else 0.0)
+    return float(np.median(found))
+
+
+def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether n values are, but for a factor, the means of n numbers over the rows that share a value.
+
+    A mean that was known before differs from that of these rows by what chance makes of their number.
+    """
+    known = np.isfinite(values)
+    codes, levels = pd.factorize(values[known])
+    counts = np.bincount(codes)
+    several = counts[codes] > 1
+    if several.sum() < max(_FEWEST_ROWS, 0.5 * known.sum()) or (counts > 1).sum() < _FEWEST_LEVELS:
+        return False
+    y = y[known][several]
+    codes, levels = codes[several], levels.astype("float64")
+    counts = np.bincount(codes, minlength=len(levels))
+    used = counts > 0
+    counts, levels = counts[used], levels[used]
+    codes = (np.cumsum(used) - 1)[codes]
+    means = np.bincount(codes, y) / counts
+    left = len(y) - len(counts)
+    within = float(((y - means[codes]) ** 2).sum()) / left
+    if within <= 1e-9 * y.var() or len(counts) < _FEWEST_LEVELS:
+        return False
+    weights = np.sqrt(counts)
+    scaled = (levels - levels.mean()) / max(float(levels.std()), 1e-300)
+    line = np.column_stack([np.ones(len(levels)), scaled]) * weights[:, None]
+    fitted, *_ = np.linalg.lstsq(line, means * weights, rcond=None)
+    distance = float(((means * weights - line @ fitted) ** 2).sum()) / within
+    free = len(levels) - 2
+    return distance / free < _TOO_CLOSE and float(chi2.cdf(distance, free)) < _BY_CHANCE

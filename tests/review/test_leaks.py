@@ -1,0 +1,109 @@
+"""Columns that know the target are named, each kind with its words; strong features that cause it are not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feature_engineering import feature_engineering
+from signoff.review.arithmetic import combination, later_rows
+from signoff.review.leaks import leaks
+from signoff.review.post_outcome import post_outcome
+from signoff.review.target_levels import are_bins, is_group_mean
+
+ROWS = 3000
+
+
+def trips(seed: int = 0) -> pd.DataFrame:
+    """Return trips, of which the distance explains most of the time that they take; half of them pass a toll."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"distance": random.gamma(3, 4, ROWS).round(1) + 1, "stops": random.poisson(3, ROWS)})
+    frame["vehicle"] = random.choice(["van", "bike", "truck"], ROWS)
+    pace = frame["vehicle"].map({"van": 2.0, "bike": 3.2, "truck": 2.5})
+    noise = random.normal(0, 2, ROWS)
+    return frame.assign(minutes=(frame["distance"] * pace + 3 * frame["stops"] + noise).round(2))
+
+
+def found_in(frame: pd.DataFrame) -> dict[str, str]:
+    table, description = feature_engineering(frame, "minutes", split_by="hash")
+    return {each["feature"]: each["sentence"] for each in leaks(table, description, 0)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_strong_cause_is_no_leak(seed):
+    assert found_in(trips(seed)) == {}
+
+
+@pytest.mark.parametrize("count", [2, 5, 15])
+def test_bins_of_the_target_are_named_and_groups_that_differ_by_themselves_are_not(count):
+    frame = trips()
+    bins = pd.qcut(frame["minutes"], count, labels=False)
+    names = np.random.default_rng(0).permutation([f"class {n}" for n in range(count)])
+    assert "hold ranges of the target that do not overlap" in found_in(frame.assign(size=names[bins]))["size"]
+    y = frame["minutes"].to_numpy()
+    few_astray = pd.Series(np.where(np.arange(ROWS) % 1000 == 0, 0, bins))
+    assert are_bins(few_astray, y) and not are_bins(pd.Series(np.random.default_rng(1).permutation(bins)), y)
+    # Groups that are far from each other overlap as little, but nothing lies near their borders.
+    apart = bins * 50.0 + np.random.default_rng(2).normal(0, 10, ROWS)
+    assert not are_bins(bins, apart.to_numpy())
+
+
+def test_bins_of_counts_with_many_zeros_are_named_and_a_closed_shop_is_not():
+    random = np.random.default_rng(0)
+    y = (random.poisson(6, ROWS) * (random.random(ROWS) < 0.4)).astype(float)
+    assert are_bins(pd.Series(np.searchsorted([0.5, 4.5, 7.5], y)), y)
+    is_open = random.random(ROWS) < 0.8
+    assert not are_bins(pd.Series(is_open), np.where(is_open, random.normal(900, 150, ROWS), 0.0))
+
+
+@pytest.mark.parametrize("others", [[], ["stops"]])
+def test_a_column_that_is_computed_from_the_target_is_named_with_what_else_it_is_made_of(others):
+    frame = trips()
+    noise = np.random.default_rng(1).normal(0, 0.5 * frame["minutes"].std(), ROWS)
+    frame["bill"] = (frame["minutes"] + noise + sum(4 * frame[name] for name in others)).round(2)
+    found = found_in(frame)
+    words = " and ".join(["bill looks computed from the target", *others]) + ": it alone explains "
+    assert list(found) == ["bill"] and found["bill"].startswith(words)
+
+
+def test_without_other_features_that_explain_the_target_nothing_follows():
+    frame = trips().drop(columns=["distance", "stops", "vehicle"])
+    random = np.random.default_rng(1)
+    rows = frame.assign(bill=frame["minutes"] + random.normal(0, 15, ROWS), noise=random.normal(size=ROWS))
+    assert post_outcome(rows, {"bill": "number", "noise": "number"}, "minutes", 0) == []
+    assert post_outcome(rows, {"bill": "number"}, "minutes", 0) == []
+
+
+def test_a_mean_by_group_with_its_own_row_is_named_and_one_of_earlier_rows_is_not():
+    frame, random = trips(), np.random.default_rng(0)
+    groups = random.integers(0, 400, ROWS)
+    frame["usual"] = frame["minutes"].groupby(groups).transform("mean")
+    assert "each row's own target included" in found_in(frame)["usual"]
+    y, level = frame["minutes"].to_numpy(), random.normal(0, 20, 400)
+    earlier = level + random.normal(0, y.std() / np.sqrt(8), 400)
+    assert not is_group_mean(earlier[groups], level[groups] + y)
+    assert not is_group_mean(frame["distance"].round().to_numpy(), y)
+
+
+def test_columns_that_give_the_target_by_a_sum_or_a_quotient_are_named_together():
+    frame, random = trips(), np.random.default_rng(0)
+    frame["toll"] = random.gamma(3, 10, ROWS).round(2) + 1
+    kinds = {"distance": "number", "stops": "number", "toll": "number", "gross": "number"}
+    rows = frame.assign(gross=frame["minutes"] + frame["toll"])
+    assert combination(rows, kinds, "minutes") == (["toll", "gross"], True)
+    rows = frame.assign(gross=-(frame["minutes"] - 30) * frame["toll"], minutes=frame["minutes"] - 30)
+    assert combination(rows, kinds, "minutes") == (["toll", "gross"], False)
+    assert combination(frame.assign(gross=random.normal(size=ROWS)), kinds, "minutes") is None
+    assert "A product of toll and gross, each to a constant power, gives" in found_in(rows)["toll"]
+
+
+def test_the_target_of_a_later_row_is_named_and_that_of_an_earlier_one_is_not():
+    frame = trips().drop(columns="distance")
+    kinds = {"vehicle": "category", "stops": "number", "moved": "number"}
+    later = frame.assign(moved=frame["minutes"].shift(-2))
+    assert later_rows(later, kinds, "minutes") == {"moved": "of 2 rows later"}
+    of_group = frame.assign(moved=frame.groupby("vehicle")["minutes"].shift(-1))
+    assert later_rows(of_group, kinds, "minutes") == {"moved": "of the next row of the same vehicle"}
+    assert later_rows(frame.assign(moved=frame["minutes"].shift(1)), kinds, "minutes") == {}
+    # In the order of time, which need not be that of the rows.
+    timed = later.assign(time=pd.date_range("2024-01-01", periods=ROWS, freq="h")).sample(frac=1, random_state=0)
+    assert "is the target of 2 rows later" in found_in(timed)["moved"]
