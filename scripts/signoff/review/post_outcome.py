@@ -19,7 +19,7 @@ _FEWEST_ROWS = 300
 # What a candidate explains of the target by itself, and how many candidates are looked at.
 _LEAST_R2, _MOST_CANDIDATES = 0.4, 3
 # Of what a cause would show, so little counts as nothing; less where it may be computed from another feature, too.
-_NOTHING, _NOTHING_BESIDE = 0.4, 0.3
+_NOTHING, _NOTHING_BESIDE = 0.4, 0.2
 # What the others add to the target must have this F.
 _SURE = 12.0
 # Below this share that the candidate explains beside the others nothing can be said.
