@@ -201,7 +201,7 @@ def threshold(passed: bool = True) -> dict:
     return {"name": "mae_max", "metric": "MAE", "limit": 3 if passed else 1, "value": 2.0, "passed": passed}
 
 
-BEATEN = "MAE of the model − MAE of mean = -4 (95% interval -5.5 to {})."
+BEATEN = "its MAE is 4 below that of mean (95% interval of the difference: -5.5 to {})."
 
 
 @pytest.mark.parametrize(
@@ -227,13 +227,16 @@ BEATEN = "MAE of the model − MAE of mean = -4 (95% interval -5.5 to {})."
             {"against_best": best("cannot be told apart") | {"interval": [None, None]}},
             {},
             "look closer",
-            ["It is not established that it beats the best baseline: MAE of the model − MAE of mean = -4."],
+            ["It is not established that it beats the best baseline: its MAE is 4 below that of mean."],
         ),
         (
-            {"against_best": best("worse", 0.5, 2)},
+            {"against_best": best("worse", 0.5, 2) | {"difference": 1.2}},
             {},
             "no",
-            ["It is worse than the best baseline: MAE of the model − MAE of mean = -4 (95% interval 0.5 to 2)."],
+            [
+                "It is worse than the best baseline: its MAE is 1.2 above that of mean (95% interval of the "
+                "difference: 0.5 to 2)."
+            ],
         ),
         ({"alarms": [an_alarm()]}, {}, "look closer", ["1 alarm asks for a closer look: drift."]),
         ({"alarms": [an_alarm("a")] * 2}, {}, "look closer", ["2 alarms ask for a closer look: drift (a), drift (a)."]),
@@ -436,6 +439,16 @@ def test_every_axis_of_every_figure_says_what_it_shows(finished_run):
             assert axes.get_ylabel() or figure.get_supylabel() or named, name
 
 
+def test_a_long_feature_is_cut_in_a_figure_before_its_value_is(finished_run):
+    holdout = pd.read_csv(finished_run.folder / "reports/holdout_predictions.csv", parse_dates=["time"])
+    found = diagnostics()
+    found["slices"]["rows"][0] |= {"feature": "time_of_scheduled_departure_day_of_week", "value": "Wednesday"}
+    drawn = figures(finished_run.json("reports/evaluation_metrics.json"), found, holdout)
+    (axes,) = next(figure for _, name, figure in drawn if name == "slices").axes
+    first, second, *_ = [each.get_text() for each in axes.get_yticklabels()]
+    assert first == "time_of_scheduled_de… = Wednesday" and second == "city = Trier, West"
+
+
 def test_without_times_and_slices_nothing_is_empty(finished):
     found = diagnostics()
     found["prediction_interval"] |= {"over_time": None, "coverage": None}
@@ -599,6 +612,42 @@ def test_the_pages_are_quiet_fit_a_phone_and_print(browser, finished_run, hostil
         assert browser.printed().startswith(b"%PDF")
         browser.look(700, media="print", dark=True)
         assert browser("getComputedStyle(document.body).color") == "rgb(34, 34, 34)"
+
+
+# The words of headings that a line break splits.
+SPLIT = """[...document.querySelectorAll('h1, h2, h3, th')].flatMap((heading) => {
+  const found = [], texts = document.createTreeWalker(heading, NodeFilter.SHOW_TEXT);
+  for (let text; (text = texts.nextNode()); )
+    for (const word of text.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((each) => each.top)).size > 1) found.push(word[0]);
+    }
+  return found;
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_on_a_phone_tables_scroll_within_themselves_and_no_heading_breaks_within_a_word(browser, finished, width):
+    metrics = finished.json("reports/evaluation_metrics.json")
+    write_diagnostics(finished.folder, **with_champion())
+    write(finished.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
+    browser.look(width)
+    browser.open(finished.folder / BOTH[1])
+    assert browser("document.documentElement.scrollWidth") <= width
+    assert browser(SPLIT) == []
+    wide = "[...document.querySelectorAll('.wide')].filter((each) => each.scrollWidth > each.clientWidth)"
+    names = browser(f"{wide}.map((each) => each.getAttribute('aria-label'))")
+    assert {"Scores", "Slices", "Held-out rows against training rows"} <= set(names)
+    # The arrow stays beside the last word of its heading.
+    high = "[...document.querySelectorAll('thead th')].map((each) => [each.textContent, each.offsetHeight])"
+    heights = dict(browser(high))
+    assert heights["PSI"] == heights["p"]
+    # The test sees a word that is split.
+    browser("document.querySelector('h2').append('x'.repeat(300))")
+    browser("document.querySelector('h2').style.overflowWrap = 'anywhere'")
+    assert browser(SPLIT) != []
 
 
 def test_a_script_in_the_data_stays_text(browser, hostile):

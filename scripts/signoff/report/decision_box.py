@@ -14,7 +14,7 @@ _MOST_REASONS = 3
 _MOST_ALARMS = 8
 # A model rests on a feature whose importance is this many times that of the next.
 _DOMINANT = 3
-_LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "?")}
+_LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,10 @@ def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
 
 def _difference(best: Best) -> str:
     """Return how the model's MAE differs from that of the best baseline, with the interval."""
-    words = f"MAE of the model − MAE of {best['name']} = {number(best['difference'])}"
+    far = best["difference"]
+    words = f"its MAE is {number(abs(far))} {'above' if far > 0 else 'below'} that of {best['name']}"
     low, high = best["interval"]
-    return words if low is None else f"{words} (95% interval {number(low)} to {number(high)})"
+    return words if low is None else f"{words} (95% interval of the difference: {number(low)} to {number(high)})"
 
 
 def _better_by_r2(metrics: Metrics) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The most bars in one figure.
 _MOST = 15
+# In characters.
+_LONGEST_VALUE, _LONGEST_NAME = 20, 30
 
 
 def figures(metrics: Metrics, diagnostics: Diagnostics, holdout: pd.DataFrame) -> "Iterator[tuple[str, str, Figure]]":
@@ -115,10 +117,16 @@ def _slices(rows: list[SliceRow], overall: float, target: str) -> "Figure":
         if row["champion_MAE"] is not None:
             style: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "linestyle": "none"}
             axes.plot(row["champion_MAE"], n, marker="D", label="the champion", **style)
-    axes.set_yticks(range(len(rows)), [short(f"{row['feature']} = {row['value']}") for row in rows])
+    axes.set_yticks(range(len(rows)), [_slice_name(row["feature"], row["value"]) for row in rows])
     axes.set(xlabel=f"MAE of {target}")
     axes.set_xlim(left=0)
     return with_legend(figure, axes)
+
+
+def _slice_name(feature: str, value: str) -> str:
+    """Return the name of a slice, in which a long feature is cut before the value is."""
+    value = short(value, _LONGEST_VALUE)
+    return f"{short(feature, max(_LONGEST_NAME - len(value), 8))} = {value}"
 
 
 def _drift(found: Drift) -> "Figure":
@@ -164,7 +172,7 @@ def _coverage(interval: PredictionIntervals) -> "Figure":
     figure, axes = bars(len(rows))
     axes.axvline(interval["level"], **percent)
     axes.plot([each["coverage"] for each in rows], range(len(rows)), "o", color=BLUE, label="found")
-    axes.set_yticks(range(len(rows)), [short(f"{row['feature']} = {row['value']}") for row in rows])
+    axes.set_yticks(range(len(rows)), [_slice_name(row["feature"], row["value"]) for row in rows])
     axes.set(xlabel="rows inside their interval")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     return with_legend(figure, axes)

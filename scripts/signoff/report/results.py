@@ -25,6 +25,8 @@ MOST = 20
 # The rule of thumb for a large population stability index.
 _LARGE_PSI = 0.25
 _LEAST_COVERED = 10
+# The first columns of a table of drift; the others are left out if they are empty.
+_ALWAYS = 6
 
 
 def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
@@ -186,7 +188,8 @@ def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
         text += f" The large PSI of {_first(seasons)} is no alarm: it is the calendar, or a season that moves the "
         text += "column as much within earlier rows, or chance among few rows."
     names = ["feature", "kind", "PSI", "size", "p", "missing", "new values", "vanished", "verdict"]
-    return [text, Table(title, names, rows)]
+    filled = [n for n in range(len(names)) if n < _ALWAYS or any(row[n] for row in rows)]
+    return [text, Table(title, [names[n] for n in filled], [[row[n] for n in filled] for row in rows])]
 
 
 def intervals(found: PredictionIntervals) -> list[Block]:
