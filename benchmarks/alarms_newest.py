@@ -36,9 +36,10 @@ from diagnose import diagnose
 from feature_engineering import feature_engineering
 from signoff.base.numbers import rounded
 from signoff.model.training import train_model
-from signoff.review import newest
+from signoff.review import drift, newest
 from signoff.review.delivery import history_alarms
 from signoff.review.evaluation import Gate, by_part, evaluate_predictions
+from signoff.review.times import rows_by_week
 
 # A small model: the alarms are measured, not the model.
 _PARAMS = {"max_iter": 40}
@@ -357,11 +358,13 @@ def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: n
         # What the model knew of this slice is no longer so.
         frame.loc[inside, shape.target] = random.choice(frame[shape.target].to_numpy(), inside.sum())
     elif fault == "day and month swapped":
+        end = frame["time"].max().floor("D") + _DAY
         start = frame["time"].max().floor("D") - (7 * max(weeks, 4) - 1) * _DAY
         swap = (frame["time"] >= start) & (frame["time"].dt.day <= 12)
         swapped = [each.replace(month=each.day, day=each.month) for each in frame.loc[swap, "time"]]
         frame.loc[swap, "time"] = swapped
-        frame = frame.sort_values("time", kind="stable")
+        # Cleaning drops times of the future.
+        frame = frame[frame["time"] < end].sort_values("time", kind="stable")
     elif fault == "clock + 1 h":
         frame.loc[late, "time"] += pd.Timedelta(hours=1)
     return frame.reset_index(drop=True)
@@ -434,11 +437,15 @@ def prepared(raw: pd.DataFrame, target: str, seed: int, champion: Any = None) ->
 def judged(now: Prepared, before: Prepared | None, seed: int) -> dict[str, Any]:
     """Return the diagnostics, as the tasks of the workflow put them together."""
     explanations.out_of_sample = lambda *_: now.unseen
-    profile = None
+    profile, weeks = None, None
     if before is not None:
-        profile = compare_model(before.table, before.description, before.holdout, before.metrics, seed)["profile"]
+        names = drift.columns(before.description)
+        profile = {name: drift.profile(before.table[name], kind) for name, kind in names}
+        weeks = rows_by_week(before.table["time"])
     explanation = explanations.explain_model(now.model, now.table, now.description, seed)
-    comparison = compare_model(now.table, now.description, now.holdout, now.metrics, seed, before=profile)
+    comparison = compare_model(
+        now.table, now.description, now.holdout, now.metrics, seed, before=profile, weeks_before=weeks
+    )
     comparison["alarms"] += history_alarms(now.rows, before.rows if before else None)
     comparison["alarms"] += newest.missing_alarms([now.days])
     return diagnose(now.metrics, *map(rounded, (explanation, comparison)))

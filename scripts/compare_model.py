@@ -29,6 +29,7 @@ from signoff.review.delivery import history_alarms, lacking
 from signoff.review.newest import missing_alarms, newest_alarms
 from signoff.review.periods import compared_periods
 from signoff.review.sample import held_out, sample
+from signoff.review.times import RowsByWeek, past_alarms, rows_by_week
 from signoff.tables.batches import chosen, scan
 
 OTHER_ROWS = "the held-out predictions are not those of these features. Run make run, and make report again."
@@ -46,6 +47,7 @@ def compare_model(
     training_rows: Iterable[pd.DataFrame] | None = None,
     code: ModuleType | None = None,
     least_difference: float = LEAST_DIFFERENCE,
+    weeks_before: RowsByWeek | None = None,
 ) -> dict:
     """Return how the model, its errors and its rows compare; docs/files.md tells what each part is.
 
@@ -73,13 +75,15 @@ def compare_model(
         The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
     least_difference
         The smallest difference from the champion that matters, as a share of its MAE.
+    weeks_before
+        How many rows each week had at the release, if it says so.
 
     Returns
     -------
     dict
-        bootstrap, intervals, paired, differences, level, seed, slices, by_week, date_parts, newest, drift, profile and
-        prediction_interval, as diagnostics.json has them; baselines: the model beside each, as `intervals.paired` gives
-        it; alarms.
+        bootstrap, intervals, paired, differences, level, seed, slices, by_week, date_parts, newest, rows_by_week,
+        drift, profile and prediction_interval, as diagnostics.json has them; baselines: the model beside each, as
+        `intervals.paired` gives it; alarms.
 
     Raises
     ------
@@ -111,6 +115,8 @@ def compare_model(
         "by_week": intervals.by_week(moments, predicted - actual),
         "date_parts": parts,
         "newest": compared_periods(alike[time] if time else None),
+        # Of a sample, weeks are not counted.
+        "rows_by_week": rows_by_week(table[time]) if time and training_rows is None else None,
         "drift": {
             "training": drift.compared(
                 {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},
@@ -140,6 +146,7 @@ def compare_model(
         *(findings.last_seen(*in_time, kinds, time) if by_time else []),
         *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
         *newest_alarms(alike, description),
+        *past_alarms(found["rows_by_week"], weeks_before),
         *comparison_alarms(found),
     ]
     return found
@@ -154,12 +161,12 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
         raise TaskError(OTHER_ROWS)
 
 
-def released(path: Path) -> tuple[dict, int]:
-    """Return the profile in a release's diagnostics, and how many rows its source had. Raises TaskError where these are
-    damaged."""
+def released(path: Path) -> tuple[dict, int, RowsByWeek | None]:
+    """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks (None if an older
+    version has made it). Raises TaskError if the file is damaged."""
     try:
         found = read_json(path)
-        return found["profile"], int(found["validation"]["rows"])
+        return found["profile"], int(found["validation"]["rows"]), found.get("rows_by_week")
     except (TaskError, KeyError, TypeError, ValueError) as error:
         raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
 
@@ -183,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("compare_model", args, args.metrics):
         description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
         said = read_json(args.validation)
-        before, rows_before = released(args.release) if args.release else (None, None)
+        before, rows_before, weeks_before = released(args.release) if args.release else (None, None, None)
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
@@ -197,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[compare_model] looks at %d of %d rows", len(table), sum(sizes.values()))
             needed = [*description["features"], description["target"]]
             training_rows = chosen(args.features, columns, "split", lambda split: split == "train", needed)
-        seed, level = args.random_state, args.interval_level
+        level = args.interval_level
         if "intervals" in metrics:
             # That of the intervals that the model has.
             level = metrics["intervals"]["level"]
@@ -208,13 +215,14 @@ def main(argv: list[str] | None = None) -> None:
                 description,
                 holdout,
                 metrics,
-                seed,
+                args.random_state,
                 level,
                 before,
                 alike,
                 training_rows,
                 code,
                 args.least_difference,
+                weeks_before,
             )
         found["alarms"] += history_alarms(said["rows"], rows_before)
         if args.raw:

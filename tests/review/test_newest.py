@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, drift, leaks, newest, newest_errors, periods
+from signoff.review import delivery, drift, leaks, newest, newest_errors, periods, times
 
 WEEKS = 30
 
@@ -164,6 +164,63 @@ def test_a_step_of_days_that_are_alike_is_news_only_if_it_is_larger_than_earlier
     assert named["alike"] <= 2 and named["stepped"] >= 36
     assert periods.jump(np.arange(9.0), 1, 7) is None
     assert periods.jump(np.full(200, np.nan), 1, 7) is None
+
+
+def test_more_decimals_than_ever_before_are_named_with_the_segment_that_has_them():
+    frame = shop()
+    frame.loc[late(frame) & (frame["store"] == "C"), "sold"] *= 1.2
+    feature, sentence = found_in(frame)["unit_change"]
+    assert feature == "sold"
+    assert "sold has more than 2 decimals in" in sentence and "In all of them store is C." in sentence
+    computed = shop().assign(price=lambda rows: rows["price"] / 3)
+    assert found_in(computed) == {}
+
+
+def hourly(seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    hour = np.clip(random.normal(13, 3, 4000), 0, 23).astype(int)
+    day = np.sort(random.integers(0, 200, 4000))
+    time = pd.Timestamp("2023-04-03") + pd.to_timedelta(day * 24 + hour, unit="h")
+    frame = pd.DataFrame({"time": time, "size": random.normal(50, 9, 4000).round(1)})
+    return frame.assign(sold=(20 + 6 * np.sin(hour / 4) + random.normal(0, 3, 4000)).round(1)).sort_values("time")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_clock_that_was_set_to_another_hour_is_named(seed):
+    frame = hourly(seed)
+    assert found_in(frame) == {}
+    frame["time"] += pd.to_timedelta(np.where(late(frame), 1, 0), unit="h")
+    assert "look 1 hour later than before" in found_in(frame)["times"][1]
+
+
+def test_rows_that_have_come_to_or_gone_from_weeks_long_before_the_release_are_named():
+    frame = shop()
+    before = times.rows_by_week(frame["time"][~late(frame)])
+    assert before["first"] == "2023-01-02" and sum(before["counts"]) == (~late(frame)).sum()
+    assert times.past_alarms(times.rows_by_week(frame["time"]), before) == []
+    swap = late(frame, 8) & (frame["time"].dt.day <= 12)
+    moved = frame["time"].mask(swap, [each.replace(day=each.month, month=min(each.day, 6)) for each in frame["time"]])
+    (alarm,) = times.past_alarms(times.rows_by_week(moved), before)
+    assert alarm["name"] == "history" and "have come since the deployed release" in alarm["sentence"]
+    # A source that delivers the newest half year alone has lost nothing.
+    assert times.past_alarms(times.rows_by_week(frame["time"][frame["time"] > "2023-03-01"]), before) == []
+    lost = frame["time"][~frame["time"].between("2023-03-01", "2023-03-20")]
+    (alarm,) = times.past_alarms(times.rows_by_week(lost), before)
+    assert "have gone since the deployed release: part of the history is missing" in alarm["sentence"]
+    assert times.past_alarms(None, before) == times.past_alarms(before, None) == []
+    assert times.rows_by_week(None) is None
+
+
+def test_columns_that_go_together_in_another_way_are_named_though_each_alone_is_as_before():
+    random = np.random.default_rng(0)
+    frame = shop(1, 4000)
+    frame["weight"] = (frame["price"] * 2 + random.normal(0, 1, 4000)).round(2)
+    assert found_in(frame) == {}
+    rows = np.flatnonzero(late(frame))
+    frame.loc[rows, "weight"] = random.permutation(frame.loc[rows, "weight"].to_numpy())
+    ((name, (feature, sentence)),) = found_in(frame).items()
+    assert name == "joint_change" and feature in ("price", "weight")
+    assert "price" in sentence and "weight" in sentence
 
 
 def test_numbers_that_move_with_the_season_are_in_no_other_unit():

@@ -22,6 +22,8 @@ NEWEST = {
     "missing": "more missing values",
     "volume": "missing deliveries",
     "newest_errors": "larger errors",
+    "times": "shifted clocks",
+    "joint_change": "columns that go together in another way",
 }
 SINCE_RELEASE = {"history": "a shorter history"}
 # A word in the name of a check of the contract, and the alarm that it stands for.

@@ -10,6 +10,7 @@ from scipy import special
 
 from signoff.features.recipe import of_a_date
 from signoff.review import drift
+from signoff.review.joint import joint_alarms
 from signoff.review.periods import (
     BEFORE,
     FEWEST_ROWS,
@@ -24,7 +25,9 @@ from signoff.review.periods import (
     spans_of,
     step,
 )
+from signoff.review.precision import precision_alarms
 from signoff.review.reasons import alarm
+from signoff.review.times import clock_alarms
 
 # A step is news where it is so many times the largest of those before, and so rare among them over all checks.
 LARGER = 1.5
@@ -66,7 +69,14 @@ def newest_alarms(table: pd.DataFrame, description: dict) -> list[dict]:
     volumes = volume(table, kinds, periods, checks)
     skip = {each["feature"] for each in stuck}
     moved = shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
-    return [*repeats, *stuck, *volumes, *moved]
+    # A step says more than decimals do.
+    skip |= {each["feature"] for each in moved}
+    precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
+    target = table[description["target"]].to_numpy("float64", na_value=np.nan)
+    clocks = clock_alarms(table[time], target, periods)
+    found = [*repeats, *stuck, *precise, *volumes, *moved, *clocks]
+    # What has changed in one column changes what goes together with it.
+    return found or joint_alarms(table, kinds, periods)
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from signoff.review.periods import BEFORE, FEWEST_STEPS, Periods, Step, jump, periods_of, span_sums, spans_of
+from signoff.review.periods import Periods, Step, jump, periods_of, span_sums, spans_of, steps_of
 from signoff.review.reasons import alarm
 
 Slices = dict[str, tuple[np.ndarray, list[str]]]
@@ -147,7 +146,7 @@ def _moves_of(feature: str, slices: Slices, error: np.ndarray, usual: float, per
                 rest = (span_sums(total, length, count) - several) / (span_sums(total_n, length, count) - rows)
                 figures = np.log(own / rest) if size else own - rest
             figures[(rows < _FEWEST) | ~np.isfinite(figures)] = np.nan
-            for k, each in _steps(figures, rows, deviations, length):
+            for k, each in steps_of(figures, rows, deviations, length):
                 news = each.p < _RARE / checks and each.larger >= _LARGER and _matters(each, size, usual)
                 if news and (k not in best or each.p < best[k].p):
                     best[k] = each
@@ -163,42 +162,6 @@ def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: boo
         if len(inside):
             found[k] = inside.std() / (max(float(inside.mean()), 1e-12) if relative else 1.0)
     return found
-
-
-def _steps(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int) -> Iterator[tuple[int, Step]]:
-    """Yield the newest step of each of k levels, whose figures and rows by span are k × m, the newest first.
-
-    A step is from the median of the BEFORE spans before, in standard errors of what chance makes of so few rows. How
-    much more than chance the earlier steps of all levels are says what a feature's levels move by anyway.
-    """
-    count = figures.shape[1]
-    z = np.full((len(figures), max(count - 1, 0)), np.nan)
-    before = np.full(len(figures), np.nan)
-    for n in range(count - 1):
-        earlier = figures[:, n + 1 : n + 1 + BEFORE]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            counts = np.where(np.isfinite(earlier), rows[:, n + 1 : n + 1 + BEFORE], 0).sum(axis=1)
-            known = np.isfinite(earlier).any(axis=1)
-            middle = np.full(len(figures), np.nan)
-            middle[known] = np.nanmedian(earlier[known], axis=1)
-            # A median of normal figures varies pi / 2 times as much as their mean.
-            chance = deviations * np.sqrt(1 / rows[:, n] + math.pi / 2 / counts)
-            z[:, n] = (figures[:, n] - middle) / np.maximum(chance, 1e-12)
-        if n == 0:
-            before = middle
-    others = z[:, 1:]
-    known = np.isfinite(others)
-    if known.sum() <= FEWEST_STEPS:
-        return
-    usual = max(1.0, math.sqrt(float((others[known] ** 2).mean())))
-    # Each step shares figures with its neighbours.
-    degrees = max(known.sum() / 2, 3)
-    for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
-        own = others[k][known[k]]
-        t = abs(z[k, 0]) / max(usual, math.sqrt(float((own**2).mean())))
-        p = float(2 * special.stdtr(degrees, -t))
-        larger = abs(z[k, 0]) / max(float(np.abs(own).max()), 1e-12)
-        yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
 
 
 def _words(move: _Move, periods: Periods, unit: str) -> str:

@@ -191,3 +191,48 @@ def means(periods: Periods, values: np.ndarray) -> Iterator[tuple[int, np.ndarra
                 np.where(several >= FEWEST_ROWS // 2, span_sums(total, length, count) / several, np.nan),
                 several,
             )
+
+
+def steps_of(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int) -> Iterator[tuple[int, Step]]:
+    """Yield the newest step of each of k series (the levels of a feature), by its number.
+
+    A step is from the median of the BEFORE spans before, in standard errors of what chance makes of so few rows. How
+    much more than chance the earlier steps of all series are says what they move by anyway.
+
+    Parameters
+    ----------
+    figures, rows
+        A mean and the number of its rows, of each series and span (k × m), the newest span first.
+    deviations
+        The standard deviation of a row of each series.
+    length
+        How many periods a span has.
+    """
+    count = figures.shape[1]
+    z = np.full((len(figures), max(count - 1, 0)), np.nan)
+    before = np.full(len(figures), np.nan)
+    for n in range(count - 1):
+        earlier = figures[:, n + 1 : n + 1 + BEFORE]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            counts = np.where(np.isfinite(earlier), rows[:, n + 1 : n + 1 + BEFORE], 0).sum(axis=1)
+            known = np.isfinite(earlier).any(axis=1)
+            middle = np.full(len(figures), np.nan)
+            middle[known] = np.nanmedian(earlier[known], axis=1)
+            # A median of normal figures varies pi / 2 times as much as their mean.
+            chance = deviations * np.sqrt(1 / rows[:, n] + math.pi / 2 / counts)
+            z[:, n] = (figures[:, n] - middle) / np.maximum(chance, 1e-12)
+        if n == 0:
+            before = middle
+    others = z[:, 1:]
+    known = np.isfinite(others)
+    if known.sum() <= FEWEST_STEPS:
+        return
+    usual = max(1.0, math.sqrt(float((others[known] ** 2).mean())))
+    # Each step shares figures with its neighbours.
+    degrees = max(known.sum() / 2, 3)
+    for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
+        own = others[k][known[k]]
+        t = abs(z[k, 0]) / max(usual, math.sqrt(float((own**2).mean())))
+        p = float(2 * special.stdtr(degrees, -t))
+        larger = abs(z[k, 0]) / max(float(np.abs(own).max()), 1e-12)
+        yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
