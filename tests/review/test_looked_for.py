@@ -28,8 +28,8 @@ def test_the_sentence_names_everything_that_was_looked_for():
     assert said() == (
         "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, new categories, drift "
         "or slices whose bias has moved; nor in the newest weeks of stuck columns, rows loaded twice, rows copied from "
-        "earlier ones, more missing values, missing deliveries, larger errors, shifted clocks or columns that go together "
-        "in another way."
+        "earlier ones, more missing values, missing deliveries, larger errors, shifted clocks or columns that "
+        "go together in another way."
     )
     since = moved()["drift"] | {"release": moved()["drift"]["training"]}
     assert "a shorter history" in said(drift=since) and "a shorter history" not in said()
