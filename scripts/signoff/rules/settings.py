@@ -102,6 +102,13 @@ class Release:
 @dataclass(frozen=True)
 class Scoring:
     columns: list[str]
+    key: list[str]
+
+
+@dataclass(frozen=True)
+class Live:
+    mae_max: float | None
+    coverage_min: float | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class Settings:
     evaluation: Evaluation
     release: Release
     scoring: Scoring
+    live: Live
     tracking: Tracking
     # Tasks get these whole, whatever keys they have.
     thresholds: dict[str, Any]
