@@ -25,6 +25,7 @@ from signoff.base.errors import TaskError, explain, nearest
 from signoff.base.files import parsed_json, read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
+from signoff.release.live_record import Line, LiveAlarm, broken_words
 from signoff.release.store import (
     RELEASES,
     read_history,
@@ -36,8 +37,6 @@ from signoff.release.store import (
 from signoff.review.live import (
     Batch,
     Kinds,
-    Line,
-    LiveAlarm,
     Promise,
     Record,
     Sums,
@@ -253,10 +252,7 @@ def main(argv: list[str] | None = None) -> None:
         for each in found["alarms"]:
             logging.warning("[live_record] alarm %s: %s", each["name"], each["sentence"])
         for each in found["broken"]:
-            logging.warning(
-                "[live_record] live.%s %g: it was %.4g in the week from %s",
-                *(each["name"], each["limit"], each["value"], each["week"]),
-            )
+            logging.warning("[live_record] %s", broken_words(each))
         logging.info(
             "[live_record] completed. Predicted rows: %d, answered: %d, unanswered: %d",
             *(found["rows"], found["answered"], found["unanswered"]),

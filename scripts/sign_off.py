@@ -40,6 +40,7 @@ from signoff.release.approval import (
     subject_of,
     utc_now,
 )
+from signoff.release.live_record import read_live, warnings
 from signoff.release.signature import plain_name, sign, verify_signature
 from signoff.release.store import (
     locked,
@@ -135,6 +136,7 @@ def summary(subject: dict) -> list[str]:
         f"Verdict     {subject['verdict']}",
         *(f"            {each}" for each in subject["failures"]),
         *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised(subject)),
+        *(f"Live        {each}" for each in warnings(read_live(), subject["predecessor"])),
         f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
     ]

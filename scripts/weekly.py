@@ -29,11 +29,12 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
 from signoff.base.surroundings import run_environment
-from signoff.config.settings import USUAL, refuse_code
+from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import METRICS, WORKFLOW, utc_now
+from signoff.release.live_record import LIVE, broken_words, read_live
 from signoff.release.store import current_release
 from signoff.source.last_ingest import GOING_ON
 
@@ -99,7 +100,10 @@ def weekly(cores: str) -> int:
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(SAID, "wb") as said, open(SAID, encoding="utf-8", errors="replace") as new:
-        child = subprocess.Popen(snakemake("--cores", cores), stdout=said, stderr=said, env=run_environment(Path.cwd()))
+        # Without a release, nothing has been predicted. The live record is needed even if the new model fails.
+        targets = ["--keep-going", "all", str(LIVE)] if current_release() else []
+        command, environment = snakemake("--cores", cores, *targets), run_environment(Path.cwd())
+        child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
             while True:
                 exit_code = child.poll()
@@ -153,6 +157,33 @@ def outcome(started: float, exit_code: int | None) -> dict:
     return found
 
 
+def live_outcome() -> dict:
+    """Return what the live record says of the current release, and fall back to the release before if it is configured.
+
+    Only a record of the current release counts. A rollback that is not possible is reported.
+    """
+    live, release = read_live(), current_release()
+    if live is None or release is None or live["release"] != release:
+        return {}
+    found: dict = {}
+    if names := sorted({each["name"] for each in live["alarms"]} | {f"live.{each['name']}" for each in live["broken"]}):
+        found["live"] = names
+    if live["broken"] and read_config()[0]["live"]["on_failure"] == "rollback":
+        reason = f"by the rule live.on_failure: {broken_words(live['broken'][0])}"
+        command = [sys.executable, Path(__file__).with_name("rollback.py"), f"--reason={reason}"]
+        command += ["--log", "logs/rollback.log"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=run_environment(Path.cwd()))
+        if done.returncode:
+            found["rollback_failed"] = (done.stderr.strip().splitlines() or ["no message"])[-1].partition(
+                " - ERROR - "
+            )[2]
+            logging.error("[weekly] the rollback that live.on_failure asks for failed: %s", found["rollback_failed"])
+        else:
+            found |= {"rolled_back": release, "release": current_release()}
+            logging.warning("[weekly] %s is current again instead of %s: %s", found["release"], release, reason)
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--cores", default="all", help="how many cores Snakemake may use")
@@ -180,6 +211,8 @@ def main(argv: list[str] | None = None) -> None:
                 logging.error("[weekly] %s", explain(error))
                 exit_code = 1
             run = {"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)}
+            # What an interrupted run has left may be of an earlier week.
+            run |= live_outcome() if exit_code in (0, 1) else {}
             write_runs(lines, run)
             write_runs(lines, run | notify(run, earlier))
             history = [sys.executable, Path(__file__).with_name("history.py"), "--log", "logs/history.log"]

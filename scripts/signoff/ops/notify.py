@@ -34,6 +34,8 @@ TITLES = {
     "review": "a new model waits for review",
     "killed": "the run before was killed",
     "unchanged": "the data do not change",
+    "live": "the deployed release is less accurate than promised",
+    "rolled_back": "the release before is current again",
 }
 
 
@@ -91,17 +93,21 @@ def read_settings() -> dict:
 
 
 def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datetime) -> list[str]:
-    """Return what there is to tell of a run: failed, review, killed, unchanged.
+    """Return what there is to tell of a run: failed, review, live, rolled_back, killed, unchanged.
 
     A failed run is told each time. A model that waits for review is told once: not again while it is the same, and not
     where somebody has decided on it. Unchanged data are told every `unchanged_weeks` weeks. What nobody could be told
-    counts as untold.
+    counts as untold. Live alarms are told when they change.
     """
     events, model = [], run.get("model_sha256")
     if run["exit_code"] != 0:
         events.append("failed")
     elif model and model != last_told("review", earlier).get("model_sha256") and waits_for_review(model):
         events.append("review")
+    if run.get("live") and run["live"] != last_told("live", earlier).get("live"):
+        events.append("live")
+    if run.get("rolled_back"):
+        events.append("rolled_back")
     if earlier and earlier[-1]["verdict"] == "killed":
         events.append("killed")
     # No record, or a damaged one, is for the ingest to tell.

@@ -17,6 +17,7 @@ from signoff.release.approval import (
     read_sign_off,
     reviewed_bytes,
 )
+from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.store import current_release, last_move, read_history
 from signoff.source.last_ingest import age
 
@@ -41,6 +42,10 @@ def standing() -> list[str]:
         lines.append(f"Release     {release}, which the history does not name; see make verify")
     else:
         lines.append(f"Release     {release}, current for {age({'ingested_at': moved['at']})} ({moved['action']})")
+        live = read_live()
+        if live and (words := newest_words(live["weeks"], release)):
+            lines.append(f"Live        {words}")
+        lines += [f"Live alarm  {each}" for each in warnings(live, release)]
     return [*lines, f"Next        {next_step(release, history)}"]
 
 

@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from signoff.release.live_record import Broken, Line, LiveAlarm
 from signoff.tables.batches import text_batches
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import header_of_table
@@ -31,34 +32,6 @@ _RARE, _RARE_TWICE = 0.0005, 0.005
 _WORSE, _OFF, _SHORT = 1.15, 0.25, 0.05
 _NO_WEEK = np.iinfo("int64").min
 _DAY = 86_400_000_000
-
-
-class Line(TypedDict):
-    """What a release predicted of one week, and how right it was. Errors are in the target's unit."""
-
-    release: str
-    week: str | None
-    as_if: bool
-    rows: int
-    answered: int
-    MAE: float | None
-    bias: float | None
-    coverage: float | None
-    width: float | None
-    baseline: str
-    baseline_MAE: float | None
-    promised_MAE: float
-    promised_low: float | None
-    promised_high: float | None
-    alarms: list[str]
-
-
-class LiveAlarm(TypedDict):
-    """An alarm about the current release: its kind, the slice if it is about one, and a sentence."""
-
-    name: str
-    slice: str | None
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -268,9 +241,7 @@ class Record:
         return values.map({value: n for n, value in enumerate(known)}).fillna(-1).to_numpy("int64")
 
 
-def training_means(
-    raw: Sequence[Path], kinds: Kinds, target: str, promises: Mapping[str, Promise]
-) -> dict[str, float]:
+def training_means(raw: Sequence[Path], kinds: Kinds, target: str, promises: Mapping[str, Promise]) -> dict[str, float]:
     """Return for each release the mean of the targets that it was made from, which the baseline "mean" predicts.
 
     These are the targets up to the release's last time, or all of them if rows have no time.
@@ -429,7 +400,9 @@ def _weeks_of(lines: Sequence[Line], release: str) -> list[_Week]:
     return found
 
 
-def _probability(value: float, usual: Sequence[float], center: float, floor: float, error: float | None = None) -> float:
+def _probability(
+    value: float, usual: Sequence[float], center: float, floor: float, error: float | None = None
+) -> float:
     """Return how likely a week is at least as far above `center` by chance: a one-sided t test of a new observation.
 
     The spread is that of the held-out weeks, and at least `floor`, the standard error of a week of independent rows.
@@ -437,10 +410,11 @@ def _probability(value: float, usual: Sequence[float], center: float, floor: flo
     autocorrelation and is known even for few weeks.
     """
     k = max(len(usual), 1)
-    measured = max(float(np.std(usual, ddof=1)) if k > 2 else 0.0, (error or 0.0) * math.sqrt(k))
-    # Weeks that differ by no more than their rows make them say nothing of a spread of their own.
-    degrees = max(k - 1, 3) if measured > 1.2 * floor else 30
-    spread = max(measured, floor) * math.sqrt(1 + 1 / k)
+    of_weeks, of_report = float(np.std(usual, ddof=1)) if k > 2 else 0.0, (error or 0.0) * math.sqrt(k)
+    # The interval of the report is wider by itself if it rests on little. Weeks that differ by no more than their rows
+    # make them do say nothing of a spread of their own.
+    degrees = 30 if max(of_weeks, of_report) <= 1.2 * floor else 10 if of_report >= of_weeks else max(k - 1, 3)
+    spread = max(of_weeks, of_report, floor) * math.sqrt(1 + 1 / k)
     return float(special.stdtr(degrees, -(value - center) / spread))
 
 
@@ -568,12 +542,13 @@ def _words(name: str, weeks: Sequence[_Week], promise: Promise) -> str:
 
 def broken_limits(
     lines: Sequence[Line], release: str, mae_max: float | None, coverage_min: float | None
-) -> list[dict[str, Any]]:
+) -> list[Broken]:
     """Return which limits of the config the newest judged week of a release breaks."""
     weeks = _weeks_of(lines, release)
     if not weeks:
         return []
-    last, found = weeks[-1], []
+    last = weeks[-1]
+    found: list[Broken] = []
     if mae_max is not None and last.mae > mae_max:
         found.append({"name": "mae_max", "limit": mae_max, "value": last.mae, "week": last.week})
     if coverage_min is not None and last.coverage is not None and last.coverage < coverage_min:

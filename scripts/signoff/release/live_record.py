@@ -1,0 +1,87 @@
+"""The live record: how right the predictions of each release turned out to be, as reports/live.json holds it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+
+LIVE = Path("reports/live.json")
+
+
+class Line(TypedDict):
+    """What a release predicted of one week, and how right it was. Errors are in the target's unit."""
+
+    release: str
+    week: str | None
+    as_if: bool
+    rows: int
+    answered: int
+    MAE: float | None
+    bias: float | None
+    coverage: float | None
+    width: float | None
+    baseline: str
+    baseline_MAE: float | None
+    promised_MAE: float
+    promised_low: float | None
+    promised_high: float | None
+    alarms: list[str]
+
+
+class LiveAlarm(TypedDict):
+    """An alarm about the current release: its kind, the slice if it is about one, and a sentence."""
+
+    name: str
+    slice: str | None
+    sentence: str
+
+
+class Broken(TypedDict):
+    """A limit of the section `live` of the config that the newest week of the current release breaks."""
+
+    name: str
+    limit: float
+    value: float
+    week: str
+
+
+def state_of_predictions(folder: Path) -> str:
+    """Return a digest of the names, sizes and times of all files of predictions: it changes when one of them does."""
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*.csv"))]
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+
+
+def read_live(path: Path = LIVE) -> dict[str, Any] | None:
+    """Return the live record; None if it does not exist yet, or is damaged: the next run then rebuilds it."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except TaskError:
+        return None
+
+
+def warnings(live: Mapping[str, Any] | None, release: str | None) -> list[str]:
+    """Return the alarms and broken limits of a release in sentences; none if the record is about another one."""
+    if live is None or release is None or live["release"] != release:
+        return []
+    return [each["sentence"] for each in live["alarms"]] + [broken_words(each) for each in live["broken"]]
+
+
+def broken_words(broken: Broken) -> str:
+    """Return the sentence about a broken limit."""
+    what = {"mae_max": "an MAE", "coverage_min": "a coverage"}[broken["name"]]
+    words = f"The deployed release had {what} of {broken['value']:.4g} in the week from {broken['week']}"
+    return f"{words}; live.{broken['name']} is {broken['limit']:g}."
+
+
+def newest_words(lines: Sequence[Line], release: str) -> str | None:
+    """Return how right a release was in its newest week with answers, in words; None without one."""
+    answered = [line for line in lines if line["release"] == release and line["answered"] and line["week"]]
+    if not answered:
+        return None
+    last = answered[-1]
+    rows = f"{last['answered']:,} rows{', as if predicted' if last['as_if'] else ''}"
+    words = f"MAE {last['MAE']:.4g}, bias {last['bias']:+.4g} in the week from {last['week']} ({rows})"
+    return f"{words}; the report promised an MAE of {last['promised_MAE']:.4g}"

@@ -1,0 +1,84 @@
+"""The live record of a real project: predictions, the weekly run, what people are shown, and the fallback."""
+
+import csv
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import Project, rides
+
+
+def later_rides(weeks: int, shift_after: int, shift: float) -> pd.DataFrame:
+    """Return rides that begin after those of the releases; the target rises by `shift` after some weeks."""
+    frame = rides(56 * weeks, seed=8)
+    start = pd.Timestamp("2024-03-25")
+    times = pd.date_range(start, periods=len(frame), freq="3h")
+    frame["started"] = times.strftime("%Y-%m-%d %H:%M:%S")
+    frame["ride"] = [f"later-{n:05d}" for n in range(len(frame))]
+    late = times >= start + pd.Timedelta(weeks=shift_after)
+    frame.loc[late, "minutes"] = (frame.loc[late, "minutes"] + shift).round(2)
+    return frame
+
+
+def add_rows(project: Project, frame: pd.DataFrame) -> None:
+    known = pd.read_csv(project.folder / "rides.csv", dtype=str, keep_default_na=False)
+    new = frame.astype(object).where(frame.notna(), "").astype(str)
+    pd.concat([known, new]).to_csv(project.folder / "rides.csv", index=False)
+
+
+@pytest.mark.workflow
+def test_a_release_that_goes_wrong_is_reported_to_people_and_replaced_by_rule(released):
+    project = released
+    config = yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))
+    notify = {"command": "cat > told.txt"}
+    rule = {"mae_max": 6, "on_failure": "rollback"}
+    project.configure(**{**config, "live": rule, "notify": notify, "scoring": {"key": ["ride"]}})
+    later = later_rides(weeks=5, shift_after=2, shift=9)
+    (project.folder / "data/batches").mkdir(parents=True)
+    later.iloc[:140].drop(columns="minutes").to_csv(project.folder / "data/batches/first.csv", index=False)
+    project.snakemake("predictions/first.csv")
+    current = project.json("reports/../deployed/current/evaluation_metrics.json")["model_sha256"][:12]
+    add_rows(project, later.iloc[:-56])
+    done = project.script("weekly", check=False)
+
+    live = project.json("reports/live.json")
+    lines = {(each["week"], each["as_if"]): each for each in live["weeks"]}
+    assert live["release"].endswith(current)
+    # Two weeks and a half were predicted; what came after them is scored as if it had been.
+    assert sorted(week for week, as_if in lines if not as_if) == ["2024-03-25", "2024-04-01", "2024-04-08"]
+    assert sorted(week for week, as_if in lines if as_if) == ["2024-04-08", "2024-04-15"]
+    # Rows without km were rejected, so they were never predicted, and are not scored either.
+    assert sum(each["rows"] for each in lines.values()) == later.iloc[:-56]["km"].notna().sum()
+    assert live["unanswered"] == 0
+    assert lines["2024-03-25", False]["alarms"] == [] and lines["2024-03-25", False]["MAE"] < 4
+    assert set(lines["2024-04-15", True]["alarms"]) == {"live_error", "live_bias", "live_coverage"}
+    assert lines["2024-04-15", True]["bias"] == pytest.approx(-9, abs=1.5)
+    with open(project.folder / "reports/live.csv", encoding="utf-8") as file:
+        assert [row["week"] for row in csv.DictReader(file)] == [each["week"] for each in live["weeks"]]
+
+    run = json.loads((project.folder / "logs/runs.jsonl").read_text("utf-8").splitlines()[-1])
+    assert run["live"] == ["live.mae_max", "live_bias", "live_coverage", "live_error"]
+    assert run["rolled_back"] == live["release"] and run["release"] != live["release"]
+    assert "live.mae_max is 6" in done.stdout
+    move = json.loads((project.folder / "deployed/history.jsonl").read_text("utf-8").splitlines()[-1])
+    assert move["action"] == "rollback" and move["reason"][0].startswith("by the rule live.on_failure:")
+    assert {"live", "rolled_back"} <= set(run["events"])
+    assert "less accurate than promised" in (project.folder / "told.txt").read_text("utf-8") or run["notified"]
+    project.script("verify")
+
+
+@pytest.mark.workflow
+def test_the_newest_week_is_shown_before_a_decision(released):
+    project = released
+    later = later_rides(weeks=3, shift_after=1, shift=9)
+    add_rows(project, later)
+    project.snakemake("--keep-going", "all", "reports/live.json", "reports/final_report.md", check=False)
+    status = project.script("status").stdout
+    assert "Live        MAE" in status and "as if predicted" in status
+    assert "Live alarm  The deployed release has been off by -" in status
+    signed = project.sign_off("--override", "the level has changed", check=False).stdout
+    assert "Live        The deployed release has been off by -" in signed
+    # Predictions of an earlier release are never replaced by the record.
+    assert "predict" not in project.jobs("reports/live.json")
