@@ -34,20 +34,8 @@ from signoff.release.store import (
     releases,
     signed_document,
 )
-from signoff.review.live import (
-    Batch,
-    Kinds,
-    Promise,
-    Record,
-    Sums,
-    broken_limits,
-    judge,
-    lines_of,
-    merged,
-    promise_of,
-    slice_alarms,
-    training_means,
-)
+from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
+from signoff.review.live_join import Batch, Kinds, Record, training_means
 from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table, quoted_where_needed, write_csv
 

@@ -5,19 +5,8 @@ import pandas as pd
 import pytest
 
 from signoff.release.live_record import broken_words, newest_words, warnings
-from signoff.review.live import (
-    Batch,
-    Kinds,
-    Promise,
-    Record,
-    Sums,
-    broken_limits,
-    judge,
-    lines_of,
-    merged,
-    slice_alarms,
-    training_means,
-)
+from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, slice_alarms
+from signoff.review.live_join import Batch, Kinds, Record, training_means
 
 KINDS = Kinds({"when": "date", "shop": "text", "size": "number", "sold": "number"}, {"when": "ISO8601"})
 
@@ -84,7 +73,7 @@ def test_a_key_matches_however_its_values_are_written(tmp_path):
 
 
 def test_many_rows_are_joined_in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("signoff.review.live.PIECE", 64)
+    monkeypatch.setattr("signoff.review.live_join.PIECE", 64)
     monkeypatch.setattr("signoff.tables.spill.PIECE", 64)
     days = pd.date_range("2024-01-01", periods=2000, freq="h").strftime("%Y-%m-%d %H:%M:%S")
     batch = predictions([(day, "a", float(n)) for n, day in enumerate(days)])

@@ -1,14 +1,9 @@
-"""The realised error of releases: predictions joined with the values that came later, by release and week, and alarms.
-
-Rows are matched by a 64-bit hash of their key. Both sides are written to temporary files and joined group by group, so
-memory does not grow with the number of rows.
-"""
+"""The realised error of releases: figures by release and week, and alarms about the current one."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,22 +11,14 @@ import pandas as pd
 from scipy import special
 
 from signoff.release.live_record import Broken, Line, LiveAlarm
-from signoff.tables.batches import text_batches
-from signoff.tables.counting import row_hashes
-from signoff.tables.csv_file import header_of_table
-from signoff.tables.spill import GOLDEN, PIECE, Spill, pieces
-from signoff.tables.table import parse_column
+from signoff.review.live_join import MOST_COLUMNS, NO_WEEK, Record
 
 # A week with fewer answered rows is not judged by itself.
-FEWEST_ROWS = 10
-# The largest number of slices: columns of text, and levels of each.
-_MOST_COLUMNS, _MOST_LEVELS = 8, 30
+_FEWEST_ROWS = 10
 # One week is an alarm at the first probability, two in a row at the second.
 _RARE, _RARE_TWICE = 0.0005, 0.005
 # The smallest effects that raise an alarm: a ratio of errors, a share of the MAE, a difference of the coverage.
 _WORSE, _OFF, _SHORT = 1.15, 0.25, 0.05
-_NO_WEEK = np.iinfo("int64").min
-_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -82,201 +69,14 @@ def promise_of(metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> Pr
     )
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """How cells are read: the kind of each known column, and the notation of dates. Other columns are text."""
-
-    kinds: Mapping[str, str]
-    formats: Mapping[str, str]
-
-    def read(self, path: Path, names: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Yield some columns of a CSV file, some rows at a time, with dtypes that do not depend on the other rows."""
-        for batch in text_batches(path, list(names)):
-            columns = {}
-            for name in names:
-                kind = self.kinds.get(name, "text")
-                values, _ = parse_column(
-                    batch[name], kind, self.formats.get(name), "float64" if kind == "number" else None
-                )
-                if kind == "date":
-                    values = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
-                    values = values.astype("datetime64[us]")
-                columns[name] = values
-            yield pd.DataFrame(columns, columns=list(names))
-
-
-class _Rows:
-    """Columns of 8-byte numbers in files, one entry per row."""
-
-    def __init__(self, folder: Path, **dtypes: str):
-        self.columns = {name: Spill(folder, dtype) for name, dtype in dtypes.items()}
-
-    def add(self, **values: np.ndarray) -> None:
-        for name, each in values.items():
-            self.columns[name].add(each)
-
-    def __len__(self) -> int:
-        return len(self.columns["key"])
-
-    def group(self, bits: int, group: int) -> pd.DataFrame:
-        """Return the rows whose hash belongs to one of 2 ** `bits` groups, with their place."""
-        parts = []
-        for n, keys in enumerate(pieces(self.columns["key"])):
-            inside = slice(None)
-            if bits:
-                inside = np.flatnonzero(keys * GOLDEN >> np.uint64(64 - bits) == group)
-            rows = slice(n * PIECE, n * PIECE + len(keys))
-            values = {name: column[rows][inside] for name, column in self.columns.items()}
-            places = np.arange(rows.start, rows.stop)[inside]
-            parts.append(pd.DataFrame({**values, "place": places}))
-        return pd.concat(parts) if parts else pd.DataFrame({name: [] for name in [*self.columns, "place"]})
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A file of predictions, and the day on which it was written, for rows without a time (days since 1970)."""
-
-    path: Path
-    day: int
-    as_if: bool = False
-
-
-class Record:
-    """Predictions and answers on their way to the lines; `folder` is for temporary files."""
-
-    def __init__(self, folder: Path, key: Sequence[str], kinds: Kinds, target: str, time: str | None):
-        self.key, self.kinds, self.target, self.time = list(key), kinds, target, time
-        self.releases: list[str] = []
-        texts = [name for name, kind in kinds.kinds.items() if kind == "text" and name not in (target, time)]
-        self.levels: dict[str, list[str]] = {name: [] for name in texts[:_MOST_COLUMNS]}
-        self._files = 0
-        numbers = dict.fromkeys(["prediction", "low", "high", "baseline"], "float64")
-        codes = dict.fromkeys(["release", "week", "as_if", "file"], "int64")
-        slices = {f"slice_{n}": "int64" for n in range(_MOST_COLUMNS)}
-        self.predicted = _Rows(folder, key="uint64", **numbers, **codes, **slices)
-        self.answers = _Rows(folder, key="uint64", target="float64", week="int64")
-
-    def add_predictions(self, batch: Batch, promises: Mapping[str, Promise], means: Mapping[str, float]) -> None:
-        """Add a file of predictions. Call it in the order in which the files were written.
-
-        `means` has for each release the mean of its target, as `training_means` returns it.
-        """
-        header = header_of_table(batch.path)
-        baselines = {each.baseline for each in promises.values() if each.baseline in header}
-        more = [name for name in (self.time, *self.levels, *sorted(baselines)) if name and name in header]
-        ours = ["prediction", "prediction_low", "prediction_high", "release"]
-        names = list(dict.fromkeys([*self.key, *more, *(name for name in ours if name in header)]))
-        numbers = dict.fromkeys([*ours[:3], *baselines], "number")
-        kinds = Kinds({**self.kinds.kinds, **numbers, "release": "text"}, self.kinds.formats)
-        for frame in kinds.read(batch.path, names):
-            release = frame["release"].astype("str")
-            codes = release.map({name: self._code(name) for name in release.unique()}).to_numpy("int64")
-            rows = len(frame)
-            missing = np.full(rows, np.nan)
-            low, high = (
-                frame[name].to_numpy() if name in frame else missing for name in ("prediction_low", "prediction_high")
-            )
-            baseline = np.full(rows, np.nan)
-            for name, promise in promises.items():
-                inside = (release == name).to_numpy()
-                if promise.baseline in frame:
-                    baseline[inside] = frame[promise.baseline].to_numpy()[inside]
-                elif promise.baseline == "mean" and inside.any():
-                    baseline[inside] = means[name]
-            levels = {f"slice_{n}": np.full(rows, -1) for n in range(_MOST_COLUMNS)}
-            for n, name in enumerate(self.levels):
-                if name in frame:
-                    levels[f"slice_{n}"] = self._levels(name, frame[name])
-            week = _weeks(frame[self.time]) if self.time in frame else np.full(rows, _monday(batch.day))
-            self.predicted.add(
-                key=row_hashes(frame[self.key]),
-                prediction=frame["prediction"].to_numpy(),
-                low=low,
-                high=high,
-                baseline=baseline,
-                release=codes,
-                week=week,
-                as_if=np.full(rows, int(batch.as_if)),
-                file=np.full(rows, self._files),
-                **levels,
-            )
-        self._files += 1
-
-    def add_answers(self, path: Path) -> None:
-        """Add a file of rows with their target."""
-        names = list(dict.fromkeys([*self.key, self.target, *([self.time] if self.time else [])]))
-        for frame in self.kinds.read(path, names):
-            self.answers.add(
-                key=row_hashes(frame[self.key]),
-                target=frame[self.target].to_numpy("float64"),
-                week=_weeks(frame[self.time]) if self.time else np.full(len(frame), _NO_WEEK),
-            )
-
-    def joined(self) -> Iterator[pd.DataFrame]:
-        """Yield the predictions, each row once, with `target` (missing without an answer) and the answer's `place`.
-
-        Of several predictions of one row, the last file counts; of several answers, the last one (a correction). If a
-        key occurs several times within a file, its last occurrence belongs to the last answer, and so on backwards.
-        """
-        bits = max((len(self.predicted) + len(self.answers)) // (2 * PIECE), 0).bit_length()
-        for group in range(1 << bits):
-            predicted, answers = (rows.group(bits, group) for rows in (self.predicted, self.answers))
-            answers = answers[answers["target"].notna()]
-            predicted["rank"] = predicted.groupby(["key", "file"]).cumcount(ascending=False)
-            answers["rank"] = answers.groupby("key").cumcount(ascending=False)
-            predicted = predicted.drop_duplicates(["key", "rank"], keep="last").drop(columns="place")
-            yield predicted.merge(answers.drop(columns="week"), on=["key", "rank"], how="left")
-
-    def _code(self, release: str) -> int:
-        if release not in self.releases:
-            self.releases.append(release)
-        return self.releases.index(release)
-
-    def _levels(self, column: str, values: pd.Series) -> np.ndarray:
-        """Return the code of each value of a column, -1 for missing and rare values."""
-        known = self.levels[column]
-        for value in values.dropna().unique()[: _MOST_LEVELS * 2]:
-            if value not in known and len(known) < _MOST_LEVELS:
-                known.append(value)
-        return values.map({value: n for n, value in enumerate(known)}).fillna(-1).to_numpy("int64")
-
-
-def training_means(raw: Sequence[Path], kinds: Kinds, target: str, promises: Mapping[str, Promise]) -> dict[str, float]:
-    """Return for each release the mean of the targets that it was made from, which the baseline "mean" predicts.
-
-    These are the targets up to the release's last time, or all of them if rows have no time.
-    """
-    totals = {name: [0.0, 0] for name in promises}
-    times = {each.time for each in promises.values() if each.time}
-    for path in raw:
-        for frame in kinds.read(path, [target, *sorted(times)]):
-            known = frame[target].notna()
-            for name, promise in promises.items():
-                use = known & (frame[promise.time] <= promise.until) if promise.time else known
-                totals[name][0] += float(frame[target][use].sum())
-                totals[name][1] += int(use.sum())
-    return {name: total / count if count else math.nan for name, (total, count) in totals.items()}
-
-
-def _weeks(time: pd.Series) -> np.ndarray:
-    """Return the Monday of each time in days since 1970, `_NO_WEEK` for a missing time."""
-    days = time.astype("datetime64[us]").to_numpy().astype("int64") // _DAY
-    return np.where(time.notna().to_numpy(), _monday(days), _NO_WEEK)
-
-
-def _monday(day: Any) -> Any:
-    """Return the Monday of a week, in days since 1970, which began on a Thursday."""
-    return day - (day + 3) % 7
-
-
 class Sums:
     """Sums over rows by release, week and kind of prediction, and by slice."""
 
     _NAMES = ("rows", "answered", "size", "error", "intervals", "covered", "width", "baseline", "with_baseline")
 
     def __init__(self) -> None:
-        self.lines: dict[tuple, np.ndarray] = defaultdict(lambda: np.zeros(len(self._NAMES)))
-        self.slices: dict[tuple, np.ndarray] = defaultdict(lambda: np.zeros(len(self._NAMES)))
+        self.lines: dict[tuple[int, ...], np.ndarray] = defaultdict(lambda: np.zeros(len(self._NAMES)))
+        self.slices: dict[tuple[int, ...], np.ndarray] = defaultdict(lambda: np.zeros(len(self._NAMES)))
 
     def add(self, rows: pd.DataFrame) -> None:
         """Add rows as `Record.joined` yields them."""
@@ -301,14 +101,21 @@ class Sums:
             index=rows.index,
         )
         by = ["release", "week", "as_if"]
-        for labels, sums in found.groupby([rows[name] for name in by], sort=True).sum().iterrows():
-            self.lines[labels] += sums.to_numpy()
-        for n in range(_MOST_COLUMNS):
+        for labels, values in _grouped(found, [rows[name] for name in by]):
+            self.lines[labels] += values
+        for n in range(MOST_COLUMNS):
             known = rows[f"slice_{n}"] >= 0
             if known.any():
                 keys = [rows.loc[known, name] for name in (*by, f"slice_{n}")]
-                for labels, sums in found[known].groupby(keys, sort=True).sum().iterrows():
-                    self.slices[(*labels[:3], n, labels[3])] += sums.to_numpy()
+                for labels, values in _grouped(found[known], keys):
+                    self.slices[(*labels[:3], n, labels[3])] += values
+
+
+def _grouped(frame: pd.DataFrame, keys: list[pd.Series]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield the labels and the sums of each group of rows."""
+    sums = frame.groupby(keys, sort=True).sum()
+    for labels, values in zip(sums.index, sums.to_numpy(), strict=True):
+        yield tuple(map(int, labels)), values
 
 
 def lines_of(record: Record, sums: Sums, promises: Mapping[str, Promise]) -> list[Line]:
@@ -344,7 +151,7 @@ def lines_of(record: Record, sums: Sums, promises: Mapping[str, Promise]) -> lis
 
 
 def _date(week: float) -> str | None:
-    return None if week == _NO_WEEK else str(np.datetime64(int(week), "D"))
+    return None if week == NO_WEEK else str(np.datetime64(int(week), "D"))
 
 
 def merged(earlier: Sequence[Line], lines: Sequence[Line], known: Sequence[str]) -> list[Line]:
@@ -353,7 +160,7 @@ def merged(earlier: Sequence[Line], lines: Sequence[Line], known: Sequence[str])
     An earlier line is kept if it had more answers than now, and its release is one of `known`.
     """
 
-    def identity(line: Line) -> tuple:
+    def identity(line: Line) -> tuple[str, str | None, bool]:
         return line["release"], line["week"], line["as_if"]
 
     found = {identity(line): line for line in lines}
@@ -379,21 +186,23 @@ class _Week:
 def _weeks_of(lines: Sequence[Line], release: str) -> list[_Week]:
     """Return the weeks of a release with enough answers, the oldest first."""
     found = []
-    of_release = [line for line in lines if line["release"] == release and line["week"] and line["answered"]]
-    for week in sorted({line["week"] for line in of_release}):
+    of_release = [line for line in lines if line["release"] == release and line["answered"]]
+    for week in sorted({line["week"] for line in of_release if line["week"]}):
         parts = [line for line in of_release if line["week"] == week]
         rows = sum(line["answered"] for line in parts)
         with_interval = [line for line in parts if line["coverage"] is not None]
         covered = sum(line["answered"] for line in with_interval)
-        if rows < FEWEST_ROWS:
+        if rows < _FEWEST_ROWS:
             continue
         found.append(
             _Week(
                 week,
                 rows,
-                sum(line["answered"] * line["MAE"] for line in parts) / rows,
-                sum(line["answered"] * line["bias"] for line in parts) / rows,
-                sum(line["answered"] * line["coverage"] for line in with_interval) / covered if covered else None,
+                sum(line["answered"] * (line["MAE"] or 0.0) for line in parts) / rows,
+                sum(line["answered"] * (line["bias"] or 0.0) for line in parts) / rows,
+                sum(line["answered"] * (line["coverage"] or 0.0) for line in with_interval) / covered
+                if covered
+                else None,
                 covered,
             )
         )
@@ -430,7 +239,7 @@ def judge(lines: Sequence[Line], release: str, promise: Promise) -> list[LiveAla
     unlikely by chance, or two in a row that are unlikely, and an effect that matters.
     """
     weeks = _weeks_of(lines, release)
-    known = [each for each in promise.weeks if each["rows"] >= FEWEST_ROWS and each["MAE"] > 0]
+    known = [each for each in promise.weeks if each["rows"] >= _FEWEST_ROWS and each["MAE"] > 0]
     unlikely: dict[str, list[tuple[float, bool]]] = {"live_error": [], "live_bias": [], "live_coverage": []}
     usual_size = [math.log(each["MAE"]) for each in known]
     usual_bias = [each["bias"] for each in known]
@@ -470,7 +279,7 @@ def _is_alarm(tries: Sequence[tuple[float, bool]], n: int) -> bool:
 
 def _short(coverage: float | None, rows: int, promise: Promise) -> tuple[float, bool]:
     """Return how likely so low a coverage is, and whether it matters."""
-    if coverage is None or rows < FEWEST_ROWS:
+    if coverage is None or rows < _FEWEST_ROWS:
         return 1.0, False
     expected = min(promise.level, promise.level if promise.coverage is None else promise.coverage)
 
@@ -492,7 +301,7 @@ def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, wee
     if release not in record.releases:
         return []
     code = record.releases.index(release)
-    newest = sorted({key[1] for key in sums.lines if key[0] == code and key[1] != _NO_WEEK})[-weeks:]
+    newest = sorted({key[1] for key in sums.lines if key[0] == code and key[1] != NO_WEEK})[-weeks:]
     together: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(len(Sums._NAMES)))
     whole = np.zeros(len(Sums._NAMES))
     for key, values in sums.lines.items():
@@ -503,7 +312,7 @@ def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, wee
             together[int(key[3]), int(key[4])] += values
     intervals, covered = Sums._NAMES.index("intervals"), Sums._NAMES.index("covered")
     columns, found = list(record.levels), []
-    judged = {key: values for key, values in together.items() if values[intervals] >= 3 * FEWEST_ROWS}
+    judged = {key: values for key, values in together.items() if values[intervals] >= 3 * _FEWEST_ROWS}
     for (column, level), values in judged.items():
         share = values[covered] / values[intervals]
         p, matters = _short(share, int(values[intervals]), promise)
