@@ -1,20 +1,24 @@
 """Prediction intervals with a width for each row, through their functions."""
 
+import json
+
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
+import train_model as script_train
+from conftest import in_process
 from signoff.base.errors import TaskError
 from signoff.model import quantiles
 from signoff.model.model_file import load_model, write_model
 from signoff.model.quantiles import fit_intervals, weighted_quantile
 from signoff.model.regressor import DEFAULT_ESTIMATOR
-from signoff.model.scoring import bounds, predict
+from signoff.model.scoring import bounds, has_bounds, predict
 from signoff.model.training import train_model
 
 KINDS = {"shop": "category", "km": "number", "age": "number"}
-SETTING = {"estimator": DEFAULT_ESTIMATOR, "params": {"max_iter": 30}}
+SETTING = {"estimator": DEFAULT_ESTIMATOR, "params": {"max_iter": 20}}
 
 
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:
@@ -79,8 +83,8 @@ def test_a_model_without_intervals_predicts_without_them(model):
 
 
 def test_the_files_of_a_model_hold_its_intervals_in_the_same_bytes_and_are_refused_when_they_change(tmp_path):
-    features, target = table(700)
-    time = pd.Series(pd.date_range("2024-01-01", periods=700, freq="h"))
+    features, target = table(300)
+    time = pd.Series(pd.date_range("2024-01-01", periods=300, freq="h"))
     one, two = (trained(features, target, time) for _ in range(2))
     for name in ("model.pkl", "model.skops"):
         digest = write_model(one, tmp_path / name)
@@ -122,6 +126,24 @@ def test_errors_are_of_rows_that_the_model_has_not_seen_and_of_later_ones_if_row
             assert not by_time or seen.max() < unseen.min()
         unseen = np.concatenate([each for _, each in parts])
         assert len(set(unseen)) == len(unseen) >= rows // 4
+
+
+def test_the_command_line_says_which_intervals_a_model_has(finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words, by in (([], "quantile"), (["--intervals=constant"], "constant")):
+        features = finished_run.folder / "data/features/features.csv"
+        words = [
+            *words,
+            f"--input={features}",
+            "--output=model.pkl",
+            "--interval-level=0.8",
+            '--params={"max_iter": 5}',
+        ]
+        code, said, _ = in_process(script_train, *words)
+        assert code == 0, said
+        about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+        assert about["intervals"] == {"by": by, "level": 0.8}
+        assert has_bounds(load_model(tmp_path / "model.pkl", about["sha256"])) == (by == "quantile")
 
 
 def test_newer_errors_weigh_more():

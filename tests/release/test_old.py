@@ -10,6 +10,7 @@ import re
 import tarfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sklearn
 from test_security import command  # noqa: F401
@@ -80,6 +81,19 @@ def test_files_of_an_older_version_are_read_or_refused_with_the_way_on(name, tmp
         code, said = command(script, *words)
         assert re.search(expected + REFUSED, said), (script, said)
         assert code in (0, 1) and "unexpected failure" not in said, (script, said)
+
+
+@pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")
+def test_a_release_with_one_width_for_all_intervals_keeps_it(tmp_path, command, monkeypatch):  # noqa: F811
+    unpack("diagnosed", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, said = command("predict", "--input", "rides.csv", "--output", "scored.csv")
+    assert code == 0, said
+    scored = pd.read_csv("scored.csv")
+    found = json.loads(Path("deployed/current/diagnostics.json").read_text(encoding="utf-8"))
+    half = found["prediction_interval"]["half_width"]
+    for width in (scored["prediction_high"] - scored["prediction"], scored["prediction"] - scored["prediction_low"]):
+        assert width.tolist() == pytest.approx([half] * len(scored))
 
 
 @pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")

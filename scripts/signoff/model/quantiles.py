@@ -2,8 +2,9 @@
 
 The errors are those on training rows that a model of the same setting had not seen. Two gradient boostings learn their
 lower and upper quantile from the features and the prediction. What these miss on errors that they were not fitted on,
-once for each side, is added to them (Romano, Patterson, Candès 2019, Conformalized Quantile Regression, NeurIPS 32). It
-is errors and not targets, so that the interval is as narrow as the model is good. If rows have a time, errors are of
+once for each side, is added to them in shares of their distance (Romano, Patterson, Candès 2019, Conformalized Quantile
+Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression methods, Stat 9). Errors
+and not targets are learnt, so that the interval is as narrow as the model is good. If rows have a time, errors are of
 rows later than those that the model saw, and newer errors weigh more in the correction (Barber, Candès, Ramdas,
 Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51).
 """
@@ -33,11 +34,15 @@ _PARTS = 4
 # The share of rows whose errors are looked at, if one model gives them.
 _SHARE = 0.25
 # So many parts of the errors, each calibrated by quantiles that were fitted on the others.
-_FOLDS = 3
+_FOLDS = 5
 # A row that is older by this share of the calibration rows weighs half as much.
-_HALF_LIFE = 0.5
-_TREES = {"max_iter": 40, "max_leaf_nodes": 8, "early_stopping": False}
-_LEAST_IN_LEAF, _MOST_LEAVES = 20, 100
+_HALF_LIFE = 0.25
+# The least distance between the quantiles that a correction is a share of, in shares of the median one.
+_LEAST_DISTANCE = 0.1
+_TREES = {"learning_rate": 0.2, "max_leaf_nodes": 6, "early_stopping": False}
+# Of few errors, few trees with many rows in a leaf: the fewer errors, the less do widths differ between rows.
+_MOST_TREES, _ERRORS_A_TREE = 25, 40
+_LEAST_IN_LEAF, _MOST_IN_LEAF = 30, 400
 
 
 class Intervals(TypedDict):
@@ -52,7 +57,9 @@ class Intervals(TypedDict):
     lower, upper
         The fitted quantiles of the error (actual − predicted), in the target's unit.
     below, above
-        What is added on each side, in the target's unit.
+        What is added on each side, in shares of the distance between the quantiles.
+    least
+        The least such distance, in the target's unit.
     """
 
     level: float
@@ -61,6 +68,7 @@ class Intervals(TypedDict):
     upper: Any
     below: float
     above: float
+    least: float
 
 
 def fit_intervals(
@@ -113,8 +121,10 @@ def fit_intervals(
 def ends(intervals: Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
     matrix = _matrix(intervals["encode"], features, predicted)
-    low = predicted + intervals["lower"].predict(matrix) - intervals["below"]
-    high = predicted + intervals["upper"].predict(matrix) + intervals["above"]
+    lower, upper = intervals["lower"].predict(matrix), intervals["upper"].predict(matrix)
+    distance = np.maximum(upper - lower, intervals["least"])
+    low = predicted + lower - intervals["below"] * distance
+    high = predicted + upper + intervals["above"] * distance
     return np.minimum(low, predicted), np.maximum(high, predicted)
 
 
@@ -192,20 +202,30 @@ def _calibrated(
     encode, sets = _encoding(features, kinds)
     matrix = _matrix(encode, features, predicted)
     fold = np.arange(count) * _FOLDS // count
-    missed = np.empty((2, count))
+    low, high = np.empty(count), np.empty(count)
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         for k in range(_FOLDS):
             inside = fold == k
             lower, upper = _quantiles(matrix[~inside], errors[~inside], tail, sets)
-            missed[0, inside] = lower.predict(matrix[inside]) - errors[inside]
-            missed[1, inside] = errors[inside] - upper.predict(matrix[inside])
+            low[inside], high[inside] = lower.predict(matrix[inside]), upper.predict(matrix[inside])
         lower, upper = _quantiles(matrix, errors, tail, sets)
     age = np.arange(count)[::-1] / count
     weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
-    below, above = (weighted_quantile(each, weights, 1 - tail) for each in missed)
+    least = _LEAST_DISTANCE * float(np.median(high - low)) or 1.0
+    distance = np.maximum(high - low, least)
+    below = weighted_quantile((low - errors) / distance, weights, 1 - tail)
+    above = weighted_quantile((errors - high) / distance, weights, 1 - tail)
     if not math.isfinite(below + above):
         return None
-    return {"level": level, "encode": encode, "lower": lower, "upper": upper, "below": below, "above": above}
+    return {
+        "level": level,
+        "encode": encode,
+        "lower": lower,
+        "upper": upper,
+        "below": below,
+        "above": above,
+        "least": least,
+    }
 
 
 def _encoding(features: pd.DataFrame, kinds: dict[str, str]) -> tuple[ColumnTransformer, list[int]]:
@@ -235,12 +255,13 @@ def _quantiles(matrix: np.ndarray, errors: np.ndarray, tail: float, sets: list[i
     # Imported here: not every task that predicts fits quantiles.
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    least = min(max(len(errors) // 20, _LEAST_IN_LEAF), _MOST_LEAVES)
+    least = min(max(len(errors) // 12, _LEAST_IN_LEAF), _MOST_IN_LEAF)
     found = []
     for quantile in (tail, 1 - tail):
         boosting = HistGradientBoostingRegressor(
             loss="quantile",
             quantile=quantile,
+            max_iter=min(max(len(errors) // _ERRORS_A_TREE, 1), _MOST_TREES),
             min_samples_leaf=least,
             categorical_features=sets or None,
             random_state=0,
