@@ -21,6 +21,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
+from signoff.config.expectations import expectations
 from signoff.config.project_files import config_text, contract_text
 from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
@@ -31,7 +32,9 @@ from signoff.source.options import READER, Reader
 from signoff.source.sniffing import sniff
 from signoff.source.unpacking import is_json_lines
 from signoff.tables.dates import hides_dates, undecided
+from signoff.tables.delivery import counts_by_day
 from signoff.tables.table import Table, read_table
+from signoff.tables.times import Times, in_future, ingest_time
 
 # The share of rows that dropping those with a missing value may cost.
 MOST_LOST = 0.05
@@ -44,7 +47,7 @@ WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|cr
 NOT_WHEN = re.compile(r"birth|born|dob|geb|expir|valid|due|end|until|bis|hire|build|built", re.IGNORECASE)
 
 
-def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
+def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> tuple[dict, dict, list[str]]:
     """Return the config but for its source, the data contract, and what was decided, one line each.
 
     Parameters
@@ -53,6 +56,8 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         n rows × m columns.
     target
         The column to predict; its rows without a value are not counted as lost.
+    now
+        When the table was ingested (UTC, without a zone); None if unknown.
     """
     if target == "split":
         raise TaskError("the name 'split' is taken by the workflow: give the target another name in the source.")
@@ -80,6 +85,18 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
     said.append(why)
     if time_column:
         config["time_column"] = time_column
+        times = Times(time_column, now)
+        times = times.narrowed(
+            counts_by_day(frame[time_column].mask(in_future(frame[time_column], now))) if now else {}
+        )
+        for check, each in times.wrong(table.frame[time_column]).items():
+            validation = {"on_failure": "warn"}
+            said.append(
+                f"time: {each.sum():,} rows have a time that {check}, such as "
+                f"{table.frame[time_column][each].iloc[0]}; they are dropped, and each run warns of them. Once "
+                "they are corrected, take on_failure: warn out of config.yaml"
+            )
+            table.frame[time_column] = table.frame[time_column].mask(each)
     facts = facts_of(frame)
     ids = [name for name in frame if name != target and names_the_row(name, facts[name])]
     if ids:
@@ -140,9 +157,10 @@ def init_project(table: Table, target: str) -> tuple[dict, dict, list[str]]:
         config["split"] = split
     if validation:
         config["validation"] = validation
-    contract = {
+    expected, most_missing = expectations(table.frame, kinds, target, time_column, now)
+    contract = expected | {
         "columns": {
-            name: rules(each, kinds[name], table.formats.get(name), units.get(name))
+            name: rules(each, kinds[name], table.formats.get(name), units.get(name), most_missing.get(name, {}))
             for name, each in table.frame.items()
             if name not in empty
         }
@@ -206,7 +224,7 @@ def other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
     return [f"; {name}: {len(words):,} values, such as {words.iloc[0]!r}"] if len(words) else []
 
 
-def rules(values: pd.Series, kind: str, date_format: str | None = None, unit: str | None = None) -> dict:
+def rules(values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: dict) -> dict:
     """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
     found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
@@ -221,7 +239,7 @@ def rules(values: pd.Series, kind: str, date_format: str | None = None, unit: st
         slack = (high - low) or abs(high) or 1.0
         least = 0.0 if low >= 0 else rounded(low - slack, ROUND_FLOOR)
         found["checks"] = {"in_range": {"min_value": least, "max_value": rounded(high + slack, ROUND_CEILING)}}
-    return found
+    return found | (most_missing if found["nullable"] else {})
 
 
 def rounded(value: float, direction: str) -> float:
@@ -287,7 +305,8 @@ def main(argv: list[str] | None = None) -> None:
             hidden = [name for name in table.frame if name != args.target and hides_dates(name, table.frame[name])]
             if hidden:
                 table = read_table(raw, dict.fromkeys(hidden, "date"))
-        config, contract, said = init_project(table, args.target)
+            now = ingest_time(raw)
+        config, contract, said = init_project(table, args.target, now)
         said = notations(table) + said
         source = from_folder(args.source, folder)
         reader |= {"query": args.query} if args.query else {}

@@ -7,45 +7,45 @@ first row after the header.
 """
 
 import argparse
-import collections
 import logging
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import sha256, write_json
+from signoff.base.files import read_json, sha256, write_json
 from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
-from signoff.tables.cleaning import in_future, ingest_time
 from signoff.tables.contract import EXAMPLES
 from signoff.tables.counting import Counts
+from signoff.tables.delivery import Delivery
+from signoff.tables.delivery_checks import STEADY_PERIODS, Violation, check_delivery, last_record
+from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import read_part
 from signoff.tables.table import Table, read_table
+from signoff.tables.times import Times, ingest_time, time_column_of
+
+# Rows by level are counted in so many of the newest periods.
+KEPT_PERIODS = STEADY_PERIODS + 2
 
 
-class Past(NamedTuple):
-    """A column of times, and the time of the ingest, which none of them may exceed."""
-
-    column: str
-    now: pd.Timestamp
-
-
-def validate_data(table: Table, contract: dict | None = None, past: Past | None = None) -> dict:
-    """Return the validation report of `table`.
+def validate_data(table: Table, contract: dict | None = None, times: Times | None = None) -> dict:
+    """Return the validation report of `table`, and what it holds as a delivery.
 
     Parameters
     ----------
     table
         As `table.read_table` gives it, read with the kinds that the contract declares.
     contract
-        A pandera schema as the mapping that its YAML holds; without one, only the kinds of values are checked.
-    past
-        The time column, and the time of the ingest, which no row may be dated after.
+        A pandera schema as the mapping that its YAML holds, with own keys; without one, only the kinds of values and
+        the times are checked.
+    times
+        The time column, and which times are wrong.
 
     Returns
     -------
@@ -56,64 +56,100 @@ def validate_data(table: Table, contract: dict | None = None, past: Past | None 
     Raises
     ------
     TaskError
-        The contract is no pandera schema.
+        The contract is not a pandera schema.
     """
-    return validate_tables([table], table.kinds, contract, past=past)
+    return validate_tables(lambda: [table], table.kinds, contract, times=times)[0]
 
 
 def validate_tables(
-    tables: Iterable[Table],
+    make: Callable[[], Iterable[Table]],
     kinds: dict[str, str],
     contract: dict | None,
     folder: Path | None = None,
-    past: Past | None = None,
-) -> dict:
-    """Return the validation report of the rows of several tables, as of one, in memory that they do not grow.
+    times: Times | None = None,
+) -> tuple[dict, Delivery]:
+    """Return the report of the rows that `make` yields, in bounded memory, and what they hold as a delivery.
 
-    More values of a column than memory should hold go to a file in `folder`. See `validate_data`.
+    The rows are read again if some of their times turn out to be far outside of the others. More values of a column
+    than memory should hold go to a file in `folder`. See `validate_data`.
     """
-    schema = pandera_schema(contract) if contract else None
-    formats = contracts.formats(contract) if contract else {}
-    bad, fractions, broken = {}, {}, {}
-    rows, missing, counts = 0, collections.Counter(), {name: Counts(folder) for name in kinds}
-    for table in tables:
-        frame = table.frame
-        rows += len(frame)
-        for column, values in table.bad.items():
-            written = f", written as {formats[column]}" if column in formats else ""
-            add_violation(bad, column, f"is a {kinds[column]}{written}", values)
-        if past and (late := in_future(frame[past.column], past.now)).any():
-            add_violation(bad, past.column, "is not in the future", frame[past.column][late])
-        for column, values in other_words(frame, contract).items():
-            unit = contract["columns"][column]["unit"]
-            kind = {"": "a number", ":": "a time of day or a duration"}.get(unit, f"a number before {unit!r}")
-            add_violation(bad, column, f"is {kind}", values)
-        if contract:
-            for column, values in values_with_fractions(frame, contract).items():
-                add_violation(fractions, column, "is a whole number", values)
-            for column, check, values in contract_violations(frame, schema, table.bad):
-                add_violation(broken, column, check, values)
+    report, delivery = _validated(make(), kinds, contract, folder, times)
+    if times and (narrowed := times.narrowed(delivery.days)) != times:
+        report, delivery = _validated(make(), kinds, contract, folder, narrowed)
+    return report, delivery
+
+
+def _validated(
+    batches: Iterable[Table], kinds: dict[str, str], contract: dict | None, folder: Path | None, times: Times | None
+) -> tuple[dict, Delivery]:
+    """Return the report of some tables as of one, and what they hold; see `validate_tables`."""
+    rules = delivery_rules(contract)
+    delivery = Delivery(rules.levels, rules.max_missing, KEPT_PERIODS * rules.newest)
+    found, missing, counts = _Violations(kinds, contract), Counter(), {name: Counts(folder) for name in kinds}
+    for table in batches:
+        wrong = times.wrong(table.frame[times.column]) if times else {}
+        found.look(table, times, wrong)
+        moments = table.frame[times.column] if times else None
+        for each in wrong.values():
+            moments = moments.mask(each)
+        delivery.look(table.frame, moments)
         for name, each in counts.items():
-            each.add(frame[name])
-            missing[name] += int(frame[name].isna().sum())
-    if contract:
-        broken = dict(sorted(broken.items(), key=lambda each: place_in(schema, *each[0], each[1]["rows"])))
-        fractions = {
-            key: fractions[key] for key in sorted(fractions, key=lambda key: list(contract["columns"]).index(key[0]))
-        }
-    bad = {key: bad[key] for key in sorted(bad, key=lambda key: list(kinds).index(key[0]))}
-    violations = [*bad.values(), *fractions.values(), *broken.values()]
-    unreadable = {column: each["rows"] for (column, check), each in bad.items() if check.startswith("is a ")}
-    return {
+            each.add(table.frame[name])
+            missing[name] += int(table.frame[name].isna().sum())
+    violations, unreadable = found.ordered(), found.unreadable()
+    report = {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,
-        "rows": rows,
+        "rows": delivery.rows,
         "violations": violations,
         "profile": {
             name: {"type": kind, "unreadable": unreadable.get(name, 0), **profile(counts[name], missing[name])}
             for name, kind in kinds.items()
         },
     }
+    return report, delivery
+
+
+class _Violations:
+    """The violations by single rows, collected batch by batch."""
+
+    def __init__(self, kinds: dict[str, str], contract: dict | None):
+        self.kinds, self.contract = kinds, contract
+        self.schema = pandera_schema(contract) if contract else None
+        self.formats = contracts.formats(contract) if contract else {}
+        self.bad, self.fractions, self.broken = {}, {}, {}
+
+    def look(self, table: Table, times: Times | None, wrong: dict[str, np.ndarray]) -> None:
+        """Add the violations of some rows, of which `wrong` are those whose time is."""
+        for column, values in table.bad.items():
+            written = f", written as {self.formats[column]}" if column in self.formats else ""
+            add_violation(self.bad, column, f"is a {self.kinds[column]}{written}", values)
+        for check, each in wrong.items():
+            add_violation(self.bad, times.column, check, table.frame[times.column][each])
+        for column, values in other_words(table.frame, self.contract).items():
+            unit = self.contract["columns"][column]["unit"]
+            kind = {"": "a number", ":": "a time of day or a duration"}.get(unit, f"a number before {unit!r}")
+            add_violation(self.bad, column, f"is {kind}", values)
+        if self.contract:
+            for column, values in values_with_fractions(table.frame, self.contract).items():
+                add_violation(self.fractions, column, "is a whole number", values)
+            for column, check, values in contract_violations(table.frame, self.schema, table.bad):
+                add_violation(self.broken, column, check, values)
+
+    def ordered(self) -> list[Violation]:
+        """Return all violations: wrong values, fractions, then those of pandera's checks, by column."""
+        columns = list(self.kinds)
+        bad = sorted(self.bad.items(), key=lambda each: columns.index(each[0][0]))
+        if not self.contract:
+            return [each for _, each in bad]
+        names = list(self.contract["columns"])
+        fractions = sorted(self.fractions.items(), key=lambda each: names.index(each[0][0]))
+        broken = sorted(self.broken.items(), key=lambda each: place_in(self.schema, *each[0], each[1]["rows"]))
+        return [each for _, each in (*bad, *fractions, *broken)]
+
+    def unreadable(self) -> dict[str, int]:
+        """Return by column how many values are not of its kind."""
+        return {column: each["rows"] for (column, check), each in self.bad.items() if check.startswith("is a ")}
 
 
 def add_violation(found: dict[tuple, dict], column: str | None, check: str, values: pd.Series) -> None:
@@ -207,18 +243,44 @@ def profile(counts: Counts, missing: int) -> dict:
     return found | {"most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
 
 
-def past_of(args: argparse.Namespace, kinds: dict[str, str]) -> Past | None:
-    """Return what the times must not exceed, where they are dates and a record says when they were ingested."""
-    now = ingest_time(args.input) if kinds.get(args.time_column) == "date" else None
-    return None if now is None else Past(args.time_column, now)
+def times_of(args: argparse.Namespace, kinds: dict[str, str], contract: dict | None) -> Times | None:
+    """Return the time column and which of its times are wrong; None without such a column."""
+    name = time_column_of(kinds, args.time_column, bool(args.find_time))
+    if name is None:
+        return None
+    rules = (contract or {"columns": {}})["columns"].get(name, {})
+    past, future = bool(rules.get("past")), bool(rules.get("future"))
+    # A column that was only found may hold dates to come.
+    now = ingest_time(args.input) if args.time_column and not future else None
+    return Times(name, now, past, future)
+
+
+def with_delivery(report: dict, delivery: Delivery, contract: dict | None, args: argparse.Namespace) -> dict:
+    """Return the report of all rows with the violations by the delivery as a whole, and what it is compared with."""
+    rules = delivery_rules(contract)
+    if not rules.any():
+        return report
+    try:
+        earlier = read_json(args.output) if args.output.is_file() else None
+    except TaskError as error:
+        logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
+        earlier = None
+    last = last_record(earlier, sha256(args.input), report["profile"])
+    kinds = {name: each["type"] for name, each in report["profile"].items()}
+    time = time_column_of(kinds, args.time_column, bool(args.find_time))
+    violations = report["violations"] + check_delivery(rules, delivery, last, time, ingest_time(args.input))
+    status = "fail" if violations else "pass"
+    record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
+    return {**report, "status": status, "violations": violations} | record
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
-    parser.add_argument("--output", required=True, type=Path, help="the JSON report to write")
+    parser.add_argument("--output", required=True, type=Path, help="the JSON report to write; an earlier one is read")
     parser.add_argument("--schema", type=Path, help="the data contract: a pandera schema in YAML")
-    parser.add_argument("--time-column", help="when each row happened: later than the ingest is a violation")
+    parser.add_argument("--time-column", help="the time of each row: times after the ingest are violations")
+    parser.add_argument("--find-time", choices=["yes"], help="else, the only column of dates is the time column")
     parser.add_argument(
         "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
     )
@@ -230,14 +292,19 @@ def main(argv: list[str] | None = None) -> None:
         kinds, formats = (contracts.kinds(contract), contracts.formats(contract)) if contract else (None, None)
         if args.like or contracts.looks_at_all_rows(contract):
             table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats)
-            report = validate_data(table, contract, past_of(args, table.kinds))
+            times = times_of(args, table.kinds, contract)
+            report, delivery = validate_tables(lambda: [table], table.kinds, contract, times=times)
         else:
 
-            def validated(columns: Columns) -> dict:
-                past = past_of(args, columns.kinds)
-                return validate_tables(tables(args.input, columns), columns.kinds, contract, args.output.parent, past)
+            def validated(columns: Columns) -> tuple[dict, Delivery]:
+                times = times_of(args, columns.kinds, contract)
+                return validate_tables(
+                    lambda: tables(args.input, columns), columns.kinds, contract, args.output.parent, times
+                )
 
-            report = judged(args.input, kinds, validated, formats)
+            report, delivery = judged(args.input, kinds, validated, formats)
+        if not args.like:
+            report = with_delivery(report, delivery, contract, args)
         write_json(args.output, {**report, "raw_sha256": sha256(args.input)})
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)

@@ -109,6 +109,24 @@ def german(rows: int = 300) -> pd.DataFrame:
     return frame
 
 
+def test_a_column_that_is_empty_in_the_newest_week_is_named_in_the_verdict(started):
+    frame = rides(1000).drop(columns="ride").assign(temp=np.round(np.random.default_rng(1).normal(10, 5, 1000), 1))
+    frame.loc[::90, "temp"] = np.nan
+    frame["km"] = frame["km"].fillna(5)
+    _, project = started(frame.head(944), "minutes")
+    project.snakemake("reports/validation_report.json")
+    assert project.json("reports/validation_report.json")["status"] == "pass"
+    frame.loc[944:, "temp"] = np.nan
+    frame.to_csv(project.folder.parent / "table.csv", index=False)
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    assert project.json("data/processed/cleaned_data.json")["rows_dropped"]["missing"] > 56
+    line = (
+        "column temp: 56 of 56 values are missing in the newest 7 days (2024-04-28 to 2024-05-04) (100%); the contract"
+    )
+    assert "Contract    fail" in done.stdout and f"\n            {line}" in done.stdout
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
 def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike(started, encoding):
     content = german().to_csv(index=False, sep=";").encode(encoding)

@@ -94,7 +94,7 @@ def test_settings_come_with_the_defaults_of_the_schema():
     found, contract = settings(time_column="started")
     assert found.cleaning.max_rows_lost == SCHEMA["properties"]["cleaning"]["properties"]["max_rows_lost"]["default"]
     assert found.required_columns == ["minutes", "started"]
-    assert (contract.kinds, contract.past_only, contract.looks_at_all_rows) == ({}, "started", False)
+    assert (contract.kinds, contract.past, contract.future, contract.looks_at_all_rows) == ({}, [], [], False)
     assert not found.has_many_models
     assert settings(models={"by": "city"})[0].has_many_models
     assert settings(models={"each": {"a": None}})[0].has_many_models

@@ -74,8 +74,8 @@ def test_a_bad_value_in_a_number_column_is_named_with_its_row(tmp_path, monkeypa
     code, _, log = in_process(cleaning, "--input", "in.csv", "--output", "out.csv")
     assert code == 0 and log[:-1] == [
         "INFO - [clean_data] start: in.csv",
-        "WARNING - [clean_data] column a: 2 values are no number, their rows are dropped, such as '1O' in row 41",
-        "WARNING - [clean_data] column b: 1 values are no number, their rows are dropped, such as 'soon' in row 42",
+        "WARNING - [clean_data] column a: 2 values are not a number; their rows are dropped, such as '1O' in row 41",
+        "WARNING - [clean_data] column b: 1 value is not a number; their rows are dropped, such as 'soon' in row 42",
         "INFO - [clean_data] completed. Rows before: 43, rows after: 40.",
         "INFO - [clean_data] nulls handled: b 1 dropped",
         "INFO - [clean_data] duplicate rows: 39, dropped: 0",

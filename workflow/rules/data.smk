@@ -54,7 +54,7 @@ rule validate_data:
         mem_mb=memory(1000, all_rows=contract.looks_at_all_rows),
         runtime=minutes(60),
     params:
-        options=flags(schema=settings.validation.schema, time_column=contract.past_only),
+        options=flags(schema=settings.validation.schema, time_column=settings.time_column, find_time=settings.find_time),
     # With nice, because cleaning begins at the same time, and the next task waits for cleaning.
     shell:
         "nice python {input.script:q} --input={input.raw:q} --output={output:q} {params.options} --log={log:q}"
@@ -82,7 +82,10 @@ rule clean_data:
         options=flags(
             kinds=contract.kinds,
             date_formats=contract.date_formats,
-            time_column=contract.past_only,
+            time_column=settings.time_column,
+            find_time=settings.find_time,
+            past=contract.past,
+            future=contract.future,
             required=settings.required_columns,
             policies=settings.cleaning.columns,
             default_policy=settings.cleaning.default,

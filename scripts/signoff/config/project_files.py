@@ -34,6 +34,14 @@ def config_text(source: str, config: dict, reader: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+_DELIVERY_NOTES = {
+    "rows": "shares: of the rows of the last run (min, max), and of a usual period in the newest one (newest)",
+    "newest": "the newest period",
+    "freshness": "the largest age of the newest row when the data are ingested",
+    "complete": "calendar periods that all have rows; columns whose levels all have rows, also in the newest period",
+}
+
+
 def block(value: dict) -> str:
     """Return a mapping as YAML, one key a line."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
@@ -44,8 +52,11 @@ def contract_text(contract: dict, table: Table) -> str:
     lines = [
         "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",
         "# Tighten what you know better, above all the ranges, isin for categories, and unique for ids.",
-        "columns:",
     ]
+    for key, value in contract.items():
+        if key != "columns":
+            lines += [f"# {_DELIVERY_NOTES[key]}", block({key: value})]
+    lines.append("columns:")
     for name, each in contract["columns"].items():
         lines.append(f"  # {seen(table.frame[name], table.kinds[name])}")
         lines.append(textwrap.indent(block({name: each}), "  "))

@@ -151,6 +151,11 @@ class Settings:
         return {name: limit for name, limit in sorted(self.thresholds.items()) if name != "custom"}
 
     @property
+    def find_time(self) -> str | None:
+        """yes if the only column of dates is the time column: none is named, and rows are not split by a hash."""
+        return None if self.time_column or self.split.by == "hash" or self.split.key else "yes"
+
+    @property
     def required_columns(self) -> list[str]:
         """The columns that no row may lack."""
         return [each for each in (self.target, self.time_column) if each]
@@ -166,15 +171,16 @@ class Contract:
         By column, the kind of its values: number, boolean, date or text.
     date_formats
         By column, how its dates are written.
-    past_only
-        The time column, unless its times may be in the future.
+    past, future
+        The columns whose times may be far before all others, or in the future.
     looks_at_all_rows
         Whether a check needs all rows at once, such as that a column's values are unique.
     """
 
     kinds: dict[str, str]
     date_formats: dict[str, str]
-    past_only: str | None
+    past: list[str]
+    future: list[str]
     looks_at_all_rows: bool
 
 
@@ -204,7 +210,8 @@ def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, 
     return settings, Contract(
         kinds=contract.kinds(found) if found else {},
         date_formats=contract.formats(found) if found else {},
-        past_only=contract.past_only(found, settings.time_column),
+        past=contract.with_key(found, "past"),
+        future=contract.with_key(found, "future"),
         looks_at_all_rows=contract.looks_at_all_rows(found),
     )
 

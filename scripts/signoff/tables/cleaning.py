@@ -1,16 +1,10 @@
-"""Cleaning: what becomes of missing values and duplicate rows, by policy, and which times are in the future."""
-
-from pathlib import Path
+"""Cleaning: what becomes of missing values and duplicate rows, by policy."""
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json
 from signoff.tables.cells import MISSING
-
-# How far beyond the ingest a time may be: clocks and zones differ, and a bare date may name the end of its month.
-_SLACK, _SLACK_OF_DATES = pd.Timedelta(days=1), pd.Timedelta(days=31)
 
 
 def by_policy(values: pd.Series, policy: str | dict, wrong: np.ndarray) -> tuple[pd.Series, str]:
@@ -51,23 +45,6 @@ def filled(values: pd.Series, constant: object) -> pd.Series:
         kind = "text" if is_text else "dates" if is_date else "true and false" if is_boolean else "numbers"
         raise TaskError(f"cleaning: column {values.name!r} holds {kind} and cannot be filled with {constant!r}.")
     return values.fillna(constant)
-
-
-def ingest_time(raw: Path) -> pd.Timestamp | None:
-    """Return when raw data were ingested, in UTC, by the record beside them; None without such a record.
-
-    It is the present as far as these rows are concerned, and the same however often they are read.
-    """
-    record = raw.with_suffix(".json")
-    found = read_json(record).get("ingested_at") if record.is_file() else None
-    return pd.Timestamp(found).tz_convert("UTC").tz_localize(None) if found else None
-
-
-def in_future(times: pd.Series, now: pd.Timestamp) -> np.ndarray:
-    """Return for each of n times whether it is clearly later than `now`; a missing one is not."""
-    naive = times if times.dt.tz is None else times.dt.tz_convert("UTC").dt.tz_localize(None)
-    is_date = naive == naive.dt.normalize()
-    return ((naive > now + _SLACK_OF_DATES) | (~is_date & (naive > now + _SLACK))).to_numpy(dtype=bool)
 
 
 def refuse_loss(counts: dict, max_rows_lost: float) -> None:

@@ -1,4 +1,4 @@
-"""The data contract: a pandera schema in YAML; what it says of columns' kinds, and how their dates are written."""
+"""The data contract, a pandera schema in YAML: which kinds of columns it declares, and the notation of dates."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any
 import yaml
 
 from signoff.base.errors import TaskError
+from signoff.tables.own_keys import OF_COLUMNS, OF_TABLE, check_own_keys
 
-# Of each violation, and of the values of a column, so many are shown.
+# The number of examples of each violation, and of the most frequent values of a column.
 EXAMPLES = 5
-KINDS = {
+# What the dtypes of each kind begin with.
+_DTYPES = {
     "number": ("int", "uint", "float", "decimal"),
     "boolean": ("bool",),
     "date": ("date", "timestamp"),
     "text": ("str", "object", "category", "string"),
 }
 # Notations of dates that strptime does not know.
-NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
-# What the contract says of a column beside what pandera knows.
-OWN_OF_COLUMNS = ("date_format", "future", "unit")
+_NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
 
 
 def read_contract(path: Path) -> dict:
@@ -28,7 +28,7 @@ def read_contract(path: Path) -> dict:
     Raises
     ------
     TaskError
-        When the file is missing, is no YAML, or names no columns.
+        The file is missing, is not YAML, names no columns, or a key has a value of the wrong type.
     """
     try:
         contract = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -43,25 +43,21 @@ def read_contract(path: Path) -> dict:
             raise TaskError(
                 f"the data contract {path}: column {column!r} needs keys such as dtype, nullable and checks."
             )
-    return {**contract, "columns": {column: rules or {} for column, rules in contract["columns"].items()}}
+    contract = {**contract, "columns": {column: rules or {} for column, rules in contract["columns"].items()}}
+    check_own_keys(contract, path)
+    return contract
 
 
 def kinds(contract: dict) -> dict[str, str]:
-    """Return for each column with a dtype the kind of its values: number, boolean, date or text.
-
-    Raises
-    ------
-    TaskError
-        When a dtype is none of these.
-    """
+    """Return the kind (number, boolean, date, text) of each column with a dtype. Raises TaskError for others."""
     found = {}
     for column, rules in contract["columns"].items():
-        dtype = (rules or {}).get("dtype")
-        if dtype is None and "date_format" in (rules or {}):
+        dtype = rules.get("dtype")
+        if dtype is None and "date_format" in rules:
             dtype = "datetime64[ns]"
         if dtype is None:
             continue
-        kind = next((kind for kind, names in KINDS.items() if str(dtype).lower().startswith(names)), None)
+        kind = next((kind for kind, names in _DTYPES.items() if str(dtype).lower().startswith(names)), None)
         if kind is None:
             known = "int64, float64, bool, datetime64[ns], str"
             raise TaskError(f"the data contract: column {column!r} has the dtype {dtype!r}; known are {known}.")
@@ -70,17 +66,17 @@ def kinds(contract: dict) -> dict[str, str]:
 
 
 def formats(contract: dict[str, Any]) -> dict[str, str]:
-    """Return for each column with a `date_format` how its dates are written.
+    """Return the notation of each column with a `date_format`.
 
     Raises
     ------
     TaskError
-        It is no notation of dates, or the column holds something else.
+        It is not a notation of dates, or the column has another dtype.
     """
     declared = kinds(contract)
     found = {}
     for column, rules in contract["columns"].items():
-        notation = (rules or {}).get("date_format")
+        notation = rules.get("date_format")
         if notation is None:
             continue
         if declared[column] != "date":
@@ -88,22 +84,21 @@ def formats(contract: dict[str, Any]) -> dict[str, str]:
                 f"the data contract: column {column!r} has a date_format, but the dtype {rules['dtype']!r}. Set dtype: "
                 "datetime64[ns], or remove date_format."
             )
-        if notation not in NAMED_NOTATIONS and not is_strptime(notation):
+        if notation not in _NAMED_NOTATIONS and not _is_strptime(notation):
             raise TaskError(
-                f"the data contract: column {column!r} has the date_format {notation!r}, which is no notation of "
-                f"dates. Write it as strptime does, such as '%d/%m/%Y %H:%M', or use {', '.join(NAMED_NOTATIONS)}."
+                f"the data contract: column {column!r} has the date_format {notation!r}, which is not a notation of "
+                f"dates. Write it as strptime does, such as '%d/%m/%Y %H:%M', or use {', '.join(_NAMED_NOTATIONS)}."
             )
         found[column] = notation
     return found
 
 
-def past_only(contract: dict[str, Any] | None, time_column: str | None) -> str | None:
-    """Return the time column where its times must not be in the future: unless the contract says `future: true`."""
-    rules = (contract or {"columns": {}})["columns"].get(time_column) or {}
-    return None if rules.get("future") else time_column
+def with_key(contract: dict[str, Any] | None, key: str) -> list[str]:
+    """Return the columns for which the contract says `key: true`."""
+    return [name for name, rules in (contract or {"columns": {}})["columns"].items() if rules.get(key)]
 
 
-def is_strptime(notation: object) -> bool:
+def _is_strptime(notation: object) -> bool:
     """Return whether strptime knows all directives of a notation, among which are a month and a year, or the like."""
     if not isinstance(notation, str) or "%" not in notation:
         return False
@@ -111,17 +106,17 @@ def is_strptime(notation: object) -> bool:
         moment = datetime(2024, 3, 31).strftime(notation)
         return datetime.strptime(moment, notation).replace(tzinfo=None) != datetime(1900, 1, 1)
     except ValueError:
-        # A notation of a time zone finds none here.
-        return "%z" in notation and is_strptime(notation.replace("%z", ""))
+        # The moment has no time zone.
+        return "%z" in notation and _is_strptime(notation.replace("%z", ""))
 
 
 def without_own_keys(contract: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a contract that pandera knows."""
     columns = {
-        column: {key: value for key, value in rules.items() if key not in OWN_OF_COLUMNS}
+        column: {key: value for key, value in rules.items() if key not in OF_COLUMNS}
         for column, rules in contract["columns"].items()
     }
-    return {**contract, "columns": columns}
+    return {key: value for key, value in contract.items() if key not in OF_TABLE} | {"columns": columns}
 
 
 def describe(violations: list[dict]) -> list[str]:
@@ -129,6 +124,9 @@ def describe(violations: list[dict]) -> list[str]:
     lines = []
     for each in violations:
         where = f"column {each['column']}: " if each["column"] else ""
+        if "found" in each:
+            lines.append(f"{where}{each['found']}")
+            continue
         examples = ", ".join(f"{example['value']!r} in row {example['row']}" for example in each["examples"][:3])
         rows = f" in {each['rows']:,} rows ({examples})" if each["rows"] else ""
         lines.append(f"{where}violates {each['check']!r}{rows}")
@@ -136,10 +134,10 @@ def describe(violations: list[dict]) -> list[str]:
 
 
 def looks_at_all_rows(contract: dict | None) -> bool:
-    """Tell whether a contract holds anything but checks of single values, such as that a column's values differ."""
-    row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict"}
+    """Return whether pandera must see all rows at once, for checks of more than single values, such as uniqueness."""
+    row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict", *OF_TABLE}
     of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}
-    of_columns |= set(OWN_OF_COLUMNS)
+    of_columns |= set(OF_COLUMNS)
     contract = contract or {"columns": {}}
     rules = list(contract["columns"].values())
     return (
