@@ -42,9 +42,31 @@ MOST_LOST = 0.05
 MOST_NAMED = 20
 # A split by time needs so many different times.
 FEWEST_TIMES = 20
-WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
-# Dates that tell something else than when the row happened.
-NOT_WHEN = re.compile(r"birth|born|dob|geb|expir|valid|due|end|until|bis|hire|build|built", re.IGNORECASE)
+_WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
+# Dates that say something else than when the row happened, by a part of the name or by a whole word of it. The end
+# of a week or a month is when its row happened.
+_NOT_WHEN = re.compile(r"birth|expir|(?<![a-z])(?:valid|due|end|hire|built|build)(?:date|day|time)", re.IGNORECASE)
+_NOT_WHEN_WORDS = {
+    "born",
+    "dob",
+    "geb",
+    "geboren",
+    "valid",
+    "due",
+    "end",
+    "ends",
+    "until",
+    "bis",
+    "hire",
+    "hired",
+    "build",
+}
+_NOT_WHEN_WORDS |= {"built"}
+_PERIODS = {"week", "month", "quarter", "period", "day"}
+# Columns that say together when a row happened, and what their whole numbers lie between.
+_PARTS_OF_DATES = {"year": (1900, 2100), "month": (1, 12), "day": (1, 31)}
+# The name of a column that says to whom or what a row belongs.
+_ENTITY = re.compile(r"(?:^|[_ .-])(?:id|key|code)$|[a-z](?:Id|ID)$|^[a-z]+id$")
 
 
 def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> tuple[dict, dict, list[str]]:
@@ -83,6 +105,7 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
     config: dict = {"target": target}
     time_column, split, why = choose_time(frame, kinds, target)
     said.append(why)
+    said += [] if time_column else _entities(frame, target)
     if time_column:
         config["time_column"] = time_column
         times = Times(time_column, now)
@@ -176,9 +199,9 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
         known = frame[name].dropna()
         steps = known.diff().dropna()
         in_order = max((steps >= pd.Timedelta(0)).mean(), (steps <= pd.Timedelta(0)).mean())
-        likely = bool(WHEN.search(name)) or in_order > 0.9
+        likely = bool(_WHEN.search(name)) or in_order > 0.9
         # Rows without a time are dropped, whatever the policy.
-        if not likely or NOT_WHEN.search(name) or len(known) <= (1 - MOST_LOST) * len(frame):
+        if not likely or _is_not_when(name) or len(known) <= (1 - MOST_LOST) * len(frame):
             continue
         if known.nunique() >= FEWEST_TIMES:
             candidates.append((round(in_order, 1), name))
@@ -189,7 +212,52 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
     if dates:
         why = f"time: {', '.join(dates)} does not seem to say when a row happened, so a stable hash decides which rows "
         return None, {"by": "hash"}, why + "are held out. If it does, set time_column and split.by: time"
+    if parts := _parts_of_dates(frame.drop(columns=target)):
+        return (
+            None,
+            {},
+            f"time: {', '.join(parts)} seem to say together when a row happened, but rows are split by time only by "
+            "one column of dates. Add one in the source, such as 2024-05-31. Until then, a stable hash decides which "
+            "rows are held out",
+        )
     return None, {}, "time: no column of dates, so a stable hash decides which rows are held out"
+
+
+def _is_not_when(name: str) -> bool:
+    """Return whether a column of dates says by its name something else than when the row happened."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    words = set(re.split(r"[^a-zäöüß]+", words))
+    ends_a_period = bool(words & {"end", "ends"} and words & _PERIODS)
+    return bool(_NOT_WHEN.search(name) or (words & _NOT_WHEN_WORDS and not ends_a_period))
+
+
+def _parts_of_dates(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of years and months, and of days if there are any, of which each date is composed."""
+    found = []
+    for part, (low, high) in _PARTS_OF_DATES.items():
+        names = [name for name in frame if re.fullmatch(rf"(?:\w+[_ .-])?{part}", str(name), re.IGNORECASE)]
+        for name in names[:1]:
+            values = pd.to_numeric(frame[name], errors="coerce").dropna()
+            if (
+                len(values) > (1 - MOST_LOST) * len(frame)
+                and (values % 1 == 0).all()
+                and values.between(low, high).all()
+            ):
+                found.append(name)
+    return found if len(found) >= 2 and str(found[0]).lower().endswith("year") else []
+
+
+def _entities(frame: pd.DataFrame, target: str) -> list[str]:
+    """Return what to say of columns by whose values several rows belong together, where a hash splits the rows."""
+    said = []
+    for name in frame.columns.drop(target):
+        levels = frame[name].nunique()
+        if _ENTITY.search(str(name)) and FEWEST_TIMES <= levels <= len(frame) / 2:
+            said.append(
+                f"split: {name} has {levels:,} different values in {len(frame):,} rows, so rows of one of them are "
+                f"both trained on and held out. To predict for new ones, set split.key: [{name}] in config.yaml"
+            )
+    return said
 
 
 def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:

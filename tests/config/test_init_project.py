@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, make_project, rides, run, script
+from init_project import choose_time, init_project
 from signoff.source.sniffing import sniff
+from signoff.tables.table import Table
 
 
 @pytest.fixture
@@ -286,6 +288,40 @@ def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(star
     assert {"born_year", "day_day", "day_day_of_week", "sold"} <= set(features["features"])
 
 
+@pytest.mark.parametrize(
+    ("name", "is_time"),
+    [
+        *((name, True) for name in ("week_ending", "calendar_date", "period_end", "weekEnd", "sendDate", "agenda_day")),
+        *(
+            (name, False)
+            for name in ("birthDate", "end_date", "endDate", "valid_until", "due", "expires", "date_hired")
+        ),
+    ],
+)
+def test_a_name_says_whether_dates_are_when_a_row_happened(name, is_time):
+    frame = pd.DataFrame({name: pd.date_range("2024-01-01", periods=60), "x": range(60), "y": 1.0})
+    kinds = {name: "date", "x": "number", "y": "number"}
+    assert choose_time(frame, kinds, "y")[0] == (name if is_time else None)
+
+
+def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
+    random = np.random.default_rng(0)
+    days = pd.Series(pd.date_range("2020-01-01", periods=400))
+    frame = pd.DataFrame({"Year": days.dt.year, "month": days.dt.month, "day": days.dt.day})
+    frame["unitid"], frame["hour"], frame["y"] = np.arange(400) % 50, days.dt.day % 24, random.normal(size=400)
+    table = Table(frame, dict.fromkeys(frame, "number"))
+    settings, _, said = init_project(table, "y")
+    assert "time_column" not in settings
+    assert any(line.startswith("time: Year, month, day seem to say together when a row happened") for line in said)
+    assert any("unitid has 50 different values in 400 rows" in line and "split.key: [unitid]" in line for line in said)
+    dated = Table(frame.assign(when=days), dict.fromkeys(frame, "number") | {"when": "date"})
+    settings, _, said = init_project(dated, "y")
+    assert settings["time_column"] == "when"
+    assert not any("seem to say together" in line or "unitid has" in line for line in said)
+    plain = Table(frame[["month", "hour", "y"]], dict.fromkeys(["month", "hour", "y"], "number"))
+    assert not any("seem to say together" in line for line in init_project(plain, "y")[2])
+
+
 def test_what_stands_above_the_header_is_named(started):
     frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
     done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")
@@ -401,6 +437,12 @@ def test_wide_tables_and_few_columns(started):
         ("a;b\n1,234;1.5\n2,345;2.25\n", (";", ".")),
         ("a;b\n1.234,50 €;x\n-;y\n0,99 €;z\n", (";", ",")),
         ("a\tb\n1 234,5\t2\n0,25\t4\n", ("\t", ",")),
+        ("a\tb\n1,404E-07\t2\n2,302E\u221208\t4\n", ("\t", ",")),
+        ('a,b\n"1,404E-07",x\n"5-",y\n', (",", ",")),
+        ("a;b\n1,234;1.404E-07\n2,345;2.302E-08\n", (";", ".")),
+        ("a;b\n1,234;42.07-\n2,345;1.20\n", (";", ".")),
+        ("a;b\n1,234;\u221242.07\n2,345;1.20\n", (";", ".")),
+        ("a\tb\n42,07-\t7-\n\u22121,5\t8\n", ("\t", ",")),
     ],
 )
 def test_the_way_a_file_is_written_is_recognised(text, expected):

@@ -1,13 +1,16 @@
 """The data contract: every violation at once, by row and value; the profile; the report's own schema."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from jsonschema import validate
 
-from conftest import ROOT, rides, script
+import validate_data
+from conftest import ROOT, in_process, rides, script
+from signoff.tables import batches
 from signoff.tables.times import in_future
 
 TABLE = "a,b,d,i\n1,x,2020-01-02,1\n,x,2020-01-02,\n4,y,soon,4.5\nfoo,z,2019-12-31,7\n"
@@ -118,6 +121,23 @@ def test_words_among_numbers_with_a_unit_are_violations_and_blanks_are_not(tmp_p
         ("a", "is a number before 'kg'"): [{"row": 3, "value": "heavy"}],
         ("b", "is a time of day or a duration"): [{"row": 3, "value": "late"}],
     }
+
+
+def test_words_among_numbers_count_in_whatever_rows_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batches, "BLOCK", 500)
+    rows = [f"{n} kg,{n}" for n in range(1, 400)] + ["heavy,1", "light,2"]
+    rows[3] = "heavy,4"
+    Path("raw.csv").write_text("a,b\n" + "\n".join(rows) + "\n")
+    Path("schema.yaml").write_text(yaml.safe_dump({"columns": {"a": {"dtype": "str", "unit": "kg"}}}))
+    assert in_process(validate_data, "--input=raw.csv", "--output=r.json", "--schema=schema.yaml")[0] == 0
+    (found,) = json.loads(Path("r.json").read_text())["violations"]
+    assert (found["column"], found["check"], found["rows"]) == ("a", "is a number before 'kg'", 3)
+    assert [(each["row"], each["value"]) for each in found["examples"]] == [
+        (4, "heavy"),
+        (400, "heavy"),
+        (401, "light"),
+    ]
 
 
 def test_examples_are_few_and_counts_are_whole(tmp_path):

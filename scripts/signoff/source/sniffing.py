@@ -1,4 +1,4 @@
-"""How a text file is written: its encoding, its delimiter, and what stands before a fraction."""
+"""How a text file is written: its encoding, its delimiter and its decimal sign."""
 
 import csv
 import io
@@ -6,12 +6,18 @@ import itertools
 import re
 
 from signoff.source.checks import SEPARATORS
-from signoff.tables.cells import BLANKS, COMMA_NUMBER
+from signoff.tables.cells import BLANKS, COMMA_NUMBER, MINUS, SIGN
 
 SAMPLE = 1 << 18
-# Digits that a decimal comma parts, which no comma between thousands does; and a plain number with a decimal point.
-CLEAR_COMMA = re.compile(r"\D*(?:0|\d{4,}|\d{1,3}(?:[. ’'\u00a0\u202f]\d{3})+)?,\d+\D*|\D*\d+,(?:\d\d?|\d{4,})\D*")
-CLEAR_POINT = re.compile(r"[+-]?(?:\d+\.(?:\d{1,2}|\d{4,})|0?\.\d+)")
+_EXPONENT = rf"[eE]{SIGN}?\d+"
+# Digits around a comma that cannot separate thousands, or an exponent behind it: the comma is a decimal one.
+CLEAR_COMMA = re.compile(
+    r"\D*(?:0|\d{4,}|\d{1,3}(?:[. ’'\u00a0\u202f]\d{3})+)?,\d+\D*|\D*\d+,(?:\d\d?|\d{4,})\D*"
+    rf"|\D*\d*,\d+{_EXPONENT}\D*"
+)
+# A plain number with a decimal point; the minus may come after it.
+CLEAR_POINT = re.compile(rf"\s*{SIGN}?(?:\d+\.(?:\d{{1,2}}|\d{{4,}})|0?\.\d+|\d*\.\d+{_EXPONENT})\s*{MINUS}?\s*")
+_WHOLE = re.compile(rf"\s*{SIGN}?\s*\d+(?:{_EXPONENT})?\s*{MINUS}?\s*")
 
 
 def sniff(opened, name: str) -> dict[str, str]:
@@ -45,7 +51,7 @@ def sniff(opened, name: str) -> dict[str, str]:
 
 
 def decimal_of(rows: list[list[str]], delimiter: str) -> str:
-    """Return what stands before a fraction in rows of text: a comma where a column says so and none says a point."""
+    """Return the decimal sign in rows of text: a comma if a column says so and no column says a point."""
     commas = maybe = points = False
     for column in itertools.zip_longest(*rows, fillvalue=""):
         values = [each for each in column if each.strip() and each.strip().lower() not in BLANKS]
@@ -59,8 +65,8 @@ def decimal_of(rows: list[list[str]], delimiter: str) -> str:
 
 
 def number_with_comma(cell: str) -> bool:
-    """Tell whether a cell is a number in a notation with a decimal comma; whole numbers are in any."""
-    return bool(COMMA_NUMBER.fullmatch(cell)) or cell.strip().lstrip("+-").isdigit()
+    """Return whether a cell is a number in a notation with a decimal comma, which a whole number always is."""
+    return bool(COMMA_NUMBER.fullmatch(cell) or _WHOLE.fullmatch(cell))
 
 
 def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
