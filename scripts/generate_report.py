@@ -1,9 +1,9 @@
-"""Write what a person decides from: the report in Markdown with its figures, and as one page that needs nothing else.
+"""Write the report that a person decides from: Markdown with figures, and one page that loads nothing.
 
     python scripts/generate_report.py --input reports/evaluation_metrics.json --output reports/final_report.md
 
-Beside the input are read: diagnostics.json and holdout_predictions.csv. The page goes to the output's name with the
-suffix .html, the figures to figures/ beside it, and the tables, each as a page, to tables/.
+diagnostics.json and holdout_predictions.csv are read from the folder of the input. The page gets the suffix .html; the
+figures are written to figures/ beside it, and the tables, one page each, to tables/.
 """
 
 import hashlib
@@ -13,9 +13,11 @@ from pathlib import Path
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, replacing, sha256
+from signoff.model.thresholds import Threshold
 from signoff.release.approval import WORKFLOW
+from signoff.release.records import AlarmRecord, Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
-from signoff.report.document import Alarm, Code, Figure, Items, Section, Strong, Table, number
+from signoff.report.document import Alarm, Block, Box, Code, Figure, Items, Section, Strong, Table, Words, number
 from signoff.report.drawing import save_figure, svg
 from signoff.report.figures import figures
 from signoff.report.inputs import data, model, row_budget, validation_blocks
@@ -24,10 +26,10 @@ from signoff.report.page import page
 from signoff.report.results import drift, importance, intervals, results, slices
 from signoff.review.sample import held_out
 
-# What stands beside the metrics, and is read too.
+# The files that are read, all in one folder.
 BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
 # The sections whose tables have a page of their own, for Snakemake's report.
-TABLES = {
+_TABLES = {
     "Model": "model",
     "Results": "scores",
     "Slices": "slices",
@@ -37,45 +39,45 @@ TABLES = {
 }
 # What only a person can say, under the headings of Mitchell et al. (2019), Model cards for model reporting,
 # https://doi.org/10.1145/3287560.3287596
-CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
+_CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
 
 
 def generate_report(
-    metrics: dict,
-    diagnostics: dict,
+    metrics: Metrics,
+    diagnostics: Diagnostics,
     card: dict[str, str | None],
     digests: dict[str, str],
     drawn: dict[str, dict[str, str]],
-    budget: dict | None = None,
-) -> tuple[str, list]:
-    """Return the title of the report, and its parts as `document` has them.
+    budget: RowBudget | None = None,
+) -> tuple[str, list[Box | Section]]:
+    """Return the title and the parts of the report.
 
     Parameters
     ----------
     metrics, diagnostics
-        As they stand in evaluation_metrics.json and diagnostics.json.
+        The contents of evaluation_metrics.json and diagnostics.json.
     card
-        What only a person can say of the model: owner, intended_use, limitations; None where nothing is said.
+        owner, intended_use and limitations, as the config has them; None if it does not.
     digests
-        The SHA-256 of the files that the report was made of, by name.
+        The SHA-256 of the files that the report was made from, by name.
     drawn
         For each section with figures, the SVG element of each by its name.
     budget
-        What the budget of training rows costs, where there is one, as `row_budget` writes it.
+        The content of row_budget.json, if there is a budget of training rows.
     """
 
     def figure(name: str, drawing: str) -> Figure:
         caption = (WORKFLOW / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8")
         return Figure(name, caption.strip(), drawing)
 
-    parts = [
+    parts: list[Box | Section] = [
         decision_box(decision(metrics, diagnostics)),
-        Section("Thresholds", thresholds(metrics["thresholds"])),
-        *([Section("Alarms", alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
+        Section("Thresholds", _thresholds(metrics["thresholds"])),
+        *([Section("Alarms", _alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
         Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
         Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
-        Section("Intended use and limitations", card_blocks(card)),
+        Section("Intended use and limitations", _card_blocks(card)),
         Section("Results", results(metrics, diagnostics)),
         Section("Slices", slices(diagnostics["slices"], diagnostics["level"], metrics["target"])),
         Section("Drift", drift(diagnostics["drift"])),
@@ -83,18 +85,18 @@ def generate_report(
         Section(
             "Importance", importance(diagnostics["importance"], diagnostics["importance_sample"], metrics["target"])
         ),
-        Section("Reproducibility", reproducibility(metrics, diagnostics, digests)),
+        Section("Reproducibility", _reproducibility(metrics, diagnostics, digests)),
     ]
     for part in parts:
-        # A figure of no slices shows nothing.
+        # A figure without slices would be empty.
         if part.title != "Slices" or diagnostics["slices"]["rows"]:
             part.blocks.extend(figure(*each) for each in drawn.get(part.title, {}).items())
     return f"Report: {metrics['target']}", parts
 
 
-def thresholds(found: list[dict]) -> list:
-    """Return what must be kept, and whether it is."""
-    rows = [
+def _thresholds(found: list[Threshold]) -> list[Block]:
+    """Return the thresholds with their verdicts."""
+    rows: list[list[Words]] = [
         [each["name"], number(each["limit"]), number(each["value"]), "passed" if each["passed"] else Alarm("failed")]
         for each in found
     ]
@@ -102,31 +104,32 @@ def thresholds(found: list[dict]) -> list:
     return [Table("Thresholds", names, rows)] if rows else ["None is set."]
 
 
-def alarms(found: list[dict]) -> list:
-    """Return everything that asks for a closer look."""
+def _alarms(found: list[AlarmRecord]) -> list[Block]:
+    """Return the alarms with their sentences."""
     return [Items([[Alarm(each["name"]), f": {each['sentence']}"] for each in found])]
 
 
-def card_blocks(card: dict[str, str | None]) -> list:
-    """Return what only a person can say of the model."""
-    blocks = [[Strong(f"{CARD[name]}: "), card[name]] for name in CARD if card[name]]
-    missing = [f"report.{name}" for name in CARD if not card[name]]
-    return [*blocks, *([f"Not said in the config: {', '.join(missing)}."] if missing else [])]
+def _card_blocks(card: dict[str, str | None]) -> list[Block]:
+    """Return what only a person can say about the model."""
+    blocks: list[Block] = [[Strong(f"{_CARD[name]}: "), card[name]] for name in _CARD if card[name]]
+    missing = [f"report.{name}" for name in _CARD if not card[name]]
+    return [*blocks, *([f"Not set in the config: {', '.join(missing)}."] if missing else [])]
 
 
-def reproducibility(metrics: dict, diagnostics: dict, digests: dict[str, str]) -> list:
-    """Return what it takes to make this again, and to see that it is the same."""
-    return [
-        ["Made by ", Code("make run"), " and ", Code("make report"), "; the same source, config and versions give the "
-         "same bytes. The sign-off records the git commit and the digest of the workflow's code."],
-        f"Seed of the resampling: {diagnostics['seed']}.",
-        Table("Versions", ["package", "version"], [list(each) for each in metrics["versions"].items()]),
-        Table(
-            "Digests",
-            ["file", "SHA-256"],
-            [["the model", Code(metrics["model_sha256"])], *([name, Code(each)] for name, each in digests.items())],
-        ),
+def _reproducibility(metrics: Metrics, diagnostics: Diagnostics, digests: dict[str, str]) -> list[Block]:
+    """Return how to reproduce the report, and how to verify it."""
+    how: Words = [
+        "Made by ", Code("make run"), " and ", Code("make report"), "; the same source, config and versions give the "
+        "same bytes. The sign-off records the git commit and the digest of the workflow's code.",
     ]  # fmt: skip
+    versions: list[list[Words]] = [[*each] for each in metrics["versions"].items()]
+    files: list[list[Words]] = [[name, Code(digest)] for name, digest in digests.items()]
+    return [
+        how,
+        f"Seed of the resampling: {diagnostics['seed']}.",
+        Table("Versions", ["package", "version"], versions),
+        Table("Digests", ["file", "SHA-256"], [["the model", Code(metrics["model_sha256"])], *files]),
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -147,14 +150,14 @@ def main(argv: list[str] | None = None) -> None:
         for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
-        card = {name: getattr(args, name) for name in CARD}
+        card = {name: getattr(args, name) for name in _CARD}
         budget = None
         if args.row_budget:
             contents[args.row_budget] = args.row_budget.read_bytes()
             budget = parsed_json(contents[args.row_budget], args.row_budget)
         if budget and budget["model_sha256"] != metrics["model_sha256"]:
-            raise TaskError(f"{args.row_budget} speaks of another model than {args.input}. Run make report.")
-        # What was parsed has the digest that the report names, whatever lies on disk by now.
+            raise TaskError(f"{args.row_budget} was computed for a different model than {args.input}. Run make report.")
+        # The digests are those of the bytes that were parsed, even if a file has changed since.
         digests = {
             path.name: hashlib.sha256(contents[path]).hexdigest() if path in contents else sha256(path)
             for path in dict.fromkeys([*paths, *contents])
@@ -163,9 +166,9 @@ def main(argv: list[str] | None = None) -> None:
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")
-        for part in [each for each in report[1] if each.title in TABLES]:
+        for part in [each for each in report[1] if each.title in _TABLES]:
             part = Section(part.title, [each for each in part.blocks if not isinstance(each, Figure)])
-            with replacing(args.output.parent / "tables" / f"{TABLES[part.title]}.html") as new:
+            with replacing(args.output.parent / "tables" / f"{_TABLES[part.title]}.html") as new:
                 new.write_text(page(report[0], [part]), encoding="utf-8")
         logging.info("[generate_report] completed. Report: %s", args.output)
         logging.info("[generate_report] to read in a browser: %s", args.output.with_suffix(".html"))

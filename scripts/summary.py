@@ -1,4 +1,4 @@
-"""Show on the terminal what the report says: deploy or not, the reasons, and the scores; from its files alone.
+"""Show on the terminal whether to deploy, the reasons, and the scores, as the report has them.
 
 python scripts/summary.py
 """
@@ -22,16 +22,16 @@ from signoff.report.decision_box import decision
 from signoff.report.document import number
 from signoff.report.results import intervals_of, others
 
-COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
+_COLOURS = {"yes": "green", "no": "red", "look closer": "yellow"}
 
 
 def summary() -> Panel:
-    """Return the box that opens the report, with a small table of the scores.
+    """Return the box at the top of the report, with a small table of the scores.
 
     Raises
     ------
     TaskError
-        There is no report yet, or it speaks of another model than the metrics.
+        There is no report yet, or it was written for a different model or for other metrics.
     """
     if not Path(REPORT).is_file():
         raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
@@ -59,7 +59,7 @@ def summary() -> Panel:
         lines += ["", side.capitalize(), *(f"  • {each}" for each in found.sides[side] or ["Nothing was found."])]
     words = Group(Text("\n".join(map(printable, lines))), table, Text(f"{PAGE}, {REPORT}"))
     title = Text(printable(f" {metrics['target']}: deploy? {found.deploy} "), style="bold")
-    return Panel(words, title=title, title_align="left", border_style=COLOURS[found.deploy], expand=False)
+    return Panel(words, title=title, title_align="left", border_style=_COLOURS[found.deploy], expand=False)
 
 
 def main(argv: list[str] | None = None) -> None:

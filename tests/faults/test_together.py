@@ -31,6 +31,7 @@ REFUSALS = [
     r"has changed since it was signed",
     r"changed while it was copied",
     r"speaks of another model",
+    r"was computed for a different model",
     r"is not the model that",
     r"compares the model with",
     r"there is no release before",

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import axe_core_python
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -162,6 +163,13 @@ def hostile(finished_run, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Close the figures that a test has drawn."""
+    yield
+    plt.close("all")
+
+
 # The words
 
 
@@ -194,7 +202,7 @@ def test_both_forms_hold_every_section_and_number(finished_run):
 
 
 def an_alarm(feature: str | None = None) -> dict:
-    return {"name": "drift", "feature": feature, "sentence": "It moved."}
+    return {"name": "unit_change", "feature": feature, "sentence": "It moved."}
 
 
 def threshold(passed: bool = True) -> dict:
@@ -238,8 +246,13 @@ BEATEN = "its MAE is 4 below that of mean (95% interval of the difference: -5.5 
                 "difference: 0.5 to 2)."
             ],
         ),
-        ({"alarms": [an_alarm()]}, {}, "look closer", ["1 alarm asks for a closer look: drift."]),
-        ({"alarms": [an_alarm("a")] * 2}, {}, "look closer", ["2 alarms ask for a closer look: drift (a), drift (a)."]),
+        ({"alarms": [an_alarm()]}, {}, "look closer", ["1 alarm asks for a closer look: unit change."]),
+        (
+            {"alarms": [an_alarm("a")] * 2},
+            {},
+            "look closer",
+            ["2 alarms ask for a closer look: unit change (a), unit change (a)."],
+        ),
         # A difference from the champion that is too small to matter is no alarm.
         ({"paired": pair("worse")}, {}, "yes", None),
         ({"paired": pair("cannot be told apart")}, {}, "yes", None),
@@ -496,7 +509,7 @@ def test_the_words_of_the_config_are_in_the_report_and_the_page_is_signed_and_re
     assert "**Owner:** Ada {x} 'y'" in markdown
     assert "**Limitations:** Not for &lt;b>bikes" in markdown
     assert "<strong>Limitations: </strong>Not for &lt;b&gt;bikes" in page
-    assert "Not said in the config" not in markdown
+    assert "Not set in the config" not in markdown
     finished.sign_off()
     files = finished.json("reports/sign_off.json")["files"]
     assert set(BOTH) <= set(files)

@@ -71,7 +71,10 @@ def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     """Return why a model that has not failed needs a closer look, one sentence each."""
     found, best, rows = [], diagnostics["against_best"], int(metrics["model"]["test"]["rows"] or 0)
     # By name only, since the most important ones are among the reasons against.
-    alarms = [each["name"] + (f" ({each['feature']})" if each["feature"] else "") for each in diagnostics["alarms"]]
+    alarms = [
+        each["name"].replace("_", " ") + (f" ({each['feature']})" if each["feature"] else "")
+        for each in diagnostics["alarms"]
+    ]
     if alarms:
         named = ", ".join([*alarms[:_MOST_ALARMS], *(["…"] if len(alarms) > _MOST_ALARMS else [])])
         asks = f"{counted(len(alarms), 'alarm')} {agreed(len(alarms), 'asks', 'ask')}"

@@ -1,6 +1,7 @@
 """A document as Markdown."""
 
 import re
+from collections.abc import Sequence
 
 from signoff.report.document import (
     Block,
@@ -19,7 +20,7 @@ from signoff.report.document import (
 )
 
 
-def markdown(title: str, parts: list[Part]) -> str:
+def markdown(title: str, parts: Sequence[Part]) -> str:
     """Return a document as Markdown."""
     lines = [f"# {cell(title)}"]
     for part in parts:

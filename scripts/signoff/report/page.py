@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,7 +14,7 @@ _FOLDER = Path(__file__).parent
 STYLE, SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
 
 
-def page(title: str, parts: list[Part]) -> str:
+def page(title: str, parts: Sequence[Part]) -> str:
     """Return a document as an HTML page.
 
     Its policy forbids the browser to load anything, and to run any script but SCRIPT, whatever the data contain.
