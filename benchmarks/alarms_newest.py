@@ -496,7 +496,7 @@ def diagnosed(job: Job) -> tuple[list[tuple[str, str | None, str]], str, float]:
     from signoff.report.decision_box import decision
 
     found["validation"] = {"status": "passed", "contract": None, "rows": now.rows, "violations": []}
-    deploy = decision(now.metrics, {**found, "importance": []})["deploy"]
+    deploy = decision(now.metrics, {**found, "importance": []}).deploy
     alarms = [(each["name"], each["feature"], each["sentence"]) for each in found["alarms"]]
     return alarms, deploy, time.process_time() - began
 

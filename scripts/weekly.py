@@ -33,7 +33,7 @@ from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
-from signoff.release.approval import METRICS, WORKFLOW, utc_now
+from signoff.release.approval import DIAGNOSTICS, METRICS, WORKFLOW, utc_now
 from signoff.release.live_record import LIVE, broken_words, read_live
 from signoff.release.store import current_release
 from signoff.source.last_ingest import GOING_ON
@@ -91,8 +91,23 @@ def stop(child: subprocess.Popen) -> None:
     child.send_signal(signal.SIGINT)
 
 
+def targets() -> list[str]:
+    """Return what Snakemake is to make: the diagnostics of one model, and the live record of a release.
+
+    Both are needed even if the new model fails.
+    """
+    found = [str(LIVE)] if current_release() else []
+    # If the config is wrong, Snakemake says what.
+    with contextlib.suppress(TaskError):
+        models = read_config()[0]["models"]
+        found += [] if models["by"] or models["each"] else [DIAGNOSTICS]
+    return ["--keep-going", "all", *found] if found else []
+
+
 def weekly(cores: str) -> int:
-    """Run the workflow up to its verdict, and return Snakemake's exit code.
+    """Run the workflow up to its verdict and its diagnostics, and return Snakemake's exit code.
+
+    The alarms of the diagnostics are what a threshold misses, so they do not wait until somebody asks for a report.
 
     The caller has made sure that no other Snakemake runs here.
     """
@@ -100,9 +115,7 @@ def weekly(cores: str) -> int:
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(SAID, "wb") as said, open(SAID, encoding="utf-8", errors="replace") as new:
-        # Without a release, nothing has been predicted. The live record is needed even if the new model fails.
-        targets = ["--keep-going", "all", str(LIVE)] if current_release() else []
-        command, environment = snakemake("--cores", cores, *targets), run_environment(Path.cwd())
+        command, environment = snakemake("--cores", cores, *targets()), run_environment(Path.cwd())
         child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
             while True:
@@ -150,6 +163,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
             test = metrics["model"]["test"]
             found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}
             found["model_sha256"] = metrics["model_sha256"]
+            found["alarms"] = alarms_of_model(metrics["model_sha256"])
             found["thresholds"] = {each["name"]: each["limit"] for each in metrics["thresholds"]}
     except (TaskError, OSError) as error:
         # The run has its line whatever state the files are in.
@@ -182,6 +196,16 @@ def live_outcome() -> dict:
             found |= {"rolled_back": release, "release": current_release()}
             logging.warning("[weekly] %s is current again instead of %s: %s", found["release"], release, reason)
     return found
+
+
+def alarms_of_model(model_sha256: str) -> list[dict]:
+    """Return the name and the sentence of each alarm of a model; none if the diagnostics are of another one."""
+    if not Path(DIAGNOSTICS).is_file():
+        return []
+    diagnostics = read_json(DIAGNOSTICS)
+    if diagnostics.get("model_sha256") != model_sha256:
+        return []
+    return [{name: each[name] for name in ("name", "sentence")} for each in diagnostics["alarms"]]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -57,6 +57,10 @@ def test_each_run_leaves_one_line_and_the_verdict_is_the_exit_code(finished):
     finished.configure(raw_data_source_url="nowhere.csv")
     assert finished.script("weekly", check=False).returncode == 1
     first, second, third = runs(finished)
+    # Nobody has asked for a report, and the diagnostics are there, after a failed verdict, too.
+    diagnostics = finished.json("reports/diagnostics.json")
+    assert diagnostics["model_sha256"] == first["model_sha256"] == second["model_sha256"]
+    assert [each["name"] for each in second["alarms"]] == [each["name"] for each in diagnostics["alarms"]]
     assert (first["exit_code"], first["verdict"], first["rows"], first["cause"]) == (0, "passed", 600, None)
     assert first["MAE"] > 0
     assert first["source_version"].startswith("sha256:")

@@ -149,6 +149,8 @@ def message(run: dict, events: list[str]) -> tuple[str, str]:
     log = Path("logs/verdict.log")
     if run["verdict"] in ("passed", "failed") and log.is_file():
         lines += ["", *logged_summary(log)]
+    if alarms := run.get("alarms"):
+        lines += ["", "Alarms", *(f"  {each['name']}: {each['sentence']}" for each in alarms)]
     return title, "\n".join(lines) + "\n"
 
 

@@ -57,6 +57,8 @@ def described_run(run: dict[str, Any]) -> str:
     words += f", {run['rows']:,} rows" if "rows" in run else ""
     words += f", {run['seconds']:.0f} s" if "seconds" in run else ""
     words += ", on the last data" if "stale" in run else ""
+    if alarms := run.get("alarms"):
+        words += f", {len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(each['name'] for each in alarms)})"
     why = [run[key] for key in ("cause", "stale") if run.get(key)]
     return words + (f": {'; '.join(why)}" if why else "")
 

@@ -25,7 +25,7 @@ _FEWEST, _SHARE = 20, 0.003
 _HOURS = 24
 _SHIFTS = (-2, -1, 1, 2)
 # By how much the shifted profile of hours must fit better (in log-likelihoods), and how often as much as ever before.
-_BETTER, _LARGER = 6.0, 2.0
+_BETTER, _LARGER = 4.5, 2.0
 _FEWEST_HOURS, _FEWEST_ROWS = 6, 30
 # Around these days many clocks change by themselves.
 _SUMMER_TIME = ((3, 8, 31), (10, 25, 31), (11, 1, 7))
