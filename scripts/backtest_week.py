@@ -3,7 +3,7 @@
     python scripts/backtest_week.py --train data/weeks/2013-W0[1-8].parquet --score data/weeks/2013-W09.parquet \\
         --output reports/backtest/2013-W09.json
 
-The model is trained, and chosen where there are candidates, as `train_model` does it. It sees no file but those given
+The model is trained as `train_model` does it, and candidates are compared in the same way. It sees only the files given
 as --train.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pandas as pd
@@ -21,9 +22,9 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.base.numbers import decimals
-from signoff.model.regressor import DEFAULT_ESTIMATOR, add_model
+from signoff.model.regressor import Learning, add_model
 from signoff.model.scoring import metrics, predict
-from signoff.model.training import train_model
+from signoff.model.training import choose, train_model
 from signoff.review.evaluation import baseline_column
 
 
@@ -32,27 +33,23 @@ def backtest_week(
     weeks: dict[str, pd.DataFrame],
     kinds: dict[str, str],
     target: str,
-    estimator: str = DEFAULT_ESTIMATOR,
-    params: dict | None = None,
-    random_state: int = 0,
+    learning: Learning,
     baseline: str | None = None,
-    threads: int = 1,
-    candidates: list[dict] | None = None,
-) -> dict:
-    """Return the digest of the model trained on `train`, and its scores on each week beside the baselines'.
+) -> dict[str, Any]:
+    """Return the digest of the model trained on `train`, and the scores of it and of the baselines on each week.
 
     Parameters
     ----------
     train
-        The rows to train on, in the order of their weeks: the features that `kinds` names, and the target.
+        The rows to train on, in the order of their weeks, with the features that `kinds` names and the target.
     weeks
-        By week the rows to score, of the same columns.
-    kinds, estimator, params, random_state, threads
-        As for `train_model`.
+        By week the rows to score, with the same columns.
+    kinds
+        "number" or "category" for each feature.
+    learning
+        What is trained. Candidates are compared on the rows to train on.
     baseline
-        A numeric feature that stands in for a prediction, beside the mean of the training rows.
-    candidates
-        Choose among these on the rows to train on, as `candidates.choose_model` does.
+        A numeric feature to use as a baseline prediction, in addition to the mean of the training rows.
 
     Returns
     -------
@@ -64,19 +61,15 @@ def backtest_week(
     Raises
     ------
     TaskError
-        As `train_model`, and where the baseline is no numeric feature or has missing values.
+        The model cannot be trained, or the baseline is not a numeric feature, or has missing values.
     """
-    chosen = {"estimator": estimator, "params": params}
-    if candidates:
-        # Imported here: only some runs need it.
-        from signoff.model.search import choose_model
-
-        order = pd.Series(range(len(train)), train.index)
-        chosen, _ = choose_model(candidates, train, kinds, train[target], order, random_state, threads)
-    model = train_model(train, kinds, train[target], **chosen, random_state=random_state, threads=threads)
+    order = pd.Series(range(len(train)), train.index)
+    setting, _ = choose(learning, train, kinds, train[target], order)
+    seed, threads = learning.random_state, learning.threads
+    model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads)
     pickled = io.BytesIO()
     joblib.dump(model, pickled)
-    scores = {}
+    scores: dict[str, dict[str, Any]] = {}
     for week, rows in weeks.items():
         predictions = {
             "model": predict(model, rows[list(kinds)], threads),
@@ -91,17 +84,15 @@ def backtest_week(
         }
     digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
     found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
-    return found | ({"chosen": chosen} if candidates else {})
+    return found | ({"chosen": setting} if learning.candidates else {})
 
 
 def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return the rows of weeks that `split_weeks` wrote, one below the other, and the kind of each column."""
+    """Return the rows of weeks that `split_weeks` wrote, concatenated, and the kind of each column."""
     try:
         table = pa.concat_tables([pa.parquet.read_table(path, use_threads=False) for path in paths])
     except pa.ArrowInvalid as error:
-        raise TaskError(
-            f"{paths[0].parent}: its files do not go together ({error}). Delete it and run again."
-        ) from error
+        raise TaskError(f"{paths[0].parent}: its files do not match ({error}). Delete it and run again.") from error
     kinds = {each.name: "category" if pa.types.is_string(each.type) else "number" for each in table.schema}
     return table.to_pandas(use_threads=False), kinds
 
@@ -120,8 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         # The last column is the target.
         target, _ = kinds.popitem()
         weeks = {path.stem: read_weeks([path])[0] for path in args.score}
-        model = (args.estimator, args.params, args.random_state)
-        found = backtest_week(train, weeks, kinds, target, *model, args.baseline, args.threads, args.candidates)
+        found = backtest_week(train, weeks, kinds, target, Learning.given(args), args.baseline)
         write_json(args.output, {"target": target, "trained_on": [path.stem for path in args.train], **found})
         for week, scores in found["scores"].items():
             logging.info(

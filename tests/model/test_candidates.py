@@ -14,6 +14,7 @@ from conftest import Project, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import check_config
+from signoff.model.regressor import Learning
 from signoff.model.search import FIRST_ROUND_ROWS, choose_model, settings_of
 
 LINEAR, DUMMY = "sklearn.linear_model.LinearRegression", "sklearn.dummy.DummyRegressor"
@@ -236,9 +237,9 @@ def test_the_backtest_chooses_anew_for_each_week_on_the_weeks_before_it(replayed
     features, target = table(300)
     train = features.assign(minutes=target)
     candidates = [{"estimator": DUMMY}, {"estimator": LINEAR}]
-    found = backtest_week(train, {"2024-W09": train}, KINDS, "minutes", candidates=candidates)
+    found = backtest_week(train, {"2024-W09": train}, KINDS, "minutes", Learning(candidates=candidates))
     assert found["chosen"] == {"estimator": LINEAR, "params": {}}
-    alone = backtest_week(train, {"2024-W09": train}, KINDS, "minutes", LINEAR)
+    alone = backtest_week(train, {"2024-W09": train}, KINDS, "minutes", Learning(LINEAR))
     assert "chosen" not in alone and alone["model_sha256"] == found["model_sha256"]
     project = replayed_run.copy(tmp_path / "copy")
     project.configure(model={"candidates": candidates})

@@ -19,9 +19,9 @@ from test_weekly import runs, start
 
 from conftest import ROOT, Project, listen
 
-WEEKS = int(os.environ.get("SIGNOFF_WEEKS", 7))
-# What happens in which week, again and again; it begins with a good one.
-FAULTS = ["none", "source down", "killed", "column renamed", "none", "transfer cut", "threshold missed"]
+WEEKS = int(os.environ.get("SIGNOFF_WEEKS", 5))
+# What happens in which week, again and again. It begins with a good one; the last two are for `make year`.
+FAULTS = ["none", "source down", "killed", "column renamed", "threshold missed", "none", "transfer cut"]
 KILLED_IN = ["ingest_data", "train_model", "clean_data", "evaluate_model"]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import types
@@ -98,8 +99,26 @@ def test_settings_come_with_the_defaults_of_the_schema():
     assert not found.has_many_models
     assert settings(models={"by": "city"})[0].has_many_models
     assert settings(models={"each": {"a": None}})[0].has_many_models
-    with pytest.raises(TaskError, match="targt is unknown"):
-        settings(targt="x")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"treshholds": {}}, "the key treshholds is unknown: did you mean thresholds?"),
+        ({"target": None}, "target"),
+        ({"random_state": "zero"}, "random_state is 'zero', but must be a whole number."),
+        ({"thresholds": {"mae_max": -1}}, "thresholds.mae_max is -1, but must be above 0."),
+        ({"thresholds": {"mae_mx": 1}}, "the key thresholds.mae_mx is unknown: did you mean mae_max?"),
+        ({"validation": {"schema": "nowhere.yaml"}}, "the data contract nowhere.yaml does not exist."),
+        ({"tracking": {"mlflow_uri": "nowhere"}}, "tracking.mlflow_uri is 'nowhere', but must be a server's URL"),
+        ({"features": {"custom": "nowhere.py"}}, "nowhere.py"),
+    ],
+)
+def test_a_wrong_config_is_one_line(config, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TaskError, match=re.escape(message)) as error:
+        settings(**config)
+    assert "\n" not in str(error.value)
 
 
 def test_settings_say_what_is_trained_and_what_is_checked():

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict, cast
 
 import joblib
@@ -32,6 +33,22 @@ class Setting(TypedDict):
 
     estimator: str
     params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What is trained: one estimator, or the best of several candidates; with the seed and the most cores to use."""
+
+    estimator: str = DEFAULT_ESTIMATOR
+    params: dict[str, Any] | None = None
+    candidates: list[dict[str, Any]] | None = None
+    random_state: int = 0
+    threads: int = 1
+
+    @classmethod
+    def given(cls, args: argparse.Namespace) -> "Learning":
+        """Return what the options of `add_model` and --threads say."""
+        return cls(args.estimator, args.params, args.candidates, args.random_state, args.threads)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Training: one pipeline, fitted on the training rows."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import pandas as pd
@@ -10,7 +10,22 @@ from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor, threads_for, use_threads
+from signoff.model.regressor import DEFAULT_ESTIMATOR, Learning, Setting, make_regressor, threads_for, use_threads
+
+if TYPE_CHECKING:
+    from signoff.model.search import Comparison
+
+
+def choose(
+    learning: Learning, features: pd.DataFrame, kinds: dict[str, str], target: pd.Series, time: pd.Series | None
+) -> tuple[Setting, "Comparison | None"]:
+    """Return the setting to train, and with candidates how they compare; parameters as for `choose_model`."""
+    if learning.candidates:
+        # Imported here: only some runs need it.
+        from signoff.model.search import choose_model
+
+        return choose_model(learning.candidates, features, kinds, target, time, learning.random_state, learning.threads)
+    return {"estimator": learning.estimator, "params": learning.params or {}}, None
 
 
 def train_model(

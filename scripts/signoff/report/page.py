@@ -1,6 +1,7 @@
 """A document as one HTML page that loads nothing. Its template, style sheet and script are files beside this one."""
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def page(title: str, parts: Sequence[Part]) -> str:
     return _environment().get_template("page.html.jinja").render(title=title, parts=parts, sections=sections, **looks)
 
 
+# One report has several pages, and compiling the template takes longer than filling it in.
+@functools.cache
 def _environment() -> Environment:
     """Return the environment of the template, which escapes whatever it is given."""
     found = Environment(

@@ -68,12 +68,18 @@ class Code:
 
     @functools.cache  # noqa: B019
     def _modules(self, name: str) -> list[str | list[str]]:
-        return [self.on_disk(os.path.relpath(path)) for path in modules_of(self.scripts / f"{name}.py")]
+        return [self.on_disk(_from_here(path, os.getcwd())) for path in modules_of(self.scripts / f"{name}.py")]
 
     def captions(self) -> list[str | list[str]]:
         """Return the paths of the captions, which the report and Snakemake's own report share."""
         found = sorted(self.scripts.parent.glob("workflow/report/*.rst"))
         return [self.on_disk(os.path.relpath(path)) for path in found]
+
+
+@functools.cache
+def _from_here(path: Path, here: str) -> str:
+    """Return a path relative to the working folder."""
+    return os.path.relpath(path, here)
 
 
 def modules_of(script: Path) -> list[Path]:
@@ -82,28 +88,44 @@ def modules_of(script: Path) -> list[Path]:
     The `__init__.py` of each package on the way is among them, and so are files next to a module that are not Python
     (templates, styles). Imports inside functions count too.
     """
-    found: set[Path] = set()
-    waiting = list(_imports(script, script.parent))
+    root = str(script.parent)
+    modules, others = _files(root)
+    found: set[str] = set()
+    waiting = list(_imports(str(script), root))
     while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting += _imports(module, script.parent)
-    beside = {file for folder in {module.parent for module in found} for file in folder.iterdir() if file.is_file()}
-    return sorted(found | {file for file in beside if file.suffix not in (".py", ".pyc")})
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(modules[name], root)
+    paths = {modules[name] for name in found}
+    beside = [file for folder in {os.path.dirname(path) for path in paths} for file in others[folder]]
+    return [Path(path) for path in sorted([*paths, *beside], key=lambda path: path.split(os.sep))]
+
+
+# Names are texts, and the disk is listed once: a run with nothing to do spent a third of its time here.
+@functools.cache
+def _files(root: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the path of each module and package below `root`, by dotted name, and by folder all files but Python's."""
+    modules: dict[str, str] = {}
+    others: dict[str, list[str]] = {}
+    for folder, _, names in os.walk(os.path.join(root, _PACKAGE)):
+        dotted = os.path.relpath(folder, root).replace(os.sep, ".")
+        others[folder] = [os.path.join(folder, name) for name in names if not name.endswith((".py", ".pyc"))]
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix == ".py":
+                modules[dotted if stem == "__init__" else f"{dotted}.{stem}"] = os.path.join(folder, name)
+    return modules, others
 
 
 @functools.cache
-def _imports(path: Path, root: Path) -> tuple[Path, ...]:
-    """Return the modules below `root` that one file imports."""
-    found: set[Path] = set()
-    # Matching the text takes a tenth of the time of parsing it, which shows in a run with nothing to do.
-    for package, names, plain in _IMPORT.findall(path.read_text(encoding="utf-8")):
-        dotted = package or plain
-        candidates = [dotted, *(f"{dotted}.{name}" for name in re.findall(r"\w+", names))]
-        for each in candidates:
-            parts = each.split(".")
-            module = Path(root, *parts).with_suffix(".py")
-            packages = [Path(root, *parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
-            found.update(file for file in (module, *packages) if file.is_file())
-    return tuple(sorted(found))
+def _imports(path: str, root: str) -> frozenset[str]:
+    """Return the dotted names of the modules and packages below `root` that one file imports."""
+    modules, _ = _files(root)
+    found: set[str] = set()
+    # Matching the text takes a tenth of the time of parsing it.
+    for package, names, plain in _IMPORT.findall(Path(path).read_text(encoding="utf-8")):
+        parts = (package or plain).split(".")
+        found.update(".".join(parts[:n]) for n in range(1, len(parts) + 1))
+        found.update(f"{package}.{name}" for name in re.findall(r"\w+", names))
+    return frozenset(found & modules.keys())
