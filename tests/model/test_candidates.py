@@ -210,7 +210,7 @@ def test_the_workflow_chooses_on_the_training_part_alone_and_tells_what_it_chose
     assert len(found["settings"]) == 4
     markdown, page = ((finished.folder / f"reports/final_report.{x}").read_text("utf-8") for x in ("md", "html"))
     for text in (markdown, page):
-        assert "Chosen among 4 candidates by 5 folds in the order of time" in text
+        assert "Chosen from 4 candidates by 5 folds in the order of time" in text
         assert all(f"{each['MAE']:.4g}" in text and f"{each['spread']:.4g}" in text for each in found["settings"])
     assert 'aria-label="Candidates"' in page and "| **chosen** |" in markdown
     # The model is the one that its estimator and parameters give by themselves.
