@@ -22,6 +22,7 @@ from signoff.base.numbers import rounded
 from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.user_code import load_code
 from signoff.model.scoring import LOW_AND_HIGH
+from signoff.release.store import Releases
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
 from signoff.review.copied_rows import copies
@@ -162,10 +163,19 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
 
 
 def released(path: Path) -> tuple[dict, int, RowsByWeek | None]:
-    """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks (None if an older
-    version has made it). Raises TaskError if the file is damaged."""
+    """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks.
+
+    The weeks are None if an older version has made the release.
+
+    Raises
+    ------
+    TaskError
+        The file is not the one that was signed, or is damaged.
+    """
+    # deployed/releases/NAME/diagnostics.json
+    name, releases = path.parent.name, Releases(path.parents[2])
     try:
-        found = read_json(path)
+        found = releases.json(name, releases.sign_off(name, releases.history()), path.name)
         return found["profile"], int(found["validation"]["rows"]), found.get("rows_by_week")
     except (TaskError, KeyError, TypeError, ValueError) as error:
         raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error

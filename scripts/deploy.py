@@ -20,6 +20,7 @@ from signoff.release.approval import (
     DIAGNOSTICS,
     READ_AGAIN,
     SIGN_OFF,
+    Rule,
     check_approval,
     check_new,
     check_policy_owner,
@@ -31,24 +32,8 @@ from signoff.release.approval import (
     serialised,
     utc_now,
 )
-from signoff.release.store import (
-    DEPLOYED,
-    IDENTITY,
-    RELEASES,
-    append_history,
-    approved_release,
-    current_release,
-    flush,
-    last_move,
-    locked,
-    move_current,
-    project_identity,
-    read_history,
-    release_before,
-    releases,
-    remove,
-    sweep,
-)
+from signoff.release.form import Line, SignOff
+from signoff.release.store import Releases, flush, kept_releases, last_move, release_before
 from signoff.release.tracking import track
 
 
@@ -75,21 +60,22 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
     check_subject(document, config, config_paths)
     check_approval(document, rule, reviewed_bytes(DIAGNOSTICS, document["files"]))
     digest = document["files"][model_path(config)]
-    with locked("deploy"):
-        RELEASES.mkdir(parents=True, exist_ok=True)
-        history = read_history()
-        sweep(history)
-        current, move = current_release(), last_move(history)
-        name, released = same_model(digest, rule, history) or (None, document)
+    releases = Releases()
+    with releases.locked("deploy"):
+        releases.releases.mkdir(parents=True, exist_ok=True)
+        history = releases.history()
+        releases.sweep(history)
+        current, move = releases.current(), last_move(history)
+        name, released = same_model(digest, rule, history, releases) or (None, document)
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
-        check_place(document, digest, move)
+        check_place(document, digest, move, releases)
         if name is None:
-            name = new_name(digest)
-            copy_release(document, name)
+            name = new_name(digest, releases)
+            copy_release(document, releases.releases / name)
         decisions = document["decisions"]
-        append_history(
+        releases.append(
             "deploy",
             name,
             by=[each["reviewer"] for each in decisions],
@@ -99,12 +85,12 @@ def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
             sign_off_sha256=hashlib.sha256(serialised(released)).hexdigest(),
             **{"from": current},
         )
-        move_current(name)
-        prune(rule["keep"])
+        releases.move_to(name)
+        prune(rule["keep"], releases)
     return name
 
 
-def check_place(document: dict, digest: str, move: dict | None) -> None:
+def check_place(document: SignOff, digest: str, move: Line | None, releases: Releases) -> None:
     """Raise TaskError where a sign-off is of another project, or was made before another release than the last one.
 
     Parameters
@@ -114,10 +100,14 @@ def check_place(document: dict, digest: str, move: dict | None) -> None:
     digest
         The SHA-256 of its model.
     move
-        The last line of the history that made a release the current one; None where nothing was released yet.
+        The last line of the history that made a release the current one; None if nothing was released yet.
+    releases
+        Where the release goes.
     """
-    if document["project"] != project_identity():
-        raise TaskError(f"the sign-off was made for another project than this one ({IDENTITY}). {READ_AGAIN}")
+    if document["project"] != releases.project():
+        raise TaskError(
+            f"the sign-off was made for another project than this one ({releases.identity_file}). {READ_AGAIN}"
+        )
     before = document["predecessor"]
     last = move["release"] if move else None
     # A deploy that was killed before the link was moved is finished by the same sign-off.
@@ -129,21 +119,21 @@ def check_place(document: dict, digest: str, move: dict | None) -> None:
         )
 
 
-def new_name(digest: str) -> str:
+def new_name(digest: str, releases: Releases) -> str:
     """Return the name of a new release: the time to the second, and the first digits of the model's digest."""
     while True:
         name = f"{utc_now().replace('-', '').replace(':', '')}-{digest[:12]}"
-        if not (RELEASES / name).exists():
+        if not (releases.releases / name).exists():
             return name
         time.sleep(0.1)
 
 
-def same_model(digest: str, rule: dict, history: list[dict]) -> tuple[str, dict] | None:
+def same_model(digest: str, rule: Rule, history: list[Line], releases: Releases) -> tuple[str, SignOff] | None:
     """Return the release of that model, and its sign-off, if one is whole and approved under today's rule."""
-    for name in reversed(releases(history)):
+    for name in reversed(kept_releases(history)):
         if name.endswith(f"-{digest[:12]}"):
             try:
-                document = approved_release(name, rule)[1]
+                document = releases.approved(name, rule)[1]
                 if digest in document["files"].values():
                     return name, document
             except TaskError as error:
@@ -151,9 +141,9 @@ def same_model(digest: str, rule: dict, history: list[dict]) -> tuple[str, dict]
     return None
 
 
-def copy_release(document: dict, name: str) -> None:
+def copy_release(document: SignOff, folder: Path) -> None:
     """Copy what was signed to a new release, which is seen when all of it is there, checked, and on disk."""
-    hidden = RELEASES / hidden_name(name)
+    hidden = folder.with_name(hidden_name(folder.name))
     hidden.mkdir()
     try:
         for path, digest in document["files"].items():
@@ -174,8 +164,8 @@ def copy_release(document: dict, name: str) -> None:
         raise
     for path in (*hidden.rglob("*"), hidden):
         flush(path)
-    hidden.rename(RELEASES / name)
-    flush(RELEASES)
+    hidden.rename(folder)
+    flush(folder.parent)
 
 
 def copied(path: Path, copy: Path) -> str:
@@ -188,16 +178,16 @@ def copied(path: Path, copy: Path) -> str:
     return digest.hexdigest()
 
 
-def prune(keep: int | None) -> None:
+def prune(keep: int | None, releases: Releases) -> None:
     """Delete the oldest releases but for `keep`, never the current one and never the one before."""
     if keep is None:
         return
-    history, current = read_history(), current_release()
-    names = releases(history)
+    history, current = releases.history(), releases.current()
+    names = kept_releases(history)
     for name in names[: max(0, len(names) - keep)]:
         if name not in (current, release_before(current, history)):
-            append_history("prune", name, reason=f"release.keep: {keep}")
-            remove(RELEASES / name)
+            releases.append("prune", name, reason=f"release.keep: {keep}")
+            releases.remove(name)
             logging.info("[deploy] pruned the release %s (release.keep: %d)", name, keep)
 
 
@@ -208,11 +198,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("deploy", args, args.sign_off):
         config, paths = read_config(args.config)
+        releases = Releases()
         name = deploy(args.sign_off, config, paths)
-        logging.info("[deploy] completed. Current release: %s", RELEASES / name)
-        before = release_before(name, read_history())
+        logging.info("[deploy] completed. Current release: %s", releases.releases / name)
+        before = release_before(name, releases.history())
         back = f"make rollback goes back to {before}" if before else "it is the first: there is none to go back to"
-        logging.info("[deploy] %s/current points to it; %s", DEPLOYED, back)
+        logging.info("[deploy] %s/current points to it; %s", releases.folder, back)
         if config["tracking"]["mlflow_uri"]:
             track(config)
 

@@ -24,7 +24,7 @@ from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.scoring import BUILT_IN, Scores
 from signoff.model.thresholds import add_thresholds, given
-from signoff.release.store import use
+from signoff.release.store import Releases
 from signoff.review.champion import ChampionError, open_champion
 from signoff.review.custom_metrics import call_metrics
 from signoff.review.evaluation import Evaluation, FeatureRows, Gate, evaluate_rows
@@ -49,7 +49,9 @@ def evaluate_model(args: argparse.Namespace, metadata: Mapping[str, Any], code: 
     rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
     champion = None
     if args.champion:
-        champion = open_champion(args.champion, list(columns.kinds), metadata, rule, args.cleaned)
+        champion = open_champion(
+            args.champion, list(columns.kinds), metadata, rule, args.cleaned, Releases(args.deployed)
+        )
     holdout = args.output.with_name("holdout_predictions.csv")
     try:
         return evaluate_rows(model, metadata, rows, holdout, gate, args.baseline, champion, args.threads)
@@ -63,8 +65,6 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("evaluate_model", args, args.model):
         code, digest = load_code(args.metrics) if args.metrics else (None, None)
         metadata = read_json(args.model.with_suffix(".json"))
-        if args.deployed:
-            use(args.deployed)
         evaluation = evaluate_model(args, metadata, code)
         names = [each for each in evaluation["model"]["test"] if each not in BUILT_IN]
         custom = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     add_thresholds(parser)
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
-    parser.add_argument("--deployed", type=Path, help="the folder of the releases, where it is not deployed/")
+    parser.add_argument("--deployed", type=Path, default=Path("deployed"), help="the folder of the releases")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
     parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")

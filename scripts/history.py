@@ -16,7 +16,7 @@ from signoff.base.files import replacing
 from signoff.base.numbers import counted
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
-from signoff.release.store import read_history, released_json, signed_document
+from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Shown, Table, Words
 from signoff.report.page import page
 from signoff.report.timeline import Period, Run, timeline, when
@@ -33,7 +33,7 @@ def history(runs: list[Run], moves: list[Move], target: str | None, warnings: li
     runs
         As `read_runs` returns them.
     moves
-        The history of releases, as `read_history` returns it.
+        The history of releases, as `Releases.history` returns it.
     target
         What the model predicts, if a run has been evaluated.
     warnings
@@ -107,8 +107,9 @@ def _told(first: Move, name: str, moves: list[Move]) -> list[str]:
 
 def _release_scores(name: str, model_sha256: str, runs: list[Run], moves: list[Move]) -> dict[str, Any]:
     """Return MAE and R2 of a release as they were signed; those of a run with its model if it is pruned or altered."""
+    releases = Releases()
     try:
-        return dict(released_json(name, signed_document(name, moves), Path(METRICS).name)["model"]["test"])
+        return dict(releases.json(name, releases.sign_off(name, moves), Path(METRICS).name)["model"]["test"])
     except (OSError, TaskError, KeyError):
         return next(({**each} for each in runs if each.get("model_sha256") == model_sha256), {})
 
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         for each in warnings:
             logging.warning("[history] %s", each)
         with replacing(args.output) as new:
-            new.write_text(history(runs, read_history(), target, warnings), encoding="utf-8")
+            new.write_text(history(runs, Releases().history(), target, warnings), encoding="utf-8")
         logging.info("[history] completed. %s: %s", counted(len(runs), "run"), args.output)
 
 

@@ -22,18 +22,11 @@ import pyarrow as pa
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain, nearest
-from signoff.base.files import parsed_json, read_json, replacing, write_json
+from signoff.base.files import read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
 from signoff.release.live_record import Line, LiveAlarm, broken_words
-from signoff.release.store import (
-    RELEASES,
-    read_history,
-    release_in_use,
-    released_bytes,
-    releases,
-    signed_document,
-)
+from signoff.release.store import Releases, kept_releases
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
 from signoff.review.live_join import Batch, Kinds, Record, training_means
 from signoff.tables.batches import text_batches
@@ -47,13 +40,11 @@ _FOLDER = Path("predictions")
 def promises_of(history: list[dict[str, Any]]) -> dict[str, Promise]:
     """Return what the report of each release promised; releases from before there were diagnostics are left out."""
     found = {}
-    for name in releases(history):
-        document = signed_document(name, history)
+    releases = Releases()
+    for name in kept_releases(history):
+        document = releases.sign_off(name, history)
         try:
-            parts = [
-                parsed_json(released_bytes(name, document, file), RELEASES / name / file)
-                for file in ("evaluation_metrics.json", "diagnostics.json")
-            ]
+            parts = [releases.json(name, document, file) for file in ("evaluation_metrics.json", "diagnostics.json")]
             found[name] = promise_of(*parts)
         except (StopIteration, KeyError):
             logging.warning("[live_record] %s has no diagnostics to compare with: left out", name)
@@ -146,8 +137,8 @@ def as_if_predicted(
 
 def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the record as it is written to live.json; `folder` is for temporary files."""
-    history = read_history()
-    current, promises = release_in_use(history), promises_of(history)
+    history = Releases().history()
+    current, promises = Releases().in_use(history), promises_of(history)
     columns = header_of_table(args.raw[0])
     known = read_json(args.cleaned)
     kinds = Kinds({**known["kinds"], args.target: "number"}, known["date_formats"])
@@ -179,7 +170,7 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 sums.add(rows)
             everything.append((record, sums))
     lines = [line for record, sums in everything for line in lines_of(record, sums, promises)]
-    lines = merged(earlier_lines(args.output), lines, releases(history))
+    lines = merged(earlier_lines(args.output), lines, kept_releases(history))
     alarms: list[LiveAlarm] = []
     broken = []
     if current in promises:

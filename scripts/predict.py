@@ -30,14 +30,7 @@ from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model import scoring
 from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
-from signoff.release.store import (
-    approved_release,
-    model_of,
-    read_history,
-    release_in_use,
-    released_code,
-    released_half_width,
-)
+from signoff.release.store import Releases
 from signoff.source.compressed import COMPRESSED, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.tables.cells import MISSING, with_point
 from signoff.tables.cleaning import by_policy
@@ -305,10 +298,11 @@ def main(argv: list[str] | None = None) -> None:
         if args.input != "-":
             # Before anything else, so that a wrong path is told at once.
             Path(args.input).stat()
-        release = args.release or release_in_use(read_history())
-        _, document = approved_release(release, asked_for(args))
-        model, metadata = model_of(release, document)
-        code, half_width = released_code(release, metadata), released_half_width(release, document)
+        releases = Releases()
+        release = args.release or releases.in_use(releases.history())
+        _, document = releases.approved(release, asked_for(args))
+        model, metadata = releases.model_of(release, document)
+        code, half_width = releases.code(release, metadata), releases.half_width(release, document)
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":

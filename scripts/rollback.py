@@ -12,18 +12,7 @@ from signoff.base.errors import TaskError, nearest
 from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import check_policy_owner
-from signoff.release.store import (
-    RELEASES,
-    append_history,
-    approved_release,
-    current_release,
-    last_move,
-    locked,
-    move_current,
-    read_history,
-    release_before,
-    releases,
-)
+from signoff.release.store import Releases, kept_releases, last_move, release_before
 from signoff.release.tracking import track
 
 
@@ -46,9 +35,10 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
     """
     if not reason.strip():
         raise TaskError("a rollback needs a reason: --reason TEXT (make rollback REASON=…). It is kept in the history.")
-    with locked("rollback"):
-        history, current = read_history(), current_release()
-        names = releases(history)
+    releases = Releases()
+    with releases.locked("rollback"):
+        history, current = releases.history(), releases.current()
+        names = kept_releases(history)
         if name is None:
             name = release_before(current, history)
             if name is None:
@@ -58,9 +48,9 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
         move = last_move(history)
         if move is not None and name == current == move["release"]:
             raise TaskError(f"{name} is the current release already.")
-        approved_release(name, rule)
-        append_history("rollback", name, by=[user_name()], reason=[reason], **{"from": current})
-        move_current(name)
+        releases.approved(name, rule)
+        releases.append("rollback", name, by=[user_name()], reason=[reason], **{"from": current})
+        releases.move_to(name)
     return name
 
 
@@ -76,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         config, paths = read_config(args.config)
         check_policy_owner(paths, config["release"])
         name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
-        logging.info("[rollback] completed. Current release: %s", RELEASES / name)
+        logging.info("[rollback] completed. Current release: %s", Releases().releases / name)
         if config["tracking"]["mlflow_uri"]:
             track(config)
 

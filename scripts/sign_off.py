@@ -42,14 +42,7 @@ from signoff.release.approval import (
 )
 from signoff.release.live_record import read_live, warnings
 from signoff.release.signature import plain_name, sign, verify_signature
-from signoff.release.store import (
-    locked,
-    project_identity,
-    read_history,
-    release_in_use,
-    released_json,
-    signed_document,
-)
+from signoff.release.store import Releases
 from signoff.release.verdict import verdict
 
 
@@ -70,9 +63,41 @@ def review(config: dict, config_paths: list[str]) -> dict:
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
     files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
     check_names(files, reviewed_files(config, config_paths))
+    metrics, validation = as_reviewed(METRICS, files), as_reviewed(VALIDATION, files)
+    check_agreement(model, raw, features, files)
+    releases = Releases()
+    release = releases.in_use(releases.history())
+    judged_against = (metrics["champion"] or {}).get("release")
+    if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
+        raise TaskError(
+            f"{METRICS} compares the model with {judged_against or 'no release'}, but {release or 'none'} is deployed "
+            "now. Run make run, then make report."
+        )
+    _, failures = verdict(validation, metrics)
+    return {
+        "version": VERSION,
+        "project": releases.project(make=True),
+        "predecessor": release,
+        "files": files,
+        "code": code_state(),
+        "verdict": "failed" if failures else "passed",
+        "failures": failures,
+    }
+
+
+def check_agreement(model: str, raw: str, features: str, files: dict[str, str]) -> None:
+    """Raise TaskError if a reviewed file was written for a different state of another one.
+
+    Parameters
+    ----------
+    model, raw, features
+        Their paths.
+    files
+        The digests of the reviewed files by path.
+    """
+    described_in = features.removesuffix("csv") + "json"
     metrics, validation, metadata, diagnostics, described = (
-        as_reviewed(path, files)
-        for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS, features.removesuffix("csv") + "json")
+        as_reviewed(path, files) for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS, described_in)
     )
     for path, found in ((VALIDATION, validation), (features, described)):
         if found.get("raw_sha256") != files[raw]:
@@ -96,23 +121,6 @@ def review(config: dict, config_paths: list[str]) -> dict:
         for other in (METRICS, DIAGNOSTICS):
             if files[other] not in text:
                 raise TaskError(f"{path} speaks of another state of {other}. Run make report.")
-    release = release_in_use(read_history())
-    judged_against = (metrics["champion"] or {}).get("release")
-    if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
-        raise TaskError(
-            f"{METRICS} compares the model with {judged_against or 'no release'}, but {release or 'none'} is deployed "
-            "now. Run make run, then make report."
-        )
-    _, failures = verdict(validation, metrics)
-    return {
-        "version": VERSION,
-        "project": project_identity(make=True),
-        "predecessor": release,
-        "files": files,
-        "code": code_state(),
-        "verdict": "failed" if failures else "passed",
-        "failures": failures,
-    }
 
 
 def as_reviewed(path: str, files: dict[str, str]) -> dict:
@@ -165,10 +173,11 @@ def changes(release: str | None, files: dict[str, str]) -> list[str]:
     if release is None:
         return ["nothing is deployed yet: this would be the first release"]
     now, scored_now = as_reviewed("model/model.json", files), as_reviewed(METRICS, files)
+    releases = Releases()
     try:
-        document = signed_document(release, read_history())
-        then = released_json(release, document, "model.json")
-        scored_then = released_json(release, document, "evaluation_metrics.json")
+        document = releases.sign_off(release, releases.history())
+        then = releases.json(release, document, "model.json")
+        scored_then = releases.json(release, document, "evaluation_metrics.json")
     except (TaskError, OSError) as error:
         return [f"unknown: {explain(error)} See make verify"]
     if then["sha256"] == now["sha256"]:
@@ -219,15 +228,12 @@ def decide(subject: dict, decision: dict, sign_off: Path, rule: dict, key: Path 
             raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
     alarms = [each["name"] for each in raised(subject)]
     given = bool((decision["override"] or "").strip())
-    if alarms and not subject["failures"] and decision["decision"] == "approve" and not given:
+    doubt = f"raises alarms ({', '.join(alarms)})" if alarms else None
+    doubt = f"has failed ({'; '.join(subject['failures'])})" if subject["failures"] else doubt
+    if doubt and decision["decision"] == "approve" and not given:
         raise TaskError(
-            f"this model raises alarms ({', '.join(alarms)}). To approve it all the same, give the reason: "
-            "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
-        )
-    if subject["failures"] and decision["decision"] == "approve" and not given:
-        raise TaskError(
-            f"this model has failed ({'; '.join(subject['failures'])}). To approve it all the same, give the reason: "
-            "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
+            f"this model {doubt}. To approve it all the same, give the reason: --override REASON (make sign-off "
+            "OVERRIDE=…). It is kept and shown ever after."
         )
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
@@ -301,7 +307,7 @@ def main(argv: list[str] | None = None) -> None:
                 raise TaskError("no answer: nothing was signed.") from error
         decision = {name: getattr(args, name) for name in ("reviewer", "decision", "comment", "override")}
         # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
-        with locked("sign_off"):
+        with Releases().locked("sign_off"):
             document = decide(subject, decision, args.output, config["release"], args.key and args.key.expanduser())
             if review(config, paths) != subject:
                 raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")

@@ -10,18 +10,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import is_signed
-from signoff.release.store import (
-    MOVING,
-    RELEASES,
-    approved_release,
-    current_release,
-    is_moving,
-    last_move,
-    read_history,
-    release_in_use,
-    releases,
-    verify_release,
-)
+from signoff.release.store import Releases, kept_releases, last_move
 
 
 def verify(rule: dict) -> tuple[list[str], list[str]]:
@@ -32,14 +21,15 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
     rule
         The section `release` of the config: the current release must be approved under it.
     """
+    releases = Releases()
     try:
-        history = read_history()
+        history = releases.history()
     except TaskError as error:
         return [], [str(error)]
     good, problems = [f"history: {len(history)} entries, each follows the one before"], []
-    for name in releases(history):
+    for name in kept_releases(history):
         try:
-            document = verify_release(name, history)
+            document = releases.verify(name, history)
             who = ", ".join(each["reviewer"] for each in document["decisions"])
             at = next(each["at"] for each in history if each["action"] == "deploy" and each["release"] == name)
             signed = "signed" if is_signed(document, rule, at) else unsigned(document)
@@ -47,24 +37,24 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
             good += [f"  override: {each['override']}" for each in document["decisions"] if each["override"]]
         except TaskError as error:
             problems.append(str(error))
-    move, current = last_move(history), current_release()
+    move, current = last_move(history), releases.current()
     if move is None and current is None:
         return [*good, "nothing is released yet"], problems
     try:
-        in_use = release_in_use(history)
+        in_use = releases.in_use(history)
     except TaskError as error:
         return good, [*problems, str(error)]
     if current == in_use:
         good.append(f"current: {current}")
     else:
         good.append(f"current: {current or 'none'}; a move to {in_use} was interrupted: run it again")
-    if os.path.lexists(MOVING) and not is_moving(history):
-        good.append(f"{MOVING} belongs to no move that was interrupted: it is ignored")
+    if os.path.lexists(releases.marker) and not releases.is_moving(history):
+        good.append(f"{releases.marker} belongs to no move that was interrupted: it is ignored")
     if in_use is not None and not problems:
         try:
-            approved_release(in_use, rule)
+            releases.approved(in_use, rule)
         except TaskError as error:
-            problems.append(f"{RELEASES / in_use} is current, but not approved under the config: {error}")
+            problems.append(f"{releases.releases / in_use} is current, but not approved under the config: {error}")
     return good, problems
 
 

@@ -35,7 +35,7 @@ from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import DIAGNOSTICS, METRICS, WORKFLOW, utc_now
 from signoff.release.live_record import LIVE, broken_words, read_live
-from signoff.release.store import current_release
+from signoff.release.store import Releases
 from signoff.source.last_ingest import GOING_ON
 
 BUSY = 75
@@ -96,7 +96,7 @@ def targets() -> list[str]:
 
     Both are needed even if the new model fails.
     """
-    found = [str(LIVE)] if current_release() else []
+    found = [str(LIVE)] if Releases().current() else []
     # If the config is wrong, Snakemake says what.
     with contextlib.suppress(TaskError):
         models = read_config()[0]["models"]
@@ -152,7 +152,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
         found |= {"cause": errors[-1].removeprefix("ERROR - ").strip(), "log": str(SAID)}
         found["cause"] += f" (Snakemake was ended by signal {-exit_code})" if exit_code < 0 else ""
     try:
-        found["release"] = current_release()
+        found["release"] = Releases().current()
         if RECORD.is_file():
             record = read_json(RECORD)
             found |= {"source_version": record["source_version"], "rows": record["records"]}
@@ -176,7 +176,7 @@ def live_outcome() -> dict:
 
     Only a record of the current release counts. A rollback that is not possible is reported.
     """
-    live, release = read_live(), current_release()
+    live, release = read_live(), Releases().current()
     if live is None or release is None or live["release"] != release:
         return {}
     found: dict = {}
@@ -193,7 +193,7 @@ def live_outcome() -> dict:
             )[2]
             logging.error("[weekly] the rollback that live.on_failure asks for failed: %s", found["rollback_failed"])
         else:
-            found |= {"rolled_back": release, "release": current_release()}
+            found |= {"rolled_back": release, "release": Releases().current()}
             logging.warning("[weekly] %s is current again instead of %s: %s", found["release"], release, reason)
     return found
 

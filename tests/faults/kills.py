@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from conftest import OUTPUTS, Project, make_project, program, rides
 from signoff.release.approval import read_sign_off
-from signoff.release.store import current_release, read_history
+from signoff.release.store import Releases
 from verify import verify
 
 RULE = {"allowed_signers": None, "required_approvals": 1}
@@ -198,8 +198,8 @@ def deployed(folder: Path) -> tuple[str | None, list[str]]:
     """Return the model that is current, and what the history tells, without its moments."""
 
     def look() -> tuple[str | None, list[str]]:
-        lines = [f"{entry['action']} {entry['release'].rpartition('-')[2]}" for entry in read_history()]
-        return (current_release() or "").rpartition("-")[2] or None, lines
+        lines = [f"{entry['action']} {entry['release'].rpartition('-')[2]}" for entry in Releases().history()]
+        return (Releases().current() or "").rpartition("-")[2] or None, lines
 
     return inside(folder, look)
 

@@ -130,19 +130,19 @@ def test_when_a_model_waits(finished, monkeypatch):
     monkeypatch.chdir(finished.folder)
     run = passed(finished)
     nobody = {**run, "events": ["review"], "notified": []}
-    assert notify.find_events(run, [], 4, now) == ["review"]
-    assert notify.find_events(run, [nobody], 4, now) == ["review"]
-    assert notify.find_events(run, [{**nobody, "notified": ["x"]}, run], 4, now) == []
-    assert notify.find_events(run, [{**nobody, "notified": ["x"], "model_sha256": "other"}], 4, now) == ["review"]
+    assert notify._find_events(run, [], 4, now) == ["review"]
+    assert notify._find_events(run, [nobody], 4, now) == ["review"]
+    assert notify._find_events(run, [{**nobody, "notified": ["x"]}, run], 4, now) == []
+    assert notify._find_events(run, [{**nobody, "notified": ["x"], "model_sha256": "other"}], 4, now) == ["review"]
     killed = {"at": "2024-01-01T00:00:00Z", "exit_code": None, "verdict": "killed"}
-    assert notify.find_events(run, [killed], 4, now) == ["review", "killed"]
-    assert notify.find_events(run, [killed, run], 4, now) == ["review"]
+    assert notify._find_events(run, [killed], 4, now) == ["review", "killed"]
+    assert notify._find_events(run, [killed, run], 4, now) == ["review"]
     finished.sign_off()
-    assert notify.find_events(run, [], 4, now) == []
+    assert notify._find_events(run, [], 4, now) == []
     sign_off = finished.folder / "reports/sign_off.json"
     finished.snakemake("deploy")
     sign_off.unlink()
-    assert notify.find_events(run, [], 4, now) == []
+    assert notify._find_events(run, [], 4, now) == []
 
 
 def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("x")
     run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "error", "cause": "out of tea"}
-    assert notify.find_events(run, [], 4, datetime.now(UTC)) == ["failed"]
+    assert notify._find_events(run, [], 4, datetime.now(UTC)) == ["failed"]
     _, text = notify.message(run, ["failed"])
     assert "out of tea" in text
     assert "Problem     data/raw/raw_data.json is damaged: it is not valid JSON" in text
@@ -238,13 +238,13 @@ def test_unchanged_data_are_told_every_so_many_weeks(finished, monkeypatch):
         # Not to the second: one run starts a little earlier than the other.
         now = since + timedelta(weeks=week, seconds=-30 if week % 2 else 30)
         run = {"at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "exit_code": 0, "verdict": "passed"}
-        run["events"] = notify.find_events(run, earlier, 4, now)
+        run["events"] = notify._find_events(run, earlier, 4, now)
         # In the eighth week nobody can be reached.
         run["notified"] = [] if week == 8 else ["x"]
         told += [week] * ("unchanged" in run["events"])
         earlier.append(run)
     assert told == [4, 8, 9, 13]
-    assert notify.find_events(earlier[-1], [], 0, now) == []
+    assert notify._find_events(earlier[-1], [], 0, now) == []
 
 
 def test_a_run_on_the_last_data_says_so(finished, server, hook):

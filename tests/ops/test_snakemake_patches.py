@@ -41,7 +41,7 @@ def test_each_reason_is_written_down():
     found = [
         each for each in vars(patches).values() if inspect.isfunction(each) and each.__module__ == patches.__name__
     ]
-    assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch"]
+    assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch", "listen"]
 
 
 class Locked:
@@ -68,6 +68,7 @@ def test_a_second_run_hears_who_holds_the_lock_which_snakemake_does_not_say(monk
 
 @pytest.mark.parametrize("handler", [JobScheduler.exit_gracefully, patches.exit_gracefully])
 def test_a_signal_during_scheduling_does_not_block_the_main_thread(handler):
+    patches.listen()
     jobs = threading.Semaphore(0)
     scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=jobs)
     main = threading.Thread(target=handler, args=[scheduler, 15, None])
@@ -77,6 +78,20 @@ def test_a_signal_during_scheduling_does_not_block_the_main_thread(handler):
         main.join(0.2 if handler is JobScheduler.exit_gracefully else None)
         assert main.is_alive() == (handler is JobScheduler.exit_gracefully)
     assert jobs.acquire(timeout=60)
+    assert scheduler._user_kill == "graceful"
+
+
+def test_a_signal_while_the_main_thread_starts_another_one_does_not_block_it():
+    """The lock that each start of a thread takes is held then."""
+    patches.listen()
+    jobs = threading.Semaphore(0)
+    scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=jobs)
+    go = threading.Event()
+    main = threading.Thread(target=lambda: (go.wait(), patches.exit_gracefully(scheduler, 15, None)), daemon=True)
+    main.start()
+    with threading._active_limbo_lock:
+        go.set()
+        assert jobs.acquire(timeout=60)
     assert scheduler._user_kill == "graceful"
 
 

@@ -20,16 +20,16 @@ from test_decision import (
     write,
 )
 
-import deploy as deploying
 import predict as predicting
 import rollback as rolling
 import verify as verifying
 from conftest import in_process
 from signoff.base.files import beside, open_lock, replacing
 from signoff.release import outbox
-from signoff.release import store as releasing
 from signoff.release.approval import canonical, serialised
-from signoff.release.store import read_history
+from signoff.release.store import Releases, kept_releases
+
+STORE = Releases()
 
 
 def point(name: str) -> None:
@@ -48,14 +48,14 @@ def test_a_link_that_was_set_back_is_refused_by_verify_and_by_predict(project): 
         (problem,) = verifying.verify(RULE)[1]
         told = f"deployed/current points to {name}, but the last move in deployed/history.jsonl is to {first}. "
         assert problem == f"{told}Run make rollback RELEASE={first}, which moves the link back."
-        assert error(releasing.release_in_use, read_history()) == problem
+        assert error(STORE.in_use, STORE.history()) == problem
     # The way on that the message names.
     assert rolling.rollback("set back", RULE, first) == first
-    assert verifying.verify(RULE)[1] == [] and releasing.release_in_use(read_history()) == first
+    assert verifying.verify(RULE)[1] == [] and STORE.in_use(STORE.history()) == first
     # A link whose name is right, and whose folder is not.
     Path("deployed/current").unlink()
     Path("deployed/current").symlink_to(f"/tmp/{first}")
-    assert "points to" in error(releasing.release_in_use, read_history())
+    assert "points to" in error(STORE.in_use, STORE.history())
 
 
 def test_the_command_line_of_predict_refuses_a_link_that_was_set_back(project):  # noqa: F811
@@ -74,13 +74,13 @@ def test_a_move_that_was_killed_is_told_and_the_new_release_is_in_use(project, m
     train(3, first)
     approve(project)
     with monkeypatch.context() as patched:
-        patched.setattr(deploying, "move_current", lambda name: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(Releases, "move_to", lambda self, name: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             deploy(project)
-    second = read_history()[-1]["release"]
+    second = STORE.history()[-1]["release"]
     good, problems = verifying.verify(RULE)
     assert problems == [] and good[-1] == f"current: {first}; a move to {second} was interrupted: run it again"
-    assert releasing.release_in_use(read_history()) == second
+    assert STORE.in_use(STORE.history()) == second
     # The link leads neither to where the move began, nor to where it ends.
     third = f"20260101T000000Z-{'0' * 12}"
     point(third)
@@ -99,7 +99,7 @@ def test_a_move_that_was_killed_is_told_and_the_new_release_is_in_use(project, m
 def test_a_forged_marker_of_a_move_hides_no_link_that_was_set_back(project, forged, tmp_path):  # noqa: F811
     first, second = release(project, 2), release(project, 3)
     rolling.rollback("late", RULE)
-    history = read_history()
+    history = STORE.history()
     marker = Path("deployed/.moving")
     secret = hashlib.sha256(canonical(history[-1])).hexdigest() if forged == "line" else history[-1]["move"]
     if forged == "folder":
@@ -116,7 +116,7 @@ def test_a_forged_marker_of_a_move_hides_no_link_that_was_set_back(project, forg
     point(second)
     told = f"deployed/current points to {second}, but the last move in deployed/history.jsonl is to {first}."
     assert verifying.verify(RULE)[1][0].startswith(told)
-    assert error(releasing.release_in_use, read_history()).startswith(told)
+    assert error(STORE.in_use, STORE.history()).startswith(told)
     # Nor is it in the way of the next move.
     rolling.rollback("set back", RULE, first)
     assert verifying.verify(RULE)[0][-1] == f"current: {first}" and verifying.verify(RULE)[1] == []
@@ -150,7 +150,7 @@ def test_a_superseded_sign_off_releases_nothing(project):  # noqa: F811
     Path("reports/sign_off.json").write_bytes(old)
     told = f"the sign-off was made when nothing was deployed, but now {second} is: it was superseded. "
     assert error(deploy, project).startswith(told)
-    assert releasing.current_release() == second
+    assert STORE.current() == second
     # Reviewed again, beside the release of today, it may come back.
     train(2, second)
     approve(project)
@@ -177,19 +177,19 @@ def test_a_damaged_identity_is_said_and_replaced_by_the_next_sign_off(project, c
 def test_what_is_swapped_after_it_was_verified_is_not_used(project, file, monkeypatch):  # noqa: F811
     name = release(project, 2)
     path = Path("deployed/releases", name, file)
-    verify = releasing.verify_release
+    verify = Releases.verify
 
     def meanwhile(*arguments: object) -> dict:
         document = verify(*arguments)
         path.write_bytes(pickle.dumps("other"))
         return document
 
-    monkeypatch.setattr(releasing, "verify_release", meanwhile)
+    monkeypatch.setattr(Releases, "verify", meanwhile)
 
     def use() -> None:
-        _, document = releasing.approved_release(name, RULE)
-        releasing.model_of(name, document)
-        releasing.released_half_width(name, document)
+        _, document = STORE.approved(name, RULE)
+        STORE.model_of(name, document)
+        STORE.half_width(name, document)
 
     told = error(use)
     assert f"{path} was altered" in told or f"{path} is not the file that was written down" in told
@@ -233,8 +233,8 @@ def test_what_lies_in_the_way_of_a_deploy_is_swept_away(project, kind, tmp_path)
     approve(project)
     victim = tmp_path / "victim"
     write(str(victim / "precious"), "precious")
-    releasing.RELEASES.mkdir(parents=True)
-    for left in (releasing.RELEASES / ".x.part", releasing.DEPLOYED / ".current.part"):
+    STORE.releases.mkdir(parents=True)
+    for left in (STORE.releases / ".x.part", STORE.folder / ".current.part"):
         if kind == "file":
             left.touch()
         elif kind == "folder":
@@ -242,7 +242,7 @@ def test_what_lies_in_the_way_of_a_deploy_is_swept_away(project, kind, tmp_path)
         else:
             left.symlink_to(victim)
     name = deploy(project)
-    assert [each.name for each in releasing.RELEASES.iterdir()] == [name]
+    assert [each.name for each in STORE.releases.iterdir()] == [name]
     assert (victim / "precious").is_file() and verifying.verify(RULE)[1] == []
 
 
@@ -273,7 +273,7 @@ def test_a_sign_off_that_names_other_files_copies_nothing(project, path):  # noq
     Path("reports/sign_off.json").write_bytes(serialised(document))
     told = error(deploy, project)
     assert "not a file that is reviewed" in told or "files has a wrong value" in told
-    assert not releasing.RELEASES.exists()
+    assert not STORE.releases.exists()
 
 
 def test_reports_that_are_a_link_are_not_released(project):  # noqa: F811
@@ -294,13 +294,13 @@ def test_a_release_that_an_older_history_does_not_name_is_kept(project, caplog):
         Path("deployed", name).write_bytes(content)
     # A release of the same name is there already.
     write(f"deployed/set-aside/{second}/x", "x")
-    first = read_history()[-1]["release"]
+    first = STORE.history()[-1]["release"]
     rolling.rollback("restored", RULE, first)
     third = release(project, 4)
     kept = sorted(Path("deployed/set-aside").iterdir())
     assert len(kept) == 2 and kept[0].name == second and (kept[1] / "sign_off.json").is_file()
-    assert f"deployed/releases/{second} is in no line of deployed/history.jsonl: set aside" in caplog.text
-    assert releasing.releases(read_history()) == [first, third]
+    assert f"no line of deployed/history.jsonl names deployed/releases/{second}: set aside" in caplog.text
+    assert kept_releases(STORE.history()) == [first, third]
 
 
 def test_a_release_that_was_pruned_and_is_still_there_is_deleted(project):  # noqa: F811
@@ -347,7 +347,7 @@ def test_predict_as_a_filter_asks_for_what_the_project_asks_for(project, keys): 
 
 def test_a_rewritten_history_reaches_no_other_folder(project):  # noqa: F811
     release(project, 2)
-    line = read_history()[0] | {"release": "../../victim"}
+    line = STORE.history()[0] | {"release": "../../victim"}
     Path("deployed/history.jsonl").write_bytes(canonical(line) + b"\n")
     Path("deployed/history.head").write_text(hashlib.sha256(canonical(line)).hexdigest() + "\n", encoding="ascii")
-    assert "line 1 was altered" in error(read_history)
+    assert "line 1 was altered" in error(STORE.history)

@@ -38,7 +38,7 @@ from signoff.release.approval import (
     serialised,
     statement,
 )
-from signoff.release.store import read_history, released_code, released_half_width, released_model, verify_release
+from signoff.release.store import Releases, kept_releases, release_before
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
@@ -49,6 +49,7 @@ METRICS, REPORT, PAGE = "reports/evaluation_metrics.json", "reports/final_report
 VALIDATION, DIAGNOSTICS = "reports/validation_report.json", "reports/diagnostics.json"
 RAW, FEATURES = "data/raw/raw_data.csv", "data/features/features.csv"
 CODE = "c0de" * 16
+STORE = Releases()
 
 
 def digest(path: str) -> str:
@@ -153,7 +154,7 @@ def deploy(project, **rule: object) -> str:
 
 def release(project, number: int, **rule: object) -> str:
     """Train, sign off and deploy; return the name of the release."""
-    train(number, releasing.current_release())
+    train(number, STORE.current())
     approve(project)
     return deploy(project, **rule)
 
@@ -675,12 +676,12 @@ def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypat
     rule = RULE | {"allowed_signers": str(keys / "signers")}
     names = []
     for number, when in ((2, "2024-12-30T00:00:00Z"), (3, "2025-06-30T00:00:00Z")):
-        train(number, releasing.current_release())
+        train(number, STORE.current())
         at(when)
         approve(project, "old", RULE, keys / "old")
         names.append(deploy(project))
-    assert releasing.approved_release(names[0], rule)[0] == Path("deployed/releases") / names[0]
-    assert "or not valid at that time" in error(releasing.approved_release, names[1], rule)
+    assert STORE.approved(names[0], rule)[0] == Path("deployed/releases") / names[0]
+    assert "or not valid at that time" in error(STORE.approved, names[1], rule)
 
 
 def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, keys, monkeypatch):
@@ -703,15 +704,15 @@ def test_openssh_is_asked_in_utc_and_in_english_with_all_else_of_the_environment
         "MARK": "m",
     }.items():
         monkeypatch.setenv(name, value)
-    done = signature.ssh_keygen("-Y", "x", content=b"given")
+    done = signature._ssh_keygen("-Y", "x", content=b"given")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"UTC C m -Y x given\n", b"said\n")
 
 
 def test_last_words_of_a_command():
     done = subprocess.CompletedProcess
-    assert signature.last_line(done([], 3, b"out\n", b"a\n b \n")) == "out"
-    assert signature.last_line(done([], 3, b"", b"a\n b\xff \n")) == "b�"
-    assert signature.last_line(done([], 3, b" \n", b"")) == "exit code 3"
+    assert signature._last_line(done([], 3, b"out\n", b"a\n b \n")) == "out"
+    assert signature._last_line(done([], 3, b"", b"a\n b\xff \n")) == "b�"
+    assert signature._last_line(done([], 3, b" \n", b"")) == "exit code 3"
 
 
 # Releases
@@ -725,7 +726,7 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
     expected = {"model.pkl", "model.json", "evaluation_metrics.json", "validation_report.json", "diagnostics.json"}
     expected |= {"final_report.md", "final_report.html", "figures/residuals.png", "config/config.yaml", "sign_off.json"}
     assert found == expected
-    (line,) = read_history()
+    (line,) = STORE.history()
     assert line.pop("at").endswith("Z") and len(line.pop("move")) == 64
     assert line == {
         "action": "deploy",
@@ -738,13 +739,13 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
         "from": None,
         "previous": "0" * 64,
     }
-    document = verify_release(name, read_history())
+    document = STORE.verify(name, STORE.history())
     assert document["decisions"][0]["reviewer"] == "Ada"
-    model, metadata = released_model(name, RULE)
+    model, metadata = STORE.model(name, RULE)
     assert model == {"model": 2} and metadata["training_rows"] == 2000
-    assert released_code(name, metadata) is None and released_half_width(name, document) == 2.5
+    assert STORE.code(name, metadata) is None and STORE.half_width(name, document) == 2.5
     without = {path: each for path, each in document["files"].items() if path != DIAGNOSTICS}
-    assert released_half_width(name, document | {"files": without}) is None
+    assert STORE.half_width(name, document | {"files": without}) is None
 
 
 def deploy_again(project) -> str:
@@ -763,8 +764,8 @@ def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(projec
     approve(project)
     name = deploy(project)
     write("f.py", "ONE = 2\n")
-    metadata = released_model(name, RULE)[1]
-    assert released_code(name, metadata).ONE == 1
+    metadata = STORE.model(name, RULE)[1]
+    assert STORE.code(name, metadata).ONE == 1
     train(2)
     project.config["features"]["custom"] = None
     project.config["model"]["format"] = "skops"
@@ -772,60 +773,60 @@ def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(projec
     model = digest("model/model.skops")
     change(JSON, sha256=model, custom=None)
     change(METRICS, model_sha256=model, champion={"release": name, "test": {"MAE": 1, "R2": 0}})
-    again = releasing.released_model(deploy_again(project), RULE)[0]
+    again = STORE.model(deploy_again(project), RULE)[0]
     assert again == [1, 2]
     write(f"deployed/releases/{name}/code/f.py", "ONE = 3\n")
-    assert "is not the recorded file" in error(released_code, name, metadata)
+    assert "is not the recorded file" in error(STORE.code, name, metadata)
 
 
 def test_the_same_model_is_one_release_and_nothing_is_done_where_it_is_current(project, caplog):
     caplog.set_level("INFO")
     first = release(project, 2)
-    assert deploy(project) == first and len(read_history()) == 1
+    assert deploy(project) == first and len(STORE.history()) == 1
     assert f"{first} is this model, and current already: nothing to do" in caplog.text
     second = release(project, 3)
     train(2, second)
     approve(project)
-    assert deploy(project) == first and releasing.current_release() == first
-    lines = read_history()
+    assert deploy(project) == first and STORE.current() == first
+    lines = STORE.history()
     assert [(each["action"], each["release"], each["from"]) for each in lines] == [
         ("deploy", first, None),
         ("deploy", second, first),
         ("deploy", first, second),
     ]
     assert lines[2]["sign_off_sha256"] == lines[0]["sign_off_sha256"]
-    assert releasing.releases(lines) == [second, first]
+    assert kept_releases(lines) == [second, first]
 
 
 def test_a_release_that_cannot_be_used_again_is_made_anew(project, caplog):
     first = release(project, 2)
     (Path("deployed/releases") / first / "model.pkl").write_bytes(b"other")
     again = deploy(project)
-    assert again != first and verify_release(again, read_history())
+    assert again != first and STORE.verify(again, STORE.history())
     assert f"{first} has this model, but cannot be used again: " in caplog.text
 
 
 def test_a_link_that_moved_without_the_history_is_moved_again(project):
     release(project, 2)
     second = release(project, 3)
-    first = releasing.releases(read_history())[0]
-    releasing.move_current(first)
-    assert deploy(project) == second and releasing.current_release() == second
+    first = kept_releases(STORE.history())[0]
+    STORE.move_to(first)
+    assert deploy(project) == second and STORE.current() == second
 
 
 def test_old_releases_go_but_never_the_current_one_nor_the_one_before(project, caplog):
     caplog.set_level("INFO")
     names = [release(project, number, keep=1) for number in (2, 3, 4)]
     kept = sorted(each.name for each in Path("deployed/releases").iterdir())
-    assert kept == sorted(names[1:]) == sorted(releasing.releases(read_history()))
-    last = read_history()[-1]
+    assert kept == sorted(names[1:]) == sorted(kept_releases(STORE.history()))
+    last = STORE.history()[-1]
     assert (last["action"], last["release"], last["reason"]) == ("prune", names[0], "release.keep: 1")
     assert f"pruned the release {names[0]} (release.keep: 1)" in caplog.text
     five = [release(project, number, keep=3) for number in (5, 6)]
-    assert releasing.releases(read_history()) == [names[2], *five]
-    assert releasing.release_before(five[1], read_history()) == five[0]
-    assert releasing.release_before(names[2], read_history()) is None
-    assert releasing.release_before("gone", read_history()) == five[1]
+    assert kept_releases(STORE.history()) == [names[2], *five]
+    assert release_before(five[1], STORE.history()) == five[0]
+    assert release_before(names[2], STORE.history()) is None
+    assert release_before("gone", STORE.history()) == five[1]
 
 
 def test_what_changes_while_it_is_copied_is_no_release(project, monkeypatch):
@@ -841,7 +842,7 @@ def test_what_changes_while_it_is_copied_is_no_release(project, monkeypatch):
     assert error(deploy, project) == (
         f"{MODEL} changed while it was copied: does a run go on? Wait for it, and sign off again."
     )
-    assert list(releasing.RELEASES.iterdir()) == [] and read_history() == []
+    assert list(STORE.releases.iterdir()) == [] and STORE.history() == []
 
 
 def test_a_sign_off_that_is_swapped_after_it_was_read_changes_nothing(project, monkeypatch):
@@ -856,7 +857,7 @@ def test_a_sign_off_that_is_swapped_after_it_was_read_changes_nothing(project, m
     monkeypatch.setattr(deploying, "check_place", meanwhile)
     name = deploy(project)
     assert Path(f"deployed/releases/{name}/sign_off.json").read_bytes() == good
-    assert read_history()[-1]["sign_off_sha256"] == hashlib.sha256(good).hexdigest()
+    assert STORE.history()[-1]["sign_off_sha256"] == hashlib.sha256(good).hexdigest()
 
 
 def test_a_release_that_no_line_tells_of_is_set_aside_unless_it_is_current(project, caplog):
@@ -866,12 +867,12 @@ def test_a_release_that_no_line_tells_of_is_set_aside_unless_it_is_current(proje
     second = release(project, 3)
     assert not Path("deployed/releases/stray").exists() and Path("deployed/releases/file").exists()
     assert Path("deployed/set-aside/stray").is_dir()
-    told = "deployed/releases/stray is in no line of deployed/history.jsonl: set aside in deployed/set-aside"
+    told = "no line of deployed/history.jsonl names deployed/releases/stray: set aside in deployed/set-aside"
     assert told in caplog.text
-    assert sorted(releasing.releases(read_history())) == sorted([first, second])
+    assert sorted(kept_releases(STORE.history())) == sorted([first, second])
     Path("deployed/releases/stray").mkdir()
-    releasing.move_current("stray")
-    releasing.sweep(read_history())
+    STORE.move_to("stray")
+    STORE.sweep(STORE.history())
     assert Path("deployed/releases/stray").exists()
 
 
@@ -880,30 +881,30 @@ RESTORE = "Restore it from a backup, or deploy another release."
 
 def test_each_way_to_alter_a_release_is_named(project):
     name = release(project, 2)
-    history, folder = read_history(), Path("deployed/releases") / name
+    history, folder = STORE.history(), Path("deployed/releases") / name
     for file in ("model.pkl", "config/config.yaml", "figures/residuals.png"):
         content = (folder / file).read_bytes()
         (folder / file).write_bytes(content + b" ")
-        assert error(verify_release, name, history) == f"{folder / file} was altered. {RESTORE}"
+        assert error(STORE.verify, name, history) == f"{folder / file} was altered. {RESTORE}"
         (folder / file).unlink()
-        assert error(verify_release, name, history) == f"{folder / file} is gone. {RESTORE}"
+        assert error(STORE.verify, name, history) == f"{folder / file} is gone. {RESTORE}"
         (folder / file).write_bytes(content)
     (folder / "more.py").touch()
     told = f"{folder / 'more.py'} does not belong to the release. Move it elsewhere."
-    assert error(verify_release, name, history) == told
+    assert error(STORE.verify, name, history) == told
     (folder / "more.py").unlink()
     sign_off = folder / "sign_off.json"
     content = sign_off.read_bytes()
     sign_off.write_bytes(serialised(json.loads(content) | {"failures": ["x"]}))
-    assert error(verify_release, name, history) == f"{sign_off} is gone or was altered. {RESTORE}"
+    assert error(STORE.verify, name, history) == f"{sign_off} is gone or was altered. {RESTORE}"
     sign_off.unlink()
-    assert error(verify_release, name, history) == f"{sign_off} is gone or was altered. {RESTORE}"
+    assert error(STORE.verify, name, history) == f"{sign_off} is gone or was altered. {RESTORE}"
     sign_off.write_bytes(content)
-    verify_release(name, history)
-    told = error(verify_release, "x", history)
-    assert told.startswith("deployed/releases/x: no line of deployed/history.jsonl tells of this release; ")
+    STORE.verify(name, history)
+    told = error(STORE.verify, "x", history)
+    assert told.startswith("deployed/releases/x: no line of deployed/history.jsonl names this release; ")
     nothing = "nothing is deployed yet. Read the report, then make sign-off and make deploy."
-    assert error(releasing.approved_release, None, RULE) == nothing
+    assert error(STORE.approved, None, RULE) == nothing
 
 
 def test_each_way_to_alter_the_history_is_named(project):
@@ -939,32 +940,32 @@ def test_each_way_to_alter_the_history_is_named(project):
         ([], "does not know its end: line 0"),
     ):
         path.write_bytes(b"".join(content))
-        said = error(read_history)
+        said = error(STORE.history)
         assert told in said and said.startswith("deployed/history.jsonl: ") and said.endswith(restore), said
     path.write_bytes(b"".join(lines))
     # Killed between the two files: the head is one line behind.
     head.write_text(hashlib.sha256(lines[1].rstrip(b"\n")).hexdigest() + "\n", encoding="ascii")
-    assert len(read_history()) == 3
+    assert len(STORE.history()) == 3
     head.write_text(hashlib.sha256(lines[0].rstrip(b"\n")).hexdigest(), encoding="ascii")
-    assert "does not know its end: line 3" in error(read_history)
+    assert "does not know its end: line 3" in error(STORE.history)
     head.unlink()
-    assert "does not know its end" in error(read_history)
+    assert "does not know its end" in error(STORE.history)
     for damage in (b"\xff", b"", b"\0" * 65, end[:30]):
         head.write_bytes(damage)
-        assert error(read_history) == f"deployed/history.jsonl: deployed/history.head is damaged. {restore}"
+        assert error(STORE.history) == f"deployed/history.jsonl: deployed/history.head is damaged. {restore}"
     head.write_bytes(end)
-    assert [each["previous"] for each in read_history()][1:] == [
+    assert [each["previous"] for each in STORE.history()][1:] == [
         hashlib.sha256(each.rstrip(b"\n")).hexdigest() for each in lines[:2]
     ]
     path.unlink()
     head.unlink()
-    assert read_history() == [] and releasing.releases([]) == []
+    assert STORE.history() == [] and kept_releases([]) == []
 
 
 def test_after_the_first_line_alone_a_kill_leaves_no_head(project):
     release(project, 2)
     Path("deployed/history.head").unlink()
-    assert len(read_history()) == 1
+    assert len(STORE.history()) == 1
 
 
 def test_times_are_in_utc_wherever_the_machine_is(monkeypatch):
@@ -981,7 +982,7 @@ def test_an_override_is_in_the_history_and_the_name_tells_time_and_model(project
     change(METRICS, thresholds=[{"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}])
     approve(project, override="late")
     name = deploy(project)
-    assert read_history()[-1]["override"] == ["late"]
+    assert STORE.history()[-1]["override"] == ["late"]
     assert re.fullmatch(rf"\d{{8}}T\d{{6}}Z-{digest(MODEL)[:12]}", name)
 
 
@@ -989,16 +990,16 @@ def test_a_copy_that_fails_leaves_no_half_release(project, monkeypatch):
     approve(project)
     monkeypatch.setattr(deploying, "copied", lambda path, copy: "0")
     assert "changed while it was copied: does a run go on?" in error(deploy, project)
-    assert list(releasing.RELEASES.iterdir()) == []
+    assert list(STORE.releases.iterdir()) == []
 
 
 def test_what_a_killed_deploy_has_left_is_gone_with_the_next_and_not_worth_a_word(project, caplog):
-    left = releasing.RELEASES / ".20260101T000000Z-0.part"
+    left = STORE.releases / ".20260101T000000Z-0.part"
     write(str(left / "model.pkl"), "half")
     approve(project)
-    assert [each.name for each in releasing.RELEASES.iterdir()] == [left.name]
+    assert [each.name for each in STORE.releases.iterdir()] == [left.name]
     name = deploy(project)
-    assert [each.name for each in releasing.RELEASES.iterdir()] == [name]
+    assert [each.name for each in STORE.releases.iterdir()] == [name]
     assert caplog.messages == []
 
 
@@ -1011,16 +1012,14 @@ def test_a_sign_off_of_another_form_is_refused(project):
     )
 
 
-def test_the_releases_of_another_folder_are_read_where_it_is(project, monkeypatch):
+def test_the_releases_of_another_folder_are_read_where_it_is(project):
     name = release(project, 2)
-    history = read_history()
+    history = STORE.history()
     Path("deployed").rename("elsewhere")
-    assert read_history() == []
-    for each in ("RELEASES", "HISTORY", "HEAD"):
-        monkeypatch.setattr(releasing, each, getattr(releasing, each))
-    releasing.use(Path("elsewhere"))
-    assert read_history() == history
-    assert verify_release(name, history) == read_sign_off(Path("elsewhere/releases", name, "sign_off.json"))
+    assert STORE.history() == []
+    elsewhere = Releases(Path("elsewhere"))
+    assert elsewhere.history() == history
+    assert elsewhere.verify(name, history) == read_sign_off(Path("elsewhere/releases", name, "sign_off.json"))
 
 
 def test_a_rollback_keeps_the_order_in_which_releases_were_deployed():
@@ -1028,9 +1027,9 @@ def test_a_rollback_keeps_the_order_in_which_releases_were_deployed():
         return {"action": action, "release": name}
 
     history = [line("deploy", "a"), line("deploy", "b"), line("rollback", "a"), line("deploy", "c")]
-    assert releasing.releases(history) == ["a", "b", "c"]
-    assert releasing.releases([*history, line("prune", "a")]) == ["b", "c"]
-    assert releasing.releases([*history, line("deploy", "a")]) == ["b", "c", "a"]
+    assert kept_releases(history) == ["a", "b", "c"]
+    assert kept_releases([*history, line("prune", "a")]) == ["b", "c"]
+    assert kept_releases([*history, line("deploy", "a")]) == ["b", "c", "a"]
 
 
 def test_the_lock_is_waited_for_and_said(project, caplog):
@@ -1050,7 +1049,7 @@ def test_the_lock_is_waited_for_and_said(project, caplog):
             flock(file, how)
 
         patched.setattr(releasing.fcntl, "flock", wait)
-        with releasing.locked("here"):
+        with STORE.locked("here"):
             assert holder.returncode == 0
     assert "[here] another process changes deployed: waiting for it" in caplog.text
 
@@ -1091,7 +1090,7 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(deploying, "check_approval", lambda *_: None)
         name = deploy(project)
-    assert error(releasing.approved_release, name, RULE) == told
+    assert error(STORE.approved, name, RULE) == told
     assert verifying.verify(RULE)[1] == [
         f"deployed/releases/{name} is current, but not approved under the config: {told}"
     ]
@@ -1179,7 +1178,7 @@ def test_the_command_line_of_the_sign_off_shows_asks_and_writes(project, keys, m
 
 def test_two_who_sign_at_once_sign_one_after_the_other(project, monkeypatch):
     locks = []
-    monkeypatch.setattr(signing, "locked", lambda name: (locks.append(name), contextlib.nullcontext())[1])
+    monkeypatch.setattr(Releases, "locked", lambda self, name: (locks.append(name), contextlib.nullcontext())[1])
     run(signing, *DECISION)
     assert locks == ["sign_off"]
 
@@ -1206,7 +1205,7 @@ def test_the_command_line_of_deploy_says_what_is_current_and_how_to_go_back(proj
     assert log[-1].startswith("ERROR - [deploy] reports/sign_off.json does not exist: nobody has signed off")
     run(signing, *DECISION, "--output", "other.json")
     code, _, log = run(deploying, "--sign-off", "other.json")
-    first = releasing.current_release()
+    first = STORE.current()
     assert code == 0 and log[1:-1] == [
         f"INFO - [deploy] completed. Current release: deployed/releases/{first}",
         "INFO - [deploy] deployed/current points to it; it is the first: there is none to go back to",
@@ -1221,7 +1220,7 @@ def test_the_command_line_of_deploy_says_what_is_current_and_how_to_go_back(proj
     assert code == 0
     assert log[-2] == f"INFO - [deploy] deployed/current points to it; make rollback goes back to {first}"
     assert [each["tracking"]["mlflow_uri"] for each in tracked] == ["http://127.0.0.1:9"]
-    assert read_history()[-1]["release"] == releasing.current_release()
+    assert STORE.history()[-1]["release"] == STORE.current()
     monkeypatch.setattr(deploying, "track", None)
     write("config.yaml", CONFIG)
     os.utime("config.yaml", (0, 0))

@@ -439,7 +439,7 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
 DIE_BETWEEN_HISTORY_AND_HEAD = """
 replacing, written = store.replacing, []
 def written_so_far(path):
-    if path == store.HEAD and store.HISTORY in written:
+    if path.name == "history.head" and path.with_name("history.jsonl") in written:
         os.kill(os.getpid(), 9)
     written.append(path)
     return replacing(path)
@@ -447,11 +447,11 @@ store.replacing = written_so_far
 """
 
 
-@pytest.mark.parametrize("before", ["append_history", "HEAD", "move_current"])
+@pytest.mark.parametrize("before", ["append", "HEAD", "move_to"])
 def test_a_kill_between_any_two_steps_is_told_and_made_good(released, before):
     released.script("rollback", "--reason", "x")
     first = current(released).name
-    die = f"deploy.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
+    die = f"store.Releases.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
     change = DIE_BETWEEN_HISTORY_AND_HEAD if before == "HEAD" else die
     code = f"import os, sys; sys.path.insert(0, {str(released.workflow / 'scripts')!r})\n"
     code += "import deploy\nfrom signoff.release import store\n"
@@ -460,7 +460,7 @@ def test_a_kill_between_any_two_steps_is_told_and_made_good(released, before):
         assert done.returncode == -signal.SIGKILL, done.stdout
         assert current(released).name == first
         told = released.script("verify").stdout
-        assert ("was interrupted: run it again" in told) == (before != "append_history")
+        assert ("was interrupted: run it again" in told) == (before != "append")
     released.script("deploy")
     assert current(released).name != first
     assert "interrupted" not in released.script("verify").stdout

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from signoff.base.errors import TaskError
-from signoff.release import store
 from signoff.release.approval import (
     canonical,
     check_decisions,
@@ -25,9 +25,11 @@ from signoff.release.approval import (
 )
 from signoff.release.form import is_line, strict_json
 from signoff.release.signature import is_canonical, person_of, sign
+from signoff.release.store import Releases
 
 SIGN_OFF = Path("reports/sign_off.json")
 NAMES = ("ada", "bob")
+STORE = Releases()
 SUBJECT = {
     "version": 2,
     "project": "ab" * 16,
@@ -142,6 +144,72 @@ def test_no_changed_place_of_a_sign_off_is_accepted(signed, keys, data):
     except ValueError:
         return
     assert accepted(content, keys) == (content == serialised(signed)), other
+
+
+def each_change(value: dict, where: tuple = ()) -> Iterator[tuple[str, dict]]:
+    """Yield what was changed, and the nested value with that one change: each place, in each of some ways."""
+    for *way, last in [*places(value), ("",)]:
+        for how in (
+            "delete",
+            "unknown",
+            "twice",
+            "null",
+            "empty",
+            "list",
+            "longer",
+            "shorter",
+            "case",
+            "number",
+            "other",
+        ):
+            other = copy.deepcopy(value)
+            inner = other
+            for key in way:
+                inner = inner[key]
+            old = inner.get(last) if isinstance(inner, dict) else inner[last]
+            if how == "unknown" and isinstance(inner, dict):
+                inner["unknown"] = old
+            elif how == "delete" and last != "":
+                del inner[last]
+            elif how == "twice" and isinstance(inner, list):
+                inner.append(old)
+            elif last != "":
+                text = old if isinstance(old, str) else ""
+                inner[last] = (
+                    {
+                        "null": None,
+                        "empty": type(old)(),
+                        "list": [old],
+                        "number": 1.0,
+                        "other": "1" * 64,
+                        "longer": f"{text} x",
+                        "shorter": text[:-1],
+                        "case": text.swapcase(),
+                    }.get(how, old)
+                    if old is not None or how in ("other", "list", "number")
+                    else "x"
+                )
+            if other != value:
+                yield f"{how} {'.'.join(map(str, (*way, last)))}", other
+
+
+def test_each_place_of_a_sign_off_changed_in_each_way_is_refused(signed, keys):
+    found = list(each_change(signed))
+    assert len(found) > 200
+    for what, other in found:
+        try:
+            content = serialised(other)
+        except ValueError:
+            continue
+        assert not accepted(content, keys), what
+
+
+def test_each_key_of_a_sign_off_that_is_there_twice_is_refused(signed, keys):
+    lines = serialised(signed).splitlines(keepends=True)
+    keyed = [number for number, line in enumerate(lines) if line.rstrip().endswith(b",") and b'": ' in line]
+    assert len(keyed) > 15
+    for number in keyed:
+        assert not accepted(b"".join([*lines[:number], lines[number], *lines[number:]]), keys), lines[number]
 
 
 @MANY
@@ -316,9 +384,9 @@ def history(tmp_path, monkeypatch) -> bytes:
     monkeypatch.chdir(tmp_path)
     for line in LINES:
         action, more = line["action"], {key: value for key, value in line.items() if key != "action"}
-        store.append_history(action, "20260101T000000Z-0123456789ab", **more)
-    assert len(store.read_history()) == len(LINES)
-    return store.HISTORY.read_bytes()
+        STORE.append(action, "20260101T000000Z-0123456789ab", **more)
+    assert len(STORE.history()) == len(LINES)
+    return STORE.history_file.read_bytes()
 
 
 @MANY
@@ -331,10 +399,32 @@ def test_no_changed_place_of_a_history_is_accepted(history, data):
         lines[number] = canonical(other)
     except ValueError:
         return
-    store.HISTORY.write_bytes(b"\n".join(lines) + b"\n")
-    if store.HISTORY.read_bytes() != history:
+    STORE.history_file.write_bytes(b"\n".join(lines) + b"\n")
+    if STORE.history_file.read_bytes() != history:
         with pytest.raises(TaskError, match="Restore it"):
-            store.read_history()
+            STORE.history()
+
+
+def test_each_place_of_a_history_changed_in_each_way_is_refused(history):
+    lines = history.splitlines()
+    changes = [
+        (what, [*lines[:number], canonical(other), *lines[number + 1 :]])
+        for number, line in enumerate(lines)
+        for what, other in each_change(json.loads(line))
+    ]
+    changes += [(f"without line {n}", lines[:n] + lines[n + 1 :]) for n in range(len(lines))]
+    changes += [(f"line {n} twice", [*lines[: n + 1], *lines[n:]]) for n in range(len(lines))]
+    changes += [("turned round", lines[::-1]), ("blanks", [lines[0] + b" ", *lines[1:]])]
+    twice = [line.replace(b'{"action"', b'{"action":"prune","action"', 1) for line in lines]
+    changes += [(f"a key of line {n} twice", [*lines[:n], twice[n], *lines[n + 1 :]]) for n in range(len(lines))]
+    assert len(changes) > 150
+    for what, other in changes:
+        STORE.history_file.write_bytes(b"\n".join(other) + b"\n")
+        try:
+            found = STORE.history()
+        except TaskError:
+            continue
+        raise AssertionError(f"{what} is accepted: {found}")
 
 
 @MANY
@@ -347,10 +437,10 @@ def test_a_line_of_a_wrong_form_is_refused_although_its_chain_holds(history, dat
         content = canonical(line)
     except ValueError:
         return
-    store.HISTORY.write_bytes(content + b"\n")
-    store.HEAD.write_text(hashlib.sha256(content).hexdigest() + "\n", encoding="ascii")
+    STORE.history_file.write_bytes(content + b"\n")
+    STORE.head_file.write_text(hashlib.sha256(content).hexdigest() + "\n", encoding="ascii")
     with pytest.raises(TaskError, match=r"line 1 was altered|does not know its end"):
-        store.read_history()
+        STORE.history()
 
 
 def test_a_history_names_no_folder_outside_of_the_releases(history):

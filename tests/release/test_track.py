@@ -92,7 +92,7 @@ def mlflow_server(mlflow_installed):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """What this process asks the server is as quiet and as quick to give up as what the workflow asks."""
-    for name, value in mlflow_client.ENVIRONMENT.items():
+    for name, value in mlflow_client._ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
 

@@ -18,7 +18,7 @@ from signoff.base.errors import TaskError
 from signoff.ops import snakemake_patches
 from signoff.release.approval import features_path, model_path, raw_path
 from signoff.release.live_record import state_of_predictions
-from signoff.release.store import current_release
+from signoff.release.store import Releases
 from signoff.release.tracking import read_record
 from signoff.rules.batches import batch_file
 from signoff.rules.beginning import check_locale, task_prefix

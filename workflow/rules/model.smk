@@ -15,7 +15,7 @@ elif settings.model.passes:
 # A champion may have another function for features, and computes its own from the cleaned data. A sample has other
 # rows than these.
 CLEANED = []
-if settings.features.custom and not settings.model.max_rows and (place.folder or current_release()):
+if settings.features.custom and not settings.model.max_rows and (place.folder or Releases().current()):
     CLEANED = ["data/processed/cleaned_data.csv", "data/processed/cleaned_data.json"]
 
 

@@ -1,5 +1,5 @@
 # After a person's decision, the release and its predictions
-CHAMPION = current_release()
+CHAMPION = Releases().current()
 
 
 rule deploy:

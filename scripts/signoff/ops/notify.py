@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
 import yaml
@@ -23,13 +23,13 @@ from signoff.config.settings import SCHEMA, USUAL, check_config
 from signoff.ops.runs import RECORD
 from signoff.ops.status import described_run, standing
 from signoff.release.approval import SIGN_OFF, read_sign_off
-from signoff.release.store import read_history
+from signoff.release.store import Releases
 from signoff.release.verdict import logged_summary
 from signoff.source.address import expand
 
 # For all of them together; a scheduled run waits no longer.
-TIMEOUT_S = 60
-TITLES = {
+_TIMEOUT_S = 60
+_TITLES = {
     "failed": "the run failed",
     "review": "a new model waits for review",
     "killed": "the run before was killed",
@@ -39,7 +39,7 @@ TITLES = {
 }
 
 
-def notify(run: dict, earlier: list[dict]) -> dict:
+def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
     """Tell people about a run, where there is something to tell and somebody to be told.
 
     Parameters
@@ -59,7 +59,7 @@ def notify(run: dict, earlier: list[dict]) -> dict:
         settings = read_settings()
         if not settings["urls"] and not settings["command"]:
             return {}
-        events = find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
+        events = _find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
         if not events:
             return {}
         notified, failed = send(settings, *message(run, events), events)
@@ -70,7 +70,7 @@ def notify(run: dict, earlier: list[dict]) -> dict:
     return {"events": events, "notified": notified} | ({"notify_failed": "; ".join(failed)} if failed else {})
 
 
-def read_settings() -> dict:
+def read_settings() -> dict[str, Any]:
     """Return the section `notify` of the config, which may be wrong elsewhere: that is to be told, too.
 
     Raises
@@ -87,12 +87,13 @@ def read_settings() -> dict:
         section = None
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise TaskError(f"{path} cannot be read, so nobody can be told: {error}") from error
-    config = {"raw_data_source_url": "-", "target": "-", "notify": section}
+    config: dict[str, Any] = {"raw_data_source_url": "-", "target": "-", "notify": section}
     check_config(config, SCHEMA)
-    return config["notify"]
+    found: dict[str, Any] = config["notify"]
+    return found
 
 
-def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datetime) -> list[str]:
+def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_weeks: int, now: datetime) -> list[str]:
     """Return what there is to tell of a run: failed, review, live, rolled_back, killed, unchanged.
 
     A failed run is told each time. A model that waits for review is told once: not again while it is the same, and not
@@ -102,9 +103,9 @@ def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datet
     events, model = [], run.get("model_sha256")
     if run["exit_code"] != 0:
         events.append("failed")
-    elif model and model != last_told("review", earlier).get("model_sha256") and waits_for_review(model):
+    elif model and model != _last_told("review", earlier).get("model_sha256") and _waits_for_review(model):
         events.append("review")
-    if run.get("live") and run["live"] != last_told("live", earlier).get("live"):
+    if run.get("live") and run["live"] != _last_told("live", earlier).get("live"):
         events.append("live")
     if run.get("rolled_back"):
         events.append("rolled_back")
@@ -112,7 +113,7 @@ def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datet
         events.append("killed")
     # No record, or a damaged one, is for the ingest to tell.
     with contextlib.suppress(OSError, TaskError):
-        since = max(read_json(RECORD)["ingested_at"], last_told("unchanged", earlier).get("at", ""))
+        since = max(read_json(RECORD)["ingested_at"], _last_told("unchanged", earlier).get("at", ""))
         # Rounded: one Monday's run starts some seconds earlier than another's.
         days = round((now - datetime.fromisoformat(since)).total_seconds() / 86400)
         if unchanged_weeks and days >= 7 * unchanged_weeks:
@@ -120,15 +121,15 @@ def find_events(run: dict, earlier: list[dict], unchanged_weeks: int, now: datet
     return events
 
 
-def last_told(event: str, earlier: list[dict]) -> dict:
+def _last_told(event: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the last of the runs of which somebody was told this; an empty one, if there is none."""
     found = (run for run in reversed(earlier) if event in run.get("events", []) and run.get("notified"))
     return next(found, {})
 
 
-def waits_for_review(model_sha256: str) -> bool:
+def _waits_for_review(model_sha256: str) -> bool:
     """Return whether nobody has decided on a model yet. A damaged sign-off is no decision."""
-    if any(each.get("model_sha256") == model_sha256 for each in read_history()):
+    if any(each.get("model_sha256") == model_sha256 for each in Releases().history()):
         return False
     try:
         return model_sha256 not in read_sign_off(SIGN_OFF)["files"].values()
@@ -136,9 +137,9 @@ def waits_for_review(model_sha256: str) -> bool:
         return True
 
 
-def message(run: dict, events: list[str]) -> tuple[str, str]:
+def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
-    title = f"Signoff {Path.cwd().name}: {', '.join(TITLES[each] for each in events)}"
+    title = f"Signoff {Path.cwd().name}: {', '.join(_TITLES[each] for each in events)}"
     lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {described_run(run)}"]
     lines += [f"Log         {run['log']}"] if "log" in run else []
     try:
@@ -154,7 +155,7 @@ def message(run: dict, events: list[str]) -> tuple[str, str]:
     return title, "\n".join(lines) + "\n"
 
 
-def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list[str], list[str]]:
+def send(settings: dict[str, Any], title: str, text: str, events: list[str]) -> tuple[list[str], list[str]]:
     """Send a message to all at once, and return who got it, and for each who did not, who and why.
 
     Parameters
@@ -164,8 +165,9 @@ def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list
     title, text, events
         Of the message.
     """
-    notified, failed, commands = [], [], {}
-    apprise = [Path(sys.executable).with_name("apprise"), "-v", "--storage-mode", "memory", "--title", title]
+    notified, failed = [], []
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+    apprise = [str(Path(sys.executable).with_name("apprise")), "-v", "--storage-mode", "memory", "--title", title]
     apprise += ["--notification-type", "failure" if {"failed", "killed"} & {*events} else "info"]
     for number, address in enumerate(settings["urls"], 1):
         scheme, mark, _ = address.partition("://")
@@ -177,32 +179,39 @@ def send(settings: dict, title: str, text: str, events: list[str]) -> tuple[list
     if settings["command"]:
         more = {"SIGNOFF_EVENTS": " ".join(events), "SIGNOFF_TITLE": title}
         commands["notify.command"] = ["/bin/sh", "-c", settings["command"]], more
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + _TIMEOUT_S
     with contextlib.ExitStack() as files:
         # Files, not pipes: what a command leaves running in the background keeps nobody waiting.
         started = {}
         for name, (command, more) in commands.items():
-            given, said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            given, said = files.enter_context(tempfile.TemporaryFile()), files.enter_context(tempfile.TemporaryFile())
             given.write(text.encode())
             given.seek(0)
-            options = {"env": {**os.environ, **more}, "start_new_session": True, "stderr": subprocess.STDOUT}
-            started[name] = subprocess.Popen(command, stdin=given, stdout=said, **options), said
-            files.callback(stop, started[name][0])
+            process = subprocess.Popen(
+                command,
+                stdin=given,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **more},
+                start_new_session=True,
+            )
+            started[name] = process, said
+            files.callback(stop, process)
         for name, (process, said) in started.items():
             problem = wait(process, said, deadline)
             if problem is None:
                 notified.append(name)
             else:
-                failed.append(f"{name}: {without_secrets(problem, settings)}")
+                failed.append(f"{name}: {_without_secrets(problem, settings)}")
     return notified, failed
 
 
-def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | None:
+def wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> str | None:
     """Wait for a command until `deadline` at most, and return why it failed; None where it did not."""
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return f"no end within {TIMEOUT_S} s"
+        return f"no end within {_TIMEOUT_S} s"
     if code == 0:
         return None
     said.seek(0)
@@ -213,14 +222,14 @@ def wait(process: subprocess.Popen, said: BinaryIO, deadline: float) -> str | No
     return f"exit code {code}: {lines[-1] if lines else 'it said nothing of use. Check how the address is written'}"
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End a command, and what it has started, if it still runs."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def without_secrets(text: str, settings: dict) -> str:
+def _without_secrets(text: str, settings: dict[str, Any]) -> str:
     """Return what an address or the command has said, with the values of their environment variables hidden."""
     for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
         value = os.environ.get(name, "")

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from signoff.base.files import replacing
 
@@ -16,7 +17,7 @@ def run_lines() -> list[str]:
     return RUNS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if RUNS.is_file() else []
 
 
-def lock_entry(held: bytes) -> dict | None:
+def lock_entry(held: bytes) -> dict[str, Any] | None:
     """Return process and time that the lock of the weekly run holds; None if it is empty, or was damaged by a crash."""
     try:
         found = json.loads(held.decode("utf-8"))
@@ -26,7 +27,7 @@ def lock_entry(held: bytes) -> dict | None:
         return None
 
 
-def read_runs() -> tuple[list[dict], list[str]]:
+def read_runs() -> tuple[list[dict[str, Any]], list[str]]:
     """Return the runs, the oldest first, and a warning for each line that is none, as a full disk may leave one."""
     found, warnings = [], []
     for number, line in enumerate(run_lines(), 1):
@@ -39,7 +40,7 @@ def read_runs() -> tuple[list[dict], list[str]]:
     return found, warnings
 
 
-def write_runs(lines: list[str], *runs: dict) -> None:
+def write_runs(lines: list[str], *runs: dict[str, Any]) -> None:
     """Write the list anew, with `runs` after `lines`: whole on disk when this returns, or as it was."""
     lines = [*lines, *(json.dumps(run, ensure_ascii=False) for run in runs)]
     with replacing(RUNS) as new:

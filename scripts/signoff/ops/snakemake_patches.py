@@ -7,6 +7,7 @@ outputs with `update()`, because Snakemake would look for the old output on the 
 
 import fcntl
 import os
+import queue
 import shutil
 import threading
 from contextlib import AbstractContextManager
@@ -28,6 +29,8 @@ _begin = JobScheduler.__init__
 _exit_gracefully = JobScheduler.exit_gracefully
 _finished = PersistenceBase.finished
 _update_needrun = DAG.update_needrun
+# Schedulers that have been sent SIGTERM.
+_ending: queue.SimpleQueue[Any] = queue.SimpleQueue()
 # Outputs of jobs that have failed, until `finished` is called for their job.
 _failed: set[str] = set()
 # Outputs that `update_needrun` has looked at.
@@ -45,6 +48,7 @@ def patch(main_process: bool) -> None:
     if main_process:
         clear_dead_lock()
         PersistenceBase.lock = lock
+        listen()
         JobScheduler.exit_gracefully = exit_gracefully
         DAG.update_needrun = update_needrun
     FileBackupMixin.backup_output = backup_output
@@ -109,12 +113,23 @@ def lock(self: Any) -> AbstractContextManager[None]:
 
 
 def exit_gracefully(self: Any, *_: object) -> None:
-    """Handle SIGTERM in a thread: end with the tasks that are running, and begin none.
+    """Handle SIGTERM in another thread: end with the tasks that are running, and begin none.
 
     Reason: Snakemake's handler takes a lock that is not reentrant, and waits forever if the signal arrived while the
-    main thread held it. No upstream issue was found.
+    main thread held it. Starting a thread takes such a lock, too, so the thread waits from the beginning; a SimpleQueue
+    takes none. No upstream issue was found.
     """
-    threading.Thread(target=_exit_gracefully, args=[self]).start()
+    _ending.put(self)
+
+
+def listen() -> None:
+    """Start the thread that ends a scheduler which `exit_gracefully` was called for."""
+
+    def end() -> None:
+        while True:
+            _exit_gracefully(_ending.get())
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:

@@ -17,8 +17,9 @@ from signoff.release.approval import (
     read_sign_off,
     reviewed_bytes,
 )
+from signoff.release.form import Line
 from signoff.release.live_record import newest_words, read_live, warnings
-from signoff.release.store import current_release, last_move, read_history
+from signoff.release.store import Releases, last_move
 from signoff.source.last_ingest import age
 
 
@@ -34,7 +35,7 @@ def standing() -> list[str]:
     if RECORD.is_file():
         record = read_json(RECORD)
         lines = [f"Data        {record['records']:,} rows of {record['source']}, new {age(record)} ago"]
-    release, history = current_release(), read_history()
+    release, history = Releases().current(), Releases().history()
     moved = last_move(history)
     if release is None:
         lines.append("Release     none yet")
@@ -46,7 +47,7 @@ def standing() -> list[str]:
         if live and (words := newest_words(live["weeks"], release)):
             lines.append(f"Live        {words}")
         lines += [f"Live alarm  {each}" for each in warnings(live, release)]
-    return [*lines, f"Next        {next_step(release, history)}"]
+    return [*lines, f"Next        {_next_step(release, history)}"]
 
 
 def described_run(run: dict[str, Any]) -> str:
@@ -63,7 +64,7 @@ def described_run(run: dict[str, Any]) -> str:
     return words + (f": {'; '.join(why)}" if why else "")
 
 
-def next_step(release: str | None, history: list[dict[str, Any]]) -> str:
+def _next_step(release: str | None, history: list[Line]) -> str:
     """Return what waits for a person.
 
     Parameters

@@ -5,18 +5,19 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, sha256
-from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, one_of, problem_of, strict_json
+from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, Code, SignOff, one_of, problem_of, strict_json
 from signoff.release.signature import person_of, plain_name, verify_signature
 
 # Of a statement that is signed, so that it cannot be taken for another kind of text.
-TYPE = "signoff/decision"
-AGAIN = "Sign off again: make sign-off."
+_TYPE = "signoff/decision"
+_AGAIN = "Sign off again: make sign-off."
 READ_AGAIN = "Read the report again (make report), then run make sign-off."
 SIGN_OFF = Path("reports/sign_off.json")
 REPORT = "reports/final_report.md"
@@ -25,25 +26,33 @@ PAGE = "reports/final_report.html"
 METRICS = "reports/evaluation_metrics.json"
 VALIDATION = "reports/validation_report.json"
 DIAGNOSTICS = "reports/diagnostics.json"
-FIGURE = re.compile(r"reports/figures/[A-Za-z0-9][A-Za-z0-9_.-]*\.png")
+_FIGURE = re.compile(r"reports/figures/[A-Za-z0-9][A-Za-z0-9_.-]*\.png")
 
 
-def model_path(config: dict) -> str:
+class Rule(TypedDict):
+    """The section `release` of the config: what a release must have, and how many are kept."""
+
+    allowed_signers: str | None
+    required_approvals: int
+    keep: NotRequired[int | None]
+
+
+def model_path(config: dict[str, Any]) -> str:
     """Return where the model is, by its format."""
     return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config["model"]["format"]]
 
 
-def raw_path(config: dict) -> str:
+def raw_path(config: dict[str, Any]) -> str:
     """Return what tells of all raw data: they themselves, or, where they are in parts, the digests of these."""
     return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
 
 
-def features_path(config: dict) -> str:
+def features_path(config: dict[str, Any]) -> str:
     """Return where the features are that the model is trained and tested on."""
     return f"data/features/{'sample' if config['model']['max_rows'] else 'features'}.csv"
 
 
-def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
+def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]:
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
     contract = config["validation"]["schema"]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
@@ -53,7 +62,7 @@ def reviewed_files(config: dict, config_paths: list[str]) -> list[str]:
     return [os.path.normpath(path) for path in files]
 
 
-def custom_code(config: dict) -> list[str]:
+def custom_code(config: dict[str, Any]) -> list[str]:
     """Return the paths of the user's own code, from the project's folder."""
     named = (config["features"]["custom"], config["evaluation"]["metrics"])
     return list(dict.fromkeys(path for path in named if path))
@@ -83,7 +92,7 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
     """
     places: dict[str, str] = {}
     for path in files:
-        if path not in known and not FIGURE.fullmatch(path):
+        if path not in known and not _FIGURE.fullmatch(path):
             raise TaskError(f"the sign-off names {path!r}, which is not a file that is reviewed. {READ_AGAIN}")
         place = released_as(path)
         if place is None:
@@ -97,7 +106,7 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
                     raise TaskError(f"{part} is a link. Put the folder or the file itself there, and run make deploy.")
 
 
-def code_state() -> dict:
+def code_state() -> Code:
     """Return the SHA-256 of the workflow's code, which decides, and its git commit, which is noted.
 
     The commit, and whether the code was clean, are None outside of git, where another repository lies around the
@@ -146,7 +155,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
     # Whoever runs this inside of git (a hook) has variables that name another repository.
     kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
-    command = ["git", "-C", WORKFLOW, *arguments]
+    command = ["git", "-C", str(WORKFLOW), *arguments]
     try:
         return subprocess.run(
             command,
@@ -165,19 +174,19 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def serialised(document: dict) -> bytes:
+def serialised(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of a sign-off's file, its own digest included."""
     body = {key: value for key, value in document.items() if key != "sha256"}
     body["sha256"] = hashlib.sha256(canonical(body)).hexdigest()
     return (json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def subject_of(document: dict) -> dict:
+def subject_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a sign-off says of what was reviewed, without who has decided."""
     return {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
 
 
-def statement(document: dict, decision: dict) -> bytes:
+def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes:
     """Return what a reviewer signs, as canonical JSON: all that was reviewed and the decision, side by side.
 
     Neither part can reach into the other. In the form before, their keys lay in one object: they are merged only where
@@ -192,13 +201,13 @@ def statement(document: dict, decision: dict) -> bytes:
     said = {key: value for key, value in decision.items() if key != "signature"}
     problem = problem_of(subject, [{"signature": None, **decision}])
     if problem:
-        raise TaskError(f"the sign-off has a wrong form: {problem}. {AGAIN}")
+        raise TaskError(f"the sign-off has a wrong form: {problem}. {_AGAIN}")
     if subject["version"] == OLD_VERSION:
         return canonical({**subject, **said})
-    return canonical({"_type": TYPE, "subject": subject, "decision": said})
+    return canonical({"_type": _TYPE, "subject": subject, "decision": said})
 
 
-def parse_sign_off(content: bytes, path: Path) -> dict:
+def parse_sign_off(content: bytes, path: Path) -> SignOff:
     """Return the sign-off whose file holds these bytes, of the written form or the one before.
 
     Raises
@@ -210,9 +219,9 @@ def parse_sign_off(content: bytes, path: Path) -> dict:
         document = strict_json(content)
         intact = isinstance(document, dict) and serialised(document) == content
     except ValueError:
-        intact = False
-    if not intact:
-        raise TaskError(f"{path} was altered after it was signed. {AGAIN}")
+        document, intact = None, False
+    if not isinstance(document, dict) or not intact:
+        raise TaskError(f"{path} was altered after it was signed. {_AGAIN}")
     if not one_of(*SUBJECT)(document.get("version")):
         raise TaskError(
             f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
@@ -220,11 +229,11 @@ def parse_sign_off(content: bytes, path: Path) -> dict:
         )
     problem = problem_of(subject_of(document), document.get("decisions"))
     if problem:
-        raise TaskError(f"{path} has a wrong form: {problem}. {AGAIN}")
-    return document
+        raise TaskError(f"{path} has a wrong form: {problem}. {_AGAIN}")
+    return cast(SignOff, document)
 
 
-def read_sign_off(path: Path) -> dict:
+def read_sign_off(path: Path) -> SignOff:
     """Return a sign-off. Raises TaskError where there is none, or as `parse_sign_off`."""
     try:
         content = path.read_bytes()
@@ -235,7 +244,7 @@ def read_sign_off(path: Path) -> dict:
     return parse_sign_off(content, path)
 
 
-def check_new(document: dict, path: Path) -> None:
+def check_new(document: SignOff, path: Path) -> None:
     """Raise TaskError where a sign-off is of the form before, which names no project: it releases nothing."""
     if document["version"] != VERSION:
         raise TaskError(
@@ -244,7 +253,7 @@ def check_new(document: dict, path: Path) -> None:
         )
 
 
-def check_subject(document: dict, config: dict, config_paths: list[str]) -> None:
+def check_subject(document: SignOff, config: dict[str, Any], config_paths: list[str]) -> None:
     """Raise TaskError where a file of the project, or the code, is not what was signed; the message names it."""
     known = reviewed_files(config, config_paths)
     for path in known:
@@ -260,7 +269,7 @@ def check_subject(document: dict, config: dict, config_paths: list[str]) -> None
         raise TaskError(f"the workflow's code has changed since the sign-off. {READ_AGAIN}")
 
 
-def check_policy_owner(config_paths: list[str], rule: dict) -> None:
+def check_policy_owner(config_paths: list[str], rule: Rule) -> None:
     """Raise TaskError if another account owns what says who may release: it could change that.
 
     Looked at are the config, the file of signers, and their folders up to the project's: whoever owns a folder can
@@ -300,7 +309,7 @@ def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
     return content
 
 
-def check_approval(document: dict, rule: dict, diagnostics: bytes | None, at: str | None = None) -> None:
+def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved, and each has given a reason if the model raises alarms.
 
     Parameters
@@ -328,10 +337,11 @@ def check_approval(document: dict, rule: dict, diagnostics: bytes | None, at: st
 
 def alarms_of(diagnostics: bytes) -> list[dict[str, str]]:
     """Return the alarms in the content of the diagnostics, each with its name and its sentence."""
-    return parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
+    alarms: list[dict[str, str]] = parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
+    return alarms
 
 
-def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:
+def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
 
     Of one person, and of one key, the first approval counts, and no other.
@@ -372,7 +382,7 @@ def check_decisions(document: dict, rule: dict, at: str | None = None) -> None:
         )
 
 
-def is_signed(document: dict, rule: dict, at: str) -> bool:
+def is_signed(document: SignOff, rule: Rule, at: str) -> bool:
     """Return whether each decision has a signature that was verified against release.allowed_signers."""
     if not rule["allowed_signers"]:
         return False

@@ -3,8 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from typing import TypedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypedDict, TypeGuard
+
+from signoff.release.signature import plain_name
 
 # Of the form that is written. The form before it is read where it has been released already.
 VERSION = 2
@@ -12,9 +14,9 @@ OLD_VERSION = 1
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PROJECT = re.compile(r"[0-9a-f]{32}")
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Code(TypedDict):
@@ -37,7 +39,10 @@ class Decision(TypedDict):
 
 
 class SignOff(TypedDict):
-    """What was reviewed (the subject, all but the last two), the decisions, and a digest of it all."""
+    """What was reviewed (the subject, all but the last two), the decisions, and a digest of all of it.
+
+    A sign-off of the old version has `compared_with` in place of `project` and `predecessor`.
+    """
 
     version: int
     project: str
@@ -50,12 +55,32 @@ class SignOff(TypedDict):
     sha256: str
 
 
+# A line of the history; which keys it has depends on its action, see LINE.
+Line = TypedDict(
+    "Line",
+    {
+        "at": str,
+        "action": str,
+        "release": str,
+        "previous": str,
+        "by": list[str],
+        "reason": list[str] | str,
+        "override": list[str],
+        "model_sha256": str,
+        "sign_off_sha256": str,
+        "from": str | None,
+        "move": str,
+    },
+    total=False,
+)
+
+
 Check = Callable[[object], bool]
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Return whether a value is text that can be written as UTF-8."""
-    return type(value) is str and value == value.encode("utf-8", "replace").decode()
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def matches(pattern: re.Pattern[str]) -> Check:
@@ -68,12 +93,12 @@ def one_of(*values: object) -> Check:
     return lambda value: any(type(value) is type(each) and value == each for each in values)
 
 
-def or_none(check: Check) -> Check:
+def _or_none(check: Check) -> Check:
     """Return a check that lets None pass too."""
     return lambda value: value is None or check(value)
 
 
-def list_of(check: Check) -> Check:
+def _list_of(check: Check) -> Check:
     """Return a check of a list's elements."""
     return lambda value: type(value) is list and all(map(check, value))
 
@@ -88,7 +113,7 @@ def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) 
     )
 
 
-def is_path(value: object) -> bool:
+def is_path(value: object) -> TypeGuard[str]:
     """Return whether a value is a path in its shortest form, so that one file has one name."""
     return is_text(value) and value not in ("", ".") and "\0" not in value and os.path.normpath(value) == value
 
@@ -97,31 +122,40 @@ def _is_files(value: object) -> bool:
     return isinstance(value, dict) and all(map(is_path, value)) and all(map(DIGEST, value.values()))
 
 
+def _is_stripped(value: object) -> bool:
+    return is_text(value) and value == value.strip() != ""
+
+
 DIGEST = matches(SHA256)
-CODE = exactly({"commit": or_none(matches(COMMIT)), "clean": or_none(one_of(True, False)), "sha256": DIGEST})
-DECISION = {
-    "reviewer": lambda value: is_text(value) and value == value.strip() != "",
+_CODE = exactly({"commit": _or_none(matches(_COMMIT)), "clean": _or_none(one_of(True, False)), "sha256": DIGEST})
+DECISION: dict[str, Check] = {
+    "reviewer": _is_stripped,
     "decision": one_of("approve", "reject"),
-    "comment": lambda value: is_text(value) and value == value.strip() != "",
-    "override": or_none(lambda value: is_text(value) and value == value.strip() != ""),
-    "signed_at": matches(MOMENT),
-    "signature": or_none(is_text),
+    "comment": _is_stripped,
+    "override": _or_none(_is_stripped),
+    "signed_at": matches(_MOMENT),
+    "signature": _or_none(is_text),
 }
-_REVIEWED = {"files": _is_files, "code": CODE, "verdict": one_of("passed", "failed"), "failures": list_of(is_text)}
-SUBJECT = {
-    OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": or_none(matches(RELEASE))},
+_REVIEWED: dict[str, Check] = {
+    "files": _is_files,
+    "code": _CODE,
+    "verdict": one_of("passed", "failed"),
+    "failures": _list_of(is_text),
+}
+SUBJECT: dict[int, dict[str, Check]] = {
+    OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": _or_none(matches(_RELEASE))},
     VERSION: {
         "version": one_of(VERSION),
         "project": matches(PROJECT),
-        "predecessor": or_none(matches(RELEASE)),
+        "predecessor": _or_none(matches(_RELEASE)),
         **_REVIEWED,
     },
 }
 
-_MOVE = {"at": matches(MOMENT), "release": matches(RELEASE), "previous": DIGEST}
-_WHO = {"by": list_of(is_text), "reason": list_of(is_text), "from": or_none(is_text)}
+_MOVE: dict[str, Check] = {"at": matches(_MOMENT), "release": matches(_RELEASE), "previous": DIGEST}
+_WHO: dict[str, Check] = {"by": _list_of(is_text), "reason": _list_of(is_text), "from": _or_none(is_text)}
 # The digest of the secret that the marker of the move holds; older workflows wrote none.
-_SECRET = {"move": DIGEST}
+_SECRET: dict[str, Check] = {"move": DIGEST}
 # The lines of the history.
 LINE = {
     "deploy": exactly(
@@ -129,7 +163,7 @@ LINE = {
             **_MOVE,
             **_WHO,
             "action": one_of("deploy"),
-            "override": list_of(is_text),
+            "override": _list_of(is_text),
             "model_sha256": DIGEST,
             "sign_off_sha256": DIGEST,
         },
@@ -163,31 +197,36 @@ def strict_json(content: bytes) -> object:
         raise ValueError("it is nested too deeply") from error
 
 
-def problem_of(subject: dict, decisions: object) -> str | None:
+def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
     """Return the first thing that does not belong to a sign-off's exact form, or None."""
     version = subject.get("version")
-    if not one_of(*SUBJECT)(version):
+    if not isinstance(version, int) or not one_of(*SUBJECT)(version):
         return f"it has the version {version!r}"
     problem = _wrong(subject, SUBJECT[version])
     if problem is None and (subject["verdict"] == "failed") != bool(subject["failures"]):
         problem = "verdict and failures do not agree"
-    if problem is None and type(decisions) is not list:
-        problem = "decisions is not a list"
-    for number, decision in enumerate(decisions if problem is None else ()):
-        problem = problem or (
-            _wrong(decision, DECISION, f"decisions.{number}.")
-            if isinstance(decision, dict)
-            else f"decisions.{number} is not an object"
-        )
-    return problem
+    return problem or _problem_of_decisions(decisions)
 
 
-def _wrong(value: dict, fields: dict[str, Check], where: str = "") -> str | None:
+def _problem_of_decisions(decisions: object) -> str | None:
+    """Return the first thing that does not belong to the exact form of a list of decisions, or None."""
+    if not isinstance(decisions, list):
+        return "decisions is not a list"
+    for number, decision in enumerate(decisions):
+        if not isinstance(decision, dict):
+            return f"decisions.{number} is not an object"
+        if problem := _wrong(decision, DECISION, f"decisions.{number}."):
+            return problem
+    names = {plain_name(decision["reviewer"]) for decision in decisions}
+    return "one reviewer has two decisions" if len(names) < len(decisions) else None
+
+
+def _wrong(value: Mapping[str, Any], fields: dict[str, Check], where: str = "") -> str | None:
     """Return which key of an object is unknown, missing or wrong, or None."""
     return next(_wrongs(value, fields, where), None)
 
 
-def _wrongs(value: dict, fields: dict[str, Check], where: str) -> Iterable[str]:
+def _wrongs(value: Mapping[str, Any], fields: dict[str, Check], where: str) -> Iterator[str]:
     yield from (f"the key {where}{key} is unknown" for key in value if key not in fields)
     yield from (f"the key {where}{key} is missing" for key in fields if key not in value)
     yield from (

@@ -5,16 +5,18 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.release.approval import serialised
+from signoff.release.form import Line
 from signoff.release.outbox import DIGEST, stage_release
-from signoff.release.store import current_release, read_history, releases, verify_release
+from signoff.release.store import Releases, kept_releases
 
-RELEASE, ALIAS = "signoff.release", "champion"
+_RELEASE, _ALIAS = "signoff.release", "champion"
 # MLflow's own defaults would let a dead server hold up a run for many minutes.
-ENVIRONMENT = {
+_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -23,12 +25,12 @@ ENVIRONMENT = {
 }
 
 
-def experiment_name(config: dict) -> str:
+def experiment_name(config: dict[str, Any]) -> str:
     """Return the name of the experiment: the folder's, where the config gives none."""
     return config["tracking"]["experiment"] or Path.cwd().name
 
 
-def connect(config: dict) -> tuple[object, str]:
+def connect(config: dict[str, Any]) -> tuple[Any, str]:
     """Return MLflow's client and the identifier of the experiment, which is made where it is missing.
 
     Raises
@@ -38,7 +40,7 @@ def connect(config: dict) -> tuple[object, str]:
     Exception
         Whatever MLflow's client raises where the server is away, or says no.
     """
-    for name, value in ENVIRONMENT.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Here and nowhere else, so that nothing of it is imported where it is not asked for.
     from mlflow import MlflowClient
@@ -53,20 +55,22 @@ def connect(config: dict) -> tuple[object, str]:
     return client, found.experiment_id if found else client.create_experiment(experiment_name(config))
 
 
-def log_run(client, experiment: str, folder: Path) -> str:
+def log_run(client: Any, experiment: str, folder: Path) -> str:
     """Log the run in `folder`, unless MLflow has all of it, and return its identifier; the folder is gone then."""
     from mlflow.entities import Metric, Param, RunTag
 
     run = read_json(folder / "run.json")
     found = client.search_runs([experiment], f"tags.`{DIGEST}` = '{run['tags'][DIGEST]}'", max_results=1)
     logged = found[0] if found else client.create_run(experiment, run["at"], run["tags"], run["name"])
-    identifier = logged.info.run_id
+    identifier: str = logged.info.run_id
     if logged.info.status == "FINISHED":
         logging.info("[track] the run %s is in MLflow already", identifier)
     else:
         # A run that a kill has left half logged is logged again, to the same values.
         client.log_batch(identifier, tags=[RunTag(*each) for each in run["tags"].items()])
-        client.log_batch(identifier, metrics=[Metric(*each, run["at"], 0) for each in run["metrics"].items()])
+        client.log_batch(
+            identifier, metrics=[Metric(name, value, run["at"], 0) for name, value in run["metrics"].items()]
+        )
         params = [Param(*each) for each in run["params"].items()]
         for start in range(0, len(params), 100):
             client.log_batch(identifier, params=params[start : start + 100])
@@ -77,37 +81,38 @@ def log_run(client, experiment: str, folder: Path) -> str:
     return identifier
 
 
-def log_releases(client, experiment: str, model: str) -> None:
-    """Register each release that MLflow does not know as a version of `model`; point ALIAS to the current one.
+def log_releases(client: Any, experiment: str, model: str) -> None:
+    """Register each release that MLflow does not know as a version of `model`; point _ALIAS to the current one.
 
     Raises
     ------
     TaskError
         The history, or a release that is to be logged, was altered.
     """
-    history = read_history()
-    names, current = releases(history), current_release()
+    stored = Releases()
+    history = stored.history()
+    names, current = kept_releases(history), stored.current()
     if not names:
         return
     found = client.search_registered_models(f"name = '{model}'")
     registered = found[0] if found else client.create_registered_model(model)
     known = client.search_model_versions(f"name = '{model}'")
-    versions = {each.tags.get(RELEASE): each.version for each in known}
+    versions = {each.tags.get(_RELEASE): each.version for each in known}
     for name in names:
         if name not in versions:
-            versions[name] = log_release(client, experiment, model, name, history)
-    if current in versions and str(registered.aliases.get(ALIAS)) != str(versions[current]):
-        client.set_registered_model_alias(model, ALIAS, versions[current])
-        logging.info("[track] %s@%s is version %s now, the release %s", model, ALIAS, versions[current], current)
+            versions[name] = _log_release(client, experiment, model, name, history)
+    if current in versions and str(registered.aliases.get(_ALIAS)) != str(versions[current]):
+        client.set_registered_model_alias(model, _ALIAS, versions[current])
+        logging.info("[track] %s@%s is version %s now, the release %s", model, _ALIAS, versions[current], current)
 
 
-def log_release(client, experiment: str, model: str, name: str, history: list[dict]) -> str:
+def _log_release(client: Any, experiment: str, model: str, name: str, history: list[Line]) -> str:
     """Tag the run of a release, add the sign-off to it, and return the version of `model` that it becomes."""
-    document = verify_release(name, history)
+    document = Releases().verify(name, history)
     entry = next(each for each in history if each["action"] == "deploy" and each["release"] == name)
     run = log_run(client, experiment, stage_release(name, document))
     tags = {
-        RELEASE: name,
+        _RELEASE: name,
         "signoff.released_at": entry["at"],
         "signoff.reviewers": ", ".join(entry["by"]),
         "signoff.comments": "; ".join(entry["reason"]),
@@ -121,6 +126,6 @@ def log_release(client, experiment: str, model: str, name: str, history: list[di
         copy.write_bytes(serialised(document))
         client.log_artifact(run, str(copy), "reports")
     # Its files are there: nothing to wait for.
-    version = client.create_model_version(model, f"runs:/{run}/model", run, tags, await_creation_for=0).version
+    version: str = client.create_model_version(model, f"runs:/{run}/model", run, tags, await_creation_for=0).version
     logging.info("[track] logged the release %s: %s, version %s", name, model, version)
     return version

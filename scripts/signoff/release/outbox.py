@@ -9,21 +9,23 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.base.files import discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
-from signoff.release.store import RELEASES
+from signoff.release.form import Code, SignOff
+from signoff.release.store import Releases
 from signoff.release.verdict import verdict
 from signoff.source.address import shown
 
 OUTBOX = Path("logs/mlflow")
 SOURCE = Path("data/raw/raw_data.json")
-METADATA = "model/model.json"
+_METADATA = "model/model.json"
 # The tag by which a run is known.
 DIGEST = "signoff.digest"
 # What of the config shapes a model and its verdict.
-SHAPING = ("reader", "validation", "cleaning", "features", "split", "model", "evaluation", "thresholds")
+_SHAPING = ("reader", "validation", "cleaning", "features", "split", "model", "evaluation", "thresholds")
 
 
 @contextlib.contextmanager
@@ -53,7 +55,7 @@ def discard_damaged() -> None:
             discard(folder)
 
 
-def stage_judged(config: dict, config_paths: list[str]) -> Path:
+def stage_judged(config: dict[str, Any], config_paths: list[str]) -> Path:
     """Put the model on disk and what it was judged by into the OUTBOX; return its folder there."""
     digests = {path: sha256(Path(path)) for path in reviewed_files(config, config_paths)}
     files = {path: Path(path) for path in digests if released_as(path)}
@@ -66,19 +68,24 @@ def stage_judged(config: dict, config_paths: list[str]) -> Path:
         "signoff.ingested_at": source["ingested_at"],
     }
     params = {"raw_data_source_url": shown(config["raw_data_source_url"])}
-    params |= {key: as_text(config[key]) for key in ("target", "time_column", "random_state")}
-    params |= {f"{name}.{key}": as_text(value) for name in SHAPING for key, value in config[name].items()}
+    params |= {key: _as_text(config[key]) for key in ("target", "time_column", "random_state")}
+    params |= {f"{name}.{key}": _as_text(value) for name in _SHAPING for key, value in config[name].items()}
     return stage(files, digests, code_state(), params, tags, config["validation"]["on_failure"])
 
 
-def stage_release(name: str, document: dict) -> Path:
+def stage_release(name: str, document: SignOff) -> Path:
     """Put a release into the OUTBOX as the run that led to it, since that may never have been logged."""
-    files = {path: RELEASES / name / released_as(path) for path in document["files"] if released_as(path)}
+    files = {path: Releases().releases / name / place for path in document["files"] if (place := released_as(path))}
     return stage(files, document["files"], document["code"], {}, {})
 
 
 def stage(
-    files: dict[str, Path], digests: dict[str, str], code: dict, params: dict, tags: dict, on_failure: str = "fail"
+    files: dict[str, Path],
+    digests: dict[str, str],
+    code: Code,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    on_failure: str = "fail",
 ) -> Path:
     """Copy a run's files to the OUTBOX, with what MLflow is told of it in run.json; return the folder.
 
@@ -103,25 +110,8 @@ def stage(
         return folder
     for left in OUTBOX.glob(".*.part"):
         discard(left)
-    # The three that are logged, parsed from the bytes that have the digests.
-    read = {}
-    for path, file in files.items():
-        inside = path.startswith(("model/", "reports/", "data/"))
-        copy = part / "artifacts" / (path if inside else f"config/{file.name}")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if path in (METADATA, METRICS, VALIDATION):
-            content = file.read_bytes()
-            read[path] = parsed_json(content, file)
-            copy.write_bytes(content)
-            found = hashlib.sha256(content).hexdigest()
-        else:
-            shutil.copyfile(file, copy)
-            found = sha256(copy) if path in digests else None
-        if found != digests.get(path, found):
-            raise TaskError(f"{file} changed while it was copied to {OUTBOX}. The next run tries again.")
-        if not inside and without_passwords(text := copy.read_text(encoding="utf-8")) != text:
-            copy.write_text(without_passwords(text), encoding="utf-8")
-    metadata, metrics, validation = (read[path] for path in (METADATA, METRICS, VALIDATION))
+    read = _copy_files(files, digests, part)
+    metadata, metrics, validation = (read[path] for path in (_METADATA, METRICS, VALIDATION))
     failures = verdict(validation, metrics, on_failure)[1]
     commit = {"mlflow.source.git.commit": code["commit"]} if code["commit"] else {}
     run = {
@@ -133,7 +123,7 @@ def stage(
             **{f"estimator.{name}": value for name, value in metadata["parameters"].items()},
             "features": ", ".join(metadata["features"]),
         },
-        "metrics": {**scores(metrics), "contract_violations": len(validation["violations"])},
+        "metrics": {**_scores(metrics), "contract_violations": len(validation["violations"])},
         "tags": {
             DIGEST: digest,
             "signoff.verdict": "failed" if failures else "passed",
@@ -141,7 +131,7 @@ def stage(
             **tags,
             **{f"signoff.sha256 {path}": each for path, each in digests.items() if path.startswith(("model", "data"))},
             "signoff.code_sha256": code["sha256"],
-            "signoff.code_clean": as_text(code["clean"]),
+            "signoff.code_clean": _as_text(code["clean"]),
             **commit,
         },
     }
@@ -150,7 +140,35 @@ def stage(
     return folder
 
 
-def scores(metrics: dict) -> dict[str, float]:
+def _copy_files(files: dict[str, Path], digests: dict[str, str], part: Path) -> dict[str, dict[str, Any]]:
+    """Copy a run's files, and return the three that MLflow is told of, parsed from the bytes that have the digests.
+
+    Raises
+    ------
+    TaskError
+        A file does not have its digest any more.
+    """
+    read = {}
+    for path, file in files.items():
+        inside = path.startswith(("model/", "reports/", "data/"))
+        copy = part / "artifacts" / (path if inside else f"config/{file.name}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path in (_METADATA, METRICS, VALIDATION):
+            content = file.read_bytes()
+            read[path] = parsed_json(content, file)
+            copy.write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+        else:
+            shutil.copyfile(file, copy)
+            digest = sha256(copy) if path in digests else ""
+        if path in digests and digest != digests[path]:
+            raise TaskError(f"{file} changed while it was copied to {OUTBOX}. The next run tries again.")
+        if not inside and _without_passwords(text := copy.read_text(encoding="utf-8")) != text:
+            copy.write_text(_without_passwords(text), encoding="utf-8")
+    return read
+
+
+def _scores(metrics: dict[str, Any]) -> dict[str, float]:
     """Return each number of the metrics under the name that it has in MLflow, such as test/MAE."""
     groups = {"test": metrics["model"]["test"], "train": metrics["model"]["train"]}
     for name, each in metrics["baselines"].items():
@@ -166,11 +184,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^\w. -]", "_", name)
 
 
-def as_text(value: object) -> str:
+def _as_text(value: object) -> str:
     """Return a value of the config as text, JSON where it is none."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def without_passwords(text: str) -> str:
+def _without_passwords(text: str) -> str:
     """Return a text without the passwords that the URLs in it carry."""
     return re.sub(r"://[^/\s'\"]*@", "://***@", text)

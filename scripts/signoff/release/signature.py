@@ -7,15 +7,17 @@ import struct
 import subprocess
 import tempfile
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import TaskError
 
 # Keeps a signature that was made for something else, such as a commit, from counting here.
-NAMESPACE = "signoff"
-ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n")
+_NAMESPACE = "signoff"
+_ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n")
 # Of the group of Ed25519: a second signature can be derived from one whose number is not below it.
-ORDER = 2**252 + 27742317777372353535851937790883648493
+_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
 def sign(content: bytes, key: Path) -> str:
@@ -29,13 +31,13 @@ def sign(content: bytes, key: Path) -> str:
     if not key.is_file():
         raise TaskError(f"the key {key} does not exist. Name a private key of OpenSSH: --key ~/.ssh/id_ed25519")
     # The passphrase, where there is one, is asked for on the terminal.
-    done = ssh_keygen("-Y", "sign", "-f", str(key), "-n", NAMESPACE, content=content)
+    done = _ssh_keygen("-Y", "sign", "-f", str(key), "-n", _NAMESPACE, content=content)
     if done.returncode != 0:
-        raise TaskError(f"ssh-keygen cannot sign with {key}: {last_line(done)}")
+        raise TaskError(f"ssh-keygen cannot sign with {key}: {_last_line(done)}")
     return done.stdout.decode()
 
 
-def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: str | None) -> str:
+def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signers: Path, at: str | None) -> str:
     """Return the fingerprint of the key with which `reviewer` has signed `content`.
 
     Raises
@@ -54,26 +56,26 @@ def verify_signature(content: bytes, decision: dict, allowed_signers: Path, at: 
     with tempfile.NamedTemporaryFile("w", suffix=".sig", encoding="utf-8") as file:
         file.write(signature)
         file.flush()
-        check = ["-n", NAMESPACE, "-s", file.name]
+        check = ["-n", _NAMESPACE, "-s", file.name]
         novalidate = ["-Y", "check-novalidate", *check]
-        if not is_canonical(signature) or ssh_keygen(*novalidate, content=content).returncode != 0:
+        if not is_canonical(signature) or _ssh_keygen(*novalidate, content=content).returncode != 0:
             raise TaskError(
-                f"the signature of {reviewer} is not one of this sign-off in the namespace {NAMESPACE!r}: it, or what "
+                f"the signature of {reviewer} is not one of this sign-off in the namespace {_NAMESPACE!r}: it, or what "
                 "it signs, was altered, or it was made for something else. Sign off again: make sign-off KEY=…"
             )
         time = [] if at is None else [f"-Overify-time={''.join(each for each in at if each.isdigit())}"]
-        done = ssh_keygen("-Y", "verify", "-f", str(allowed_signers), "-I", reviewer, *check, *time, content=content)
+        done = _ssh_keygen("-Y", "verify", "-f", str(allowed_signers), "-I", reviewer, *check, *time, content=content)
     if done.returncode != 0:
         raise TaskError(
             f"{reviewer} may not sign with this key: it is a stranger to {allowed_signers}, or not valid at that time "
-            f"({last_line(done)}). Who keeps that file must add it, or someone else must sign."
+            f"({_last_line(done)}). Who keeps that file must add it, or someone else must sign."
         )
     return done.stdout.decode().split()[-1]
 
 
 def is_canonical(signature: str) -> bool:
     """Return whether a signature is written as OpenSSH writes it: OpenSSH reads texts too that differ from it."""
-    armor = ARMOR.fullmatch(signature)
+    armor = _ARMOR.fullmatch(signature)
     if armor is None:
         return False
     try:
@@ -85,9 +87,9 @@ def is_canonical(signature: str) -> bool:
         kind, *numbers = _strings(made)
     except (ValueError, struct.error):
         return False
-    if kind == b"ssh-ed25519" and (len(numbers) != 1 or int.from_bytes(numbers[0][32:], "little") >= ORDER):
+    if kind == b"ssh-ed25519" and (len(numbers) != 1 or int.from_bytes(numbers[0][32:], "little") >= _ORDER):
         return False
-    as_written = magic == b"SSHSIG\0\0\0\1" and namespace == NAMESPACE.encode() and reserved == b""
+    as_written = magic == b"SSHSIG\0\0\0\1" and namespace == _NAMESPACE.encode() and reserved == b""
     return as_written and len(fields) == 5 and armor[1] == "\n".join(lines)
 
 
@@ -120,7 +122,7 @@ def person_of(name: str, allowed_signers: Path) -> str:
     return min(next((each for each in same if plain_name(name) in each), {plain_name(name)}))
 
 
-def ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess:
+def _ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
     """Run ssh-keygen on `content`, in UTC. Raises TaskError where it is not installed."""
     try:
         environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
@@ -131,7 +133,7 @@ def ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess:
         raise TaskError("ssh-keygen is not installed: signatures need OpenSSH 8.2 or newer.") from error
 
 
-def last_line(done: subprocess.CompletedProcess) -> str:
+def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     """Return the last thing that a command said."""
     lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else f"exit code {done.returncode}"

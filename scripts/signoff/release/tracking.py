@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from signoff.base.errors import TaskError, explain
@@ -15,7 +16,7 @@ from signoff.source.web import reason
 RECORD = Path("reports/tracking.json")
 
 
-def track(config: dict, config_paths: list[str] | None = None) -> dict:
+def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict[str, Any]:
     """Log what waits, and the releases; with `config_paths` also the model on disk. Return what RECORD tells.
 
     Whatever goes wrong becomes a warning and the record's `problem`: nothing that a tracking server does may stop a
@@ -48,15 +49,15 @@ def track(config: dict, config_paths: list[str] | None = None) -> dict:
                     run = log_run(client, experiment, folder)
                 except Exception as error:
                     # What the server does not take must not keep the others waiting.
-                    if away(error):
+                    if _away(error):
                         raise
-                    problems.append(in_words(error, uri))
+                    problems.append(_in_words(error, uri))
                     continue
                 if folder == judged:
                     url = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
             log_releases(client, experiment, plain(experiment_name(config)))
     except Exception as error:
-        problems.append(in_words(error, uri))
+        problems.append(_in_words(error, uri))
     problem = None
     if problems:
         runs = f"runs that wait in {OUTBOX}: {len(waiting())}; " if waiting() else ""
@@ -69,7 +70,7 @@ def track(config: dict, config_paths: list[str] | None = None) -> dict:
     return record
 
 
-def check_tracking(config: dict) -> None:
+def check_tracking(config: dict[str, Any]) -> None:
     """Raise TaskError where tracking.mlflow_uri is no server's URL, holds a password, or MLflow is not installed."""
     uri = config["tracking"]["mlflow_uri"]
     if uri is None:
@@ -95,7 +96,7 @@ def check_tracking(config: dict) -> None:
         )
 
 
-def read_record() -> dict:
+def read_record() -> dict[str, Any]:
     """Return what RECORD holds; nothing where there is none, or a damaged one."""
     try:
         found = json.loads(RECORD.read_bytes())
@@ -104,18 +105,18 @@ def read_record() -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def in_words(error: Exception, uri: str) -> str:
+def _in_words(error: Exception, uri: str) -> str:
     """Return one sentence for what MLflow's client, or the server, raised."""
     if isinstance(error, TaskError):
         return str(error)
     text = " ".join(str(error).split())
-    if away(error):
+    if _away(error):
         return f"{uri} cannot be reached ({'no answer in time' if 'timed out' in text else reason(error)})"
     if type(error).__module__.startswith("mlflow"):
         return f"{uri}: {text[:300]}"
     return explain(error)[:500]
 
 
-def away(error: Exception) -> bool:
+def _away(error: Exception) -> bool:
     """Tell whether the server could not be reached, so that asking it for more would only take time."""
     return "Max retries exceeded" in str(error) or "timed out" in str(error)

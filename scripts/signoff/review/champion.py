@@ -13,8 +13,11 @@ from signoff.base.files import read_json
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model.thresholds import DeployedScores
-from signoff.release.store import released_code, released_model
+from signoff.release.approval import Rule
+from signoff.release.store import Releases
 from signoff.tables.table import read_table
+
+_DEPLOYED = Releases()
 
 
 class ChampionError(Exception):
@@ -52,8 +55,9 @@ def open_champion(
     name: str,
     columns: list[str],
     challenger: Mapping[str, Any],
-    rule: dict[str, Any],
+    rule: Rule,
     cleaned: Path | None = None,
+    releases: Releases = _DEPLOYED,
 ) -> Champion | DeployedScores:
     """Return the deployed model, or the problem that prevents scoring it.
 
@@ -70,13 +74,15 @@ def open_champion(
     cleaned
         The cleaned rows that the features were computed from. If they are given, and the champion's features are
         computed in another way, its own copy of the code computes them.
+    releases
+        Where the release is.
     """
     try:
-        model, champion = released_model(name, rule)
+        model, champion = releases.model(name, rule)
         problem = _differences(champion, challenger, columns)
         features = None
         if cleaned and problem:
-            features = _champion_features(cleaned, champion, released_code(name, champion))
+            features = _champion_features(cleaned, champion, releases.code(name, champion))
         elif problem:
             raise TaskError(problem)
     # Whatever is wrong with the deployed model, the new one can be judged without it.

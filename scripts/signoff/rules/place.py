@@ -7,7 +7,7 @@ from typing import Any
 
 from snakemake.io import local
 
-from signoff.release.store import current_release
+from signoff.release.store import Releases
 from signoff.rules.flags import words
 from signoff.rules.settings import Release
 
@@ -36,7 +36,7 @@ class Place:
 
     def champion(self, wildcards: Any) -> str | None:
         """Return the name of the current release, None before the first one."""
-        return current_release(Path(self.of(wildcards)))
+        return Releases(Path(self.of(wildcards), "deployed")).current()
 
     def champion_flags(self, release: Release) -> Callable[[Any], str]:
         """Return the flags with which the current release is scored too: none before the first one."""
