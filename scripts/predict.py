@@ -79,7 +79,7 @@ def score(
     text
         n rows × m columns as text, among them those that the features are made of.
     model, metadata
-        As `release.released_model` gives them.
+        As `Releases.model` returns them.
     threads
         How many cores to use, at most.
     code
@@ -87,7 +87,7 @@ def score(
     missing
         Spellings of a missing value, besides the usual ones.
     half_width
-        Half the width of all intervals, if the model has no intervals for each row: `release.released_half_width`.
+        Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
 
     Returns
     -------
