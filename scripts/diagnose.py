@@ -1,4 +1,4 @@
-"""Put together what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms, reasons for and against.
+"""Collect what a reviewer needs beyond the thresholds: intervals, slices, drift, alarms, reasons for and against.
 
     python scripts/diagnose.py --metrics reports/evaluation_metrics.json --explanation reports/explanation.json \\
         --comparison reports/comparison.json --output reports/diagnostics.json
@@ -13,17 +13,18 @@ from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_json, write_json
 from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 
-# Held-out errors beside those on training rows that the model had not seen: less of them is too good, more too bad.
-TOO_GOOD, TOO_BAD = 0.6, 1.5
+# The held-out error is too good below this share of the error on training rows that the model had not seen, and too
+# bad above this multiple.
+_TOO_GOOD, _TOO_BAD = 0.6, 1.5
 
 
 def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
-    """Return all that goes to diagnostics.json; docs/files.md tells what each part is.
+    """Return the content of diagnostics.json; docs/files.md says what each part is.
 
     Parameters
     ----------
     metrics, explanation, comparison
-        As `evaluate_model`, `explain_model` and `compare_model` give them.
+        What `evaluate_model`, `explain_model` and `compare_model` return.
     """
     scores = {name: each["test"] for name, each in metrics["baselines"].items()}
     best = min(scores, key=lambda name: scores[name]["MAE"])
@@ -43,7 +44,7 @@ def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
 
 
 def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: dict) -> list[dict]:
-    """Return an alarm where the predictions have nothing to do with the target.
+    """Return an alarm if the predictions have nothing to do with the target.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: di
     against_mean
         The model beside the mean, as `intervals.paired` gives it.
     explanation
-        order, see `empty_model.order`; alarms: one value for all rows is a fault of its own.
+        order (see `empty_model.order`), and alarms: a single prediction for all rows has an alarm of its own.
     """
     if any(each["name"] == "constant_prediction" for each in explanation["alarms"]):
         return []
@@ -68,7 +69,7 @@ def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: di
 
 
 def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
-    """Return an alarm where the held-out score is far from that on training rows that the model had not seen.
+    """Return an alarm if the held-out score is far from that on training rows that the model had not seen.
 
     Parameters
     ----------
@@ -84,9 +85,9 @@ def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
     words = (
         f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
     )
-    if max(ratio, easier) < TOO_GOOD:
+    if max(ratio, easier) < _TOO_GOOD:
         return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
-    if min(ratio, easier) > TOO_BAD:
+    if min(ratio, easier) > _TOO_BAD:
         return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]
     return []
 
@@ -104,7 +105,9 @@ def main(argv: list[str] | None = None) -> None:
         parts = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
         for path, part in zip(paths, parts, strict=True):
             if part["model_sha256"] != parts[0]["model_sha256"]:
-                raise TaskError(f"{args.metrics} speaks of another model than {path}. Run make run, then make report.")
+                raise TaskError(
+                    f"{args.metrics} was computed for a different model than {path}. Run make run, then make report."
+                )
         found = diagnose(*parts)
         write_json(args.output, {**found, "metrics_sha256": hashlib.sha256(content).hexdigest()})
         logging.info("[diagnose] completed. Alarms: %d", len(found["alarms"]))

@@ -676,11 +676,11 @@ def test_what_is_missed_leaves_room_for_its_causes():
     against = reasons.reasons(metrics, found)["against"]
     assert against[0] == "2 of 3 thresholds are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
     assert against[1] == "km is in miles." and "50.0% above that of the best baseline" in against[2]
-    # What is kept narrowly, and a bias, weigh less than any alarm.
+    # A threshold that is met narrowly, and a bias, weigh less than any alarm.
     thresholds[0] |= {"limit": 3.2, "passed": True}
     found["intervals"]["model"]["bias"] = [0.5, 1.5]
     against = reasons.reasons(metrics, found)["against"]
-    assert "mae_max 3.2 is kept narrowly: the 95 % interval of MAE goes from 2.5 to 3.5." in against[3]
+    assert "mae_max 3.2 is met narrowly: the 95% interval of MAE goes from 2.5 to 3.5." in against[3]
     assert "off to one side: by +0.5 to +1.5 on average on the target's scale" in against[4]
     # What is among the reasons against is not said to be absent.
     metrics["thresholds"] = []
@@ -802,7 +802,10 @@ def test_bad_inputs_give_one_line(finished: Project):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace('"model_sha256": "', '"model_sha256": "0'), encoding="utf-8")
         done = finished.script("diagnose", *reads, "--output=reports/new.json", check=False)
-        assert f"evaluation_metrics.json speaks of another model than reports/{each}.json. Run make run" in error(done)
+        assert (
+            f"evaluation_metrics.json was computed for a different model than reports/{each}.json. Run make run"
+            in error(done)
+        )
         path.write_text(text, encoding="utf-8")
     arguments = [*READS, "--output=reports/new.json"]
     rows = finished.folder / "reports/holdout_predictions.csv"

@@ -6,6 +6,7 @@ from signoff.features.records import Split
 from signoff.model.scoring import Scores
 from signoff.model.search import Comparison
 from signoff.model.thresholds import DeployedScores, Threshold
+from signoff.tables.delivery_checks import Violation
 
 # The lower and the upper end.
 Interval = list[float] | list[None]
@@ -32,15 +33,6 @@ class OwnFeatures(TypedDict):
 
     file: str
     sha256: str
-
-
-class Violation(TypedDict):
-    """A violation of the data contract; the row of an example is its line number in the source, from 1."""
-
-    column: str | None
-    check: str
-    rows: int
-    examples: list[dict[str, Any]]
 
 
 class Validation(TypedDict):

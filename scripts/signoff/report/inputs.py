@@ -51,7 +51,7 @@ def validation_blocks(found: Validation) -> list[Block]:
     violations, rows = counted(len(found["violations"]), "violation"), counted(found["rows"], "row")
     blocks: list[Block] = [["Data contract: ", status, f"{known}, {violations} in {rows}."]]
     if found["violations"]:
-        blocks.append(Items([*describe([{**each} for each in found["violations"][:MOST]])]))
+        blocks.append(Items([*describe(found["violations"][:MOST])]))
     file = Link("validation_report.json", "validation_report.json")
     return [*blocks, ["Each column's profile, and the rows that violate the contract: ", file, "."]]
 

@@ -112,7 +112,7 @@ def _worse_than_champion(found: dict) -> list[dict]:
     named, pair = [], found["paired"]
     if pair and pair["verdict"] == "worse" and pair["matters"]:
         low, high = pair["interval"]
-        sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95 % interval "
+        sentence = f"It is worse than the deployed release: its MAE is {pair['difference']:.3g} larger (95% interval "
         named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
     worse = [each for each in found["slices"]["rows"] if each["worse"] and (each.get("p") or 0.0) < _RARE]
     for row in worse[:3]:

@@ -81,24 +81,24 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
         )
-        reasons_for.append((90, f"Every threshold is kept: {kept}."))
+        reasons_for.append((90, f"Every threshold is met: {kept}."))
     alarms = [each for each in found["alarms"] if each["name"] != "coverage"]
     against += [(WEIGHTS[each["name"]], each["sentence"]) for each in alarms]
     spans = found["intervals"]["model"]
     for each in thresholds:
         low, high = spans.get(each["metric"], (None, None))
         if each["passed"] and None not in (low, high) and low < each["limit"] < high:
-            words = f"The threshold {each['name']} {each['limit']:g} is kept narrowly: the 95 % interval of "
+            words = f"The threshold {each['name']} {each['limit']:g} is met narrowly: the 95% interval of "
             against.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
     low, high = spans["bias"]
     biased = low * high > 0
     if biased and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
         words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
-        against.append((48, f"{words} {unit} (95 % interval)."))
+        against.append((48, f"{words} {unit} (95% interval)."))
     low, high = spans["MAE"]
     if found["paired"]:
         ours, (lower, upper) = found["paired"], found["paired"]["interval"]
-        span = f"{ours['difference']:+.3g} (95 % interval {lower:+.3g} to {upper:+.3g}) {unit}"
+        span = f"{ours['difference']:+.3g} (95% interval {lower:+.3g} to {upper:+.3g}) {unit}"
         if ours["verdict"] == "better":
             reasons_for.append((95, f"It is better than the deployed release: MAE differs by {span}."))
         elif ours["verdict"] == "worse" and not ours.get("matters", True):
@@ -139,8 +139,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         width = covered.get("fitted_half_width") or covered["half_width"]
         width = f"± {width:.4g}" if width else f"{covered['mean_width']:.4g} wide on average, they"
         sentence = f"Its prediction intervals hold: {width} covered {covered['coverage']:.1%} of "
-        reasons_for.append((40, f"{sentence}rows that it was not fitted on ({covered['level']:.0%} were promised)."))
-    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95 % interval)."
+        reasons_for.append((40, f"{sentence}rows that they were not fitted on ({covered['level']:.0%} were promised)."))
+    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95% interval)."
     reasons_for.append((20, sentence))
     ordered = [sorted(each, key=lambda pair: -pair[0]) for each in (reasons_for, against)]
     return {"for": [words for _, words in ordered[0]], "against": [words for _, words in ordered[1]]}

@@ -1,5 +1,6 @@
 """The data contract, a pandera schema in YAML: which kinds of columns it declares, and the notation of dates."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from signoff.base.errors import TaskError
+from signoff.base.numbers import counted
 from signoff.tables.own_keys import OF_COLUMNS, OF_TABLE, check_own_keys
 
 # The number of examples of each violation, and of the most frequent values of a column.
@@ -119,7 +121,7 @@ def without_own_keys(contract: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in contract.items() if key not in OF_TABLE} | {"columns": columns}
 
 
-def describe(violations: list[dict]) -> list[str]:
+def describe(violations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return one line for each violation of a validation report."""
     lines = []
     for each in violations:
@@ -128,7 +130,7 @@ def describe(violations: list[dict]) -> list[str]:
             lines.append(f"{where}{each['found']}")
             continue
         examples = ", ".join(f"{example['value']!r} in row {example['row']}" for example in each["examples"][:3])
-        rows = f" in {each['rows']:,} rows ({examples})" if each["rows"] else ""
+        rows = f" in {counted(each['rows'], 'row')} ({examples})" if each["rows"] else ""
         lines.append(f"{where}violates {each['check']!r}{rows}")
     return lines
 
