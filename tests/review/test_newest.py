@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from feature_engineering import feature_engineering
 from signoff.review import delivery, drift, leaks, newest, newest_errors, periods, times
@@ -221,6 +222,19 @@ def test_columns_that_go_together_in_another_way_are_named_though_each_alone_is_
     ((name, (feature, sentence)),) = found_in(frame).items()
     assert name == "joint_change" and feature in ("price", "weight")
     assert "price" in sentence and "weight" in sentence
+
+
+def test_distances_and_indices_are_those_of_references_with_ties():
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        before, after = pd.Series(random.poisson(1.3, 500)), pd.Series(random.poisson(1.6, 300))
+        row = drift.compare("x", drift.profile(before, "number"), after)
+        assert row["size"] == pytest.approx(stats.ks_2samp(before, after).statistic, abs=1e-12)
+        # One bin for each value up to a decile, closed on the right.
+        edges = [-np.inf, *np.unique(np.quantile(before, np.linspace(0.1, 0.9, 9), method="inverted_cdf")), np.inf]
+        p, q = (np.maximum(pd.cut(each, edges).value_counts(sort=False), 0.5) for each in (before, after))
+        p, q = p / p.sum(), q / q.sum()
+        assert row["psi"] == pytest.approx(float(((q - p) * np.log(q / p)).sum()), abs=0.01)
 
 
 def test_numbers_that_move_with_the_season_are_in_no_other_unit():

@@ -130,7 +130,9 @@ def _coverage(covered: dict) -> list[dict]:
     named = []
     sentence = reasons.short_of(covered)
     # Twice as many rows lie outside as promised.
-    if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]):
+    high = (covered.get("coverage_interval") or [None, None])[1]
+    # The interval allows for days that are alike.
+    if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]) and (high is None or high < covered["level"]):
         named.append(reasons.alarm("coverage", None, sentence))
     if covered["coverage"] is None:
         return named

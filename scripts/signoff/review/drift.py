@@ -20,7 +20,7 @@ SHARE = 0.01
 # How often one of a column's levels may be missing by chance before it counts as vanished.
 RARE = 0.001
 # A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
-NEWS = 2
+NEWS, SHIFTED = 2, 2.5
 MOST_PERIODS = 5
 # A jump between neighbouring rows is news if it is so many times the largest of at least so many earlier ones.
 LARGER_JUMP, FEWEST_JUMPS, MOST_JUMPS = 1.3, 4, 20
@@ -58,8 +58,9 @@ def profile(values: pd.Series, kind: str) -> dict:
     Returns
     -------
     dict
-        kind, rows, missing (a share); of numbers quantiles, each once, and the share of rows up to each; of a category
-        how many rows each of its most frequent levels has, and all others together.
+        kind, rows, missing (a share); of numbers all values if they are few, else quantiles, each once, and the
+        share of rows up to each; of a category how many rows each of its most frequent levels has, and all others
+        together.
     """
     known = values.dropna()
     found = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
@@ -71,7 +72,10 @@ def profile(values: pd.Series, kind: str) -> dict:
             "others": int(counts.sum() - top.sum()),
         }
     numbers = np.sort(known.to_numpy("float64"))
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES))) if len(numbers) else np.array([])
+    edges = np.unique(numbers)
+    if len(edges) > MOST_LEVELS:
+        # Values of the column, so that distances are right where many rows have the same one.
+        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES), method="inverted_cdf"))
     return found | {"edges": edges.tolist(), "shares": shares_up_to(numbers, edges).tolist()}
 
 
@@ -125,7 +129,7 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
         now = shares_up_to(numbers, edges)
         row["size"] = float(np.abs(shares - now).max())
         row["p"] = float(special.kolmogorov(row["size"] * math.sqrt(known * rows / (known + rows))))
-        deciles = np.unique([np.abs(shares - tenth).argmin() for tenth in np.linspace(0.1, 0.9, 9)])
+        deciles = np.unique(np.searchsorted(shares, np.linspace(0.1, 0.9, 9) - 1e-9))
         counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
         if not expected and row["p"] < 0.001:
             row["unit"] = converted(edges, shares, numbers, row["size"], known)
@@ -196,7 +200,7 @@ def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
     largest = max(each["size"] or 0.0 for each in periods)
     if row["unit"] and jumped(before, after):
         return row
-    return row | {"flagged": bool(row["size"] > NEWS * largest), "unit": None}
+    return row | {"flagged": bool(row["size"] > SHIFTED * largest), "unit": None}
 
 
 def jumped(before: pd.Series, after: pd.Series) -> bool:
@@ -248,7 +252,7 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     """
     if size < 2 * SUBSTANTIAL or len(edges) < 3 or len(numbers) < 50:
         return None
-    then, now = np.quantile(edges, [0.2, 0.5, 0.8]), np.quantile(numbers, [0.2, 0.5, 0.8])
+    then, now = np.interp([0.2, 0.5, 0.8], shares, edges), np.quantile(numbers, [0.2, 0.5, 0.8])
     # What two samples of the same rows differ by in 99 of 100 cases.
     noise = 1.63 * math.sqrt(1 / len(numbers) + 1 / known)
     # Converted values are rounded.

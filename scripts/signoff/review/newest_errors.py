@@ -18,7 +18,9 @@ _HUGE = 6
 _MOVED, _WORSE = 0.3, math.log(1.3)
 # How many times as large as any earlier step, and how rare among all checks, a step must be.
 _LARGER, _RARE = 1.3, 0.05
-_RARE_OF_ALL = 0.01
+_RARE_OF_ALL = 0.005
+# Errors of all rows grow and shrink for weeks where days are alike.
+_LARGER_SIZE = 1.6
 # Spans that end with the newest row share their rows, so that all of them are as many checks as these.
 _SPANS = 2
 _MOST_NAMED = 3
@@ -108,7 +110,7 @@ def _moves_of_all(time: pd.Series, error: np.ndarray, usual: float, periods: Per
             for length, _ in spans_of(periods)
             if (each := jump(daily[::-1], length, periods.days)) is not None
             and each.p < _RARE_OF_ALL / (2 * _SPANS)
-            and each.larger >= _LARGER
+            and each.larger >= (_LARGER_SIZE if size else _LARGER)
             and _matters(each, size, usual)
         ]
         if steps:
