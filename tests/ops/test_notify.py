@@ -211,7 +211,7 @@ def test_what_fails_fails_no_run_and_no_secret_is_left_behind(finished, hook, ma
 
 
 def test_what_never_ends_is_ended(monkeypatch, tmp_path):
-    monkeypatch.setattr(notify, "TIMEOUT_S", 1)
+    monkeypatch.setattr(notify, "_TIMEOUT_S", 1)
     monkeypatch.chdir(tmp_path)
     command = f"(sleep 1000 & echo $! > {tmp_path}/pid; wait)"
     notified, failed = notify.send({"urls": [], "command": command}, "title", "text", ["trial"])
