@@ -20,6 +20,11 @@ else:
     include: "workflow/rules/model.smk"
     include: "workflow/rules/diagnose.smk"
     include: "workflow/rules/report.smk"
+
+
+# Each of many models is released from its own folder.
+if not settings.has_many_models and not place.folder:
+
     include: "workflow/rules/release.smk"
     include: "workflow/rules/backtest.smk"
 

@@ -70,14 +70,7 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
             }
         )
     weeks = pd.DataFrame(rows)
-    share = weeks["rows"] / weeks["rows"].sum()
-
-    def over_all_rows(name: str) -> dict[str, float]:
-        mae, rmse, bias = (weeks[f"{name}_{metric}"] for metric in ("MAE", "RMSE", "bias"))
-        squared = float((rmse**2 * share).sum())
-        return {"MAE": float((mae * share).sum()), "RMSE": squared**0.5, "bias": float((bias * share).sum())}
-
-    overall = {name: over_all_rows(name) for name in found}
+    overall = {name: over_all_rows(weeks, name) for name in found}
     return weeks, {
         "target": models[NEVER]["target"],
         "first_week": rows[0]["week"],
@@ -92,6 +85,14 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
         "gate_is_set": bool(thresholds),
         "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
     }
+
+
+def over_all_rows(weeks: pd.DataFrame, name: str) -> dict[str, float]:
+    """Return MAE, RMSE and bias of a predictor over the rows of all weeks."""
+    share = weeks["rows"] / weeks["rows"].sum()
+    mae, rmse, bias = (weeks[f"{name}_{metric}"] for metric in ("MAE", "RMSE", "bias"))
+    squared = float((rmse**2 * share).sum())
+    return {"MAE": float((mae * share).sum()), "RMSE": squared**0.5, "bias": float((bias * share).sum())}
 
 
 def weeks_between(weeks: list[str]) -> list[str]:
@@ -177,26 +178,26 @@ def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
         "",
         *markdown_table(
             ["week", "rows", "MAE retrained", "never retrained", "difference", cell(shown(best)), "R2", "bias", "gate"],
-            [
-                [
-                    week["week"],
-                    f"{week['rows']:,}",
-                    *(number(week[f"{name}_MAE"]) for name in (RETRAINED, NEVER)),
-                    number(week[f"{NEVER}_MAE"] - week[f"{RETRAINED}_MAE"]),
-                    number(week[f"{best}_MAE"]),
-                    *(
-                        number(None if pd.isna(value) else value)
-                        for value in (week["retrained_R2"], week["retrained_bias"])
-                    ),
-                    f"**stopped**: {cell(week['failed'])}" if week["failed"] else "passed",
-                ]
-                for week in weeks.to_dict("records")
-            ],
+            [week_cells(week, best) for week in weeks.to_dict("records")],
         ),
         "",
         "R2 and bias are those of the retrained model. Every figure of every predictor: [backtest.csv](backtest.csv).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def week_cells(week: dict, best: str) -> list[str]:
+    """Return the cells of a week in the table of weeks; `best` is the best baseline."""
+    values = (week["retrained_R2"], week["retrained_bias"])
+    return [
+        week["week"],
+        f"{week['rows']:,}",
+        *(number(week[f"{name}_MAE"]) for name in (RETRAINED, NEVER)),
+        number(week[f"{NEVER}_MAE"] - week[f"{RETRAINED}_MAE"]),
+        number(week[f"{best}_MAE"]),
+        *(number(None if pd.isna(value) else value) for value in values),
+        f"**stopped**: {cell(week['failed'])}" if week["failed"] else "passed",
+    ]
 
 
 def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:

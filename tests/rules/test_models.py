@@ -1,6 +1,7 @@
 """Many models in one run: each in a folder that is a project of its own, and a table of all."""
 
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -75,6 +76,13 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     after = [(project.folder / "models" / city / "reports/evaluation_metrics.json").stat() for city in cities]
     changed = [old.st_mtime_ns != new.st_mtime_ns for old, new in zip(before, after, strict=True)]
     assert changed == [False, True, True], done.stdout
+
+
+def test_each_model_has_the_rules_of_a_project_but_those_after_a_decision(project):
+    project.configure(models={"by": "city", "each": {"Bonn": {"thresholds": {"mae_max": 3}}}})
+    names = re.findall(r"^each\d*_(\w+)", project.snakemake("--list").stdout, flags=re.M)
+    assert {"ingest_data", "train_model", "generate_report", "verdict"} <= set(names)
+    assert set(names) & {"all", "track", "deploy", "predict", "live_record", "split_weeks", "backtest"} == set()
 
 
 def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():

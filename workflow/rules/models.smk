@@ -35,7 +35,7 @@ for number, (names, own) in enumerate(GROUPS):
         prefix:
             "models/{model}"
 
-    use rule * from GROUP exclude all, track, deploy, predict, split_weeks, backtest_week, backtest as GROUP*
+    use rule * from GROUP exclude all, track as GROUP*
 
 
 # The table, reports/models.csv, is written even if the run fails; the output is not.
