@@ -1,4 +1,4 @@
-"""Put what was made of each part of the data together: tables one below the other, reports and counts as one.
+"""Gather the files of all parts of the data: tables are concatenated, reports and counts become one.
 
     python scripts/gather.py --plan data/raw/raw_data.json --input data/raw/parts --output data/raw/raw_data.csv
 
@@ -14,8 +14,12 @@ from pathlib import Path
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, sha256, write_json
-from signoff.tables.contract import EXAMPLES
+from signoff.tables.contract import EXAMPLES, describe, read_contract
+from signoff.tables.delivery import Delivery
+from signoff.tables.delivery_checks import with_delivery
+from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import gather_counts
+from signoff.tables.times import ingest_time, time_column_of
 
 
 def gather_tables(tables: list[Path], output: Path) -> None:
@@ -85,14 +89,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="the folder of the parts' files")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file, or the JSON report, to write")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows that cleaning dropped")
+    parser.add_argument("--schema", type=Path, help="the data contract, whose keys about the delivery are judged")
+    parser.add_argument("--time-column", help="the time of each row")
+    parser.add_argument("--find-time", choices=["yes"], help="else, the only column of dates is the time column")
     args = parser.parse_args(argv)
     with command_line.logged("gather", args, args.input):
         names = list(read_json(args.plan)["parts"])
         paths = [args.input / f"{name}{args.output.suffix}" for name in names]
         if args.output.suffix == ".json":
-            write_json(
-                args.output, {**gather_reports([read_json(path) for path in paths]), "raw_sha256": sha256(args.plan)}
-            )
+            reports = [read_json(path) for path in paths]
+            report = {**gather_reports(reports), "raw_sha256": sha256(args.plan)}
+            rules = delivery_rules(read_contract(args.schema) if args.schema else None)
+            delivery = Delivery(rules.levels, rules.max_missing)
+            for each in reports if rules.any() else []:
+                delivery.add(each["part_of_delivery"])
+            types = {name: each["type"] for name, each in report["profile"].items()}
+            time = time_column_of(types, args.time_column, bool(args.find_time))
+            report = with_delivery(report, delivery, rules, args.output, time, ingest_time(args.plan))
+            for line in describe(report["violations"]):
+                logging.warning("[gather] %s", line)
+            write_json(args.output, report)
         else:
             gather_tables(paths, args.output)
             if (counted := [path.with_suffix(".json") for path in paths])[0].is_file():

@@ -17,14 +17,14 @@ import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, sha256, write_json
+from signoff.base.files import sha256, write_json
 from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.contract import EXAMPLES
 from signoff.tables.counting import Counts
 from signoff.tables.delivery import Delivery
-from signoff.tables.delivery_checks import STEADY_PERIODS, Violation, check_delivery, last_record
+from signoff.tables.delivery_checks import STEADY_PERIODS, Violation, with_delivery
 from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import read_part
 from signoff.tables.table import Table, read_table
@@ -255,25 +255,6 @@ def times_of(args: argparse.Namespace, kinds: dict[str, str], contract: dict | N
     return Times(name, now, past, future)
 
 
-def with_delivery(report: dict, delivery: Delivery, contract: dict | None, args: argparse.Namespace) -> dict:
-    """Return the report of all rows with the violations by the delivery as a whole, and what it is compared with."""
-    rules = delivery_rules(contract)
-    if not rules.any():
-        return report
-    try:
-        earlier = read_json(args.output) if args.output.is_file() else None
-    except TaskError as error:
-        logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
-        earlier = None
-    last = last_record(earlier, sha256(args.input), report["profile"])
-    kinds = {name: each["type"] for name, each in report["profile"].items()}
-    time = time_column_of(kinds, args.time_column, bool(args.find_time))
-    violations = report["violations"] + check_delivery(rules, delivery, last, time, ingest_time(args.input))
-    status = "fail" if violations else "pass"
-    record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
-    return {**report, "status": status, "violations": violations} | record
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
@@ -303,9 +284,15 @@ def main(argv: list[str] | None = None) -> None:
                 )
 
             report, delivery = judged(args.input, kinds, validated, formats)
-        if not args.like:
-            report = with_delivery(report, delivery, contract, args)
-        write_json(args.output, {**report, "raw_sha256": sha256(args.input)})
+        report, rules = {**report, "raw_sha256": sha256(args.input)}, delivery_rules(contract)
+        if args.like:
+            # Judged with the other parts.
+            report |= {"part_of_delivery": delivery.saved()} if rules.any() else {}
+        else:
+            types = {name: each["type"] for name, each in report["profile"].items()}
+            time = time_column_of(types, args.time_column, bool(args.find_time))
+            report = with_delivery(report, delivery, rules, args.output, time, ingest_time(args.input))
+        write_json(args.output, report)
         for line in contracts.describe(report["violations"]):
             logging.warning("[validate_data] %s", line)
         logging.info(

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from jsonschema import validate
 
+import gather
 import validate_data
 from conftest import ROOT, in_process
 from signoff.base.errors import TaskError
@@ -212,6 +213,35 @@ def test_rows_by_level_of_old_days_are_forgotten_and_the_newest_stay():
     assert {level: counts[:2].tolist() for level, counts in kept.items()} == {level: [7, 7] for level in "ABC"}
     assert kept["A"][2:].sum() == 0 and full["A"].tolist() == [7] * 20
     assert delivery.record() == whole.record() == {"rows": 420, "levels": {"shop": {"A": 140, "B": 140, "C": 140}}}
+
+
+def test_parts_are_judged_as_one_delivery(delivered):
+    frame = panel()
+    gone = frame[~((frame["day"] >= "2024-05-13") & (frame["shop"] == "C"))].assign(units=1.0)
+    gone.loc[gone["day"] >= "2024-05-13", "units"] = None
+    (Path("first.json")).write_text(
+        json.dumps({"kinds": {"day": "date", "shop": "text", "units": "number"}, "date_formats": {"day": "ISO8601"}})
+    )
+    for number, rows in (("1", frame), ("2", gone)):
+        whole = found(delivered(rows))
+        names = []
+        for name, part in rows.groupby(rows["day"].dt.strftime("%Y-%m")):
+            Path("parts").mkdir(exist_ok=True)
+            part.to_csv(f"{name}.csv", index=False)
+            names.append(name)
+            words = [f"--input={name}.csv", f"--output=parts/{name}.json", "--like=first.json"]
+            code, said, _ = in_process(validate_data, *words, "--schema=schema.yaml", "--time-column=day")
+            assert code == 0, said
+        record = {"parts": dict.fromkeys(names), "number": number, "ingested_at": "2024-05-20T06:00:00+00:00"}
+        Path("plan.json").write_text(json.dumps(record))
+        words = ["--plan=plan.json", "--input=parts", "--output=gathered.json", "--schema=schema.yaml"]
+        code, said, _ = in_process(gather, *words, "--time-column=day")
+        assert code == 0, said
+        gathered = json.loads(Path("gathered.json").read_text())
+        assert found(gathered) == whole
+        assert gathered["delivery"]["rows"] == len(rows)
+    assert set(whole) == {("shop", "newest levels"), ("units", "max_missing.newest")}
+    assert gathered["last_delivery"]["rows"] == 420
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ use rule gather_raw as gather_validation with:
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
         parts=parts.of_all("reports/validation/{part}.json"),
+        contract=on_disk(settings.validation.schema),
     output:
         report(
             update("reports/validation_report.json"),
@@ -47,7 +48,12 @@ use rule gather_raw as gather_validation with:
     benchmark:
         "logs/benchmarks/gather_validation.tsv"
     params:
-        options=flags(input="reports/validation"),
+        options=flags(
+            input="reports/validation",
+            schema=settings.validation.schema,
+            time_column=settings.time_column,
+            find_time=settings.find_time,
+        ),
 
 
 use rule gather_raw as gather_cleaned with:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,38 @@ class Delivery:
         """Return what the next delivery is compared with."""
         return {"rows": self.rows, "levels": {name: dict(sorted(each.items())) for name, each in self.levels.items()}}
 
+    def saved(self) -> dict[str, Any]:
+        """Return all of it for JSON, for `add` of the delivery of all parts."""
+        by_level: dict[str, dict[str, dict[str, int]]] = {name: {} for name in self.levels}
+        for name, counts in self.levels_by_day.items():
+            for (level, day), n in counts.items():
+                by_level[name].setdefault(level, {})[str(day)] = n
+        return {
+            **self.record(),
+            "newest": None if self.newest is None else str(self.newest),
+            "days": _texts(self.days),
+            "levels_by_day": by_level,
+            "missing": dict(self.missing),
+            "missing_by_day": {name: _texts(each) for name, each in self.missing_by_day.items()},
+        }
+
+    def add(self, saved: dict[str, Any]) -> None:
+        """Add a part of the delivery, as `saved` gives it."""
+        self.rows += saved["rows"]
+        if saved["newest"] is not None:
+            self.newest = max(each for each in (self.newest, pd.Timestamp(saved["newest"])) if each is not None)
+        self.days.update(_days(saved["days"]))
+        self.missing.update(saved["missing"])
+        for name in self.missing_by_day:
+            self.missing_by_day[name].update(_days(saved["missing_by_day"][name]))
+        for name, total in self.levels.items():
+            for level, n in saved["levels"][name].items():
+                total[level] = total.get(level, 0) + n
+            for level, counts in saved["levels_by_day"][name].items():
+                for day, n in _days(counts).items():
+                    key = (level, day)
+                    self.levels_by_day[name][key] = self.levels_by_day[name].get(key, 0) + n
+
     def periods(self, days: Mapping[int, int], length: int) -> np.ndarray:
         """Return counts by day as counts by period of `length` days, the newest first, of whole periods only."""
         last = max(self.days)
@@ -97,6 +129,14 @@ def days_of(times: pd.Series) -> np.ndarray:
 def _counted(days: np.ndarray) -> dict[int, int]:
     found, n = np.unique(days, return_counts=True)
     return dict(zip(found.tolist(), n.tolist(), strict=True))
+
+
+def _texts(days: Mapping[int, int]) -> dict[str, int]:
+    return {str(day): n for day, n in days.items()}
+
+
+def _days(texts: Mapping[str, int]) -> dict[int, int]:
+    return {int(day): n for day, n in texts.items()}
 
 
 def counts_by_day(times: pd.Series) -> dict[int, int]:

@@ -1,12 +1,15 @@
 """Whether a delivery as a whole is what the data contract says: enough rows, fresh, complete, not too much missing."""
 
+import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError
+from signoff.base.files import read_json
 from signoff.tables.delivery import Delivery, Record
 from signoff.tables.own_keys import DeliveryRules
 
@@ -66,6 +69,31 @@ def check_delivery(
         violations += _newest_rows(rules, found)
         violations += _newest_levels(rules, found)
     return [*violations, *_missing(rules, found)]
+
+
+def with_delivery(
+    report: dict[str, Any],
+    delivery: Delivery,
+    rules: DeliveryRules,
+    output: Path,
+    time: str | None,
+    now: pd.Timestamp | None,
+) -> dict[str, Any]:
+    """Return a validation report with the violations by the delivery as a whole, and what it was compared with.
+
+    The report of the run before is read from `output`; `report` has raw_sha256. For the others see `check_delivery`.
+    """
+    if not rules.any():
+        return report
+    try:
+        earlier = read_json(output) if output.is_file() else None
+    except TaskError as error:
+        logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
+        earlier = None
+    last = last_record(earlier, report["raw_sha256"], report["profile"])
+    violations = report["violations"] + check_delivery(rules, delivery, last, time, now)
+    record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
+    return {**report, "status": "fail" if violations else "pass", "violations": violations} | record
 
 
 def accepted(report: dict[str, Any]) -> bool:
