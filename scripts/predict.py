@@ -230,7 +230,7 @@ def check_columns(names: list[str], carried: list[str], needed: list[str], batch
     """Return the columns that the predictions carry. Raises TaskError where a column is missing or not to be told."""
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise TaskError(f"{batch}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
+        raise TaskError(f"{batch}: duplicate column name {', '.join(map(repr, twice))}. Rename one of them.")
     for name in (*needed, *carried):
         if name not in names:
             raise TaskError(f"{batch} has no column {name!r}: {nearest(name, names)}")

@@ -22,9 +22,8 @@ only_mutate = [
     "src/clean_data.py",
     "src/signoff/features/holdout.py",
     "src/split_weeks.py",
-    "src/split_source.py",
     "src/signoff/source/pieces.py",
-    "src/signoff/source/unchanged.py",
+    "src/signoff/source/split.py",
 ]
 also_copy = ["Snakefile", "workflow", "tests", "pyproject.toml"]
 # What starts a process of its own starts it without the change.
@@ -42,7 +41,7 @@ END
 # Of the source what gives its parts their rows; the other modules as a whole.
 parts=(signoff.release.{approval,signature,store}.\* signoff.base.retry.\* signoff.tables.cleaning.\*
     signoff.features.holdout.\* signoff.source.pieces.\* {deploy,sign_off,clean_data,split_weeks}.\*
-    split_source.x_move__\* signoff.source.unchanged.x_{whole,summed,intact,grown}__\*)
+    signoff.source.split.x_{replace_pieces,grown}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results

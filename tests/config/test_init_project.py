@@ -325,7 +325,7 @@ def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
 def test_what_stands_above_the_header_is_named(started):
     frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
     done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")
-    assert "'y' (the target) stands in line 3: that seems to be the header" in done.stdout
+    assert "'y' (the target) is in line 3, which seems to be the header" in done.stdout
 
 
 def test_ranges_hold_what_was_seen(started):

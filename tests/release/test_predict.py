@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
     ("text", "message"),
     [
         ("started,city,kms,riders\n2024-05-01,Bonn,1,2\n", "has no column 'km': did you mean kms?"),
-        ("started,city,km,riders,km\n2024-05-01,Bonn,1,2,1\n", "the column name km stands more than once"),
+        ("started,city,km,riders,km\n2024-05-01,Bonn,1,2,1\n", "duplicate column name 'km'"),
         ("started,city,km,riders,release\n2024-05-01,Bonn,1,2,1\n", "have a column release of their own"),
         ("", "cannot be read as utf-8 text: Empty CSV file"),
     ],

@@ -69,7 +69,7 @@ def test_a_pattern_takes_what_it_names(parts, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("d.csv", "started,city,km,riders,minutes,Ride\n", "d.csv lacks ride, has Ride besides"),
+        ("d.csv", "started,city,km,riders,minutes,Ride\n", "d.csv lacks ride, also has Ride"),
         ("d.csv", "started,city,km,riders,ride,minutes\n1,2\n", "d.csv: line 2 has 2 fields, the header has 6"),
         ("d.csv", "started,city,km,riders,ride,minutes\n,,inf,,,1\n", "d.csv: column 'km' holds an infinity"),
         ("d.csv", "", "d.csv is empty"),
@@ -142,7 +142,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
         ("sqlite:///rides.db", "SELEC 1", "syntax error"),
         ("sqlite:///rides.db", "DELETE FROM rides", "readonly|gives no rows"),
         ("sqlite:///rides.db", "SELECT minutes, x'00ff' AS raw FROM rides", "column 'raw' holds bytes"),
-        ("sqlite:///rides.db", "SELECT minutes, km, km FROM rides", "column name km stands more than once"),
+        ("sqlite:///rides.db", "SELECT minutes, km, km FROM rides", "duplicate column name 'km'"),
         ("sqlite:///rides.db", "SELECT km, minutes FROM rides WHERE km < 0", "only a header and no row"),
         ("sqlite:///rides.db", None, "is a database: name the rows to read"),
         ("sqlite:///none.db", "SELECT 1", "none.db does not exist"),

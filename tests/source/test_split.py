@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-import split_source as split_source_module
 import split_weeks
 from conftest import in_process, rides
 from signoff.base.errors import TaskError
@@ -22,10 +21,21 @@ from signoff.features.evidence import Facts, facts_of
 from signoff.features.holdout import described, rule_by_time, split_rule, together, with_split
 from signoff.features.holdout import test_rows as held_out
 from signoff.source import pieces
-from signoff.source.pieces import blocks, copy_rows, folder_name, format_of_dates, part_names, split_table, writing
-from signoff.source.unchanged import summed, whole
+from signoff.source import split as splitting
+from signoff.source.pieces import (
+    Rows,
+    blocks,
+    copy_rows,
+    folder_name,
+    format_of_dates,
+    part_names,
+    split_table,
+    summed,
+    whole,
+    writing,
+)
+from signoff.source.split import Split, replace_pieces, split_source
 from signoff.tables.counting import row_hashes
-from split_source import move, split_source
 from split_weeks import plan_weeks, write_week
 
 DAYS = pd.date_range("2024-01-01", periods=10, freq="D")
@@ -308,7 +318,7 @@ def test_dates_are_known_by_the_first_rows_or_refused(tmp_path):
     ):
         with pytest.raises(TaskError) as raised:
             format_of_dates(write(tmp_path / "a.csv", text), "d", by)
-        none = f"{by} needs dates, but time_column 'd' holds none that can be told{example}. {advice}"
+        none = f"{by} needs dates, but time_column 'd' holds none that can be read{example}. {advice}"
         assert str(raised.value) == f"data.partition_by: {none}"
 
 
@@ -328,7 +338,7 @@ def test_pieces_have_quotes_where_their_source_has_any(tmp_path):
     for table, expected in ((plain, b"a\n1\n"), (quoted, b'"a"\n"1"\n')):
         folder = tmp_path / table.stem
         folder.mkdir()
-        split_table(table, folder, "rows.csv", "a", "value")
+        split_table(Rows(table, "a", "value"), folder, "rows.csv")
         assert (folder / "1/rows.csv").read_bytes() == expected
 
 
@@ -352,12 +362,12 @@ def test_rows_of_a_part_keep_their_order_over_all_blocks(tmp_path):
     for block_bytes in (1 << 20, 200):
         folder = tmp_path / str(block_bytes)
         (folder / "b").mkdir(parents=True)
-        counts = split_table(table, folder, "rows.csv", "part", "value", None, block_bytes)
+        counts = split_table(Rows(table, "part", "value"), folder, "rows.csv", block_bytes=block_bytes)
         assert list(counts.items()) == [("a", 100), ("b", 100), ("c", 100)]
         for n, part in enumerate("abc"):
             assert (folder / part / "rows.csv").read_text("utf-8") == "n,part\n" + "".join(rows[n::3])
     dates = write(tmp_path / "d.csv", "d\n08.01.2024\n07.01.2024\n01.01.2024\n")
-    counts = split_table(dates, tmp_path, "rows.csv", "d", "week", "%d.%m.%Y")
+    counts = split_table(Rows(dates, "d", "week", "%d.%m.%Y"), tmp_path, "rows.csv")
     assert list(counts.items()) == [("2024-W01", 2), ("2024-W02", 1)]
 
 
@@ -369,14 +379,13 @@ def test_rows_from_a_byte_on_stand_behind_what_a_part_had(tmp_path):
         before, new, whole = folder / "before", folder / "new", folder / "whole"
         for each in (before, new, whole):
             each.mkdir()
-        split_table(table, before, "rows.csv", "part", "value")
+        split_table(Rows(table, "part", "value"), before, "rows.csv")
         write(table, "n,part\n" + "".join(rows) + f"300,{quote}d{quote}\n")
         (before / "c/rows.csv").unlink()
-        counts = split_table(
-            table, new, "rows.csv", "part", "value", block_bytes=100, start=len(text.encode()), before=before
-        )
+        new_rows = Rows(table, "part", "value", start=len(text.encode()))
+        counts = split_table(new_rows, new, "rows.csv", before, block_bytes=100)
         assert list(counts.items()) == [("a", 33), ("b", 33), ("c", 34), ("d", 1)]
-        split_table(table, whole, "rows.csv", "part", "value")
+        split_table(Rows(table, "part", "value"), whole, "rows.csv")
         for part in "abd":
             assert (new / part / "rows.csv").read_bytes() == (whole / part / "rows.csv").read_bytes()
         # Of a part that had none, only the new ones, with a header of their own.
@@ -409,14 +418,14 @@ def test_of_a_file_that_has_only_grown_the_new_rows_alone_are_split(tmp_path, mo
         return counts
 
     def split(name: str, folder: str) -> dict:
-        record = split_source(str(table), tmp_path / name, tmp_path / folder, "week", "started")
+        record = split_source(str(table), tmp_path / name, Split(tmp_path / folder, "week", "started"))
         (tmp_path / name).write_text(json.dumps(record), encoding="utf-8")
         return record["parts"]
 
     def results(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*.csv")}
 
-    monkeypatch.setattr(split_source_module, "split_table", split_table)
+    monkeypatch.setattr(splitting, "split_table", split_table)
     table, record, found = write(tmp_path / "rides.csv", before), tmp_path / "record.json", []
     split("record.json", "pieces")
     first = record.read_bytes()
@@ -441,7 +450,9 @@ def test_pieces_that_changed_take_their_place_and_those_of_no_file_go(tmp_path):
     write(fresh / "a/1.csv", "old a/1.csv")
     write(fresh / "b/1.csv", "new")
     write(fresh / "e/2.csv", "new")
-    move(fresh, pieces, {"x": {"id": "1.csv", "parts": {"a": 1, "b": 1}}, "y": {"id": "2.csv", "parts": {"e": 1}}})
+    replace_pieces(
+        fresh, pieces, {"x": {"id": "1.csv", "parts": {"a": 1, "b": 1}}, "y": {"id": "2.csv", "parts": {"e": 1}}}
+    )
     found = {str(each.relative_to(pieces)): each.read_text("utf-8") for each in pieces.rglob("*") if each.is_file()}
     kept = {"first_rows.csv": "x", "d/notes.txt": "x"}
     assert found == {"a/1.csv": "old a/1.csv", "b/1.csv": "new", "e/2.csv": "new", **kept}

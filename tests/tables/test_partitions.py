@@ -20,10 +20,11 @@ from signoff.base.files import read_json, write_json
 from signoff.features import row_keys
 from signoff.features.gathering import choose, gather_features, quotas_of
 from signoff.features.row_keys import keep_keys, kept_keys, kept_path, read_keys
-from signoff.source.pieces import folder_name
+from signoff.source import split as splitting
+from signoff.source.pieces import Rows, folder_name, split_table
+from signoff.source.split import Split, split_source
 from signoff.tables.counting import row_hashes
 from signoff.tables.parts import gather_counts, read_part
-from split_source import split_source
 from validate_data import validate_data
 
 
@@ -120,7 +121,8 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
 
 def split(folder, source: str = "rides.csv", by: str = "week", column: str = "started", **more) -> dict:
     """Split the source of a folder as the command line does, and return the record."""
-    record = split_source(str(folder / source), folder / "record.json", folder / "pieces", by, column, **more)
+    how = Split(folder / "pieces", by, column, **{key: more.pop(key) for key in ("first_rows",) if key in more})
+    record = split_source(str(folder / source), folder / "record.json", how, **more)
     write_json(folder / "record.json", record)
     return record
 
@@ -167,14 +169,12 @@ def test_every_row_goes_to_the_part_of_its_week_in_its_order(tmp_path):
 
 
 def test_the_bytes_of_a_piece_do_not_depend_on_the_size_of_blocks(tmp_path):
-    from split_source import split_table
-
     rides(300).to_csv(tmp_path / "rides.csv", index=False)
     found = []
     for block_bytes in (1000, 1 << 20):
         folder = tmp_path / str(block_bytes)
         folder.mkdir()
-        counts = split_table(tmp_path / "rides.csv", folder, "rows.csv", "city", "value", None, block_bytes)
+        counts = split_table(Rows(tmp_path / "rides.csv", "city", "value"), folder, "rows.csv", block_bytes=block_bytes)
         assert sum(counts.values()) == 300
         found.append({path.parent.name: path.read_bytes() for path in folder.glob("*/*.csv")})
     assert found[0] == found[1]
@@ -190,10 +190,8 @@ def test_only_new_files_of_a_folder_are_read_and_only_their_parts_change(tmp_pat
     split(tmp_path, "exports", target="minutes")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("pieces/*/*.csv")}
     read = []
-    arrive = split_source_module.arrive
-    monkeypatch.setattr(
-        split_source_module, "arrive", lambda part, *rest: read.append(Path(part).name) or arrive(part, *rest)
-    )
+    arrive = splitting.arrive
+    monkeypatch.setattr(splitting, "arrive", lambda part, *rest: read.append(Path(part).name) or arrive(part, *rest))
     late = rides(300, seed=3)[8 * 20 : 8 * 28]
     late.to_csv(folder / "3.csv", index=False)
     record = split(tmp_path, "exports", target="minutes")
@@ -268,7 +266,7 @@ def test_a_value_becomes_a_name_that_a_folder_can_have(value, name):
     [
         (["--by", "week", "--column", "city"], "week needs dates, but time_column 'city' holds none"),
         (["--by", "value", "--column", "citi"], "has no column 'citi': did you mean city?"),
-        (["--by", "week", "--column", "started", "--target", "city"], "the target 'city' is no number"),
+        (["--by", "week", "--column", "started", "--target", "city"], "the target 'city' is not a number"),
     ],
 )
 def test_a_source_that_cannot_be_split_is_one_line_and_leaves_no_piece(tmp_path, options, message):

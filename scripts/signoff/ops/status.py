@@ -34,7 +34,7 @@ def standing() -> list[str]:
     lines = ["Data        none yet"]
     if RECORD.is_file():
         record = read_json(RECORD)
-        lines = [f"Data        {record['records']:,} rows of {record['source']}, new {age(record)} ago"]
+        lines = [f"Data        {record['records']:,} rows of {record['source']}, new {age(record['ingested_at'])} ago"]
     release, history = Releases().current(), Releases().history()
     moved = last_move(history)
     if release is None:
@@ -42,7 +42,7 @@ def standing() -> list[str]:
     elif moved is None:
         lines.append(f"Release     {release}, which the history does not name; see make verify")
     else:
-        lines.append(f"Release     {release}, current for {age({'ingested_at': moved['at']})} ({moved['action']})")
+        lines.append(f"Release     {release}, current for {age(moved['at'])} ({moved['action']})")
         live = read_live()
         if live and (words := newest_words(live["weeks"], release)):
             lines.append(f"Live        {words}")

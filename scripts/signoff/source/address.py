@@ -1,4 +1,4 @@
-"""Where data come from, as text: its environment variables, what of it may be shown, and the errors of reading it."""
+"""The address of a source: its environment variables, what of it may be shown, and the errors of reading it."""
 
 import os
 import re
@@ -15,7 +15,7 @@ SECRET = re.compile(
     r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
 )
 # A file system of fsspec upon another: the inner URL would pass no check of its own.
-CHAINED = re.compile(r"^[\w+.-]*::|::[\w+.-]+://")
+_CHAINED = re.compile(r"^[\w+.-]*::|::[\w+.-]+://")
 
 
 class Unreachable(Exception):
@@ -32,7 +32,7 @@ def expand(source: str) -> str:
     """Return `source` with the value of each environment variable that it names as ${NAME}.
 
     In a URL a value is percent-encoded, so that a password may hold any character; a variable that is the whole source
-    stands for it as it is. Only what connects gets the result: all else shows the name.
+    is used as it is. Only what connects gets the result; everything else shows the name.
 
     Raises
     ------
@@ -40,13 +40,13 @@ def expand(source: str) -> str:
         A variable is not set.
     """
 
-    def value(found: re.Match) -> str:
+    def value(found: re.Match[str]) -> str:
         name, known = found[0], os.environ.get(found[1])
         if not known:
             raise TaskError(f"the environment variable {found[1]} is not set. Set it where the run starts.")
         keep_secret(known, name)
         if "://" not in source:
-            # A whole URL in a variable: parts of it may be told alone, by the server or by the library that connects.
+            # A whole URL in a variable: the server, or the library that connects, may show parts of it.
             url = split_url(known)
             keep_secret(url.password or "", name)
             keep_secret(shown(known), name)
@@ -60,11 +60,11 @@ def expand(source: str) -> str:
 
 
 def split_url(source: str) -> SplitResult:
-    """Return the parts of a URL. Raises TaskError where it is none."""
+    """Return the parts of a URL. Raises TaskError if it is not valid."""
     try:
         return urlsplit(source)
     except ValueError as error:
-        raise TaskError(f"{source} is no URL ({error}). Correct raw_data_source_url in the config.") from error
+        raise TaskError(f"{source} is not a valid URL ({error}). Correct raw_data_source_url in the config.") from error
 
 
 def shown(source: str) -> str:
@@ -76,14 +76,14 @@ def shown(source: str) -> str:
     if "://" not in source:
         return source
     text = source
-    if CHAINED.search(source):
+    if _CHAINED.search(source):
         return re.sub(r"(?<=://)[^/\s]*(?=@)|(?<==)[^&\s]+", "***", source)
     if "@" in parts.netloc:
         text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
     if SECRET.search(parts.fragment.partition("=")[0]):
         text = text.replace(f"#{parts.fragment}", f"#{parts.fragment.partition('=')[0]}=***", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
-    # A value that holds pairs itself is what an ODBC driver is given, password and all.
+    # A value that itself contains pairs is for an ODBC driver, with its password.
     hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
     masked = "&".join(
         name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
@@ -92,7 +92,7 @@ def shown(source: str) -> str:
 
 
 def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
-    """Raise TaskError where a URL holds a password or a token: the config, and what is noted of a run, would too."""
+    """Raise TaskError if a URL contains a password or a token: the config and the records of runs would, too."""
     if "://" not in source:
         return
     refuse_chain(source, key)
@@ -100,7 +100,7 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
         parts = urlsplit(source)
         secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
     except ValueError as error:
-        raise TaskError(f"{key}: {error}. It is no URL.") from error
+        raise TaskError(f"{key}: {error}. It is not a valid URL.") from error
     pairs = [each.partition("=") for each in re.split("[&;]", f"{unquote(parts.query)}&{unquote(parts.fragment)}")]
     secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
     if any(each and not VARIABLE.search(each) for each in secrets):
@@ -111,8 +111,8 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
 
 
 def refuse_chain(source: str, key: str = "raw_data_source_url") -> None:
-    """Raise TaskError where a URL is a chain of several."""
-    if "://" in source and CHAINED.search(source):
+    """Raise TaskError if a URL is a chain of several."""
+    if "://" in source and _CHAINED.search(source):
         raise TaskError(
             f"{key} {shown(source)} is a chain of URLs, which is not read. Give the URL of the file itself."
         )

@@ -1,4 +1,4 @@
-"""Bring the parts of a source here, one by one: fetched, unpacked, checked, with the columns of the first."""
+"""The parts of a source arrive one by one: they are fetched, unpacked, checked, and get the columns of the first."""
 
 import contextlib
 import datetime
@@ -17,15 +17,16 @@ from signoff.source import disk
 from signoff.source.address import shown
 from signoff.source.checks import Goal, check_columns, check_rows
 from signoff.source.fetch import as_text, fetch, together
+from signoff.source.last_ingest import IngestRecord, Version
 from signoff.source.options import READER, Reader
 from signoff.source.unpacking import name_columns, unpack
 from signoff.tables.csv_file import csv_rows, header, write_rows
 
 
 class Arrived(NamedTuple):
-    """A part of the source, as it was when it was read: its version, that as text, its digest, columns and rows."""
+    """A part of the source as it was when it was read: its version, also as text, its SHA-256, columns and rows."""
 
-    version: dict
+    version: Version
     text: str
     sha256: str
     columns: list[str]
@@ -47,21 +48,21 @@ def arrive(
     Parameters
     ----------
     part, reader, name
-        As for `source.fetch`, and what errors call it.
+        As for `fetch`, and what errors call the part.
     target
-        The column to predict, of which `goal` gets to know; without it, only the table as such is checked.
+        The column to predict, whose values are added to `goal`; without it, only the table is checked.
     columns
-        Those of the first part; [] of the first.
+        Those of the first part; [] for the first part itself.
     download
         Where the bytes of a remote part go.
 
     Raises
     ------
     TaskError, Unreachable
-        It cannot be had, is damaged, or no table of these columns that a model can learn from.
+        It cannot be fetched, is damaged, or is not a table of these columns that a model can learn from.
     """
     arrived, version = fetch(part, download, reader)
-    # What a database gives is written by us.
+    # What a database gives was written by this workflow.
     reader = READER._replace(missing=reader.missing, sheet=reader.sheet) if reader.query else reader
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(sha256, arrived)
@@ -70,7 +71,7 @@ def arrive(
     name_columns(table, name)
     check_columns(table, name, target, reader.delimiter)
     columns = columns or header(table)
-    same_columns(table, name, columns)
+    _same_columns(table, name, columns)
     rows = check_rows(table, name, target, goal)
     on_disk = arrived != download
     if on_disk and version != disk.version(arrived):
@@ -79,14 +80,14 @@ def arrive(
     return Arrived(version, text, digest, columns, rows)
 
 
-def same_columns(piece: Path, name: str, columns: list[str]) -> None:
-    """Bring a part's columns into the order of the first part's. Raises TaskError where they are not the same."""
+def _same_columns(piece: Path, name: str, columns: list[str]) -> None:
+    """Sort a part's columns as the first part's. Raises TaskError if they are not the same."""
     own = header(piece)
     if own == columns:
         return
     if set(own) != set(columns):
         differ = [f"lacks {each}" for each in columns if each not in own]
-        differ += [f"has {each} besides" for each in own if each not in columns]
+        differ += [f"also has {each}" for each in own if each not in columns]
         raise TaskError(f"{name} {', '.join(differ)}: the first part has {', '.join(columns)}. All need the same.")
     order = [own.index(each) for each in columns]
     with (
@@ -94,18 +95,19 @@ def same_columns(piece: Path, name: str, columns: list[str]) -> None:
         open(piece, encoding="utf-8-sig", newline="") as old,
         open(sorted_piece, "w", encoding="utf-8", newline="") as new,
     ):
-        # A row of another length stays as it is, for the check of rows to tell.
+        # A row of another length stays as it is: the check of rows reports it.
         rows = ([row[n] for n in order] if len(row) == len(own) else row for _, row in csv_rows(old, name) if row)
         write_rows(new, rows)
 
 
 def record_of(
-    source: str, reader: Reader, parts: dict[str, Arrived], records: int, digest: str, size: int, last: dict | None
-) -> dict:
-    """Return what is written down of an ingest: of the source, and of what was made of it (digest, bytes).
+    source: str, reader: Reader, parts: dict[str, Arrived], made: tuple[int, str, int], last: IngestRecord | None
+) -> IngestRecord:
+    """Return the record of an ingest: of the source, and of what was `made` of it (rows, SHA-256, bytes).
 
-    The time is that of `last`, the record before, where the same was made of the source then.
+    The time is that of `last`, the record before, if the source gave the same then.
     """
+    records, digest, size = made
     digests = [each.sha256 for each in parts.values()]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
@@ -124,12 +126,12 @@ def record_of(
 
 @contextlib.contextmanager
 def at_most(max_bytes: int, source: str) -> Iterator[None]:
-    """Let no file grow beyond `max_bytes` within the block: not a download, nor what a few bytes of it unpack to.
+    """Let no file grow beyond `max_bytes` within the block, neither a download nor what it unpacks to.
 
     Raises
     ------
     TaskError
-        One would have.
+        A file would have grown more.
     """
     limit = max_bytes
     try:

@@ -1,4 +1,4 @@
-"""Checks of what has arrived: is it a whole table, and one that a model of the target can learn from?"""
+"""Checks of what has arrived: whether it is a whole table, from which a model of the target can learn."""
 
 import collections
 import itertools
@@ -16,14 +16,14 @@ from signoff.tables.cells import MOSTLY, is_blank, parse_number, texts
 from signoff.tables.csv_file import csv_rows, header, parse_options, read_ahead, text_options
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-INFINITIES = texts(
+_INFINITIES = texts(
     [sign + word for sign in ("", "+", "-") for word in ("inf", "Inf", "INF", "infinity", "Infinity", "INFINITY")]
 )
 
 
 @dataclass
 class Goal:
-    """What is known of the target: how many values and numbers it has, their range, and a word among them."""
+    """What is known of the target: how many values and numbers it has, their range, and an example of other values."""
 
     values: int = 0
     numbers: int = 0
@@ -38,7 +38,7 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
     Raises
     ------
     TaskError
-        It is empty, column names are empty or stand twice, or `target` is missing or the only one.
+        It is empty, a column name is a duplicate, or `target` is missing or the only column.
     """
     columns = header(table)
     if not "".join(columns).strip():
@@ -51,18 +51,18 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
         )
     twice = sorted(each for each, count in collections.Counter(columns).items() if count > 1)
     if twice:
-        raise TaskError(f"{name}: the column name {', '.join(twice)} stands more than once. Rename one of them.")
+        raise TaskError(f"{name}: duplicate column name {', '.join(map(repr, twice))}. Rename one of them.")
     if target is not None and target not in columns:
         with open(table, encoding="utf-8", newline="") as file:
             for line, row in itertools.islice(csv_rows(file, name), 1, 50):
                 if target in row:
                     raise TaskError(
-                        f"{name}: {target!r} (the target) stands in line {line}: that seems to be the header. "
-                        "Take out what stands above it."
+                        f"{name}: {target!r} (the target) is in line {line}, which seems to be the header. "
+                        "Delete the lines above it."
                     )
         raise TaskError(f"{name} has no column {target!r} (the target): {nearest(target, columns)}")
     if target is not None and len(columns) == 1:
-        raise TaskError(f"{name} has only the target {target!r}: there is nothing to predict it from.")
+        raise TaskError(f"{name} has only the target {target!r}, and nothing to predict it from.")
 
 
 def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
@@ -74,7 +74,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
         It has rows of different lengths, or infinities among numbers.
     """
     columns, records = header(table), 0
-    # To read a column takes longer than to look for the word.
+    # Reading a column takes longer than searching the bytes for the word.
     suspects = columns if mentions_infinity(table) else []
     wanted = dict.fromkeys([*suspects, target or columns[0]])
     try:
@@ -82,21 +82,21 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
         with pyarrow.csv.open_csv(table, **options) as reader:
             for batch in read_ahead(reader):
                 for column in suspects:
-                    refuse_infinities(batch[column], f"{name}: column {column!r}", records, column == target)
+                    _refuse_infinities(batch[column], f"{name}: column {column!r}", records, column == target)
                 if target is not None:
-                    add_target(goal, batch[target])
+                    _add_target(goal, batch[target])
                 records += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise TaskError(f"{name}: {uneven_row(table, name, len(columns)) or error}") from error
+        raise TaskError(f"{name}: {_uneven_row(table, name, len(columns)) or error}") from error
     return records
 
 
 def mentions_infinity(table: Path) -> bool:
-    """Tell whether a file has the letters that any of INFINITIES begins with, be it inside another word."""
+    """Return whether a file contains the letters with which an infinity begins, even inside another word."""
     with open(table, "rb") as file:
         end = b""
         while piece := file.read(1 << 20):
-            # In small letters. To look for bytes in bytes takes three times as long.
+            # In lower case. Searching bytes in bytes takes three times as long.
             text = np.frombuffer(end + piece, "uint8") | 0x20
             if ((text[:-2] == ord("i")) & (text[1:-1] == ord("n")) & (text[2:] == ord("f"))).any():
                 return True
@@ -104,7 +104,7 @@ def mentions_infinity(table: Path) -> bool:
     return False
 
 
-def uneven_row(table: Path, name: str, expected: int) -> str | None:
+def _uneven_row(table: Path, name: str, expected: int) -> str | None:
     """Return what is wrong with the first row that has more or fewer fields than the header."""
     with open(table, encoding="utf-8", newline="") as file:
         for line, fields in csv_rows(file, name):
@@ -117,15 +117,15 @@ def uneven_row(table: Path, name: str, expected: int) -> str | None:
 
 
 def check_enough(records: int, name: str) -> None:
-    """Raise TaskError where a table has too few rows to hold any out."""
+    """Raise TaskError if a table has too few rows to hold any out."""
     if records < 2:
         found = "only a header and no row" if records == 0 else "only one row"
         raise TaskError(f"{name} has {found}. A model needs many; check what writes it.")
 
 
-def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: bool) -> None:
-    """Raise TaskError where a column of numbers holds an infinity."""
-    infinite = pc.is_in(text, INFINITIES)
+def _refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: bool) -> None:
+    """Raise TaskError if a column of numbers contains an infinity."""
+    infinite = pc.is_in(text, _INFINITIES)
     if not pc.any(infinite).as_py():
         return
     others = pc.filter(text, pc.and_(pc.invert(infinite), pc.is_valid(text)))
@@ -138,7 +138,7 @@ def refuse_infinities(text: pa.Array, where: str, rows_before: int, is_target: b
         )
 
 
-def add_target(goal: Goal, text: pa.Array) -> None:
+def _add_target(goal: Goal, text: pa.Array) -> None:
     """Add one batch of the target to what is known of it."""
     numbers = parse_number(pa.chunked_array([text]))
     goal.values += len(text) - text.null_count
@@ -155,15 +155,15 @@ def add_target(goal: Goal, text: pa.Array) -> None:
 
 
 def check_target(goal: Goal, where: str) -> None:
-    """Raise TaskError where a model cannot learn from what is known of the target."""
+    """Raise TaskError if a model cannot learn from the target."""
     if goal.values == 0:
-        raise TaskError(f"{where} has no value at all. Choose another column.")
+        raise TaskError(f"{where} has no value. Choose another column.")
     if goal.numbers < MOSTLY * goal.values:
         raise TaskError(
-            f"{where} is no number: {goal.values - goal.numbers:,} of {goal.values:,} values are like "
+            f"{where} is not a number: {goal.values - goal.numbers:,} of {goal.values:,} values are like "
             f"{goal.word!r}. This workflow is for regression; choose a column of numbers."
         )
     if goal.least == goal.most:
         raise TaskError(
-            f"{where} is constant: every value is {goal.least:g}. There is nothing to learn; choose another."
+            f"{where} is constant: every value is {goal.least:g}. There is nothing to learn. Choose another column."
         )

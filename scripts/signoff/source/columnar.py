@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,7 +55,7 @@ def _written(schema: pa.Schema, name: str) -> pa.Schema:
     )
 
 
-def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator:
+def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator[Any]:
     """Yield the schema to write, and the batches of a Parquet file."""
     from pyarrow.parquet import ParquetFile
 
@@ -73,7 +74,7 @@ def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator:
         yield from file.iter_batches(batch_size=ROWS)
 
 
-def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator:
+def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
     """Yield the schema to write, and the batches of a file in Arrow's format."""
     with pa.memory_map(str(arrived)) as source, pa.ipc.open_file(source) as file:
         yield _written(file.schema, name)
@@ -81,7 +82,7 @@ def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator:
             yield file.get_batch(n)
 
 
-def _orc(arrived: Path, name: str, _reader: Reader) -> Iterator:
+def _orc(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
     """Yield the schema to write, and the stripes of an ORC file."""
     from pyarrow.orc import ORCFile
 

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, cast
 
 from signoff.base.errors import TaskError
 
@@ -19,6 +19,8 @@ MAGIC |= {b"\xd0\xcf\x11\xe0": "old Excel (.xls)", b"FEA1": "old Feather", b"%PD
 # The formats that hold one text, by the suffix of their files.
 SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd", ".zip": "zip"}
 COMPRESSED = tuple(SUFFIXES.values())
+_DAMAGED: tuple[type[Exception], ...]
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _MEMBERS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # What unpacking may hold: eight times the dictionary of `xz -9`. A file can ask for 4 GB.
 _XZ_MEMORY = 1 << 29
@@ -47,7 +49,7 @@ def refusing_damage(name: str, *also: type[Exception]) -> Iterator[None]:
     """Raise TaskError, which calls the file `name`, if what the block reads is damaged (errors in `also`, too)."""
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, *also) as error:
+    except (*_DAMAGED, *also) as error:
         raise TaskError(f"{name} is damaged or incomplete ({error}). Fetch or export it again.") from error
     except OSError as error:
         # Arrow's own and bzip2's have no number; the system's do, such as that of a full disk.
@@ -91,14 +93,14 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def open_text(arrived: Path, form: str | None, name: str) -> BinaryIO | IO[bytes]:
+def open_text(arrived: Path, form: str | None, name: str) -> IO[bytes]:
     """Open a file that is plain or compressed, for reading its decompressed bytes."""
     if form == "gzip":
-        return gzip.open(arrived)
+        return cast(IO[bytes], gzip.open(arrived))
     if form == "xz":
         return io.BufferedReader(_Unpacked(arrived), _PIECE)
     if form == "bzip2":
-        return bz2.open(arrived)
+        return cast(IO[bytes], bz2.open(arrived))
     if form == "zstd":
         import pyarrow as pa
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
@@ -17,8 +18,8 @@ from signoff.source.options import Reader
 from signoff.source.postgresql import check_rights
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql", "duckdb", "snowflake", "bigquery")
-# What a server says that has answered: to ask again does not help.
-REFUSED = re.compile(
+# What a server says that has answered, so asking again does not help.
+_REFUSED = re.compile(
     r"password|authenticat|denied|pg_hba|does not exist|unknown database|no such (?!file)|not a database", re.I
 )
 
@@ -64,7 +65,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
                 check_rights(connection, shown(url))
             elif dialect == "sqlite":
                 connection.exec_driver_sql("PRAGMA query_only = 1")
-                connection.connection.driver_connection.set_authorizer(only_queries)
+                cast(Any, connection.connection.driver_connection).set_authorizer(_only_queries)
             # As the driver's own text: a colon or a percent sign in it is no parameter.
             streamed = connection.execution_options(stream_results=True, yield_per=10_000, no_parameters=True)
             found = streamed.exec_driver_sql(query)
@@ -73,7 +74,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
             names = list(found.keys())
             yield names
             for row in found:
-                yield [as_text(value, name) for name, value in zip(names, row, strict=True)]
+                yield [_as_text(value, name) for name, value in zip(names, row, strict=True)]
     except exc.NoSuchModuleError as error:
         raise TaskError(f"{shown(url)}: {error}. Correct the part before ://.") from error
     except ModuleNotFoundError as error:
@@ -81,21 +82,21 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
     except exc.ArgumentError as error:
         raise TaskError(f"{shown(url)} is no URL of a database. Write dialect://user@host/database.") from error
     except exc.DBAPIError as error:
-        # Without the place in the statement, which is not as the user wrote it.
+        # Without the position in the statement, which is not as the user wrote it.
         what = " ".join(str(error.orig).split()).partition(" LINE ")[0] or type(error.orig).__name__
         lost = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
-        if lost and not REFUSED.search(what) and dialect != "sqlite":
+        if lost and not _REFUSED.search(what) and dialect != "sqlite":
             raise Unreachable(f"{shown(url)} cannot be reached ({what})") from error
         raise TaskError(f"{shown(url)}: {what}. Correct reader.query, or ask who keeps the database.") from error
 
 
-def only_queries(action: int, *_about: str | None) -> int:
-    """Refuse, as SQLite asks for it, what its query_only lets pass: other files, and its settings, which are in one."""
+def _only_queries(action: int, *_about: str | None) -> int:
+    """Refuse what SQLite's query_only allows: other database files, and settings, which are stored in the file."""
     other = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA)
     return sqlite3.SQLITE_DENY if action in other else sqlite3.SQLITE_OK
 
 
-def as_text(value: object, column: str) -> str:
+def _as_text(value: object, column: str) -> str:
     """Return a value as CSV has it: nothing for NULL and NaN, ISO 8601 for times. Raises TaskError for bytes."""
     if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""
@@ -117,7 +118,7 @@ def download(url: str, path: Path, reader: Reader) -> dict[str, str]:
     from signoff.tables.csv_file import write_rows
 
     total = 0
-    found = rows(url, reader.query, reader.timeout_s)
+    found = rows(url, reader.query or "", reader.timeout_s)
     head = next(found)
 
     def added_up() -> Iterator[list[str]]:

@@ -6,23 +6,24 @@ from urllib.parse import unquote
 
 from signoff.base.errors import TaskError
 from signoff.source.address import PATTERN, split_url
+from signoff.source.last_ingest import Version
 from signoff.source.options import Reader
 
 SCHEMES = ("", "file")
 
 
 def path_of(source: str) -> str:
-    """Return the path that a source names, as it is or as a file:// URL."""
+    """Return the path of a source, which may be a file:// URL."""
     return unquote(split_url(source).path) if "://" in source else source
 
 
 def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
-    """Return the files of a folder, or those that a pattern matches, and whether it is a folder; None for one file.
+    """Return the files of a folder or pattern, and whether it is a folder; None if `source` is one file.
 
     Raises
     ------
     TaskError
-        Nothing is there.
+        There is no such file.
     """
     path = Path(path_of(source))
     if path.is_file():
@@ -33,8 +34,8 @@ def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
     return [str(each) for each in names if each.is_file()], path.is_dir()
 
 
-def version(path: Path) -> dict[str, int]:
-    """Return what changes when a file does: its times (nanoseconds since 1970), inode and size (bytes).
+def version(path: Path) -> Version:
+    """Return what identifies the state of a file: its times (nanoseconds since 1970), inode and size (bytes).
 
     A copy can bring a modification time of its own (`cp -p`, `tar`); the time of the last change is the system's.
     """

@@ -1,4 +1,4 @@
-"""The data source: a file, a folder or pattern of files, a URL, or a query; what version it is in, and its bytes."""
+"""The source: a file, a folder or pattern of files, a URL, or a query; its version, and its bytes."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ from signoff.base.redaction import redact
 from signoff.base.retry import retry
 from signoff.source import database, disk, object_store, web
 from signoff.source.address import Unreachable, expand, refuse_chain, shown, split_url
-from signoff.source.last_ingest import read_record, use_last
+from signoff.source.last_ingest import Version, read_record, use_last
 from signoff.source.options import READER, Reader
 
-# What is taken from a folder; a pattern takes what it names.
+# What is read from a folder. A pattern reads what it matches.
 TABLE = re.compile(
     r"\.((csv|tsv|txt|jsonl|ndjson)(\.(gz|xz|bz2|zst|zip))?|parquet|pq|feather|arrow|orc|xlsx|xlsm)$", re.IGNORECASE
 )
-# The kinds of sources that have schemes of their own; what else there is, fsspec may know.
+# The kinds of sources with their own schemes. fsspec may know others.
 KINDS = (disk, web)
 logger = logging.getLogger(__name__)
 
@@ -28,14 +28,13 @@ logger = logging.getLogger(__name__)
 def kind(source: str, query: str | None = None) -> ModuleType:
     """Return the module that reads an expanded source.
 
-    Each has `version` (what tells one state of it from another) and, but for the disk, `download`, and `digest` where
-    there may be no version; those that know folders and patterns have `listing`. All take what `reader` of the config
-    says.
+    Each has `version` (what identifies the state of a part) and, except for the disk, `download`; `digest` if there may
+    be no version; and `listing` if it knows folders and patterns. All take `reader` of the config.
 
     Raises
     ------
     TaskError
-        None does.
+        No module reads it.
     """
     refuse_chain(source)
     scheme = split_url(source).scheme if "://" in source else ""
@@ -61,14 +60,14 @@ def kind(source: str, query: str | None = None) -> ModuleType:
 
 
 def parts(source: str, reader: Reader = READER) -> list[str]:
-    """Return what an expanded source is made of, in order of name: the files of a folder or pattern, else itself.
+    """Return the parts of an expanded source, sorted by name: the files of a folder or pattern, or the source itself.
 
-    Of a folder, only files of tables count, and none that is hidden or begins with "_". Its own folders do not.
+    Of a folder, only files of tables count, but not those that are hidden or begin with "_", and no subfolders.
 
     Raises
     ------
     TaskError
-        Nothing is there.
+        There are none.
     """
     who = kind(source, reader.query)
     found = retry(on=Unreachable)(who.listing)(source, reader) if hasattr(who, "listing") else None
@@ -88,7 +87,7 @@ def label(part: str) -> str:
     return redact(shown(part))
 
 
-def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, dict]:
+def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
     """Return where the bytes of a part are on this machine, and their version; a remote one goes to `download`."""
     who = kind(part, reader.query)
     if who is disk:
@@ -96,41 +95,40 @@ def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, dict]:
     return download, retry(on=Unreachable)(who.download)(part, download, reader)
 
 
-def state_of(part: str, reader: Reader) -> dict | None:
-    """Return what tells without reading it that a part is as it was; None where only its `part_version` does."""
+def state_of(part: str, reader: Reader) -> Version | None:
+    """Return what identifies the state of a part without reading it; None if only `part_version` does."""
     return disk.version(Path(part)) if kind(part, reader.query) is disk else None
 
 
 def part_version(part: str, reader: Reader) -> str:
-    """Return the version of one part as text, read no further than it takes to tell."""
+    """Return the version of one part as text; the part is read only if nothing else identifies its state."""
     who = kind(part, reader.query)
     if who is disk:
         return "sha256:" + sha256(Path(part))
-    version = retry(on=Unreachable)(who.version)(part, reader)
+    version: Version = retry(on=Unreachable)(who.version)(part, reader)
     return as_text(version) if version else "sha256:" + retry(on=Unreachable)(who.digest)(part, reader)
 
 
-def as_text(version: dict) -> str:
-    """Return a remote version as text: the ETag is enough, and the length may be missing in one of two answers."""
+def as_text(version: Version) -> str:
+    """Return a remote version as text. An ETag is enough, since another answer may lack the length."""
     return json.dumps({"etag": version["etag"]} if "etag" in version else version, sort_keys=True)
 
 
 def together(versions: dict[str, str]) -> str:
-    """Return one text for the versions of a source's parts: that of the only one, else a digest of names and all."""
+    """Return one text for the versions of a source's parts: that of a single part, or a digest of all."""
     if len(versions) == 1:
         return next(iter(versions.values()))
     return "sha256:" + hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
 def source_version(source: str, data: Path, reader: Reader = READER) -> str:
-    """Return a text that changes when the content of `source` does, and only then, as far as can be told.
+    """Return a text that changes if and only if the content of `source` does, as far as can be known.
 
-    A local file is told by its SHA-256, which is taken from the record of the last ingest as long as its times, inode
-    and size are the same. A remote one is told by its ETag, Last-Modified and length; by the SHA-256 of its content
-    where the server sends neither of the first two. A query is told by the SHA-256 of its rows, and a folder
-    by its files. A source that cannot be reached now counts as unchanged, with a warning, when `data` was ingested
-    from it, and `reader` allows it. A source that is wrong (missing, 404) gives a version of its own, so that
-    the ingest runs and says what is wrong.
+    A local file is identified by its SHA-256, which is taken from the record of the last ingest as long as its times,
+    inode and size are the same. A remote file is identified by its ETag, Last-Modified and length, or by the SHA-256 of
+    its content if the server sends neither of the first two; a query by the SHA-256 of its rows; a folder by its files.
+    A source that cannot be reached counts as unchanged, with a warning, if `data` was ingested from it and `reader`
+    allows it. A wrong source (missing, 404) has a version too, so that the ingest runs and says what is wrong.
     """
     last = None
     try:

@@ -5,35 +5,30 @@ import io
 import logging
 import shutil
 from pathlib import Path
+from typing import cast
 
 from signoff.base.files import beside, replacing, sha256, write_json
 from signoff.source.address import Unreachable, expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
 from signoff.source.fetch import label, parts
-from signoff.source.last_ingest import go_on, read_record
+from signoff.source.last_ingest import IngestRecord, go_on, read_record
 from signoff.source.options import READER, Reader
 
 
-def ingest_data(source: str, output: Path, target: str | None = None, reader: Reader = READER) -> dict:
+def ingest_data(source: str, output: Path, target: str | None = None, reader: Reader = READER) -> IngestRecord:
     """Bring `source` to `output`, and return its record.
 
     Parameters
     ----------
     source
-        Path, pattern or URL; see the top of this file.
+        Path, folder, pattern or URL.
     output
         Where the table goes, as UTF-8 CSV with commas; its record goes beside it with the suffix .json.
     target
         The column to predict; without it, only the table as such is checked.
     reader
-        How the source is written, what reading it may take, and what to do where it cannot be reached.
-
-    Returns
-    -------
-    dict
-        source, query, source_version (as `source.source_version`), version (of each part), source_sha256, sha256,
-        bytes, records, columns, ingested_at (UTC).
+        How the source is written, what reading it may take, and what to do if it cannot be reached.
 
     Raises
     ------
@@ -45,23 +40,25 @@ def ingest_data(source: str, output: Path, target: str | None = None, reader: Re
     last = read_record(source, reader.query, output.with_suffix(".json"))
     try:
         with replacing(output) as table, at_most(reader.max_bytes, source):
-            found = collect(source, reader, target, table)
+            found = _collect(source, reader, target, table)
             digest = sha256(table)
     except Unreachable as error:
         logging.warning("[ingest_data] %s", go_on(error, last, output, reader))
-        return last
+        # `go_on` raises if there is none.
+        return cast(IngestRecord, last)
     records = sum(each.rows for each in found.values())
-    record = record_of(source, reader, found, records, digest, output.stat().st_size, last)
+    record = record_of(source, reader, found, (records, digest, output.stat().st_size), last)
     write_json(output.with_suffix(".json"), record)
     return record
 
 
-def collect(source: str, reader: Reader, target: str | None, table: Path) -> dict[str, Arrived]:
+def _collect(source: str, reader: Reader, target: str | None, table: Path) -> dict[str, Arrived]:
     """Write all parts of `source` to `table`, one below the other, and return what is known of each, by its label.
 
     Raises what `ingest_data` does.
     """
-    goal, columns = Goal(), []
+    goal = Goal()
+    columns: list[str] = []
     arrived: dict[str, Arrived] = {}
     found = parts(expand(source), reader)
     with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
@@ -69,14 +66,14 @@ def collect(source: str, reader: Reader, target: str | None, table: Path) -> dic
             name = shown(source) if len(found) == 1 else label(part)
             arrived[label(part)] = arrive(part, reader, name, target, columns, goal, download, piece)
             columns = arrived[label(part)].columns
-            append(piece, table)
+            _append(piece, table)
     if target is not None:
         check_enough(sum(each.rows for each in arrived.values()), shown(source))
         check_target(goal, f"{shown(source)}: the target {target!r}")
     return arrived
 
 
-def append(piece: Path, table: Path) -> None:
+def _append(piece: Path, table: Path) -> None:
     """Add the rows of a CSV file to `table`; the first one becomes it, header and all."""
     if not table.exists():
         piece.replace(table)

@@ -1,28 +1,31 @@
 """Files in an object store, or on any other file system that fsspec knows: s3://, gs://, abfs://, sftp://, …"""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.source.address import PATTERN, Cut, Unreachable, shown, split_url
+from signoff.source.last_ingest import Version
 from signoff.source.options import Reader
 
 
 @contextmanager
-def opened(url: str, reader: Reader):
+def _opened(url: str, reader: Reader) -> Iterator[tuple[Any, str]]:
     """Yield the fsspec file system of `url`, and the path on it; credentials are found as its library finds them.
 
     Raises
     ------
     TaskError
-        The scheme is not known, its package is missing, nothing is there, or access is refused.
+        The scheme is unknown, its package is missing, the file does not exist, or access is refused.
     Unreachable
         No connection, or a timeout.
     """
     import fsspec
 
     scheme = split_url(url).scheme
-    # What s3fs waits by itself is minutes; its own attempts are those of `retry`, which tells of them.
+    # By itself s3fs waits for minutes. `retry` repeats a request, and logs it.
     limits = {
         "connect_timeout": min(10.0, reader.timeout_s),
         "read_timeout": reader.timeout_s,
@@ -30,7 +33,7 @@ def opened(url: str, reader: Reader):
     }
     options = {"config_kwargs": limits} if scheme in ("s3", "s3a") else {}
     try:
-        # Without its caches: the next answer shall be the store's.
+        # Without its caches, so that each answer is the store's.
         yield fsspec.core.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False, **options)
     except (TaskError, Unreachable):
         raise
@@ -41,7 +44,7 @@ def opened(url: str, reader: Reader):
             f"the source {shown(url)} does not exist. Correct raw_data_source_url in the config."
         ) from error
     except Exception as error:
-        # Each store's library has errors of its own; their names are what they share.
+        # Each store's library has its own errors. Only their names are alike.
         names = " ".join(each.__name__ for each in type(error).__mro__)
         if not isinstance(error, PermissionError) and any(word in names for word in ("Connect", "Timeout", "OSError")):
             raise Unreachable(f"{shown(url)} cannot be reached ({error})") from error
@@ -51,7 +54,7 @@ def opened(url: str, reader: Reader):
 def listing(url: str, reader: Reader) -> tuple[list[str], bool] | None:
     """Return the URLs of the files in a folder, or that a pattern matches, and whether it is a folder; None for one."""
     is_pattern = bool(PATTERN.search(url))
-    with opened(url, reader) as (system, path):
+    with _opened(url, reader) as (system, path):
         if is_pattern:
             found = system.glob(path)
         elif not system.isfile(path) and system.isdir(path):
@@ -62,25 +65,25 @@ def listing(url: str, reader: Reader) -> tuple[list[str], bool] | None:
     return (files, not is_pattern) if files or is_pattern else None
 
 
-def version(url: str, reader: Reader) -> dict:
-    """Return what tells one state of a file from another: its ETag and size (bytes), else what fsspec can tell."""
-    with opened(url, reader) as (system, path):
+def version(url: str, reader: Reader) -> Version:
+    """Return what identifies the state of a file: its ETag and size (bytes), or what fsspec knows."""
+    with _opened(url, reader) as (system, path):
         known = system.info(path)
         if known["type"] != "file":
-            raise TaskError(f"the source {shown(url)} is no file. Correct raw_data_source_url in the config.")
+            raise TaskError(f"the source {shown(url)} is not a file. Correct raw_data_source_url in the config.")
         return {"etag": known["ETag"], "size": known["size"]} if "ETag" in known else {"key": system.ukey(path)}
 
 
-def download(url: str, path: Path, reader: Reader) -> dict:
+def download(url: str, path: Path, reader: Reader) -> Version:
     """Copy a file of the store to `path`, and return its version.
 
     Raises
     ------
     Cut
-        Less arrived than the store had announced, or the file was replaced meanwhile.
+        Fewer bytes arrived than the store had announced, or the file was replaced meanwhile.
     """
     before = version(url, reader)
-    with opened(url, reader) as (system, remote):
+    with _opened(url, reader) as (system, remote):
         system.get_file(remote, str(path))
     if path.stat().st_size != before.get("size", path.stat().st_size) or version(url, reader) != before:
         raise Cut(f"{shown(url)} changed, or was cut, while it was read")

@@ -1,8 +1,9 @@
-"""The rows of a table, by the part (a week, a month, a value) that each belongs to: files in a folder for each part."""
+"""The rows of a source by the part (a week, a month, a value) that each belongs to: files in a folder for each part."""
 
 import hashlib
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from signoff.base.errors import TaskError
+from signoff.base.files import sha256
+from signoff.source.last_ingest import FileRecord, PartRecord, SplitRecord
 from signoff.tables.cells import is_blank
 from signoff.tables.csv_file import header, parse_options, text_options
 from signoff.tables.dates import dates_of
@@ -21,14 +24,13 @@ PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
 NO_PART = "missing"
 BLOCK_BYTES = 16 << 20
-LONGEST_NAME = 100
+_LONGEST_NAME = 100
 
 
-def blocks(table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES, start: int = 0):
-    """Return what reads a CSV file block by block, as text: every cell as it is.
-
-    With `start`, the rows from that byte on.
-    """
+def blocks(
+    table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES, start: int = 0
+) -> pyarrow.csv.CSVStreamingReader:
+    """Return a reader of a CSV file that yields its cells as text, block by block, from the byte `start` on."""
     file = pa.OSFile(str(table))
     file.seek(start)
     return pyarrow.csv.open_csv(
@@ -51,7 +53,7 @@ def writing(table: Path, header: bool) -> pyarrow.csv.WriteOptions:
 
 
 def copy_rows(table: Path, head: Path, rows: int) -> int:
-    """Add the first rows of a CSV file to `head`, so many at most, and return how many they are."""
+    """Add at most `rows` rows of a CSV file, its first ones, to `head`, and return how many these were."""
     copied = 0
     with open(head, "ab") as file, blocks(table, header(table)) as reader:
         for batch in reader:
@@ -63,38 +65,53 @@ def copy_rows(table: Path, head: Path, rows: int) -> int:
     return copied
 
 
-def split_table(
-    table: Path,
-    folder: Path,
-    name: str,
-    column: str,
-    by: str,
-    date_format: str | None = None,
-    block_bytes: int = BLOCK_BYTES,
-    start: int = 0,
-    before: Path | None = None,
-) -> dict[str, int]:
-    """Write the rows of each part of a CSV file to `folder`/PART/`name`; return how many rows each has.
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a CSV file that are split, and how.
 
-    With `start`, those from that byte on are written, behind a copy of what stands in `before`/PART/`name`.
+    Attributes
+    ----------
+    table
+        A file as `ingest_data` writes it.
+    column, by
+        The column whose values make the parts; "week" or "month" of its dates, or "value".
+    date_format
+        How the dates are written; None if `by` is "value".
+    start
+        The byte at which the rows begin, 0 for all rows of the file.
     """
-    columns, counts = header(table), {}
+
+    table: Path
+    column: str
+    by: str
+    date_format: str | None = None
+    start: int = 0
+
+
+def split_table(
+    rows: Rows, folder: Path, name: str, before: Path | None = None, block_bytes: int = BLOCK_BYTES
+) -> dict[str, int]:
+    """Write the rows of each part to `folder`/PART/`name`, and return how many each has.
+
+    If the rows do not begin with the file, they are written behind a copy of `before`/PART/`name`.
+    """
+    table, counts = rows.table, dict[str, int]()
     options = {is_first: writing(table, is_first) for is_first in (True, False)}
-    with blocks(table, columns, block_bytes, start) as reader:
+    with blocks(table, header(table), block_bytes, rows.start) as reader:
         for batch in reader:
-            encoded = batch[column].dictionary_encode()
-            names = part_names(encoded.dictionary, by, date_format)[encoded.indices.to_numpy()]
+            encoded = batch[rows.column].dictionary_encode()
+            names = part_names(encoded.dictionary, rows.by, rows.date_format)[encoded.indices.to_numpy()]
             codes, labels = pd.factorize(names)
-            # The rows of a part lie together then, in the order that they had.
-            rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
+            # The rows of a part are next to each other then, in the order that they had.
+            sorted_rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
             ends = np.cumsum(np.bincount(codes))
             for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
                 path = folder / part / name
                 path.parent.mkdir(exist_ok=True)
-                if start and part not in counts and (before / part / name).is_file():
+                if rows.start and before and part not in counts and (before / part / name).is_file():
                     shutil.copyfile(before / part / name, path)
                 with open(path, "ab") as file:
-                    pyarrow.csv.write_csv(rows.slice(first, end - first), file, options[file.tell() == 0])
+                    pyarrow.csv.write_csv(sorted_rows.slice(first, end - first), file, options[file.tell() == 0])
                 counts[part] = counts.get(part, 0) + int(end - first)
     return dict(sorted(counts.items()))
 
@@ -102,6 +119,7 @@ def split_table(
 def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:
     """Return the part that each of n texts belongs to: names that a folder can have."""
     if by in PERIODS:
+        assert date_format is not None
         dates = dates_of(values.to_pandas().astype("object").str.strip(), date_format)
         names, missing = dates.dt.strftime(PERIODS[by]).to_numpy(), dates.isna().to_numpy()
     else:
@@ -111,16 +129,16 @@ def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray
 
 
 def folder_name(value: str) -> str:
-    """Return a value as the name of a folder: what is no letter or digit is written as in a URL."""
+    """Return a value as the name of a folder: what is neither a letter nor a digit is percent-encoded."""
     name = re.sub(r"^\.", "%2E", quote(value, safe=" "))
-    if len(name) <= LONGEST_NAME:
+    if len(name) <= _LONGEST_NAME:
         return name
-    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
 
 
 def piece_name(label: str) -> str:
     """Return the name of the piece that a file of the source has in each part; it is never a hidden file's."""
-    name = re.sub(r"^[._]", lambda first: f"%{ord(first[0]):02X}", quote(label, safe="")[-LONGEST_NAME:])
+    name = re.sub(r"^[._]", lambda first: f"%{ord(first[0]):02X}", quote(label, safe="")[-_LONGEST_NAME:])
     return f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}.csv"
 
 
@@ -130,7 +148,7 @@ def format_of_dates(rows: Path, column: str, by: str) -> str:
     Raises
     ------
     TaskError
-        They are no dates, or it cannot be told which.
+        They are not dates, or their notation cannot be determined.
     """
     text = pyarrow.csv.read_csv(rows, parse_options=parse_options(rows), convert_options=text_options([column]))
     table = parse_table(text, {column: "date"})
@@ -138,7 +156,33 @@ def format_of_dates(rows: Path, column: str, by: str) -> str:
     if len(known) == 0 or table.frame[column].count() < len(known) / 2:
         example = f", such as {known[0].as_py()!r}" if len(known) else ""
         raise TaskError(
-            f"data.partition_by: {by} needs dates, but time_column {column!r} holds none that can be told{example}. "
+            f"data.partition_by: {by} needs dates, but time_column {column!r} holds none that can be read{example}. "
             "Write them as 2024-12-31, or partition by another column."
         )
     return table.formats[column]
+
+
+def whole(pieces: Path, file: FileRecord) -> bool:
+    """Return whether all pieces of a file of the source exist."""
+    return all((pieces / part / file["id"]).is_file() for part in file["parts"])
+
+
+def summed(pieces: Path, files: dict[str, FileRecord]) -> dict[str, PartRecord]:
+    """Return for each part its pieces, how many rows they have, and the SHA-256 of their digests."""
+    found: dict[str, PartRecord] = {}
+    for file in files.values():
+        for part, rows in file["parts"].items():
+            each = found.setdefault(part, {"rows": 0, "pieces": [], "sha256": ""})
+            each["rows"] += rows
+            each["pieces"].append(file["id"])
+    for part, each in found.items():
+        each["pieces"].sort()
+        digests = "".join(sha256(pieces / part / name) for name in each["pieces"])
+        each["sha256"] = hashlib.sha256(digests.encode()).hexdigest()
+    return dict(sorted(found.items()))
+
+
+def intact(pieces: Path, record: SplitRecord) -> bool:
+    """Return whether the pieces are those of a record. A run that was killed before it wrote one has left others."""
+    files = record["files"]
+    return all(whole(pieces, each) for each in files.values()) and summed(pieces, files) == record["parts"]

@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from signoff.base.errors import TaskError, nearest
 from signoff.source.options import Reader
@@ -118,7 +118,7 @@ def _json_text(value: object, where: str) -> str:
     return str(value)
 
 
-def _filled(rows: Iterator[tuple]) -> Iterator[list[str]]:
+def _filled(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[str]]:
     """Yield the rows of a sheet that have any cell, without empty ones behind the header's last."""
     width = 0
     for row in rows:
@@ -131,7 +131,7 @@ def _filled(rows: Iterator[tuple]) -> Iterator[list[str]]:
         yield [*cells, *[""] * (width - len(cells))]
 
 
-def _cell_text(cell) -> str:  # type: ignore[no-untyped-def]
+def _cell_text(cell: Any) -> str:
     """Return a cell as text: nothing for an error such as #N/A, ISO 8601 for times."""
     value = cell.value
     if value is None or cell.data_type == "e":

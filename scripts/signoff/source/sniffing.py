@@ -4,6 +4,8 @@ import csv
 import io
 import itertools
 import re
+from collections.abc import Callable
+from typing import IO
 
 from signoff.source.checks import SEPARATORS
 from signoff.tables.cells import BLANKS, COMMA_NUMBER, MINUS, SIGN
@@ -20,7 +22,7 @@ CLEAR_POINT = re.compile(rf"\s*{SIGN}?(?:\d+\.(?:\d{{1,2}}|\d{{4,}})|0?\.\d+|\d*
 _WHOLE = re.compile(rf"\s*{SIGN}?\s*\d+(?:{_EXPONENT})?\s*{MINUS}?\s*")
 
 
-def sniff(opened, name: str) -> dict[str, str]:
+def sniff(opened: Callable[[], IO[bytes]], name: str) -> dict[str, str]:
     """Return how a text file is written: its encoding, delimiter and decimal, as the config's `reader` calls them.
 
     Parameters
@@ -37,8 +39,8 @@ def sniff(opened, name: str) -> dict[str, str]:
         encoding = "utf-16"
     else:
         try:
-            with opened() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-                while text.read(SAMPLE):
+            with opened() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as whole:
+                while whole.read(SAMPLE):
                     pass
         except UnicodeDecodeError:
             encoding = "cp1252" if not set(head) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"

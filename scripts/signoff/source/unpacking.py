@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import pyarrow as pa
 
@@ -35,7 +35,7 @@ READ = (
 )
 
 
-def is_json_lines(opened: Callable[[], BinaryIO]) -> bool:
+def is_json_lines(opened: Callable[[], IO[bytes]]) -> bool:
     """Tell whether a text begins as JSON lines do, or as other JSON, whose errors are then those of JSON."""
     with opened() as stream:
         return bool(JSON.match(stream.read(512)))
@@ -101,7 +101,7 @@ def _bounded_memory(name: str) -> Iterator[None]:
         ) from error
 
 
-def copy_text(opened: Callable[[], BinaryIO], table: Path, name: str, reader: Reader) -> None:
+def copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: Reader) -> None:
     """Copy CSV text to `table`: as it is where it has commas between fields and points in numbers, else rewritten."""
     delimiter, encoding = reader.delimiter, reader.encoding
     try:
