@@ -24,6 +24,7 @@ from signoff.model.regressor import use_threads
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
 from signoff.review.newest_errors import error_alarms
+from signoff.review.rests_on import rests_on
 from signoff.review.sample import sample
 from signoff.tables.batches import scan
 
@@ -51,8 +52,9 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
     Returns
     -------
     dict
-        importance, importance_sample, partial_dependence and out_of_sample, as diagnostics.json has them; order (see
-        `empty_model.order`); alarms: of leaks, of a model that predicts one value, of slices whose bias has moved.
+        importance, importance_sample, partial_dependence, rests_on and out_of_sample, as diagnostics.json has them;
+        order (see `empty_model.order`); alarms: of leaks, of a model that predicts one value, of slices whose bias has
+        moved.
     """
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
@@ -62,33 +64,40 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
     # What comes closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
     actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
+    mae = float(np.abs(predicted - actual).mean())
+    # A slice of the calendar is a few whole days, which say little.
+    lasting = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
+    slices = intervals.make_slices(table, lasting) if len(unseen) else {}
     return {
         "importance": importances,
         "importance_sample": made_of,
         "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
+        "rests_on": rests_on(model[-1], train, kinds, target, importances, mae, seed),
         "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
             *leaks(table, description, seed),
             *empty_model.one_value(actual, predicted),
-            *slice_bias(table, description, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed),
-            *newest_errors(table, description, predicted - actual, unseen - then, folds),
+            *slice_bias(
+                table, description, slices, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed
+            ),
+            *newest_errors(table, description, slices, predicted - actual, unseen - then, folds),
         ],
     }
 
 
 def newest_errors(
-    table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series, folds: np.ndarray
+    table: pd.DataFrame, description: dict, slices: dict, error: np.ndarray, error_then: pd.Series, folds: np.ndarray
 ) -> list[dict]:
     """Return what `error_alarms` does, for the errors of held-out rows, and of training rows by index.
 
-    `folds` are those of the training rows. The models of early folds have seen few rows, and no whole season: under a
-    split by time only the last fold is used, and whatever else is not older than RECENT_WEEKS.
+    `slices` are those of all rows, by feature. `folds` are those of the training rows. The models of early folds have
+    seen few rows, and no whole season: under a split by time only the last fold is used, and whatever else is not older
+    than RECENT_WEEKS.
     """
     time = description["time_column"]
     if not time or error_then.empty:
         return []
-    kinds = {name: kind for name, kind in description["features"].items() if not of_a_date(name, description)}
     is_test = (table["split"] == "test").to_numpy()
     then = np.flatnonzero(~is_test)[error_then.index.to_numpy()]
     if description["split"]["by"] == "time":
@@ -97,22 +106,26 @@ def newest_errors(
         near = ((folds == folds.max()) | (moments >= recent)).to_numpy()
         then, error_then = then[near], error_then[near]
     rows = np.concatenate([np.flatnonzero(is_test), then])
-    slices = {name: (codes[rows], labels) for name, (codes, labels) in intervals.make_slices(table, kinds).items()}
+    slices = {name: (codes[rows], labels) for name, (codes, labels) in slices.items()}
     errors = np.concatenate([error, error_then.to_numpy()])
     return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, slices, description["target"])
 
 
 def slice_bias(
-    table: pd.DataFrame, description: dict, error: np.ndarray, error_then: pd.Series, periods: np.ndarray, seed: int
+    table: pd.DataFrame,
+    description: dict,
+    slices: dict,
+    error: np.ndarray,
+    error_then: pd.Series,
+    periods: np.ndarray,
+    seed: int,
 ) -> list[dict]:
     """Return what `bias.slice_bias` does, of the errors of held-out rows, and of training rows by index."""
     if error_then.empty:
         return []
-    # A slice of the calendar is a few whole days, which say little.
-    kinds = {name: kind for name, kind in description["features"].items() if not of_a_date(name, description)}
-    is_test, then, slices, slices_then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy(), {}, {}
-    for name, (codes, labels) in intervals.make_slices(table, kinds).items():
-        slices[name], slices_then[name] = (codes[is_test], labels), (codes[~is_test][then], labels)
+    is_test, then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy()
+    slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
+    slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     time = table[description["time_column"]] if description["time_column"] else None
     (blocks, _), (blocks_then, by) = (
         intervals.blocks_of(None if time is None else time.iloc[rows], len(rows), seed)

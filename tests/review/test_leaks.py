@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from feature_engineering import feature_engineering
 from signoff.review.arithmetic import combination, later_rows
 from signoff.review.leaks import leaks
 from signoff.review.post_outcome import post_outcome
+from signoff.review.rests_on import rests_on
 from signoff.review.target_levels import are_bins, is_group_mean
 
 ROWS = 3000
@@ -107,3 +109,21 @@ def test_the_target_of_a_later_row_is_named_and_that_of_an_earlier_one_is_not():
     # In the order of time, which need not be that of the rows.
     timed = later.assign(time=pd.date_range("2024-01-01", periods=ROWS, freq="h")).sample(frac=1, random_state=0)
     assert "is the target of 2 rows later" in found_in(timed)["moved"]
+
+
+def test_the_feature_that_a_model_rests_on_is_left_out_and_so_are_two_that_stand_for_each_other():
+    frame = trips().assign(tens=lambda rows: rows["distance"] // 2)
+    kinds = {"distance": "number", "stops": "number", "vehicle": "category", "tens": "number"}
+    important = [{"feature": "distance", "mean": 9.0}, {"feature": "stops", "mean": 2.0}]
+
+    def found(left_out: str, mae: float = 2.0) -> dict | None:
+        used = {name: kind for name, kind in kinds.items() if name != left_out}
+        return rests_on(LinearRegression(), frame, used, "minutes", important, mae, 0)
+
+    one = found("tens")
+    assert one["features"] == ["distance"] and one["rows"] == 1000
+    # The errors are those of linear models with and without it.
+    assert 2 < one["MAE"] < 5 and 8 < one["MAE_without"] < 16
+    assert found("")["features"] == ["distance", "tens"]
+    # Nobody needs to ask where shuffling hardly matters.
+    assert found("tens", mae=40.0) is None

@@ -12,8 +12,6 @@ from signoff.report.document import Block, Box, Code, Items, Words, number
 FEWEST_ROWS = 100
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
-# A model rests on a feature whose importance is this many times that of the next.
-_DOMINANT = 3
 _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
 
 
@@ -142,12 +140,14 @@ def _where(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     if len(weeks) > 1:
         found.append(f"Worst week: {_week(max(weeks, key=lambda week: week['MAE']))}.")
         found.append(f"Newest weeks: {'; '.join(map(_week, weeks[-2:]))}.")
-    by_rise = sorted(diagnostics["importance"], key=lambda each: -each["mean"])
-    if by_rise and mae and by_rise[0]["mean"] >= mae:
-        name, times = by_rise[0]["feature"], 1 + by_rise[0]["mean"] / mae
-        if len(by_rise) == 1 or by_rise[0]["mean"] >= _DOMINANT * by_rise[1]["mean"]:
-            rests = f"It rests on {name}: without it the error is {times:.1f} times as large."
-            found.append(f"{rests} Is {name} known when predictions are made?")
+    if rests := diagnostics.get("rests_on"):
+        names = " and ".join(rests["features"])
+        it, are = ("it", "Is") if len(rests["features"]) == 1 else ("them", "Are")
+        times = rests["MAE_without"] / rests["MAE"] if rests["MAE"] else float("inf")
+        found.append(
+            f"It rests on {names}: without {it} the error is {times:.1f} times as large. "
+            f"{are} {names} known when predictions are made?"
+        )
     return found
 
 

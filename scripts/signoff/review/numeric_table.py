@@ -10,10 +10,10 @@ from signoff.review.least_squares import BINS, normal_scores, spline
 
 _MOST_LEVELS = 254
 _MODEL: dict[str, Any] = {
-    "max_iter": 40,
+    "max_iter": 30,
     "max_leaf_nodes": 12,
     "min_samples_leaf": 25,
-    "learning_rate": 0.12,
+    "learning_rate": 0.15,
     "early_stopping": False,
 }
 

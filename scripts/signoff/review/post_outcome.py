@@ -14,7 +14,7 @@ import pandas as pd
 from signoff.review.least_squares import gain, normal_scores, rest_of, spline
 from signoff.review.numeric_table import NumericTable, codes_of, columns_of, matrix_of, predicted
 
-ROWS = 6_000
+_ROWS = 5_000
 _FEWEST_ROWS = 300
 # What a candidate explains of the target by itself, and how many candidates are looked at.
 _LEAST_R2, _MOST_CANDIDATES = 0.4, 3
@@ -49,7 +49,7 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
     seed
         Of the models.
     """
-    rows = rows.head(ROWS)
+    rows = rows.head(_ROWS)
     y = normal_scores(rows[target].to_numpy("float64"))
     usable = {name: kind for name, kind in kinds.items() if rows[name].nunique() > 1}
     alone = {}

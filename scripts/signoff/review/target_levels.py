@@ -14,6 +14,7 @@ _MOST_ASTRAY, _MOST_ASTRAY_OF_TWO = 0.03, 0.005
 _NEAR, _DENSE = 0.1, 0.5
 # Levels whose means of the target are so much closer to their values than chance allows.
 _TOO_CLOSE, _BY_CHANCE, _FEWEST_LEVELS = 0.2, 1e-6, 5
+_OFF = 0.1
 
 
 def are_bins(values: pd.Series, y: np.ndarray) -> bool:
@@ -57,11 +58,17 @@ def _density(y: np.ndarray, borders: np.ndarray) -> float:
 
 
 def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
-    """Return whether n values are, but for a factor, the means of n numbers over the rows that share a value.
+    """Return whether n values are the means of n numbers over the rows that share a value.
 
     A mean that was known before differs from that of these rows by what chance makes of their number.
     """
     known = np.isfinite(values)
+    # A mean by group has the mean of all rows, and a line through them the slope 1.
+    if known.sum() < _FEWEST_ROWS or abs(values[known].mean() - y[known].mean()) > _OFF * y[known].std():
+        return False
+    variance, covariance = np.cov(values[known], y[known])[0]
+    if not (1 - _OFF) * variance < covariance < (1 + _OFF) * variance:
+        return False
     codes, levels = pd.factorize(values[known])
     counts = np.bincount(codes)
     several = counts[codes] > 1
@@ -78,10 +85,6 @@ def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
     within = float(((y - means[codes]) ** 2).sum()) / left
     if within <= 1e-9 * y.var() or len(counts) < _FEWEST_LEVELS:
         return False
-    weights = np.sqrt(counts)
-    scaled = (levels - levels.mean()) / max(float(levels.std()), 1e-300)
-    line = np.column_stack([np.ones(len(levels)), scaled]) * weights[:, None]
-    fitted, *_ = np.linalg.lstsq(line, means * weights, rcond=None)
-    distance = float(((means * weights - line @ fitted) ** 2).sum()) / within
-    free = len(levels) - 2
+    distance = float((counts * (means - levels) ** 2).sum()) / within
+    free = len(levels)
     return distance / free < _TOO_CLOSE and float(chi2.cdf(distance, free)) < _BY_CHANCE

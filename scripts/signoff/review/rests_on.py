@@ -1,0 +1,109 @@
+"""Whether a model rests on one feature, or on two that stand for each other: how much worse it is without."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from signoff.model.encoding import fit, predictions
+from signoff.model.regressor import use_threads
+from signoff.review.numeric_table import NumericTable, codes_of, matrix_of
+
+# Rows that the model is fitted to with and without the features, and others that judge it: the ratio is right to a
+# few percent.
+_ROWS, _JUDGED = 2_000, 1_000
+_FEWEST_ROWS = 200
+# Worth a question from here; below this rise of MAE by shuffling nobody needs to look.
+_TIMES, _LEAST_RISE = 1.5, 0.4
+# A feature that explains so much of another one may stand for it, and one that explains all does.
+_ALIKE, _SAME = 0.5, 0.85
+
+
+class RestsOn(TypedDict):
+    """The features, and the MAE of models with and without them on the same rows, which they had not seen."""
+
+    features: list[str]
+    MAE: float
+    MAE_without: float
+    rows: int
+
+
+def rests_on(
+    regressor: Any,
+    train: pd.DataFrame,
+    kinds: dict[str, str],
+    target: str,
+    important: list[dict[str, Any]],
+    mae: float,
+    seed: int,
+) -> RestsOn | None:
+    """Return the feature without which the model's error is far larger, or the two; None if there are none.
+
+    Parameters
+    ----------
+    regressor
+        As the model holds it; it is fitted again with and without the features (Lei and others 2018, Distribution-free
+        predictive inference for regression: leave out one covariate).
+    train
+        The training rows; the last third of those that are chosen judges.
+    kinds, target
+        The kind of each feature, and the column of the target.
+    important, mae
+        What `importance` returns, and the model's MAE on held-out rows.
+    seed
+        Of the choice of rows, and of the models.
+    """
+    first = important[:1]
+    if len(kinds) < 2 or not first or sum(each["mean"] for each in important[:2]) < _LEAST_RISE * mae:
+        return None
+    if len(train) < _FEWEST_ROWS:
+        return None
+    name = first[0]["feature"]
+    rows = train.iloc[np.random.default_rng(seed).permutation(len(train))[: _ROWS + _JUDGED]]
+    before, after = rows.iloc[: len(rows) * 2 // 3], rows.iloc[len(rows) * 2 // 3 :]
+
+    def error(left_out: list[str]) -> float:
+        used = {each: kind for each, kind in kinds.items() if each not in left_out and before[each].notna().any()}
+        if not used:
+            return float((after[target] - before[target].median()).abs().mean())
+        again = clone(regressor)
+        use_threads(again, 1)
+        if "categorical_features" in again.get_params():
+            # Set for the columns of the whole training part.
+            again.set_params(categorical_features=None)
+        model = fit(again, used, before, before[target], seed)
+        return float(np.abs(predictions(model, after[list(used)]) - after[target].to_numpy("float64")).mean())
+
+    try:
+        whole = error([])
+        second, is_same = _second(rows, kinds, name, important)
+        for features in ([[name]] if not is_same else []) + [[name, second]]:
+            without = error(features)
+            if without >= _TIMES * max(whole, 1e-300):
+                return {"features": features, "MAE": whole, "MAE_without": without, "rows": len(after)}
+    except (ValueError, TypeError):
+        # What can be trained on all features need not be on a few of them.
+        return None
+    return None
+
+
+def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: list[dict[str, Any]]) -> tuple[str, bool]:
+    """Return the feature that says most of another one, or the next by importance if none says much; and
+    whether it says all."""
+    others = {each: kind for each, kind in kinds.items() if each != name}
+    matrix, is_category = matrix_of(rows, others)
+    table = NumericTable(matrix, is_category, np.zeros(len(rows), dtype=bool), 0)
+    ranks = rows[name].rank() if kinds[name] == "number" else pd.Series(pd.factorize(rows[name])[0], rows.index)
+    wanted = ranks.fillna(ranks.mean()).to_numpy("float64")
+    alike = [_explained(wanted, codes_of(table, k)) for k in range(len(others))]
+    best = int(np.argmax(alike))
+    return list(others)[best] if alike[best] >= _ALIKE else str(important[1]["feature"]), alike[best] >= _SAME
+
+
+def _explained(wanted: np.ndarray, codes: np.ndarray) -> float:
+    """Return the share of the variance of n numbers that the means by code explain."""
+    counts, sums = np.bincount(codes), np.bincount(codes, wanted - wanted.mean())
+    between = float((sums[counts > 0] ** 2 / counts[counts > 0]).sum())
+    chance = (counts > 0).sum() / len(wanted) * float(wanted.var())
+    return (between / len(wanted) - float(chance)) / max(float(wanted.var()), 1e-300)
