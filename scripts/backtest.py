@@ -1,4 +1,4 @@
-"""Say what weekly retraining is worth, and which releases the gate would have stopped: the end of the backtest.
+"""Report what weekly retraining gains, and which releases the thresholds would have stopped.
 
     python scripts/backtest.py --input reports/backtest/*.json --output reports/backtest.csv
 
@@ -25,7 +25,7 @@ from signoff.tables.table import write_table
 
 RETRAINED = "retrained"
 METRICS = ["MAE", "RMSE", "R2", "bias"]
-# Of the weeks of a longer gap, so many are named.
+# The most weeks of one gap that are named.
 LONGEST_GAP = 53
 
 
