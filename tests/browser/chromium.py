@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to through its DevTools protocol over a pipe: no driver, no port, no library."""
+"""A headless Chromium, controlled by its DevTools protocol over a pipe, without a driver, a port, or a library."""
 
 import base64
 import json
@@ -17,12 +17,12 @@ OPTIONS += ["--remote-debugging-pipe"]
 
 
 def found() -> str | None:
-    """Return where a Chromium is."""
+    """Return the path of a Chromium, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Chromium:
-    """A browser with one page open; `events` are those that it has told of since it was opened."""
+    """A browser with one open page; `events` are those since the page was opened."""
 
     def __init__(self, to: int, answers: int) -> None:
         self.to, self.answers = to, os.fdopen(answers, "rb")
@@ -33,7 +33,7 @@ class Chromium:
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **params: object) -> dict:
-        """Give a command; return its result."""
+        """Send a command; return its result."""
         self.last += 1
         message = {"id": self.last, "method": method, "params": params}
         message |= {"sessionId": self.session} if self.session else {}
@@ -53,25 +53,25 @@ class Chromium:
         return json.loads(message)
 
     def open(self, path: Path) -> None:
-        """Show a file, and wait until it is there."""
+        """Open a file, and wait until it is loaded."""
         self.events.clear()
         self.send("Page.navigate", url=path.resolve().as_uri())
         while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
             self.events.append(self.read())
 
     def told(self, method: str) -> list[dict]:
-        """Return what the events of one kind say."""
+        """Return the parameters of all events of one kind."""
         self("0")
         return [each["params"] for each in self.events if each.get("method") == method]
 
     def __call__(self, expression: str) -> object:
-        """Return the value of a JavaScript expression, a promise's when it is kept."""
+        """Return the value of a JavaScript expression; that of a promise when it is fulfilled."""
         done = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
     def look(self, width: int, dark: bool = False, media: str = "") -> None:
-        """Set how wide the window is, and what the reader prefers."""
+        """Set the width of the window, the colour scheme and the media type."""
         phone = width < 600
         size = {"width": width, "height": 900, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self.send("Emulation.setDeviceMetricsOverride", **size)
@@ -88,7 +88,7 @@ class Chromium:
 
 
 def pipe() -> list[int]:
-    """Return the two ends of a new pipe, neither of which is one of those that are to be put into its place."""
+    """Return the two ends of a new pipe, with descriptors of 10 or more, since the browser needs 3 and 4."""
     ends = os.pipe()
     moved = [fcntl(each, F_DUPFD_CLOEXEC, 10) for each in ends]
     for each in ends:
@@ -98,9 +98,9 @@ def pipe() -> list[int]:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Chromium]:
-    """Start a browser with a new profile in `folder`, and stop it again."""
+    """Start a browser with a new profile in `folder`, and stop it at the end."""
     (theirs_in, ours_out), (ours_in, theirs_out) = pipe(), pipe()
-    # It reads from descriptor 3 and writes to 4.
+    # The browser reads from descriptor 3 and writes to 4.
     command = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash", found(), *OPTIONS]
     command.append(f"--user-data-dir={folder}")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}

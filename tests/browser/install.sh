@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what the tests of the report's page need (Debian or Ubuntu; as root or with sudo): a Chromium.
+# Install the Chromium that the tests of the report's page need (Debian or Ubuntu; as root or with sudo).
 set -euo pipefail
 for name in chromium chromium-browser google-chrome; do
     hash "$name" 2>/dev/null && exit

@@ -432,7 +432,7 @@ def test_names_are_shown_as_they_are(hostile):
     assert cell("[a](b) *c* `d` <e> f|g") == "\\[a\\](b) \\*c\\* \\`d\\` &lt;e> f\\|g"
 
 
-def test_the_champion_stands_in_every_section(hostile):
+def test_the_champion_is_in_every_section(hostile):
     markdown = (hostile / BOTH[0]).read_text(encoding="utf-8")
     assert "## Alarms" in markdown
     assert f"champion: {RELEASE}" in markdown

@@ -44,7 +44,7 @@ def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
         found = intervals_of(name, diagnostics)
         spans.append([shown, *(span(found.get(metric)) for metric in (*METRIC_NAMES, *own))])
     return [
-        f"On the scale of the target ({metrics['target']}); R2 has no unit. Held out: {metrics['split']['rule']}.",
+        f"Scores are on the scale of {metrics['target']}; R2 has no unit. Held out: {metrics['split']['rule']}.",
         *_training_sample(metrics),
         *_champion_lines(metrics["champion"]),
         *_against_champion(diagnostics["paired"], diagnostics["level"]),
@@ -161,8 +161,10 @@ def drift(found: Drift) -> list[Block]:
     """Return which columns have moved."""
     blocks = _drift_table("Held-out rows against training rows", found["training"])
     if found["release"] is None:
-        return [*blocks, "There is no deployed release with diagnostics to compare these data with."]
-    return [*blocks, *_drift_table("These data against those of the deployed release", found["release"])]
+        blocks.append("There is no deployed release with diagnostics to compare these data with.")
+    else:
+        blocks += _drift_table("These data against those of the deployed release", found["release"])
+    return [*blocks, "p assumes independent rows. Rows of one day are alike, so a small p alone says little."]
 
 
 def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
@@ -182,8 +184,7 @@ def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
     ]
     flagged = sum(each["flagged"] for each in order)
     has = "has" if flagged == 1 or len(order) == 1 else "have"
-    text = f"{title}: {flagged} of {counted(len(order), 'column')} {has} drifted. {rest(len(order))}"
-    text += "p assumes independent rows. Rows of one day are alike, so a small p alone says little."
+    text = f"{title}: {flagged} of {counted(len(order), 'column')} {has} drifted. {rest(len(order))}".rstrip()
     if seasons := [each["feature"] for each in order if (each["psi"] or 0) >= _LARGE_PSI and not each["flagged"]]:
         text += f" The large PSI of {_first(seasons)} is no alarm: it is the calendar, or a season that moves the "
         text += "column as much within earlier rows, or chance among few rows."
