@@ -208,6 +208,14 @@ class ImportanceSample(TypedDict):
     repeats: int
 
 
+class RestsOn(TypedDict):
+    """The one or two features that the model rests on; `MAE_without` is the error of a model without them."""
+
+    features: list[str]
+    MAE: float
+    MAE_without: float
+
+
 class Effect(TypedDict):
     """The mean prediction over the values of a feature."""
 
@@ -243,6 +251,7 @@ class Diagnostics(TypedDict):
     importance: list[Importance]
     importance_sample: ImportanceSample
     partial_dependence: dict[str, Effect]
+    rests_on: NotRequired[RestsOn | None]
     alarms: list[AlarmRecord]
     reasons: dict[str, list[str]]
 
