@@ -104,6 +104,31 @@ def test_rows_dated_after_the_ingest_are_violations_by_row_unless_the_contract_a
     assert project.contents() == before
 
 
+@pytest.mark.parametrize("by", ["time", "hash"])
+def test_times_far_outside_take_no_part_in_the_split_if_no_time_column_is_named(project, by):
+    frame = rides(300).assign(started=pd.date_range("2024-01-01", periods=300, freq="6h").astype("str"), riders=1)
+    frame.loc[[3, 17, 250], "started"] = ["1900-01-01", "2204-01-01 06:00:00", "0001-01-01"]
+    frame.to_csv(project.folder / "rides.csv", index=False)
+    project.configure(
+        split={"by": by},
+        evaluation={"baseline": "riders"},
+        validation={"on_failure": "warn"},
+        cleaning={"columns": {"km": "leave"}},
+        features={"drop": ["ride"]},
+    )
+    project.snakemake("data/features/features.csv", "reports/validation_report.json")
+    found = project.json("reports/validation_report.json")["violations"]
+    rows = {each["check"]: [example["row"] for example in each["examples"]] for each in found}
+    if by == "hash":
+        # The only column of dates need not be the time of a row.
+        assert rows == {} and project.json("data/processed/cleaned_data.json")["rows_out"] == 300
+        return
+    assert rows == {"is not far before all other times": [4, 251], "is not far after all other times": [18]}
+    features = pd.read_csv(project.folder / "data/features/features.csv", parse_dates=["started"])
+    assert len(features) == 297 and set(features["started"].dt.year) == {2024}
+    assert project.json("data/features/features.json")["split"]["last_test"] == str(frame["started"][299])
+
+
 def test_a_bare_date_may_name_the_end_of_its_month_and_a_clock_may_be_ahead():
     times = ["2024-06-20 00:00", "2024-06-11 00:00", "2024-06-10 23:00", "2024-06-12 01:00", "2024-07-20 00:00", None]
     now = pd.Timestamp("2024-06-10 12:00")

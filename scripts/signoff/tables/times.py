@@ -42,14 +42,17 @@ class Times:
 
     def wrong(self, values: pd.Series) -> dict[str, np.ndarray]:
         """Return for each rule that n times break, in words, which of them break it (n booleans)."""
-        found = {"is not in the future": in_future(values, self.now) if self.now is not None else None}
+        nothing = np.zeros(len(values), dtype=bool)
+        late = nothing if self.now is None else in_future(values, self.now)
         days = days_of(values)
-        if self.first is not None:
-            found["is not far before all other times"] = (days < self.first) & (days != NO_DAY)
-        if self.last is not None:
-            late = found["is not in the future"]
-            found["is not far after all other times"] = (days > self.last) & ~(late if late is not None else False)
-        return {check: each for check, each in found.items() if each is not None and each.any()}
+        before = nothing if self.first is None else (days < self.first) & (days != NO_DAY)
+        after = nothing if self.last is None else (days > self.last) & ~late
+        found = {
+            "is not in the future": late,
+            "is not far before all other times": before,
+            "is not far after all other times": after,
+        }
+        return {check: each for check, each in found.items() if each.any()}
 
     def narrowed(self, days: Mapping[int, int]) -> "Times":
         """Return the same column with the limits that its times show; `days` counts the rows by day since 1970."""
