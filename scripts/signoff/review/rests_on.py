@@ -1,6 +1,6 @@
 """Whether a model rests on one feature, or on two that stand for each other: how much worse it is without."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import use_threads
+from signoff.release.records import RestsOn
 from signoff.review.numeric_table import NumericTable, codes_of, matrix_of
 
 # Rows that the model is fitted to with and without the features, and others that judge it: the ratio is right to a
@@ -18,15 +19,6 @@ _FEWEST_ROWS = 200
 _TIMES, _LEAST_RISE = 1.5, 0.4
 # A feature that explains so much of another one may stand for it, and one that explains all does.
 _ALIKE, _SAME = 0.5, 0.85
-
-
-class RestsOn(TypedDict):
-    """The features, and the MAE of models with and without them on the same rows, which they had not seen."""
-
-    features: list[str]
-    MAE: float
-    MAE_without: float
-    rows: int
 
 
 def rests_on(

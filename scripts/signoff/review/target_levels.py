@@ -42,18 +42,22 @@ def _density(y: np.ndarray, borders: np.ndarray) -> float:
     """Return how dense n numbers are at the borders beside the ranges between them: the median of all borders."""
     y = np.sort(y)
     places = np.searchsorted(y, [-np.inf, *borders, np.inf], side="right")
+    counts = bool((y == np.round(y)).all())
     found = []
     for n in range(1, len(places) - 1):
-        near = expected = 0.0
+        sides = []
         for side, part in ((-1, y[places[n - 1] : places[n]]), (1, y[places[n] : places[n + 1]])):
             width = float(np.subtract(*np.quantile(part, [0.95, 0.05]))) / 0.9
             if width > 0:
                 # At least as far as the next value, of numbers that are counts.
                 first = part[-1] if side < 0 else part[0]
                 reach = max(_NEAR * width, side * (float(first) - borders[n - 1]))
-                near += np.count_nonzero(side * (part - borders[n - 1]) <= reach)
-                expected += len(part) * reach / width
-        found.append(near / expected if expected else 0.0)
+                near = np.count_nonzero(side * (part - borders[n - 1]) <= reach)
+                sides.append((near, len(part) * reach / width))
+        # Of counts most may be zero, and far from the border of their range.
+        shares = [near / expected for near, expected in sides]
+        both = sum(near for near, _ in sides) / max(sum(expected for _, expected in sides), 1e-300)
+        found.append(max(shares, default=0.0) if counts else both)
     return float(np.median(found))
 
 
