@@ -193,15 +193,6 @@ class PredictionIntervals(TypedDict):
     over_time: list[CoveredWeek] | None
 
 
-class RestsOn(TypedDict):
-    """The features that a model rests on, and the MAE of models with and without them on `rows` rows."""
-
-    features: list[str]
-    MAE: float
-    MAE_without: float
-    rows: int
-
-
 class Importance(TypedDict):
     """The rise of the MAE when a feature is shuffled, with its standard error."""
 
@@ -223,6 +214,7 @@ class RestsOn(TypedDict):
     features: list[str]
     MAE: float
     MAE_without: float
+    rows: int
 
 
 class Effect(TypedDict):
