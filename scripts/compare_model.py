@@ -115,7 +115,7 @@ def compare_model(
         "slices": intervals.slice_table(slices, actual, predicted, champion, sampled),
         "by_week": intervals.by_week(moments, predicted - actual),
         "date_parts": parts,
-        "newest": compared_periods(alike[time] if time else None),
+        "newest": compared_periods(alike[time] if time else None, sampled=training_rows is not None),
         # Of a sample, weeks are not counted.
         "rows_by_week": rows_by_week(table[time]) if time and training_rows is None else None,
         "drift": {

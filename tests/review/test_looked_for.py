@@ -33,6 +33,8 @@ def test_the_sentence_names_everything_that_was_looked_for():
     )
     since = moved()["drift"] | {"release": moved()["drift"]["training"]}
     assert "a shorter history" in said(drift=since) and "a shorter history" not in said()
+    sampled = said(newest=WEEKS | {"sampled": True})
+    assert "loaded twice" not in sampled and sampled.endswith("in which copies are not seen.")
     assert "in the newest days of" in said(newest=WEEKS | {"days": 1})
 
 

@@ -1,7 +1,7 @@
 """In which slices a model's bias has moved since the training part, by more than by chance."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -24,15 +24,15 @@ FEWEST = 10
 
 
 def slice_bias(
-    slices: dict,
-    then: dict,
+    slices: dict[str, Any],
+    then: dict[str, Any],
     error: np.ndarray,
     blocks: np.ndarray,
     error_then: np.ndarray,
     blocks_then: np.ndarray,
     periods: np.ndarray,
     in_time: bool = False,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Return an alarm for slices whose bias has moved away from that of all other rows since the training part.
 
     Parameters

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from signoff.tables.table import parse_column
 KEPT = 0.8
 
 
-def lacking(path: Path, description: dict, profile: dict[str, dict]) -> Iterator[pd.DataFrame]:
+def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str, Any]]) -> Iterator[pd.DataFrame]:
     """Yield by day how many of some raw rows lack a value, of each column that lacks any; see `newest.days_of`.
 
     Parameters
@@ -43,7 +44,7 @@ def lacking(path: Path, description: dict, profile: dict[str, dict]) -> Iterator
         yield days_of(rows.assign(**{time: moments}), time)
 
 
-def history_alarms(now: int, before: int | None) -> list[dict]:
+def history_alarms(now: int, before: int | None) -> list[dict[str, Any]]:
     """Return an alarm where the source has far fewer rows than at the last release."""
     if before is None or now >= KEPT * before:
         return []

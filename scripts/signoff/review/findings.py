@@ -1,5 +1,7 @@
 """What a reviewer must not overlook in the rows: shifts, each judged by its size."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,7 @@ from signoff.review.reasons import alarm
 MOST_SHIFTED = 3
 
 
-def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict]:
+def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict[str, Any]]:
     """Return an alarm for each level that vanishes within the held-out part, both parts being in the order of time.
 
     What comes and goes, as weekends do, has been away for as long in the training part.
@@ -19,7 +21,7 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
     for name in [each for each, kind in kinds.items() if kind == "category"]:
         codes, levels = pd.factorize(before[name])
         counts = np.bincount(codes[codes >= 0], minlength=len(levels))
-        places = levels.get_indexer(after[name])
+        places = levels.get_indexer(pd.Index(after[name]))
         last = np.full(len(levels), -1)
         # Of several places of a level the last one stays.
         last[places[places >= 0]] = np.flatnonzero(places >= 0)
@@ -29,12 +31,14 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
                 continue
             if silent > NEWS * longest_absence(codes == k):
                 moment = after[time].iloc[last[k]]
-                sentence = f"{name} is “{levels[k]}” for the last time at {moment}, {silent:,} held-out rows before "
+                sentence = (
+                    f"{name} is “{levels[int(k)]}” for the last time at {moment}, {silent:,} held-out rows before "
+                )
                 found.append(alarm("vanished_category", name, f"{sentence}the end."))
     return found
 
 
-def drift_alarms(rows: list[dict], where: str) -> list[dict]:
+def drift_alarms(rows: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
     """Return the alarms of what `drift.compare` has found; `where` says what the later rows are."""
     found, shifted = [], []
     for row in rows:

@@ -58,11 +58,15 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
         words += [text for name, text in SINCE_RELEASE.items() if name not in present]
     sentence = f"nothing was found of {listed(words, 'or')}" if words else ""
     if newest := found.get("newest"):
-        words = [text for name, text in NEWEST.items() if name not in present]
+        # In a sample, a row is there mostly without its copy.
+        unseen = {"duplicates", "stale"} if newest.get("sampled") else set()
+        words = [text for name, text in NEWEST.items() if name not in present | unseen]
         if words:
             where = f"in the newest {_SPANS[newest['days']]}"
             said = f"{where} of {listed(words, 'or')}"
             sentence += f"; nor {said}" if sentence else f"nothing was found {said}"
+        if unseen:
+            sentence += ". Only a sample of the rows was compared, in which copies are not seen"
         return f"No alarm: {sentence}."
     why = "there are too few rows or too short a time" if metrics.get("time_column") else "there is no time column"
     return f"No alarm: {sentence}. The newest rows were not compared with earlier ones, since {why}."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -30,21 +31,21 @@ from signoff.review.reasons import alarm
 from signoff.review.times import clock_alarms
 
 # A step is news where it is so many times the largest of those before, and so rare among them over all checks.
-LARGER = 1.5
-RARE = 0.003
+_LARGER = 1.5
+_RARE = 0.003
 # The smallest effects that are named: of mean ranks, of their spread, of logarithms of counts, of shares.
-LEVEL, SPREAD, VOLUME, PART = 0.12, 0.07, math.log(1.35), 0.15
-MOST_ROWS = 60_000
-FEWEST_STUCK = 20
+_LEVEL, _SPREAD, _VOLUME, _PART = 0.12, 0.07, math.log(1.35), 0.15
+_MOST_ROWS = 60_000
+_FEWEST_STUCK = 20
 # Rows are repeated as never before where that is rare in older periods than so many, of which there are some spans.
-RECENT, FEWEST_OLDER = 8, 2
-MOST_NAMED = 3
-MOST_SEGMENTS = 60
+_RECENT, _FEWEST_OLDER = 8, 2
+_MOST_NAMED = 3
+_MOST_SEGMENTS = 60
 # Rows that follow each other and are repeated in the same order are no chance.
-IN_A_ROW = 3
+_IN_A_ROW = 3
 
 
-def newest_alarms(table: pd.DataFrame, description: dict) -> list[dict]:
+def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the alarms of what has just changed in the rows.
 
     Parameters
@@ -64,11 +65,11 @@ def newest_alarms(table: pd.DataFrame, description: dict) -> list[dict]:
         return []
     kinds = {name: kind for name, kind in drift.columns(description) if not of_a_date(name, description)}
     checks = len(SPANS) * (2 * len(kinds) + 4)
-    stuck = stuck_columns(table, table[time], kinds, periods)
-    repeats = repeated(table, [*kinds], time, periods)
-    volumes = volume(table, kinds, periods, checks)
+    stuck = _stuck_columns(table, table[time], kinds, periods)
+    repeats = _repeated(table, [*kinds], time, periods)
+    volumes = _volume(table, kinds, periods, checks)
     skip = {each["feature"] for each in stuck}
-    moved = shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
+    moved = _shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
     # A step says more than decimals do.
     skip |= {each["feature"] for each in moved}
     precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
@@ -79,13 +80,15 @@ def newest_alarms(table: pd.DataFrame, description: dict) -> list[dict]:
     return found or joint_alarms(table, kinds, periods)
 
 
-def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where each run of equal values begins, and how long it is."""
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     return starts, np.diff(np.r_[starts, len(values)])
 
 
-def stuck_columns(table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str], periods: Periods) -> list[dict]:
+def _stuck_columns(
+    table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str], periods: Periods
+) -> list[dict[str, Any]]:
     """Return an alarm for each column that has had one value for so long as never before, up to the newest rows."""
     found = []
     for name in kinds:
@@ -93,9 +96,9 @@ def stuck_columns(table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str]
         known = column.notna().to_numpy()
         values, _ = pd.factorize(column[known])
         recent = periods.codes[known]
-        if len(values) < 2 * FEWEST_STUCK:
+        if len(values) < 2 * _FEWEST_STUCK:
             continue
-        starts, lengths = runs(values)
+        starts, lengths = _runs(values)
         near = (recent[starts] >= 0) & (recent[starts] <= max(2 * max(SPANS), periods.count // 4))
         near[-1] |= lengths[-1] < len(values) / 2
         if not near.any():
@@ -105,7 +108,7 @@ def stuck_columns(table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str]
         before = values[: starts[k]]
         longest = int(lengths[:k].max(initial=0))
         share = (np.count_nonzero(before == value) + 1) / (len(before) + 2)
-        if run < max(FEWEST_STUCK, 3 * longest + 5) or run * math.log(share) > math.log(1e-6 / len(kinds)):
+        if run < max(_FEWEST_STUCK, 3 * longest + 5) or run * math.log(share) > math.log(1e-6 / len(kinds)):
             continue
         shown, moment = column[known].iloc[starts[k]], moments[known].iloc[starts[k]]
         sentence = f"{name} is {shown} in {run:,} rows on end, from {moment}; before, at most {longest:,} on end were "
@@ -113,7 +116,7 @@ def stuck_columns(table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str]
     return found
 
 
-def repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[dict]:
+def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[dict[str, Any]]:
     """Return the alarms of newest rows that are there twice, and of those that repeat earlier ones but for the time."""
     hashes = pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     moments = table[time].astype("int64").to_numpy().view("uint64")
@@ -121,42 +124,42 @@ def repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Period
     # What is older than the first whole period is oldest.
     age = np.where(periods.codes < 0, periods.count, periods.codes)
     chain, varied = hashes.copy(), np.zeros(len(hashes), dtype=bool)
-    for n in range(1, IN_A_ROW):
+    for n in range(1, _IN_A_ROW):
         following = np.roll(hashes, -n)
         chain = chain * np.uint64(0x100000001B3) + following
         varied |= hashes != following
-    elsewhere = seen_before(hashes, age).astype("float64")
-    sequence = (seen_before(chain, age) & varied).astype("float64")
-    found = []
+    elsewhere = _seen_before(hashes, age).astype("float64")
+    sequence = (_seen_before(chain, age) & varied).astype("float64")
+    found: list[dict[str, Any]] = []
     for values, kind, words in (
         (twice, "duplicates", "are there twice, time and target included"),
         (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time"),
         (elsewhere, "stale", "are copies of rows of another period, target included, but for the time"),
     ):
-        best = risen(values, periods)
+        best = _risen(values, periods)
         if best and kind not in {each["name"] for each in found}:
             sentence = f"{best.now:.0%} of the rows of {periods.words(best.length)} {words}; before it was at most "
             found.append(alarm(kind, None, f"{sentence}{best.before:.1%}."))
     return found
 
 
-def risen(values: np.ndarray, periods: Periods) -> Step | None:
-    """Return the span whose share of repeated rows is far above that of all spans before the newest RECENT periods."""
+def _risen(values: np.ndarray, periods: Periods) -> Step | None:
+    """Return the span whose share of repeated rows is far above that of all spans before the newest _RECENT periods."""
     best = None
     for length, shares, _ in means(periods, values):
-        before = shares[-(-RECENT // length) :]
+        before = shares[-(-_RECENT // length) :]
         before = before[np.isfinite(before)]
-        if len(before) < FEWEST_OLDER or not np.isfinite(shares[0]):
+        if len(before) < _FEWEST_OLDER or not np.isfinite(shares[0]):
             continue
         usual = float(before.max())
-        if shares[0] >= max(usual + 2 * PART, 2 * usual) and (
+        if shares[0] >= max(usual + 2 * _PART, 2 * usual) and (
             best is None or shares[0] - usual > best.now - best.before
         ):
             best = Step(length, float(shares[0]), usual, 0.0, math.inf)
     return best
 
 
-def seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
+def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
     """Return for each row whether its key is that of a row of an older period, too."""
     codes, several = pd.factorize(keys)
     oldest = np.zeros(len(several), dtype=age.dtype)
@@ -164,27 +167,28 @@ def seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
     return oldest[codes] > age
 
 
-def most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Step | None:
+def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Step | None:
     """Return the rarest step of the mean of values, over all spans, that is news; None where there is no such one."""
     best = None
     for length, figures, n in means(periods, values):
         floor = chance / math.sqrt(max(float(np.median(n)), 1.0))
         found = step(figures, length, floor)
-        if is_news(found, least, checks) and (best is None or found.p < best.p):
+        if _is_news(found, least, checks) and (best is None or found.p < best.p):
             best = found
     return best
 
 
-def is_news(found: Step | None, least: float, checks: int) -> bool:
+def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
+    """Return whether there is a step, and it is large and rare enough to be named."""
     return (
         found is not None
         and abs(found.now - found.before) >= least
-        and found.larger >= LARGER
-        and found.p < RARE / checks * 5
+        and found.larger >= _LARGER
+        and found.p < _RARE / checks * 5
     )
 
 
-def volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict]:
+def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
     """Return the alarms of how many rows the newest spans have: in all, and of each segment."""
     found = []
     best = None
@@ -192,21 +196,21 @@ def volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks:
     for length, count in spans_of(periods):
         rows = span_sums(counts, length, count)
         each = step(np.log(rows + 0.5), length, math.sqrt(2 / max(float(np.median(rows)), 1.0)))
-        if is_news(each, VOLUME, checks) and (best is None or each.p < best.p):
+        if _is_news(each, _VOLUME, checks) and (best is None or each.p < best.p):
             best = each
     if best:
         now, before = (round(math.exp(each) - 0.5) for each in (best.now, best.before))
         sentence = f"{periods.words(best.length)[0].upper()}{periods.words(best.length)[1:]}: {now:,} rows; spans "
         found.append(alarm("volume", None, f"{sentence}of that length before had about {before:,}."))
-    return found + segments(table, kinds, periods, None if best is None else best.now - best.before)
+    return found + _segments(table, kinds, periods)
 
 
-def segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, whole: float | None) -> list[dict]:
+def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
     """Return an alarm for each column of which a level is missing, or nearly so, in the newest span as never before."""
     found = []
     for name, kind in kinds.items():
         codes, levels = pd.factorize(table[name])
-        if kind != "category" or not 2 <= len(levels) <= MOST_SEGMENTS:
+        if kind != "category" or not 2 <= len(levels) <= _MOST_SEGMENTS:
             continue
         gone: dict[str, tuple[int, int, int]] = {}
         use = (periods.codes >= 0) & (codes >= 0)
@@ -220,35 +224,35 @@ def segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, whole
             # Poisson: so few where the least share before lets so many be expected.
             p = special.pdtr(cells[:, 0], np.maximum(expected, 1e-9))
             for k in np.flatnonzero((cells[:, 0] <= 0.3 * expected) & (p < 1e-4 / len(levels))):
-                gone.setdefault(str(levels[k]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
-        for level, (length, now, usual) in list(gone.items())[:MOST_NAMED]:
+                gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
+        for level, (length, now, usual) in list(gone.items())[:_MOST_NAMED]:
             sentence = f"{name} is “{level}” in {now:,} rows of {periods.words(length)}; spans of that length before "
             found.append(alarm("vanished_category", name, f"{sentence}had about {usual:,}."))
     return found
 
 
-def shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict]:
+def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
     """Return an alarm for each number whose level, or spread, has stepped as never before."""
     # Levels need no more rows than these; every so many of them are looked at.
-    every = len(table) // MOST_ROWS + 1
+    every = len(table) // _MOST_ROWS + 1
     table = table.iloc[::every]
     periods = replace(periods, codes=periods.codes[::every])
     moved: list[tuple[float, str, Step]] = []
     for name in [each for each, kind in kinds.items() if kind == "number"]:
         values = table[name].to_numpy("float64", na_value=np.nan)
         ranks = pd.Series(values).rank(pct=True).to_numpy()
-        each = most_moved(ranks, periods, LEVEL, checks, 0.3)
-        each = each or most_moved(np.abs(ranks - 0.5), periods, SPREAD, checks, 0.15)
-        each = each or beyond(values, periods)
+        each = _most_moved(ranks, periods, _LEVEL, checks, 0.3)
+        each = each or _most_moved(np.abs(ranks - 0.5), periods, _SPREAD, checks, 0.15)
+        each = each or _beyond(values, periods)
         if each:
             moved.append((each.p, name, each))
     found = []
-    for _, name, each in sorted(moved, key=lambda row: row[0])[:MOST_NAMED]:
+    for _, name, each in sorted(moved, key=lambda row: row[0])[:_MOST_NAMED]:
         inside = (periods.codes >= 0) & (periods.codes < each.length)
         now, before = table[name][inside].dropna(), table[name][~inside].dropna()
         # A season is no other unit: the rows just before say what the unit was.
         recent = (periods.codes >= each.length) & (periods.codes < each.length * (1 + BEFORE))
-        unit = unit_of(table[name][recent].dropna(), now)
+        unit = _unit_of(table[name][recent].dropna(), now)
         figures = f"its median is {now.median():.4g} there and {before.median():.4g} before"
         if math.isclose(now.median(), before.median(), rel_tol=0.05):
             spreads = [float(np.subtract(*rows.quantile([0.9, 0.1]))) for rows in (now, before)]
@@ -262,7 +266,7 @@ def shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks
     return found
 
 
-def beyond(values: np.ndarray, periods: Periods) -> Step | None:
+def _beyond(values: np.ndarray, periods: Periods) -> Step | None:
     """Return a step where a good part of the newest values lie far beyond all earlier ones."""
     known = np.isfinite(values)
     for length, _ in spans_of(periods):
@@ -273,15 +277,16 @@ def beyond(values: np.ndarray, periods: Periods) -> Step | None:
         low, high = before.min(), before.max()
         margin = 0.3 * (high - low)
         far = float(((now < low - margin) | (now > high + margin)).mean())
-        if far >= PART and high > low:
+        if far >= _PART and high > low:
             return Step(length, far, 0.0, 0.0, math.inf)
     return None
 
 
-def unit_of(before: pd.Series, now: pd.Series) -> str | None:
+def _unit_of(before: pd.Series, now: pd.Series) -> str | None:
     """Return the conversion that makes the newest values those of before again; None where there is no such one."""
     profile = drift.profile(before, "number")
-    return drift.compare("", profile, now)["unit"]
+    unit: str | None = drift.compare("", profile, now)["unit"]
+    return unit
 
 
 def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
@@ -292,7 +297,7 @@ def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     return lacking.groupby(days.dt.floor("D").to_numpy()).sum()
 
 
-def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict]:
+def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict[str, Any]]:
     """Return an alarm for each column that is missing more often in the newest rows than ever before.
 
     `parts` are what `days_of` returns of some rows each.
@@ -302,7 +307,7 @@ def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict]:
     if days.empty:
         return []
     age = (days.index.max() - days.index).days.to_numpy()
-    found: list[tuple[float, dict]] = []
+    found: list[tuple[float, dict[str, Any]]] = []
     length = next((each for each in LENGTHS if enough_rows(age, days[""].to_numpy(), each)), None)
     if length is None:
         return []
@@ -317,11 +322,11 @@ def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict]:
             with np.errstate(divide="ignore", invalid="ignore"):
                 shares = np.where(total >= FEWEST_ROWS // 2, lacking / total, np.nan)
             each = step(shares, span, math.sqrt(0.25 / max(float(np.median(total)), 1.0)) / 2)
-            if is_news(each, PART / 2, len(SPANS) * len(days.columns)) and (best is None or each.p < best.p):
+            if _is_news(each, _PART / 2, len(SPANS) * len(days.columns)) and (best is None or each.p < best.p):
                 best = each
         if best and best.now > best.before:
             sentence = (
                 f"{name} is missing in {best.now:.1%} of the source's rows of {periods.words(best.length)}; before "
             )
             found.append((best.now, alarm("missing", name, f"{sentence}it was {max(best.before, 0):.1%}.")))
-    return [each for _, each in sorted(found, key=lambda row: -row[0])[:MOST_NAMED]]
+    return [each for _, each in sorted(found, key=lambda row: -row[0])[:_MOST_NAMED]]

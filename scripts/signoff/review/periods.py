@@ -71,10 +71,15 @@ def periods_of(time: pd.Series) -> Periods | None:
     return Periods(np.where((age >= 0) & (age < count * length), age // length, -1), count, length, last)
 
 
-def compared_periods(time: pd.Series | None) -> dict[str, int] | None:
-    """Return the days of a period and how many periods are compared, as diagnostics.json has them; None without any."""
+def compared_periods(time: pd.Series | None, sampled: bool = False) -> dict[str, int | bool] | None:
+    """Return the days of a period and how many periods are compared, as diagnostics.json has them; None without any.
+
+    Of a `sampled` table this is noted, too.
+    """
     periods = None if time is None else periods_of(time)
-    return None if periods is None else {"days": periods.days, "count": periods.count}
+    if periods is None:
+        return None
+    return {"days": periods.days, "count": periods.count} | ({"sampled": True} if sampled else {})
 
 
 def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
@@ -173,7 +178,8 @@ def spans_of(periods: Periods) -> Iterator[tuple[int, int]]:
 
 def span_sums(values: np.ndarray, length: int, count: int) -> np.ndarray:
     """Return the sums over spans of values by period, along the last axis, the newest first."""
-    return values[..., : count * length].reshape(*values.shape[:-1], count, length).sum(axis=-1)
+    found: np.ndarray = values[..., : count * length].reshape(*values.shape[:-1], count, length).sum(axis=-1)
+    return found
 
 
 def means(periods: Periods, values: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
