@@ -285,7 +285,7 @@ def ask(args, failures: list[str], alarms: list[str] | None = None) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--reviewer", help="your name; with release.allowed_signers the principal that stands there")
+    parser.add_argument("--reviewer", help="your name; with release.allowed_signers, the principal in that file")
     parser.add_argument("--decision", choices=["approve", "reject"])
     parser.add_argument("--comment", help="what you have looked at, and why you decide so")
     parser.add_argument("--override", metavar="REASON", help="why a model that failed or raised alarms is approved")

@@ -1,4 +1,4 @@
-"""Say how the project stands, from its files alone: the last runs, the data, the release, what waits for whom.
+"""Show the state of the project, from its files alone: the last runs, the data, the release, and what waits for whom.
 
 python scripts/status.py
 """
@@ -14,7 +14,7 @@ from signoff.ops.status import described_run, standing
 
 
 def status(runs: int = 5) -> list[str]:
-    """Return the lines that tell how the project in this folder stands, with at most so many of the last runs.
+    """Return the lines on the state of the project in this folder, with at most `runs` of the last runs.
 
     Raises
     ------

@@ -40,7 +40,7 @@ _TITLES = {
 
 
 def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
-    """Tell people about a run, where there is something to tell and somebody to be told.
+    """Send messages about a run, if there is anything to say and the config names anybody.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
     Returns
     -------
     dict
-        What the line of the run keeps of it: events, notified (who was told) and notify_failed (why somebody was not).
+        What the line of the run keeps of it: events, notified (who got it) and notify_failed (why somebody did not).
         Whatever goes wrong is in there; nothing is raised.
     """
     try:
@@ -71,7 +71,7 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def read_settings() -> dict[str, Any]:
-    """Return the section `notify` of the config, which may be wrong elsewhere: that is to be told, too.
+    """Return the section `notify` of the config, which may be wrong elsewhere: a message says so.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_w
 
 
 def _last_told(event: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the last of the runs of which somebody was told this; an empty one, if there is none."""
+    """Return the last run for which this event was sent to somebody; an empty dict if there is none."""
     found = (run for run in reversed(earlier) if event in run.get("events", []) and run.get("notified"))
     return next(found, {})
 

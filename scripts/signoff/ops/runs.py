@@ -41,7 +41,7 @@ def read_runs() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def write_runs(lines: list[str], *runs: dict[str, Any]) -> None:
-    """Write the list anew, with `runs` after `lines`: whole on disk when this returns, or as it was."""
+    """Rewrite the list with `runs` after `lines`. A reader sees the old list or the complete new one."""
     lines = [*lines, *(json.dumps(run, ensure_ascii=False) for run in runs)]
     with replacing(RUNS) as new:
         new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")

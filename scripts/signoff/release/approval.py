@@ -43,7 +43,7 @@ def model_path(config: dict[str, Any]) -> str:
 
 
 def raw_path(config: dict[str, Any]) -> str:
-    """Return what tells of all raw data: they themselves, or, where they are in parts, the digests of these."""
+    """Return the file that identifies the raw data: the data, or the digests of their parts."""
     return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
 
 
@@ -63,7 +63,7 @@ def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]
 
 
 def custom_code(config: dict[str, Any]) -> list[str]:
-    """Return the paths of the user's own code, from the project's folder."""
+    """Return the paths of custom code, relative to the project's folder."""
     named = (config["features"]["custom"], config["evaluation"]["metrics"])
     return list(dict.fromkeys(path for path in named if path))
 
@@ -234,7 +234,7 @@ def parse_sign_off(content: bytes, path: Path) -> SignOff:
 
 
 def read_sign_off(path: Path) -> SignOff:
-    """Return a sign-off. Raises TaskError where there is none, or as `parse_sign_off`."""
+    """Return a sign-off. Raises TaskError if the file does not exist, and as `parse_sign_off`."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

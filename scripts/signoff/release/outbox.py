@@ -87,7 +87,7 @@ def stage(
     tags: dict[str, str],
     on_failure: str = "fail",
 ) -> Path:
-    """Copy a run's files to the OUTBOX, with what MLflow is told of it in run.json; return the folder.
+    """Copy a run's files to the OUTBOX, with what is logged to MLflow in run.json; return the folder.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def stage(
 
 
 def _copy_files(files: dict[str, Path], digests: dict[str, str], part: Path) -> dict[str, dict[str, Any]]:
-    """Copy a run's files, and return the three that MLflow is told of, parsed from the bytes that have the digests.
+    """Copy a run's files, and return the three that are logged, parsed from the bytes that have the digests.
 
     Raises
     ------

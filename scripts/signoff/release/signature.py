@@ -30,7 +30,7 @@ def sign(content: bytes, key: Path) -> str:
     """
     if not key.is_file():
         raise TaskError(f"the key {key} does not exist. Name a private key of OpenSSH: --key ~/.ssh/id_ed25519")
-    # The passphrase, where there is one, is asked for on the terminal.
+    # ssh-keygen asks for a passphrase on the terminal.
     done = _ssh_keygen("-Y", "sign", "-f", str(key), "-n", _NAMESPACE, content=content)
     if done.returncode != 0:
         raise TaskError(f"ssh-keygen cannot sign with {key}: {_last_line(done)}")

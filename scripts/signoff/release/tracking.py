@@ -71,7 +71,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
 
 
 def check_tracking(config: dict[str, Any]) -> None:
-    """Raise TaskError where tracking.mlflow_uri is no server's URL, holds a password, or MLflow is not installed."""
+    """Raise TaskError if tracking.mlflow_uri is not a server's URL or holds a password, or MLflow is not installed."""
     uri = config["tracking"]["mlflow_uri"]
     if uri is None:
         return
@@ -97,7 +97,7 @@ def check_tracking(config: dict[str, Any]) -> None:
 
 
 def read_record() -> dict[str, Any]:
-    """Return what RECORD holds; nothing where there is none, or a damaged one."""
+    """Return the content of RECORD; an empty dict if it does not exist or is damaged."""
     try:
         found = json.loads(RECORD.read_bytes())
     except (OSError, ValueError):
@@ -118,5 +118,5 @@ def _in_words(error: Exception, uri: str) -> str:
 
 
 def _away(error: Exception) -> bool:
-    """Tell whether the server could not be reached, so that asking it for more would only take time."""
+    """Return whether the server could not be reached, so that further requests would only take time."""
     return "Max retries exceeded" in str(error) or "timed out" in str(error)
