@@ -102,7 +102,30 @@ def score(
     TaskError
         A feature cannot be made.
     """
-    columns = metadata["columns"]
+    frame, reasons = _cleaned(text, metadata["columns"], missing)
+    good = reasons == ""
+    scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
+    if half_width is not None or has_bounds(model):
+        scored[list(LOW_AND_HIGH)] = np.nan
+    if good.any():
+        features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
+        for name, infinite in infinite_values(features).items() if code else ():
+            reasons[features.index[infinite]] = f"the feature {name} is infinite"
+        good = reasons == ""
+        features = features[good[features.index]]
+        if len(features):
+            predicted = scoring.predict(model, features, threads)
+            scored.loc[good, "prediction"] = predicted
+            ends = bounds(model, features, predicted, threads)
+            if ends is None and half_width is not None:
+                ends = predicted - half_width, predicted + half_width
+            for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
+                scored.loc[good, name] = each
+    return scored, reasons
+
+
+def _cleaned(text: pa.Table, columns: dict, missing: Sequence[str]) -> tuple[pd.DataFrame, pd.Series]:
+    """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known = {}
     for name in columns:
         is_missing = pc.is_in(text[name], pa.array([*MISSING, *missing]))
@@ -123,26 +146,7 @@ def score(
             reasons[values.isna() & ~wrong] += f"{name} is missing; "
         if cleaned is not values:
             frame[name] = cleaned
-    reasons = reasons.str.removesuffix("; ")
-    good = reasons == ""
-    scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
-    if half_width is not None or has_bounds(model):
-        scored[list(LOW_AND_HIGH)] = np.nan
-    if good.any():
-        features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
-        for name, infinite in infinite_values(features).items() if code else ():
-            reasons[features.index[infinite]] = f"the feature {name} is infinite"
-        good = reasons == ""
-        features = features[good[features.index]]
-        if len(features):
-            predicted = scoring.predict(model, features, threads)
-            scored.loc[good, "prediction"] = predicted
-            ends = bounds(model, features, predicted, threads)
-            if ends is None and half_width is not None:
-                ends = predicted - half_width, predicted + half_width
-            for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
-                scored.loc[good, name] = each
-    return scored, reasons
+    return frame, reasons.str.removesuffix("; ")
 
 
 def named(text: pa.Table, decimal: str) -> pa.Table:
@@ -278,7 +282,8 @@ def asked_for(args: argparse.Namespace) -> dict:
     return rule
 
 
-def main(argv: list[str] | None = None) -> None:
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, help='a CSV file, plain or compressed, or "-"')
     parser.add_argument("--output", required=True, help='the CSV file to write, or "-"')
@@ -293,10 +298,27 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     config_argument(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _report(rows: collections.Counter, why: collections.Counter, batch: str) -> None:
+    """Log how many rows were scored, and why others were not. Raises TaskError if all were rejected."""
+    for reason, count in why.most_common(10):
+        logging.info("[predict] rejected %d rows: %s", count, reason)
+    total = rows["scored"] + rows["rejected"]
+    logging.info("[predict] completed. Rows: %d, scored: %d, rejected: %d", total, rows["scored"], rows["rejected"])
+    if rows["rejected"] and not rows["scored"]:
+        raise TaskError(
+            f"{batch}: all {rows['rejected']:,} rows were rejected, most of them because {why.most_common(1)[0][0]}. "
+            "Correct the batch and predict again."
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
     with command_line.logged("predict", args, args.input):
         if args.input != "-":
-            # Before anything else, so that a wrong path is told at once.
+            # Before anything else, so that a wrong path is reported at once.
             Path(args.input).stat()
         releases = Releases()
         release = args.release or releases.in_use(releases.history())
@@ -329,17 +351,7 @@ def main(argv: list[str] | None = None) -> None:
                     rows.update(scored=len(good), rejected=len(bad))
         except BrokenPipeError as error:
             raise TaskError("standard output was closed before all rows were written.") from error
-        for reason, count in why.most_common(10):
-            logging.info("[predict] rejected %d rows: %s", count, reason)
-        logging.info(
-            "[predict] completed. Rows: %d, scored: %d, rejected: %d",
-            *(rows["scored"] + rows["rejected"], rows["scored"], rows["rejected"]),
-        )
-        if rows["rejected"] and not rows["scored"]:
-            raise TaskError(
-                f"{args.input}: all {rows['rejected']:,} rows were rejected, most of them because "
-                f"{why.most_common(1)[0][0]}. Correct the batch and predict again."
-            )
+        _report(rows, why, args.input)
         logging.info("[predict] wrote predictions to %s", args.output)
 
 
