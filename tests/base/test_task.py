@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -244,3 +245,22 @@ def test_what_a_process_has_left_that_nobody_has_waited_for_is_deleted(tmp_path)
         assert Path("/proc", str(process.pid)).exists()
         files.delete_leftovers(tmp_path)
         assert not left.exists()
+
+
+def test_a_signal_while_a_writer_begins_leaves_no_thread_that_keeps_the_process_alive(tmp_path, monkeypatch):
+    """SIGTERM raises SystemExit at any moment, such as within the start of the thread that syncs."""
+    begun = []
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            begun.append(self)
+            raise SystemExit(143)
+
+    monkeypatch.setattr(files.threading, "Thread", Interrupted)
+    with pytest.raises(SystemExit), files.replacing(tmp_path / "file") as new:
+        new.write_text("new", encoding="utf-8")
+    (thread,) = begun
+    thread.join(60)
+    assert not thread.is_alive() and thread.daemon
+    assert list(tmp_path.iterdir()) == []

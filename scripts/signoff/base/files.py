@@ -111,13 +111,15 @@ def _synced(path: Path) -> Iterator[None]:
         except OSError as error:
             errors.append(error)
 
-    thread = threading.Thread(target=again_and_again)
-    thread.start()
+    # A daemon, since a signal may raise an exception while it is started: nothing waits for it then.
+    thread = threading.Thread(target=again_and_again, daemon=True)
     try:
+        thread.start()
         yield
     finally:
         ended.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
     # The system reports a write error only once, to the first call that asks.
     if errors:
         raise errors[0]
