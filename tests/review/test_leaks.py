@@ -7,6 +7,7 @@ from sklearn.linear_model import LinearRegression
 
 from feature_engineering import feature_engineering
 from signoff.review.arithmetic import combination, later_rows
+from signoff.review.copied_rows import copies
 from signoff.review.leaks import leaks
 from signoff.review.post_outcome import post_outcome
 from signoff.review.rests_on import rests_on
@@ -127,3 +128,28 @@ def test_the_feature_that_a_model_rests_on_is_left_out_and_so_are_two_that_stand
     assert found("")["features"] == ["distance", "tens"]
     # Nobody needs to ask where shuffling hardly matters.
     assert found("tens", mae=40.0) is None
+
+
+def of_two_parts(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and held-out rows, of which seven of ten targets are zero."""
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame({"price": random.normal(20, 4, 4000).round(2), "shop": random.choice(list("ABC"), 4000)})
+    rows["weight"] = random.gamma(2, 3, 4000).round(3)
+    rows["sold"] = np.where(random.random(4000) < 0.7, 0, random.gamma(2, 20, 4000).round(2))
+    return rows.head(3000), rows.tail(1000).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_are_named_beside_many_zeros_but_for_one_column_and_within_the_held_out_part(seed):
+    train, test = of_two_parts(seed)
+    columns = ["price", "shop", "weight"]
+    assert copies([train], test, columns, "sold", 0) == []
+    copied = pd.concat([test.iloc[200:], train.sample(200, random_state=seed)], ignore_index=True)
+    (alarm,) = copies([train.head(1000), train.iloc[1000:]], copied, columns, "sold", 0)
+    assert "are copies of training rows, target included" in alarm["sentence"]
+    changed = copied.assign(weight=copied["weight"] + np.where(np.arange(1000) >= 800, 0.5, 0))
+    (alarm,) = copies([train], changed, columns, "sold", 0)
+    assert alarm["feature"] == "weight" and "copies of training rows but for weight" in alarm["sentence"]
+    twice = pd.concat([test.iloc[200:], test.tail(200)], ignore_index=True)
+    (alarm,) = copies([train], twice, columns, "sold", 0)
+    assert "repeat other held-out rows" in alarm["sentence"]

@@ -1,4 +1,4 @@
-"""Rows of the held-out part that repeat others."""
+"""Rows of the held-out part that repeat training rows or each other, wholly or but for one column."""
 
 import math
 from collections.abc import Iterable
@@ -8,33 +8,92 @@ import numpy as np
 import pandas as pd
 
 from signoff.review.reasons import alarm
+from signoff.tables.spill import GOLDEN
 
-_SHARE = 0.01
+_SHARE, _FEWEST = 0.01, 10
 _SHUFFLES = 5
+# Targets of this share of the rows agree by chance, as zeros do; where a column is left out, rarer ones do.
+_COMMON, _COMMON_OF_NEAR = 0.02, 0.002
+
+
+class _Wanted:
+    """Hashes that are looked for, and whether they were seen: one row for the actual targets, others shuffled."""
+
+    def __init__(self, hashes: np.ndarray):
+        self.hashes = hashes
+        self.values = pd.Index(pd.unique(hashes.ravel()))
+        self.seen = np.zeros(len(self.values) + 1, dtype=bool)
+
+    def look(self, hashes: np.ndarray) -> None:
+        # What is not looked for is noted in the last place.
+        self.seen[self.values.get_indexer(pd.Index(hashes))] = True
+
+    def counts(self, use: np.ndarray) -> tuple[int, float]:
+        """Return how many of the rows in use were seen, and how many by chance; `use` is as large as the hashes."""
+        found = self.seen[self.values.get_indexer(pd.Index(self.hashes.ravel()))].reshape(self.hashes.shape) & use
+        return int(found[0].sum()), float(found[1:].sum(axis=1).mean())
 
 
 def copies(
     train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int
 ) -> list[dict[str, Any]]:
-    """Return an alarm where held-out rows repeat training rows, target included, more often than chance would have it.
+    """Return an alarm where held-out rows repeat others, target included, more often than chance would have it.
 
-    Chance is what is left of it with the held-out targets shuffled. `train` are the training rows, some at a time,
-    `columns` the features but those of the calendar, which no two parts in time share.
+    Chance is what is left of it with the held-out targets shuffled. Rows with common targets, such as zeros, are left
+    out where they hide it. `train` are the training rows, some at a time, `columns` the features but those of the
+    calendar, which no two parts in time share.
     """
-    if not columns:
+    if not columns or test.empty:
         return []
-    random, actual = np.random.default_rng(seed), test[target].to_numpy()
-    several = [actual, *(random.permutation(actual) for _ in range(_SHUFFLES))]
-    hashes = [pd.util.hash_pandas_object(test[columns].assign(**{target: each}), index=False) for each in several]
-    looked_for = pd.Index(pd.unique(pd.concat(hashes)))
-    seen = np.zeros(len(looked_for) + 1, dtype=bool)
+    random, parts = np.random.default_rng(seed), _hashes(test, [*columns, target])
+    features, own = parts[:-1].sum(axis=0), parts[-1]
+    targets = np.stack([own, *(random.permutation(own) for _ in range(_SHUFFLES))])
+    share = np.stack([_shares(each) for each in targets])
+    rare, rarest = share <= _COMMON, share <= max(_COMMON_OF_NEAR, 1.5 / len(test))
+    whole = _Wanted(features + targets)
+    near = [_Wanted((features - each + targets)[:, rarest[0] | rarest[1:].any(axis=0)]) for each in parts[:-1]]
+    near = near if len(columns) > 1 and rarest[0].sum() >= _FEWEST else []
     for rows in train:
-        # What is not looked for is noted in the last place.
-        seen[looked_for.get_indexer(pd.Index(pd.util.hash_pandas_object(rows[[*columns, target]], index=False)))] = True
-    found, *shuffled = (int(seen[looked_for.get_indexer(pd.Index(each))].sum()) for each in hashes)
-    chance = sum(shuffled) / _SHUFFLES
-    if found < max(_SHARE * len(test), 10, 3 * (chance + math.sqrt(chance))):
-        return []
-    share, chance = found / len(test), chance / len(test)
-    sentence = f"{share:.1%} of the held-out rows are copies of training rows, target included; "
-    return [alarm("duplicates", None, sentence + f"by chance it would be {chance:.1%}.")]
+        seen = _hashes(rows, [*columns, target])
+        total = seen.sum(axis=0)
+        whole.look(total)
+        for each, column in zip(near, seen, strict=False):
+            each.look(total - column)
+    for use, of_which in ((np.ones_like(rare), ""), (rare, " with a rare target")):
+        if words := _words(*whole.counts(use), int(use[0].sum()), len(test)):
+            return [alarm("duplicates", None, words.format(f"{of_which} are copies of training rows, target included"))]
+    found = [each.counts(rarest[:, rarest[0] | rarest[1:].any(axis=0)]) for each in near]
+    if found:
+        best = max(range(len(found)), key=lambda k: found[k][0])
+        if words := _words(*found[best], int(rarest[0].sum()), len(test)):
+            what = f" are copies of training rows but for {columns[best]}, target included"
+            return [alarm("duplicates", columns[best], words.format(what))]
+    among = [_repeated((features + each)[use]) for each, use in zip(targets, rare, strict=True)]
+    if words := _words(among[0], sum(among[1:]) / _SHUFFLES, int(rare[0].sum()), len(test)):
+        return [alarm("duplicates", None, words.format(" repeat other held-out rows, target included"))]
+    return []
+
+
+def _words(found: int, chance: float, looked_at: int, rows: int) -> str:
+    """Return the sentence of so many copies, with a place for what they are; nothing where chance has as many."""
+    if found < max(_SHARE * rows, _FEWEST, 3 * (chance + math.sqrt(chance))):
+        return ""
+    return f"{found / looked_at:.1%} of the held-out rows{{}}; by chance it would be {chance / looked_at:.1%}."
+
+
+def _hashes(rows: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """Return the hash of each cell, m columns × n rows, so that their sum is one of the row."""
+    found = [pd.util.hash_pandas_object(rows[name], index=False).to_numpy() for name in names]
+    return np.stack([each * GOLDEN * np.uint64(2 * k + 1) for k, each in enumerate(found)])
+
+
+def _shares(hashes: np.ndarray) -> np.ndarray:
+    """Return for each of n hashes the share of those that equal it."""
+    codes, _ = pd.factorize(hashes)
+    shares: np.ndarray = np.bincount(codes)[codes] / len(hashes)
+    return shares
+
+
+def _repeated(hashes: np.ndarray) -> int:
+    """Return how many of the hashes repeat one before them."""
+    return len(hashes) - len(pd.unique(hashes))
