@@ -2,7 +2,7 @@
 
     python scripts/gather.py --plan data/raw/raw_data.json --input data/raw/parts --output data/raw/raw_data.csv
 
-A report (the output is called .json) is that of all rows: they are numbered from the first row of the first part.
+A report (an output that ends in .json) covers all rows, numbered from the first row of the first part.
 """
 
 import csv
@@ -23,12 +23,12 @@ from signoff.tables.times import ingest_time, time_column_of
 
 
 def gather_tables(tables: list[Path], output: Path) -> None:
-    """Write CSV files with the same header to `output`, one below the other.
+    """Concatenate CSV files with the same header in `output`.
 
     Raises
     ------
     TaskError
-        One has other columns.
+        A file has other columns.
     """
     first = b""
     with replacing(output) as new, open(new, "wb") as file:
@@ -47,14 +47,14 @@ def gather_tables(tables: list[Path], output: Path) -> None:
 
 
 def columns(head: bytes) -> list[str]:
-    """Return the names in a header, with quotes or without."""
+    """Return the names in a header, which may have quotes."""
     return next(csv.reader([head.decode("utf-8-sig")]))
 
 
 def gather_reports(reports: list[dict]) -> dict:
     """Return the validation reports of all parts as one.
 
-    The profile has no distinct values, no quartiles and no most frequent values: these do not add up.
+    The profile has no distinct values, quartiles and most frequent values, since these cannot be added up.
     """
     violations: dict[tuple, dict] = {}
     profile: dict[str, dict] = {}

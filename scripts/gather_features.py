@@ -1,4 +1,4 @@
-"""Put the features that the model is trained and tested on together: all rows, or a budget of the training rows.
+"""Combine the features for training and testing: all rows, or a budget of the training rows.
 
     python scripts/gather_features.py --input data/features/features.csv --max-rows 100000 \\
         --output data/features/sample.csv
@@ -6,8 +6,8 @@
         --like data/features/first_rows.json --cleaned data/processed/parts --output data/features/features.csv
 
 The budget is a sample by a hash of each row's values, stratified by week (without a time column, by the target's power
-of two): the same rows in every run. A larger budget only adds rows to it. Where rows come in, others may leave it, but
-none comes back. All test rows stay. The rows are streamed in bounded memory, part by part or block by block.
+of two), so every run has the same rows. A larger budget only adds rows. When new rows arrive, others may leave the
+sample, but none returns. All test rows stay. The rows are streamed in bounded memory, part by part or block by block.
 """
 
 import logging

@@ -1,9 +1,9 @@
-"""Write the table of all models that were trained from one config, and make each model's folder a project of its own.
+"""Write the table of all models that were trained from one config, and make each model's folder a project.
 
     python scripts/models.py --output reports/verdict.json
 
-Run in the folder of the config. The table is models.csv beside the output, which is written only where every model has
-passed. The folder models/NAME gets a config.yaml, and copies of the data contract and of the user's own code; the
+Run in the folder of the config. The table is models.csv beside the output, which is written only if every model has
+passed. The folder models/NAME gets a config.yaml, and copies of the data contract and of the user's code; the
 config refers to the original file of signers. A person reviews, signs off, deploys and predicts in that folder
 (make … DIR=models/NAME).
 """
@@ -30,13 +30,13 @@ FOLDER = Path("models")
 
 
 def write_project(folder: Path, settings: dict) -> None:
-    """Make a model's folder a project of its own, in which people decide."""
+    """Make a model's folder a project, in which people decide."""
     up = Path(*[".."] * len(folder.parts))
     source = settings["raw_data_source_url"].replace("{model}", folder.name)
     settings = {**settings, "raw_data_source_url": str(up / source) if is_path(source) else source}
     settings["allow_outside"] = [str(up / path) for path in settings["allow_outside"]]
     if signers := settings["release"]["allowed_signers"]:
-        # The original, so that whoever is taken out of it can sign nowhere. A path that is absolute stays so.
+        # The original, so that a signer who is removed from it can sign nowhere. An absolute path stays absolute.
         settings["release"] = {**settings["release"], "allowed_signers": str(up / signers)}
         settings["allow_outside"].append(str(up / signers))
     schema = settings["validation"]["schema"]
@@ -50,12 +50,12 @@ def write_project(folder: Path, settings: dict) -> None:
 
 
 def is_path(source: str) -> bool:
-    """Tell whether a source is a path from the folder of the config."""
+    """Return whether a source is a path from the folder of the config."""
     return "://" not in source and "$" not in source and not Path(source).is_absolute()
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file, unless it is there already."""
+    """Write a file, unless it has this content already."""
     if not path.is_file() or path.read_bytes() != content:
         with replacing(path) as new:
             new.write_bytes(content)

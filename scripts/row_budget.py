@@ -1,9 +1,9 @@
-"""Say what a budget of training rows costs: the model trained on a quarter, and on half, of its rows beside itself.
+"""Measure what a budget of training rows costs: train the model on a quarter and on half of its rows, and compare.
 
     python scripts/row_budget.py --model model/model.pkl --features data/features/sample.csv \\
         --output reports/row_budget.json
 
-The smaller samples are drawn as the whole one was, and each lies within the larger ones. What the last doubling of the
+The smaller samples are drawn as the whole one was, and each is part of the larger ones. What the last doubling of the
 rows has gained bounds what the next one is likely to gain, since learning curves flatten (Cortes et al. 1994, Learning
 curves: asymptotic values and rate of convergence).
 """
@@ -28,12 +28,12 @@ from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table
 
 SHARES = (4, 2)
-# On fewer rows a metric says little.
+# With fewer rows, a metric says little.
 FEWEST_ROWS = 50
 
 
 def row_budget(model: object, samples: list[pd.DataFrame], description: dict, threads: int, seed: int) -> list[dict]:
-    """Return what a model scores on the held-out rows when it is trained on samples of more and more rows.
+    """Return the scores of a model on the held-out rows when it is trained on larger and larger samples.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
     samples
         Tables with the training rows and all held-out rows, as `gather_features` writes them.
     description
-        What `feature_engineering` says of them.
+        As `feature_engineering` writes it.
     threads, seed
-        How many cores to use at most, and what the resamples are drawn with.
+        How many cores to use at most, and the seed of the resamples.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
 
 
 def fit_again(model: object, features: pd.DataFrame, target: pd.Series, threads: int) -> object:
-    """Return a model of the same kind and parameters, fitted on other rows."""
+    """Return a model of the same class and parameters, fitted on other rows."""
     again = clone(model)
     use_threads(again[-1], min(threads, joblib.cpu_count()))
     with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):

@@ -16,12 +16,12 @@ KINDS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
 
 
 def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = sys.executable) -> str:
-    """Return the text for a scheduler of that kind (a file in schedule/), with the paths in it as it reads them.
+    """Return the text for a scheduler of that kind (a file in schedule/), with the paths as the scheduler reads them.
 
     Raises
     ------
     TaskError
-        A path holds a line break or the like, for which no scheduler has a notation.
+        A path contains a line break or another character that no scheduler can read.
     """
     paths = {"FOLDER": str(folder.resolve()), "WORKFLOW": str(workflow), "PYTHON": python}
     for path in paths.values():

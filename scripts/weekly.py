@@ -1,8 +1,8 @@
-"""Run the workflow unattended: once at a time, whatever a killed run has left, with one line a run in logs/runs.jsonl.
+"""Run the workflow unattended: one run at a time, after any crash, with one line per run in logs/runs.jsonl.
 
     python scripts/weekly.py [--cores N]
 
-Run in the project's folder. The exit code is Snakemake's; 75 (try again later) where another run goes on.
+Run in the project's folder. The exit code is Snakemake's, or 75 (try again later) if another run goes on.
 """
 
 if __name__ == "__main__":
@@ -39,18 +39,18 @@ from signoff.release.store import Releases
 from signoff.source.last_ingest import GOING_ON
 
 BUSY = 75
-# All that Snakemake and the tasks have said in the last run.
+# Everything that Snakemake and the tasks have written in the last run.
 SAID = Path("logs/weekly.txt")
 
 
 @contextlib.contextmanager
 def only_one(at: str) -> Iterator[dict | None]:
-    """Yield what a killed run has left in the lock, if there was one. The lock goes with its process; it says `at`.
+    """Yield what a killed run has left in the lock, if anything. The lock ends with its process, and records `at`.
 
     Raises
     ------
     BlockingIOError
-        Another process holds it; the message says which, since when.
+        Another process holds it. The message says which one, and since when.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with open(LOCK, "a+b") as file:
@@ -134,7 +134,7 @@ def weekly(cores: str) -> int:
 
 
 def outcome(started: float, exit_code: int | None) -> dict:
-    """Return what a run that began at `started` (seconds since 1970) came to, from the files that it left."""
+    """Return the outcome of a run that began at `started` (seconds since 1970), from the files that it left."""
     found: dict = {"exit_code": exit_code, "verdict": "error", "cause": None}
     said = SAID.read_text(encoding="utf-8", errors="replace").splitlines() if SAID.is_file() else []
     stale = [line for line in said if GOING_ON in line]
