@@ -1,6 +1,7 @@
-"""The two files of a new project, config.yaml and schema.yaml: what was decided, and what was seen, in comments."""
+"""The text of config.yaml and schema.yaml of a new project, with what was decided and seen as comments."""
 
 import textwrap
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -8,18 +9,18 @@ import yaml
 from signoff.tables.table import Table
 
 
-def config_text(source: str, config: dict, reader: dict) -> str:
-    """Return config.yaml: what matters, with a word on each."""
+def config_text(source: str, config: dict[str, Any], reader: dict[str, Any]) -> str:
+    """Return config.yaml, with a comment on each section."""
     usual = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     reader = {key: value for key, value in reader.items() if value != usual.get(key)}
     notes = {
-        "raw_data_source_url": "a path from this folder, or a URL; read anew when it changes",
+        "raw_data_source_url": "a path from this folder, or a URL; read again when it changes",
         "target": "what to predict",
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",
-        "features": "columns that are no features, parts of dates; derived features can be added here",
-        "cleaning": "what becomes of rows with a missing value: dropped, but for what stands here",
-        "split": "no time to split by",
+        "features": "columns to leave out, parts of dates; derived features can be added here",
+        "cleaning": "rows with a missing value are dropped, except in these columns",
+        "split": "there is no time to split by",
     }
     config = dict(config)
     validation = config.pop("validation", {})
@@ -29,7 +30,7 @@ def config_text(source: str, config: dict, reader: dict) -> str:
         lines.append(f"# {notes[key]}")
         lines.append(block({key: value}))
     lines += ["# the data contract", block({"validation": {"schema": "schema.yaml", **validation}})]
-    lines += ["# what a model must reach; set it when you have seen what is usual"]
+    lines += ["# limits for the model; set them when you have seen what is usual"]
     lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
     return "\n".join(lines) + "\n"
 
@@ -42,13 +43,13 @@ _DELIVERY_NOTES = {
 }
 
 
-def block(value: dict) -> str:
-    """Return a mapping as YAML, one key a line."""
+def block(value: dict[str, Any]) -> str:
+    """Return a mapping as YAML, with one key on each line."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
-def contract_text(contract: dict, table: Table) -> str:
-    """Return schema.yaml, with what was seen of each column."""
+def contract_text(contract: dict[str, Any], table: Table) -> str:
+    """Return schema.yaml, with a comment on the values of each column."""
     lines = [
         "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",
         "# Tighten what you know better, above all the ranges, isin for categories, and unique for ids.",
@@ -64,7 +65,7 @@ def contract_text(contract: dict, table: Table) -> str:
 
 
 def seen(values: pd.Series, kind: str) -> str:
-    """Return what the data show of a column, for the comment beside its rules."""
+    """Return the comment on the values of a column."""
     known, missing = values.dropna(), int(values.isna().sum())
     words = [f"{missing:,} missing"] if missing else []
     if kind in ("number", "date"):
@@ -73,7 +74,7 @@ def seen(values: pd.Series, kind: str) -> str:
         levels = known.unique()
         few = ", ".join(map(repr, sorted(levels)[:8]))
         words.insert(0, f"only {few}: tighten with checks: isin" if len(levels) <= 8 else f"{len(levels):,} different")
-    # The first rows tell of most columns, and fast.
+    # For most columns, the first rows decide, which is fast.
     if len(known) == len(values) and kind != "boolean" and known.head(1000).is_unique and known.is_unique:
-        words.append("no value stands twice: tighten with unique: true")
+        words.append("no value repeats: tighten with unique: true")
     return " ".join("; ".join(words).split())

@@ -6,9 +6,11 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import WORKFLOW
@@ -29,19 +31,19 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_config(paths: list[str] | None = None) -> tuple[dict, list[str]]:
-    """Return the checked config with its defaults, and the files that it is made of; a later one goes over an earlier.
+def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Return the checked config with its defaults, and its files; a later file overrides an earlier one.
 
     Raises
     ------
     TaskError
-        There is no config, or it is not valid.
+        The config is missing or not valid.
     """
     paths = paths or [each for each in USUAL if Path(each).is_file()][:1]
     if not paths:
         raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder, or name one: --config")
-    config: dict = {}
-    # One name for one file, however it was given.
+    config: dict[str, Any] = {}
+    # The same name for the same file, however it was given.
     paths = [os.path.relpath(path) for path in paths]
     for path in paths:
         try:
@@ -82,8 +84,8 @@ def _scalars(text: str) -> set[str]:
     return found
 
 
-def merge(config: dict, more: dict) -> None:
-    """Put `more` over `config`, section by section, as Snakemake does with several config files."""
+def merge(config: dict[str, Any], more: dict[str, Any]) -> None:
+    """Override `config` with `more`, section by section, as Snakemake does with several config files."""
     for key, value in more.items():
         if isinstance(value, dict) and isinstance(config.get(key), dict):
             merge(config[key], value)
@@ -91,28 +93,28 @@ def merge(config: dict, more: dict) -> None:
             config[key] = value
 
 
-def check_config(config: dict, schema_path: Path) -> None:
-    """Check `config`, and fill in the defaults that the schema gives.
+def check_config(config: dict[str, Any], schema_path: Path) -> None:
+    """Check `config`, and fill in the defaults of the schema.
 
     Parameters
     ----------
     config
-        The config as the YAML gave it; changed in place.
+        The config as read from YAML; changed in place.
     schema_path
         workflow/schemas/config.schema.yaml.
 
     Raises
     ------
     TaskError
-        A key is unknown, missing, of a wrong type or out of range: the message names it, and the nearest valid one.
+        A key is unknown, missing, of a wrong type or out of range. The message names it and the nearest valid one.
     """
-    # libyaml's parser, where PyYAML has it: Python's own would be felt in a run with nothing to do.
+    # libyaml's parser if PyYAML has it: the one in Python would slow down a run with nothing to do.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
     fill_defaults(config, schema)
     for key, value in numbers(config):
         if not math.isfinite(value):
-            # JSON Schema has no word for it: YAML's .nan and .inf are numbers to it.
+            # JSON Schema accepts YAML's .nan and .inf as numbers.
             raise TaskError(f"config: {key} is {value}, but must be a finite number.")
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
@@ -128,10 +130,10 @@ def check_config(config: dict, schema_path: Path) -> None:
     check_paths(config)
 
 
-def check_paths(config: dict) -> None:
-    """Raise TaskError where a path leads out of the project's folder, by itself or by a link, and to no allowed one.
+def check_paths(config: dict[str, Any]) -> None:
+    """Raise TaskError if a path leads out of the project's folder, also by a link, and not into an allowed folder.
 
-    The source may lie anywhere. Nor may a path hold what Snakemake would take for a wildcard.
+    The source may be anywhere. A path must not contain what Snakemake would take for a wildcard.
     """
     allowed = [Path(each).resolve() for each in (".", *config["allow_outside"])]
     paths = {
@@ -154,8 +156,8 @@ def check_paths(config: dict) -> None:
             )
 
 
-def check_candidates(model: dict, default: str) -> None:
-    """Raise TaskError where the candidates have one estimator beside them, or a distribution has its ends reversed."""
+def check_candidates(model: dict[str, Any], default: str) -> None:
+    """Raise TaskError if an estimator is set beside the candidates, or the ends of a distribution are reversed."""
     if model["candidates"] and (model["params"] or model["estimator"] != default):
         raise TaskError(
             "config: model.candidates stands in the place of model.estimator and model.params: take them away."
@@ -175,8 +177,8 @@ def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
     return [found for name, each in items for found in numbers(each, f"{key}.{name}".lstrip("."))]
 
 
-def fill_defaults(config: dict, schema: dict) -> None:
-    """Set what `config` leaves out; a section whose every line is commented out reads as null, and counts as empty."""
+def fill_defaults(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Set the keys that `config` lacks. A section of which every line is commented out is null, and counts as empty."""
     for key, rules in schema.get("properties", {}).items():
         if "default" not in rules:
             continue
@@ -187,35 +189,39 @@ def fill_defaults(config: dict, schema: dict) -> None:
             fill_defaults(config[key], rules)
 
 
-def explain_config_error(error) -> str:
-    """Return one sentence for an error of jsonschema."""
+def explain_config_error(error: ValidationError) -> str:
+    """Return one sentence about an error of jsonschema."""
+    schema: Any = error.schema
+    value: Any = error.validator_value
+    instance: Any = error.instance
+    validator = str(error.validator)
     key = ".".join(map(str, error.path))
     prefix = f"{key}." if key else ""
-    if error.validator == "additionalProperties":
-        known = error.schema.get("properties", {})
-        unknown = [name for name in error.instance if name not in known]
+    if validator == "additionalProperties":
+        known = schema.get("properties", {})
+        unknown = [name for name in instance if name not in known]
         return " ".join(f"the key {prefix}{name} is unknown: {nearest(str(name), known)}" for name in unknown)
-    if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
+    if validator == "required":
+        missing = [name for name in value if name not in instance]
         return f"the key {', '.join(prefix + name for name in missing)} is missing."
-    if error.validator == "type":
-        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        return f"{key} is {error.instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."
-    if error.validator == "enum":
-        return f"{key} is {error.instance!r}: {nearest(str(error.instance), error.validator_value)}"
-    if error.validator == "oneOf":
-        return f"{key} is {error.instance!r}, but must be {or_else(error.validator_value)}."
+    if validator == "type":
+        allowed = value if isinstance(value, list) else [value]
+        return f"{key} is {instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."
+    if validator == "enum":
+        return f"{key} is {instance!r}: {nearest(str(instance), value)}"
+    if validator == "oneOf":
+        return f"{key} is {instance!r}, but must be {or_else(value)}."
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-    if error.validator in bounds:
-        return f"{key} is {error.instance!r}, but must be {bounds[error.validator]} {error.validator_value}."
-    if error.validator == "pattern":
-        return f"{key} is {error.instance!r}, but must be a .py file in the project's folder, by its path from there."
-    if error.validator in ("minLength", "maxLength"):
-        return f"{key} is {error.instance!r}, but must have {error.validator[:3]}. 1 character."
+    if validator in bounds:
+        return f"{key} is {instance!r}, but must be {bounds[validator]} {value}."
+    if validator == "pattern":
+        return f"{key} is {instance!r}, but must be a .py file in the project's folder, by its path from there."
+    if validator in ("minLength", "maxLength"):
+        return f"{key} is {instance!r}, but must have at {'least' if validator == 'minLength' else 'most'} 1 character."
     return f"{key}: {error.message}."
 
 
-def or_else(branches: list[dict]) -> str:
+def or_else(branches: list[dict[str, Any]]) -> str:
     """Return what the branches of a schema's oneOf allow: values, or mappings with their keys."""
     values = [str(each) for branch in branches for each in branch.get("enum", [])]
     keys = [f"a mapping with {' and '.join(branch['properties'])}" for branch in branches if "properties" in branch]
