@@ -289,7 +289,7 @@ def test_a_violated_contract_fails_at_the_end_or_halts_or_warns(project, on_fail
     if on_failure == "warn":
         metrics = json.loads((project.folder / "reports/evaluation_metrics.json").read_text(encoding="utf-8"))
         assert metrics["validation"]["status"] == "fail"
-        assert "Warning     the data contract is violated 1 times" in done.stdout
+        assert "Warning     the data contract is violated 1 time (" in done.stdout
     else:
         failing = {"fail": "verdict", "halt": "train_model"}[on_failure]
         assert done.stdout.strip().splitlines()[-1] == f"Its log: logs/{failing}.log"
