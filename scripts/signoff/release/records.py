@@ -209,7 +209,7 @@ class ImportanceSample(TypedDict):
 
 
 class RestsOn(TypedDict):
-    """The one or two features that the model rests on; `MAE_without` is the error of a model without them."""
+    """One or two features, and the MAE of models with and without them on the same rows, which they had not seen."""
 
     features: list[str]
     MAE: float
