@@ -169,7 +169,8 @@ bench-scaling: $(READY) ## measure how time and memory of each task grow (ROWS="
 	@$(BIN)/python benchmarks/scaling.py $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
 
 bench-alarms: $(READY) ## measure how many known faults in data are reported, and how many false alarms: benchmarks/alarms.md
-	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md
+	@$(BIN)/python benchmarks/alarms.py --output benchmarks/alarms.md; status=$$?; \
+		$(BIN)/python benchmarks/alarms_newest.py --output benchmarks/alarms_newest.md && exit $$status
 
 bench-leaks: $(READY) ## measure how many leaks of each kind are reported, and how many false alarms: benchmarks/leaks.md
 	@$(BIN)/python benchmarks/leaks.py --output benchmarks/leaks.md

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import special
 
 from signoff.features.recipe import of_a_date
+from signoff.review.periods import step_in_series
 
 QUANTILES = 51
 MOST_LEVELS = 200
@@ -22,6 +23,8 @@ RARE = 0.001
 # A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
 NEWS, SHIFTED = 2, 2.5
 MOST_PERIODS = 5
+# In standard errors of a step in a series of so many blocks of rows.
+SURE_SHIFT, BLOCKS = 3.5, 250
 # A jump between neighbouring rows is news if it is so many times the largest of at least so many earlier ones.
 LARGER_JUMP, FEWEST_JUMPS, MOST_JUMPS = 1.3, 4, 20
 # What numbers are multiplied with, and what is added, from one unit to another.
@@ -200,7 +203,23 @@ def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
     largest = max(each["size"] or 0.0 for each in periods)
     if row["unit"] and jumped(before, after):
         return row
-    return row | {"flagged": bool(row["size"] > SHIFTED * largest), "unit": None}
+    news = row["size"] > SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
+    return row | {"flagged": bool(news), "unit": None}
+
+
+def _shifted(before: pd.Series, after: pd.Series) -> bool:
+    """Return whether the level or the spread of numbers differs by more than rows that are alike for long allow."""
+    both = pd.concat([before, after]).to_numpy("float64", na_value=np.nan)
+    ranks = pd.Series(both).rank(pct=True).to_numpy()
+    blocks = np.arange(len(both)) * min(BLOCKS, len(both)) // len(both)
+    late = np.arange(len(both)) >= len(before)
+    for values in (ranks, np.abs(ranks - 0.5)):
+        known = np.isfinite(values)
+        rows = pd.DataFrame({"value": values[known], "late": late[known]}).groupby(blocks[known]).mean()
+        found = step_in_series(rows["value"].to_numpy(), rows["late"].to_numpy() > 0.5)
+        if found is not None and abs(found[2]) >= SURE_SHIFT:
+            return True
+    return False
 
 
 def jumped(before: pd.Series, after: pd.Series) -> bool:

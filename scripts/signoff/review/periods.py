@@ -133,7 +133,7 @@ def jump(daily: np.ndarray, length: int, period: int) -> Step | None:
     y, age, days = daily[known], age[known], length * period
     if len(y) < MOST_LATE * days or (age < days).sum() < 3 or (age >= days).sum() < 3:
         return None
-    first = _step_of(y, age < days)
+    first = step_in_series(y, age < days)
     if first is None:
         return None
     before, after, t = first
@@ -143,7 +143,7 @@ def jump(daily: np.ndarray, length: int, period: int) -> Step | None:
         if shift >= days
         and (age >= shift).sum() >= MOST_LATE * (n := int(((age >= shift) & (age < shift + days)).sum()))
         and n >= 3
-        and (each := _step_of(y[age >= shift], age[age >= shift] < shift + days)) is not None
+        and (each := step_in_series(y[age >= shift], age[age >= shift] < shift + days)) is not None
     ]
     if len(others) < FEWEST_STEPS:
         return None
@@ -151,7 +151,7 @@ def jump(daily: np.ndarray, length: int, period: int) -> Step | None:
     return Step(length, after, before, p, abs(t) / max(max(others), 1e-12))
 
 
-def _step_of(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:
+def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:
     """Return the level before and after a step of a series, and the t of the difference."""
     means = y[~late].mean(), y[late].mean()
     rest = y - np.where(late, means[1], means[0])
@@ -238,7 +238,9 @@ def steps_of(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, leng
     degrees = max(known.sum() / 2, 3)
     for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
         own = others[k][known[k]]
-        t = abs(z[k, 0]) / max(usual, math.sqrt(float((own**2).mean())))
-        p = float(2 * special.stdtr(degrees, -t))
+        own_usual = math.sqrt(float((own**2).mean()))
+        t = abs(z[k, 0]) / max(usual, own_usual)
+        # What a series moves by itself is known from its own steps alone.
+        p = float(2 * special.stdtr(len(own) if own_usual > 1.5 * usual else degrees, -t))
         larger = abs(z[k, 0]) / max(float(np.abs(own).max()), 1e-12)
         yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
