@@ -1,6 +1,7 @@
 """Whether a model's predictions have anything to do with the target."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from signoff.review.intervals import MIN_ROWS
 from signoff.review.reasons import alarm
 
 
-def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict]:
+def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]:
     """Return an alarm where the model predicts nearly the same for each of n held-out rows."""
     # Of a heavy tail the standard deviation tells little; of what is nearly always the same the percentiles do.
     middle = [float(np.subtract(*np.quantile(each, [0.95, 0.05]))) for each in (actual, predicted)]
@@ -23,9 +24,8 @@ def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict]:
 def order(*parts: tuple[np.ndarray, np.ndarray]) -> float:
     """Return how much better than by chance the model orders rows, in standard errors.
 
-    A model that is worse than the mean may know something all the same. Each part is actual and predicted values, of
-    held-out rows and of training rows that the model had not seen; what counts is the best of the parts and all of them
-    together.
+    A model that is worse than the mean may still know something. Each part is actual and predicted values, of held-out
+    rows and of training rows that the model had not seen. The best of the parts and of all of them together counts.
     """
     signs = [rank_correlation(*each) for each in parts]
     weights = np.sqrt([len(each) for each, _ in parts])
@@ -37,4 +37,4 @@ def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
     if len(actual) < MIN_ROWS or np.ptp(actual) == 0 or np.ptp(predicted) == 0:
         return 0.0
     ranks = [pd.Series(each).rank() for each in (actual, predicted)]
-    return float(np.corrcoef(*ranks)[0, 1]) * math.sqrt(len(actual) - 1)
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) * math.sqrt(len(actual) - 1)

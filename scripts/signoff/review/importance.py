@@ -1,5 +1,7 @@
 """What a model makes of each feature: how much worse it is without it, and what it predicts over its values."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +19,7 @@ DEPENDENCE_FEATURES = 5
 
 def importance(
     model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int
-) -> tuple[list[dict], dict]:
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return by how much MAE rises where a feature is shuffled among held-out rows, the most important first.
 
     Permutation importance (Breiman 2001, Random forests), as `sklearn.inspection.permutation_importance` gives it but
@@ -64,16 +66,19 @@ def importance(
     return sorted(found, key=lambda each: -each["mean"]), {"rows": count, "repeats": repeats}
 
 
-def dependence(model: object, test: pd.DataFrame, kinds: dict, important: list[dict], seed: int) -> dict:
+def dependence(
+    model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[dict[str, Any]], seed: int
+) -> dict[str, dict[str, Any]]:
     """Return the mean prediction where all rows are given one value of a feature (Friedman 2001), for the first few."""
     rows = test[list(kinds)].sample(min(DEPENDENCE_ROWS, len(test)), random_state=seed)
     found = {}
     for name in [each["feature"] for each in important[:DEPENDENCE_FEATURES] if each["mean"] > 0]:
         known = test[name].dropna()
+        values: list[Any]
         if kinds[name] == "category":
             values = [str(each) for each in known.value_counts().index[:10]]
         elif known.nunique() <= 20:
-            values = sorted(map(float, known.unique()))
+            values = sorted(float(each) for each in known.unique())
         else:
             values = np.unique(known.quantile(np.linspace(0.02, 0.98, 20))).tolist()
         # All values in one call: each has its own cost.

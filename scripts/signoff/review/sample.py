@@ -59,8 +59,8 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
 
     by = "split" if "split" in columns.kinds else next(iter(columns.kinds))
     rows = pd.concat(chosen(path, columns, by, choose), ignore_index=True)
-    thin = np.concatenate(thin)
-    return rows, rows if thin.all() else rows[thin], found
+    is_alike = np.concatenate(thin)
+    return rows, rows if is_alike.all() else rows[is_alike], found
 
 
 def held_out(path: Path, rows: int) -> tuple[pd.DataFrame, int]:
