@@ -9,18 +9,21 @@ figures are written to figures/ beside it, and the tables, one page each, to tab
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, replacing, sha256
 from signoff.model.thresholds import Threshold
 from signoff.release.approval import WORKFLOW
+from signoff.release.live_record import warnings
 from signoff.release.records import AlarmRecord, Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Alarm, Block, Box, Code, Figure, Items, Section, Strong, Table, Words, number
 from signoff.report.drawing import save_figure, svg
 from signoff.report.figures import figures
 from signoff.report.inputs import data, model, row_budget, validation_blocks
+from signoff.report.live import live_section
 from signoff.report.markdown import markdown
 from signoff.report.page import page
 from signoff.report.results import drift, importance, intervals, results, slices
@@ -49,6 +52,7 @@ def generate_report(
     digests: dict[str, str],
     drawn: dict[str, dict[str, str]],
     budget: RowBudget | None = None,
+    live: dict[str, Any] | None = None,
 ) -> tuple[str, list[Box | Section]]:
     """Return the title and the parts of the report.
 
@@ -64,6 +68,8 @@ def generate_report(
         For each section with figures, the SVG element of each by its name.
     budget
         The content of row_budget.json, if there is a budget of training rows.
+    live
+        The content of live.json, if there is a release.
     """
 
     def figure(name: str, drawing: str) -> Figure:
@@ -71,7 +77,7 @@ def generate_report(
         return Figure(name, caption.strip(), drawing)
 
     parts: list[Box | Section] = [
-        decision_box(decision(metrics, diagnostics)),
+        decision_box(decision(metrics, diagnostics, warnings(live, live["release"]) if live else ())),
         Section("Thresholds", _thresholds(metrics["thresholds"])),
         *([Section("Alarms", _alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
         Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
@@ -79,6 +85,7 @@ def generate_report(
         Section("Model", model(metrics)),
         Section("Intended use and limitations", _card_blocks(card)),
         Section("Results", results(metrics, diagnostics)),
+        *([live_section(live)] if live else []),
         Section("Slices", slices(diagnostics["slices"], diagnostics["level"], metrics["target"])),
         Section("Drift", drift(diagnostics["drift"])),
         Section("Prediction intervals", intervals(diagnostics["prediction_interval"])),
@@ -140,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--intended-use", help="what the model is for, and who uses it")
     parser.add_argument("--limitations", help="what it is not for, and where it is known to fail")
     parser.add_argument("--row-budget", type=Path, help="also say what the budget of training rows costs")
+    parser.add_argument("--live", type=Path, help="also show how right the releases turned out to be")
     args = parser.parse_args(argv)
     with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
@@ -151,10 +159,11 @@ def main(argv: list[str] | None = None) -> None:
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in _CARD}
-        budget = None
-        if args.row_budget:
-            contents[args.row_budget] = args.row_budget.read_bytes()
-            budget = parsed_json(contents[args.row_budget], args.row_budget)
+        more = {}
+        for path in filter(None, (args.row_budget, args.live)):
+            contents[path] = path.read_bytes()
+            more[path] = parsed_json(contents[path], path)
+        budget, live = more.get(args.row_budget), more.get(args.live)
         if budget and budget["model_sha256"] != metrics["model_sha256"]:
             raise TaskError(f"{args.row_budget} was computed for a different model than {args.input}. Run make report.")
         # The digests are those of the bytes that were parsed, even if a file has changed since.
@@ -162,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
             path.name: hashlib.sha256(contents[path]).hexdigest() if path in contents else sha256(path)
             for path in dict.fromkeys([*paths, *contents])
         }
-        report = generate_report(metrics, diagnostics, card, digests, drawn, budget)
+        report = generate_report(metrics, diagnostics, card, digests, drawn, budget, live)
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")

@@ -16,8 +16,10 @@ from signoff.base.files import replacing
 from signoff.base.numbers import counted
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
+from signoff.release.live_record import read_live
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Shown, Table, Words
+from signoff.report.live import live_section
 from signoff.report.page import page
 from signoff.report.timeline import Period, Run, timeline, when
 
@@ -25,7 +27,9 @@ from signoff.report.timeline import Period, Run, timeline, when
 Move = dict[str, Any]
 
 
-def history(runs: list[Run], moves: list[Move], target: str | None, warnings: list[str]) -> str:
+def history(
+    runs: list[Run], moves: list[Move], target: str | None, warnings: list[str], live: dict[str, Any] | None = None
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -38,6 +42,8 @@ def history(runs: list[Run], moves: list[Move], target: str | None, warnings: li
         What the model predicts, if a run has been evaluated.
     warnings
         What is wrong with the list of runs.
+    live
+        The live record, if there is one.
     """
     names = list(dict.fromkeys(each["release"] for each in moves if each["action"] == "deploy"))
     numbers = {name: number for number, name in enumerate(names, 1)}
@@ -54,6 +60,8 @@ def history(runs: list[Run], moves: list[Move], target: str | None, warnings: li
     releases = _release_table(moves, runs, numbers, periods) if names else "Nothing has been released yet."
     parts.append(Section("Releases", [releases]))
     none: Words = ["There has been no scheduled run yet: ", Code("make weekly"), "."]
+    if live:
+        parts.append(live_section(live, numbers))
     parts.append(Section("Runs", [_run_table(runs, numbers) if runs else none]))
     return page(f"Runs and releases: {target}" if target else "Runs and releases", parts)
 
@@ -132,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         for each in warnings:
             logging.warning("[history] %s", each)
         with replacing(args.output) as new:
-            new.write_text(history(runs, Releases().history(), target, warnings), encoding="utf-8")
+            new.write_text(history(runs, Releases().history(), target, warnings, read_live()), encoding="utf-8")
         logging.info("[history] completed. %s: %s", counted(len(runs), "run"), args.output)
 
 

@@ -80,5 +80,12 @@ def test_the_newest_week_is_shown_before_a_decision(released):
     assert "Live alarm  The deployed release has been off by -" in status
     signed = project.sign_off("--override", "the level has changed", check=False).stdout
     assert "Live        The deployed release has been off by -" in signed
+    report = (project.folder / "reports/final_report.md").read_text("utf-8")
+    box, _, rest = report.partition("## ")
+    assert "The deployed release has been off by -" in box
+    assert "## Live record" in rest and "(as if predicted)" in rest
+    assert "The deployed release has been off by -" in project.script("summary").stdout
+    project.script("history")
+    assert "Live error by week" in (project.folder / "reports/history.html").read_text("utf-8")
     # Predictions of an earlier release are never replaced by the record.
     assert "predict" not in project.jobs("reports/live.json")

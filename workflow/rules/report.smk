@@ -11,6 +11,8 @@ rule generate_report:
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
         budget="reports/row_budget.json" if settings.model.measures_budget else [],
+        # How right the releases turned out to be; there is none before the first.
+        live="reports/live.json" if current_release() and not place.folder else [],
     output:
         markdown=report(
             update("reports/final_report.md"),
@@ -103,7 +105,7 @@ rule generate_report:
         runtime=minutes(60),
     params:
         options=flags(**settings.report),
-        budget=lambda wildcards, input: words(row_budget=input.budget),
+        budget=lambda wildcards, input: words(row_budget=input.budget, live=input.live),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"
         " {params.budget} --log={log:q}"

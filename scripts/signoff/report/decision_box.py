@@ -1,5 +1,6 @@
 """Whether the numbers support a deployment (yes, no, or look closer), and why: the box at the top of the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from signoff.base.numbers import agreed, counted
@@ -26,11 +27,12 @@ class Decision:
     sides: dict[str, list[str]]
 
 
-def decision(metrics: Metrics, diagnostics: Diagnostics) -> Decision:
+def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = ()) -> Decision:
     """Return what the numbers say about a deployment.
 
     "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, FEWEST_ROWS held-out
-    rows, a best baseline that is beaten by an interval that excludes 0, and no baseline that is better by R2.
+    rows, a best baseline that is beaten by an interval that excludes 0, and no baseline that is better by R2. `live`
+    has the warnings about the deployed release. They do not speak against the new model; `where` begins with them.
     """
     _, failures = verdict(diagnostics["validation"], metrics)
     best = diagnostics["against_best"]
@@ -47,7 +49,7 @@ def decision(metrics: Metrics, diagnostics: Diagnostics) -> Decision:
     if len(why) > _MOST_REASONS:
         why = [*why[:_MOST_REASONS], f"… and {len(why) - _MOST_REASONS} more."]
     sides = {side: diagnostics["reasons"][side][:3] for side in ("for", "against")}
-    return Decision(deploy, why, _scores(metrics), _where(metrics, diagnostics), sides)
+    return Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
 
 
 def decision_box(found: Decision) -> Box:

@@ -1,0 +1,52 @@
+"""The live record in the report and in the history: how right each release turned out to be, by week."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from signoff.release.live_record import Line, warnings
+from signoff.report.document import Alarm, Block, Items, Section, Shown, Table, Words
+
+# The newest weeks; the others are in reports/live.csv.
+_MOST_WEEKS = 26
+
+
+def live_section(live: Mapping[str, Any], numbers: Mapping[str, int] | None = None) -> Section:
+    """Return the section of the live record: its warnings, and a table of its newest weeks, the newest first.
+
+    `numbers` has the short number of each release, if the document uses such numbers.
+    """
+    lines: Sequence[Line] = live["weeks"]
+    problems: list[Words] = [[Alarm(each)] for each in warnings(live, live["release"])]
+    blocks: list[Block] = [Items(problems)] if problems else []
+    answered = [line for line in lines if line["answered"]]
+    if not answered:
+        return Section("Live record", [*blocks, "No predicted row has a known value yet."])
+    blocks.append(
+        f"{live['rows']:,} rows predicted, of which {live['answered']:,} have a known value. A row that came after the "
+        "data of the release and was never predicted counts as if it had been. All weeks are in reports/live.csv."
+    )
+    names = ["week from", "release", "rows", "MAE", "promised", "best baseline", "bias", "coverage", "alarms"]
+    rows = [_row(line, numbers or {}) for line in reversed(answered[-_MOST_WEEKS:])]
+    return Section("Live record", [*blocks, Table("Live error by week", names, rows)])
+
+
+def _row(line: Line, numbers: Mapping[str, int]) -> list[Words]:
+    """Return a line of the table."""
+    rows = f"{line['answered']:,}{' (as if predicted)' if line['as_if'] else ''}"
+    alarms: Words = Alarm(", ".join(line["alarms"])) if line["alarms"] else ""
+    release: Words = numbers.get(line["release"], line["release"])
+    return [
+        line["week"] or "unknown",
+        release,
+        Shown(rows, line["answered"]),
+        _cell(line["MAE"], ".4g"),
+        _cell(line["promised_MAE"], ".4g"),
+        _cell(line["baseline_MAE"], ".4g"),
+        _cell(line["bias"], "+.4g"),
+        _cell(line["coverage"], ".1%"),
+        alarms,
+    ]
+
+
+def _cell(value: float | None, form: str) -> Words:
+    return "" if value is None else Shown(format(value, form), value)
