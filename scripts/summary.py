@@ -19,7 +19,7 @@ from signoff.base.files import parsed_json
 from signoff.base.redaction import printable
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from signoff.release.live_record import read_live, warnings
-from signoff.release.store import current_release
+from signoff.release.store import Releases
 from signoff.report.decision_box import decision
 from signoff.report.document import number
 from signoff.report.results import intervals_of, others
@@ -45,7 +45,7 @@ def summary() -> Panel:
     for path in (METRICS, DIAGNOSTICS):
         if hashlib.sha256(contents[path]).hexdigest() not in report:
             raise TaskError(f"{REPORT} was written for a different state of {path}. Run make report.")
-    found = decision(metrics, diagnostics, warnings(read_live(), current_release()))
+    found = decision(metrics, diagnostics, warnings(read_live(), Releases().current()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("held out")
     for name in ("MAE", f"{diagnostics['level']:.0%} interval", "R2"):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from signoff.release.live_record import broken_words, newest_words, warnings
-from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, slice_alarms
+from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
 from signoff.review.live_join import Batch, Kinds, Record, training_means
 
 KINDS = Kinds({"when": "date", "shop": "text", "size": "number", "sold": "number"}, {"when": "ISO8601"})
@@ -46,6 +46,18 @@ def answers(rows: list[tuple]) -> pd.DataFrame:
 
 def joined(record: Record) -> pd.DataFrame:
     return pd.concat(list(record.joined())).sort_values("prediction", ignore_index=True)
+
+
+@pytest.mark.parametrize("last", ["2024-01-01 22:30:00", "2024-01-02 00:30:00+02:00", "2024-01-01T22:30:00Z"])
+def test_the_end_of_a_release_is_in_utc_whatever_its_zone(last):
+    metrics = {"model": {"test": {"MAE": 1.0}}, "baselines": {"mean": {"test": {"MAE": 2.0}}}}
+    metrics |= {"time_column": "when", "split": {"last_test": last}}
+    diagnostics = {"intervals": {"model": {"MAE": [0.9, 1.1], "bias": [-0.1, 0.1]}}, "by_week": []}
+    diagnostics |= {"prediction_interval": {"level": 0.9, "coverage": 0.9, "shipped_coverage": None, "over_time": []}}
+    found = promise_of(metrics, diagnostics)
+    assert found.until == pd.Timestamp("2024-01-01 22:30:00") and found.until.tz is None
+    frame = pd.DataFrame({"when": pd.to_datetime(["2024-01-01 23:00:00"])})
+    assert (frame["when"] > found.until).all()
 
 
 def test_late_repeated_corrected_and_missing_answers_each_count_once(tmp_path):

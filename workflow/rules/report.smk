@@ -12,7 +12,7 @@ rule generate_report:
         holdout="reports/holdout_predictions.csv",
         budget="reports/row_budget.json" if settings.model.measures_budget else [],
         # How right the releases turned out to be; there is none before the first.
-        live="reports/live.json" if current_release() and not place.folder else [],
+        live="reports/live.json" if Releases().current() and not place.folder else [],
     output:
         markdown=report(
             update("reports/final_report.md"),

@@ -65,8 +65,16 @@ def promise_of(metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> Pr
         coverages=[each["coverage"] for each in covered.get("over_time") or [] if each.get("coverage") is not None],
         baseline=min(scores, key=lambda name: scores[name]),
         time=metrics["time_column"],
-        until=pd.Timestamp(metrics["split"]["last_test"]) if metrics["split"].get("last_test") else None,
+        until=_moment(metrics["split"].get("last_test")),
     )
+
+
+def _moment(text: str | None) -> pd.Timestamp | None:
+    """Return a time in UTC without a zone, as rows have it."""
+    if not text:
+        return None
+    found = pd.Timestamp(text)
+    return found.tz_convert("UTC").tz_localize(None) if found.tz else found
 
 
 class Sums:
