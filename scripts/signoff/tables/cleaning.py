@@ -1,5 +1,7 @@
 """Cleaning: what becomes of missing values and duplicate rows, by policy."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from signoff.base.errors import TaskError
 from signoff.tables.cells import MISSING
 
 
-def by_policy(values: pd.Series, policy: str | dict, wrong: np.ndarray) -> tuple[pd.Series, str]:
+def by_policy(values: pd.Series, policy: Any, wrong: np.ndarray) -> tuple[pd.Series, str]:
     """Return a column as its policy has it, in training and in predictions alike, and what became of missing values.
 
     Parameters
@@ -29,7 +31,7 @@ def by_policy(values: pd.Series, policy: str | dict, wrong: np.ndarray) -> tuple
     return filled(values, policy["fill"]).where(~wrong), "filled"
 
 
-def filled(values: pd.Series, constant: object) -> pd.Series:
+def filled(values: pd.Series, constant: Any) -> pd.Series:
     """Return `values` with `constant` where they are missing. Raises TaskError where it is of another kind."""
     if isinstance(constant, str) and constant.strip() in MISSING:
         raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: it reads as missing.")
@@ -47,7 +49,7 @@ def filled(values: pd.Series, constant: object) -> pd.Series:
     return values.fillna(constant)
 
 
-def refuse_loss(counts: dict, max_rows_lost: float) -> None:
+def refuse_loss(counts: dict[str, Any], max_rows_lost: float) -> None:
     """Raise TaskError where too few rows are left, naming the columns to blame, the worst first."""
     lost = counts["rows_in"] - counts["rows_out"]
     if counts["rows_out"] and lost <= max_rows_lost * counts["rows_in"]:

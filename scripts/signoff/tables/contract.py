@@ -24,7 +24,7 @@ _DTYPES = {
 _NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
 
 
-def read_contract(path: Path) -> dict:
+def read_contract(path: Path) -> dict[str, Any]:
     """Return the contract as the mapping that its YAML holds.
 
     Raises
@@ -50,7 +50,7 @@ def read_contract(path: Path) -> dict:
     return contract
 
 
-def kinds(contract: dict) -> dict[str, str]:
+def kinds(contract: dict[str, Any]) -> dict[str, str]:
     """Return the kind (number, boolean, date, text) of each column with a dtype. Raises TaskError for others."""
     found = {}
     for column, rules in contract["columns"].items():
@@ -135,7 +135,7 @@ def describe(violations: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def looks_at_all_rows(contract: dict | None) -> bool:
+def looks_at_all_rows(contract: dict[str, Any] | None) -> bool:
     """Return whether pandera must see all rows at once, for checks of more than single values, such as uniqueness."""
     row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict", *OF_TABLE}
     of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}

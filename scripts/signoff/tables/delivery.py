@@ -59,7 +59,7 @@ class Delivery:
         if days is None:
             return
         counted = pd.DataFrame({"level": text, "day": days[known]})[days[known] != NO_DAY].value_counts()
-        for (level, day), n in counted.items():  # type: ignore[misc]
+        for (level, day), n in counted.items():
             by_day[str(level), day] = by_day.get((str(level), day), 0) + int(n)
         if self.keep is not None and self.days:
             first = max(self.days) - self.keep

@@ -20,6 +20,7 @@ _TYPES = (
     ("dtype", str, "text, such as float64"),
     *((key, bool, "true or false") for key in ("future", "past", "nullable", "unique")),
 )
+_UNITS = {"hour": pd.Timedelta(hours=1), "day": pd.Timedelta(days=1), "week": pd.Timedelta(weeks=1)}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) (hour|day|week)s?")
 
 
@@ -85,12 +86,16 @@ def delivery_rules(contract: dict[str, Any] | None, where: str = "the data contr
         raise _wrong(where, "newest", newest, "whole days, such as 7 days")
     number = {key: _number(rows.get(key), where, f"rows.{key}") for key in _KEYS_OF_ROWS}
     return DeliveryRules(
-        *(number[key] for key in _KEYS_OF_ROWS),
-        None if freshness is None else _duration(freshness, where, "freshness"),
-        every,
-        _levels(complete.get("levels"), contract, where),
-        int(days),
-        {
+        min_share=number["min"],
+        max_share=number["max"],
+        newest_share=number["newest"],
+        at_least=number["at_least"],
+        at_most=number["at_most"],
+        freshness=None if freshness is None else _duration(freshness, where, "freshness"),
+        every=every,
+        levels=_levels(complete.get("levels"), contract, where),
+        newest=int(days),
+        max_missing={
             column: _max_missing(rules["max_missing"], where, f"column {column!r}: max_missing")
             for column, rules in contract["columns"].items()
             if (rules or {}).get("max_missing") is not None
@@ -143,7 +148,7 @@ def _duration(value: object, where: str, key: str) -> pd.Timedelta:
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise _wrong(where, key, value, "a duration, such as 10 days or 36 hours")
-    return pd.Timedelta(float(found[1]), {"hour": "h", "day": "D", "week": "W"}[found[2]])
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def _wrong(where: str, key: str, value: object, words: str) -> TaskError:

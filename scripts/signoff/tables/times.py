@@ -17,7 +17,15 @@ _SLACK, _SLACK_OF_DATES = pd.Timedelta(days=1), pd.Timedelta(days=31)
 # the middle eight tenths of the rows.
 _FAR_DAYS, _FAR_SPANS = 5 * 365, 3
 # Days that programs write for an unknown one: for them, a year and the span itself are enough.
-_PLACEHOLDERS = ("0001-01-01", "1601-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1904-01-01")
+_PLACEHOLDERS: tuple[str, ...] = (
+    "0001-01-01",
+    "1601-01-01",
+    "1753-01-01",
+    "1899-12-30",
+    "1899-12-31",
+    "1900-01-01",
+    "1904-01-01",
+)
 _PLACEHOLDERS += ("1970-01-01", "1980-01-01", "2099-12-31", "9999-12-31")
 _PLACEHOLDER_DAYS = days_of(pd.Series(_PLACEHOLDERS).astype("datetime64[us]"))
 _FAR_DAYS_OF_PLACEHOLDERS = 365
@@ -104,7 +112,7 @@ def in_future(times: pd.Series, now: pd.Timestamp) -> np.ndarray:
     """Return for each of n times whether it is clearly later than `now`; a missing one is not."""
     naive = times if times.dt.tz is None else times.dt.tz_convert("UTC").dt.tz_localize(None)
     is_date = naive == naive.dt.normalize()
-    return ((naive > now + _SLACK_OF_DATES) | (~is_date & (naive > now + _SLACK))).to_numpy(dtype=bool)
+    return np.asarray((naive > now + _SLACK_OF_DATES) | (~is_date & (naive > now + _SLACK)), dtype=bool)
 
 
 def time_column_of(kinds: Mapping[str, str], named: str | None, find: bool) -> str | None:
