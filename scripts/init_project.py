@@ -115,7 +115,7 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
         for check, each in times.wrong(table.frame[time_column]).items():
             validation = {"on_failure": "warn"}
             said.append(
-                f"time: {each.sum():,} rows have a time that {check}, such as "
+                f"time: {each.sum():,} rows have a time that {check.replace(' not ', ' ')}, such as "
                 f"{table.frame[time_column][each].iloc[0]}; they are dropped, and each run warns of them. Once "
                 "they are corrected, take on_failure: warn out of config.yaml"
             )

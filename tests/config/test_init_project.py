@@ -304,6 +304,19 @@ def test_a_name_says_whether_dates_are_when_a_row_happened(name, is_time):
     assert choose_time(frame, kinds, "y")[0] == (name if is_time else None)
 
 
+def test_times_that_cannot_be_right_are_said_and_each_run_warns_of_them():
+    days = pd.Series(pd.date_range("2024-01-01", periods=100))
+    frame = pd.DataFrame({"when": days, "x": range(100), "y": np.arange(100) % 7.0})
+    frame.loc[[3, 4, 5], "when"] = pd.to_datetime(["1900-01-01", "1900-01-01", "2204-01-01"])
+    table = Table(frame, {"when": "date", "x": "number", "y": "number"}, {"when": "ISO8601"})
+    settings, contract, said = init_project(table, "y", pd.Timestamp("2024-04-20"))
+    assert settings["validation"] == {"on_failure": "warn"} and settings["time_column"] == "when"
+    lines = [line.partition("; they")[0] for line in said]
+    assert "time: 2 rows have a time that is far before all other times, such as 1900-01-01 00:00:00" in lines
+    assert "time: 1 rows have a time that is in the future, such as 2204-01-01 00:00:00" in lines
+    assert contract["freshness"] == "32 days"
+
+
 def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
     random = np.random.default_rng(0)
     days = pd.Series(pd.date_range("2020-01-01", periods=400))
