@@ -282,7 +282,7 @@ def test_failures_are_those_of_the_thresholds_and_the_contract(project):
     assert found["verdict"] == "failed"
     assert found["failures"] == [
         "threshold mae_max 1: MAE is 1.5000",
-        "data contract: column x: violates 'unique' in 1 rows (3 in row 2)",
+        "data contract: column x: violates 'unique' in 1 row (3 in row 2)",
     ]
 
 
