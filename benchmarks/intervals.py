@@ -30,6 +30,7 @@ KINDS = {"shop": "category", "a": "number", "b": "number", "c": "number", "hour"
 SETTING: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
 LEVEL, BINS = 0.9, 5
 TUNED = ("even noise", "noise grows with a", "skewed, one noisy shop", "noise grows with a, in time")
+TUNED += ("days alike", "level drifts", "noise drifts")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,13 @@ SHAPES = {
     ),
     "level drifts": Shape(
         lambda random, rows, place: normal(random, rows) + 1.5 * shocks(random, place, 40, 0.95), by_time=True
+    ),
+    "noise doubles late": Shape(
+        lambda random, rows, place: normal(random, rows) * np.where(place > 0.7, 2, 1) * (0.5 + rows["c"] / 2),
+        by_time=True,
+    ),
+    "level swings, skewed": Shape(
+        lambda random, rows, place: random.gamma(1, 1, len(rows)) + 0.7 * np.sin(6 * np.pi * place), by_time=True
     ),
     "noise drifts": Shape(
         lambda random, rows, place: normal(random, rows) * (0.5 + 1.5 * place) * (0.5 + rows["a"]), by_time=True

@@ -158,6 +158,15 @@ def test_newer_errors_weigh_more():
     assert found["above"] > same["above"] and found["below"] > same["below"]
 
 
+def test_growing_errors_widen_intervals_and_steady_ones_do_not():
+    random, tail = np.random.default_rng(3), 0.05
+    steady = random.normal(0, 1, (2, 4000))
+    growing = steady * np.linspace(0.5, 2, 4000)
+    assert quantiles._drifting(steady, tail) > 0.9 > 0.8 > quantiles._drifting(growing, tail)
+    assert quantiles._drifting(growing[:, ::-1], tail) == 1
+    assert quantiles._drifting(growing[:, :300], tail) == 1
+
+
 def test_without_enough_errors_no_interval_is_fitted_and_the_log_says_so(caplog):
     features, target = table(30)
     assert fit_intervals(features.head(18), KINDS, target.head(18), None, SETTING, 0.9) is None

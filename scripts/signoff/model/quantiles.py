@@ -5,8 +5,8 @@ lower and upper quantile from the features and the prediction. What these miss o
 once for each side, is added to them in shares of their distance (Romano, Patterson, Candès 2019, Conformalized Quantile
 Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression methods, Stat 9). Errors
 and not targets are learnt, so that the interval is as narrow as the model is good. If rows have a time, errors are of
-rows later than those that the model saw, and newer errors weigh more in the correction (Barber, Candès, Ramdas,
-Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51).
+rows later than those that the model saw, newer errors weigh more in the correction (Barber, Candès, Ramdas, Tibshirani
+2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51), and it is larger if errors have grown.
 """
 
 import logging
@@ -37,6 +37,9 @@ _SHARE = 0.25
 _FOLDS = 5
 # A row that is older by this share of the calibration rows weighs half as much.
 _HALF_LIFE = 0.25
+# So many of the newest errors say whether those before them cover as many as promised.
+_ENOUGH_TO_JUDGE = 100
+_SHARES_OF_TAIL = np.linspace(1, 1 / 3, 9)
 # The least distance between the quantiles that a correction is a share of, in shares of the median one.
 _LEAST_DISTANCE = 0.1
 _TREES = {"learning_rate": 0.2, "max_leaf_nodes": 6, "early_stopping": False}
@@ -209,12 +212,12 @@ def _calibrated(
             lower, upper = _quantiles(matrix[~inside], errors[~inside], tail, sets)
             low[inside], high[inside] = lower.predict(matrix[inside]), upper.predict(matrix[inside])
         lower, upper = _quantiles(matrix, errors, tail, sets)
-    age = np.arange(count)[::-1] / count
-    weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
     least = _LEAST_DISTANCE * float(np.median(high - low)) or 1.0
     distance = np.maximum(high - low, least)
-    below = weighted_quantile((low - errors) / distance, weights, 1 - tail)
-    above = weighted_quantile((errors - high) / distance, weights, 1 - tail)
+    missed = np.stack([(low - errors) / distance, (errors - high) / distance])
+    if by_time:
+        tail *= _drifting(missed, tail)
+    below, above = _corrections(missed, tail, by_time)
     if not math.isfinite(below + above):
         return None
     return {
@@ -226,6 +229,32 @@ def _calibrated(
         "above": above,
         "least": least,
     }
+
+
+def _corrections(missed: np.ndarray, tail: float, by_time: bool) -> list[float]:
+    """Return what a new error exceeds on each side with probability `tail`; of 2 × n scores, newer ones weigh more."""
+    count = missed.shape[1]
+    age = np.arange(count)[::-1] / count
+    weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
+    return [weighted_quantile(each, weights, 1 - tail) for each in missed]
+
+
+def _drifting(missed: np.ndarray, tail: float) -> float:
+    """Return which share of the tail allows for errors that have been growing; 1 if they have not.
+
+    What the scores before the newest ones give is tried on these. If it covers too few, the tail is made smaller, by
+    half as much as would have been right, because some of it is chance. A level that follows the coverage is the idea
+    of Gibbs, Candès 2021, Adaptive Conformal Inference under Distribution Shift, NeurIPS 34.
+    """
+    newest = missed.shape[1] // 4
+    if newest < _ENOUGH_TO_JUDGE:
+        return 1.0
+    before, after = missed[:, :-newest], missed[:, -newest:]
+    for share in _SHARES_OF_TAIL:
+        ends_of = np.array(_corrections(before, share * tail, by_time=True))[:, None]
+        if (after <= ends_of).all(axis=0).mean() >= 1 - 2 * tail:
+            break
+    return (1 + float(share)) / 2
 
 
 def _encoding(features: pd.DataFrame, kinds: dict[str, str]) -> tuple[ColumnTransformer, list[int]]:
