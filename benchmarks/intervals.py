@@ -130,7 +130,7 @@ def measure(shape: Shape, seed: int) -> dict[str, pd.Series]:
     rest, actual = rows[shape.rows :], target[shape.rows :].to_numpy()
     predicted = predict(model, rest, 1).to_numpy()
     # As long a span as it is measured on; of rows in no order, as many as would be held out.
-    first = held // 2 if shape.by_time else shape.rows // 4
+    first = held // 2 if shape.by_time else min(shape.rows // 4, held // 2)
     half = half_width(np.abs(actual - predicted)[:first], LEVEL)
     assert half is not None
     after = slice(first, None)
