@@ -31,7 +31,7 @@ from benchmarks.alarms import flights_of_2013, lasting, without_effects
 
 import explain_model as explanations
 from clean_data import clean_data
-from compare_model import compare_model
+from compare_model import Before, Options, compare_model
 from diagnose import diagnose
 from feature_engineering import feature_engineering
 from signoff.base.numbers import rounded
@@ -444,10 +444,9 @@ def judged(now: Prepared, before: Prepared | None, seed: int) -> dict[str, Any]:
         profile = {name: drift.profile(before.table[name], kind) for name, kind in names}
         weeks = rows_by_week(before.table["time"])
     explanation = explanations.explain_model(now.model, now.table, now.description, seed)
-    comparison = compare_model(
-        now.table, now.description, now.holdout, now.metrics, seed, before=profile, weeks_before=weeks
-    )
-    comparison["alarms"] += history_alarms(now.rows, before.rows if before else None)
+    release = Before(profile, before.rows if before else None, weeks)
+    comparison = compare_model(now.table, now.description, now.holdout, now.metrics, Options(seed), release)
+    comparison["alarms"] += history_alarms(now.rows, release.rows)
     comparison["alarms"] += newest.missing_alarms([now.days])
     return diagnose(now.metrics, *map(rounded, (explanation, comparison)))
 

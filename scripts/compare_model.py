@@ -8,6 +8,7 @@ Beside the metrics holdout_predictions.csv is read.
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -36,19 +37,43 @@ from signoff.tables.batches import chosen, scan
 OTHER_ROWS = "the held-out predictions are not those of these features. Run make run, and make report again."
 
 
+@dataclass(frozen=True)
+class Options:
+    """The seed of every draw, the share of rows that prediction intervals are to cover, the smallest difference from
+    the champion that matters (a share of its MAE), and the user's own metrics, if there are any."""
+
+    seed: int = 0
+    level: float = 0.9
+    least_difference: float = LEAST_DIFFERENCE
+    code: ModuleType | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """The profile of the deployed release's rows, how many rows its source had, and in which weeks; None if unknown."""
+
+    profile: dict | None = None
+    rows: int | None = None
+    weeks: RowsByWeek | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Of samples such rows as stand for all rows alike, training or held out; and the features of all training rows,
+    some at a time. See `sample.sample`."""
+
+    alike: pd.DataFrame
+    training_rows: Iterable[pd.DataFrame]
+
+
 def compare_model(
     table: pd.DataFrame,
     description: dict,
     holdout: pd.DataFrame,
     metrics: dict,
-    seed: int = 0,
-    level: float = 0.9,
-    before: dict | None = None,
-    alike: pd.DataFrame | None = None,
-    training_rows: Iterable[pd.DataFrame] | None = None,
-    code: ModuleType | None = None,
-    least_difference: float = LEAST_DIFFERENCE,
-    weeks_before: RowsByWeek | None = None,
+    options: Options = Options(),
+    before: Before = Before(),
+    sampled: Sampled | None = None,
 ) -> dict:
     """Return how the model, its errors and its rows compare; docs/files.md tells what each part is.
 
@@ -63,21 +88,8 @@ def compare_model(
         prediction_high, if there are such.
     metrics
         As `evaluate_model` gives them.
-    seed
-        The seed of every draw and shuffle.
-    level
-        The share of rows that prediction intervals are to cover.
-    before
-        The profile of the deployed release's rows, where it holds one.
-    alike, training_rows
-        Where `table` and `holdout` are samples: such of their rows as stand for all rows alike, training or held out;
-        and the features of all training rows, some at a time. See `sample.sample`.
-    code
-        The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
-    least_difference
-        The smallest difference from the champion that matters, as a share of its MAE.
-    weeks_before
-        How many rows each week had at the release, if it says so.
+    sampled
+        If `table` and `holdout` are samples.
 
     Returns
     -------
@@ -92,18 +104,15 @@ def compare_model(
         The held-out rows are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
-    alike = table if alike is None else alike
-    train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
+    alike = sampled.alike if sampled else table
+    test = table[table["split"] == "test"].reset_index(drop=True)
     check_rows(holdout, test[target], metrics["baselines"])
-    by_time = description["split"]["by"] == "time"
-    in_time = [
-        each if not by_time or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
-        for each in (train, test)
-    ]
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
-    sampled = intervals.resampling(moments, len(test), seed)
-    found, baselines = compare_predictors(metrics, holdout, test[list(kinds)], sampled, code, seed, least_difference)
+    drawn = intervals.resampling(moments, len(test), options.seed)
+    found, baselines = compare_predictors(
+        metrics, holdout, test[list(kinds)], drawn, options.code, options.seed, options.least_difference
+    )
     champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
     is_test = (table["split"] == "test").to_numpy()
     parts = date_parts(description["recipe"])
@@ -111,46 +120,63 @@ def compare_model(
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     found |= {
         "level": intervals.LEVEL,
-        "seed": seed,
-        "slices": intervals.slice_table(slices, actual, predicted, champion, sampled),
+        "seed": options.seed,
+        "slices": intervals.slice_table(slices, actual, predicted, champion, drawn),
         "by_week": intervals.by_week(moments, predicted - actual),
         "date_parts": parts,
-        "newest": compared_periods(alike[time] if time else None, sampled=training_rows is not None),
+        "newest": compared_periods(alike[time] if time else None, sampled=sampled is not None),
         # Of a sample, weeks are not counted.
-        "rows_by_week": rows_by_week(table[time]) if time and training_rows is None else None,
-        "drift": {
-            "training": drift.compared(
-                {name: drift.profile(train[name], kind) for name, kind in drift.columns(description)},
-                in_time[1],
-                description,
-                in_time[0] if by_time else None,
-            ),
-            "release": drift.compared(before, alike, description) if before else None,
-        },
-        "profile": {name: drift.profile(alike[name], kind) for name, kind in drift.columns(description)},
+        "rows_by_week": rows_by_week(table[time]) if time and sampled is None else None,
     }
     if set(LOW_AND_HIGH) <= set(holdout):
-        low, high = (holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
-        found["prediction_interval"] = intervals.row_intervals(
-            actual, predicted, (low, high), moments, slices, sampled, level
-        )
+        ends = tuple(holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
+        covered = intervals.row_intervals(actual, predicted, ends, moments, slices, drawn, options.level)
     else:
-        found["prediction_interval"] = intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, sampled, level, seed
+        by_time = description["split"]["by"] == "time"
+        covered = intervals.prediction_interval(
+            actual, predicted, moments, by_time, slices, drawn, options.level, options.seed
         )
-    columns = [name for name in kinds if not of_a_date(name, description)]
-    found["baselines"] = baselines
-    found["alarms"] = [
-        *leaks.known_late(description.get("not_before", []), description),
-        *copies(training_rows or [train], test, columns, target, seed),
-        *findings.drift_alarms(found["drift"]["training"], "the held-out part"),
-        *(findings.last_seen(*in_time, kinds, time) if by_time else []),
-        *findings.drift_alarms(found["drift"]["release"] or [], "these data, set beside those of the deployed release"),
-        *newest_alarms(alike, description),
-        *past_alarms(found["rows_by_week"], weeks_before),
-        *comparison_alarms(found),
-    ]
+    found["prediction_interval"], found["baselines"] = covered, baselines
+    of_rows, alarms = compare_rows(table, description, options.seed, before, sampled)
+    found |= of_rows
+    found["alarms"] = [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *comparison_alarms(found)]
     return found
+
+
+def compare_rows(
+    table: pd.DataFrame, description: dict, seed: int, before: Before, sampled: Sampled | None
+) -> tuple[dict, list[dict]]:
+    """Return how later rows differ from earlier ones (drift, and the profile for the next release), and the alarms.
+
+    The parameters are those of `compare_model`.
+    """
+    kinds, target, time = description["features"], description["target"], description["time_column"]
+    alike = sampled.alike if sampled else table
+    train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
+    by_time = description["split"]["by"] == "time"
+    in_time = [
+        each if not by_time or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
+        for each in (train, test)
+    ]
+    columns = drift.columns(description)
+    training = drift.compared(
+        {name: drift.profile(train[name], kind) for name, kind in columns},
+        in_time[1],
+        description,
+        in_time[0] if by_time else None,
+    )
+    release = drift.compared(before.profile, alike, description) if before.profile else None
+    profile = {name: drift.profile(alike[name], kind) for name, kind in columns}
+    names = [name for name in kinds if not of_a_date(name, description)]
+    alarms = [
+        *leaks.known_late(description.get("not_before", []), description),
+        *copies(sampled.training_rows if sampled else [train], test, names, target, seed),
+        *findings.drift_alarms(training, "the held-out part"),
+        *(findings.last_seen(*in_time, kinds, time) if by_time else []),
+        *findings.drift_alarms(release or [], "these data, set beside those of the deployed release"),
+        *newest_alarms(alike, description),
+    ]
+    return {"drift": {"training": training, "release": release}, "profile": profile}, alarms
 
 
 def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
@@ -162,7 +188,7 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
         raise TaskError(OTHER_ROWS)
 
 
-def released(path: Path) -> tuple[dict, int, RowsByWeek | None]:
+def released(path: Path) -> Before:
     """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks.
 
     The weeks are None if an older version has made the release.
@@ -176,7 +202,7 @@ def released(path: Path) -> tuple[dict, int, RowsByWeek | None]:
     name, releases = path.parent.name, Releases(path.parents[2])
     try:
         found = releases.json(name, releases.sign_off(name, releases.history()), path.name)
-        return found["profile"], int(found["validation"]["rows"]), found.get("rows_by_week")
+        return Before(found["profile"], int(found["validation"]["rows"]), found.get("rows_by_week"))
     except (TaskError, KeyError, TypeError, ValueError) as error:
         raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
 
@@ -200,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("compare_model", args, args.metrics):
         description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
         said = read_json(args.validation)
-        before, rows_before, weeks_before = released(args.release) if args.release else (None, None, None)
+        before = released(args.release) if args.release else Before()
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
@@ -209,32 +235,21 @@ def main(argv: list[str] | None = None) -> None:
         holdout, again = held_out(args.metrics.with_name("holdout_predictions.csv"), sizes["test"])
         if found != sizes or again != sizes["test"]:
             raise TaskError(OTHER_ROWS)
-        training_rows = None
+        sampled = None
         if len(table) < sum(sizes.values()):
             logging.info("[compare_model] looks at %d of %d rows", len(table), sum(sizes.values()))
             needed = [*description["features"], description["target"]]
             training_rows = chosen(args.features, columns, "split", lambda split: split == "train", needed)
+            sampled = Sampled(alike, training_rows)
         level = args.interval_level
         if "intervals" in metrics:
             # That of the intervals that the model has.
             level = metrics["intervals"]["level"]
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            found = compare_model(
-                table,
-                description,
-                holdout,
-                metrics,
-                args.random_state,
-                level,
-                before,
-                alike,
-                training_rows,
-                code,
-                args.least_difference,
-                weeks_before,
-            )
-        found["alarms"] += history_alarms(said["rows"], rows_before)
+            options = Options(args.random_state, level, args.least_difference, code)
+            found = compare_model(table, description, holdout, metrics, options, before, sampled)
+        found["alarms"] += history_alarms(said["rows"], before.rows)
         if args.raw:
             found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]))
         found = rounded(found)
