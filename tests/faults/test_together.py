@@ -43,7 +43,7 @@ REFUSALS = [
 # What is made of the release that is current, too.
 COMPARED = [
     f"reports/{each}"
-    for each in ("evaluation", "holdout", "comparison", "diagnostics", "final", "figures", "tables", "verdict")
+    for each in ("evaluation", "holdout", "comparison", "diagnostics", "final", "figures", "live", "tables", "verdict")
 ]
 
 

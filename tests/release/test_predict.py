@@ -339,7 +339,7 @@ def test_the_champion_is_scored_on_the_same_rows_and_is_one_more_verdict(release
     assert released.json("reports/evaluation_metrics.json")["thresholds"][0]["passed"]
     # Another champion: it is judged anew, and nothing is trained.
     released.script("rollback", "--reason", "x")
-    judged = {"evaluate_model", "compare_model", "diagnose", "generate_report"}
+    judged = {"evaluate_model", "compare_model", "diagnose", "live_record", "generate_report"}
     assert released.jobs("reports/final_report.md") == judged
 
 
