@@ -7,8 +7,10 @@ The summary goes to the output's name with the suffix .json, the report to .md a
 
 import itertools
 import logging
+from collections.abc import Hashable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +25,15 @@ from signoff.report.markdown import cell, markdown_table
 from signoff.review.backtest import NEVER
 from signoff.tables.table import write_table
 
-RETRAINED = "retrained"
-METRICS = ["MAE", "RMSE", "R2", "bias"]
+_RETRAINED = "retrained"
+_METRICS = ["MAE", "RMSE", "R2", "bias"]
 # The most weeks of one gap that are named.
-LONGEST_GAP = 53
+_LONGEST_GAP = 53
 
 
-def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None) -> tuple[pd.DataFrame, dict]:
+def backtest(
+    models: dict[str, dict[str, Any]], thresholds: dict[str, float] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the backtest week by week, and its summary.
 
     Parameters
@@ -55,22 +59,22 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
     rows = []
     for week in sorted(set(models) - {NEVER}):
         scores = dict(models[week]["scores"][week])
-        found = {RETRAINED: scores.pop("model"), NEVER: never[week]["model"]}
+        found = {_RETRAINED: scores.pop("model"), NEVER: never[week]["model"]}
         found |= {f"baseline_{name}": score for name, score in scores.items()}
-        judged = judge(found[RETRAINED], {"test": found[NEVER]}, thresholds or {})
+        judged = judge(found[_RETRAINED], {"test": found[NEVER]}, thresholds or {})
         failed = [each["name"] for each in judged if not each["passed"]]
         rows.append(
             {
                 "week": week,
-                "rows": found[RETRAINED]["rows"],
+                "rows": found[_RETRAINED]["rows"],
                 "training_rows": models[week]["training_rows"],
-                **{f"{name}_{metric}": score[metric] for name, score in found.items() for metric in METRICS},
+                **{f"{name}_{metric}": score[metric] for name, score in found.items() for metric in _METRICS},
                 "gate": "stopped" if failed else "passed",
                 "failed": " ".join(failed),
             }
         )
     weeks = pd.DataFrame(rows)
-    overall = {name: over_all_rows(weeks, name) for name in found}
+    overall = {name: _over_all_rows(weeks, name) for name in found}
     return weeks, {
         "target": models[NEVER]["target"],
         "first_week": rows[0]["week"],
@@ -79,15 +83,15 @@ def backtest(models: dict[str, dict], thresholds: dict[str, float] | None = None
         "rows": int(weeks["rows"].sum()),
         "without_rows": weeks_between(list(weeks["week"])),
         "overall": overall,
-        "retraining_is_worth": overall[NEVER]["MAE"] - overall[RETRAINED]["MAE"],
-        "weeks_better": int((weeks[f"{RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
-        "weeks_worse": int((weeks[f"{RETRAINED}_MAE"] > weeks[f"{NEVER}_MAE"]).sum()),
+        "retraining_is_worth": overall[NEVER]["MAE"] - overall[_RETRAINED]["MAE"],
+        "weeks_better": int((weeks[f"{_RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
+        "weeks_worse": int((weeks[f"{_RETRAINED}_MAE"] > weeks[f"{NEVER}_MAE"]).sum()),
         "gate_is_set": bool(thresholds),
         "stopped": {row["week"]: row["failed"].split() for row in rows if row["failed"]},
     }
 
 
-def over_all_rows(weeks: pd.DataFrame, name: str) -> dict[str, float]:
+def _over_all_rows(weeks: pd.DataFrame, name: str) -> dict[str, float]:
     """Return MAE, RMSE and bias of a predictor over the rows of all weeks."""
     share = weeks["rows"] / weeks["rows"].sum()
     mae, rmse, bias = (weeks[f"{name}_{metric}"] for metric in ("MAE", "RMSE", "bias"))
@@ -99,46 +103,57 @@ def weeks_between(weeks: list[str]) -> list[str]:
     """Return the weeks without rows between weeks that have some; of a longer gap, those of its first year."""
     found: list[str] = []
     for before, after in itertools.pairwise(weeks):
-        gap = min((monday(after) - monday(before)).days // 7, LONGEST_GAP + 1)
-        found += [(monday(before) + timedelta(weeks=n)).strftime("%G-W%V") for n in range(1, gap)]
+        gap = min((_monday(after) - _monday(before)).days // 7, _LONGEST_GAP + 1)
+        found += [(_monday(before) + timedelta(weeks=n)).strftime("%G-W%V") for n in range(1, gap)]
     return found
 
 
-def monday(week: str) -> date:
+def _monday(week: str) -> date:
     """Return the first day of an ISO week such as 2013-W09."""
     year, number_of_week = week.split("-W")
     return date.fromisocalendar(int(year), int(number_of_week), 1)
 
 
-def best_baseline(overall: dict[str, dict]) -> str:
+def _best_baseline(overall: dict[str, dict[str, float]]) -> str:
     """Return the baseline with the least MAE over all rows."""
     return min((name for name in overall if name.startswith("baseline_")), key=lambda name: overall[name]["MAE"])
 
 
-def shown(name: str) -> str:
+def _shown(name: str) -> str:
     """Return what the report calls a predictor."""
-    names = {RETRAINED: "retrained weekly", NEVER: "never retrained"}
+    names = {_RETRAINED: "retrained weekly", NEVER: "never retrained"}
     return names.get(name) or f"baseline: {name.removeprefix('baseline_')}"
 
 
-def worth(summary: dict) -> str:
+def _worth(summary: dict[str, Any]) -> str:
     """Return what retraining is worth, as a sentence."""
     value, overall = summary["retraining_is_worth"], summary["overall"]
     share = abs(value) / overall[NEVER]["MAE"] if overall[NEVER]["MAE"] else 0.0
     return (
         f"retraining every week {'takes' if value >= 0 else 'adds'} {number(abs(value))} ({share:.1%}) "
         f"{'off' if value >= 0 else 'to'} the mean absolute error of {cell(summary['target'])}: "
-        f"{number(overall[RETRAINED]['MAE'])} against {number(overall[NEVER]['MAE'])} for the model that is never "
+        f"{number(overall[_RETRAINED]['MAE'])} against {number(overall[NEVER]['MAE'])} for the model that is never "
         f"retrained. Of {summary['weeks']} weeks it is better in {summary['weeks_better']} and worse in "
         f"{summary['weeks_worse']}"
     )
 
 
-def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
+def backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -> str:
     """Return the report as Markdown; `figure` is the name of the image beside it."""
     overall, stopped = summary["overall"], summary["stopped"]
-    best = best_baseline(overall)
-    sentence = worth(summary)
+    best = _best_baseline(overall)
+    header = [
+        "week",
+        "rows",
+        "MAE retrained",
+        "never retrained",
+        "difference",
+        cell(_shown(best)),
+        "R2",
+        "bias",
+        "gate",
+    ]
+    sentence = _worth(summary)
     gate = "No threshold is set, so the gate stops nothing."
     if summary["gate_is_set"]:
         counts = pd.Series([name for names in stopped.values() for name in names], dtype="str").value_counts()
@@ -167,7 +182,7 @@ def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
         *markdown_table(
             ["predictor", "MAE", "RMSE", "bias"],
             [
-                [cell(shown(name)), *(number(score[metric]) for metric in ("MAE", "RMSE", "bias"))]
+                [cell(_shown(name)), *(number(score[metric]) for metric in ("MAE", "RMSE", "bias"))]
                 for name, score in overall.items()
             ],
         ),
@@ -177,8 +192,8 @@ def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
         "## Week by week",
         "",
         *markdown_table(
-            ["week", "rows", "MAE retrained", "never retrained", "difference", cell(shown(best)), "R2", "bias", "gate"],
-            [week_cells(week, best) for week in weeks.to_dict("records")],
+            header,
+            [_week_cells(week, best) for week in weeks.to_dict("records")],
         ),
         "",
         "R2 and bias are those of the retrained model. Every figure of every predictor: [backtest.csv](backtest.csv).",
@@ -186,48 +201,48 @@ def backtest_report(weeks: pd.DataFrame, summary: dict, figure: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def week_cells(week: dict, best: str) -> list[str]:
+def _week_cells(week: dict[Hashable, Any], best: str) -> list[str]:
     """Return the cells of a week in the table of weeks; `best` is the best baseline."""
     values = (week["retrained_R2"], week["retrained_bias"])
     return [
         week["week"],
         f"{week['rows']:,}",
-        *(number(week[f"{name}_MAE"]) for name in (RETRAINED, NEVER)),
-        number(week[f"{NEVER}_MAE"] - week[f"{RETRAINED}_MAE"]),
+        *(number(week[f"{name}_MAE"]) for name in (_RETRAINED, NEVER)),
+        number(week[f"{NEVER}_MAE"] - week[f"{_RETRAINED}_MAE"]),
         number(week[f"{best}_MAE"]),
         *(number(None if pd.isna(value) else value) for value in values),
         f"**stopped**: {cell(week['failed'])}" if week["failed"] else "passed",
     ]
 
 
-def draw_backtest(weeks: pd.DataFrame, summary: dict, path: Path) -> None:
+def draw_backtest(weeks: pd.DataFrame, summary: dict[str, Any], path: Path) -> None:
     """Draw the error by week, and below it what retraining is worth by week, as a PNG file."""
     plt = plotting()
     target = summary["target"].replace("$", r"\$")
     # A week without rows is a gap in the lines.
-    weeks = weeks.set_index(pd.DatetimeIndex([monday(week) for week in weeks["week"]]))
-    gaps = pd.DatetimeIndex([monday(week) for week in weeks_between(list(weeks["week"]))])
+    weeks = weeks.set_index(pd.DatetimeIndex([_monday(week) for week in weeks["week"]]))
+    gaps = pd.DatetimeIndex([_monday(week) for week in weeks_between(list(weeks["week"]))])
     weeks = weeks.reindex(weeks.index.union(gaps))
     figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, height_ratios=[2, 1])
-    best = best_baseline(summary["overall"])
+    best = _best_baseline(summary["overall"])
     styles = {
         best: {"color": "#999999", "linestyle": ":"},
         NEVER: {"color": "#c77c11", "linestyle": "--"},
-        RETRAINED: {"color": "#3b6ea8"},
+        _RETRAINED: {"color": "#3b6ea8"},
     }
     for name, style in styles.items():
-        above.plot(weeks.index, weeks[f"{name}_MAE"], marker=".", label=shown(name).replace("$", r"\$"), **style)
+        above.plot(weeks.index, weeks[f"{name}_MAE"], marker=".", label=_shown(name).replace("$", r"\$"), **style)
     stopped = weeks[weeks["gate"] == "stopped"]
     if len(stopped):
         label = f"stopped by the gate ({len(stopped)} of {summary['weeks']})"
         above.scatter(
-            stopped.index, stopped[f"{RETRAINED}_MAE"], marker="x", s=50, color="#c0392b", zorder=3, label=label
+            stopped.index, stopped[f"{_RETRAINED}_MAE"], marker="x", s=50, color="#c0392b", zorder=3, label=label
         )
     above.set(ylabel=f"mean absolute error of {target}")
     above.set_ylim(bottom=0)
     # Above the lines, which may come down to zero.
     figure.legend(frameon=False, ncols=2, loc="outside upper left")
-    difference = weeks[f"{NEVER}_MAE"] - weeks[f"{RETRAINED}_MAE"]
+    difference = weeks[f"{NEVER}_MAE"] - weeks[f"{_RETRAINED}_MAE"]
     below.bar(weeks.index, difference, width=5, color=np.where(difference < 0, "#c0392b", "#3b6ea8"))
     below.axhline(0, color="black", linewidth=0.8)
     below.set(xlabel="week beginning", ylabel="never retrained\n− retrained weekly")
@@ -252,7 +267,7 @@ def main(argv: list[str] | None = None) -> None:
         draw_backtest(weeks, summary, figure)
         with replacing(args.output.with_suffix(".md")) as new:
             new.write_text(backtest_report(weeks, summary, figure.name), encoding="utf-8")
-        logging.info("[backtest] completed. %s.", worth(summary).replace("\\", ""))
+        logging.info("[backtest] completed. %s.", _worth(summary).replace("\\", ""))
         logging.info("[backtest] stopped by the gate: %s", ", ".join(summary["stopped"]) or "none")
         logging.info("[backtest] wrote the report to %s", args.output.with_suffix(".md"))
 

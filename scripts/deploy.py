@@ -11,6 +11,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -37,7 +38,7 @@ from signoff.release.store import Releases, flush, kept_releases, last_move, rel
 from signoff.release.tracking import track
 
 
-def deploy(sign_off: Path, config: dict, config_paths: list[str]) -> str:
+def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> str:
     """Return the name of the release that is current afterwards.
 
     Parameters
@@ -159,11 +160,11 @@ def copy_release(document: SignOff, folder: Path) -> None:
         with open(hidden / "sign_off.json", "xb") as file:
             file.write(serialised(document))
     except BaseException:
-        # Such as a full disk, which half a release would help to stay full.
+        # For example, the disk is full, and half a release would help to keep it full.
         shutil.rmtree(hidden, ignore_errors=True)
         raise
-    for path in (*hidden.rglob("*"), hidden):
-        flush(path)
+    for each in (*hidden.rglob("*"), hidden):
+        flush(each)
     hidden.rename(folder)
     flush(folder.parent)
 

@@ -6,11 +6,15 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_json, write_json
+from signoff.model.scoring import Scores
+from signoff.release.records import Difference, Interval
 from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 
 # The held-out error is too good below this share of the error on training rows that the model had not seen, and too
@@ -18,7 +22,7 @@ from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 _TOO_GOOD, _TOO_BAD = 0.6, 1.5
 
 
-def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
+def diagnose(metrics: dict[str, Any], explanation: dict[str, Any], comparison: dict[str, Any]) -> dict[str, Any]:
     """Return the content of diagnostics.json; docs/files.md says what each part is.
 
     Parameters
@@ -43,7 +47,9 @@ def diagnose(metrics: dict, explanation: dict, comparison: dict) -> dict:
     return found
 
 
-def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: dict) -> list[dict]:
+def no_signal(
+    scores: Scores, intervals: dict[str, Interval], against_mean: Difference, explanation: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Return an alarm if the predictions have nothing to do with the target.
 
     Parameters
@@ -68,7 +74,7 @@ def no_signal(scores: dict, intervals: dict, against_mean: dict, explanation: di
     return [alarm("no_signal", None, f"{sentence}between {low:.3g} and {high:.3g}.")]
 
 
-def gap(metrics: dict, mean: dict, unseen: dict) -> list[dict]:
+def gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return an alarm if the held-out score is far from that on training rows that the model had not seen.
 
     Parameters

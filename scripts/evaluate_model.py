@@ -23,7 +23,8 @@ from signoff.base.numbers import decimals
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.scoring import BUILT_IN, Scores
-from signoff.model.thresholds import add_thresholds, given
+from signoff.model.thresholds import DeployedScores, add_thresholds, given
+from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.champion import ChampionError, open_champion
 from signoff.review.custom_metrics import call_metrics
@@ -46,7 +47,7 @@ def evaluate_model(args: argparse.Namespace, metadata: Mapping[str, Any], code: 
 
     gate = Gate(given(args), args.limits, own_metrics if code else None)
     rows = FeatureRows(args.features, columns, frame)
-    rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
+    rule: Rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
     champion = None
     if args.champion:
         champion = open_champion(
@@ -56,7 +57,7 @@ def evaluate_model(args: argparse.Namespace, metadata: Mapping[str, Any], code: 
     try:
         return evaluate_rows(model, metadata, rows, holdout, gate, args.baseline, champion, args.threads)
     except ChampionError as error:
-        problem = {"release": args.champion, "problem": str(error)}
+        problem: DeployedScores = {"release": args.champion, "problem": str(error)}
         return evaluate_rows(model, metadata, rows, holdout, gate, args.baseline, problem, args.threads)
 
 
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--champion", metavar="RELEASE", help="also score this release, on the same rows")
     parser.add_argument("--deployed", type=Path, default=Path("deployed"), help="the folder of the releases")
     parser.add_argument("--allowed-signers", help="load the champion only if it was signed by one of these keys")
-    parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with so many")
+    parser.add_argument("--required-approvals", type=int, default=1, help="load the champion only with this many")
     parser.add_argument("--cleaned", type=Path, help="the cleaned data: make the champion's own features of them")
     parser.add_argument("--metrics", type=Path, help="a Python file with a function `metrics` of yours")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Gather the files of all parts of the data: tables are concatenated, reports and counts become one.
+"""Gather the files of all parts of the data: concatenate tables, and merge reports and counts.
 
     python scripts/gather.py --plan data/raw/raw_data.json --input data/raw/parts --output data/raw/raw_data.csv
 
@@ -10,6 +10,7 @@ import io
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -28,7 +29,7 @@ def gather_tables(tables: list[Path], output: Path) -> None:
     Raises
     ------
     TaskError
-        A file has other columns.
+        A file has different columns.
     """
     first = b""
     with replacing(output) as new, open(new, "wb") as file:
@@ -36,7 +37,7 @@ def gather_tables(tables: list[Path], output: Path) -> None:
             with open(path, "rb") as part:
                 head = part.readline()
                 first = first or head
-                if columns(head) != columns(first):
+                if _columns(head) != _columns(first):
                     raise TaskError(f"{path} has other columns than {tables[0]}. Delete it and run again.")
                 if file.tell() == 0:
                     file.write(first)
@@ -46,18 +47,18 @@ def gather_tables(tables: list[Path], output: Path) -> None:
                     file.write(b"" if part.read() == b"\n" else b"\n")
 
 
-def columns(head: bytes) -> list[str]:
+def _columns(head: bytes) -> list[str]:
     """Return the names in a header, which may have quotes."""
     return next(csv.reader([head.decode("utf-8-sig")]))
 
 
-def gather_reports(reports: list[dict]) -> dict:
+def gather_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the validation reports of all parts as one.
 
     The profile has no distinct values, quartiles and most frequent values, since these cannot be added up.
     """
-    violations: dict[tuple, dict] = {}
-    profile: dict[str, dict] = {}
+    violations: dict[tuple[str | None, str], dict[str, Any]] = {}
+    profile: dict[str, dict[str, Any]] = {}
     before = 0
     for report in reports:
         for each in report["violations"]:

@@ -10,8 +10,10 @@ of two), so every run has the same rows. A larger budget only adds rows. When ne
 sample, but none returns. All test rows stay. The rows are streamed in bounded memory, part by part or block by block.
 """
 
+import argparse
 import logging
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -20,6 +22,7 @@ from signoff.base.files import read_json, sha256, write_json
 from signoff.features.evidence import Facts
 from signoff.features.gathering import gather_features
 from signoff.features.holdout import rule_by_time
+from signoff.features.records import Description, Split
 from signoff.features.row_keys import read_keys
 from signoff.tables.parts import gather_counts
 
@@ -38,9 +41,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("gather_features", args, args.input):
         if args.plan:
-            description, paths, cut = of_parts(args)
+            description, paths, cut = _of_parts(args)
         else:
-            description, paths, cut = read_json(args.input.with_suffix(".json")), [args.input], None
+            description = cast(Description, read_json(args.input.with_suffix(".json")))
+            paths, cut = [args.input], None
         found = gather_features(paths, args.output, description, cut, args.max_rows)
         split = {**description["split"], "rows": found["rows"]}
         if args.max_rows:
@@ -55,10 +59,10 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[gather_features] wrote features to %s", args.output)
 
 
-def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
+def _of_parts(args: argparse.Namespace) -> tuple[Description, list[Path], pd.Timestamp | None]:
     """Return the description of all parts' features, their files, and the last time that trains."""
     names = list(read_json(args.plan)["parts"])
-    like = read_json(args.like)
+    like = cast(Description, read_json(args.like))
     counts = gather_counts([read_json(args.cleaned / f"{name}.json") for name in names], args.max_rows_lost)
     rows = {name: read_json(args.input / f"{name}.json") for name in names}
     names = [name for name in names if rows[name]["rows"]]
@@ -67,6 +71,7 @@ def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
     split, cut = like["split"], None
     if split["by"] == "time":
         time = like["time_column"]
+        assert time is not None
         ends = pd.to_datetime([rows[name][end] for name in names for end in ("first", "last")], format="ISO8601")
         times = Facts(args.output.parent, times=not args.test_weeks)
         if args.test_weeks:
@@ -75,8 +80,9 @@ def of_parts(args) -> tuple[dict, list[Path], pd.Timestamp | None]:
             times.look(keys["time"].to_pandas())
         rule = rule_by_time(times, time, args.test_weeks, args.test_share)
         cut = rule.pop("after")
-        split = {**rule, "first": str(ends.min()), "last_train": None, "last_test": str(ends.max())}
-    described = {**like, "split": split, "cleaning": cleaning, "raw_sha256": sha256(args.plan)}
+        ends_of_split = {"first": str(ends.min()), "last_train": None, "last_test": str(ends.max())}
+        split = cast(Split, {**rule, **ends_of_split})
+    described: Description = {**like, "split": split, "cleaning": cleaning, "raw_sha256": sha256(args.plan)}
     return described, paths, cut
 
 

@@ -8,7 +8,7 @@ Run in the project's folder. The same runs and releases give the same bytes.
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -16,6 +16,7 @@ from signoff.base.files import replacing
 from signoff.base.numbers import counted
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
+from signoff.release.form import Line
 from signoff.release.live_record import read_live
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Shown, Table, Words
@@ -23,12 +24,9 @@ from signoff.report.live import live_section
 from signoff.report.page import page
 from signoff.report.timeline import Period, Run, timeline, when
 
-# A line of the history of releases.
-Move = dict[str, Any]
-
 
 def history(
-    runs: list[Run], moves: list[Move], target: str | None, warnings: list[str], live: dict[str, Any] | None = None
+    runs: list[Run], moves: list[Line], target: str | None, warnings: list[str], live: dict[str, Any] | None = None
 ) -> str:
     """Return the page as HTML.
 
@@ -66,7 +64,7 @@ def history(
     return page(f"Runs and releases: {target}" if target else "Runs and releases", parts)
 
 
-def _current_periods(moves: list[Move], runs: list[Run]) -> list[Period]:
+def _current_periods(moves: list[Line], runs: list[Run]) -> list[Period]:
     """Return the period of each release; the last one ends with the last known time."""
     times = [when(each["at"]) for each in moves]
     ends = [*times[1:], *([max([*times, *(when(each["at"]) for each in runs)])] if times else [])]
@@ -85,7 +83,7 @@ def _run_table(runs: list[Run], numbers: dict[str, int]) -> Table:
     return Table("Runs", ["time", "verdict", "MAE", "R2", "rows", "seconds", "release", "why"], rows)
 
 
-def _release_table(moves: list[Move], runs: list[Run], numbers: dict[str, int], periods: list[Period]) -> Table:
+def _release_table(moves: list[Line], runs: list[Run], numbers: dict[str, int], periods: list[Period]) -> Table:
     """Return the table of the releases, the newest first."""
     rows: list[list[Words]] = []
     for name, number in reversed(numbers.items()):
@@ -101,7 +99,7 @@ def _release_table(moves: list[Move], runs: list[Run], numbers: dict[str, int], 
     return Table("Releases", ["#", "name", "MAE", "R2", "current", "approved by"], rows)
 
 
-def _told(first: Move, name: str, moves: list[Move]) -> list[str]:
+def _told(first: Line, name: str, moves: list[Line]) -> list[str]:
     """Return who approved a release and why, and what happened to it later."""
     words = [f"{who}: {why}" for who, why in zip(first["by"], first["reason"], strict=False)]
     words += [f"override: {each}" for each in first.get("override", [])]
@@ -113,7 +111,7 @@ def _told(first: Move, name: str, moves: list[Move]) -> list[str]:
     return words
 
 
-def _release_scores(name: str, model_sha256: str, runs: list[Run], moves: list[Move]) -> dict[str, Any]:
+def _release_scores(name: str, model_sha256: str, runs: list[Run], moves: list[Line]) -> dict[str, Any]:
     """Return MAE and R2 of a release as they were signed; those of a run with its model if it is pruned or altered."""
     releases = Releases()
     try:
@@ -136,7 +134,8 @@ def main(argv: list[str] | None = None) -> None:
             target = json.loads(Path(METRICS).read_text("utf-8"))["target"]
         except (OSError, ValueError, KeyError):
             target = None
-        runs, warnings = read_runs()
+        found, warnings = read_runs()
+        runs = cast(list[Run], found)
         for each in warnings:
             logging.warning("[history] %s", each)
         with replacing(args.output) as new:

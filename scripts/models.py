@@ -12,6 +12,7 @@ import csv
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,16 +25,16 @@ from signoff.release.verdict import verdict
 from signoff.rules.models import config_of
 from signoff.source.pieces import folder_name
 
-COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2", "best_baseline_MAE", "champion_MAE"]
-COLUMNS += ["why"]
-FOLDER = Path("models")
+_COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2", "best_baseline_MAE", "champion_MAE"]
+_COLUMNS += ["why"]
+_FOLDER = Path("models")
 
 
-def write_project(folder: Path, settings: dict) -> None:
+def write_project(folder: Path, settings: dict[str, Any]) -> None:
     """Make a model's folder a project, in which people decide."""
     up = Path(*[".."] * len(folder.parts))
     source = settings["raw_data_source_url"].replace("{model}", folder.name)
-    settings = {**settings, "raw_data_source_url": str(up / source) if is_path(source) else source}
+    settings = {**settings, "raw_data_source_url": str(up / source) if _is_path(source) else source}
     settings["allow_outside"] = [str(up / path) for path in settings["allow_outside"]]
     if signers := settings["release"]["allowed_signers"]:
         # The original, so that a signer who is removed from it can sign nowhere. An absolute path stays absolute.
@@ -43,25 +44,25 @@ def write_project(folder: Path, settings: dict) -> None:
     if schema and os.path.normpath(schema).startswith(("../", "/")):
         settings["validation"] = {**settings["validation"], "schema": str(up / schema)}
         schema = None
-    write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
+    _write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
     for path in [schema, *custom_code(settings)]:
         if path and Path(path).is_file():
-            write(folder / path, Path(path).read_bytes())
+            _write(folder / path, Path(path).read_bytes())
 
 
-def is_path(source: str) -> bool:
+def _is_path(source: str) -> bool:
     """Return whether a source is a path from the folder of the config."""
     return "://" not in source and "$" not in source and not Path(source).is_absolute()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file, unless it has this content already."""
+def _write(path: Path, content: bytes) -> None:
+    """Write a file unless it already has this content."""
     if not path.is_file() or path.read_bytes() != content:
         with replacing(path) as new:
             new.write_bytes(content)
 
 
-def row_of(name: str, metrics: dict, validation: dict, on_failure: str) -> dict:
+def _row_of(name: str, metrics: dict[str, Any], validation: dict[str, Any], on_failure: str) -> dict[str, Any]:
     """Return the row of a model in the table."""
     _, failures = verdict(validation, metrics, on_failure)
     baselines = [each["test"]["MAE"] for each in metrics["baselines"].values()]
@@ -85,21 +86,21 @@ def main(argv: list[str] | None = None) -> None:
     config_argument(parser)
     parser.add_argument("--output", required=True, type=Path, help="the JSON file that says that all have passed")
     args = parser.parse_args(argv)
-    with command_line.logged("models", args, FOLDER):
+    with command_line.logged("models", args, _FOLDER):
         config, _ = read_config(args.config)
         each = {folder_name(name): name for name in config["models"]["each"]}
         names = sorted(read_json(Path("data/raw/raw_data.json"))["parts"]) if config["models"]["by"] else list(each)
         rows = []
         for name in names:
-            folder = FOLDER / name
+            folder = _FOLDER / name
             write_project(folder, settings := config_of(config, each.get(name)))
-            found = [read_json(folder / path) for path in (METRICS, VALIDATION)]
-            rows.append(row_of(name, *found, settings["validation"]["on_failure"]))
+            metrics, validation = (read_json(folder / path) for path in (METRICS, VALIDATION))
+            rows.append(_row_of(name, metrics, validation, settings["validation"]["on_failure"]))
         with (
             replacing(args.output.with_name("models.csv")) as new,
             open(new, "w", encoding="utf-8", newline="") as file,
         ):
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
         failed = [row for row in rows if row["verdict"] == "failed"]

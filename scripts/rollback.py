@@ -11,12 +11,12 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
 from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import check_policy_owner
+from signoff.release.approval import Rule, check_policy_owner
 from signoff.release.store import Releases, kept_releases, last_move, release_before
 from signoff.release.tracking import track
 
 
-def rollback(reason: str, rule: dict, name: str | None = None) -> str:
+def rollback(reason: str, rule: Rule, name: str | None = None) -> str:
     """Return the name of the release that is current afterwards.
 
     Parameters
@@ -31,7 +31,7 @@ def rollback(reason: str, rule: dict, name: str | None = None) -> str:
     Raises
     ------
     TaskError
-        There is no such release, it is not whole, or it is current already. Nothing has changed then.
+        The release does not exist, is not whole, or is already the current one. Nothing was changed then.
     """
     if not reason.strip():
         raise TaskError("a rollback needs a reason: --reason TEXT (make rollback REASON=…). It is kept in the history.")

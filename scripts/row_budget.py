@@ -11,6 +11,7 @@ curves: asymptotic values and rate of convergence).
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -21,18 +22,22 @@ from threadpoolctl import threadpool_limits
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.features.gathering import gather_features
+from signoff.features.records import Description, FeatureRecord
 from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
+from signoff.release.records import BudgetPoint
 from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table
 
-SHARES = (4, 2)
+_SHARES = (4, 2)
 # With fewer rows, a metric says little.
-FEWEST_ROWS = 50
+_FEWEST_ROWS = 50
 
 
-def row_budget(model: object, samples: list[pd.DataFrame], description: dict, threads: int, seed: int) -> list[dict]:
+def row_budget(
+    model: Any, samples: list[pd.DataFrame], description: FeatureRecord, threads: int, seed: int
+) -> list[BudgetPoint]:
     """Return the scores of a model on the held-out rows when it is trained on larger and larger samples.
 
     Parameters
@@ -58,10 +63,12 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
     actual, before, found = test[target].to_numpy("float64"), None, []
     for n, sample in enumerate(samples):
         train = sample[sample["split"] == "train"]
-        fitted = model if n == len(samples) - 1 else fit_again(model, train[kinds], train[target], threads)
+        fitted = model if n == len(samples) - 1 else _fit_again(model, train[kinds], train[target], threads)
         predicted = predict(fitted, test[kinds], threads)
         score = metrics(test[target], predicted)
-        row = {"rows": len(train), "MAE": score["MAE"], "R2": score["R2"], "gain": None, "interval": None}
+        mae, r2 = score["MAE"], score["R2"]
+        assert mae is not None
+        row: BudgetPoint = {"rows": len(train), "MAE": mae, "R2": r2, "gain": None, "interval": None}
         ours = predicted.to_numpy("float64")
         if before is not None:
             pair = paired(actual, before, ours, sampled)
@@ -71,7 +78,7 @@ def row_budget(model: object, samples: list[pd.DataFrame], description: dict, th
     return found
 
 
-def fit_again(model: object, features: pd.DataFrame, target: pd.Series, threads: int) -> object:
+def _fit_again(model: Any, features: pd.DataFrame, target: pd.Series, threads: int) -> Any:
     """Return a model of the same class and parameters, fitted on other rows."""
     again = clone(model)
     use_threads(again[-1], min(threads, joblib.cpu_count()))
@@ -90,12 +97,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
     with command_line.logged("row_budget", args, args.model):
-        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
+        metadata = read_json(args.model.with_suffix(".json"))
+        description = cast(Description, read_json(args.features.with_suffix(".json")))
         model = load_model(args.model, metadata["sha256"])
         rows = description["split"]["rows"]["train"]
         samples = []
-        for share in SHARES:
-            if rows // share < FEWEST_ROWS:
+        for share in _SHARES:
+            if rows // share < _FEWEST_ROWS:
                 continue
             with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".row_budget-") as folder:
                 smaller = Path(folder, "sample.csv")
@@ -104,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
         samples.append(read_table(args.features, description["kinds"]).frame)
         found = row_budget(model, samples, description, args.threads, args.random_state)
         split = description["split"]
-        curve = [{name: rounded(value) for name, value in each.items()} for each in found]
+        curve = [{name: _rounded(value) for name, value in each.items()} for each in found]
         about = {"max_rows": split["max_rows"], "available": split["available"], "level": LEVEL}
         write_json(args.output, {"model_sha256": metadata["sha256"], **about, "curve": curve})
         for each in found:
@@ -113,10 +121,10 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[row_budget] wrote what the budget costs to %s", args.output)
 
 
-def rounded(value: object) -> object:
+def _rounded(value: object) -> object:
     """Return numbers of six digits, whatever order they were added up in."""
     if isinstance(value, list):
-        return [rounded(each) for each in value]
+        return [_rounded(each) for each in value]
     return float(f"{value:.6g}") if isinstance(value, float | np.floating) else value
 
 

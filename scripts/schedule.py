@@ -6,11 +6,12 @@ python scripts/schedule.py --kind cron
 import shlex
 import string
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.release.approval import WORKFLOW
+from signoff.base.files import WORKFLOW
 
 KINDS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
 
@@ -27,12 +28,17 @@ def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = s
     for path in paths.values():
         if not path.isprintable():
             raise TaskError(f"{path!r} cannot be written down for a scheduler. Rename the folder.")
-    escape = ESCAPES.get(kind, lambda name, path: shlex.quote(path))
+    escape = _ESCAPES.get(kind, _in_shell)
     template = string.Template((WORKFLOW / "schedule" / kind).read_text(encoding="utf-8"))
     return template.substitute({name: escape(name, path) for name, path in paths.items()})
 
 
-def in_unit(name: str, path: str) -> str:
+def _in_shell(name: str, path: str) -> str:
+    """Return a path as a shell reads it."""
+    return shlex.quote(path)
+
+
+def _in_unit(name: str, path: str) -> str:
     """Return a path as systemd reads it: a percent sign begins a specifier; a command has variables and quotes too."""
     signs = [("%", "%%")] if name == "FOLDER" else [("%", "%%"), ("\\", "\\\\"), ('"', '\\"'), ("$", "$$")]
     for sign, escaped in signs:
@@ -41,8 +47,11 @@ def in_unit(name: str, path: str) -> str:
     return f"{path}/" if name == "FOLDER" and path.endswith("\\") else path
 
 
-# For a template whose paths are not read by a shell alone: in a line of cron's, a percent sign ends the command.
-ESCAPES = {"systemd": in_unit, "cron": lambda name, path: shlex.quote(path).replace("%", r"\%")}
+# Not only a shell reads the paths of these templates: in a crontab, a percent sign ends the command.
+_ESCAPES: dict[str, Callable[[str, str], str]] = {
+    "systemd": _in_unit,
+    "cron": lambda name, path: shlex.quote(path).replace("%", r"\%"),
+}
 
 
 def main(argv: list[str] | None = None) -> None:

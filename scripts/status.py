@@ -5,6 +5,7 @@ python scripts/status.py
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -33,8 +34,8 @@ def status(runs: int = 5) -> list[str]:
     return [*lines, *standing()]
 
 
-def lock_holder() -> tuple[dict | None, bool]:
-    """Return process and time of a weekly run that goes on, or was killed, and which of the two."""
+def lock_holder() -> tuple[dict[str, Any] | None, bool]:
+    """Return the process and the time of a weekly run, and whether it still runs; None without a run."""
     import fcntl
 
     if not LOCK.is_file():

@@ -6,6 +6,7 @@ python scripts/summary.py
 import hashlib
 import logging
 from pathlib import Path
+from typing import cast
 
 from rich import box
 from rich.console import Console, Group
@@ -19,6 +20,7 @@ from signoff.base.files import parsed_json
 from signoff.base.redaction import printable
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from signoff.release.live_record import read_live, warnings
+from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases
 from signoff.report.decision_box import decision
 from signoff.report.document import number
@@ -38,7 +40,8 @@ def summary() -> Panel:
     if not Path(REPORT).is_file():
         raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
     contents = {path: Path(path).read_bytes() for path in (METRICS, DIAGNOSTICS, REPORT)}
-    metrics, diagnostics = (parsed_json(contents[path], Path(path)) for path in (METRICS, DIAGNOSTICS))
+    metrics = cast(Metrics, parsed_json(contents[METRICS], Path(METRICS)))
+    diagnostics = cast(Diagnostics, parsed_json(contents[DIAGNOSTICS], Path(DIAGNOSTICS)))
     report = contents[REPORT].decode(errors="replace")
     if metrics["model_sha256"] not in report:
         raise TaskError(f"{REPORT} was written for a different model than {METRICS}. Run make report.")

@@ -9,12 +9,13 @@ import os
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import is_signed
+from signoff.release.approval import Rule, is_signed
+from signoff.release.form import SignOff
 from signoff.release.store import Releases, kept_releases, last_move
 
 
-def verify(rule: dict) -> tuple[list[str], list[str]]:
-    """Return what is as it should be, and what is not, one line each.
+def verify(rule: Rule) -> tuple[list[str], list[str]]:
+    """Return what is in order and what is not, one line each.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
             document = releases.verify(name, history)
             who = ", ".join(each["reviewer"] for each in document["decisions"])
             at = next(each["at"] for each in history if each["action"] == "deploy" and each["release"] == name)
-            signed = "signed" if is_signed(document, rule, at) else unsigned(document)
+            signed = "signed" if is_signed(document, rule, at) else _unsigned(document)
             good.append(f"release {name}: every file as approved by {who} ({signed})")
             good += [f"  override: {each['override']}" for each in document["decisions"] if each["override"]]
         except TaskError as error:
@@ -58,8 +59,8 @@ def verify(rule: dict) -> tuple[list[str], list[str]]:
     return good, problems
 
 
-def unsigned(document: dict) -> str:
-    """Return the word for a release of which not each signature was verified."""
+def _unsigned(document: SignOff) -> str:
+    """Return the words for a release whose signatures were not all verified."""
     if any(each["signature"] for each in document["decisions"]):
         return "unsigned: its signatures are not verified under release.allowed_signers"
     return "unsigned"

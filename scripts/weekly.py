@@ -2,7 +2,7 @@
 
     python scripts/weekly.py [--cores N]
 
-Run in the project's folder. The exit code is Snakemake's, or 75 (try again later) if another run goes on.
+Run in the project's folder. The exit code is Snakemake's, or 75 (try again later) while another run is going on.
 """
 
 if __name__ == "__main__":
@@ -22,35 +22,36 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import read_json
+from signoff.base.files import WORKFLOW, read_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
-from signoff.release.approval import DIAGNOSTICS, METRICS, WORKFLOW, utc_now
+from signoff.release.approval import DIAGNOSTICS, METRICS, utc_now
 from signoff.release.live_record import LIVE, broken_words, read_live
 from signoff.release.store import Releases
 from signoff.source.last_ingest import GOING_ON
 
-BUSY = 75
-# Everything that Snakemake and the tasks have written in the last run.
-SAID = Path("logs/weekly.txt")
+_BUSY = 75
+# What Snakemake and the tasks printed in the last run.
+_SAID = Path("logs/weekly.txt")
 
 
 @contextlib.contextmanager
-def only_one(at: str) -> Iterator[dict | None]:
-    """Yield what a killed run has left in the lock, if anything. The lock ends with its process, and records `at`.
+def only_one(at: str) -> Iterator[dict[str, Any] | None]:
+    """Yield what a killed run left in the lock, or None. The lock records `at`, and ends with its process.
 
     Raises
     ------
     BlockingIOError
-        Another process holds it. The message says which one, and since when.
+        Another process holds it. The message names the process and when it began.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with open(LOCK, "a+b") as file:
@@ -82,7 +83,7 @@ def snakemake(*arguments: str) -> list[str]:
     return [*command, *arguments, "--directory", ".", "--configfile", config]
 
 
-def stop(child: subprocess.Popen) -> None:
+def _stop(child: subprocess.Popen[bytes]) -> None:
     """Tell a Snakemake and its tasks to end."""
     for each in psutil.Process(child.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -91,13 +92,13 @@ def stop(child: subprocess.Popen) -> None:
     child.send_signal(signal.SIGINT)
 
 
-def targets() -> list[str]:
-    """Return what Snakemake is to make: the diagnostics of one model, and the live record of a release.
+def _targets() -> list[str]:
+    """Return Snakemake's targets: the diagnostics of one model, and the live record of a release.
 
     Both are needed even if the new model fails.
     """
     found = [str(LIVE)] if Releases().current() else []
-    # If the config is wrong, Snakemake says what.
+    # If the config is wrong, Snakemake reports it.
     with contextlib.suppress(TaskError):
         models = read_config()[0]["models"]
         found += [] if models["by"] or models["each"] else [DIAGNOSTICS]
@@ -111,11 +112,11 @@ def weekly(cores: str) -> int:
 
     The caller has made sure that no other Snakemake runs here.
     """
-    SAID.unlink(missing_ok=True)
+    _SAID.unlink(missing_ok=True)
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
-    with open(SAID, "wb") as said, open(SAID, encoding="utf-8", errors="replace") as new:
-        command, environment = snakemake("--cores", cores, *targets()), run_environment(Path.cwd())
+    with open(_SAID, "wb") as said, open(_SAID, encoding="utf-8", errors="replace") as new:
+        command, environment = snakemake("--cores", cores, *_targets()), run_environment(Path.cwd())
         child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
             while True:
@@ -128,15 +129,15 @@ def weekly(cores: str) -> int:
         finally:
             # Stopped from outside: the tasks leave the last good files as they were.
             while child.poll() is None:
-                stop(child)
+                _stop(child)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(10)
 
 
-def outcome(started: float, exit_code: int | None) -> dict:
+def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
     """Return the outcome of a run that began at `started` (seconds since 1970), from the files that it left."""
-    found: dict = {"exit_code": exit_code, "verdict": "error", "cause": None}
-    said = SAID.read_text(encoding="utf-8", errors="replace").splitlines() if SAID.is_file() else []
+    found: dict[str, Any] = {"exit_code": exit_code, "verdict": "error", "cause": None}
+    said = _SAID.read_text(encoding="utf-8", errors="replace").splitlines() if _SAID.is_file() else []
     stale = [line for line in said if GOING_ON in line]
     if stale:
         found["stale"] = stale[-1].rpartition(" - WARNING - ")[2]
@@ -149,7 +150,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
         # Snakemake itself has failed, or was stopped.
         errors = [line for line in said if line.startswith("ERROR - ")] or [line for line in said if line.strip()]
         errors = errors or ["it stopped before Snakemake said a word"]
-        found |= {"cause": errors[-1].removeprefix("ERROR - ").strip(), "log": str(SAID)}
+        found |= {"cause": errors[-1].removeprefix("ERROR - ").strip(), "log": str(_SAID)}
         found["cause"] += f" (Snakemake was ended by signal {-exit_code})" if exit_code < 0 else ""
     try:
         found["release"] = Releases().current()
@@ -159,11 +160,11 @@ def outcome(started: float, exit_code: int | None) -> dict:
         verdict_log = Path("logs/verdict.log")
         judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
         if judged:
-            metrics = read_json(METRICS)
+            metrics = read_json(Path(METRICS))
             test = metrics["model"]["test"]
             found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}
             found["model_sha256"] = metrics["model_sha256"]
-            found["alarms"] = alarms_of_model(metrics["model_sha256"])
+            found["alarms"] = _alarms_of_model(metrics["model_sha256"])
             found["thresholds"] = {each["name"]: each["limit"] for each in metrics["thresholds"]}
     except (TaskError, OSError) as error:
         # The run has its line whatever state the files are in.
@@ -171,7 +172,7 @@ def outcome(started: float, exit_code: int | None) -> dict:
     return found
 
 
-def live_outcome() -> dict:
+def _live_outcome() -> dict[str, Any]:
     """Return what the live record says of the current release, and fall back to the release before if it is configured.
 
     Only a record of the current release counts. A rollback that is not possible is reported.
@@ -179,12 +180,12 @@ def live_outcome() -> dict:
     live, release = read_live(), Releases().current()
     if live is None or release is None or live["release"] != release:
         return {}
-    found: dict = {}
+    found: dict[str, Any] = {}
     if names := sorted({each["name"] for each in live["alarms"]} | {f"live.{each['name']}" for each in live["broken"]}):
         found["live"] = names
     if live["broken"] and read_config()[0]["live"]["on_failure"] == "rollback":
         reason = f"by the rule live.on_failure: {broken_words(live['broken'][0])}"
-        command = [sys.executable, Path(__file__).with_name("rollback.py"), f"--reason={reason}"]
+        command = [sys.executable, str(Path(__file__).with_name("rollback.py")), f"--reason={reason}"]
         command += ["--log", "logs/rollback.log"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=run_environment(Path.cwd()))
         if done.returncode:
@@ -198,11 +199,11 @@ def live_outcome() -> dict:
     return found
 
 
-def alarms_of_model(model_sha256: str) -> list[dict]:
+def _alarms_of_model(model_sha256: str) -> list[dict[str, Any]]:
     """Return the name and the sentence of each alarm of a model; none if the diagnostics are of another one."""
     if not Path(DIAGNOSTICS).is_file():
         return []
-    diagnostics = read_json(DIAGNOSTICS)
+    diagnostics = read_json(Path(DIAGNOSTICS))
     if diagnostics.get("model_sha256") != model_sha256:
         return []
     return [{name: each[name] for name in ("name", "sentence")} for each in diagnostics["alarms"]]
@@ -219,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     at, started, exit_code = utc_now(), time.time(), None
     try:
         with only_one(at) as killed:
-            # A run that is killed while it tells people has its line already.
+            # A run that is killed while it notifies people already has its line.
             if killed and killed["since"] not in {run["at"] for run in read_runs()[0]}:
                 lost = {"at": killed["since"], "exit_code": None, "verdict": "killed", "cause": "it was killed"}
                 write_runs(run_lines(), lost)
@@ -229,24 +230,26 @@ def main(argv: list[str] | None = None) -> None:
             earlier, lines = read_runs()[0], run_lines()
             try:
                 exit_code = weekly(args.cores)
-            except (SystemExit, KeyboardInterrupt) as stop:
-                exit_code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+            except KeyboardInterrupt:
+                exit_code = 128 + signal.SIGINT
+            except SystemExit as ended:
+                exit_code = ended.code if isinstance(ended.code, int | None) else 1
             except Exception as error:
                 logging.error("[weekly] %s", explain(error))
                 exit_code = 1
-            run = {"at": at, "seconds": round(time.time() - started, 1), **outcome(started, exit_code)}
-            # What an interrupted run has left may be of an earlier week.
-            run |= live_outcome() if exit_code in (0, 1) else {}
+            run = {"at": at, "seconds": round(time.time() - started, 1), **_outcome(started, exit_code)}
+            # The files that an interrupted run leaves may be of an earlier week.
+            run |= _live_outcome() if exit_code in (0, 1) else {}
             write_runs(lines, run)
             write_runs(lines, run | notify(run, earlier))
-            history = [sys.executable, Path(__file__).with_name("history.py"), "--log", "logs/history.log"]
+            history = [sys.executable, str(Path(__file__).with_name("history.py")), "--log", "logs/history.log"]
             environment = run_environment(Path.cwd())
             subprocess.run(history, check=False, stderr=subprocess.DEVNULL, env=environment)
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
-        sys.exit(BUSY)
+        sys.exit(_BUSY)
     except OSError as error:
-        # Such as a full disk: the run is over, but cannot be written down.
+        # For example, the disk is full: the run is over, but cannot be recorded.
         logging.error("[weekly] %s", explain(error))
         sys.exit(exit_code or 1)
     sys.exit(exit_code)

@@ -1,6 +1,6 @@
 """The types of what describes the features: the JSON beside features.csv, which model.json repeats in part."""
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class FeatureRecipe(TypedDict, total=False):
@@ -75,11 +75,12 @@ class KeyRecord(TypedDict):
 
 
 class Description(FeatureRecord):
-    """The JSON beside features.csv; `columns` and `cleaning` are added when it is written."""
+    """The JSON beside features.csv; `columns`, `cleaning` and `raw_sha256` are added when it is written."""
 
     left_out: dict[str, str]
     not_before: list[str]
     kinds: dict[str, str]
     split: Split
     columns: NotRequired[dict[str, ColumnRecord]]
-    cleaning: NotRequired[dict[str, int]]
+    cleaning: NotRequired[dict[str, Any]]
+    raw_sha256: NotRequired[str]
