@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,13 +68,13 @@ class Policies:
 
 def clean_data(
     frame: pd.DataFrame,
-    policies: dict[str, object] | None = None,
+    policies: Mapping[str, object] | None = None,
     default: str = "drop",
     required: tuple[str, ...] = (),
     duplicates: str = "keep",
     max_rows_lost: float = 0.5,
     bad: dict[str, pd.Series] | None = None,
-) -> tuple[pd.DataFrame, dict]:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the clean rows of `frame`, in their order, and counts of the values changed.
 
     Parameters
@@ -93,7 +94,9 @@ def clean_data(
     """
     table = Table(frame, {}, {}, bad or {})
     cleaning = Cleaning(
-        lambda: iter([table]), Policies(policies or {}, default, required, duplicates, max_rows_lost), list(frame)
+        lambda: iter([table]),
+        Policies(policies or {}, default, required, duplicates, max_rows_lost),
+        list(map(str, frame)),
     )
     clean = pd.concat(list(cleaning.frames()))
     return clean.reset_index(drop=True), cleaning.counts
@@ -103,7 +106,7 @@ class Cleaning:
     """The cleaning of a table in batches, in bounded memory; a table in memory is one batch.
 
     `counts` and, by column, the first value that is not of its kind with its row (`examples`) are complete after
-    `frames` has yielded all clean rows. `make` yields the batches, anew each time it is called. Hashes of rows that
+    `frames` has yielded all clean rows. `make` yields the batches, from the first one at each call. Hashes of rows that
     memory should not hold are kept in `folder`.
     """
 
@@ -118,7 +121,7 @@ class Cleaning:
         policies.check_names(columns)
         self.make, self.policies, self.folder, self.times = make, policies, folder, times
         self.narrowed = times is None
-        self.counts: dict = {}
+        self.counts: dict[str, Any] = {}
         self.examples: dict[str, tuple[int, object]] = {}
 
     def frames(self) -> Iterator[pd.DataFrame]:
@@ -141,7 +144,7 @@ class Cleaning:
             hashes = Spill(self.folder)
             yield from hashed(self._without_missing(), hashes)
             found = len(hashes) - distinct(hashes)
-        self.counts = with_duplicates(self.counts, found, self.policies.duplicates)
+        self.counts = _with_duplicates(self.counts, found, self.policies.duplicates)
         # Before the file is moved to its place; that of a part is judged with the others.
         if self.policies.max_rows_lost is not None:
             refuse_loss(self.counts, self.policies.max_rows_lost)
@@ -160,19 +163,21 @@ class Cleaning:
                 if wrong.any():
                     both = [bad.get(self.times.column, pd.Series(dtype="object")), values[wrong]]
                     bad[self.times.column] = pd.concat([each.astype("object") for each in both]).sort_index()
-            clean, more = clean_rows(table.frame, self.policies, bad)
+            clean, more = _clean_rows(table.frame, self.policies, bad)
             self.counts = added(self.counts, more)
             for name, values in bad.items():
                 self.examples.setdefault(name, (values.index[0], values.iloc[0]))
             yield clean
-        if not self.narrowed:
+        if self.times and not self.narrowed:
             self.narrowed, before = True, self.times
             self.times = before.narrowed(days)
             if self.times != before:
                 raise _FarTimes
 
 
-def clean_rows(frame: pd.DataFrame, policies: Policies, bad: dict[str, pd.Series]) -> tuple[pd.DataFrame, dict]:
+def _clean_rows(
+    frame: pd.DataFrame, policies: Policies, bad: dict[str, pd.Series]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the clean rows of one batch under their own index, and the counts; see `clean_data`."""
     clean = frame.copy(deep=False)
     nothing = np.zeros(len(frame), dtype=bool)
@@ -197,8 +202,8 @@ def clean_rows(frame: pd.DataFrame, policies: Policies, bad: dict[str, pd.Series
     return clean, {"rows_in": len(frame), "rows_out": len(clean), "rows_dropped": dropped, "columns": columns}
 
 
-def with_duplicates(counts: dict, duplicates: int, policy: str) -> dict:
-    """Return the counts of `clean_rows` with the number of duplicate rows and of those dropped."""
+def _with_duplicates(counts: dict[str, Any], duplicates: int, policy: str) -> dict[str, Any]:
+    """Return the counts of `_clean_rows` with the number of duplicate rows and of those dropped."""
     dropped = duplicates if policy == "drop" else 0
     return {
         "rows_in": counts["rows_in"],
@@ -209,7 +214,7 @@ def with_duplicates(counts: dict, duplicates: int, policy: str) -> dict:
     }
 
 
-def clean_file(
+def _clean_file(
     path: Path, output: Path, columns: Columns, policies: Policies, times: Times | None = None, side: bool = True
 ) -> Cleaning:
     """Write the clean rows of a file to `output`, in batches; with `side`, its Arrow file too. See `clean_data`."""
@@ -229,7 +234,7 @@ def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFra
         yield frame
 
 
-def added(total: dict, more: dict) -> dict:
+def added(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Return the sums of nested counts."""
     return {
         key: added(total.get(key, {}), each) if isinstance(each, dict) else total.get(key, 0) + each
@@ -275,17 +280,17 @@ def main(argv: list[str] | None = None) -> None:
         )
 
         def cleaned(columns: Columns) -> tuple[Columns, Cleaning]:
-            refuse_ambiguous(columns.formats)
+            _refuse_ambiguous(columns.formats)
             # A part is small, and read once.
-            times = times_of(args, columns.kinds)
-            return columns, clean_file(args.input, args.output, columns, policies, times, side=not args.like)
+            times = _times_of(args, columns.kinds)
+            return columns, _clean_file(args.input, args.output, columns, policies, times, side=not args.like)
 
         if args.like:
             columns, cleaning = cleaned(columns_of_part(args.input, args.like))
         else:
             columns, cleaning = judged(args.input, args.kinds, cleaned, args.date_formats)
         counts = cleaning.counts
-        for line in lines_of(cleaning, columns.kinds):
+        for line in _lines_of(cleaning, columns.kinds):
             logging.warning("[clean_data] %s", line)
         logging.info("[clean_data] completed. Rows before: %d, rows after: %d.", counts["rows_in"], counts["rows_out"])
         logging.info("[clean_data] nulls handled: %s", nulls_handled(counts))
@@ -301,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
 
 
-def times_of(args: argparse.Namespace, kinds: dict[str, str]) -> Times | None:
+def _times_of(args: argparse.Namespace, kinds: dict[str, str]) -> Times | None:
     """Return the time column and which of its times are wrong; None without such a column."""
     name = time_column_of(kinds, args.time_column, bool(args.find_time))
     if name is None:
@@ -312,7 +317,7 @@ def times_of(args: argparse.Namespace, kinds: dict[str, str]) -> Times | None:
     return Times(name, now, name in args.past, future)
 
 
-def lines_of(cleaning: Cleaning, kinds: dict[str, str]) -> Iterator[str]:
+def _lines_of(cleaning: Cleaning, kinds: dict[str, str]) -> Iterator[str]:
     """Yield one line for each column with values that are not of its kind, or times that are wrong."""
     for column, (row, value) in cleaning.examples.items():
         wrong = ""
@@ -326,7 +331,7 @@ def lines_of(cleaning: Cleaning, kinds: dict[str, str]) -> Iterator[str]:
         )
 
 
-def refuse_ambiguous(formats: dict[str, str]) -> None:
+def _refuse_ambiguous(formats: dict[str, str]) -> None:
     """Raise TaskError if no value of a column of dates decides which number is the day and which the month."""
     for column, notation in formats.items():
         if notation == "ambiguous":
@@ -336,7 +341,7 @@ def refuse_ambiguous(formats: dict[str, str]) -> None:
             )
 
 
-def nulls_handled(counts: dict) -> str:
+def nulls_handled(counts: dict[str, Any]) -> str:
     """Return in words what was done with the missing values of each column that has any."""
     done = [
         f"{name} {each[action]} {action}"

@@ -1,17 +1,18 @@
-"""Make the features of each row, and say which rows train the model and which test it.
+"""Make the features of each row, and split the rows into training and test rows.
 
     python scripts/feature_engineering.py --input data/processed/cleaned_data.csv --output data/features/features.csv
 
 Nothing here is learnt from the data as a whole: each row's features depend on that row alone, so that no test row
-leaks into the training part. What the model needs to know of the columns goes to the output's name with the suffix
-.json: with it the same features can be made of rows that come later.
+leaks into the training part. The columns are described in the output's name with the suffix .json: with it the same
+features can be made of later rows.
 """
 
-import collections
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from signoff.features.evidence import Facts, facts_of
 from signoff.features.holdout import described, kinds_of, sides_of, test_rows, together, with_split
 from signoff.features.plan import FeatureOptions, make_plan
 from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
+from signoff.features.records import CodeRecord, Description
 from signoff.features.row_keys import keep_keys
 from signoff.features.user_code import load_code
 from signoff.tables.batches import Columns, scan, tables
@@ -31,8 +33,8 @@ from signoff.tables.writer import write_frames
 
 
 def feature_engineering(
-    frame: pd.DataFrame, target: str, custom: ModuleType | None = None, custom_mode: str = "after", **options: object
-) -> tuple[pd.DataFrame, dict]:
+    frame: pd.DataFrame, target: str, custom: ModuleType | None = None, custom_mode: str = "after", **options: Any
+) -> tuple[pd.DataFrame, Description]:
     """Return the features with target and split, and a description of them.
 
     Parameters
@@ -42,7 +44,7 @@ def feature_engineering(
     target
         The column to predict.
     custom, custom_mode
-        The user's own code, as `custom.load_code` gives it: its function `features` gets the rows and the built-in
+        The custom code, as `load_code` returns it: its function `features` gets the rows and the built-in
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
         What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
@@ -51,30 +53,31 @@ def feature_engineering(
     Returns
     -------
     features : pandas.DataFrame
-        n rows; the time column where there is one, the features, the target, and `split` ("train" or "test").
+        n rows; the time column if any, the features, the target, and `split` ("train" or "test").
     description : dict
         target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
-        of), custom (None, or mode, and columns: name → kind of what the user's own code gets), left_out (name →
+        of), custom (None, or mode, and columns: name → kind of what the custom code gets), left_out (name →
         reason), not_before, kinds (of every column of `features`), split.
 
     Raises
     ------
     TaskError
-        A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the user's
-        own code fails, returns no features, or makes them of more than a row by itself.
+        A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the
+        custom code fails, returns no features, or computes them from more than one row.
     """
     facts = facts_of(frame, times=not options.get("test_weeks"))
     plan = make_plan(facts, target, FeatureOptions(**options), built_in=custom is None or custom_mode == "after")
-    features = make_features(frame, plan["recipe"], target)
+    built_in = make_features(frame, plan["recipe"], target)
+    features: pd.DataFrame | dict[str, pd.Series] = built_in
     if custom is not None:
-        features, plan["custom"] = own_features(frame, features, plan, custom, custom_mode)
+        features, plan["custom"] = own_features(frame, built_in, cast(CodeRecord, plan), custom, custom_mode)
         plan["features"] = {name: "number" if is_number(features[name]) else "category" for name in features}
-    table, split = with_split(frame, features, plan)
-    return table, described(plan, split)
+    table, split = with_split(frame, cast(dict[str, pd.Series], features), plan)
+    return table, cast(Description, described(plan, split))
 
 
-def feature_file(path: Path, output: Path, columns: Columns, target: str, options: FeatureOptions) -> dict:
-    """Write the features of a file's rows, some at a time, as `feature_engineering` makes them of all at once.
+def _feature_file(path: Path, output: Path, columns: Columns, target: str, options: FeatureOptions) -> Description:
+    """Write the features of a file's rows batch by batch; the result is that of `feature_engineering`.
 
     Parameters
     ----------
@@ -95,7 +98,8 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
         for name, each in facts.items():
             each.look(rows.frame[name])
     plan = make_plan(facts, target, options)
-    sides, infinite = [], collections.Counter()
+    sides: list[dict[str, Any]] = []
+    infinite: Counter[str] = Counter()
 
     def made() -> Iterator[pd.DataFrame]:
         sides.clear()
@@ -110,14 +114,14 @@ def feature_file(path: Path, output: Path, columns: Columns, target: str, option
 
     write_frames(made, output, kinds_of(plan))
     warn_of_infinite(infinite)
-    return described(plan, together(sides))
+    return cast(Description, described(plan, together(sides)))
 
 
-def features_of_part(cleaned: Path, output: Path, like: dict, code: ModuleType | None) -> None:
+def _features_of_part(cleaned: Path, output: Path, like: Description, code: ModuleType | None) -> None:
     """Write the features of one part of the rows, and beside them how many rows and which times it has.
 
-    They are those of `like`, the description of the rows that decided which there are; `code` is the user's own, where
-    it was made with it. Under a split by hash the part's rows have their side too; under one by time, all rows tell.
+    `like` describes them: it was written for the rows that decided which features there are. `code` is the custom code,
+    if any. If a hash decides the split, the part has it too; a split by time needs all rows.
     """
     frame = read_table(cleaned, read_json(cleaned.with_suffix(".json"))["kinds"]).frame
     features = features_again(frame, like, code)
@@ -138,10 +142,10 @@ def features_of_part(cleaned: Path, output: Path, like: dict, code: ModuleType |
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--input", required=True, type=Path, help="the cleaned data; its .json beside it, where there")
+    parser.add_argument("--input", required=True, type=Path, help="the cleaned data; its .json beside it, if it exists")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--target", help="the column to predict; the last one if not given")
-    parser.add_argument("--time-column", help="when each row happened; found where one column holds dates")
+    parser.add_argument("--time-column", help="when each row happened; found if only one column holds dates")
     parser.add_argument("--drop", action="append", default=[], help="columns that are no features")
     parser.add_argument("--date-parts", action="append", choices=["", *DATE_PARTS], help="of each date")
     parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
@@ -164,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
         if args.like:
-            features_of_part(args.input, args.output, read_json(args.like), custom)
+            _features_of_part(args.input, args.output, cast(Description, read_json(args.like)), custom)
             return
         if custom and args.custom_mode == "instead" and (args.drop or args.derived):
             logging.warning(
@@ -180,24 +184,25 @@ def main(argv: list[str] | None = None) -> None:
         if args.date_parts is not None:
             options["date_parts"] = tuple(each for each in args.date_parts if each)
         if custom:
-            # The user's code gets all rows at once.
+            # The custom code gets all rows at once.
             frame = read_table(args.input, columns.kinds).frame
             table, description = feature_engineering(frame, target, custom, args.custom_mode, **options)
             write_table(table, args.output)
+            assert description["custom"] is not None
             description["custom"] |= {"file": str(args.custom), "sha256": digest}
         else:
-            description = feature_file(args.input, args.output, columns, target, FeatureOptions(**options))
-        tell(description)
+            description = _feature_file(args.input, args.output, columns, target, FeatureOptions(**options))
+        _log(description)
         used = columns_described(description, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
-        # Which raw data they were made of, where the cleaned ones tell.
+        # The digest of the raw data, if the cleaned data have it.
         raw = {key: counts[key] for key in ("raw_sha256",) if key in counts}
         write_json(args.output.with_suffix(".json"), {**description, "columns": used, "cleaning": cleaned, **raw})
         logging.info("[feature_engineering] wrote features to %s", args.output)
 
 
-def tell(description: dict) -> None:
-    """Log what became of the columns and of the rows."""
+def _log(description: Description) -> None:
+    """Log the features, the columns left out, and the split."""
     if own := description["custom"]:
         given = "built-in features and the columns" if own["mode"] == "after" else "columns"
         logging.info("[feature_engineering] %s gets the %s %s", own["file"], given, ", ".join(own["columns"]))
@@ -207,7 +212,7 @@ def tell(description: dict) -> None:
     split = description["split"]
     logging.info(
         "[feature_engineering] completed. Output shape: %d rows × %d columns; train %d, test %d (%s)",
-        *(sum(split["rows"].values()), len(description["kinds"])),
+        *(split["rows"]["train"] + split["rows"]["test"], len(description["kinds"])),
         *(split["rows"]["train"], split["rows"]["test"], split["rule"]),
     )
 

@@ -9,13 +9,12 @@ figures are written to figures/ beside it, and the tables, one page each, to tab
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import parsed_json, replacing, sha256
+from signoff.base.files import WORKFLOW, parsed_json, replacing, sha256
 from signoff.model.thresholds import Threshold
-from signoff.release.approval import WORKFLOW
 from signoff.release.live_record import warnings
 from signoff.release.records import AlarmRecord, Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
@@ -152,9 +151,10 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
         contents = {path: path.read_bytes() for path in paths[:2]}
-        metrics, diagnostics = (parsed_json(content, path) for path, content in contents.items())
-        holdout, _ = held_out(paths[2], metrics["model"]["test"]["rows"])
-        drawn = {}
+        metrics = cast(Metrics, parsed_json(contents[paths[0]], paths[0]))
+        diagnostics = cast(Diagnostics, parsed_json(contents[paths[1]], paths[1]))
+        holdout, _ = held_out(paths[2], cast(int, metrics["model"]["test"]["rows"]))
+        drawn: dict[str, dict[str, str]] = {}
         for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)
             drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
         for path in filter(None, (args.row_budget, args.live)):
             contents[path] = path.read_bytes()
             more[path] = parsed_json(contents[path], path)
-        budget, live = more.get(args.row_budget), more.get(args.live)
+        budget, live = cast(RowBudget | None, more.get(args.row_budget)), more.get(args.live)
         if budget and budget["model_sha256"] != metrics["model_sha256"]:
             raise TaskError(f"{args.row_budget} was computed for a different model than {args.input}. Run make report.")
         # The digests are those of the bytes that were parsed, even if a file has changed since.

@@ -115,7 +115,11 @@ def side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Itera
     with opened(str(side.path)) as file, pa.ipc.open_file(file, options=options) as reader:
         # The last one is empty, and says what the file is.
         for n in range(max(reader.num_record_batches - 1, 1)):
-            yield lambda n=n: pa.table(reader.get_batch(n)).select(names)
+            yield functools.partial(_block, reader, n, names)
+
+
+def _block(reader: pa.ipc.RecordBatchFileReader, n: int, names: list[str]) -> pa.Table:
+    return pa.table(reader.get_batch(n)).select(names)
 
 
 def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
@@ -136,9 +140,10 @@ def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
     for n, name in enumerate(table.column_names):
         # Numbers are kept as narrow as they are. Dates that are all missing have no zone. In one piece, so that what is
         # cast is not copied once more.
-        known = KNOWN.get(dtypes.get(name))
+        known = KNOWN.get(dtypes.get(name, ""))
         if known and known != table[name].type:
             table = table.set_column(n, name, pc.cast(table[name].combine_chunks(), known, safe=False))
-    frame = table.to_pandas(split_blocks=True)
-    others = {name: dtypes[name] for name, found in frame.dtypes.items() if found != dtypes.get(name, found)}
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    found = {str(name): dtype for name, dtype in frame.dtypes.items()}
+    others = {name: dtypes[name] for name, dtype in found.items() if dtype != dtypes.get(name, dtype)}
     return frame.astype(others) if others else frame

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -22,10 +23,11 @@ BLOCK = 4 << 20
 # What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
 FINAL = ("float64", "object", "str")
 Known = dict[str, str] | None
+_Result = TypeVar("_Result")
 
 
 class Misled(Exception):
-    """The first rows of a file do not tell what its columns are."""
+    """A later row does not fit the columns that the first rows of its file suggest."""
 
 
 @dataclass
@@ -51,11 +53,11 @@ def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
             yield reader.schema.empty_table().select(columns)
 
 
-def judged(path: Path, kinds: Known, work: Callable[[Columns], object], formats: Known = None) -> object:
-    """Return what `work` makes of a file whose columns are as `scan` says, where it can with reading the file once.
+def judged(path: Path, kinds: Known, work: Callable[[Columns], _Result], formats: Known = None) -> _Result:
+    """Return the result of `work` on a file, with the columns that `scan` finds, reading the file once if possible.
 
-    It begins with what the first rows say and, where a row turns out to be otherwise, begins anew. So it must leave
-    nothing behind when it ends early, and read the rows by `tables`.
+    `work` is called with the columns of the first rows. If a later row does not fit them, it is called again with those
+    of all rows. So it must leave nothing behind when it ends early, and read the rows with `tables`.
     """
     try:
         return work(scan(path, kinds, formats, first_rows=True))
@@ -85,7 +87,7 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
         return Columns(side.kinds, formats, side.dtypes, side)
     found = {name: Column((kinds or {}).get(name), (formats or {}).get(name)) for name in header_of_table(path)}
     while unsettled := [name for name, column in found.items() if not column.settled]:
-        # What kind a column is of, and which notation its dates are in, only all rows tell.
+        # Only all rows show the kind of a column, and the notation of its dates.
         if first_rows and any(found[name].kind is None or found[name].notations for name in unsettled):
             raise Misled
         for batch in itertools.islice(text_batches(path, unsettled), 1 if first_rows else None):
@@ -94,8 +96,8 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
         for name in unsettled:
             found[name].settle()
     return Columns(
-        {name: column.kind for name, column in found.items()},
-        {name: column.date_format for name, column in found.items() if column.kind == "date"},
+        {name: str(column.kind) for name, column in found.items()},
+        {name: str(column.date_format) for name, column in found.items() if column.kind == "date"},
         {name: column.dtype for name, column in found.items()},
         guessed=first_rows,
     )

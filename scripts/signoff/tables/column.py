@@ -1,5 +1,8 @@
 """What a column is, number, boolean, date, text or empty: one rule, which looks at all of its values."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +12,7 @@ from signoff.tables.dates import DATE_LIKE, Notations, iso_dates, likely_notatio
 from signoff.tables.spill import GOLDEN
 
 MOST_SAMPLED = 200
-PARSERS = {
+PARSERS: dict[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
     "number": parse_number,
     "boolean": parse_boolean,
     "text": lambda text: text,
@@ -35,9 +38,11 @@ class Column:
 
     def start(self) -> None:
         """Forget what the last look has counted."""
-        self.sample, self.halved = {}, 0
+        self.sample: dict[Any, str] = {}
+        self.halved = 0
         self.rows = self.valid = 0
-        self.whole, self.zones = True, set()
+        self.whole = True
+        self.zones: set[str | None] = set()
         self.unfit, self.blanks = (dict.fromkeys(self.candidates, 0) for _ in range(2))
 
     def look(self, text: pa.ChunkedArray) -> None:
@@ -85,7 +90,7 @@ class Column:
         self.start()
 
     def iso(self) -> bool:
-        """Tell whether all dates are ISO 8601, with a zone or without."""
+        """Return whether all dates are ISO 8601, with a time zone or without."""
         return self.zones <= {None} or self.zones == {"UTC"}
 
     def weighed(self) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,18 +43,21 @@ class Counts:
     """
 
     def __init__(self, folder: Path | None = None):
-        self.folder, self.counts, self.others, self.total = folder, {}, None, 0
-        self.values = None
+        self.folder, self.total = folder, 0
+        self.counts: dict[Any, int] = {}
+        self.others: Spill | None = None
+        # An empty series of the column's dtype, once there is a batch.
+        self.values: Any = None
 
     def add(self, values: pd.Series) -> None:
         """Count one batch: numbers, booleans, dates or text, of the same dtype each time."""
         column = pa.array(values, from_pandas=True)
-        # An empty series of the column's dtype.
         self.values = values.iloc[:0]
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.timestamp("us", column.type.tz)).view(pa.int64())
         counted = pc.value_counts(column.drop_null())
-        counts, others = self.counts, {}
+        counts = self.counts
+        others: dict[Any, int] = {}
         for value, n in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
             if value in counts:
                 counts[value] += n
@@ -66,7 +70,7 @@ class Counts:
             self.others = self.others or Spill(self.folder)
             self.others.add(np.repeat(self.keys(others), list(others.values())))
 
-    def keys(self, values: Iterable) -> np.ndarray:
+    def keys(self, values: Iterable[Any]) -> np.ndarray:
         """Return values as uint64: numbers and dates in their order, of text hashes."""
         values = list(values)
         if isinstance(values[0], str):
@@ -74,7 +78,7 @@ class Counts:
         return as_keys(np.array(values, dtype="float64" if isinstance(values[0], float) else "int64"))
 
     def none_twice(self) -> bool:
-        """Tell whether no value has been seen to repeat another, without looking into the file."""
+        """Return whether no value was seen to repeat another; the file is not read."""
         return self.total == len(self.counts) + (len(self.others) if self.others else 0)
 
     def distinct(self) -> int:
@@ -85,7 +89,7 @@ class Counts:
         """Return the values that occur most often, of equally frequent ones the first."""
         return dict(sorted(self.counts.items(), key=lambda each: -each[1])[:number])
 
-    def quantiles(self, shares: list[float]) -> list:
+    def quantiles(self, shares: list[float]) -> list[Any]:
         """Return quantiles of numbers or dates, interpolated as pandas does; there must be a value."""
         keys, weights = self.keys(self.counts), np.array(list(self.counts.values()))
         places = [(self.total - 1) * (share * 100 / 100) for share in shares]
@@ -93,6 +97,7 @@ class Counts:
 
         def parts() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
             yield keys, weights
+            assert self.others is not None
             for piece in pieces(self.others):
                 yield piece, None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
@@ -18,6 +18,8 @@ from signoff.tables.cells import MISSING, repeated_as_text
 LONGEST = 1 << 20
 # Rows that Arrow makes text of at a time: a sixteenth, its default, takes a fifth longer.
 BATCH = 1 << 14
+_Batch = TypeVar("_Batch")
+_Written = TypeVar("_Written")
 
 
 def parse_options(path: Path) -> pyarrow.csv.ParseOptions:
@@ -37,7 +39,7 @@ def text_options(columns: list[str]) -> pyarrow.csv.ConvertOptions:
     )
 
 
-def read_ahead(batches: Iterator) -> Iterator:
+def read_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
     """Yield batches, each while the next one is read or made."""
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, batches, None)
@@ -125,10 +127,10 @@ def write_csv(table: pa.Table, sink: object, style: str, header: bool = True) ->
     pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(**options, batch_size=BATCH))
 
 
-def quoted_where_needed(write: Callable[[str], object]) -> object:
-    """Call `write` with Arrow's style of quoting, once more where a value turns out to need quotes.
+def quoted_where_needed(write: Callable[[str], _Written]) -> _Written:
+    """Call `write` with Arrow's style of quoting, and a second time if a value needs quotes.
 
-    Arrow quotes every text or none: none reads better, where no value needs it.
+    Arrow quotes every text or none, and none is easier to read.
     """
     try:
         return write("none")

@@ -1,6 +1,7 @@
 """The notations of dates: which there are, and text in one of them as timestamps."""
 
 import re
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -71,7 +72,7 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     if date_format in EPOCH:
         unit, pattern = EPOCH[date_format]
         numbers = pd.to_numeric(text.where(text.str.contains(pattern, na=False)), errors="coerce")
-        return pd.to_datetime(numbers, unit=unit, utc=True).dt.as_unit("us")
+        return cast(pd.Series, pd.to_datetime(numbers, unit=cast(Any, unit), utc=True).dt.as_unit("us"))
     if date_format == "quarter":
         months = text.where(text.str.match(QUARTER, na=False)).str.replace(QUARTER, first_month, regex=True)
         return pd.to_datetime(months, format="%Y-%m", errors="coerce", utc=True)
@@ -81,7 +82,7 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
     if date_format == "ISO8601":
         # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
-        dates[~text.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = pd.NaT
+        dates[~text.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = cast(Any, pd.NaT)
     return dates
 
 
@@ -115,10 +116,10 @@ def bare(values: pd.Series, date_format: str) -> pd.Series:
         text = pc.replace_substring(text, " de ", " ")
         for month, names in MONTH_NAMES.items():
             text = pc.replace_substring_regex(text, rf"(?i)(^|[ .-])(?:{names})\.?($|[ -])", rf"\1{month}\2")
-    return text.to_pandas().set_axis(values.index)
+    return cast(pd.Series, text.to_pandas().set_axis(values.index))
 
 
-def first_month(quarter: re.Match) -> str:
+def first_month(quarter: re.Match[str]) -> str:
     """Return 2024-04 for 2024Q2."""
     year, number, first, last = quarter.groups()
     return f"{year or last}-{3 * int(number or first) - 2}"

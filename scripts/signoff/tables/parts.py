@@ -1,6 +1,7 @@
 """Parts of a table: what is decided once holds in all of them, and what belongs together is read one by one."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,20 +61,23 @@ def read_part(path: Path, like: Path) -> Table:
 def columns_of_part(path: Path, like: Path) -> Columns:
     """Return what the columns of a part are; see `read_part`."""
     table = read_part(path, like)
-    return Columns(table.kinds, table.formats, {name: str(table.frame[name].dtype) for name in table.frame})
+    return Columns(table.kinds, table.formats, {name: str(table.frame[name].dtype) for name in table.kinds})
 
 
-def gather_counts(counts: list[dict], max_rows_lost: float) -> dict:
-    """Return the counts of `clean_data` of all parts together. Raises TaskError where too many rows are lost."""
-
-    def added(values: list) -> object:
-        if isinstance(values[0], dict):
-            return {name: added([each[name] for each in values]) for name in values[0]}
-        return sum(values)
-
+def gather_counts(counts: list[dict[str, Any]], max_rows_lost: float) -> dict[str, Any]:
+    """Return the sums of `clean_data`'s counts over all parts. Raises TaskError if too many rows are lost."""
     decided = ("kinds", "date_formats", "policies")
     # Each part's digest is of that part alone.
     others = (*decided, "raw_sha256")
-    total = added([{name: value for name, value in each.items() if name not in others} for each in counts])
+    total = _added([{name: value for name, value in each.items() if name not in others} for each in counts])
     refuse_loss(total, max_rows_lost)
     return total | {name: counts[0][name] for name in decided}
+
+
+def _added(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sums of nested counts, all with the same keys."""
+    found: dict[str, Any] = {}
+    for name, first in counts[0].items():
+        values = [each[name] for each in counts]
+        found[name] = _added(values) if isinstance(first, dict) else sum(values)
+    return found

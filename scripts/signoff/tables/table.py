@@ -72,7 +72,7 @@ def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: di
             about.settle()
         table.kinds[name] = about.kind
         if about.kind == "date":
-            table.formats[name] = about.date_format
+            table.formats[name] = str(about.date_format)
         values[name], bad = parse_column(column, about.kind, about.date_format)
         if len(bad):
             table.bad[name] = bad
@@ -90,7 +90,7 @@ def parse_column(
     if kind == "number":
         parsed = parse_number(text, dtype)
     elif kind == "date":
-        parsed = parse_date(text, date_format)
+        parsed = parse_date(text, str(date_format))
         if dtype and dtype.endswith("UTC]"):
             parsed = pc.cast(parsed, pa.timestamp("us", "UTC"))
     else:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,8 @@ class SideWriter:
     """Writes the side file of a CSV file while its rows, n × m columns of some kinds, are written there."""
 
     def __init__(self, kinds: dict[str, str], part: Path):
-        self.kinds, self.part, self.writer, self.begun = kinds, part, None, 0
+        self.kinds, self.part, self.begun = kinds, part, 0
+        self.writer: Any = None
         self.missing, self.known = (dict.fromkeys(kinds, False) for _ in range(2))
         self.whole = dict.fromkeys(kinds, True)
 
