@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks year
+	bench-backtest bench-scaling bench-alarms bench-leaks year attest
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -85,6 +85,9 @@ rollback: $(READY) ## return to the previous release (RELEASE=another one; REASO
 
 verify: $(READY) ## check the history, the files of every release, and the approval of the current one
 	@$(IN_PROJECT)/verify.py
+
+attest: $(READY) ## write a release's model card, CycloneDX BOM and in-toto Statement: attestations/ (RELEASE=another one)
+	@$(IN_PROJECT)/attest.py $${RELEASE+--release="$$RELEASE"}
 
 predict: $(READY) ## score data/batches/BATCH.csv (or .csv.gz, …) with the current release (BATCH=name)
 	@name="$${BATCH#data/batches/}"; name="$${name%.csv}"; $(SNAKEMAKE) "predictions/$${name%.csv.*}.csv"

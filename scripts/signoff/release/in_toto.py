@@ -1,0 +1,39 @@
+"""A release as an in-toto Statement, version 1, which is not signed.
+
+The format: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
+
+from typing import Any
+
+from signoff.release.facts import Facts
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "urn:x-signoff:release:v1"
+
+
+def in_toto_statement(facts: Facts) -> dict[str, Any]:
+    """Return the statement: its subjects are the release's files, its predicate is what was reviewed and decided."""
+    document = facts.document
+    alarms = [{key: each.get(key) for key in ("name", "feature", "sentence")} for each in facts.alarms]
+    return {
+        "_type": STATEMENT,
+        "subject": [_resource(name, digest) for name, digest in facts.files.items()],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "release": facts.name,
+            "deployedAt": facts.deploy["at"],
+            "project": document.get("project"),
+            "predecessor": facts.predecessor,
+            "verdict": document["verdict"],
+            "failures": document["failures"],
+            "alarms": alarms,
+            "decisions": document["decisions"],
+            "code": document["code"],
+            "data": [_resource(path, digest) for path, digest in facts.data.items()],
+        },
+    }
+
+
+def _resource(name: str, digest: str) -> dict[str, Any]:
+    """Return a ResourceDescriptor of a file."""
+    return {"name": name, "digest": {"sha256": digest}}
