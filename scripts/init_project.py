@@ -11,8 +11,10 @@ import os
 import re
 import shlex
 import tempfile
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -37,11 +39,11 @@ from signoff.tables.table import Table, read_table
 from signoff.tables.times import Times, in_future, ingest_time
 
 # The share of rows that dropping those with a missing value may cost.
-MOST_LOST = 0.05
+_MOST_LOST = 0.05
 # With more columns to blame for lost rows, none is named.
-MOST_NAMED = 20
-# A split by time needs so many different times.
-FEWEST_TIMES = 20
+_MOST_NAMED = 20
+# The fewest different times for a split by time.
+_FEWEST_TIMES = 20
 _WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
 # Dates that say something else than when the row happened, by a part of the name or by a whole word of it. The end
 # of a week or a month is when its row happened.
@@ -69,7 +71,9 @@ _PARTS_OF_DATES = {"year": (1900, 2100), "month": (1, 12), "day": (1, 31)}
 _ENTITY = re.compile(r"(?:^|[_ .-])(?:id|key|code)$|[a-z](?:Id|ID)$|^[a-z]+id$")
 
 
-def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> tuple[dict, dict, list[str]]:
+def init_project(
+    table: Table, target: str, now: pd.Timestamp | None = None
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return the config but for its source, the data contract, and what was decided, one line each.
 
     Parameters
@@ -84,10 +88,12 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
     if target == "split":
         raise TaskError("the name 'split' is taken by the workflow: give the target another name in the source.")
     frame = table.frame[table.frame[target].notna()]
-    rows, said = len(frame), []
+    rows = len(frame)
+    said: list[str] = []
     if rows < len(table.frame):
         said.append(f"rows: {len(table.frame) - rows:,} without {target} are dropped, {rows:,} are left")
-    kinds, validation = dict(table.kinds), {}
+    kinds = dict(table.kinds)
+    validation: dict[str, str] = {}
     for name, values in table.bad.items():
         found = f"{name}: {len(values):,} values are no {kinds[name]}, such as {values.iloc[0]!r}"
         if kinds[name] == "number" and name != target:
@@ -102,7 +108,7 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
                 f"{found}; their rows are dropped, and each run warns of them. Once they are corrected, take "
                 "on_failure: warn out of config.yaml"
             )
-    config: dict = {"target": target}
+    config: dict[str, Any] = {"target": target}
     time_column, split, why = choose_time(frame, kinds, target)
     said.append(why)
     said += [] if time_column else _entities(frame, target)
@@ -121,23 +127,23 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
             )
             table.frame[time_column] = table.frame[time_column].mask(each)
     facts = facts_of(frame)
-    ids = [name for name in frame if name != target and names_the_row(name, facts[name])]
+    ids = [name for name in map(str, frame) if name != target and names_the_row(name, facts[name])]
     if ids:
         config["features"] = {"drop": ids}
         said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
-    dates = [facts[name] for name in frame if kinds[name] == "date" and name != target]
+    dates = [facts[name] for name in map(str, frame) if kinds[name] == "date" and name != target]
     if dates and not any(each.has_time for each in dates):
         config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
         said.append("features: of dates, which have no time of day, also the day of the month")
-    empty = [name for name in frame if frame[name].isna().all() and name != target]
+    empty = [name for name in map(str, frame) if frame[name].isna().all() and name != target]
     if empty:
         said.append(f"features: {', '.join(empty)} left out, empty")
-    text = [name for name in frame if kinds[name] == "text" and name not in empty]
+    text = [name for name in map(str, frame) if kinds[name] == "text" and name not in empty]
     units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
     if units:
         words = {"": "", ":": " (in hours)"}
         shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
-        others = [words for name, unit in units.items() for words in other_words_of(name, frame[name], unit)]
+        others = [words for name, unit in units.items() for words in _other_words_of(name, frame[name], unit)]
         said.append(f"features: of {shown_units}, the numbers; other words count as missing{''.join(others)}")
         if others:
             validation = {"on_failure": "warn"}
@@ -153,18 +159,18 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
     if loose:
         said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
     if not set(frame) - {target, *ids, *empty, *loose}:
-        others = ", ".join(frame.columns.drop(target))
-        raise TaskError(f"there is nothing to predict {target} from: {others} only name rows, or are empty.")
-    left = columns_to_leave(frame.drop(columns=[target]), time_column)
+        only = ", ".join(frame.columns.drop(target))
+        raise TaskError(f"there is nothing to predict {target} from: {only} only name rows, or are empty.")
+    left = _columns_to_leave(frame.drop(columns=[target]), time_column)
     lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
     blamed = ", ".join(name for name in left if name not in empty)
-    if len(left) > MOST_NAMED:
+    if len(left) > _MOST_NAMED:
         lost = int(frame[time_column].isna().sum()) if time_column else 0
         config["cleaning"] = {"default": "leave"}
         said.append(f"cleaning: missing values are left to the model in every column, {len(left)} being to blame")
     elif left:
         config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
-    if blamed and len(left) <= MOST_NAMED:
+    if blamed and len(left) <= _MOST_NAMED:
         said.append(
             f"cleaning: missing values are left to the model in {blamed}; rows with any other missing value "
             f"are dropped ({lost:,}, {lost / rows:.1%})"
@@ -183,17 +189,17 @@ def init_project(table: Table, target: str, now: pd.Timestamp | None = None) -> 
     expected, most_missing = expectations(table.frame, kinds, target, time_column, now)
     contract = expected | {
         "columns": {
-            name: rules(each, kinds[name], table.formats.get(name), units.get(name), most_missing.get(name, {}))
-            for name, each in table.frame.items()
+            name: _rules(each, kinds[name], table.formats.get(name), units.get(name), most_missing.get(name, {}))
+            for name, each in cast(Iterable[tuple[str, pd.Series]], table.frame.items())
             if name not in empty
         }
     }
     return config, contract, said
 
 
-def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict, str]:
+def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict[str, str], str]:
     """Return the column that says when a row happened (None where none does), the split, and why."""
-    dates = [name for name in frame if kinds[name] == "date" and name != target]
+    dates = [name for name in map(str, frame) if kinds[name] == "date" and name != target]
     candidates = []
     for name in dates:
         known = frame[name].dropna()
@@ -201,9 +207,9 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
         in_order = max((steps >= pd.Timedelta(0)).mean(), (steps <= pd.Timedelta(0)).mean())
         likely = bool(_WHEN.search(name)) or in_order > 0.9
         # Rows without a time are dropped, whatever the policy.
-        if not likely or _is_not_when(name) or len(known) <= (1 - MOST_LOST) * len(frame):
+        if not likely or _is_not_when(name) or len(known) <= (1 - _MOST_LOST) * len(frame):
             continue
-        if known.nunique() >= FEWEST_TIMES:
+        if known.nunique() >= _FEWEST_TIMES:
             candidates.append((round(in_order, 1), name))
     if candidates:
         # The first of those that are about as well in order.
@@ -225,8 +231,8 @@ def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tupl
 
 def _is_not_when(name: str) -> bool:
     """Return whether a column of dates says by its name something else than when the row happened."""
-    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
-    words = set(re.split(r"[^a-zäöüß]+", words))
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    words = set(re.split(r"[^a-zäöüß]+", spaced))
     ends_a_period = bool(words & {"end", "ends"} and words & _PERIODS)
     return bool(_NOT_WHEN.search(name) or (words & _NOT_WHEN_WORDS and not ends_a_period))
 
@@ -235,11 +241,11 @@ def _parts_of_dates(frame: pd.DataFrame) -> list[str]:
     """Return the columns of years and months, and of days if there are any, of which each date is composed."""
     found = []
     for part, (low, high) in _PARTS_OF_DATES.items():
-        names = [name for name in frame if re.fullmatch(rf"(?:\w+[_ .-])?{part}", str(name), re.IGNORECASE)]
+        names = [name for name in map(str, frame) if re.fullmatch(rf"(?:\w+[_ .-])?{part}", str(name), re.IGNORECASE)]
         for name in names[:1]:
             values = pd.to_numeric(frame[name], errors="coerce").dropna()
             if (
-                len(values) > (1 - MOST_LOST) * len(frame)
+                len(values) > (1 - _MOST_LOST) * len(frame)
                 and (values % 1 == 0).all()
                 and values.between(low, high).all()
             ):
@@ -252,7 +258,7 @@ def _entities(frame: pd.DataFrame, target: str) -> list[str]:
     said = []
     for name in frame.columns.drop(target):
         levels = frame[name].nunique()
-        if _ENTITY.search(str(name)) and FEWEST_TIMES <= levels <= len(frame) / 2:
+        if _ENTITY.search(str(name)) and _FEWEST_TIMES <= levels <= len(frame) / 2:
             said.append(
                 f"split: {name} has {levels:,} different values in {len(frame):,} rows, so rows of one of them are "
                 f"both trained on and held out. To predict for new ones, set split.key: [{name}] in config.yaml"
@@ -260,20 +266,20 @@ def _entities(frame: pd.DataFrame, target: str) -> list[str]:
     return said
 
 
-def columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
+def _columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]:
     """Return the columns to blame where dropping rows with a missing value costs too many, the worst first."""
     missing = frame.isna()
     left: list[str] = []
     counts = missing.sum().sort_values(ascending=False, kind="stable")
     for name in counts[counts > 0].index:
-        if missing.drop(columns=left).any(axis=1).mean() < MOST_LOST:
+        if missing.drop(columns=left).any(axis=1).mean() < _MOST_LOST:
             break
         if name != time_column:
             left.append(name)
     return left
 
 
-def notations(table: Table) -> list[str]:
+def _notations(table: Table) -> list[str]:
     """Return what to say of how dates are written, but for ISO 8601, and of text that may be dates, one line each."""
     said = [f"dates: {name}, written as {each}" for name, each in table.formats.items() if each != "ISO8601"]
     for name, kind in table.kinds.items():
@@ -286,16 +292,18 @@ def notations(table: Table) -> list[str]:
     return said
 
 
-def other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
+def _other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
     """Return what to say of the words among numbers; nothing where there are none."""
-    words = other_words(values.to_frame(), {"columns": {name: {"unit": unit}}}).get(name, ())
-    return [f"; {name}: {len(words):,} values, such as {words.iloc[0]!r}"] if len(words) else []
+    words = other_words(values.to_frame(), {"columns": {name: {"unit": unit}}}).get(name)
+    return [] if words is None or words.empty else [f"; {name}: {len(words):,} values, such as {words.iloc[0]!r}"]
 
 
-def rules(values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: dict) -> dict:
+def _rules(
+    values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: dict[str, Any]
+) -> dict[str, Any]:
     """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
-    found: dict = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
+    found: dict[str, Any] = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
     if date_format:
         # Kept from now on: a month whose days are all below 13 does not show it.
         found["date_format"] = date_format
@@ -305,17 +313,17 @@ def rules(values: pd.Series, kind: str, date_format: str | None, unit: str | Non
     if kind == "number" and values.notna().any():
         low, high = float(values.min()), float(values.max())
         slack = (high - low) or abs(high) or 1.0
-        least = 0.0 if low >= 0 else rounded(low - slack, ROUND_FLOOR)
-        found["checks"] = {"in_range": {"min_value": least, "max_value": rounded(high + slack, ROUND_CEILING)}}
+        least = 0.0 if low >= 0 else _rounded(low - slack, ROUND_FLOOR)
+        found["checks"] = {"in_range": {"min_value": least, "max_value": _rounded(high + slack, ROUND_CEILING)}}
     return found | (most_missing if found["nullable"] else {})
 
 
-def rounded(value: float, direction: str) -> float:
+def _rounded(value: float, direction: str) -> float:
     """Return a number with three digits, up or down."""
     return float(Context(prec=3, rounding=direction).create_decimal_from_float(value))
 
 
-def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
+def _look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
     """Return how the (first) file of a source is written, and where to read it from: what was downloaded, once."""
     found = parts(expand(source), Reader(query=query))
     reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
@@ -333,14 +341,14 @@ def look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, st
     return reader, str(arrived.rename(scratch / (Path(name.partition("?")[0]).name or "table")))
 
 
-def folder_name(source: str) -> str:
+def _folder_name(source: str) -> str:
     """Return the name that a source gives to its project: the last of its words that has a letter."""
     path = shown(source).partition("?")[0] if "://" in source else source
     words = [re.sub(r"[^\w-]+", "_", each.split(".")[0]).strip("_") for each in path.split("/")]
     return next((each for each in reversed(words) if each), "project")
 
 
-def from_folder(source: str, folder: Path) -> str:
+def _from_folder(source: str, folder: Path) -> str:
     """Return a source as it is named from the project's folder."""
     if re.match(r"sqlite(\+\w+)?:///[^/]", source):
         scheme, _, path = source.partition(":///")
@@ -360,23 +368,25 @@ def main(argv: list[str] | None = None) -> None:
     args.target = args.target.strip()
     with command_line.logged("init_project", args, shown(args.source)):
         refuse_password(args.source)
-        folder = args.output or Path(folder_name(args.source))
+        folder = args.output or Path(_folder_name(args.source))
         taken = [folder / name for name in ("config.yaml", "schema.yaml") if (folder / name).exists()]
         if taken and not args.force:
             raise TaskError(f"{taken[0]} is there already. Choose another folder, or overwrite it with --force.")
         with tempfile.TemporaryDirectory(prefix="signoff-") as scratch:
-            reader, local = look_at(args.source, args.query, Path(scratch))
+            reader, local = _look_at(args.source, args.query, Path(scratch))
             raw = Path(scratch, "raw_data.csv")
             # Through the same checks as every later run.
-            ingest_data(local, raw, args.target, Reader(**reader, query=args.query))
+            ingest_data(local, raw, args.target, Reader(**cast(dict[str, Any], reader), query=args.query))
             table = read_table(raw)
-            hidden = [name for name in table.frame if name != args.target and hides_dates(name, table.frame[name])]
+            hidden = [
+                name for name in map(str, table.frame) if name != args.target and hides_dates(name, table.frame[name])
+            ]
             if hidden:
                 table = read_table(raw, dict.fromkeys(hidden, "date"))
             now = ingest_time(raw)
         config, contract, said = init_project(table, args.target, now)
-        said = notations(table) + said
-        source = from_folder(args.source, folder)
+        said = _notations(table) + said
+        source = _from_folder(args.source, folder)
         reader |= {"query": args.query} if args.query else {}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (

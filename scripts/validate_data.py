@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -30,11 +31,13 @@ from signoff.tables.parts import read_part
 from signoff.tables.table import Table, read_table
 from signoff.tables.times import Times, ingest_time, time_column_of
 
-# Rows by level are counted in so many of the newest periods.
-KEPT_PERIODS = STEADY_PERIODS + 2
+# The number of newest periods in which rows are counted by level.
+_KEPT_PERIODS = STEADY_PERIODS + 2
+# Violations by column and check.
+_Found = dict[tuple[str | None, str], Violation]
 
 
-def validate_data(table: Table, contract: dict | None = None, times: Times | None = None) -> dict:
+def validate_data(table: Table, contract: dict[str, Any] | None = None, times: Times | None = None) -> dict[str, Any]:
     """Return the validation report of `table`, and what it holds as a delivery.
 
     Parameters
@@ -64,10 +67,10 @@ def validate_data(table: Table, contract: dict | None = None, times: Times | Non
 def validate_tables(
     make: Callable[[], Iterable[Table]],
     kinds: dict[str, str],
-    contract: dict | None,
+    contract: dict[str, Any] | None,
     folder: Path | None = None,
     times: Times | None = None,
-) -> tuple[dict, Delivery]:
+) -> tuple[dict[str, Any], Delivery]:
     """Return the report of the rows that `make` yields, in bounded memory, and what they hold as a delivery.
 
     The rows are read again if some of their times turn out to be far outside of the others. More values of a column
@@ -80,21 +83,27 @@ def validate_tables(
 
 
 def _validated(
-    batches: Iterable[Table], kinds: dict[str, str], contract: dict | None, folder: Path | None, times: Times | None
-) -> tuple[dict, Delivery]:
+    batches: Iterable[Table],
+    kinds: dict[str, str],
+    contract: dict[str, Any] | None,
+    folder: Path | None,
+    times: Times | None,
+) -> tuple[dict[str, Any], Delivery]:
     """Return the report of some tables as of one, and what they hold; see `validate_tables`."""
     rules = delivery_rules(contract)
-    delivery = Delivery(rules.levels, rules.max_missing, KEPT_PERIODS * rules.newest)
-    found, missing, counts = _Violations(kinds, contract), Counter(), {name: Counts(folder) for name in kinds}
+    delivery = Delivery(rules.levels, rules.max_missing, _KEPT_PERIODS * rules.newest)
+    found, counts = _Violations(kinds, contract), {name: Counts(folder) for name in kinds}
+    missing: Counter[str] = Counter()
     for table in batches:
         wrong = times.wrong(table.frame[times.column]) if times else {}
         found.look(table, times, wrong)
         moments = table.frame[times.column] if times else None
-        for each in wrong.values():
-            moments = moments.mask(each)
+        if moments is not None:
+            for each in wrong.values():
+                moments = moments.mask(each)
         delivery.look(table.frame, moments)
-        for name, each in counts.items():
-            each.add(table.frame[name])
+        for name, count in counts.items():
+            count.add(table.frame[name])
             missing[name] += int(table.frame[name].isna().sum())
     violations, unreadable = found.ordered(), found.unreadable()
     report = {
@@ -103,7 +112,7 @@ def _validated(
         "rows": delivery.rows,
         "violations": violations,
         "profile": {
-            name: {"type": kind, "unreadable": unreadable.get(name, 0), **profile(counts[name], missing[name])}
+            name: {"type": kind, "unreadable": unreadable.get(name, 0), **_profile(counts[name], missing[name])}
             for name, kind in kinds.items()
         },
     }
@@ -113,54 +122,59 @@ def _validated(
 class _Violations:
     """The violations by single rows, collected batch by batch."""
 
-    def __init__(self, kinds: dict[str, str], contract: dict | None):
+    def __init__(self, kinds: dict[str, str], contract: dict[str, Any] | None):
         self.kinds, self.contract = kinds, contract
-        self.schema = pandera_schema(contract) if contract else None
+        self.schema = _pandera_schema(contract) if contract else None
         self.formats = contracts.formats(contract) if contract else {}
-        self.bad, self.fractions, self.broken = {}, {}, {}
+        self.bad: _Found = {}
+        self.fractions: _Found = {}
+        self.broken: _Found = {}
 
     def look(self, table: Table, times: Times | None, wrong: dict[str, np.ndarray]) -> None:
         """Add the violations of some rows, of which `wrong` are those whose time is."""
         for column, values in table.bad.items():
             written = f", written as {self.formats[column]}" if column in self.formats else ""
-            add_violation(self.bad, column, f"is a {self.kinds[column]}{written}", values)
-        for check, each in wrong.items():
-            add_violation(self.bad, times.column, check, table.frame[times.column][each])
-        for column, values in other_words(table.frame, self.contract).items():
-            unit = self.contract["columns"][column]["unit"]
-            kind = {"": "a number", ":": "a time of day or a duration"}.get(unit, f"a number before {unit!r}")
-            add_violation(self.bad, column, f"is {kind}", values)
+            _add_violation(self.bad, column, f"is a {self.kinds[column]}{written}", values)
+        if times:
+            for check, each in wrong.items():
+                _add_violation(self.bad, times.column, check, table.frame[times.column][each])
         if self.contract:
-            for column, values in values_with_fractions(table.frame, self.contract).items():
-                add_violation(self.fractions, column, "is a whole number", values)
-            for column, check, values in contract_violations(table.frame, self.schema, table.bad):
-                add_violation(self.broken, column, check, values)
+            for column, values in other_words(table.frame, self.contract).items():
+                unit = self.contract["columns"][column]["unit"]
+                kind = {"": "a number", ":": "a time of day or a duration"}.get(unit, f"a number before {unit!r}")
+                _add_violation(self.bad, column, f"is {kind}", values)
+            for column, values in _values_with_fractions(table.frame, self.contract).items():
+                _add_violation(self.fractions, column, "is a whole number", values)
+            for of, check, values in _contract_violations(table.frame, self.schema, table.bad):
+                _add_violation(self.broken, of, check, values)
 
     def ordered(self) -> list[Violation]:
         """Return all violations: wrong values, fractions, then those of pandera's checks, by column."""
         columns = list(self.kinds)
-        bad = sorted(self.bad.items(), key=lambda each: columns.index(each[0][0]))
+        bad = sorted(self.bad.items(), key=lambda each: columns.index(str(each[0][0])))
         if not self.contract:
             return [each for _, each in bad]
         names = list(self.contract["columns"])
-        fractions = sorted(self.fractions.items(), key=lambda each: names.index(each[0][0]))
-        broken = sorted(self.broken.items(), key=lambda each: place_in(self.schema, *each[0], each[1]["rows"]))
+        fractions = sorted(self.fractions.items(), key=lambda each: names.index(str(each[0][0])))
+        broken = sorted(
+            self.broken.items(), key=lambda each: _place_in(self.schema, each[0][0], each[0][1], each[1]["rows"])
+        )
         return [each for _, each in (*bad, *fractions, *broken)]
 
     def unreadable(self) -> dict[str, int]:
         """Return by column how many values are not of its kind."""
-        return {column: each["rows"] for (column, check), each in self.bad.items() if check.startswith("is a ")}
+        return {str(column): each["rows"] for (column, check), each in self.bad.items() if check.startswith("is a ")}
 
 
-def add_violation(found: dict[tuple, dict], column: str | None, check: str, values: pd.Series) -> None:
+def _add_violation(found: _Found, column: str | None, check: str, values: pd.Series) -> None:
     """Add a violation of `check` by `values`, whose index is their row (0-based), to those of earlier rows."""
     whole = found.setdefault((column, check), {"column": column, "check": check, "rows": 0, "examples": []})
     whole["rows"] += len(values)
     more = values.head(EXAMPLES - len(whole["examples"]))
-    whole["examples"] += [{"row": int(row) + 1, "value": plain(value)} for row, value in more.items()]
+    whole["examples"] += [{"row": int(cast(int, row)) + 1, "value": _plain(value)} for row, value in more.items()]
 
 
-def plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Return a value as JSON can hold it."""
     if value is None or value is pd.NaT or value != value:
         return None
@@ -168,7 +182,7 @@ def plain(value: object) -> object:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def values_with_fractions(frame: pd.DataFrame, contract: dict) -> dict[str, pd.Series]:
+def _values_with_fractions(frame: pd.DataFrame, contract: dict[str, Any]) -> dict[str, pd.Series]:
     """Return by column the values with a fraction where the contract's dtype is an integer one."""
     found = {}
     for column, rules in contract["columns"].items():
@@ -180,8 +194,8 @@ def values_with_fractions(frame: pd.DataFrame, contract: dict) -> dict[str, pd.S
     return found
 
 
-def pandera_schema(contract: dict):
-    """Return the contract as a pandera schema. Raises TaskError where it is none."""
+def _pandera_schema(contract: dict[str, Any]) -> Any:
+    """Return the contract as a pandera schema. Raises TaskError if it is not valid."""
     import pandera.pandas as pandera
     import yaml
 
@@ -197,8 +211,8 @@ def pandera_schema(contract: dict):
     return schema
 
 
-def contract_violations(
-    frame: pd.DataFrame, schema: object, bad: dict[str, pd.Series]
+def _contract_violations(
+    frame: pd.DataFrame, schema: Any, bad: dict[str, pd.Series]
 ) -> Iterator[tuple[str | None, str, pd.Series]]:
     """Yield column, check and values of each violation that pandera finds; `bad` values are not missing ones too.
 
@@ -207,7 +221,9 @@ def contract_violations(
     from pandera.errors import SchemaErrors
 
     # Zones are compared as UTC; a contract writes its dates without one.
-    naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")}
+    naive = {
+        str(name): frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")
+    }
     try:
         schema.validate(frame.assign(**naive), lazy=True)
     except SchemaErrors as errors:
@@ -224,7 +240,7 @@ def contract_violations(
                 yield column, str(check), values
 
 
-def place_in(schema: object, column: str | None, check: str, rows: int) -> tuple[bool, int, int]:
+def _place_in(schema: Any, column: str | None, check: str, rows: int) -> tuple[bool, int, int]:
     """Return what orders violations as pandera does: those by the table as a whole, then by column and by check."""
     columns = list(schema.columns)
     place = columns.index(column) if column in columns else len(columns)
@@ -233,17 +249,18 @@ def place_in(schema: object, column: str | None, check: str, rows: int) -> tuple
     return rows > 0, place, checks.index(check) if check in checks else len(checks)
 
 
-def profile(counts: Counts, missing: int) -> dict:
+def _profile(counts: Counts, missing: int) -> dict[str, Any]:
     """Return missing and distinct counts; for numbers and dates the least, the greatest and the quartiles."""
-    found, values = {"missing": missing, "distinct": counts.distinct()}, counts.values
+    found: dict[str, Any] = {"missing": missing, "distinct": counts.distinct()}
+    values = counts.values
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if counts.total and (is_number or pd.api.types.is_datetime64_any_dtype(values)):
         quantiles = counts.quantiles([0, 0.25, 0.5, 0.75, 1])
-        return found | dict(zip(["min", "q25", "median", "q75", "max"], map(plain, quantiles), strict=True))
+        return found | dict(zip(["min", "q25", "median", "q75", "max"], map(_plain, quantiles), strict=True))
     return found | {"most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
 
 
-def times_of(args: argparse.Namespace, kinds: dict[str, str], contract: dict | None) -> Times | None:
+def _times_of(args: argparse.Namespace, kinds: dict[str, str], contract: dict[str, Any] | None) -> Times | None:
     """Return the time column and which of its times are wrong; None without such a column."""
     name = time_column_of(kinds, args.time_column, bool(args.find_time))
     if name is None:
@@ -270,15 +287,16 @@ def main(argv: list[str] | None = None) -> None:
         contract = contracts.read_contract(args.schema) if args.schema else None
         if contract is None:
             logging.info("[validate_data] no data contract: only the kinds of values are checked")
-        kinds, formats = (contracts.kinds(contract), contracts.formats(contract)) if contract else (None, None)
+        kinds = contracts.kinds(contract) if contract else None
+        formats = contracts.formats(contract) if contract else None
         if args.like or contracts.looks_at_all_rows(contract):
             table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats)
-            times = times_of(args, table.kinds, contract)
+            times = _times_of(args, table.kinds, contract)
             report, delivery = validate_tables(lambda: [table], table.kinds, contract, times=times)
         else:
 
-            def validated(columns: Columns) -> tuple[dict, Delivery]:
-                times = times_of(args, columns.kinds, contract)
+            def validated(columns: Columns) -> tuple[dict[str, Any], Delivery]:
+                times = _times_of(args, columns.kinds, contract)
                 return validate_tables(
                     lambda: tables(args.input, columns), columns.kinds, contract, args.output.parent, times
                 )
