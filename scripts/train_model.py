@@ -122,13 +122,19 @@ def training_score(
     return metrics(some[target], predict(model, some[names], args.threads))
 
 
+def _parameters(trained: Trained) -> dict[str, str]:
+    """Return the parameters of the regressor; estimators among them as the setting has them."""
+    found = trained.model[-1].get_params(deep=False) | trained.setting["params"]
+    return {name: repr(value) for name, value in sorted(found.items())}
+
+
 def metadata(trained: Trained, level: float, description: dict[str, Any], **found: object) -> dict[str, Any]:
     """Return what model.json holds: `found` has sha256, training_score and inputs; `level` is that of the intervals."""
     by = "quantile" if hasattr(trained.model, "intervals_") else "constant"
     return {
         "sha256": found["sha256"],
         "estimator": trained.setting["estimator"],
-        "parameters": {name: repr(value) for name, value in sorted(trained.model[-1].get_params().items())},
+        "parameters": _parameters(trained),
         "target": description["target"],
         "features": description["features"],
         "recipe": description["recipe"],
@@ -171,12 +177,13 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("train_model", args, args.input):
         if args.halt_on:
             refuse_violations(args.halt_on)
-        if not args.candidates:
+        if not args.candidates and args.preset == "fast":
             # A wrong name is reported before the rows are read.
             make_regressor(args.estimator, args.params, args.random_state)
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
-        needs_time = args.candidates or (args.intervals == "quantile" and description["split"]["by"] == "time")
+        compares = args.candidates or args.preset != "fast"
+        needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
         names = [*when, *kinds, target]
         with ThreadPoolExecutor(1) as beside:

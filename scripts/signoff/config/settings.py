@@ -123,6 +123,8 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     refuse_password(config["raw_data_source_url"])
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    if config["model"]["passes"] and config["model"]["preset"] != "fast":
+        raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
     for number, url in enumerate(config["notify"]["urls"]):
@@ -158,6 +160,11 @@ def check_paths(config: dict[str, Any]) -> None:
 
 def check_candidates(model: dict[str, Any], default: str) -> None:
     """Raise TaskError if an estimator is set beside the candidates, or the ends of a distribution are reversed."""
+    if model["preset"] != "fast" and (model["candidates"] or model["params"] or model["estimator"] != default):
+        raise TaskError(
+            f"config: model.preset: {model['preset']} chooses the model by itself. Remove model.estimator, "
+            "model.params and model.candidates, or set model.preset: fast."
+        )
     if model["candidates"] and (model["params"] or model["estimator"] != default):
         raise TaskError(
             "config: model.candidates stands in the place of model.estimator and model.params: take them away."

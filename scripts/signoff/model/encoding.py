@@ -24,7 +24,7 @@ def fit(
     levels = levels_of(features, kinds)
     pipeline = make_pipeline(regressor, kinds, features, levels, random_state)
     encode = pipeline[0]
-    if not _looked_up(encode.transformers):
+    if not _looked_up(getattr(encode, "transformers", [])):
         return pipeline.fit(features[list(kinds)], target)
     few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))

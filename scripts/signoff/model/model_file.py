@@ -34,6 +34,8 @@ _NEEDED = {
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    # A dictionary: the members of a mean by their names.
+    "sklearn.utils._bunch.Bunch",
     _CHECK,
     *(f"sklearn.metrics._dist_metrics.{name}" for name in _DISTANCES),
     *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),

@@ -9,10 +9,10 @@ from pandas.api.extensions import ExtensionArray
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from signoff.base.errors import TaskError
-from signoff.model.regressor import Regressor
+from signoff.model.regressor import Regressor, members
 
 # Gradient boosting puts each feature's values into at most 255 bins.
 _MOST_LEVELS = 254
@@ -42,6 +42,7 @@ def make_pipeline(
     level that the training part lacks counts as missing. A category with too many levels becomes two numbers: the
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder. Any other
     regressor gets scaled numbers, the median for missing values, and one column for each of the most frequent levels.
+    A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
     # Imported here: not every task makes a pipeline.
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -56,6 +57,11 @@ def make_pipeline(
     numbers = [name for name, kind in kinds.items() if kind == "number" and name not in unknown]
     if not categories and not numbers:
         raise TaskError("no feature has values in the training part. Bring other columns, or more rows.")
+    if inner := members(regressor):
+        usable = {name: kind for name, kind in kinds.items() if name not in unknown}
+        for name, each in inner.items():
+            _encode_by_itself(regressor, name, make_pipeline(_bare(each), usable, features, levels, random_state))
+        return Pipeline([("encode", FunctionTransformer(feature_names_out="one-to-one")), ("regress", regressor)])
     boosting = isinstance(regressor, HistGradientBoostingRegressor)
     columns = (
         _codes(regressor, categories, numbers, features, levels, random_state)
@@ -64,6 +70,25 @@ def make_pipeline(
     )
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     return Pipeline([("encode", encode), ("regress", regressor)])
+
+
+def _bare(regressor: Any) -> Any:
+    """Return a regressor without the encoding that an earlier fit, on other columns, put before it."""
+    if not isinstance(regressor, Pipeline) or regressor.steps[0][0] != "encode":
+        return regressor
+    found = regressor[-1]
+    if "categorical_features" in found.get_params(deep=False):
+        found.set_params(categorical_features=None)
+    return found
+
+
+def _encode_by_itself(regressor: Any, name: str, pipeline: Pipeline) -> None:
+    """Replace a regressor within another one by its pipeline."""
+    if hasattr(regressor, "estimators"):
+        replaced = [(label, pipeline if label == name else each) for label, each in regressor.estimators]
+        regressor.set_params(estimators=replaced)
+    else:
+        regressor.set_params(regressor=pipeline)
 
 
 def ordinal_codes() -> OrdinalEncoder:

@@ -9,11 +9,16 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import is_regressor
+from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
+# Parameters that are an estimator, several of them, or a function.
+_ONE = ("estimator", "regressor", "final_estimator", "transformer")
+_SEVERAL = ("estimators", "steps")
+_FUNCTIONS = ("func", "inverse_func")
 # With fewer values, threads wait for each other longer than they work: on a busy machine, hundreds of times as long.
 _FEWEST_VALUES_TO_SHARE = 100_000
 
@@ -37,18 +42,22 @@ class Setting(TypedDict):
 
 @dataclass(frozen=True)
 class Learning:
-    """What is trained: one estimator, or the best of several candidates; with the seed and the most cores to use."""
+    """What is trained: one estimator, or the best of several candidates or of a preset.
+
+    With the seed and the most cores to use.
+    """
 
     estimator: str = DEFAULT_ESTIMATOR
     params: dict[str, Any] | None = None
     candidates: list[dict[str, Any]] | None = None
+    preset: str = "fast"
     random_state: int = 0
     threads: int = 1
 
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
         """Return what the options of `add_model` and --threads say."""
-        return cls(args.estimator, args.params, args.candidates, args.random_state, args.threads)
+        return cls(args.estimator, args.params, args.candidates, args.preset, args.random_state, args.threads)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +67,30 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates", type=json_object, action="append", help="choose among several: estimator and params as JSON"
     )
+    parser.add_argument(
+        "--preset",
+        choices=["fast", "good"],
+        default="fast",
+        help="fast: the estimator; good: the best of several models by cross-validation",
+    )
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
 
 
 def make_regressor(estimator: str, params: dict[str, Any], random_state: int, key: str = "model") -> Regressor:
     """Return an unfitted regressor from its dotted name; `key` is its place in the config.
 
+    Parameters that are themselves estimators or functions may be given by name: see `_built`.
+
     Raises TaskError if there is no such regressor, or if it does not accept these parameters.
     """
+    regressor = _make(estimator, params, random_state, key)
+    if not is_regressor(regressor):
+        raise TaskError(f"{key}.estimator: {estimator} is not a regressor. Example: {DEFAULT_ESTIMATOR}")
+    return cast(Regressor, regressor)
+
+
+def _make(estimator: str, params: dict[str, Any], random_state: int, key: str) -> Any:
+    """Return an unfitted estimator from its dotted name; raises as `make_regressor`."""
     module_name, _, class_name = estimator.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -78,16 +103,86 @@ def make_regressor(estimator: str, params: dict[str, Any], random_state: int, ke
         raise TaskError(f"{key}.estimator: {module_name} has no {class_name!r}: {nearest(class_name, names)}")
     if not hasattr(getattr(module, class_name), "fit"):
         raise TaskError(f"{key}.estimator: {estimator} is not a regressor. Example: {DEFAULT_ESTIMATOR}")
+    built = {name: _built(name, value, random_state, f"{key}.params.{name}") for name, value in params.items()}
     try:
-        regressor = getattr(module, class_name)(**params)
-        known = regressor.get_params()
+        regressor = getattr(module, class_name)(**built)
+        known = regressor.get_params(deep=False)
     except (TypeError, AttributeError) as error:
         raise TaskError(f"{key}.params: {class_name} does not accept {params}: {error}") from error
-    if not is_regressor(regressor):
-        raise TaskError(f"{key}.estimator: {estimator} is not a regressor. Example: {DEFAULT_ESTIMATOR}")
     if "random_state" in known and "random_state" not in params:
         regressor.set_params(random_state=random_state)
-    return cast(Regressor, regressor)
+    return regressor
+
+
+def _built(name: str, value: Any, random_state: int, key: str) -> Any:
+    """Return a parameter's value: an estimator, a list of named estimators or a function is made from its name.
+
+    An estimator is a dotted name, or a mapping with `estimator` and `params`. A list has one for each item, either by
+    itself or as a pair of its name and the estimator; a mapping has them by name. Raises TaskError as `make_regressor`.
+    """
+    if name in _ONE and value is not None:
+        return _from_name(value, random_state, key)
+    if name in _FUNCTIONS and isinstance(value, str):
+        module, _, function = value.rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), function)
+        except (ImportError, ValueError, AttributeError) as error:
+            raise TaskError(f"{key}: cannot find {value!r} ({error}). Example: numpy.log1p") from error
+    if name in _SEVERAL:
+        items = list(value.items()) if isinstance(value, dict) else value
+        if not isinstance(items, list) or not items:
+            raise TaskError(f"{key} is {value!r}, but must be a list of estimators.")
+        found = []
+        for n, item in enumerate(items):
+            pair = isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str)
+            label, each = item if pair else (f"model{n + 1}", item)
+            found.append((label, "drop" if each == "drop" else _from_name(each, random_state, f"{key}.{n}")))
+        return found
+    return value
+
+
+def _from_name(value: Any, random_state: int, key: str) -> Any:
+    """Return the unfitted estimator that a dotted name, or a mapping of estimator and params, says."""
+    if isinstance(value, str):
+        value = {"estimator": value}
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("estimator"), str)
+        or not set(value) <= {"estimator", "params"}
+        or not isinstance(value.get("params") or {}, dict)
+    ):
+        raise TaskError(
+            f"{key} is {value!r}, but must be an estimator: its dotted name, or a mapping with estimator and params."
+        )
+    return _make(value["estimator"], value.get("params") or {}, random_state, key)
+
+
+def members(regressor: Any) -> dict[str, Any]:
+    """Return the regressors that a regressor hands the features on to as they are, by the name of each."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.ensemble import StackingRegressor, VotingRegressor
+
+    if isinstance(regressor, TransformedTargetRegressor) and regressor.regressor is not None:
+        return {"regressor": regressor.regressor}
+    stacked = isinstance(regressor, StackingRegressor) and not regressor.passthrough
+    if isinstance(regressor, VotingRegressor) or stacked:
+        return {name: each for name, each in regressor.estimators if each != "drop"}
+    return {}
+
+
+def words_of(setting: Setting) -> str:
+    """Return a setting in words, such as Ridge(alpha=0.1)."""
+    params = ", ".join(f"{name}={_value(value)}" for name, value in setting["params"].items())
+    return f"{setting['estimator'].rpartition('.')[2]}({params})"
+
+
+def _value(value: Any) -> str:
+    """Return a parameter's value in words; an estimator among them as `words_of` writes it."""
+    if isinstance(value, dict) and isinstance(value.get("estimator"), str):
+        return words_of({"estimator": value["estimator"], "params": value.get("params") or {}})
+    if isinstance(value, list | tuple) and any(isinstance(each, dict | list | tuple) for each in value):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)
 
 
 def threads_for(features: pd.DataFrame, threads: int) -> int:
@@ -100,6 +195,16 @@ def use_threads(regressor: Regressor, threads: int | None) -> None:
 
     The bytes of a model must not depend on it. In gradient boosting, only the binning stores it.
     """
+    # Those that are fitted and those that are not yet; the cores are shared within each.
+    within = [*getattr(regressor, "estimators_", ()), getattr(regressor, "regressor_", None)]
+    within = (
+        [*members(regressor).values(), *(each for each in within if each is not None)] if members(regressor) else []
+    )
+    for each in within:
+        if each != "drop":
+            use_threads(each[-1] if isinstance(each, Pipeline) else each, threads)
+    if within:
+        return
     # Bagging splits its work by the number of jobs, and stores how.
     if "n_jobs" in regressor.get_params() and not type(regressor).__name__.startswith("Bagging"):
         regressor.set_params(n_jobs=threads)

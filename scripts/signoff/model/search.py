@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.regressor import Setting, make_regressor, use_threads
+from signoff.model.regressor import Setting, make_regressor, use_threads, words_of
 
 _FOLDS = 5
 _FEWEST_ROWS = 4 * _FOLDS
@@ -44,9 +44,10 @@ class Compared(Setting):
 
 
 class Comparison(TypedDict):
-    """All settings, the chosen one first, and the folds in words."""
+    """All settings, the chosen one first, the folds in words, and with a preset why that one was chosen."""
 
     folds: str
+    why: NotRequired[str]
     settings: list[Compared]
 
 
@@ -93,26 +94,30 @@ def choose_model(
             f"model.candidates: {len(target)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
             "needed. Bring more rows, or name one model.estimator instead."
         )
-    if time is not None and not time.isna().any():
-        order = time.argsort(kind="stable").to_numpy()
-        features, target = features.iloc[order], target.iloc[order]
-        folds: Any = TimeSeriesSplit(_FOLDS)
-        said = f"{_FOLDS} folds in the order of time, each scored by models of the rows before it"
-    else:
-        folds, said = KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
-    found = _halved(settings, features, kinds, target, folds, said, random_state, threads)
-    for each in found:
-        if each["problem"]:
-            logging.warning("[train_model] %s cannot be trained: %s", _name_of(each), each["problem"])
+    order, folds, said = folds_of(len(target), time, random_state)
+    features, target = features.iloc[order], target.iloc[order]
+    found = list(halved(settings, features, kinds, target, folds, said, random_state, threads).values())
     if all(each["problem"] for each in found):
-        raise TaskError(f"model.candidates: none can be trained. {_name_of(found[0])}: {found[0]['problem']}")
+        raise TaskError(f"model.candidates: none can be trained. {words_of(found[0])}: {found[0]['problem']}")
     ordered = sorted(found, key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
-    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f", _name_of(ordered[0]), ordered[0]["MAE"])
+    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f", words_of(ordered[0]), ordered[0]["MAE"])
     chosen: Setting = {"estimator": ordered[0]["estimator"], "params": ordered[0]["params"]}
     return chosen, {"folds": said, "settings": ordered}
 
 
-def _halved(
+def folds_of(rows: int, time: pd.Series | None, random_state: int) -> tuple[np.ndarray, Any, str]:
+    """Return the order to put n rows in, scikit-learn's splitter into folds of them, and the folds in words.
+
+    With a time for each row, every fold is scored by models of the rows before it; otherwise folds are random.
+    """
+    if time is not None and not time.isna().any():
+        order = time.argsort(kind="stable").to_numpy()
+        said = f"{_FOLDS} folds in the order of time, each scored by models of the rows before it"
+        return order, TimeSeriesSplit(_FOLDS), said
+    return np.arange(rows), KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
+
+
+def halved(
     settings: list[Setting],
     features: pd.DataFrame,
     kinds: dict[str, str],
@@ -121,20 +126,30 @@ def _halved(
     said: str,
     random_state: int,
     threads: int,
-) -> list[Compared]:
-    """Return the settings with their scores in the last round that each reached; `said` describes the folds."""
+    kept: dict[int, pd.Series] | None = None,
+) -> dict[int, Compared]:
+    """Return the settings, by number, with their scores in the last round that each reached.
+
+    `said` describes the folds. `kept` gets the predictions of unseen rows, by the setting's number; the index of the
+    target must then be unique.
+    """
     further_rounds = 0
     while _FACTOR ** (further_rounds + 1) <= min(len(settings), len(target) // FIRST_ROUND_ROWS):
         further_rounds += 1
     logging.info("[train_model] candidates: %d, in %d rounds, %s", len(settings), further_rounds + 1, said)
     problems: dict[int, str] = {}
+    made: list[tuple[int, pd.Series]] = []
 
     def score(model: _Candidate, rows: pd.DataFrame, actual: pd.Series) -> float:
         try:
-            return -float(mean_absolute_error(actual, model.predict(rows)))
+            predicted = model.predict(rows)
+            error = -float(mean_absolute_error(actual, predicted))
+            if kept is not None:
+                made.append((model.setting, pd.Series(predicted, rows.index)))
+            return error
         # If one candidate fails, the others can still be compared.
-        except Exception as error:
-            problems[model.setting] = " ".join(str(error).split()) or type(error).__name__
+        except Exception as failure:
+            problems[model.setting] = " ".join(str(failure).split()) or type(failure).__name__
             return np.nan
 
     search = HalvingGridSearchCV(
@@ -166,7 +181,14 @@ def _halved(
             "rows": int(rows),
             "problem": problems[n] if failed else None,
         }
-    return list(found.values())
+    for number, each in found.items():
+        if each["problem"]:
+            logging.warning("[train_model] %s cannot be trained: %s", words_of(each), each["problem"])
+        elif kept is not None:
+            # A row is predicted again in each round: the fold of the last one has the most rows.
+            parts = pd.concat([predicted for n, predicted in made if n == number])
+            kept[number] = parts[~parts.index.duplicated(keep="last")].sort_index()
+    return found
 
 
 def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:
@@ -197,12 +219,6 @@ def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> li
 def _plain(value: float) -> float | int:
     """Return a drawn number with four significant digits, a whole one as it is."""
     return int(value) if isinstance(value, int | np.integer) else float(f"{value:.4g}")
-
-
-def _name_of(setting: Setting) -> str:
-    """Return the name of a setting, such as Ridge(alpha=0.1)."""
-    params = ", ".join(f"{name}={value!r}" for name, value in setting["params"].items())
-    return f"{setting['estimator'].rpartition('.')[2]}({params})"
 
 
 class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type hints

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 def choose(
     learning: Learning, features: pd.DataFrame, kinds: dict[str, str], target: pd.Series, time: pd.Series | None
 ) -> tuple[Setting, "Comparison | None"]:
-    """Return the setting to train, and with candidates how they compare; parameters as for `choose_model`."""
+    """Return the setting to train, and how candidates or a preset's compare; parameters as for `choose_model`."""
     if learning.candidates:
         # Imported here: only some runs need it.
         from signoff.model.search import choose_model
 
         return choose_model(learning.candidates, features, kinds, target, time, learning.random_state, learning.threads)
+    if learning.preset == "good":
+        # Imported here: only some runs need it.
+        from signoff.model.presets import choose_good
+
+        return choose_good(features, kinds, target, time, learning.random_state, learning.threads)
     return {"estimator": learning.estimator, "params": learning.params or {}}, None
 
 

@@ -1,6 +1,7 @@
 """The sections of the report that say what the model was made of: data, contract, model, candidates."""
 
 from signoff.base.numbers import counted
+from signoff.model.regressor import words_of
 from signoff.model.search import Compared, Comparison
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
@@ -81,6 +82,8 @@ def _candidates(found: Comparison, target: str) -> list[Block]:
     words = f"Chosen from {counted(len(settings), 'candidate')} by {found['folds']}, on training rows alone"
     if len({each["rows"] for each in settings}) > 1:
         words += "; the best of each round went on to the next, with more rows"
+    if "why" in found:
+        words += f". The first is chosen: {found['why']}"
     words += f". MAE is on the scale of {target}. {rest(len(settings), 'evaluation_metrics.json')}"
     names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
     rows = [_candidate(each, n == 0) for n, each in enumerate(settings[:MOST])]
@@ -89,6 +92,7 @@ def _candidates(found: Comparison, target: str) -> list[Block]:
 
 def _candidate(each: Compared, chosen: bool) -> list[Words]:
     """Return the row of a setting."""
-    parameters = ", ".join(f"{name}={value!r}" for name, value in each["params"].items()) or "its defaults"
+    # Parameters may be estimators themselves.
+    parameters = words_of(each).partition("(")[2].removesuffix(")") or "its defaults"
     verdict = Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else Strong("chosen") if chosen else ""
     return [Code(each["estimator"].rpartition(".")[2]), parameters, each["MAE"], each["spread"], each["rows"], verdict]

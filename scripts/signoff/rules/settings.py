@@ -62,6 +62,7 @@ class Model:
     estimator: str
     params: dict[str, object]
     candidates: list[dict[str, object]]
+    preset: str
     passes: int | None
     max_rows: int | None
     intervals: str
@@ -69,6 +70,8 @@ class Model:
     @property
     def trained(self) -> dict[str, object]:
         """The options that say what is trained: one estimator, or several to choose from."""
+        if self.preset != "fast":
+            return {"preset": self.preset}
         if self.candidates:
             return {"candidates": self.candidates}
         return {"estimator": self.estimator, "params": self.params}

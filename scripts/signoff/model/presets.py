@@ -1,0 +1,169 @@
+"""The preset `good`: several kinds of models compared on the training part, the simplest of the best, or their mean."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from signoff.base.errors import TaskError
+from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, words_of
+from signoff.model.search import Compared, Comparison, folds_of, halved
+
+_RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
+_LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
+# With fewer rows, folds are too small to compare on.
+_FEWEST_ROWS = 20
+# Up to so many rows, boosting with twenty rows a leaf learns little.
+_FEW_ROWS = 200
+# A target with a larger skewness is also learnt as its logarithm.
+_SKEWED = 1.0
+# So that a model of many rows has a size that can be released.
+_MOST_LEAVES = 2500
+_MOST_MEMBERS, _STEPS = 3, 20
+
+
+def choose_good(
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    time: pd.Series | None,
+    random_state: int = 0,
+    threads: int = 1,
+) -> tuple[Setting, Comparison | None]:
+    """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
+
+    Of those within one standard error of the best, paired over the folds, the simplest is chosen (Breiman, Friedman,
+    Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best replaces it if it is
+    better by more than one standard error. The weights are those of ensemble selection (Caruana, Niculescu-Mizil, Crew,
+    Ksikes 2004, Ensemble Selection from Libraries of Models, ICML), and are scored on folds that they were not selected
+    on.
+
+    The comparison is None for fewer than 20 rows: the setting is then that of the preset fast.
+
+    Raises
+    ------
+    TaskError
+        No setting can be trained.
+    """
+    if len(target) < _FEWEST_ROWS:
+        logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(target))
+        return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
+    settings = settings_of_good(target)
+    order, folds, said = folds_of(len(target), time, random_state)
+    features, target = features.iloc[order].reset_index(drop=True), target.iloc[order].reset_index(drop=True)
+    kept: dict[int, pd.Series] = {}
+    found = halved(settings, features, kinds, target, folds, said, random_state, threads, kept)
+    if not kept:
+        raise TaskError(f"model.preset: no model can be trained. {words_of(found[0])}: {found[0]['problem']}")
+    most = max(found[n]["rows"] for n in kept)
+    finalists = sorted(n for n in kept if found[n]["rows"] == most)
+    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, features)
+    chosen, why = _simplest(errors, settings)
+    mean = _mean(target, {n: kept[n] for n in finalists}, errors, places)
+    compared = dict(found)
+    if mean is not None:
+        weights, scores = mean
+        compared[-1] = _compared(_voting(settings, weights), scores, most)
+        gain, error = _paired(errors[chosen], scores)
+        if gain > error:
+            why = f"the weighted mean is better than {words_of(settings[chosen])} by {gain:.4g} ± {error:.2g}"
+            chosen = -1
+    ranked = sorted(compared.values(), key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
+    first = compared[chosen]
+    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f: %s", words_of(first), first["MAE"], why)
+    setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
+    return setting, {"folds": said, "why": why, "settings": [first, *(each for each in ranked if each is not first)]}
+
+
+def settings_of_good(target: pd.Series) -> list[Setting]:
+    """Return the settings that the preset compares for n values of the target, the simplest first."""
+    rows, least = len(target), float(target.min())
+    found: list[Setting] = [
+        {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}},
+        {"estimator": DEFAULT_ESTIMATOR, "params": {}},
+    ]
+    if rows <= _FEW_ROWS:
+        found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
+    found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
+    if least >= 0 and stats.skew(target) > _SKEWED:
+        names = ("numpy.log", "numpy.exp") if least > 0 else ("numpy.log1p", "numpy.expm1")
+        params = {"func": names[0], "inverse_func": names[1], "check_inverse": False}
+        found.append({"estimator": _LOGARITHM, "params": {"regressor": {"estimator": DEFAULT_ESTIMATOR}, **params}})
+    trees = {"n_estimators": 100, "min_samples_leaf": max(2, rows // _MOST_LEAVES)}
+    return [*found, {"estimator": _TREES, "params": trees}]
+
+
+def _errors(
+    target: pd.Series, predicted: dict[int, pd.Series], folds: Any, features: pd.DataFrame
+) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+    """Return the MAE of each setting on each fold, and the rows of each fold that all settings predicted."""
+    known = set.intersection(*(set(each.index) for each in predicted.values()))
+    places = [np.array(sorted(known.intersection(unseen)), dtype="int64") for _, unseen in folds.split(features)]
+    errors = {
+        n: np.array([float((each[rows] - target[rows]).abs().mean()) for rows in places])
+        for n, each in predicted.items()
+    }
+    return errors, places
+
+
+def _paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return by how much `one` exceeds `other` on average over k folds, and the standard error of that."""
+    difference = one - other
+    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+
+
+def _simplest(errors: dict[int, np.ndarray], settings: list[Setting]) -> tuple[int, str]:
+    """Return the first setting that is within one standard error of the best, and why it is chosen."""
+    best = min(errors, key=lambda n: float(errors[n].mean()))
+    for n in sorted(errors):
+        excess, error = _paired(errors[n], errors[best])
+        if n != best and excess <= error:
+            return n, (
+                f"it is the simplest within one standard error of the best, {words_of(settings[best])}: "
+                f"the difference is {excess:.4g} ± {error:.2g}"
+            )
+        if n == best:
+            break
+    return best, "it has the smallest error, and no simpler one is within one standard error"
+
+
+def _mean(
+    target: pd.Series, predicted: dict[int, pd.Series], errors: dict[int, np.ndarray], places: list[np.ndarray]
+) -> tuple[dict[int, float], np.ndarray] | None:
+    """Return the weights of the best settings, and the MAE of such a mean on each fold; None if it has one member."""
+    best = sorted(predicted, key=lambda n: float(errors[n].mean()))[:_MOST_MEMBERS]
+    matrix = np.column_stack([predicted[n].reindex(target.index).to_numpy("float64") for n in best])
+    actual, scores = target.to_numpy("float64"), []
+    for k, rows in enumerate(places):
+        others = np.concatenate([each for number, each in enumerate(places) if number != k])
+        weights = _selected(matrix[others], actual[others])
+        scores.append(float(np.abs(matrix[rows] @ weights - actual[rows]).mean()))
+    every = np.concatenate(places)
+    weights = _selected(matrix[every], actual[every])
+    found = {n: float(weight) for n, weight in zip(best, weights, strict=True) if weight > 0}
+    return (found, np.array(scores)) if len(found) > 1 else None
+
+
+def _selected(matrix: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Return the weights of m columns of predictions: in each step, the most helpful one counts once more."""
+    counts, total = np.zeros(matrix.shape[1]), np.zeros(len(actual))
+    for step in range(1, _STEPS + 1):
+        errors = [np.abs((total + column) / step - actual).mean() for column in matrix.T]
+        best = int(np.argmin(errors))
+        counts[best] += 1
+        total = total + matrix[:, best]
+    return counts / _STEPS
+
+
+def _voting(settings: list[Setting], weights: dict[int, float]) -> Setting:
+    """Return the weighted mean of settings."""
+    estimators = [[f"model{k + 1}", dict(settings[n])] for k, n in enumerate(weights)]
+    return {"estimator": _MEAN, "params": {"estimators": estimators, "weights": list(weights.values())}}
+
+
+def _compared(setting: Setting, scores: np.ndarray, rows: int) -> Compared:
+    """Return a setting with its scores over the folds."""
+    mean, spread = float(scores.mean()), float(scores.std())
+    return {**setting, "MAE": mean, "spread": spread, "rows": rows, "problem": None}

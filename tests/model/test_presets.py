@@ -1,0 +1,116 @@
+"""The preset good, and regressors made of others: what is chosen, and that models keep their bytes."""
+
+import io
+import re
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from test_model import KINDS, SCHEMA, table
+
+from signoff.base.errors import TaskError
+from signoff.config.settings import check_config
+from signoff.model.model_file import skops_bytes
+from signoff.model.presets import _selected, _simplest, choose_good
+from signoff.model.quantiles import fit_intervals
+from signoff.model.regressor import make_regressor, words_of
+from signoff.model.training import train_model
+
+BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
+VOTING, LOGARITHM = "sklearn.ensemble.VotingRegressor", "sklearn.compose.TransformedTargetRegressor"
+FEW = {"estimator": BOOSTING, "params": {"max_iter": 5}}
+TREES = {"estimator": "sklearn.ensemble.ExtraTreesRegressor", "params": {"n_estimators": 4}}
+WITHIN = {"regressor": FEW, "func": "numpy.log1p", "inverse_func": "numpy.expm1", "check_inverse": False}
+COMPOSED = [
+    (VOTING, {"estimators": [["boosting", FEW], ["ridge", RIDGE], ["trees", TREES]], "weights": [0.5, 0.2, 0.3]}),
+    (VOTING, {"estimators": [RIDGE, {"estimator": LOGARITHM, "params": WITHIN}]}),
+    (LOGARITHM, WITHIN),
+    ("sklearn.ensemble.StackingRegressor", {"estimators": {"a": FEW, "b": RIDGE}, "final_estimator": RIDGE}),
+    ("sklearn.ensemble.BaggingRegressor", {"estimator": RIDGE, "n_estimators": 3}),
+]
+
+
+def heavy_tails(rows: int = 400) -> tuple[pd.DataFrame, pd.Series]:
+    random = np.random.default_rng(1)
+    features, _ = table(rows)
+    return features, np.sin(features["km"]) * features["age"] + 5 * random.standard_t(1.5, rows)
+
+
+def test_a_linear_table_gets_ridge_and_heavy_tails_the_absolute_loss():
+    features, target = table(200)
+    setting, found = choose_good(features, KINDS, target, None)
+    assert setting["estimator"] == "sklearn.linear_model.RidgeCV"
+    assert len(found["settings"]) >= 5 and found["settings"][0]["params"] == setting["params"]
+    assert all(each["spread"] > 0 for each in found["settings"]) and "standard error" in found["why"]
+    setting, found = choose_good(*[heavy_tails()[0], KINDS, heavy_tails()[1]], None)
+    assert "absolute_error" in words_of(setting)
+
+
+def test_the_simplest_within_one_paired_standard_error_wins():
+    settings = [{"estimator": name, "params": {}} for name in "abc"]
+    errors = {0: np.array([1.0, 2, 3, 4, 5.2]), 1: np.array([1.0, 2, 3, 4, 5]), 2: np.array([1.1, 2.1, 3.1, 4.1, 5.1])}
+    chosen, why = _simplest(errors, settings)
+    assert chosen == 0 and "the simplest within one standard error of the best, b()" in why
+    # Worse in each fold by the same: no spread hides it, however much the folds differ.
+    assert _simplest({0: errors[1] + 0.1, 1: errors[1]}, settings)[0] == 1
+
+
+def test_the_weights_of_a_mean_are_those_of_the_errors_that_cancel():
+    actual = np.arange(10.0)
+    matrix = np.column_stack([actual + 1, actual - 1, actual + 50])
+    assert _selected(matrix, actual) == pytest.approx([0.5, 0.5, 0])
+
+
+def test_rows_with_a_time_are_compared_in_its_order_and_few_rows_not_at_all():
+    features, target = table(120)
+    when = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.random.default_rng(0).permutation(120), unit="h"))
+    assert "in the order of time" in choose_good(features, KINDS, target, when)[1]["folds"]
+    assert choose_good(features.head(19), KINDS, target.head(19), None) == ({"estimator": BOOSTING, "params": {}}, None)
+
+
+def test_any_number_of_threads_gives_the_same_choice():
+    features, target = table(200)
+    target = np.exp(target / 10)
+    one, two = (choose_good(features, KINDS, target, None, threads=threads) for threads in (1, 2))
+    assert one == two and any(LOGARITHM in str(each) for each in one[1]["settings"])
+
+
+@pytest.mark.parametrize(("estimator", "params"), COMPOSED)
+def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_intervals(estimator, params):
+    features, target = table(300)
+    features.loc[::10, "km"] = np.nan
+    features.loc[::15, "town"] = None
+    written = []
+    for threads in (1, 1, 2):
+        file = io.BytesIO()
+        model = train_model(features, KINDS, target + 1, estimator, params, threads=threads)
+        joblib.dump(model, file)
+        written.append(file.getvalue())
+    assert written[1] == written[2] and skops_bytes(model)
+    new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
+    assert np.isfinite(model.predict(new)).all()
+    setting = {"estimator": estimator, "params": params}
+    assert fit_intervals(features, KINDS, target + 1, None, setting, 0.9) is not None
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params", "message"),
+    [
+        (VOTING, {"estimators": "much"}, "model.params.estimators is 'much', but must be a list of estimators."),
+        (VOTING, {"estimators": [["a", 5]]}, "model.params.estimators.0 is 5, but must be an estimator"),
+        (VOTING, {"estimators": ["sklearn.linear_model.Rigde"]}, "model.params.estimators.0.estimator: sklearn"),
+        (LOGARITHM, {"regressor": {"estimater": RIDGE}}, "model.params.regressor is {'estimater'"),
+        (LOGARITHM, {"regressor": RIDGE, "func": "numpy.lug"}, "model.params.func: cannot find 'numpy.lug'"),
+    ],
+)
+def test_a_wrong_estimator_within_another_is_one_clear_error(estimator, params, message):
+    with pytest.raises(TaskError, match=re.escape(message)):
+        make_regressor(estimator, params, 0)
+
+
+def test_a_preset_goes_with_no_other_choice_of_a_model():
+    for other in ({"params": {"max_iter": 5}}, {"estimator": RIDGE}, {"candidates": [{"estimator": RIDGE}]}):
+        config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"preset": "good", **other}}
+        with pytest.raises(TaskError, match=r"model\.preset: good chooses the model by itself"):
+            check_config(config, SCHEMA)
