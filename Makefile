@@ -18,7 +18,7 @@ NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-inter
 	snakemake-interface-report-plugins snakemake-interface-scheduler-plugins snakemake-interface-storage-plugins \
 	snakemake-logger-plugin-rich
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY RELEASE REASON BATCH KIND VERSION
+GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -48,7 +48,7 @@ SNAKEMAKE := $(AT_HOME) SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
-.PHONY: help init run report summary sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
+.PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
 	bench-backtest bench-scaling bench-alarms bench-leaks year attest
 .DEFAULT_GOAL := help
@@ -73,9 +73,14 @@ summary: $(READY) ## show the summary of the report on the terminal: deploy or n
 backtest: $(READY) ## replay the weekly job over the weeks of the data, to see what retraining gains: reports/backtest.md
 	@$(SNAKEMAKE) backtest
 
-sign-off: $(READY) ## approve or reject the model (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for)
+statement: $(READY) ## write a decision to a file that is signed elsewhere (REVIEWER= DECISION= COMMENT= OVERRIDE=)
+	@$(IN_PROJECT)/statement.py --reviewer="$$REVIEWER" --decision="$$DECISION" --comment="$$COMMENT" \
+		$${OVERRIDE+--override="$$OVERRIDE"}
+
+sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE=)
 	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
-		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"}
+		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"} \
+		$${SIGNATURE+--signature="$$SIGNATURE"}
 
 deploy: $(READY) ## release the model that was signed off
 	@$(IN_PROJECT)/deploy.py

@@ -22,6 +22,7 @@ from signoff.release.approval import (
     READ_AGAIN,
     SIGN_OFF,
     Rule,
+    check_age,
     check_approval,
     check_new,
     check_policy_owner,
@@ -71,6 +72,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
+        check_age(document["decisions"], rule)
         check_place(document, digest, move, releases)
         if name is None:
             name = new_name(digest, releases)

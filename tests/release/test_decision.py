@@ -24,11 +24,11 @@ import deploy as deploying
 import sign_off as signing
 import verify as verifying
 from conftest import in_process as run
-from sign_off import changes, decide, review, summary
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release import approval, signature
 from signoff.release import store as releasing
+from signoff.release import subject as reviewing
 from signoff.release.approval import (
     canonical,
     check_decisions,
@@ -38,7 +38,9 @@ from signoff.release.approval import (
     serialised,
     statement,
 )
+from signoff.release.decision import decide
 from signoff.release.store import Releases, kept_releases, release_before
+from signoff.release.subject import changes, review, summary
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
@@ -133,7 +135,7 @@ def project(tmp_path, monkeypatch):
     """A project with a model that was reviewed, as the current folder; the code has one digest."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(approval, "code_state", code_state := lambda: {"commit": None, "clean": None, "sha256": CODE})
-    monkeypatch.setattr(signing, "code_state", code_state)
+    monkeypatch.setattr(reviewing, "code_state", code_state)
     write("config.yaml", CONFIG)
     train()
     return SimpleNamespace(config=read_config()[0], paths=["config.yaml"])
@@ -476,11 +478,11 @@ def test_a_commit_between_two_approvals_keeps_the_first(project, monkeypatch, ca
     """Such as one of the sign-off itself."""
     caplog.set_level("INFO")
     approve(project, "Ada")
-    monkeypatch.setattr(signing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": CODE})
+    monkeypatch.setattr(reviewing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": CODE})
     document = approve(project, "Bob")
     assert [each["reviewer"] for each in document["decisions"]] == ["Ada", "Bob"] and not caplog.text
     assert document["code"]["commit"] is None
-    monkeypatch.setattr(signing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": "0" * 64})
+    monkeypatch.setattr(reviewing, "code_state", lambda: {"commit": "c" * 40, "clean": True, "sha256": "0" * 64})
     assert [each["reviewer"] for each in approve(project, "Eve")["decisions"]] == ["Eve"]
     assert "reports/sign_off.json was about other files or other code: it is replaced" in caplog.text
 
@@ -1074,7 +1076,7 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     for page in (REPORT, PAGE):
         with open(page, "a", encoding="utf-8") as file:
             file.write(digest(DIAGNOSTICS))
-    assert "Alarm       drift: km has moved." in signing.summary(review(project.config, project.paths))
+    assert "Alarm       drift: km has moved." in summary(review(project.config, project.paths))
     assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
     document = approve(project, override=" a season ")

@@ -6,17 +6,18 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, sha256
-from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, Code, SignOff, one_of, problem_of, strict_json
+from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, Code, Decision, SignOff, one_of, problem_of, strict_json
 from signoff.release.signature import person_of, plain_name, verify_signature
 
 # Of a statement that is signed, so that it cannot be taken for another kind of text.
 _TYPE = "signoff/decision"
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _AGAIN = "Sign off again: make sign-off."
 READ_AGAIN = "Read the report again (make report), then run make sign-off."
 SIGN_OFF = Path("reports/sign_off.json")
@@ -35,6 +36,7 @@ class Rule(TypedDict):
     allowed_signers: str | None
     required_approvals: int
     keep: NotRequired[int | None]
+    valid_days: NotRequired[int | None]
 
 
 def model_path(config: dict[str, Any]) -> str:
@@ -382,6 +384,30 @@ def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> Non
         )
 
 
+def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
+    """Raise TaskError if a decision is older than release.valid_days, or was made in the future.
+
+    Looked at when a model is deployed, and never afterwards: a release stays approved.
+    """
+    for decision in decisions:
+        who, what = decision["reviewer"], {"approve": "approval"}.get(decision["decision"], "rejection")
+        if decision["signed_at"] > _moment(datetime.now(UTC) + _CLOCKS_DIFFER):
+            raise TaskError(f"{who}'s {what} is of {decision['signed_at']}, which is in the future. {_AGAIN}")
+        until = expiry(decision, rule.get("valid_days"))
+        if until is not None and until < utc_now():
+            raise TaskError(
+                f"{who}'s {what} of {decision['signed_at']} expired on {until} (release.valid_days: "
+                f"{rule['valid_days']}). {_AGAIN}"
+            )
+
+
+def expiry(decision: Decision, valid_days: int | None) -> str | None:
+    """Return when a decision expires, as `utc_now` writes it; None if it never does."""
+    if valid_days is None:
+        return None
+    return _moment(datetime.fromisoformat(decision["signed_at"]) + timedelta(days=valid_days))
+
+
 def is_signed(document: SignOff, rule: Rule, at: str) -> bool:
     """Return whether each decision has a signature that was verified against release.allowed_signers."""
     if not rule["allowed_signers"]:
@@ -396,4 +422,8 @@ def is_signed(document: SignOff, rule: Rule, at: str) -> bool:
 
 def utc_now() -> str:
     """Return the time as 2026-01-31T12:00:00Z."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _moment(datetime.now(UTC))
+
+
+def _moment(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

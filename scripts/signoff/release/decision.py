@@ -1,0 +1,115 @@
+"""What one person decides, and the sign-off that holds it beside the decisions of others."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from signoff.base.errors import TaskError
+from signoff.release.approval import Rule, read_sign_off, statement, subject_of, utc_now
+from signoff.release.form import Decision
+from signoff.release.signature import plain_name, sign, verify_signature
+from signoff.release.subject import raised
+
+
+def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
+    """Return a decision as it is written down, of this moment and not signed yet.
+
+    Parameters
+    ----------
+    subject
+        As `review` returns it.
+    given
+        reviewer, decision ("approve" or "reject"), comment, and override (None without a failure or an alarm).
+
+    Raises
+    ------
+    TaskError
+        The name or the comment is empty, or the reason to approve in spite of a failure or an alarm is missing.
+    """
+    text = {name: (given[name] or "").strip() for name in ("reviewer", "decision", "comment", "override")}
+    for name in ("reviewer", "comment"):
+        if not text[name]:
+            raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
+    alarms = [each["name"] for each in raised(subject)]
+    doubt = f"raises alarms ({', '.join(alarms)})" if alarms else None
+    doubt = f"has failed ({'; '.join(subject['failures'])})" if subject["failures"] else doubt
+    if doubt and text["decision"] == "approve" and not text["override"]:
+        raise TaskError(
+            f"this model {doubt}. To approve it all the same, give the reason: --override REASON (make sign-off "
+            "OVERRIDE=…). It is kept and shown ever after."
+        )
+    return {
+        "reviewer": text["reviewer"],
+        "decision": text["decision"],
+        "comment": text["comment"],
+        "override": (text["override"] or None) if doubt else None,
+        "signed_at": utc_now(),
+        "signature": None,
+    }
+
+
+def decide(
+    subject: dict[str, Any], given: Mapping[str, Any], sign_off: Path, rule: Rule, key: Path | None
+) -> dict[str, Any]:
+    """Return the sign-off with this decision in it, beside those of others on the same files.
+
+    Parameters
+    ----------
+    subject, given
+        As in `new_decision`.
+    sign_off
+        Where the others' decisions are, if there are any.
+    rule
+        The section `release` of the config.
+    key
+        A private key of OpenSSH; needed if release.allowed_signers is set.
+
+    Raises
+    ------
+    TaskError
+        Something is missing, or the key is not one of those that may sign.
+    """
+    decision = new_decision(subject, given)
+    if rule["allowed_signers"] and key is None:
+        raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
+    subject, others = with_others(subject, sign_off)
+    if key is not None:
+        decision["signature"] = sign(statement(subject, decision), key)
+    return added(subject, others, decision, rule)
+
+
+def with_others(subject: dict[str, Any], sign_off: Path) -> tuple[dict[str, Any], list[Decision]]:
+    """Return the subject as others have signed it, with the commit that was noted then, and their decisions.
+
+    Without a sign-off of the same files and the same code, it is the subject that was given, and nobody's decision.
+    """
+    if sign_off.is_file():
+        try:
+            before = read_sign_off(sign_off)
+            if without_commit(before) == without_commit(subject):
+                return subject_of(before), before["decisions"]
+            logging.info("[sign_off] %s was about other files or other code: it is replaced", sign_off)
+        except TaskError as error:
+            logging.warning("[sign_off] %s It is replaced.", error)
+    return subject, []
+
+
+def added(subject: dict[str, Any], others: list[Decision], decision: Decision, rule: Rule) -> dict[str, Any]:
+    """Return the sign-off with one more decision, which replaces an earlier one of the same reviewer.
+
+    Raises
+    ------
+    TaskError
+        release.allowed_signers is set, and the signature is not by one of its keys for this reviewer.
+    """
+    if rule["allowed_signers"]:
+        verify_signature(statement(subject, decision), decision, Path(rule["allowed_signers"]), None)
+    others = [each for each in others if plain_name(each["reviewer"]) != plain_name(decision["reviewer"])]
+    return {**subject, "decisions": [*others, decision]}
+
+
+def without_commit(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a sign-off says of what was reviewed, without the commit, which is noted and decides nothing."""
+    subject = subject_of(document)
+    return {**subject, "code": subject["code"]["sha256"]}

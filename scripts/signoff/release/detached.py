@@ -1,0 +1,181 @@
+"""A statement that is signed elsewhere: one file with exactly the bytes to sign, which comes back with a signature."""
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, cast
+
+from signoff.base.errors import TaskError
+from signoff.base.redaction import printable
+from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
+from signoff.release.decision import added, new_decision, with_others, without_commit
+from signoff.release.form import Decision, problem_of, strict_json
+from signoff.release.signature import plain_name
+
+# Each reviewed file takes about a hundred bytes.
+_LARGEST = 1 << 20
+_ANOTHER = "Write another statement: make statement."
+
+
+def statement_path(reviewer: str) -> Path:
+    """Return where the statement of a reviewer is written by default."""
+    return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.json")
+
+
+def instructions(path: Path, subject: dict[str, Any], decision: Decision, lines: list[str], rule: Rule) -> str:
+    """Return the text for the reviewer: the decision, what it is about, and the commands that check and sign it.
+
+    Parameters
+    ----------
+    path
+        The statement's file.
+    subject, decision
+        What the statement holds.
+    lines
+        The summary of the subject.
+    rule
+        The section `release` of the config.
+    """
+    until = expiry(decision, rule.get("valid_days"))
+    shown = [
+        f"Reviewer    {printable(decision['reviewer'])}",
+        f"Decision    {decision['decision']}",
+        f"Comment     {printable(decision['comment'])}",
+        *([f"Override    {printable(decision['override'])}"] if decision["override"] else []),
+        f"Made at     {decision['signed_at']}",
+        *([f"Expires     {until}"] if until else []),
+        *lines,
+        f"Digest      {subject['files'][PAGE]} ({PAGE})",
+    ]
+    page = Path(PAGE).name
+    pattern = PAGE.replace("/", r"\/")
+    return "\n".join(
+        [
+            *shown,
+            "",
+            f"Put {path.name} and the report that you have read, {page}, into one folder. Check that the statement is",
+            "about this report (the answer must be OK), and that the statement begins with your decision:",
+            "",
+            f"""    sed 's/.*"{pattern}":"\\([0-9a-f]*\\)".*/\\1  {page}/' {path.name} | sha256sum --check""",
+            f"    head -c 600 {path.name}",
+            "",
+            "Sign it with your key (a file, an agent or a hardware key), and send back the signature:",
+            "",
+            f"    ssh-keygen -Y sign -f KEY -n signoff {path.name}",
+            "",
+            f"The project takes it with: make sign-off SIGNATURE={path}.sig",
+            "",
+        ]
+    )
+
+
+def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: Rule) -> dict[str, Any]:
+    """Return the sign-off with the decision of a statement that was signed elsewhere.
+
+    Parameters
+    ----------
+    signature
+        The file that ssh-keygen has written: the statement's name and ".sig".
+    here
+        What there is to decide on now, as `review` returns it.
+    sign_off
+        Where the others' decisions are, if there are any.
+    rule
+        The section `release` of the config.
+
+    Raises
+    ------
+    TaskError
+        The files are missing or of a wrong form, the statement is about something else than what is here or has
+        expired, or the signature is not one of an allowed signer in this reviewer's name.
+    """
+    if not rule["allowed_signers"]:
+        raise TaskError(
+            "release.allowed_signers is not set, so nobody's signature can be checked. Set it in the config."
+        )
+    if signature.suffix != ".sig":
+        raise TaskError(f"{signature} is not a signature: its name must be the statement's name and .sig.")
+    path = signature.with_suffix("")
+    # Each file is read once: what is checked is what is kept.
+    subject, decision = parse_statement(_read(path), path)
+    decision["signature"] = _read(signature).decode("utf-8", "replace")
+    _check_here(subject, here, path)
+    # It needs a comment, and a reason to override, like any other.
+    new_decision(here, decision)
+    check_age([decision], rule)
+    _, others = stored = with_others(subject, sign_off)
+    if others and stored[0] != subject:
+        raise TaskError(f"{sign_off} was signed at another commit than the one in {path}. {_ANOTHER}")
+    for each in others:
+        if (
+            plain_name(each["reviewer"]) == plain_name(decision["reviewer"])
+            and each["signed_at"] > decision["signed_at"]
+        ):
+            raise TaskError(f"{each['reviewer']} has decided again at {each['signed_at']}, after {path}. {_ANOTHER}")
+    return added(subject, others, decision, rule)
+
+
+def parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decision]:
+    """Return the subject and the decision of a statement whose file holds these bytes.
+
+    Raises
+    ------
+    TaskError
+        They are not, byte for byte, the statement of a decision: a key is unknown, missing or repeated, for example.
+    """
+    problem: str | None = "it is not the text that make statement has written"
+    try:
+        value = strict_json(content)
+        if (
+            isinstance(value, dict)
+            and isinstance(value.get("subject"), dict)
+            and isinstance(value.get("decision"), dict)
+        ):
+            subject, decision = value["subject"], {**value["decision"], "signature": None}
+            problem = problem_of(subject, [decision]) or (problem if statement(subject, decision) != content else None)
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise TaskError(f"{path} is not a statement: {problem}. {_ANOTHER}")
+    return subject, cast(Decision, decision)
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a small file. Raises TaskError if it is missing, a link, no file, or too large."""
+    try:
+        # A pipe would keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise TaskError(f"{path} does not exist. A statement and its .sig lie in one folder.") from error
+    except OSError as error:
+        if path.is_symlink():
+            raise TaskError(f"{path} is a link. Put the file itself there.") from error
+        raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TaskError(f"{path} is not a file. Put the file that ssh-keygen has signed there, and its .sig.")
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise TaskError(f"{path} has more than {_LARGEST:,} bytes, so it is neither a statement nor a signature.")
+    return content
+
+
+def _check_here(subject: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Raise TaskError if a statement is about something else than what is here now; the message names it."""
+    if subject["version"] != here["version"]:
+        raise TaskError(f"{path} has the form of an older workflow. {_ANOTHER}")
+    if subject["project"] != here["project"]:
+        raise TaskError(f"{path} was written for another project than this one. {_ANOTHER}")
+    if subject["predecessor"] != here["predecessor"]:
+        raise TaskError(
+            f"{path} was written when {subject['predecessor'] or 'nothing'} was deployed, but now "
+            f"{here['predecessor'] or 'nothing'} is: it was superseded. {_ANOTHER}"
+        )
+    names = [*here["files"], *subject["files"]]
+    if differ := [name for name in names if subject["files"].get(name) != here["files"].get(name)]:
+        raise TaskError(f"{differ[0]} is not the one that {path} is about. Read the report again. {_ANOTHER}")
+    if subject["code"]["sha256"] != here["code"]["sha256"]:
+        raise TaskError(f"the workflow's code is not the one that {path} is about. {_ANOTHER}")
+    if without_commit(subject) != without_commit(here):
+        raise TaskError(f"the verdict in {path} is not the one of these files. {_ANOTHER}")

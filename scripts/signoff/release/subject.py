@@ -1,0 +1,184 @@
+"""What a person decides on: the digests of everything that was reviewed, and what they see before they decide."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from signoff.base.errors import TaskError, explain
+from signoff.base.files import parsed_json, read_json, sha256
+from signoff.release.approval import (
+    DIAGNOSTICS,
+    METRICS,
+    PAGE,
+    REPORT,
+    VALIDATION,
+    alarms_of,
+    check_names,
+    code_state,
+    features_path,
+    model_path,
+    no_commit,
+    raw_path,
+    reviewed_bytes,
+    reviewed_files,
+)
+from signoff.release.form import VERSION
+from signoff.release.live_record import read_live, warnings
+from signoff.release.store import Releases
+from signoff.release.verdict import verdict
+
+
+def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
+    """Return what there is to decide on: the digests of all files and of the code, the verdict, and why it failed.
+
+    Raises
+    ------
+    TaskError
+        A file is missing, or speaks of another state of a file than the one that is there.
+    """
+    model = model_path(config)
+    for path in reviewed_files(config, config_paths):
+        if not Path(path).is_file():
+            command = "make report" if path in (DIAGNOSTICS, REPORT, PAGE) else "make run, then make report"
+            raise TaskError(f"{path} does not exist: there is nothing to sign off. Run {command}.")
+    raw, features = raw_path(config), features_path(config)
+    figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
+    files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
+    check_names(files, reviewed_files(config, config_paths))
+    metrics, validation = _as_reviewed(METRICS, files), _as_reviewed(VALIDATION, files)
+    _check_agreement(model, raw, features, files)
+    releases = Releases()
+    release = releases.in_use(releases.history())
+    judged_against = (metrics["champion"] or {}).get("release")
+    if release != judged_against and not (release or "").endswith(f"-{files[model][:12]}"):
+        raise TaskError(
+            f"{METRICS} compares the model with {judged_against or 'no release'}, but {release or 'none'} is deployed "
+            "now. Run make run, then make report."
+        )
+    _, failures = verdict(validation, metrics)
+    return {
+        "version": VERSION,
+        "project": releases.project(make=True),
+        "predecessor": release,
+        "files": files,
+        "code": code_state(),
+        "verdict": "failed" if failures else "passed",
+        "failures": failures,
+    }
+
+
+def _check_agreement(model: str, raw: str, features: str, files: dict[str, str]) -> None:
+    """Raise TaskError if a reviewed file was written for a different state of another one.
+
+    Parameters
+    ----------
+    model, raw, features
+        Their paths.
+    files
+        The digests of the reviewed files by path.
+    """
+    described_in = features.removesuffix("csv") + "json"
+    metrics, validation, metadata, diagnostics, described = (
+        _as_reviewed(path, files) for path in (METRICS, VALIDATION, "model/model.json", DIAGNOSTICS, described_in)
+    )
+    for path, found in ((VALIDATION, validation), (features, described)):
+        if found.get("raw_sha256") != files[raw]:
+            raise TaskError(f"{path} speaks of other data than {raw}. Run make run, then make report.")
+    trained_on = metadata["inputs"].get(Path(features).name)
+    if metadata["sha256"] != files[model] or trained_on != files[features]:
+        raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
+    for made, by in ((model, metadata.get("custom")), (METRICS, metrics.get("custom_metrics"))):
+        if by and files.get(os.path.normpath(by["file"])) != by["sha256"]:
+            raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
+    if metrics["model_sha256"] != files[model]:
+        raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
+    if diagnostics.get("model_sha256") != files[model]:
+        raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
+    if diagnostics.get("metrics_sha256") != files[METRICS]:
+        raise TaskError(f"{DIAGNOSTICS} speaks of another evaluation than {METRICS}. Run make report.")
+    for path in (REPORT, PAGE):
+        text = reviewed_bytes(path, files).decode()
+        if files[model] not in text:
+            raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
+        for other in (METRICS, DIAGNOSTICS):
+            if files[other] not in text:
+                raise TaskError(f"{path} speaks of another state of {other}. Run make report.")
+
+
+def _as_reviewed(path: str, files: dict[str, str]) -> dict[str, Any]:
+    """Return the content of a reviewed JSON file; raises as `reviewed_bytes`."""
+    return parsed_json(reviewed_bytes(path, files), Path(path))
+
+
+def summary(subject: dict[str, Any]) -> list[str]:
+    """Return the lines that a reviewer sees before deciding."""
+    metrics, validation = (_as_reviewed(path, subject["files"]) for path in (METRICS, VALIDATION))
+    source = read_json(Path("data/raw/raw_data.json"))
+    split = metrics["split"]
+    window = f"{split['first']} … {split['last_test']} ({metrics['time_column']})" if "first" in split else "no dates"
+    code = subject["code"]
+    state = {True: "clean", False: "with changes that are not committed", None: no_commit()}[code["clean"]]
+    lines = [
+        f"Target      {metrics['target']}",
+        f"Source      {source['source']}, ingested {source['ingested_at']}",
+        f"Data window {window}",
+        *verdict(validation, metrics)[0],
+        f"Verdict     {subject['verdict']}",
+        *(f"            {each}" for each in subject["failures"]),
+        *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised(subject)),
+        *(f"Live        {each}" for each in warnings(read_live(), subject["predecessor"])),
+        f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
+        f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
+    ]
+    lines += [
+        f"{'Changes' if n == 0 else '':<12}{each}"
+        for n, each in enumerate(changes(subject["predecessor"], subject["files"]))
+    ]
+    return [*lines, f"Report      {PAGE}, {REPORT}"]
+
+
+def raised(subject: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the alarms of the reviewed diagnostics, each with its name and its sentence."""
+    return alarms_of(reviewed_bytes(DIAGNOSTICS, subject["files"]))
+
+
+def changes(release: str | None, files: dict[str, str]) -> list[str]:
+    """Return the differences from the current release in words.
+
+    Parameters
+    ----------
+    release
+        The current release; None if nothing is deployed.
+    files
+        The digests of the reviewed files.
+    """
+    if release is None:
+        return ["nothing is deployed yet: this would be the first release"]
+    now, scored_now = _as_reviewed("model/model.json", files), _as_reviewed(METRICS, files)
+    releases = Releases()
+    try:
+        document = releases.sign_off(release, releases.history())
+        then = releases.json(release, document, "model.json")
+        scored_then = releases.json(release, document, "evaluation_metrics.json")
+    except (TaskError, OSError) as error:
+        return [f"unknown: {explain(error)} See make verify"]
+    if then["sha256"] == now["sha256"]:
+        return [f"none: this very model is deployed as {release}"]
+    mae = [each["model"]["test"]["MAE"] for each in (scored_then, scored_now)]
+    found = [
+        f"since {release}: {then['training_rows']:,} → {now['training_rows']:,} training rows",
+        f"MAE then {mae[0]:.4f}, on the rows held out then; now {mae[1]:.4f}",
+    ]
+    for what, word in (("features", "feature"), ("parameters", "parameter"), ("versions", "version")):
+        for name in sorted({*then[what], *now[what]}):
+            old, new = then[what].get(name), now[what].get(name)
+            if old != new:
+                found.append(f"{word} {name}: {'none' if old is None else old} → {'none' if new is None else new}")
+    if (then.get("custom") or {}) != (now.get("custom") or {}):
+        named = [each["file"] if each else "none" for each in (then.get("custom"), now.get("custom"))]
+        found.append(f"code of the features: {' → '.join(named)}" if named[0] != named[1] else f"{named[0]}: changed")
+    for what in ("estimator", "target", "recipe", "columns"):
+        if then[what] != now[what]:
+            simple = isinstance(now[what], str)
+            found.append(f"{what}: {then[what]} → {now[what]}" if simple else f"{what} of the features: changed")
+    return found

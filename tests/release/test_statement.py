@@ -1,0 +1,272 @@
+"""A statement that is signed in another folder with ssh-keygen alone, and what is refused when it comes back."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from test_decision import CONFIG, PAGE, change, project, train, write  # noqa: F401
+
+import deploy as deploying
+import sign_off as signing
+import statement as stating
+import verify as verifying
+from conftest import in_process as run
+from signoff.base.errors import TaskError
+from signoff.config.settings import read_config
+from signoff.release import approval, decision
+from signoff.release.approval import canonical, check_age, read_sign_off
+from signoff.release.store import Releases
+
+SIGN_OFF = Path("reports/sign_off.json")
+STATEMENT = Path("reports/statement-ada.json")
+SIGNATURE = Path("reports/statement-ada.json.sig")
+WORDS = ["--reviewer", "ada", "--decision", "approve", "--comment", "Read it."]
+RELEASE = "release: {allowed_signers: signers, valid_days: 30}\n"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> Path:
+    """Keys of Ada, Bob and Eve, and the file that lists those of Ada and Bob."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ada", "bob", "eve"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    lines = [f"{name} {(folder / f'{name}.pub').read_text('utf-8')}" for name in ("ada", "bob")]
+    (folder / "signers").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def stated(project, keys, tmp_path) -> Path:  # noqa: F811
+    """A project with a statement of Ada; returns the folder of the reviewer, who has nothing but that file."""
+    shutil.copy(keys / "signers", "signers")
+    write("config.yaml", CONFIG + RELEASE)
+    assert run(stating, *WORDS)[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(STATEMENT, elsewhere)
+    return elsewhere
+
+
+def sign(elsewhere: Path, key: Path, namespace: str = "signoff") -> None:
+    """Sign the reviewer's copy in the reviewer's folder, and bring both files back."""
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", namespace, STATEMENT.name]
+    subprocess.run(command, cwd=elsewhere, check=True, capture_output=True)
+    for path in (STATEMENT, SIGNATURE):
+        shutil.copy(elsewhere / path.name, path)
+
+
+def refused(*words: str) -> str:
+    """Return why the signature that came back is refused; nothing is written then."""
+    before = SIGN_OFF.read_bytes() if SIGN_OFF.exists() else None
+    code, _, log = run(signing, "--signature", str(SIGNATURE), *words)
+    assert code == 1
+    assert (SIGN_OFF.read_bytes() if SIGN_OFF.exists() else None) == before
+    return log[-1].removeprefix("ERROR - [sign_off] ")
+
+
+def rewritten(elsewhere: Path, change) -> None:
+    """Change the statement's value in the reviewer's folder, as canonical JSON, before it is signed."""
+    value = json.loads(STATEMENT.read_bytes())
+    change(value)
+    (elsewhere / STATEMENT.name).write_bytes(canonical(value))
+
+
+def test_a_reviewer_signs_elsewhere_and_the_model_is_deployed(stated, keys, monkeypatch):
+    shutil.copy(PAGE, stated)
+    text = STATEMENT.with_suffix(".txt").read_text("utf-8")
+    for part in ("Reviewer    ada", "Decision    approve", "Verdict     passed", "Changes     nothing is deployed yet"):
+        assert part in text
+    made = datetime.fromisoformat(json.loads(STATEMENT.read_bytes())["decision"]["signed_at"])
+    assert f"Expires     {made + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}" in text
+    check, beginning, command = re.findall(r"^    (\S.+)$", text, flags=re.M)
+    assert subprocess.run(["sh", "-c", check], cwd=stated, check=True, capture_output=True).stdout == (
+        b"final_report.html: OK\n"
+    )
+    shown = subprocess.run(["sh", "-c", beginning], cwd=stated, check=True, capture_output=True).stdout
+    assert shown.startswith(b'{"_type":"signoff/decision","decision":{"comment":"Read it.","decision":"approve"')
+    command = command.replace(" KEY ", f" {keys / 'ada'} ")
+    subprocess.run(["sh", "-c", command], cwd=stated, check=True, capture_output=True)
+    shutil.copy(stated / SIGNATURE.name, SIGNATURE)
+    # What was signed is a fixed text, however late it comes back.
+    monkeypatch.setattr(decision, "utc_now", lambda: "2099-01-01T00:00:00Z")
+    code, _, log = run(signing, "--signature", str(SIGNATURE))
+    assert code == 0 and "INFO - [sign_off] ada: approve" in log and "INFO - [sign_off] next: make deploy" in log
+    assert datetime.fromisoformat(read_sign_off(SIGN_OFF)["decisions"][0]["signed_at"]) == made
+    assert run(deploying)[0] == 0
+    assert any("every file as approved by ada (signed)" in line for line in run(verifying)[2])
+    # Another report than the one that the statement is about.
+    (stated / "final_report.html").write_text("another", encoding="utf-8")
+    assert subprocess.run(["sh", "-c", check], cwd=stated, check=False, capture_output=True).returncode != 0
+
+
+def test_statements_and_keys_approve_side_by_side(stated, keys):
+    sign(stated, keys / "ada")
+    words = ["--reviewer", "bob", "--decision", "approve", "--comment", "I, too."]
+    assert run(signing, *words, "--key", str(keys / "bob"))[0] == 0
+    assert run(signing, "--signature", str(SIGNATURE))[0] == 0
+    assert [each["reviewer"] for each in read_sign_off(SIGN_OFF)["decisions"]] == ["bob", "ada"]
+    # The same one again changes nothing.
+    before = SIGN_OFF.read_bytes()
+    assert run(signing, "--signature", str(SIGNATURE))[0] == 0
+    assert {*json.loads(before)} == {*json.loads(SIGN_OFF.read_bytes())}
+    assert len(read_sign_off(SIGN_OFF)["decisions"]) == 2
+
+
+def test_an_earlier_statement_does_not_replace_a_later_decision(stated, keys, monkeypatch):
+    sign(stated, keys / "ada")
+    later = f"{datetime.now(UTC) + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    monkeypatch.setattr(decision, "utc_now", lambda: later)
+    words = [*WORDS[:2], "--decision", "reject", "--comment", "I was wrong."]
+    assert run(signing, *words, "--key", str(keys / "ada"))[0] == 0
+    assert refused() == f"ada has decided again at {later}, after {STATEMENT}. Write another statement: make statement."
+
+
+@pytest.mark.parametrize("place", range(0, 1200, 97))
+def test_no_changed_byte_of_a_statement_is_taken(stated, keys, place):
+    sign(stated, keys / "ada")
+    content = bytearray(STATEMENT.read_bytes())
+    content[place % len(content)] ^= 1
+    STATEMENT.write_bytes(content)
+    assert refused()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "told"),
+    [
+        ("subject", {"project": "0" * 32}, "was written for another project than this one"),
+        (
+            "subject",
+            {"predecessor": "20260101T000000Z-0123456789ab"},
+            "was written when 20260101T000000Z-0123456789ab was deployed, but now nothing is: it was superseded",
+        ),
+        (
+            "subject",
+            {"code": {"commit": None, "clean": None, "sha256": "0" * 64}},
+            "the workflow's code is not",
+        ),
+        ("subject", {"failures": ["x"], "verdict": "failed"}, "is not the one of these files"),
+        ("subject", {"version": 3}, "is not a statement: it has the version 3"),
+        ("decision", {"reviewer": "bob"}, "bob may not sign with this key: it is a stranger to signers"),
+        ("decision", {"more": 1}, "is not a statement: the key decisions.0.more is unknown"),
+        ("decision", {"signed_at": "2099-01-01T00:00:00Z"}, "which is in the future"),
+        (
+            "decision",
+            {"signed_at": "2026-01-05T03:00:00Z"},
+            "ada's approval of 2026-01-05T03:00:00Z expired on 2026-02-04T03:00:00Z (release.valid_days: 30). Sign off "
+            "again: make sign-off.",
+        ),
+        ("_type", "signoff/other", "it is not the text that make statement has written"),
+    ],
+)
+def test_what_ada_has_signed_about_something_else_is_refused(stated, keys, part, changes, told):
+    def alter(value: dict) -> None:
+        value[part] = changes if isinstance(changes, str) else value[part] | changes
+
+    rewritten(stated, alter)
+    sign(stated, keys / "ada")
+    assert told in refused()
+
+
+def test_a_superseded_statement_is_refused(stated, keys):
+    sign(stated, keys / "ada")
+    train(2)
+    told = refused()
+    assert told.startswith("model/model.pkl is not the one that reports/statement-ada.json is about.")
+    assert told.endswith("Read the report again. Write another statement: make statement.")
+
+
+def test_a_key_that_is_repeated_is_refused_although_it_was_signed(stated, keys):
+    content = STATEMENT.read_bytes()
+    twice = content.replace(b'"comment":', b'"comment":"No.","comment":', 1)
+    (stated / STATEMENT.name).write_bytes(twice)
+    sign(stated, keys / "ada")
+    assert "is not a statement: a key is there twice" in refused()
+
+
+def test_a_failed_model_needs_a_reason_in_its_statement_too(stated, keys):
+    failed = {"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}
+    change("reports/evaluation_metrics.json", thresholds=[failed])
+    assert "this model has failed" in run(stating, *WORDS)[2][-1]
+    assert run(stating, *WORDS, "--override", "late")[0] == 0
+    shutil.copy(STATEMENT, stated)
+    assert "Override    late" in STATEMENT.with_suffix(".txt").read_text("utf-8")
+    rewritten(stated, lambda value: value["decision"].update(override=None))
+    sign(stated, keys / "ada")
+    assert "this model has failed" in refused()
+
+
+@pytest.mark.parametrize(
+    ("key", "namespace", "told"),
+    [
+        ("ada", "git", "the signature of ada is not one of this sign-off in the namespace 'signoff'"),
+        ("bob", "signoff", "ada may not sign with this key: it is a stranger to signers"),
+        ("eve", "signoff", "ada may not sign with this key: it is a stranger to signers"),
+    ],
+)
+def test_a_signature_is_by_an_allowed_key_of_the_reviewer_for_sign_offs(stated, keys, key, namespace, told):
+    sign(stated, keys / key, namespace)
+    assert told in refused()
+
+
+@pytest.mark.parametrize("path", [STATEMENT, SIGNATURE], ids=["statement", "signature"])
+def test_what_comes_back_is_a_small_file_and_no_link(stated, keys, path):
+    sign(stated, keys / "ada")
+    path.rename("elsewhere.bin")
+    assert f"{path} does not exist" in refused()
+    path.symlink_to(Path("elsewhere.bin").resolve())
+    assert refused() == f"{path} is a link. Put the file itself there."
+    path.unlink()
+    os.mkfifo(path)
+    assert f"{path} is not a file" in refused()
+    path.unlink()
+    path.write_bytes(b" " * (1 << 20) + b" ")
+    assert f"{path} has more than 1,048,576 bytes" in refused()
+
+
+def test_a_decision_that_has_expired_is_not_deployed_and_a_release_stays_approved(stated, keys, monkeypatch):
+    sign(stated, keys / "ada")
+    assert run(signing, "--signature", str(SIGNATURE))[0] == 0
+    later = datetime.now(UTC) + timedelta(days=31)
+    monkeypatch.setattr(approval, "utc_now", lambda: f"{later:%Y-%m-%dT%H:%M:%SZ}")
+    code, _, log = run(deploying)
+    assert code == 1 and re.search(r"ada's approval of \S+Z expired on \S+Z \(release.valid_days: 30\)", log[-1])
+    assert Releases().current() is None
+    with monkeypatch.context() as today:
+        today.setattr(approval, "utc_now", lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        assert run(deploying)[0] == 0
+    # The same again is nothing to do, and a release does not expire.
+    assert run(deploying)[0] == 0 and run(verifying)[0] == 0
+    Releases().approved(Releases().current(), read_config()[0]["release"])
+
+
+def test_age_ends_with_the_last_second_of_the_last_day():
+    one = {"reviewer": "Ada", "decision": "reject", "signed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    check_age([one], {"valid_days": 1})
+    old = one | {"signed_at": "2026-01-05T03:00:00Z"}
+    check_age([old], {"valid_days": None})
+    check_age([old], {})
+    with pytest.raises(TaskError, match="Ada's rejection of 2026-01-05T03:00:00Z expired on 2026-01-06T03:00:00Z"):
+        check_age([old], {"valid_days": 1})
+
+
+def test_signatures_need_a_list_and_bring_their_decision(stated, keys):
+    sign(stated, keys / "ada")
+    code, said, _ = run(signing, "--signature", str(SIGNATURE), "--reviewer", "bob")
+    assert code == 2 and "give --signature without --reviewer" in said
+    code, _, log = run(signing, "--signature", str(STATEMENT))
+    assert code == 1 and "its name must be the statement's name and .sig" in log[-1]
+    write("config.yaml", CONFIG)
+    assert "release.allowed_signers is not set" in refused()
+    assert "release.allowed_signers is not set" in run(stating, *WORDS)[2][-1]
+
+
+def test_a_statement_has_a_name_of_plain_letters(stated):
+    words = ["--reviewer", "../ada b", *WORDS[2:]]
+    assert run(stating, *words)[0] == 0
+    assert Path("reports/statement-..-ada-b.json").is_file() and Path("reports/statement-..-ada-b.txt").is_file()
