@@ -7,13 +7,16 @@ cd "$(dirname "$0")/.."
 rm -rf .mutants && mkdir -p .mutants/tests
 cp -r scripts .mutants/src
 cp -r Snakefile workflow .mutants/
-cp tests/conftest.py tests/warm.py tests/{release/test_decision,base/test_retry,tables/test_clean_data,source/test_split}.py .mutants/tests/
+cp tests/conftest.py tests/warm.py tests/{release/test_decision,release/test_statement,base/test_retry,tables/test_clean_data,source/test_split}.py .mutants/tests/
 cat > .mutants/pyproject.toml << 'END'
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = [
     "src/signoff/release/approval.py",
+    "src/signoff/release/decision.py",
+    "src/signoff/release/detached.py",
     "src/signoff/release/signature.py",
+    "src/signoff/release/subject.py",
     "src/signoff/release/store.py",
     "src/deploy.py",
     "src/sign_off.py",
@@ -39,7 +42,7 @@ pythonpath = ["src", "tests"]
 addopts = "-q"
 END
 # Of the source what gives its parts their rows; the other modules as a whole.
-parts=(signoff.release.{approval,signature,store}.\* signoff.base.retry.\* signoff.tables.cleaning.\*
+parts=(signoff.release.{approval,decision,detached,signature,store,subject}.\* signoff.base.retry.\* signoff.tables.cleaning.\*
     signoff.features.holdout.\* signoff.source.pieces.\* {deploy,sign_off,clean_data,split_weeks}.\*
     signoff.source.split.x_{replace_pieces,grown}__\*)
 cd .mutants
