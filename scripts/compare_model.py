@@ -138,7 +138,7 @@ def compare_model(
         )
     found["prediction_interval"], found["baselines"] = covered, baselines
     of_rows, alarms = compare_rows(table, description, options.seed, before, sampled)
-    found |= of_rows
+    found |= of_rows | {"predictions_profile": drift.profile(holdout["predicted"], "number")}
     found["alarms"] = [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *comparison_alarms(found)]
     return found
 

@@ -27,6 +27,7 @@ from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
 from signoff.release.live_record import Line, LiveAlarm, broken_words
 from signoff.release.store import Releases, kept_releases
+from signoff.review.batch_check import SUFFIX
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
 from signoff.review.live_join import Batch, Kinds, Record, training_means
 from signoff.tables.batches import text_batches
@@ -55,8 +56,19 @@ def batches() -> list[Batch]:
     """Return the files of predictions in the order in which they were written."""
     files = [path for path in _FOLDER.rglob("*.csv") if not path.name.endswith(".rejected.csv")]
     files = [path for path in files if not path.name.startswith(".")]
-    ordered = sorted(files, key=lambda path: (path.stat().st_mtime_ns, str(path)))
-    return [Batch(path, path.stat().st_mtime_ns // (86_400 * 10**9)) for path in ordered]
+    ordered = sorted((_written(path), str(path), path) for path in files)
+    return [Batch(path, moment // (86_400 * 10**9)) for moment, _, path in ordered]
+
+
+def _written(path: Path) -> int:
+    """Return when predictions were written, in ns since 1970: as their report says, else the time of the file."""
+    report = path.with_name(path.name.removesuffix(".csv") + SUFFIX)
+    if report.is_file():
+        try:
+            return pd.Timestamp(read_json(report)["predicted_at"]).as_unit("ns").value
+        except (TaskError, KeyError, TypeError, ValueError):
+            logging.warning("[live_record] %s is damaged: the time of %s is used instead", report, path.name)
+    return path.stat().st_mtime_ns
 
 
 def key_of(batch: Batch, key: Sequence[str], columns: Sequence[str], target: str) -> tuple[str, ...]:

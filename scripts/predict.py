@@ -3,7 +3,8 @@
     python scripts/predict.py --input data/batches/week.csv --output predictions/week.csv
 
 Run in the project's folder. Rows are cleaned, and features made of them, as they were for training; a row that cannot
-be scored goes to predictions/week.rejected.csv with its reason. "-" reads standard input, and writes standard output.
+be scored goes to predictions/week.rejected.csv with its reason. The batch is compared with the data of the release, and
+predictions/week.report.json says what differs. "-" reads standard input, and writes standard output.
 """
 
 import argparse
@@ -24,13 +25,17 @@ import pyarrow.csv
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import replacing
+from signoff.base.files import replacing, write_json
+from signoff.base.numbers import counted, rounded
 from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model import scoring
 from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
+from signoff.release.approval import released_as, utc_now
+from signoff.release.form import SignOff
 from signoff.release.store import Releases
+from signoff.review.batch_check import SUFFIX, BatchCheck, BatchReport, Released
 from signoff.source.compressed import COMPRESSED, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.tables.cells import MISSING, with_point
 from signoff.tables.cleaning import by_policy
@@ -39,6 +44,8 @@ from signoff.tables.table import parse_table
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 8 << 20
+# Findings in the line for the screen; the report has all.
+MOST_SAID = 5
 OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
 
 
@@ -71,6 +78,7 @@ def score(
     code: ModuleType | None = None,
     missing: Sequence[str] = (),
     half_width: float | None = None,
+    check: BatchCheck | None = None,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
@@ -88,6 +96,8 @@ def score(
         Spellings of a missing value, besides the usual ones.
     half_width
         Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
+    check
+        What compares the rows with the data of the release; nothing does without it.
 
     Returns
     -------
@@ -102,7 +112,7 @@ def score(
     TaskError
         A feature cannot be made.
     """
-    frame, reasons = _cleaned(text, metadata["columns"], missing)
+    frame, reasons = _cleaned(text, metadata["columns"], missing, check)
     good = reasons == ""
     scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
     if half_width is not None or has_bounds(model):
@@ -116,6 +126,8 @@ def score(
         if len(features):
             predicted = scoring.predict(model, features, threads)
             scored.loc[good, "prediction"] = predicted
+            if check:
+                check.add_scored(features, predicted)
             ends = bounds(model, features, predicted, threads)
             if ends is None and half_width is not None:
                 ends = predicted - half_width, predicted + half_width
@@ -124,7 +136,9 @@ def score(
     return scored, reasons
 
 
-def _cleaned(text: pa.Table, columns: dict, missing: Sequence[str]) -> tuple[pd.DataFrame, pd.Series]:
+def _cleaned(
+    text: pa.Table, columns: dict, missing: Sequence[str], check: BatchCheck | None
+) -> tuple[pd.DataFrame, pd.Series]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known = {}
     for name in columns:
@@ -141,6 +155,8 @@ def _cleaned(text: pa.Table, columns: dict, missing: Sequence[str]) -> tuple[pd.
             reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
         wrong = frame.index.isin(bad.index) if len(bad) else nothing
         values = frame[name]
+        if check:
+            check.add_column(name, values, wrong)
         cleaned, done = by_policy(values, how["policy"], wrong)
         if done == "dropped":
             reasons[values.isna() & ~wrong] += f"{name} is missing; "
@@ -297,8 +313,60 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument(
+        "--on-drift", choices=["warn", "stop"], default="warn", help="if the batch differs from the data"
+    )
     config_argument(parser)
     return parser
+
+
+def _signed(releases: Releases, release: str, document: SignOff, file: str) -> dict:
+    """Return a JSON file of a release, of the bytes that were signed; an empty one if the release has no such file."""
+    if file not in map(released_as, document["files"]):
+        return {}
+    return releases.json(release, document, file)
+
+
+def check_of(releases: Releases, release: str, document: SignOff, metadata: dict) -> BatchCheck | None:
+    """Return what compares a batch with the data of a release; None if an older version made it, without a profile."""
+    diagnostics = _signed(releases, release, document, "diagnostics.json")
+    validation = _signed(releases, release, document, "validation_report.json")
+    if "profile" not in diagnostics or "profile" not in validation:
+        return None
+    predictions = diagnostics.get("predictions_profile")
+    columns = validation["profile"]
+    return BatchCheck(Released(metadata, diagnostics["profile"], predictions, columns, validation["rows"]))
+
+
+def compared(check: BatchCheck | None, release: str, rows: collections.Counter) -> BatchReport:
+    """Return the report of a batch, of which so many rows were scored and rejected."""
+    report: BatchReport = {
+        "release": release,
+        "rows": rows["scored"] + rows["rejected"],
+        "scored": rows["scored"],
+        "rejected": rows["rejected"],
+        "predicted_at": utc_now(),
+        "compared": "nothing: an older version made the release, without a profile of its data",
+        "findings": [],
+    }
+    if check:
+        report |= {"compared": check.compared(rows["rejected"]), "findings": check.findings(rows["rejected"])}
+    return report
+
+
+def _say(report: BatchReport, batch: str, on_drift: str) -> None:
+    """Log in one line whether a batch is like the released data. Raises TaskError if it is not, and that stops."""
+    found = report["findings"]
+    if not found:
+        like = "" if report["compared"].startswith("nothing") else "the batch is like the released data; "
+        logging.info("[predict] %scompared: %s", like, report["compared"])
+        return
+    said = "; ".join(each["sentence"] for each in found[:MOST_SAID])
+    more = f"; and {len(found) - MOST_SAID} more" if len(found) > MOST_SAID else ""
+    line = f"batch {batch}: {counted(len(found), 'finding')}: {said}{more}"
+    if on_drift == "stop":
+        raise TaskError(f"{line}. Nothing was predicted. Correct the batch, or set scoring.on_drift: warn.")
+    logging.warning("[predict] %s", line)
 
 
 def _report(rows: collections.Counter, why: collections.Counter, batch: str) -> None:
@@ -325,6 +393,7 @@ def main(argv: list[str] | None = None) -> None:
         _, document = releases.approved(release, asked_for(args))
         model, metadata = releases.model_of(release, document)
         code, half_width = releases.code(release, metadata), releases.half_width(release, document)
+        check = check_of(releases, release, document, metadata)
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":
@@ -338,7 +407,7 @@ def main(argv: list[str] | None = None) -> None:
                 ):
                     if n == 0:
                         carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    found = score(text, model, metadata, args.threads, code, args.missing, half_width)
+                    found = score(text, model, metadata, args.threads, code, args.missing, half_width, check)
                     good, bad = divide(text.select(carried), *about, *found)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     scored.write(rendered(good, header=n == 0))
@@ -349,8 +418,14 @@ def main(argv: list[str] | None = None) -> None:
                             logging.warning("[predict] row %d rejected: %s", row["row_number"], row["reason"])
                     why.update(reason.split(": ")[0] for reason in bad["reason"].to_pylist())
                     rows.update(scored=len(good), rejected=len(bad))
+                report = compared(check, release, rows)
+                if rows["scored"] or not rows["rejected"]:
+                    # Within the block, so that earlier predictions stay if this stops.
+                    _say(report, args.input, args.on_drift)
         except BrokenPipeError as error:
             raise TaskError("standard output was closed before all rows were written.") from error
+        if args.output != "-":
+            write_json(Path(f"{args.output.removesuffix('.csv')}{SUFFIX}"), rounded(report))
         _report(rows, why, args.input)
         logging.info("[predict] wrote predictions to %s", args.output)
 

@@ -31,6 +31,7 @@ rule predict:
     output:
         scored=update("predictions/{batch}.csv"),
         rejected=update("predictions/{batch}.rejected.csv"),
+        report=update("predictions/{batch}.report.json"),
     log:
         "logs/predict/{batch}.log",
     benchmark:
@@ -47,6 +48,7 @@ rule predict:
         options=flags(
             config=workflow.configfiles,
             columns=settings.scoring.columns,
+            on_drift=settings.scoring.on_drift,
             delimiter=settings.reader["delimiter"],
             encoding=settings.reader["encoding"],
             decimal=settings.reader["decimal"],

@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 
+# The quantiles of a profile are values of the data, which later values are compared with.
+_EXACT = ("profile", "predictions_profile")
+
 
 def rounded(value: object) -> object:
     """Return a nested value with numbers of six digits; those that are not finite become None."""
     if isinstance(value, dict):
-        return {key: each if key == "profile" else rounded(each) for key, each in value.items()}
+        return {key: each if key in _EXACT else rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(each) for each in value]
     if isinstance(value, float | np.floating):

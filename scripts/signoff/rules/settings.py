@@ -106,6 +106,7 @@ class Release:
 class Scoring:
     columns: list[str]
     key: list[str]
+    on_drift: str
 
 
 @dataclass(frozen=True)

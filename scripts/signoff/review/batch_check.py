@@ -1,0 +1,271 @@
+"""Compare a batch that is scored with the data of its release: kinds, ranges, missing values, levels and distributions.
+
+The features are compared with the profile that was signed with the release, the columns with its validation report.
+Missing, unreadable and out-of-range values are counted in all rows. Distributions are compared on a random sample of at
+most `MOST_ROWS` rows, so memory does not grow with the batch.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from signoff.base.numbers import counted
+from signoff.features.recipe import of_a_date
+from signoff.review import drift
+
+# The file that holds the report is named after the file of the predictions.
+SUFFIX = ".report.json"
+# Shares and distributions of fewer rows are not judged.
+FEWEST_ROWS = 50
+# Rows of the sample whose distributions are compared, at most.
+MOST_ROWS = 20_000
+# A share of missing, unreadable or rejected rows is news if it rises by more than this.
+_RISE = 0.05
+# Values outside the released range, at least.
+_FEWEST_OUTSIDE = 3
+# A level needs this many expected rows to be compared on its own (the usual rule for Pearson's test).
+_EXPECTED = 5
+
+
+class BatchFinding(TypedDict):
+    """A difference between a batch and the release's data.
+
+    `column` is None if it concerns whole rows; `before` and `now` are shares, or ends of ranges, or None.
+    """
+
+    column: str | None
+    what: str
+    before: float | None
+    now: float | None
+    sentence: str
+
+
+class BatchReport(TypedDict):
+    """predictions/BATCH.report.json; `compared` says why a batch, or a part of it, was not compared."""
+
+    release: str
+    rows: int
+    scored: int
+    rejected: int
+    predicted_at: str
+    compared: str
+    findings: list[BatchFinding]
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """What a release holds to compare later rows with.
+
+    Parameters
+    ----------
+    metadata
+        model.json.
+    features
+        For each feature its profile, as `drift.profile` gives it.
+    predictions
+        The same of the predictions of the held-out rows; None in releases of older versions.
+    columns
+        The profile of each raw column in validation_report.json.
+    rows
+        How many raw rows that report is of.
+    """
+
+    metadata: Mapping[str, Any]
+    features: Mapping[str, Any]
+    predictions: Mapping[str, Any] | None
+    columns: Mapping[str, Any]
+    rows: int
+
+
+class BatchCheck:
+    """What has been seen of a batch, block by block."""
+
+    def __init__(self, released: Released):
+        self.released = released
+        self.scored = 0
+        self.missing: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
+        self.outside: Counter[str] = Counter()
+        self.ends: dict[str, tuple[float, float]] = {}
+        self._sample: list[pd.DataFrame] = []
+        self._sampled, self._halvings = 0, 0
+
+    def add_column(self, name: str, values: pd.Series, unreadable: np.ndarray) -> None:
+        """Count a block of a raw column, n parsed values of which some could not be read."""
+        self.unreadable[name] += int(unreadable.sum())
+        self.missing[name] += int(values.isna().sum()) - int(unreadable.sum())
+        about = self.released.columns.get(name, {})
+        if about.get("type") != "number" or "min" not in about or not pd.api.types.is_numeric_dtype(values):
+            return
+        numbers = values.to_numpy("float64", na_value=np.nan)
+        outside = (numbers < about["min"]) | (numbers > about["max"])
+        if outside.any():
+            low, high = self.ends.get(name, (math.inf, -math.inf))
+            self.ends[name] = min(low, float(numbers[outside].min())), max(high, float(numbers[outside].max()))
+            self.outside[name] += int(outside.sum())
+
+    def add_scored(self, features: pd.DataFrame, predicted: np.ndarray) -> None:
+        """Add a block of n scored rows: their features, and n predictions."""
+        chosen = self._drawn(np.arange(self.scored, self.scored + len(features), dtype="uint64"))
+        self.scored += len(features)
+        part = features[chosen].reset_index(drop=True)
+        # No feature can have this name: it is no text.
+        part[0] = predicted[chosen]
+        part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
+        self._sample.append(part)
+        self._sampled += len(part)
+        while self._sampled > MOST_ROWS:
+            self._halvings += 1
+            self._sample = [each[self._drawn(each[1].to_numpy("uint64"))] for each in self._sample]
+            self._sampled = sum(map(len, self._sample))
+
+    def _drawn(self, numbers: np.ndarray) -> np.ndarray:
+        """Return which rows are in the sample, by a hash of their numbers (splitmix64): blocks make no difference."""
+        with np.errstate(over="ignore"):
+            hashed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+            hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            hashed ^= hashed >> np.uint64(31)
+        drawn: np.ndarray = hashed < np.uint64((1 << 64 - self._halvings) - 1)
+        return drawn
+
+    def findings(self, rejected: int) -> list[BatchFinding]:
+        """Return what differs from the release's data; `rejected` rows could not be scored, uneven ones included."""
+        shifts = self._shifts() if self.scored >= FEWEST_ROWS else []
+        converted = {each["column"] for each in shifts if each["what"] == "unit"}
+        found = self._shares(rejected) if self.scored + rejected >= FEWEST_ROWS else []
+        return [
+            *shifts,
+            *found,
+            *(each for each in self._ranges(self.scored + rejected) if each["column"] not in converted),
+        ]
+
+    def compared(self, rejected: int) -> str:
+        """Return what of the batch was compared, in words."""
+        if self.scored + rejected < FEWEST_ROWS:
+            return f"ranges only: shares and distributions are compared from {FEWEST_ROWS} rows on"
+        if self.scored < FEWEST_ROWS:
+            return f"ranges and shares: distributions are compared from {FEWEST_ROWS} scored rows on"
+        if self.released.predictions is None:
+            return "all but the predictions, of which the release holds no profile"
+        return "all"
+
+    def _shares(self, rejected: int) -> list[BatchFinding]:
+        """Return the columns with more missing or unreadable values, and whether more rows are rejected."""
+        rows, known = self.scored + rejected, self.released.rows
+        shares = []
+        for name in self.released.metadata["columns"]:
+            about = self.released.columns.get(name)
+            if about is not None:
+                kind = self.released.metadata["columns"][name]["kind"]
+                pairs = [
+                    ("missing", about["missing"], self.missing[name], "are missing"),
+                    ("kind", about["unreadable"], self.unreadable[name], f"cannot be read as a {kind}"),
+                ]
+                shares += [
+                    (name, what, before, now, f"{name}: {{}} of its values {words}")
+                    for what, before, now, words in pairs
+                ]
+        cleaning = self.released.metadata.get("cleaning")
+        if cleaning and cleaning["rows_in"]:
+            dropped = cleaning["rows_dropped"]
+            before = (dropped["unreadable"] + dropped["missing"]) / cleaning["rows_in"] * known
+            shares.append((None, "rejected", before, rejected, "{} of the rows were rejected"))
+        found: list[BatchFinding] = []
+        for name, what, before, now, words in shares:
+            then, share = before / max(known, 1), now / rows
+            if share - then > _RISE and _more(before, known, now, rows) < drift.RARE / len(shares):
+                sentence = f"{words.format(f'{share:.1%}')}, and {then:.1%} in the released data"
+                found.append({"column": name, "what": what, "before": then, "now": share, "sentence": sentence})
+        return found
+
+    def _ranges(self, rows: int) -> list[BatchFinding]:
+        """Return the columns with values outside the released range, if that is not by chance."""
+        found: list[BatchFinding] = []
+        for name, count in self.outside.items():
+            about, known = self.released.columns[name], self.released.rows
+            share = count / rows
+            by_chance = not drift.never_by_chance(known / (known + rows), count, 2 * len(self.released.columns))
+            if count < _FEWEST_OUTSIDE or share < drift.SHARE or by_chance:
+                continue
+            low, high = self.ends[name]
+            ends = [f"{low:.6g}"] * (low < about["min"]) + [f"{high:.6g}"] * (high > about["max"])
+            sentence = (
+                f"{name}: {counted(count, 'value')} ({share:.1%}) outside the released range from {about['min']:.6g} "
+                f"to {about['max']:.6g}, up to {' and '.join(ends)}"
+            )
+            found.append({"column": name, "what": "range", "before": 0.0, "now": share, "sentence": sentence})
+        return found
+
+    def _shifts(self) -> list[BatchFinding]:
+        """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
+        sample, metadata = pd.concat(self._sample, ignore_index=True), self.released.metadata
+        pairs = [
+            (name, self.released.features[name], sample[name])
+            for name, kind in metadata["features"].items()
+            if self.released.features.get(name, {}).get("kind") == kind and not of_a_date(name, metadata)
+        ]
+        found: list[BatchFinding] = []
+        for name, before, values in pairs:
+            found += _shift(name, before, values, len(pairs) + 1)
+        if self.released.predictions is not None:
+            row = drift.compare("the predictions", dict(self.released.predictions), sample[0])
+            if _has_shifted(row, len(pairs) + 1):
+                found.append(_psi_finding(None, "predictions", row))
+        return found
+
+
+def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: int) -> list[BatchFinding]:
+    """Return what has changed in a feature, among several that are compared."""
+    row = drift.compare(name, dict(before), values)
+    if row["p"] is None:
+        return []
+    sure = row["p"] < drift.RARE / compared
+    if row["unit"] and sure:
+        sentence = f"{name}: all values seem to be converted ({row['unit']})"
+        return [{"column": name, "what": "unit", "before": None, "now": None, "sentence": sentence}]
+    if row["new"]:
+        share = float(values.astype("str").isin(row["new"]).mean())
+        levels = ", ".join(map(repr, row["new"][:3])) + (", …" if len(row["new"]) > 3 else "")
+        word = "level" if len(row["new"]) == 1 else "levels"
+        sentence = f"{name}: {share:.1%} of the rows have a new {word}: {levels}"
+        return [{"column": name, "what": "new_category", "before": 0.0, "now": share, "sentence": sentence}]
+    if before["kind"] == "category":
+        row = drift.compare(name, _pooled(before, int(values.notna().sum())), values)
+    return [_psi_finding(name, "shift", row)] if _has_shifted(row, compared) else []
+
+
+def _has_shifted(row: Mapping[str, Any], compared: int) -> bool:
+    """Return whether the shift that `drift.compare` measured is large, and not by chance among several."""
+    large = row["psi"] is not None and row["psi"] >= drift.LARGE_PSI and row["size"] >= drift.SUBSTANTIAL
+    return bool(row["flagged"] and large and row["p"] < drift.RARE / compared)
+
+
+def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> BatchFinding:
+    """Return the finding of a shifted distribution; `now` is its PSI."""
+    sentence = (
+        f"{row['feature']}: the distribution has shifted (PSI {row['psi']:.2f}, {row['statistic']} {row['size']:.2f})"
+    )
+    return {"column": name, "what": what, "before": None, "now": row["psi"], "sentence": sentence}
+
+
+def _pooled(before: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Return the profile of a category whose rare levels, for a sample of that many rows, are one."""
+    known = sum(before["counts"].values()) + before["others"]
+    kept = {level: n for level, n in before["counts"].items() if n / max(known, 1) * rows >= _EXPECTED}
+    return dict(before) | {"counts": kept, "others": known - sum(kept.values())}
+
+
+def _more(before: float, known: int, now: int, rows: int) -> float:
+    """Return how probable at least `now` of `rows` are, if `before` of `known` were: the binomial tail.
+
+    Two rows are added to `before`, because a share that was measured on few rows may be larger.
+    """
+    share = min((before + 2) / (known + 2), 1.0)
+    return float(special.bdtrc(now - 1, rows, share)) if now else 1.0
