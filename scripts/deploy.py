@@ -17,6 +17,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import hidden_name
 from signoff.config.settings import config_argument, read_config
+from signoff.release import kept_data
 from signoff.release.approval import (
     DIAGNOSTICS,
     READ_AGAIN,
@@ -74,8 +75,11 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             return name
         check_age(document["decisions"], rule)
         check_place(document, digest, move, releases)
+        data: list[str] = []
         if name is None:
             name = new_name(digest, releases)
+            # First, so that a release that the history names has its data.
+            data = keep_data(document, config, releases)
             copy_release(document, releases.releases / name)
         decisions = document["decisions"]
         releases.append(
@@ -86,10 +90,11 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             override=[each["override"] for each in decisions if each["override"]],
             model_sha256=digest,
             sign_off_sha256=hashlib.sha256(serialised(released)).hexdigest(),
-            **{"from": current},
+            **{"from": current, **({"data": data} if data else {})},
         )
         releases.move_to(name)
         prune(rule["keep"], releases)
+        kept_data.tidy(releases, releases.history())
     return name
 
 
@@ -142,6 +147,16 @@ def same_model(digest: str, rule: Rule, history: list[Line], releases: Releases)
             except TaskError as error:
                 logging.warning("[deploy] %s has this model, but cannot be used again: %s", name, error)
     return None
+
+
+def keep_data(document: SignOff, config: dict, releases: Releases) -> list[str]:
+    """Keep the training data of a new release, if it shall; return the names of the files in deployed/data."""
+    wish = config["release"]["keep_data"]
+    if config["model"]["passes"]:
+        if wish:
+            logging.warning("[deploy] the training data are not kept: with model.passes, the sample alone is signed")
+        return []
+    return kept_data.keep(document, wish, releases)
 
 
 def copy_release(document: SignOff, folder: Path) -> None:

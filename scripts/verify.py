@@ -9,6 +9,7 @@ import os
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
+from signoff.release import kept_data
 from signoff.release.approval import Rule, is_signed
 from signoff.release.form import SignOff
 from signoff.release.store import Releases, kept_releases, last_move
@@ -38,13 +39,15 @@ def verify(rule: Rule) -> tuple[list[str], list[str]]:
             good += [f"  override: {each['override']}" for each in document["decisions"] if each["override"]]
         except TaskError as error:
             problems.append(str(error))
+    kept, damaged = kept_data.check(releases, history)
+    good += kept
     move, current = last_move(history), releases.current()
     if move is None and current is None:
         return [*good, "nothing is released yet"], problems
     try:
         in_use = releases.in_use(history)
     except TaskError as error:
-        return good, [*problems, str(error)]
+        return good, [*problems, *damaged, str(error)]
     if current == in_use:
         good.append(f"current: {current}")
     else:
@@ -56,7 +59,7 @@ def verify(rule: Rule) -> tuple[list[str], list[str]]:
             releases.approved(in_use, rule)
         except TaskError as error:
             problems.append(f"{releases.releases / in_use} is current, but not approved under the config: {error}")
-    return good, problems
+    return good, [*problems, *damaged]
 
 
 def _unsigned(document: SignOff) -> str:

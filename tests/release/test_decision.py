@@ -44,7 +44,7 @@ from signoff.release.subject import changes, review, summary
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
-RULE = {"allowed_signers": None, "required_approvals": 1, "keep": None}
+RULE = {"allowed_signers": None, "required_approvals": 1, "keep": None, "keep_data": None}
 CONFIG = "raw_data_source_url: a.csv\ntarget: y\n"
 MODEL, JSON = "model/model.pkl", "model/model.json"
 METRICS, REPORT, PAGE = "reports/evaluation_metrics.json", "reports/final_report.md", "reports/final_report.html"
@@ -733,6 +733,7 @@ def test_a_release_holds_what_was_signed_and_the_history_tells_of_it(project):
     assert line == {
         "action": "deploy",
         "release": name,
+        "data": [f"{digest(FEATURES)}.csv.gz", f"{digest('data/features/features.json')}.json.gz"],
         "by": ["Ada"],
         "reason": ["fine"],
         "override": [],

@@ -42,12 +42,7 @@ rule train_model:
         mem_mb=memory(2000, all_rows=True),
         runtime=minutes(60),
     params:
-        options=flags(
-            **settings.model.trained,
-            intervals=settings.model.intervals,
-            interval_level=settings.evaluation.interval_level,
-            random_state=settings.random_state,
-        ),
+        options=flags(**settings.training),
         passes=PASSES,
         # By itself, because Snakemake does not rerun a job if a param that uses an input changes.
         halt_on=lambda wildcards, input: words(halt_on=input.halt_on),

@@ -16,6 +16,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 PROJECT = re.compile(r"[0-9a-f]{32}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+_DATA_FILE = re.compile(r"[0-9a-f]{64}\.(csv|json)\.gz")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -70,6 +71,7 @@ Line = TypedDict(
         "sign_off_sha256": str,
         "from": str | None,
         "move": str,
+        "data": list[str],
     },
     total=False,
 )
@@ -156,6 +158,8 @@ _MOVE: dict[str, Check] = {"at": matches(_MOMENT), "release": matches(_RELEASE),
 _WHO: dict[str, Check] = {"by": _list_of(is_text), "reason": _list_of(is_text), "from": _or_none(is_text)}
 # The digest of the secret that the marker of the move holds; older workflows wrote none.
 _SECRET: dict[str, Check] = {"move": DIGEST}
+# The files in deployed/data that the release was trained on, if it keeps them.
+_DATA: dict[str, Check] = {"data": _list_of(matches(_DATA_FILE))}
 # The lines of the history.
 LINE = {
     "deploy": exactly(
@@ -167,7 +171,7 @@ LINE = {
             "model_sha256": DIGEST,
             "sign_off_sha256": DIGEST,
         },
-        _SECRET,
+        {**_SECRET, **_DATA},
     ),
     "rollback": exactly({**_MOVE, **_WHO, "action": one_of("rollback")}, _SECRET),
     "prune": exactly({**_MOVE, "action": one_of("prune"), "reason": is_text}),

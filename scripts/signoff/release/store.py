@@ -35,6 +35,11 @@ class Releases:
         return self.folder / "releases"
 
     @property
+    def data(self) -> Path:
+        """The folder of the training data that releases keep."""
+        return self.folder / "data"
+
+    @property
     def history_file(self) -> Path:
         """One line for each deploy, rollback and pruning."""
         return self.folder / "history.jsonl"
@@ -68,7 +73,7 @@ class Releases:
     def locked(self, task: str) -> Iterator[None]:
         """Let one process at a time change the folder. The lock goes with its process, killed or not."""
         self.folder.mkdir(exist_ok=True)
-        for folder in (self.folder, self.releases):
+        for folder in (self.folder, self.releases, self.data):
             if folder.is_symlink():
                 raise TaskError(f"{folder} is a link, and must be a folder. Move the folder itself here.")
         with open(open_lock(self.folder / ".lock"), "rb") as file:
@@ -394,6 +399,8 @@ class Releases:
         restored from an older backup, so it is kept elsewhere.
         """
         delete_leftovers(self.folder)
+        if self.data.is_dir():
+            delete_leftovers(self.data)
         kept = kept_releases(history)
         pruned = {entry["release"] for entry in history if entry["action"] == "prune"}
         for folder in self.releases.iterdir():
@@ -405,10 +412,10 @@ class Releases:
                 logging.warning("[release] %s is pruned, as %s says: deleted", folder, self.history_file)
                 self.remove(folder.name)
             else:
-                self._put_aside(folder)
+                self.put_aside(folder)
 
-    def _put_aside(self, folder: Path) -> None:
-        """Move a release that the history does not name to a folder beside the releases."""
+    def put_aside(self, folder: Path) -> None:
+        """Move a release, or kept data, that the history does not name to a folder beside the releases."""
         if self.set_aside.is_symlink():
             raise TaskError(f"{self.set_aside} is a link, and must be a folder. Delete the link, and run again.")
         self.set_aside.mkdir(exist_ok=True)

@@ -150,6 +150,16 @@ class Settings:
         return bool(self.models.by or self.models.each)
 
     @property
+    def training(self) -> dict[str, object]:
+        """The options of `train_model` that do not name a file."""
+        return {
+            **self.model.trained,
+            "intervals": self.model.intervals,
+            "interval_level": self.evaluation.interval_level,
+            "random_state": self.random_state,
+        }
+
+    @property
     def limits(self) -> dict[str, float | None]:
         """The thresholds of the workflow's own metrics, sorted by name."""
         return {name: limit for name, limit in sorted(self.thresholds.items()) if name != "custom"}

@@ -1,0 +1,178 @@
+"""Train a release again from the data that it keeps, and say whether the model has the same bytes.
+
+    python scripts/reproduce.py [--release NAME]
+
+Run in the project's folder, in which nothing is changed. Exit code 1: the bytes differ, or the data are not there.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import WORKFLOW, read_json, sha256
+from signoff.config.settings import config_argument, read_config
+from signoff.model.model_file import load_model
+from signoff.model.scoring import predict
+from signoff.release import kept_data
+from signoff.release.approval import code_state, model_path, released_as
+from signoff.release.form import SignOff
+from signoff.release.store import Releases
+from signoff.rules.flags import words
+from signoff.rules.settings import Settings, section
+from signoff.tables.batches import read_rows
+
+
+def config_of(folder: Path, document: SignOff) -> dict[str, Any]:
+    """Return the config of a release, checked, with the defaults of today for keys that it lacks.
+
+    Raises
+    ------
+    TaskError
+        This version of the workflow does not accept the config.
+    """
+    paths = [path for path in document["files"] if str(released_as(path)).startswith("config/")]
+    problem = ""
+    # The data contract is in the same folder: it is the file that the others name.
+    for contract in (None, *paths):
+        others = [str(folder / str(released_as(path))) for path in paths if path != contract]
+        try:
+            config = read_config(others)[0] if others else None
+        except TaskError as error:
+            problem = problem or str(error)
+            continue
+        if config and (os.path.normpath(config["validation"]["schema"] or ".") == (contract or ".")):
+            return config
+    raise TaskError(f"the config of {folder} cannot be read by this version of the workflow: {problem}")
+
+
+def unpack_data(name: str, document: SignOff, releases: Releases, folder: Path) -> Path:
+    """Write the kept training data of a release to `folder`; return the path of the features.
+
+    Raises
+    ------
+    TaskError
+        The release keeps no data, or they are gone or damaged.
+    """
+    files = kept_data.needed(releases.history())
+    places = [kept_data.file_of(*each) for each in kept_data.signed_data(document).items()]
+    if not places or not set(places) <= {file for file, users in files.items() if name in users}:
+        raise TaskError(f"{name} keeps no training data (release.keep_data), so it cannot be reproduced.")
+    for place in places:
+        with open(folder / f"features.{place.split('.')[1]}", "xb") as target:
+            kept_data.unpack(releases.data / place, target)
+    return folder / "features.csv"
+
+
+def train_again(config: dict[str, Any], features: Path, model: Path, threads: int) -> None:
+    """Train what a config asks for with the command line of the rule train_model.
+
+    Raises
+    ------
+    TaskError
+        The training has failed.
+    """
+    options = words(**section(Settings, config).training)
+    script = shlex.quote(str(WORKFLOW / "scripts/train_model.py"))
+    paths = words(input=features, output=model, threads=threads)
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{shlex.quote(sys.executable)} {script} {paths} {options}"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise TaskError(f"the training has failed: {said[-1].rpartition('[train_model] ')[2]}")
+
+
+def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return which recorded versions differ, as `pandas 3.0.0 → 3.1.1`."""
+    names = dict.fromkeys([*then, *now])
+    return [
+        f"{name} {then.get(name, 'none')} → {now.get(name, 'none')}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
+
+
+def largest_difference(old: object, new: object, features: Path, threads: int) -> tuple[float, int]:
+    """Return how far two models' predictions of a held-out row differ at most, in the target's unit, and n rows."""
+    description = read_json(features.with_suffix(".json"))
+    kinds = description["features"]
+    rows = read_rows(features, description["kinds"], list(kinds), "split", lambda split: split == "test", kinds)
+    return float((predict(old, rows, threads) - predict(new, rows, threads)).abs().max()), len(rows)
+
+
+def why(name: str, document: SignOff, releases: Releases, features: Path, model: Path, threads: int) -> str:
+    """Return what differs between a release and the model that was trained again, in words."""
+    then = releases.json(name, document, "model.json")["versions"]
+    now = read_json(model.with_suffix(".json"))["versions"]
+    changed = differences(then, now)
+    if document["code"]["sha256"] != code_state()["sha256"]:
+        commit = document["code"]["commit"]
+        changed.append(f"the workflow's code{f' (then commit {commit})' if commit else ''}")
+    found = f"What differs: {', '.join(changed)}." if changed else "No recorded version differs, so the machine may."
+    try:
+        old, new = releases.model_of(name, document)[0], load_model(model, sha256(model))
+        most, rows = largest_difference(old, new, features, threads)
+    except TaskError as error:
+        return f"{found} The predictions cannot be compared: {error}"
+    return f"{found} Predictions of {rows} held-out rows differ by {most:.6g} at most."
+
+
+def reproduce(name: str | None, rule: dict[str, Any], threads: int) -> str:
+    """Return one line that says that a release was reproduced with the same bytes.
+
+    Parameters
+    ----------
+    name
+        The release; by default the current one.
+    rule
+        The section `release` of the config: the release must be approved under it.
+    threads
+        How many cores to use, at most.
+
+    Raises
+    ------
+    TaskError
+        The bytes differ, the release keeps no data, or it is not whole.
+    """
+    releases = Releases()
+    folder, document = releases.approved(name or releases.current(), rule)
+    config = config_of(folder, document)
+    signed = document["files"][model_path(config)]
+    with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
+        features = unpack_data(folder.name, document, releases, Path(scratch))
+        model = Path(scratch, Path(model_path(config)).name)
+        train_again(config, features, model, threads)
+        found = sha256(model)
+        if found == signed:
+            return f"{folder.name}: trained again, the model has the same bytes (SHA-256 {signed})"
+        reasons = why(folder.name, document, releases, features, model, threads)
+    raise TaskError(
+        f"{folder.name}: trained again, the model has other bytes ({found[:12]}, not {signed[:12]}). {reasons}"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--release", help="its name; the current one if not given")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use, at most")
+    config_argument(parser)
+    args = parser.parse_args(argv)
+    with command_line.logged("reproduce", args, args.release or "the current release"):
+        config, _ = read_config(args.config)
+        line = reproduce(args.release and Path(args.release).name, config["release"], args.threads)
+        logging.info("[reproduce] %s", line)
+
+
+if __name__ == "__main__":
+    main()

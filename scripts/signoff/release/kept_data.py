@@ -1,0 +1,173 @@
+"""The training data that releases keep: deployed/data/<SHA-256>.csv.gz, and the description of their columns beside it.
+
+A file is named after the digest of its unpacked bytes, so releases that learnt from the same bytes share it. The line
+of the history that deploys a release names its files.
+"""
+
+import gzip
+import hashlib
+import logging
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from signoff.base.errors import TaskError
+from signoff.base.files import delete_leftovers, replacing
+from signoff.release.form import Line, SignOff
+from signoff.release.store import Releases, flush, kept_releases
+
+# Bytes of a compressed file; release.keep_data: true keeps larger ones too.
+MOST_BYTES = 100_000_000
+_PIECE = 1 << 20
+
+
+class _TooLarge(Exception):
+    """A compressed file has more bytes than it may have."""
+
+
+def file_of(path: str, digest: str) -> str:
+    """Return the name of the kept file of a signed file, by its path and its SHA-256."""
+    return f"{digest}{Path(path).suffix}.gz"
+
+
+def signed_data(document: SignOff) -> dict[str, str]:
+    """Return by path the SHA-256 of what training has read, as it was signed: the features and their description."""
+    return {path: digest for path, digest in document["files"].items() if path.startswith("data/features/")}
+
+
+def keep(document: SignOff, wish: bool | None, releases: Releases) -> list[str]:
+    """Keep what a signed model was trained from; return the names of the files in `releases.data`, none if not kept.
+
+    Parameters
+    ----------
+    document
+        The sign-off. The files that it names are in the current folder.
+    wish
+        `release.keep_data`: None keeps a table that has at most `MOST_BYTES` compressed.
+    releases
+        Where the data are kept; its lock must be held.
+
+    Raises
+    ------
+    TaskError
+        A file is not the one that was signed.
+    """
+    if wish is False:
+        return []
+    names = []
+    releases.data.mkdir(exist_ok=True)
+    # The features before their description: if they are too large, nothing is left behind.
+    for path, digest in sorted(signed_data(document).items()):
+        place = releases.data / file_of(path, digest)
+        if not _is_whole(place):
+            try:
+                _pack(Path(path), place, digest, None if wish else MOST_BYTES)
+            except _TooLarge:
+                logging.info(
+                    "[deploy] the training data are not kept: compressed, %s has more than %d MB "
+                    "(release.keep_data: true keeps it)",
+                    *(path, MOST_BYTES // 1_000_000),
+                )
+                return []
+        names.append(place.name)
+    flush(releases.data)
+    flush(releases.folder)
+    return names
+
+
+def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
+    """Compress a file to `place` in one step. Raises _TooLarge, and TaskError if it has another digest."""
+    found = hashlib.sha256()
+    with replacing(place) as hidden:
+        # Without a name and a time, the same bytes are compressed to the same bytes.
+        with (
+            open(path, "rb") as source,
+            open(hidden, "xb") as file,
+            gzip.GzipFile("", "wb", 6, file, mtime=0) as target,
+        ):
+            while piece := source.read(_PIECE):
+                found.update(piece)
+                target.write(piece)
+                if most is not None and file.tell() > most:
+                    raise _TooLarge
+        if most is not None and hidden.stat().st_size > most:
+            raise _TooLarge
+        if found.hexdigest() != digest:
+            raise TaskError(f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again.")
+
+
+def _is_whole(place: Path) -> bool:
+    """Return whether a kept file exists and holds the bytes that its name promises."""
+    try:
+        unpack(place)
+    except TaskError:
+        return False
+    return True
+
+
+def unpack(place: Path, target: IO[bytes] | None = None) -> None:
+    """Write the unpacked bytes of a kept file to `target`, or only check them.
+
+    Raises
+    ------
+    TaskError
+        The file is gone, is a link, is damaged, or holds other bytes than its name promises.
+    """
+    restore = "Restore it from a backup."
+    if place.is_symlink() or not place.is_file():
+        raise TaskError(f"{place} is {'a link' if place.is_symlink() else 'gone'}. {restore}")
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(place, "rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                if target:
+                    target.write(piece)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TaskError(f"{place} is damaged ({error}). {restore}") from error
+    if digest.hexdigest() != place.name.partition(".")[0]:
+        raise TaskError(f"{place} was altered. {restore}")
+
+
+def needed(history: Sequence[Line]) -> dict[str, list[str]]:
+    """Return the files that the kept releases need, each with the names of these releases."""
+    kept, found = kept_releases(history), dict[str, list[str]]()
+    for entry in history:
+        if entry["action"] == "deploy" and entry["release"] in kept:
+            for name in entry.get("data", []):
+                found.setdefault(name, []).append(entry["release"])
+    return found
+
+
+def check(releases: Releases, history: Sequence[Line]) -> tuple[list[str], list[str]]:
+    """Return what is as it should be with the kept data, and what is not, one line each."""
+    files = needed(history)
+    problems = []
+    for name, users in files.items():
+        try:
+            unpack(releases.data / name)
+        except TaskError as error:
+            problems.append(f"training data of {' and '.join(users)}: {error}")
+    good = len(files) - len(problems)
+    return [f"training data: {good} files in {releases.data}, each as it was signed"] if good else [], problems
+
+
+def tidy(releases: Releases, history: Sequence[Line]) -> None:
+    """Delete the data that only pruned releases needed, and set aside what no line of the history names.
+
+    The second can be what a killed process left, or what a history needs that was restored from an older backup.
+    """
+    if not releases.data.is_dir():
+        return
+    delete_leftovers(releases.data)
+    used, named = needed(history), {name for entry in history for name in entry.get("data", [])}
+    for path in releases.data.iterdir():
+        if path.name in used or path.name.startswith("."):
+            continue
+        if path.name in named:
+            path.unlink()
+            logging.info("[deploy] deleted %s, which no release needs any more", path)
+        else:
+            releases.put_aside(path)
+    flush(releases.data)
