@@ -149,7 +149,7 @@ def same_model(digest: str, rule: Rule, history: list[Line], releases: Releases)
     return None
 
 
-def keep_data(document: SignOff, config: dict, releases: Releases) -> list[str]:
+def keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> list[str]:
     """Keep the training data of a new release, if it shall; return the names of the files in deployed/data."""
     wish = config["release"]["keep_data"]
     if config["model"]["passes"]:

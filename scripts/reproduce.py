@@ -21,7 +21,7 @@ from signoff.config.settings import config_argument, read_config
 from signoff.model.model_file import load_model
 from signoff.model.scoring import predict
 from signoff.release import kept_data
-from signoff.release.approval import code_state, model_path, released_as
+from signoff.release.approval import Rule, code_state, model_path, released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.rules.flags import words
@@ -128,7 +128,7 @@ def why(name: str, document: SignOff, releases: Releases, features: Path, model:
     return f"{found} Predictions of {rows} held-out rows differ by {most:.6g} at most."
 
 
-def reproduce(name: str | None, rule: dict[str, Any], threads: int) -> str:
+def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     """Return one line that says that a release was reproduced with the same bytes.
 
     Parameters
