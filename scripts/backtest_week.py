@@ -55,8 +55,8 @@ def backtest_week(
     -------
     dict
         training_rows; model_sha256, of its pickle; scores: by week for "model", "mean" and the baseline the metrics of
-        `evaluate_model`, and bias (mean of predicted − actual, in the target's unit); with candidates also chosen: the
-        estimator and its params.
+        `evaluate_model`, and bias (mean of predicted − actual, in the target's unit); with candidates or a preset also
+        chosen: the estimator and its params.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def backtest_week(
         }
     digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
     found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
-    return found | ({"chosen": setting} if learning.candidates else {})
+    return found | ({"chosen": setting} if learning.candidates or learning.preset != "fast" else {})
 
 
 def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -1,6 +1,7 @@
 """The preset good, and regressors made of others: what is chosen, and that models keep their bytes."""
 
 import io
+import json
 import re
 
 import joblib
@@ -9,12 +10,14 @@ import pandas as pd
 import pytest
 from test_model import KINDS, SCHEMA, table
 
+import train_model as script_train
+from backtest_week import backtest_week
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import skops_bytes
 from signoff.model.presets import _selected, _simplest, choose_good
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import make_regressor, words_of
+from signoff.model.regressor import Learning, make_regressor, words_of
 from signoff.model.training import train_model
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
@@ -114,3 +117,25 @@ def test_a_preset_goes_with_no_other_choice_of_a_model():
         config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"preset": "good", **other}}
         with pytest.raises(TaskError, match=r"model\.preset: good chooses the model by itself"):
             check_config(config, SCHEMA)
+
+
+def test_the_command_line_chooses_on_training_rows_and_records_what_it_compared(tmp_path):
+    features, target = table(150)
+    split = np.where(np.arange(150) < 120, "train", "test")
+    features.assign(y=target, split=split).to_csv(tmp_path / "features.csv", index=False)
+    kinds = {"town": "text", "km": "number", "age": "number", "y": "number", "split": "text"}
+    description = {"features": KINDS, "kinds": kinds, "target": "y", "time_column": None, "split": {"by": "hash"}}
+    description |= dict.fromkeys(("custom", "cleaning")) | {"recipe": {}, "columns": {}, "left_out": {}}
+    (tmp_path / "features.json").write_text(json.dumps(description))
+    options = [f"--input={tmp_path}/features.csv", f"--output={tmp_path}/model.pkl", "--intervals=constant"]
+    script_train.main([*options, "--preset=good", "--threads=2"])
+    found = json.loads((tmp_path / "model.json").read_text())
+    assert found["estimator"] == "sklearn.linear_model.RidgeCV" == found["candidates"]["settings"][0]["estimator"]
+    assert found["candidates"]["why"] and {each["rows"] for each in found["candidates"]["settings"]} == {120}
+
+
+def test_the_backtest_chooses_as_the_preset_does():
+    features, target = table(100)
+    rows = features.assign(minutes=target)
+    found = backtest_week(rows, {"2024-W09": rows}, KINDS, "minutes", Learning(preset="good"))
+    assert found["chosen"]["estimator"] == "sklearn.linear_model.RidgeCV"
