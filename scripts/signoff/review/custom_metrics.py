@@ -4,17 +4,18 @@ import logging
 import math
 from numbers import Real
 from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.features.user_code import call
-from signoff.model.scoring import BUILT_IN
+from signoff.model.scoring import BUILT_IN, Scores
 from signoff.review.intervals import Resampling, bounds, judged
 
 
-def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> dict:
+def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> Scores:
     """Return what the function `metrics` of the user's own code says of a predictor.
 
     Parameters
@@ -52,7 +53,7 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
                 f"{file}: the metric {metric!r} of the model is {value}, but must be a finite number; return None "
                 "where it is undefined."
             )
-        clean[metric] = float(value) if finite else None
+        clean[metric] = float(cast(float, value)) if finite else None
     return clean
 
 
@@ -71,7 +72,7 @@ def own_intervals(
     sampled: Resampling,
     better: dict[str, int],
     seed: int,
-) -> tuple[dict[str, dict[str, list]], dict[str, dict], dict]:
+) -> tuple[dict[str, dict[str, list[Any]]], dict[str, dict[str, Any]], dict[str, int]]:
     """Return the intervals of a user's own metrics, and the model's difference from the champion.
 
     Parameters

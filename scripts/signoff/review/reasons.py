@@ -1,5 +1,8 @@
 """Why to deploy a model and why not, in sentences; the weightiest first."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from signoff.base.numbers import agreed, counted
 from signoff.review.looked_for import nothing_found
 
@@ -34,11 +37,11 @@ WEIGHTS = {
 }
 
 
-def alarm(name: str, feature: str | None, sentence: str) -> dict:
+def alarm(name: str, feature: str | None, sentence: str) -> dict[str, Any]:
     return {"name": name, "feature": feature, "sentence": sentence}
 
 
-def short_of(covered: dict) -> str | None:
+def short_of(covered: Mapping[str, Any]) -> str | None:
     """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
     if covered["coverage"] is None or covered["rows"] < 100:
         return None
@@ -53,7 +56,7 @@ def short_of(covered: dict) -> str | None:
     return f"{sentence.rstrip()}; {covered['level']:.0%} were promised."
 
 
-def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
+def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[str]]:
     """Return what speaks for the model and what against it, one sentence each, the weightiest first.
 
     Parameters
@@ -133,8 +136,8 @@ def reasons(metrics: dict, found: dict) -> dict[str, list[str]]:
         reasons_for.append((60, sentence))
     if not found["alarms"]:
         reasons_for.append((70, nothing_found(metrics, found, biased)))
-    if sentence := short_of(covered):
-        against.append((WEIGHTS["coverage"], sentence))
+    if (too_few := short_of(covered)) is not None:
+        against.append((WEIGHTS["coverage"], too_few))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
         width = covered.get("fitted_half_width") or covered["half_width"]
         width = f"± {width:.4g}" if width else f"{covered['mean_width']:.4g} wide on average, they"
