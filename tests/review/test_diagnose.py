@@ -661,6 +661,23 @@ def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():
     assert named["shifted"] == 10 and named["not"] <= 1 and named["without the periods"] >= 8
 
 
+def test_a_slice_whose_bias_wanders_for_weeks_by_itself_has_no_new_bias_and_a_step_of_a_calm_one_is_named():
+    named = {"wandering": 0, "stepped": 0}
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        day, codes = np.repeat(np.arange(200), 30), random.integers(0, 8, 6000)
+        noise, wander = random.normal(0, 2, 200), np.zeros(200)
+        for n in range(1, 200):
+            wander[n] = 0.95 * wander[n - 1] + noise[n]
+        error, now = random.normal(0, 10, 6000) + np.where(codes == 3, wander[day], 0), day >= 160
+        parts = {"town": (codes[now], list("ABCDEFGH"))}, {"town": (codes[~now], list("ABCDEFGH"))}
+        before = error[~now], day[~now], day[~now] // 54, True
+        named["wandering"] += bool(bias.slice_bias(*parts, error[now], day[now] - 160, *before))
+        found = bias.slice_bias(*parts, error[now] - 12 * (codes[now] == 5), day[now] - 160, *before)
+        named["stepped"] += any("Where town is F" in each["sentence"] for each in found)
+    assert named["wandering"] <= 1 and named["stepped"] == 20
+
+
 def test_what_is_missed_leaves_room_for_its_causes():
     scores = {"MAE": 3.0, "R2": None, "rows": 9}
     limits = [("mae_max", "MAE", 1.0, 3.0), ("r2_min", "R2", 0.5, None), ("max_regression", "MAE", 0.1, 0.05)]

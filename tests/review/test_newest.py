@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, drift, leaks, newest, newest_errors, periods, times
+from signoff.review import delivery, drift, joint, leaks, newest, newest_errors, periods, times
 
 WEEKS = 30
 
@@ -222,6 +222,33 @@ def test_columns_that_go_together_in_another_way_are_named_though_each_alone_is_
     ((name, (feature, sentence)),) = found_in(frame).items()
     assert name == "joint_change" and feature in ("price", "weight")
     assert "price" in sentence and "weight" in sentence
+
+
+def test_two_columns_whose_correlation_wanders_by_itself_raise_no_alarm_though_others_are_calm():
+    named = {"wandering": 0, "changed": 0}
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        week = np.repeat(np.arange(12), 100)
+        table = pd.DataFrame(random.normal(size=(1200, 6)), columns=list("abcdef"))
+        slope = random.normal(0, 0.2, 12)
+        # Further than in the weeks before, of which there are few.
+        slope[-1] = 1.0
+        table["b"] += slope[week] * table["a"]
+        kinds = dict.fromkeys(table, "number")
+        weeks = periods.Periods(11 - week, 12, 7, pd.Timestamp("2023-07-30"))
+        named["wandering"] += bool(joint.joint_alarms(table, kinds, weeks))
+        table["d"] += np.where(week == 11, 4, 0) * table["c"]
+        found = joint.joint_alarms(table, kinds, weeks)
+        named["changed"] += any("c and d go together in another way" in each["sentence"] for each in found)
+    assert named["wandering"] <= 1 and named["changed"] >= 18
+
+
+def test_a_level_that_has_been_away_for_as_long_before_is_not_missing_whenever_that_began():
+    frame = shop()
+    day = (frame["time"] - frame["time"].min().floor("D")).dt.days
+    frame["regime"] = np.where((day - WEEKS * 7) // 30 % 2 == 0, "low", "high")
+    assert "vanished_category" not in found_in(frame)
+    assert "vanished_category" in found_in(frame.assign(regime=np.where(day < 180, frame["store"], "A")))
 
 
 def test_distances_and_indices_are_those_of_references_with_ties():

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import special
 
 from signoff.review.intervals import MIN_ROWS, holm, serial_error, sums
+from signoff.review.periods import step_in_series
 from signoff.review.reasons import alarm
 
 # In shares of the error that the model makes anyway.
@@ -19,6 +20,9 @@ HUGE = 4
 # as has the model that is judged. This makes the variance of the mean of their errors so many times as large: by the
 # weights of the four quarters in the difference, for a model that learns a slice's mean.
 MODELS = 2.4
+# The held-out part is cut into so many spans. They are compared with earlier ones of equal length, if there are enough
+# of these, and if a slice has enough rows in a span.
+SPANS, FEWEST_SPANS, FEWEST_IN_SPAN = 4, 6, 3
 # Less of a slice is not looked at for a bias of its own.
 FEWEST = 10
 
@@ -70,9 +74,11 @@ def slice_bias(
             z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
         # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
         harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
+        by_span = span_gaps(error, blocks, codes, len(labels), error_then, blocks_then, codes_then) if in_time else None
         for k in np.flatnonzero(~np.isnan(moved)):
             looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
-            p.append(float(2 * special.stdtr(max(degrees[k], 1), -z[k])))
+            by_rows = float(2 * special.stdtr(max(degrees[k], 1), -z[k]))
+            p.append(by_rows if by_span is None else max(by_rows, step_p(*(each[k] for each in by_span))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: where one level moves up, the others move down beside it.
@@ -142,6 +148,52 @@ def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count
         np.where(wide, held - 1, len(error) - 1),
         serial,
     )
+
+
+def span_gaps(
+    error: np.ndarray,
+    days: np.ndarray,
+    codes: np.ndarray,
+    count: int,
+    error_then: np.ndarray,
+    days_then: np.ndarray,
+    codes_then: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gap of each of `count` slices by span of days, the oldest first: of earlier and of held-out rows.
+
+    NaN if a slice has too few rows in a span.
+    """
+    length = max((int(days.max(initial=-1)) + 1) // SPANS, 1)
+    # Whole spans end with the newest earlier day.
+    shift = -(int(days_then.max(initial=-1)) + 1) % length
+    found = []
+    for errors, spans, slices in (
+        (error_then, (days_then + shift) // length, codes_then),
+        (error, days // length, codes),
+    ):
+        width = int(spans.max(initial=-1)) + 1
+        ones = np.ones(len(errors))
+        inside = sums(np.where(slices >= 0, slices * width + spans, -1), count * width, ones, errors)
+        inside = inside.reshape(count, width, 2)
+        others = sums(spans, width, ones, errors) - inside
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gaps = inside[..., 1] / inside[..., 0] - others[..., 1] / others[..., 0]
+        gaps[inside[..., 0] < FEWEST_IN_SPAN] = np.nan
+        found.append(gaps)
+    return found[0], found[1]
+
+
+def step_p(before: np.ndarray, now: np.ndarray) -> float:
+    """Return how probable a step from one series to the other is by chance, by how the first one moves by itself.
+
+    0 if there are too few spans to say: then the rows decide alone.
+    """
+    before, now = before[np.isfinite(before)], now[np.isfinite(now)]
+    if len(before) < FEWEST_SPANS or len(now) < SPANS - 1:
+        return 0.0
+    series, late = np.r_[before, now], np.arange(len(before) + len(now)) >= len(before)
+    found = step_in_series(series, late)
+    return 0.0 if found is None else float(2 * special.stdtr(len(series) - 3, -abs(found[2])))
 
 
 def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:

@@ -43,7 +43,7 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
         return []
     found: dict[tuple[str, str], tuple[Step, str]] = {}
     for length, figures, rows in _correlations(columns, pairs, periods):
-        for k, each in steps_of(figures, rows, np.ones(len(pairs)), length):
+        for k, each in steps_of(figures, rows, np.ones(len(pairs)), length, own=True):
             news = each.p < _RARE / (len(pairs) * _SPANS) and each.larger >= _LARGER
             first, second = (names[place] for place in pairs[k])
             key = (first[0], second[0])

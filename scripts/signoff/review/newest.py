@@ -219,7 +219,9 @@ def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> l
         for length, count in spans_of(periods):
             cells = span_sums(each, length, count)
             total = np.maximum(cells.sum(axis=0), 1)
-            least = (cells[:, 1:] / total[1:]).min(axis=1)
+            # Spans may begin with any period: a level that comes and goes has been away in one of them.
+            sliding = np.lib.stride_tricks.sliding_window_view(each, length, axis=1).sum(axis=-1)[:, length:]
+            least = (sliding / np.maximum(sliding.sum(axis=0), 1)).min(axis=1)
             expected = least * total[0]
             # Poisson: so few where the least share before lets so many be expected.
             p = special.pdtr(cells[:, 0], np.maximum(expected, 1e-9))

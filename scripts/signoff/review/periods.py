@@ -199,7 +199,9 @@ def means(periods: Periods, values: np.ndarray) -> Iterator[tuple[int, np.ndarra
             )
 
 
-def steps_of(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int) -> Iterator[tuple[int, Step]]:
+def steps_of(
+    figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int, own: bool = False
+) -> Iterator[tuple[int, Step]]:
     """Yield the newest step of each of k series (the levels of a feature), by its number.
 
     A step is from the median of the BEFORE spans before, in standard errors of what chance makes of so few rows. How
@@ -213,6 +215,8 @@ def steps_of(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, leng
         The standard deviation of a row of each series.
     length
         How many periods a span has.
+    own
+        Each series is judged by its own earlier steps alone: what another one does says nothing about it.
     """
     count = figures.shape[1]
     z = np.full((len(figures), max(count - 1, 0)), np.nan)
@@ -237,10 +241,10 @@ def steps_of(figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, leng
     # Each step shares figures with its neighbours.
     degrees = max(known.sum() / 2, 3)
     for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
-        own = others[k][known[k]]
-        own_usual = math.sqrt(float((own**2).mean()))
-        t = abs(z[k, 0]) / max(usual, own_usual)
-        # What a series moves by itself is known from its own steps alone.
-        p = float(2 * special.stdtr(len(own) if own_usual > 1.5 * usual else degrees, -t))
-        larger = abs(z[k, 0]) / max(float(np.abs(own).max()), 1e-12)
+        earlier = others[k][known[k]]
+        own_usual = math.sqrt(float((earlier**2).mean()))
+        t = abs(z[k, 0]) / max(1.0 if own else usual, own_usual)
+        few = len(earlier) if own or own_usual > 1.5 * usual else degrees
+        p = float(2 * special.stdtr(few, -t))
+        larger = abs(z[k, 0]) / max(float(np.abs(earlier).max()), 1e-12)
         yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
