@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -369,6 +370,12 @@ def _say(report: BatchReport, batch: str, on_drift: str) -> None:
     logging.warning("[predict] %s", line)
 
 
+def _kind_of_reason(reason: str) -> str:
+    """Return the first reason why a row was rejected, without its value, so that equal ones can be counted."""
+    unreadable = re.match(r"(?s)(.*?): .* is no (number|boolean|date|text)(; |$)", reason)
+    return f"{unreadable[1]} is no {unreadable[2]}" if unreadable else reason.split(": ")[0].split("; ")[0]
+
+
 def _report(rows: collections.Counter, why: collections.Counter, batch: str) -> None:
     """Log how many rows were scored, and why others were not. Raises TaskError if all were rejected."""
     for reason, count in why.most_common(10):
@@ -377,7 +384,7 @@ def _report(rows: collections.Counter, why: collections.Counter, batch: str) -> 
     logging.info("[predict] completed. Rows: %d, scored: %d, rejected: %d", total, rows["scored"], rows["rejected"])
     if rows["rejected"] and not rows["scored"]:
         raise TaskError(
-            f"{batch}: all {rows['rejected']:,} rows were rejected, most of them because {why.most_common(1)[0][0]}. "
+            f"{batch}: all {rows['rejected']:,} rows were rejected, mostly because {why.most_common(1)[0][0]}. "
             "Correct the batch and predict again."
         )
 
@@ -416,7 +423,7 @@ def main(argv: list[str] | None = None) -> None:
                     else:
                         for row in bad.select(["row_number", "reason"]).to_pylist():
                             logging.warning("[predict] row %d rejected: %s", row["row_number"], row["reason"])
-                    why.update(reason.split(": ")[0] for reason in bad["reason"].to_pylist())
+                    why.update(map(_kind_of_reason, bad["reason"].to_pylist()))
                     rows.update(scored=len(good), rejected=len(bad))
                 report = compared(check, release, rows)
                 if rows["scored"] or not rows["rejected"]:
