@@ -73,7 +73,9 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
-        check_age(document["decisions"], rule)
+        if rule.get("valid_days"):
+            # Without it, a clock that is set back stops nothing.
+            check_age(document["decisions"], rule)
         check_place(document, digest, move, releases)
         data: list[str] = []
         if name is None:
