@@ -198,7 +198,7 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         ({"split": {"test_share": 0.3}}, ["feature_engineering"]),
         ({"model": {"params": {"max_iter": 21}}}, ["train_model"]),
         ({"evaluation": {}}, ["evaluate_model"]),
-        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["compare_model"]),
+        ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["train_model"]),
         ({"features": {"not_before": ["km"]}}, ["feature_engineering"]),
         ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
         ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),

@@ -72,7 +72,8 @@ def _use(facts: Facts) -> Section:
 def _scores(facts: Facts) -> Section:
     """Return the held-out scores of the model, the release before it, and the baselines."""
     predictors = {"model": facts.metrics["model"], **facts.metrics["baselines"]}
-    if facts.metrics.get("champion"):
+    # A release that could not be scored has a problem instead of scores.
+    if "test" in (facts.metrics.get("champion") or {}):
         predictors["champion"] = facts.metrics["champion"]
     intervals, rows = facts.diagnostics.get("intervals", {}), []
     for name, scores in predictors.items():
