@@ -126,7 +126,7 @@ CONFIG = {
     "thresholds": {"mae_max": 10, "r2_min": 0.5},
     "evaluation": {"baseline": "km"},
     # Small, so that the tests spend their time on the workflow and not on trees.
-    "model": {"params": {"max_iter": 20}},
+    "model": {"params": {"max_iter": 20}, "intervals": "constant"},
 }
 
 
