@@ -1,11 +1,6 @@
 # The backtest replays the weekly job week by week: snakemake backtest
 
 
-def backtest_plan():
-    """Return for each model of the backtest the weeks that train it and the weeks that it scores, after split_weeks."""
-    return read_plan(checkpoints.split_weeks.get().output.plan)
-
-
 # A checkpoint, since only the data contain the list of weeks.
 checkpoint split_weeks:
     """Write each week's rows to a file, and plan which weeks train and which are scored"""

@@ -54,6 +54,11 @@ if not place.folder:
     shell.prefix(task_prefix(workflow.output_settings.verbose))
 
 
+def backtest_plan():
+    """Return for each model of the backtest the weeks that train it and the weeks that it scores, after split_weeks."""
+    return read_plan(checkpoints.split_weeks.get().output.plan)
+
+
 wildcard_constraints:
     model=place.names,
 

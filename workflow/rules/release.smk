@@ -70,8 +70,8 @@ rule live_record:
         cleaned="data/processed/cleaned_data.json",
         release=local(f"deployed/releases/{CHAMPION}/sign_off.json") if CHAMPION else [],
     output:
-        update("reports/live.json"),
-        update("reports/live.csv"),
+        json=update("reports/live.json"),
+        csv=update("reports/live.csv"),
     log:
         "logs/live_record.log",
     benchmark:
@@ -93,5 +93,5 @@ rule live_record:
         # As inputs, predictions with an earlier release would be replaced by new ones.
         predictions=state_of_predictions(Path("predictions")),
     shell:
-        "python {input.script:q} --cleaned={input.cleaned:q} --output={output[0]:q} {params.options} {params.raw}"
+        "python {input.script:q} --cleaned={input.cleaned:q} --output={output.json:q} {params.options} {params.raw}"
         " --log={log:q}"
