@@ -10,6 +10,7 @@ predictions/week.report.json says what differs. "-" reads standard input, and wr
 import argparse
 import collections
 import contextlib
+import dataclasses
 import logging
 import re
 import sys
@@ -32,6 +33,7 @@ from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model import scoring
+from signoff.model.attribution import Attribution, reference_of
 from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
 from signoff.release.approval import released_as, utc_now
 from signoff.release.form import SignOff
@@ -48,6 +50,26 @@ BLOCK = 8 << 20
 # Findings in the line for the screen; the report has all.
 MOST_SAID = 5
 OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What is made of rows besides their predictions; nothing by default.
+
+    Parameters
+    ----------
+    half_width
+        Half the width of all intervals, in the target's unit, if the model has no intervals for each row:
+        `Releases.half_width`.
+    check
+        What compares the rows with the data of the release.
+    attribution
+        What gives the features that moved each prediction most.
+    """
+
+    half_width: float | None = None
+    check: BatchCheck | None = None
+    attribution: Attribution | None = None
 
 
 def predict(
@@ -78,8 +100,7 @@ def score(
     threads: int = 1,
     code: ModuleType | None = None,
     missing: Sequence[str] = (),
-    half_width: float | None = None,
-    check: BatchCheck | None = None,
+    beside: Beside | None = None,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
@@ -95,16 +116,14 @@ def score(
         The user's own code that made the features, where there was some, as `release.released_code` gives it.
     missing
         Spellings of a missing value, besides the usual ones.
-    half_width
-        Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
-    check
-        What compares the rows with the data of the release; nothing does without it.
+    beside
+        What is made of the rows besides their predictions.
 
     Returns
     -------
     scored : pandas.DataFrame
-        n rows of numbers (float64), missing where the row was rejected: prediction and, if the release has intervals,
-        prediction_low and prediction_high.
+        n rows, with numbers (float64) that are missing where the row was rejected: prediction and, if the release has
+        intervals, prediction_low and prediction_high; then the columns of `Attribution.reasons`, if they are requested.
     reasons : pandas.Series
         n texts, empty where the row was scored.
 
@@ -113,11 +132,14 @@ def score(
     TaskError
         A feature cannot be made.
     """
-    frame, reasons = _cleaned(text, metadata["columns"], missing, check)
+    beside = beside or Beside()
+    frame, reasons = _cleaned(text, metadata["columns"], missing, beside.check)
     good = reasons == ""
     scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
-    if half_width is not None or has_bounds(model):
+    if beside.half_width is not None or has_bounds(model):
         scored[list(LOW_AND_HIGH)] = np.nan
+    for name in beside.attribution.columns() if beside.attribution else ():
+        scored[name] = pd.Series(None, frame.index, dtype="float64" if name.endswith("_by") else "str")
     if good.any():
         features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
         for name, infinite in infinite_values(features).items() if code else ():
@@ -127,13 +149,16 @@ def score(
         if len(features):
             predicted = scoring.predict(model, features, threads)
             scored.loc[good, "prediction"] = predicted
-            if check:
-                check.add_scored(features, predicted)
+            if beside.check:
+                beside.check.add_scored(features, predicted)
             ends = bounds(model, features, predicted, threads)
-            if ends is None and half_width is not None:
-                ends = predicted - half_width, predicted + half_width
+            if ends is None and beside.half_width is not None:
+                ends = predicted - beside.half_width, predicted + beside.half_width
             for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
                 scored.loc[good, name] = each
+            if beside.attribution:
+                found = beside.attribution.reasons(features, predicted)
+                scored.loc[good, list(found)] = found
     return scored, reasons
 
 
@@ -247,8 +272,10 @@ def divide(
     return scored, bad
 
 
-def check_columns(names: list[str], carried: list[str], needed: list[str], batch: str) -> list[str]:
-    """Return the columns that the predictions carry. Raises TaskError where a column is missing or not to be told."""
+def check_columns(
+    names: list[str], carried: list[str], needed: list[str], batch: str, ours: Sequence[str] = OURS
+) -> list[str]:
+    """Return the columns to carry along. Raises TaskError if a column is missing, a duplicate, or one of ours."""
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
         raise TaskError(f"{batch}: duplicate column name {', '.join(map(repr, twice))}. Rename one of them.")
@@ -256,7 +283,7 @@ def check_columns(names: list[str], carried: list[str], needed: list[str], batch
         if name not in names:
             raise TaskError(f"{batch} has no column {name!r}: {nearest(name, names)}")
     carried = carried or names
-    taken = [name for name in carried if name in OURS]
+    taken = [name for name in carried if name in ours]
     if taken:
         raise TaskError(
             f"{batch}: the predictions have a column {taken[0]} of their own. Rename it, or name the columns to carry "
@@ -315,6 +342,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     parser.add_argument(
+        "--reasons", type=int, default=0, help="the features that moved a prediction most: how many, for each row"
+    )
+    parser.add_argument(
         "--on-drift", choices=["warn", "stop"], default="warn", help="if the batch differs from the data"
     )
     config_argument(parser)
@@ -337,6 +367,22 @@ def check_of(releases: Releases, release: str, document: SignOff, metadata: dict
     predictions = diagnostics.get("predictions_profile")
     columns = validation["profile"]
     return BatchCheck(Released(metadata, diagnostics["profile"], predictions, columns, validation["rows"]))
+
+
+def attribution_of(
+    releases: Releases, release: str, document: SignOff, model: object, metadata: dict, args: argparse.Namespace
+) -> Attribution | None:
+    """Return what gives the reasons of predictions; None if none are requested. Raises TaskError without a profile."""
+    if not args.reasons:
+        return None
+    profile = _signed(releases, release, document, "diagnostics.json").get("profile", {})
+    unknown = [name for name in metadata["features"] if name not in profile]
+    if unknown:
+        raise TaskError(
+            f"scoring.reasons: the release {release} holds no profile of the feature {unknown[0]}, which reasons need. "
+            "Deploy a new release, or set scoring.reasons: 0."
+        )
+    return Attribution(model, reference_of(profile, metadata["features"]), args.reasons, args.threads)
 
 
 def compared(check: BatchCheck | None, release: str, rows: collections.Counter) -> BatchReport:
@@ -399,8 +445,10 @@ def main(argv: list[str] | None = None) -> None:
         release = args.release or releases.in_use(releases.history())
         _, document = releases.approved(release, asked_for(args))
         model, metadata = releases.model_of(release, document)
-        code, half_width = releases.code(release, metadata), releases.half_width(release, document)
-        check = check_of(releases, release, document, metadata)
+        code, check = releases.code(release, metadata), check_of(releases, release, document, metadata)
+        attribution = attribution_of(releases, release, document, model, metadata, args)
+        beside = Beside(releases.half_width(release, document), check, attribution)
+        last = attribution.columns() if attribution else []
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":
@@ -413,10 +461,12 @@ def main(argv: list[str] | None = None) -> None:
                     blocks(stream, args.input, args.delimiter, args.encoding, args.decimal)
                 ):
                     if n == 0:
-                        carried = check_columns(text.column_names, args.columns, list(metadata["columns"]), args.input)
-                    found = score(text, model, metadata, args.threads, code, args.missing, half_width, check)
+                        needed = list(metadata["columns"])
+                        carried = check_columns(text.column_names, args.columns, needed, args.input, [*OURS, *last])
+                    found = score(text, model, metadata, args.threads, code, args.missing, beside)
                     good, bad = divide(text.select(carried), *about, *found)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
+                    good = good.select([*(name for name in good.column_names if name not in last), *last])
                     scored.write(rendered(good, header=n == 0))
                     if turned_down:
                         turned_down.write(rendered(bad, header=n == 0))

@@ -49,6 +49,7 @@ def test_batches_are_scored_as_in_the_evaluation_to_the_last_digit(released):
     raw = rides(660)
     batch(released, raw.drop(columns="minutes"), "one")
     batch(released, raw.head(50), "two and a half")
+    released.configure(scoring={"reasons": 2})
     released.snakemake("predictions/one.csv", "predictions/two and a half.csv")
     scored, rejected = predicted(released, "one")
     assert set(scored["release"]) == {current(released).name}
@@ -56,6 +57,7 @@ def test_batches_are_scored_as_in_the_evaluation_to_the_last_digit(released):
     assert sorted(map(int, [*scored["row_number"], *rejected["row_number"]])) == list(range(1, 661))
     assert set(rejected["reason"]) == {"km is missing"}
     assert_same_as_in_evaluation(released, scored)
+    assert scored.columns[-5:].tolist() == ["release", "reason_1", "reason_1_by", "reason_2", "reason_2_by"]
     # Everything that came along is as it was written.
     kept = scored["row_number"].astype(int) - 1
     expected = pd.read_csv(io.StringIO(raw.to_csv(index=False)), dtype=str, keep_default_na=False)
@@ -177,6 +179,35 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
         shell = f"set -o pipefail; {shlex.join(words)}"
         done = run(["bash", "-c", f"{shell} {'| ' + pipe if pipe else ''}"], cwd=released.folder)
         assert "Traceback" not in done.stdout
+
+
+def test_the_features_that_moved_a_prediction_most_come_after_what_is_written_without_them(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    monkeypatch.setattr(script_predict, "BLOCK", 3_000)
+    week = str(batch(released, rides(200).assign(city=lambda frame: frame["city"].replace("Bonn", "Nowhere"))))
+    plain, more = Path("plain.csv"), Path("more.csv")
+    words = [f"--input={week}", "--columns=ride"]
+    assert in_process(script_predict, *words, f"--output={plain}")[0] == 0
+    assert in_process(script_predict, *words, f"--output={more}", "--reasons=9")[0] == 0
+    taken = str(batch(released, rides(5).assign(reason_2="x"), "taken"))
+    code, said, _ = in_process(script_predict, f"--input={taken}", "--output=taken.csv", "--reasons=2")
+    assert code == 1 and "the predictions have a column reason_2 of their own" in said
+    with monkeypatch.context() as patched:
+        patched.setattr(script_predict, "_signed", lambda *_: {})
+        code, said, _ = in_process(script_predict, *words, "--output=old.csv", "--reasons=2")
+    assert code == 1 and "holds no profile of the feature" in said and "scoring.reasons: 0" in said
+    before, after = [path.read_text("utf-8").splitlines() for path in (plain, more)]
+    assert len(before) == len(after) > 180
+    assert all(line.startswith(f"{start},") for start, line in zip(before, after, strict=True))
+    found = pd.read_csv(more)
+    moved = found[[f"reason_{n}_by" for n in range(1, 10)]]
+    assert set(found["reason_1"].dropna()) == {"km", "riders", "city"} and found["reason_9"].isna().all()
+    # All reasons together lead from one row, the same for all, to the prediction.
+    assert (found["prediction"] - moved.sum(axis=1)).std() < 1e-9
+    sizes = moved.abs().fillna(0).to_numpy()
+    assert (np.diff(sizes, axis=1) <= 0).all()
+    long = found["reason_1"].eq("km") & found["reason_1_by"].gt(0)
+    assert found.loc[long, "prediction"].mean() > found["prediction"].mean()
 
 
 def test_uneven_rows_keep_their_numbers_in_any_block(released, monkeypatch):

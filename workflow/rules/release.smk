@@ -49,6 +49,7 @@ rule predict:
             config=workflow.configfiles,
             columns=settings.scoring.columns,
             on_drift=settings.scoring.on_drift,
+            reasons=settings.scoring.reasons,
             delimiter=settings.reader["delimiter"],
             encoding=settings.reader["encoding"],
             decimal=settings.reader["decimal"],

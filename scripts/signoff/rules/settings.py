@@ -107,6 +107,7 @@ class Scoring:
     columns: list[str]
     key: list[str]
     on_drift: str
+    reasons: int
 
 
 @dataclass(frozen=True)
