@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ class Options:
 class Before:
     """The profile of the deployed release's rows, how many rows its source had, and in which weeks; None if unknown."""
 
-    profile: dict | None = None
+    profile: dict[str, Any] | None = None
     rows: int | None = None
     weeks: RowsByWeek | None = None
 
@@ -68,26 +69,26 @@ class Sampled:
 
 def compare_model(
     table: pd.DataFrame,
-    description: dict,
+    description: dict[str, Any],
     holdout: pd.DataFrame,
-    metrics: dict,
+    metrics: dict[str, Any],
     options: Options = Options(),
     before: Before = Before(),
     sampled: Sampled | None = None,
-) -> dict:
-    """Return how the model, its errors and its rows compare; docs/files.md tells what each part is.
+) -> dict[str, Any]:
+    """Return how the model, its errors and its rows compare; docs/files.md describes each part.
 
     Parameters
     ----------
     table
         The features of all rows, with the target and the split.
     description
-        What `feature_engineering` says of them.
+        The JSON beside them.
     holdout
         The held-out rows, in the table's order: actual, predicted, baseline_…; and time, champion, prediction_low and
-        prediction_high, if there are such.
+        prediction_high, if they exist.
     metrics
-        As `evaluate_model` gives them.
+        As `evaluate_model` returns them.
     sampled
         If `table` and `holdout` are samples.
 
@@ -95,8 +96,8 @@ def compare_model(
     -------
     dict
         bootstrap, intervals, paired, differences, level, seed, slices, by_week, date_parts, newest, rows_by_week,
-        drift, profile and prediction_interval, as diagnostics.json has them; baselines: the model beside each, as
-        `intervals.paired` gives it; alarms.
+        drift, profile and prediction_interval, as diagnostics.json has them; baselines: the comparison with each, as
+        `intervals.paired` returns it; alarms.
 
     Raises
     ------
@@ -129,8 +130,8 @@ def compare_model(
         "rows_by_week": rows_by_week(table[time]) if time and sampled is None else None,
     }
     if set(LOW_AND_HIGH) <= set(holdout):
-        ends = tuple(holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
-        covered = intervals.row_intervals(actual, predicted, ends, moments, slices, drawn, options.level)
+        low, high = (holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
+        covered = intervals.row_intervals(actual, predicted, (low, high), moments, slices, drawn, options.level)
     else:
         by_time = description["split"]["by"] == "time"
         covered = intervals.prediction_interval(
@@ -144,8 +145,8 @@ def compare_model(
 
 
 def compare_rows(
-    table: pd.DataFrame, description: dict, seed: int, before: Before, sampled: Sampled | None
-) -> tuple[dict, list[dict]]:
+    table: pd.DataFrame, description: dict[str, Any], seed: int, before: Before, sampled: Sampled | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return how later rows differ from earlier ones (drift, and the profile for the next release), and the alarms.
 
     The parameters are those of `compare_model`.
@@ -172,15 +173,15 @@ def compare_rows(
         *leaks.known_late(description.get("not_before", []), description),
         *copies(sampled.training_rows if sampled else [train], test, names, target, seed),
         *findings.drift_alarms(training, "the held-out part"),
-        *(findings.last_seen(*in_time, kinds, time) if by_time else []),
+        *(findings.last_seen(in_time[0], in_time[1], kinds, time) if by_time else []),
         *findings.drift_alarms(release or [], "these data, set beside those of the deployed release"),
         *newest_alarms(alike, description),
     ]
     return {"drift": {"training": training, "release": release}, "profile": profile}, alarms
 
 
-def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
-    """Raise TaskError where the predictions are not those of the held-out rows, whose target is `test`."""
+def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str]) -> None:
+    """Raise TaskError if the predictions are not those of the held-out rows, whose target is `test`."""
     for name in ["actual", "predicted", *(f"baseline_{name}" for name in baselines)]:
         if name not in holdout:
             raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
@@ -191,7 +192,7 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: dict) -> None:
 def released(path: Path) -> Before:
     """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks.
 
-    The weeks are None if an older version has made the release.
+    The weeks are None if an older version made the release.
 
     Raises
     ------
@@ -231,9 +232,9 @@ def main(argv: list[str] | None = None) -> None:
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
         columns = scan(args.features, description["kinds"])
-        table, alike, found = sample(args.features, columns, sizes)
+        table, alike, rows = sample(args.features, columns, sizes)
         holdout, again = held_out(args.metrics.with_name("holdout_predictions.csv"), sizes["test"])
-        if found != sizes or again != sizes["test"]:
+        if rows != sizes or again != sizes["test"]:
             raise TaskError(OTHER_ROWS)
         sampled = None
         if len(table) < sum(sizes.values()):
@@ -255,10 +256,9 @@ def main(argv: list[str] | None = None) -> None:
         found = rounded(found)
         # What the report says of the contract comes through here, so that the report waits for no further task.
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
-        about = {"model_sha256": metrics["model_sha256"], "validation": validation}
-        write_json(args.output, about | found)
+        write_json(args.output, {"model_sha256": metrics["model_sha256"], "validation": validation, **found})
         mae, (low, high) = metrics["model"]["test"]["MAE"], found["intervals"]["model"]["MAE"]
-        logging.info("[compare_model] completed. MAE %.4f, 95 %% interval %s to %s", mae, low, high)
+        logging.info("[compare_model] completed. MAE %.4f, 95%% interval %s to %s", mae, low, high)
         logging.info("[compare_model] wrote %s", args.output)
 
 

@@ -6,6 +6,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,8 @@ FOLDS = 3
 RECENT_WEEKS = 24
 
 
-def explain_model(model: object, table: pd.DataFrame, description: dict, seed: int = 0) -> dict:
-    """Return what the model and its rows tell by themselves.
+def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    """Return what the model and its rows show by themselves.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
     table
         The features of n rows, with the target and the split.
     description
-        What `feature_engineering` says of them.
+        The JSON beside them.
     seed
         The seed of every draw and shuffle.
 
@@ -87,8 +88,13 @@ def explain_model(model: object, table: pd.DataFrame, description: dict, seed: i
 
 
 def newest_errors(
-    table: pd.DataFrame, description: dict, slices: dict, error: np.ndarray, error_then: pd.Series, folds: np.ndarray
-) -> list[dict]:
+    table: pd.DataFrame,
+    description: dict[str, Any],
+    slices: intervals.Sliced,
+    error: np.ndarray,
+    error_then: pd.Series,
+    folds: np.ndarray,
+) -> list[dict[str, Any]]:
     """Return what `error_alarms` does, for the errors of held-out rows, and of training rows by index.
 
     `slices` are those of all rows, by feature. `folds` are those of the training rows. The models of early folds have
@@ -113,13 +119,13 @@ def newest_errors(
 
 def slice_bias(
     table: pd.DataFrame,
-    description: dict,
-    slices: dict,
+    description: dict[str, Any],
+    slices: intervals.Sliced,
     error: np.ndarray,
     error_then: pd.Series,
     periods: np.ndarray,
     seed: int,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Return what `bias.slice_bias` does, of the errors of held-out rows, and of training rows by index."""
     if error_then.empty:
         return []
@@ -137,17 +143,23 @@ def slice_bias(
 
 
 def out_of_sample(
-    model: object, train: pd.DataFrame, kinds: dict, target: str, time: str | None, by_time: bool, seed: int
+    model: Any,
+    train: pd.DataFrame,
+    kinds: dict[str, str],
+    target: str,
+    time: str | None,
+    by_time: bool,
+    seed: int,
 ) -> tuple[pd.Series, np.ndarray]:
     """Return predictions for rows of the training part, by its index, by models that have not seen them.
 
-    The regressor is fitted anew FOLDS times: under a split by time on the rows before those that it predicts, else on
-    the other folds. The second array is the fold of each, from 0, in the order of time where there is one. Both are
-    empty where there are too few rows, or where the regressor cannot be trained on a part.
+    The regressor is fitted FOLDS times: under a split by time on the rows before those that it predicts, otherwise on
+    the other folds. The second array is the fold of each row, from 0, in the order of time under a split by time. Both
+    are empty if there are too few rows, or if the regressor cannot be trained on a part.
     """
     nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
-    rows = rows.sort_values(time, kind="stable") if by_time else rows
+    rows = rows.sort_values(time, kind="stable") if by_time and time else rows
     if len(rows) < FOLDS * intervals.MIN_ROWS:
         return nothing
     folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
@@ -171,8 +183,8 @@ def out_of_sample(
     return pd.concat(found), np.repeat(range(FOLDS), [len(each) for each in found])
 
 
-def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict | None:
-    """Return the scores on training rows that the model had not seen; None where there are none."""
+def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict[str, Any] | None:
+    """Return the scores on training rows that the model had not seen; None if there are none."""
     if not len(y):
         return None
     return {

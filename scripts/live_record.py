@@ -25,6 +25,7 @@ from signoff.base.errors import TaskError, explain, nearest
 from signoff.base.files import read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
+from signoff.release.form import Line as Move
 from signoff.release.live_record import Line, LiveAlarm, broken_words
 from signoff.release.store import Releases, kept_releases
 from signoff.review.batch_check import SUFFIX
@@ -38,8 +39,8 @@ OURS = ("row_number", "prediction", "prediction_low", "prediction_high", "releas
 _FOLDER = Path("predictions")
 
 
-def promises_of(history: list[dict[str, Any]]) -> dict[str, Promise]:
-    """Return what the report of each release promised; releases from before there were diagnostics are left out."""
+def promises_of(history: Sequence[Move]) -> dict[str, Promise]:
+    """Return what the report of each release promised; old releases without diagnostics are left out."""
     found = {}
     releases = Releases()
     for name in kept_releases(history):
@@ -137,7 +138,8 @@ def as_if_predicted(
     rows = pa.concat_tables(tables)
     quoted_where_needed(lambda style: write_csv(rows, rows_path, style))
     record.add_answers(rows_path)
-    command = [sys.executable, Path(__file__).with_name("predict.py"), f"--input={rows_path}", f"--output={output}"]
+    script = Path(__file__).with_name("predict.py")
+    command = [sys.executable, str(script), f"--input={rows_path}", f"--output={output}"]
     command += [f"--release={release}", *(f"--config={each}" for each in configs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=run_environment(Path.cwd()))
     if done.returncode:
@@ -174,10 +176,12 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         key = tuple(args.key) or tuple(name for name in columns if name != args.target)
         record, sums = Record(folder, key, kinds, args.target, time), Sums()
         if not len(used):
-            used = np.zeros(sum(len(batch) for path in args.raw for batch in text_batches(path, [time])), dtype=bool)
-        batch = as_if_predicted(args.raw, used, record, current, promises[current], args.config or (), folder)
-        if batch:
-            record.add_predictions(batch, promises, means)
+            used = np.zeros(
+                sum(len(batch) for path in args.raw for batch in text_batches(path, columns[:1])), dtype=bool
+            )
+        new = as_if_predicted(args.raw, used, record, current, promises[current], args.config or (), folder)
+        if new:
+            record.add_predictions(new, promises, means)
             for rows in record.joined():
                 sums.add(rows)
             everything.append((record, sums))
@@ -190,13 +194,13 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for record, sums in everything:
             alarms += slice_alarms(record, sums, current, promises[current])
         broken = broken_limits(lines, current, args.mae_max, args.coverage_min)
-    rows, answered = (sum(line[name] for line in lines) for name in ("rows", "answered"))
+    predicted, answered = sum(line["rows"] for line in lines), sum(line["answered"] for line in lines)
     return {
         "release": current,
         "target": args.target,
-        "rows": rows,
+        "rows": predicted,
         "answered": answered,
-        "unanswered": rows - answered,
+        "unanswered": predicted - answered,
         "alarms": alarms,
         "broken": broken,
         "unreadable": problems,

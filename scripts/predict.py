@@ -8,16 +8,16 @@ predictions/week.report.json says what differs. "-" reads standard input, and wr
 """
 
 import argparse
-import collections
 import contextlib
-import dataclasses
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ from signoff.features.recipe import features_again
 from signoff.model import scoring
 from signoff.model.attribution import Attribution, reference_of
 from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
-from signoff.release.approval import released_as, utc_now
+from signoff.release.approval import Rule, released_as, utc_now
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.review.batch_check import SUFFIX, BatchCheck, BatchReport, Released
@@ -52,55 +52,44 @@ MOST_SAID = 5
 OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Beside:
-    """What is made of rows besides their predictions; nothing by default.
+@dataclass(frozen=True)
+class Model:
+    """A model that scores rows, and what it needs for that.
 
     Parameters
     ----------
+    pipeline, metadata
+        As `Releases.model` returns them.
+    code
+        The custom code that made the features, if there is any, as `Releases.code` returns it.
     half_width
-        Half the width of all intervals, in the target's unit, if the model has no intervals for each row:
-        `Releases.half_width`.
-    check
-        What compares the rows with the data of the release.
-    attribution
-        What gives the features that moved each prediction most.
+        Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
     """
 
+    pipeline: Any
+    metadata: dict[str, Any]
+    code: ModuleType | None = None
     half_width: float | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done with the rows besides the predictions; nothing by default.
+
+    Parameters
+    ----------
+    check
+        Compares the rows with the data of the release.
+    attribution
+        Names the features that moved each prediction most.
+    """
+
     check: BatchCheck | None = None
     attribution: Attribution | None = None
 
 
-def predict(
-    text: pa.Table,
-    model: object,
-    metadata: dict,
-    threads: int = 1,
-    code: ModuleType | None = None,
-    missing: Sequence[str] = (),
-) -> tuple[pd.Series, pd.Series]:
-    """Return the prediction of each row, in the target's unit, and why a row has none; see `score`.
-
-    Returns
-    -------
-    predictions : pandas.Series
-        n numbers (float64), missing where the row was rejected.
-    reasons : pandas.Series
-        n texts, empty where the row was scored.
-    """
-    scored, reasons = score(text, model, metadata, threads, code, missing)
-    return scored["prediction"], reasons
-
-
 def score(
-    text: pa.Table,
-    model: object,
-    metadata: dict,
-    threads: int = 1,
-    code: ModuleType | None = None,
-    missing: Sequence[str] = (),
-    beside: Beside | None = None,
+    text: pa.Table, model: Model, threads: int = 1, missing: Sequence[str] = (), beside: Beside = Beside()
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
@@ -108,16 +97,12 @@ def score(
     ----------
     text
         n rows × m columns as text, among them those that the features are made of.
-    model, metadata
-        As `Releases.model` returns them.
     threads
         How many cores to use, at most.
-    code
-        The user's own code that made the features, where there was some, as `release.released_code` gives it.
     missing
         Spellings of a missing value, besides the usual ones.
     beside
-        What is made of the rows besides their predictions.
+        What is done with the rows besides the predictions.
 
     Returns
     -------
@@ -132,38 +117,43 @@ def score(
     TaskError
         A feature cannot be made.
     """
-    beside = beside or Beside()
-    frame, reasons = _cleaned(text, metadata["columns"], missing, beside.check)
-    good = reasons == ""
+    frame, reasons = _cleaned(text, model.metadata["columns"], missing, beside.check)
     scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
-    if beside.half_width is not None or has_bounds(model):
+    if model.half_width is not None or has_bounds(model.pipeline):
         scored[list(LOW_AND_HIGH)] = np.nan
     for name in beside.attribution.columns() if beside.attribution else ():
         scored[name] = pd.Series(None, frame.index, dtype="float64" if name.endswith("_by") else "str")
-    if good.any():
-        features = features_again(frame[good].reset_index(drop=True), metadata, code).set_axis(frame.index[good])
-        for name, infinite in infinite_values(features).items() if code else ():
-            reasons[features.index[infinite]] = f"the feature {name} is infinite"
-        good = reasons == ""
-        features = features[good[features.index]]
-        if len(features):
-            predicted = scoring.predict(model, features, threads)
-            scored.loc[good, "prediction"] = predicted
-            if beside.check:
-                beside.check.add_scored(features, predicted)
-            ends = bounds(model, features, predicted, threads)
-            if ends is None and beside.half_width is not None:
-                ends = predicted - beside.half_width, predicted + beside.half_width
-            for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
-                scored.loc[good, name] = each
-            if beside.attribution:
-                found = beside.attribution.reasons(features, predicted)
-                scored.loc[good, list(found)] = found
+    features = _features(frame[reasons == ""], model, reasons)
+    if not len(features):
+        return scored, reasons
+    predicted = scoring.predict(model.pipeline, features, threads)
+    scored.loc[features.index, "prediction"] = predicted
+    if beside.check:
+        beside.check.add_scored(features, predicted)
+    ends = bounds(model.pipeline, features, predicted, threads)
+    if ends is None and model.half_width is not None:
+        ends = predicted - model.half_width, predicted + model.half_width
+    for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
+        scored.loc[features.index, name] = each
+    if beside.attribution:
+        found = beside.attribution.reasons(features, predicted)
+        scored.loc[features.index, list(found)] = found
     return scored, reasons
 
 
+def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataFrame:
+    """Return the features of cleaned rows; a row with an infinite one is left out, and gets its reason."""
+    if not len(frame):
+        return frame
+    metadata: Any = model.metadata
+    features = features_again(frame.reset_index(drop=True), metadata, model.code).set_axis(frame.index)
+    for name, infinite in infinite_values(features).items() if model.code else ():
+        reasons[features.index[infinite]] = f"the feature {name} is infinite"
+    return features[reasons[features.index] == ""]
+
+
 def _cleaned(
-    text: pa.Table, columns: dict, missing: Sequence[str], check: BatchCheck | None
+    text: pa.Table, columns: dict[str, dict[str, Any]], missing: Sequence[str], check: BatchCheck | None
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known = {}
@@ -173,7 +163,7 @@ def _cleaned(
     formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
     table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
     frame = table.frame
-    reasons = pd.Series("", index=frame.index, dtype="object")
+    reasons: Any = pd.Series("", index=frame.index, dtype="object")
     nothing = np.zeros(len(frame), dtype=bool)
     for name, how in columns.items():
         bad = table.bad.get(name, pd.Series(dtype="object"))
@@ -200,22 +190,22 @@ def named(text: pa.Table, decimal: str) -> pa.Table:
 
 
 def blocks(
-    stream: object, name: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
-) -> Iterator[tuple[pa.Table, np.ndarray, list]]:
+    stream: IO[bytes], name: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
     """Yield the rows of a CSV stream as text, block by block, with their numbers (from 1), and the uneven rows.
 
-    Uneven rows, of more or fewer fields than the header, are (number, reason), and in no block; they may come a block
-    early. The first block and the last one are empty.
+    Uneven rows have more or fewer fields than the header. They are given as (number, reason), possibly one block early,
+    and are in no block. The first and the last block are empty.
 
     Raises
     ------
     TaskError
-        It is no table, or is not in that encoding.
+        The stream is not a table, or not in that encoding.
     """
     uneven: list[tuple[int, str]] = []
     skipped: set[int] = set()
 
-    def skip(row) -> str:
+    def skip(row: Any) -> str:
         reason = f"{row.actual_columns} fields, the header has {row.expected_columns}: {row.text[:200]!r}"
         # The header is row 1 to Arrow.
         uneven.append((row.number - 1, reason))
@@ -238,7 +228,7 @@ def blocks(
             yield named(reader.schema.empty_table(), decimal), np.array([], dtype="int64"), []
             row = 1
             for batch in reader:
-                numbers = []
+                numbers: list[int] = []
                 while len(numbers) < batch.num_rows:
                     if row not in skipped:
                         numbers.append(row)
@@ -276,7 +266,7 @@ def check_columns(
     names: list[str], carried: list[str], needed: list[str], batch: str, ours: Sequence[str] = OURS
 ) -> list[str]:
     """Return the columns to carry along. Raises TaskError if a column is missing, a duplicate, or one of ours."""
-    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise TaskError(f"{batch}: duplicate column name {', '.join(map(repr, twice))}. Rename one of them.")
     for name in (*needed, *carried):
@@ -293,8 +283,8 @@ def check_columns(
 
 
 @contextlib.contextmanager
-def sink(path: str | None) -> Iterator[object]:
-    """Yield a binary file to write to: standard output for "-", nothing for None, else one that is moved when whole."""
+def sink(path: str | None) -> Iterator[IO[bytes] | None]:
+    """Yield a binary file to write to: standard output for "-", None for None, else a file that is moved when whole."""
     if path is None:
         yield None
     elif path == "-":
@@ -316,9 +306,9 @@ def opened(batch: Path) -> IO[bytes]:
     return open_text(batch, form, str(batch))
 
 
-def asked_for(args: argparse.Namespace) -> dict:
-    """Return what a release must carry: what the project's config asks for, or more, where the command line says so."""
-    rule = {"allowed_signers": None, "required_approvals": 1}
+def asked_for(args: argparse.Namespace) -> Rule:
+    """Return the approvals that a release must have: those of the project's config, or more by the command line."""
+    rule: Rule = {"allowed_signers": None, "required_approvals": 1}
     if args.config or any(Path(each).is_file() for each in USUAL):
         rule |= read_config(args.config)[0]["release"]
     rule["allowed_signers"] = args.allowed_signers or rule["allowed_signers"]
@@ -351,14 +341,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _signed(releases: Releases, release: str, document: SignOff, file: str) -> dict:
+def _signed(releases: Releases, release: str, document: SignOff, file: str) -> dict[str, Any]:
     """Return a JSON file of a release, of the bytes that were signed; an empty one if the release has no such file."""
     if file not in map(released_as, document["files"]):
         return {}
     return releases.json(release, document, file)
 
 
-def check_of(releases: Releases, release: str, document: SignOff, metadata: dict) -> BatchCheck | None:
+def check_of(releases: Releases, release: str, document: SignOff, metadata: dict[str, Any]) -> BatchCheck | None:
     """Return what compares a batch with the data of a release; None if an older version made it, without a profile."""
     diagnostics = _signed(releases, release, document, "diagnostics.json")
     validation = _signed(releases, release, document, "validation_report.json")
@@ -370,23 +360,24 @@ def check_of(releases: Releases, release: str, document: SignOff, metadata: dict
 
 
 def attribution_of(
-    releases: Releases, release: str, document: SignOff, model: object, metadata: dict, args: argparse.Namespace
+    releases: Releases, release: str, document: SignOff, model: Model, args: argparse.Namespace
 ) -> Attribution | None:
     """Return what gives the reasons of predictions; None if none are requested. Raises TaskError without a profile."""
     if not args.reasons:
         return None
     profile = _signed(releases, release, document, "diagnostics.json").get("profile", {})
-    unknown = [name for name in metadata["features"] if name not in profile]
+    features = model.metadata["features"]
+    unknown = [name for name in features if name not in profile]
     if unknown:
         raise TaskError(
             f"scoring.reasons: the release {release} holds no profile of the feature {unknown[0]}, which reasons need. "
             "Deploy a new release, or set scoring.reasons: 0."
         )
-    return Attribution(model, reference_of(profile, metadata["features"]), args.reasons, args.threads)
+    return Attribution(model.pipeline, reference_of(profile, features), args.reasons, args.threads)
 
 
-def compared(check: BatchCheck | None, release: str, rows: collections.Counter) -> BatchReport:
-    """Return the report of a batch, of which so many rows were scored and rejected."""
+def compared(check: BatchCheck | None, release: str, rows: Counter[str]) -> BatchReport:
+    """Return the report of a batch; `rows` counts the rows scored and rejected."""
     report: BatchReport = {
         "release": release,
         "rows": rows["scored"] + rows["rejected"],
@@ -422,7 +413,7 @@ def _kind_of_reason(reason: str) -> str:
     return f"{unreadable[1]} is no {unreadable[2]}" if unreadable else reason.split(": ")[0].split("; ")[0]
 
 
-def _report(rows: collections.Counter, why: collections.Counter, batch: str) -> None:
+def _report(rows: Counter[str], why: Counter[str], batch: str) -> None:
     """Log how many rows were scored, and why others were not. Raises TaskError if all were rejected."""
     for reason, count in why.most_common(10):
         logging.info("[predict] rejected %d rows: %s", count, reason)
@@ -442,29 +433,30 @@ def main(argv: list[str] | None = None) -> None:
             # Before anything else, so that a wrong path is reported at once.
             Path(args.input).stat()
         releases = Releases()
-        release = args.release or releases.in_use(releases.history())
-        _, document = releases.approved(release, asked_for(args))
-        model, metadata = releases.model_of(release, document)
-        code, check = releases.code(release, metadata), check_of(releases, release, document, metadata)
-        attribution = attribution_of(releases, release, document, model, metadata, args)
-        beside = Beside(releases.half_width(release, document), check, attribution)
+        folder, document = releases.approved(args.release or releases.in_use(releases.history()), asked_for(args))
+        release = folder.name
+        pipeline, metadata = releases.model_of(release, document)
+        model = Model(pipeline, metadata, releases.code(release, metadata), releases.half_width(release, document))
+        check = check_of(releases, release, document, metadata)
+        attribution = attribution_of(releases, release, document, model, args)
         last = attribution.columns() if attribution else []
         logging.info("[predict] release: %s", release)
         rejected = args.rejected
         if rejected is None and args.output != "-":
             rejected = f"{args.output.removesuffix('.csv')}.rejected.csv"
         stream = sys.stdin.buffer if args.input == "-" else opened(Path(args.input))
-        rows, why = collections.Counter(scored=0, rejected=0), collections.Counter()
+        rows, why = Counter(scored=0, rejected=0), Counter[str]()
         try:
             with sink(rejected) as turned_down, sink(args.output) as scored:
-                for n, (text, *about) in enumerate(
+                assert scored is not None, "a path is given"
+                for n, (text, numbers, uneven) in enumerate(
                     blocks(stream, args.input, args.delimiter, args.encoding, args.decimal)
                 ):
                     if n == 0:
                         needed = list(metadata["columns"])
                         carried = check_columns(text.column_names, args.columns, needed, args.input, [*OURS, *last])
-                    found = score(text, model, metadata, args.threads, code, args.missing, beside)
-                    good, bad = divide(text.select(carried), *about, *found)
+                    predicted, reasons = score(text, model, args.threads, args.missing, Beside(check, attribution))
+                    good, bad = divide(text.select(carried), numbers, uneven, predicted, reasons)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
                     good = good.select([*(name for name in good.column_names if name not in last), *last])
                     scored.write(rendered(good, header=n == 0))

@@ -12,23 +12,24 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import DIAGNOSTICS, REPORT, SIGN_OFF, check_approval, reviewed_bytes, serialised
+from signoff.release.approval import DIAGNOSTICS, REPORT, SIGN_OFF, Rule, check_approval, reviewed_bytes, serialised
 from signoff.release.decision import decide
 from signoff.release.detached import take_signature
+from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.release.subject import raised, review, summary
 
 _DECIDED = ("reviewer", "decision", "comment")
 
 
-def ask(args, failures: list[str], alarms: list[str] | None = None) -> None:
+def ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None = None) -> None:
     """Ask on the terminal for what the command line does not give."""
     while not (args.reviewer or "").strip():
         args.reviewer = input("Your name: ")
@@ -43,12 +44,15 @@ def ask(args, failures: list[str], alarms: list[str] | None = None) -> None:
         args.comment = input("Comment: ")
 
 
-def decided(args: argparse.Namespace, subject: dict[str, Any], rule: dict) -> dict[str, Any]:
+def decided(args: argparse.Namespace, subject: dict[str, Any], rule: Rule) -> SignOff:
     """Return the sign-off with the decision of the command line, or of a statement that was signed elsewhere."""
     if args.signature:
-        return take_signature(args.signature.expanduser(), subject, args.output, rule)
-    given = {name: getattr(args, name) for name in (*_DECIDED, "override")}
-    return decide(subject, given, args.output, rule, args.key and args.key.expanduser())
+        document = take_signature(args.signature.expanduser(), subject, args.output, rule)
+    else:
+        given = {name: getattr(args, name) for name in (*_DECIDED, "override")}
+        document = decide(subject, given, args.output, rule, args.key and args.key.expanduser())
+    # `serialised` adds the digest.
+    return cast(SignOff, document)
 
 
 def main(argv: list[str] | None = None) -> None:

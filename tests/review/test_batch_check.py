@@ -151,6 +151,17 @@ def checked(released: Released, frame: pd.DataFrame, block: int = 10**9) -> list
     return check.findings(rejected=0)
 
 
+def test_predictions_belong_to_their_rows_when_other_rows_were_rejected():
+    released, later = of_profile(levels=5)
+    part = later.iloc[:3000].iloc[1500:]
+    check = BatchCheck(released)
+    for name in part:
+        check.add_column(name, part[name], np.zeros(len(part), dtype=bool))
+    # As the model returns them: with the index of the rows that were not rejected.
+    check.add_scored(part, part["price"] * 2 + part["count"])
+    assert check._sample[0][0].tolist() == (part["price"] * 2 + part["count"]).tolist()
+
+
 @pytest.mark.parametrize("rows", [1, 5, 20, 50, 200, 2_000])
 def test_clean_batches_of_any_size_rarely_have_findings(rows):
     released, later = of_profile(levels=60)

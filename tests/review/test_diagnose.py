@@ -79,7 +79,8 @@ def own(tmp_path, rows: int, better: dict[str, int], champion: float = 1.0, text
         }
         for name, each in predictions.items()
     }
-    found = custom_metrics.own_intervals(code, scores, actual, predictions, features, sampled, better, 1)
+    rows = custom_metrics.HeldOut(features, actual, predictions, scores)
+    found = custom_metrics.own_intervals(code, list(scores["model"]), rows, sampled, better, 1)
     return found, scores, (actual, predictions["model"], sampled)
 
 

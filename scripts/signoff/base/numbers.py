@@ -1,6 +1,7 @@
 """Numbers as people and JSON files show them."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ import numpy as np
 _EXACT = ("profile", "predictions_profile")
 
 
-def rounded(value: object) -> object:
+def rounded(value: Any) -> Any:
     """Return a nested value with numbers of six digits; those that are not finite become None."""
     if isinstance(value, dict):
         return {key: each if key in _EXACT else rounded(each) for key, each in value.items()}

@@ -124,6 +124,7 @@ class SliceRow(TypedDict):
     champion_MAE: float | None
     difference_interval: Interval | None
     worse: bool
+    p: NotRequired[float]
 
 
 class Slices(TypedDict):

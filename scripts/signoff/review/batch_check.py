@@ -110,13 +110,13 @@ class BatchCheck:
             self.ends[name] = min(low, float(numbers[outside].min())), max(high, float(numbers[outside].max()))
             self.outside[name] += int(outside.sum())
 
-    def add_scored(self, features: pd.DataFrame, predicted: np.ndarray) -> None:
+    def add_scored(self, features: pd.DataFrame, predicted: pd.Series | np.ndarray) -> None:
         """Add a block of n scored rows: their features, and n predictions."""
         chosen = self._drawn(np.arange(self.scored, self.scored + len(features), dtype="uint64"))
         self.scored += len(features)
         part = features[chosen].reset_index(drop=True)
         # No feature can have this name: it is no text.
-        part[0] = predicted[chosen]
+        part[0] = np.asarray(predicted, dtype="float64")[chosen]
         part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
         self._sample.append(part)
         self._sampled += len(part)

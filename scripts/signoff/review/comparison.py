@@ -1,12 +1,16 @@
 """The model beside the champion and the baselines: how sure each score is, how far they differ, what is worse."""
 
 import math
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
+from signoff.release.records import Bootstrap, Difference, Pair
 from signoff.review import custom_metrics, intervals, reasons
 
 # The smallest difference from the champion that matters, as a share of its MAE, if the config has no other.
@@ -18,26 +22,26 @@ _UNCOVERED, _FEWEST_COVERED = 3, 100
 
 
 def compare_predictors(
-    metrics: dict,
+    metrics: Mapping[str, Any],
     holdout: pd.DataFrame,
     features: pd.DataFrame,
     sampled: intervals.Resampling,
     code: ModuleType | None = None,
     seed: int = 0,
     least_difference: float = LEAST_DIFFERENCE,
-) -> tuple[dict, dict[str, dict]]:
+) -> tuple[dict[str, Any], dict[str, Pair]]:
     """Return what goes to diagnostics.json, and the model against each baseline.
 
     Parameters
     ----------
     metrics
-        As `evaluate_model` gives them.
+        As `evaluate_model` returns them.
     holdout, features
-        The n held-out rows: actual, predicted, baseline_… and, where there is one, champion; and their features.
+        The n held-out rows: actual, predicted, baseline_… and, if there is one, champion; and their features.
     sampled
         How the n rows are drawn again.
     code
-        The user's own metrics, as `custom.load_code` gives them, where `metrics` has such.
+        The custom metrics, as `user_code.load_code` returns them, if `metrics` has any.
     seed
         The seed of every draw.
     least_difference
@@ -48,66 +52,81 @@ def compare_predictors(
     found : dict
         bootstrap, intervals, paired and differences (None without a champion).
     against : dict
-        By baseline, as `intervals.paired` gives it.
+        The comparison with each baseline, as `intervals.paired` returns it.
     """
-    names = {"model": "predicted", "champion": "champion"} | {name: f"baseline_{name}" for name in metrics["baselines"]}
-    scored = {name: holdout[column].to_numpy("float64") for name, column in names.items() if column in holdout}
-    scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
-    actual = holdout["actual"].to_numpy("float64")
-    paired = {
-        name: intervals.paired(actual, scored["model"], each, sampled)
-        for name, each in scored.items()
+    rows = _held_out(metrics, holdout, features)
+    pairs = {
+        name: intervals.paired(rows.actual, rows.predictions["model"], each, sampled)
+        for name, each in rows.predictions.items()
         if name != "model"
     }
-    resampled = {name: intervals.resampled_metrics(actual, each, sampled) for name, each in scored.items()}
-    found = {
-        "bootstrap": {"resamples": len(sampled.drawn), "blocks": sampled.drawn.shape[1], "by": sampled.by},
-        "intervals": {name: intervals.metric_intervals(each, sampled) for name, each in resampled.items()},
-        "paired": paired.pop("champion", None),
-        "differences": None,
+    resampled = {
+        name: intervals.resampled_metrics(rows.actual, each, sampled) for name, each in rows.predictions.items()
     }
-    if found["paired"]:
-        champion = scores["champion"]["test"]["MAE"]
+    bootstrap: Bootstrap = {
+        "resamples": len(sampled.drawn),
+        "blocks": sampled.drawn.shape[1],
+        "by": sampled.by,
+    }
+    spans = {name: intervals.metric_intervals(each, sampled) for name, each in resampled.items()}
+    paired, differences = pairs.pop("champion", None), None
+    if paired:
+        champion = rows.scores["champion"]["MAE"]
+        assert champion is not None
         # The whole interval must lie beyond what matters: a difference that may be tiny is no reason for an alarm.
-        ends = [0.0 if each is None else abs(each) for each in found["paired"]["interval"]]
-        found["paired"]["matters"] = min(ends) >= least_difference * champion
-        ours, theirs = (scores[name]["test"] for name in ("model", "champion"))
-        found["differences"] = {
-            name: intervals.judged(
-                math.nan if None in (ours[name], theirs[name]) else ours[name] - theirs[name],
-                resampled["model"][name] - resampled["champion"][name],
-                1 if name in HIGHER_IS_BETTER else -1,
-                sampled,
-            )
-            for name in METRIC_NAMES
-        }
+        ends = [0.0 if each is None else abs(each) for each in paired["interval"]]
+        paired["matters"] = min(ends) >= least_difference * champion
+        differences = _differences(rows, resampled, sampled)
     if code:
         own = metrics["custom_metrics"]["names"]
-        limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in metrics["thresholds"]}
-        spans, differences, found["bootstrap"]["own_metrics"] = custom_metrics.own_intervals(
-            code,
-            {name: {metric: scores[name]["test"].get(metric) for metric in own} for name in scored},
-            actual,
-            scored,
-            features,
-            sampled,
-            # What has a least value only is to be large.
-            {name: ((name, "min") in limits) - ((name, "max") in limits) for name in own},
-            seed,
-        )
-        for name, each in spans.items():
-            found["intervals"][name] |= each
-        if found["paired"]:
-            found["differences"] |= differences
-    return found, paired
+        better = _better(own, metrics["thresholds"])
+        more, gaps, bootstrap["own_metrics"] = custom_metrics.own_intervals(code, own, rows, sampled, better, seed)
+        for name, each in more.items():
+            spans[name] |= each
+        if differences is not None:
+            differences |= gaps
+    return {"bootstrap": bootstrap, "intervals": spans, "paired": paired, "differences": differences}, pairs
 
 
-def comparison_alarms(found: dict) -> list[dict]:
+def _held_out(metrics: Mapping[str, Any], holdout: pd.DataFrame, features: pd.DataFrame) -> custom_metrics.HeldOut:
+    """Return the held-out rows with the predictors that have predictions for them."""
+    scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
+    columns = {"model": "predicted", "champion": "champion"}
+    columns |= {name: f"baseline_{name}" for name in metrics["baselines"]}
+    columns = {name: column for name, column in columns.items() if column in holdout}
+    return custom_metrics.HeldOut(
+        features,
+        holdout["actual"].to_numpy("float64"),
+        {name: holdout[column].to_numpy("float64") for name, column in columns.items()},
+        {name: scores[name]["test"] for name in columns},
+    )
+
+
+def _differences(
+    rows: custom_metrics.HeldOut, resampled: Mapping[str, Mapping[str, np.ndarray]], sampled: intervals.Resampling
+) -> dict[str, Difference]:
+    """Return how each built-in metric of the model differs from the champion's."""
+    found = {}
+    for name in METRIC_NAMES:
+        ours, theirs = (rows.scores[predictor][name] for predictor in ("model", "champion"))
+        gap = math.nan if ours is None or theirs is None else ours - theirs
+        better = 1 if name in HIGHER_IS_BETTER else -1
+        found[name] = intervals.judged(gap, resampled["model"][name] - resampled["champion"][name], better, sampled)
+    return found
+
+
+def _better(names: list[str], thresholds: list[dict[str, Any]]) -> dict[str, int]:
+    """Return 1 for a custom metric that has only a minimum, -1 if it has only a maximum, and 0 if nobody knows."""
+    limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in thresholds}
+    return {name: ((name, "min") in limits) - ((name, "max") in limits) for name in names}
+
+
+def comparison_alarms(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
     return [*_worse_than_champion(found), *_coverage(found["prediction_interval"])]
 
 
-def _worse_than_champion(found: dict) -> list[dict]:
+def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the alarms of a model, or of slices, that are surely worse than the champion, and by enough to matter."""
     named, pair = [], found["paired"]
     if pair and pair["verdict"] == "worse" and pair["matters"]:
@@ -125,7 +144,7 @@ def _worse_than_champion(found: dict) -> list[dict]:
     return named
 
 
-def _coverage(covered: dict) -> list[dict]:
+def _coverage(covered: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the alarms of prediction intervals that cover too little, of all rows or of a slice."""
     named = []
     sentence = reasons.short_of(covered)

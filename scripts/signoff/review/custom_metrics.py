@@ -1,10 +1,12 @@
-"""The metrics of a user's own code: called, and checked to be metrics."""
+"""Custom metrics: calls the function, and checks what it returns."""
 
 import logging
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Real
 from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,16 +14,17 @@ import pandas as pd
 from signoff.base.errors import TaskError
 from signoff.features.user_code import call
 from signoff.model.scoring import BUILT_IN, Scores
+from signoff.release.records import Difference, Drawn, Interval
 from signoff.review.intervals import Resampling, bounds, judged
 
 
 def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> Scores:
-    """Return what the function `metrics` of the user's own code says of a predictor.
+    """Return the metrics of a predictor, as the function `metrics` of the custom code computes them.
 
     Parameters
     ----------
     code
-        As `custom.load_code` gives it.
+        As `user_code.load_code` returns it.
     name
         The predictor: "model", "champion" or a baseline.
     actual, predicted
@@ -32,8 +35,8 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
     Raises
     ------
     TaskError
-        The function fails, or returns anything but names with numbers. Of what is not finite, the model's is refused;
-        a predictor that stands beside it may be without (a constant baseline correlates with nothing), and gets None.
+        The function fails, or returns anything but names with numbers, or a metric of the model is not finite. For
+        another predictor a metric that is not finite is None: a constant baseline has no correlation, for example.
     """
     numbers = {"actual": actual.astype("float64"), "predicted": predicted.astype("float64")}
     found = call(code, "metrics", **numbers, rows=rows.copy())
@@ -57,94 +60,114 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
     return clean
 
 
-# Rows that a metric gets in all, of each predictor: enough for an end of an interval to be right to a tenth of its
-# width. Of more rows at a time a sample is drawn from.
+# Rows that a metric gets in all resamples of a predictor: enough for an end of an interval to be right to a tenth of
+# its width. If there are more held-out rows, the resamples are drawn from a sample.
 MOST_VISITS = 5_000_000
 MOST_RESAMPLES, FEWEST_RESAMPLES = 500, 200
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The n held-out rows with the predictions of "model", the baselines and, if there is one, "champion".
+
+    Parameters
+    ----------
+    features
+        n rows.
+    actual
+        n numbers.
+    predictions
+        n numbers for each predictor.
+    scores
+        The metrics of each predictor by name, on all n rows.
+    """
+
+    features: pd.DataFrame
+    actual: np.ndarray
+    predictions: dict[str, np.ndarray]
+    scores: Mapping[str, Mapping[str, float | int | None]]
+
+    def at(self, rows: np.ndarray) -> "HeldOut":
+        """Return some of the rows, by their numbers, with the scores of all."""
+        predictions = {name: each[rows] for name, each in self.predictions.items()}
+        return HeldOut(self.features.iloc[rows], self.actual[rows], predictions, self.scores)
+
+
 def own_intervals(
-    code: ModuleType,
-    scores: dict[str, dict[str, float | None]],
-    actual: np.ndarray,
-    predictions: dict[str, np.ndarray],
-    features: pd.DataFrame,
-    sampled: Resampling,
-    better: dict[str, int],
-    seed: int,
-) -> tuple[dict[str, dict[str, list[Any]]], dict[str, dict[str, Any]], dict[str, int]]:
-    """Return the intervals of a user's own metrics, and the model's difference from the champion.
+    code: ModuleType, names: list[str], held_out: HeldOut, sampled: Resampling, better: dict[str, int], seed: int
+) -> tuple[dict[str, dict[str, Interval]], dict[str, Difference], Drawn]:
+    """Return the intervals of custom metrics, and the model's difference from the champion.
 
     Parameters
     ----------
     code
-        The user's own code, as `custom.load_code` gives it.
-    scores
-        Of each predictor its metrics by name, on all held-out rows.
-    actual, predictions
-        n numbers, and n for each predictor: "model", the baselines and, where there is one, "champion".
-    features
-        The features of the n rows.
+        The custom code, as `user_code.load_code` returns it.
+    names
+        The names of its metrics.
+    held_out
+        The n held-out rows.
     sampled
         How the rows are drawn again; here with fewer resamples.
     better
-        Of each metric what `intervals.judged` asks for, where it is known.
+        For each metric the argument `better` of `intervals.judged`, if it is known.
     seed
-        Of the rows that are looked at, and of every draw.
+        Seeds the sample of rows and every draw.
 
     Returns
     -------
     intervals : dict
-        By predictor and metric the lower and the upper end; None where most resamples leave it undefined.
+        The lower and the upper end by predictor and metric; None if most resamples leave the metric undefined.
     differences : dict
-        By metric, as `intervals.judged` gives them; empty without a champion.
+        By metric, as `intervals.judged` returns them; empty without a champion.
     made_of : dict
-        resamples (how many there are) and rows (how many of the held-out ones they are drawn from).
+        `resamples`, and the number of `rows` that they are drawn from.
     """
-    names = list(scores["model"])
-    rows = np.arange(len(actual))
+    count, predictors = len(held_out.actual), list(held_out.predictions)
+    rows = np.arange(count)
     most = MOST_VISITS // FEWEST_RESAMPLES
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])
+    if count > most:
+        rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
     resamples = int(np.clip(MOST_VISITS // len(rows), FEWEST_RESAMPLES, MOST_RESAMPLES))
     again = sampled.again(rows, resamples, seed)
-    actual, features = actual[rows], features.iloc[rows]
-    failures = []
-
-    def of(at: np.ndarray) -> np.ndarray:
-        """Return predictors × metrics, of the rows at these places."""
-        drawn, found = features.iloc[at].reset_index(drop=True), []
-        for predicted in predictions.values():
-            try:
-                # As of what stands beside a model: undefined is no failure.
-                said = call_metrics(code, "resample", pd.Series(actual[at]), pd.Series(predicted[rows][at]), drawn)
-            except TaskError as error:
-                failures.append(error)
-                said = {}
-            found.append([np.nan if said.get(name) is None else said[name] for name in names])
-        return np.array(found, dtype="float64")
-
-    order = np.arange(len(rows))
-    resampled = np.stack([of(np.repeat(order, each[again.blocks])) for each in again.drawn.astype("int64")])
+    chosen, failures = held_out.at(rows), []
+    order, resampled = np.arange(len(rows)), []
+    for each in again.drawn.astype("int64"):
+        found, failed = _metrics_of(code, names, chosen.at(np.repeat(order, each[again.blocks])))
+        resampled.append(found)
+        failures += failed
+    values = np.stack(resampled)
+    # Resamples of a sample are centred on its own value, so they are moved to the value of all rows.
+    whole = np.array([[held_out.scores[each].get(name) for name in names] for each in predictors], dtype="float64")
+    if len(rows) < count:
+        found, failed = _metrics_of(code, names, chosen)
+        values = values + (whole - found)
+        failures += failed
     if failures:
         logging.warning("[compare_model] %s failed on %d resamples: %s", code.__file__, len(failures), failures[0])
-    # Of a sample the resamples lie around its own value.
-    whole = np.array([[scores[predictor].get(name) for name in names] for predictor in predictions], dtype="float64")
-    if len(rows) < len(next(iter(predictions.values()))):
-        resampled = resampled + (whole - of(order))
-    resampled[:, :, np.isnan(resampled).mean(axis=0).max(axis=0) > 0.5] = np.nan
-    found = {
-        predictor: {name: bounds(resampled[:, n, k], again) for k, name in enumerate(names)}
-        for n, predictor in enumerate(predictions)
+    values[:, :, np.isnan(values).mean(axis=0).max(axis=0) > 0.5] = np.nan
+    spans = {
+        predictor: {name: bounds(values[:, n, k], again) for k, name in enumerate(names)}
+        for n, predictor in enumerate(predictors)
     }
-    made_of = {"resamples": resamples, "rows": len(rows)}
-    if "champion" not in predictions:
-        return found, {}, made_of
-    ours, theirs = (list(predictions).index(name) for name in ("model", "champion"))
-    gaps = {
-        name: judged(
-            whole[ours, k] - whole[theirs, k], resampled[:, ours, k] - resampled[:, theirs, k], better.get(name), again
-        )
-        for k, name in enumerate(names)
-    }
-    return found, gaps, made_of
+    differences: dict[str, Difference] = {}
+    if "champion" in predictors:
+        ours, theirs = (predictors.index(name) for name in ("model", "champion"))
+        for k, name in enumerate(names):
+            gap = values[:, ours, k] - values[:, theirs, k]
+            differences[name] = judged(whole[ours, k] - whole[theirs, k], gap, better.get(name), again)
+    return spans, differences, {"resamples": resamples, "rows": len(rows)}
+
+
+def _metrics_of(code: ModuleType, names: list[str], rows: HeldOut) -> tuple[np.ndarray, list[TaskError]]:
+    """Return predictors × metrics (float64, missing if undefined) of some rows, and the calls that failed."""
+    features, actual = rows.features.reset_index(drop=True), pd.Series(rows.actual)
+    found, failures = [], []
+    for predicted in rows.predictions.values():
+        said: Scores = {}
+        try:
+            # By a name other than "model", so that an undefined metric is not an error.
+            said = call_metrics(code, "resample", actual, pd.Series(predicted), features)
+        except TaskError as error:
+            failures.append(error)
+        found.append([np.nan if said.get(name) is None else said[name] for name in names])
+    return np.array(found, dtype="float64"), failures

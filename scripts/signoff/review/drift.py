@@ -2,12 +2,15 @@
 
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.features.recipe import of_a_date
+from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
 
 QUANTILES = 51
@@ -48,7 +51,7 @@ UNITS = {
 }
 
 
-def profile(values: pd.Series, kind: str) -> dict:
+def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     """Return what later rows need to be compared with these.
 
     Parameters
@@ -96,7 +99,7 @@ def psi(before: np.ndarray, after: np.ndarray) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def compare(name: str, before: dict, values: pd.Series, expected: bool = False) -> dict:
+def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: bool = False) -> DriftRow:
     """Return how the values of a column differ from those of a profile.
 
     Parameters
@@ -112,56 +115,83 @@ def compare(name: str, before: dict, values: pd.Series, expected: bool = False) 
 
     Returns
     -------
-    dict
+    DriftRow
         feature, kind, psi, statistic ("KS": the Kolmogorov-Smirnov distance at the profile's quantiles, or "total
         variation") with its size (0 to 1) and p (as if rows were independent), new and vanished levels, missing (the
         shares before and after), unit (None, or what every value seems to have been converted by), and flagged.
     """
     kind, rows = before["kind"], int(values.notna().sum())
     known = before["rows"] * (1 - before["missing"])
-    row = {"feature": name, "kind": kind, "psi": None, "statistic": "KS" if kind == "number" else "total variation"}
-    row |= {"size": None, "p": None, "new": [], "vanished": []}
-    row |= {"missing": [before["missing"], float(values.isna().mean()) if len(values) else 0.0]}
-    row |= {"flagged": False, "unit": None}
+    row: DriftRow = {
+        "feature": name,
+        "kind": kind,
+        "psi": None,
+        "statistic": "KS" if kind == "number" else "total variation",
+        "size": None,
+        "p": None,
+        "new": [],
+        "vanished": [],
+        "missing": [before["missing"], float(values.isna().mean()) if len(values) else 0.0],
+        "flagged": False,
+        "unit": None,
+    }
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
     if known < 1 or rows < 1:
-        return row | {"flagged": gap and not expected}
+        row["flagged"] = gap and not expected
+        return row
     if kind == "number":
-        numbers = np.sort(values.dropna().to_numpy("float64"))
-        edges, shares = np.array(before["edges"]), np.array(before["shares"])
-        now = shares_up_to(numbers, edges)
-        row["size"] = float(np.abs(shares - now).max())
-        row["p"] = float(special.kolmogorov(row["size"] * math.sqrt(known * rows / (known + rows))))
-        deciles = np.unique(np.searchsorted(shares, np.linspace(0.1, 0.9, 9) - 1e-9))
-        counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
-        if not expected and row["p"] < 0.001:
-            row["unit"] = converted(edges, shares, numbers, row["size"], known)
+        then, now, size, p = _number_compared(row, before, values.dropna(), expected)
     else:
-        levels, now = before["counts"], values.dropna().astype("str").value_counts()
-        named = [now.get(level, 0) for level in levels]
-        counts = [np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])]
-        if before["others"] == 0:
-            row["new"] = [
-                str(level)
-                for level, n in now.items()
-                if level not in levels
-                and n >= max(SHARE * rows, 5)
-                and never_by_chance(known / (known + rows), n, len(levels))
-            ][:MOST_NAMES]
-        row["vanished"] = [
-            level
-            for level, n in levels.items()
-            if n >= SHARE * known and level not in now.index and never_by_chance(n / known, rows, len(levels))
-        ][:MOST_NAMES]
-        row["size"] = float(np.abs(counts[0] / known - counts[1] / rows).sum() / 2)
-        used = np.array(counts)[:, (counts[0] + counts[1]) > 0]
-        row["p"] = chi_squared(used) if used.shape[1] > 1 else 1.0
-    row["psi"] = psi(*counts)
-    # What the index is of two samples of the same rows, on average.
-    chance = (len(counts[0]) - 1) * (1 / known + 1 / rows)
-    large = row["psi"] - chance >= LARGE_PSI and row["size"] >= SUBSTANTIAL and row["p"] < 0.001
+        then, now, size, p = _category_compared(row, before, values.dropna())
+    row["psi"], row["size"], row["p"] = psi(then, now), size, p
+    # The expected index of two samples of the same distribution.
+    chance = (len(then) - 1) * (1 / known + 1 / rows)
+    large = row["psi"] - chance >= LARGE_PSI and size >= SUBSTANTIAL and p < 0.001
     row["flagged"] = bool(large or gap or row["unit"]) and not expected
     return row
+
+
+# Counts by bin of the earlier and the later rows, the size of their difference (0 to 1), and its p-value.
+_Counted = tuple[np.ndarray, np.ndarray, float, float]
+
+
+def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series, expected: bool) -> _Counted:
+    """Compare known numbers with a profile; set `unit` of the row if they seem to be converted."""
+    known, rows = before["rows"] * (1 - before["missing"]), len(values)
+    numbers = np.sort(values.to_numpy("float64"))
+    edges, shares = np.array(before["edges"]), np.array(before["shares"])
+    now = shares_up_to(numbers, edges)
+    size = float(np.abs(shares - now).max())
+    p = float(special.kolmogorov(size * math.sqrt(known * rows / (known + rows))))
+    deciles = np.unique(np.searchsorted(shares, np.linspace(0.1, 0.9, 9) - 1e-9))
+    counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
+    if not expected and p < 0.001:
+        row["unit"] = converted(edges, shares, numbers, size, known)
+    return counts[0], counts[1], size, p
+
+
+def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series) -> _Counted:
+    """Compare known levels with a profile; set `new` and `vanished` of the row."""
+    known, rows = before["rows"] * (1 - before["missing"]), len(values)
+    levels, found = before["counts"], values.astype("str").value_counts()
+    named = [found.get(level, 0) for level in levels]
+    then, now = np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])
+    if before["others"] == 0:
+        row["new"] = [
+            str(level)
+            for level, n in found.items()
+            if level not in levels
+            and n >= max(SHARE * rows, 5)
+            and never_by_chance(known / (known + rows), n, len(levels))
+        ][:MOST_NAMES]
+    row["vanished"] = [
+        level
+        for level, n in levels.items()
+        if n >= SHARE * known and level not in found.index and never_by_chance(n / known, rows, len(levels))
+    ][:MOST_NAMES]
+    used = np.array([then, now])[:, (then + now) > 0]
+    p = chi_squared(used) if used.shape[1] > 1 else 1.0
+    return then, now, float(np.abs(then / known - now / rows).sum() / 2), p
 
 
 def chi_squared(counts: np.ndarray) -> float:
@@ -177,7 +207,7 @@ def chi_squared(counts: np.ndarray) -> float:
     return float(special.chdtrc(counts.shape[1] - 1, (distance**2 / expected).sum()))
 
 
-def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
+def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     """Return what `compare` says of a column without what happens within the earlier rows, too.
 
     Rows that follow each other are alike, and a season comes: the later rows are compared with the earlier ones as each
@@ -191,7 +221,7 @@ def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
         The values, n and m, in the order of time.
     """
     vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
-    row = row | {"vanished": vanished}
+    row = {**row, "vanished": vanished}
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
     if not row["flagged"] or gap or row["size"] is None:
         return row
@@ -203,8 +233,8 @@ def news(row: dict, before: pd.Series, after: pd.Series) -> dict:
     largest = max(each["size"] or 0.0 for each in periods)
     if row["unit"] and jumped(before, after):
         return row
-    news = row["size"] > SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
-    return row | {"flagged": bool(news), "unit": None}
+    is_news = row["size"] > SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
+    return {**row, "flagged": bool(is_news), "unit": None}
 
 
 def _shifted(before: pd.Series, after: pd.Series) -> bool:
@@ -251,12 +281,12 @@ def longest_absence(present: pd.Series) -> int:
 
 
 def never_by_chance(share: float, rows: int, levels: int) -> bool:
-    """Tell whether a level of that share can be missing among so many rows by chance, where so many are looked at."""
+    """Return whether a level of that share, one of `levels`, cannot be missing among `rows` rows by chance."""
     return rows * math.log1p(-min(share, 1 - 1e-9)) < math.log(RARE / levels)
 
 
 def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float, known: float) -> str | None:
-    """Return the conversion that makes later numbers those of the profile again; None where there is no such one.
+    """Return the unit conversion that maps later numbers back to the profile; None if none does.
 
     Parameters
     ----------
@@ -276,8 +306,8 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     noise = 1.63 * math.sqrt(1 / len(numbers) + 1 / known)
     # Converted values are rounded.
     upper = edges + 0.005 * np.abs(edges)
-    best = None
-    known = [
+    best: tuple[float, str] | None = None
+    conversions = [
         (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
         for (factor, shift), words in UNITS.items()
     ]
@@ -285,22 +315,27 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     middle = np.interp(0.5, shares, edges)
     ratio = float(now[1] / middle) if middle and now[1] else 1.0
     if ratio > 0 and abs(math.log(ratio)) > 0.4 and (then > 0).all() | (then < 0).all():
-        known.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
-    for factor, shift, words in known:
+        conversions.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
+    for factor, shift, words in conversions:
         left = float(np.abs(shares - shares_up_to((numbers - shift) / factor, upper)).max())
         # A known unit is preferred to a factor that is only a little closer.
         left += 0.02 if words.startswith("a unit of") else 0.0
         if best is None or left < best[0]:
             best = (left, words)
-    return best[1] if best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None
+    return best[1] if best and best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None
 
 
-def columns(description: dict) -> list[tuple[str, str]]:
+def columns(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the features and the target, each with its kind."""
     return [*description["features"].items(), (description["target"], "number")]
 
 
-def compared(profiles: dict, later: pd.DataFrame, description: dict, earlier: pd.DataFrame | None = None) -> list[dict]:
+def compared(
+    profiles: Mapping[str, Any],
+    later: pd.DataFrame,
+    description: Mapping[str, Any],
+    earlier: pd.DataFrame | None = None,
+) -> list[DriftRow]:
     """Return how each column of later rows differs from its profile, the largest shift first.
 
     `earlier` are the rows that the profiles are of, where both parts are in the order of time.

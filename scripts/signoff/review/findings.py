@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import DriftRow
 from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
 from signoff.review.reasons import alarm
 
@@ -38,7 +39,7 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
     return found
 
 
-def drift_alarms(rows: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+def drift_alarms(rows: list[DriftRow], where: str) -> list[dict[str, Any]]:
     """Return the alarms of what `drift.compare` has found; `where` says what the later rows are."""
     found, shifted = [], []
     for row in rows:

@@ -4,12 +4,14 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.features.recipe import names_of_values
+from signoff.release.records import CoveredSlice, CoveredWeek, Difference, Interval, Pair, SliceRow, Slices, Week
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -25,6 +27,9 @@ MOST_VALUES = 2000
 MIN_ROWS = 30
 MOST_LEVELS = 50
 BINS = 5
+
+# For each feature the slice of each row (from 0; -1: none), and the slices' names.
+Sliced = dict[str, tuple[np.ndarray, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def sums(codes: np.ndarray, count: int, *values: np.ndarray) -> np.ndarray:
 
 def bounds(
     resampled: np.ndarray, sampled: Resampling, level: float = LEVEL, least: float = -math.inf, most: float = math.inf
-) -> list[float] | list[None]:
+) -> Interval:
     """Return the interval of a resampled statistic, which lies between `least` and `most`.
 
     It is the percentile interval (Efron 1979), made wider or narrower so that its width is that of a t interval with
@@ -196,32 +201,39 @@ RANGES = {
 }
 
 
-def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> dict[str, list]:
+def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> dict[str, Interval]:
     """Return the lower and the upper end of each metric's interval."""
     anywhere = (-math.inf, math.inf)
     return {name: bounds(values, sampled, LEVEL, *RANGES.get(name, anywhere)) for name, values in resampled.items()}
 
 
-def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> dict:
+def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> Difference:
     """Return a difference from the champion, its interval, and what follows from it.
 
     `better` is 1 where more is better, -1 where less is; None where nobody knows, so that it is higher or lower.
     """
-    low, high = bounds(resampled, sampled)
-    if low is None or low <= 0 <= high:
+    interval = bounds(resampled, sampled)
+    low, high = interval
+    if low is None or high is None or low <= 0 <= high:
         verdict = "cannot be told apart"
     elif better:
         verdict = "better" if (low > 0) == (better > 0) else "worse"
     else:
         verdict = "higher" if low > 0 else "lower"
-    return {"difference": float(difference), "interval": [low, high], "verdict": verdict}
+    return {"difference": float(difference), "interval": interval, "verdict": verdict}
 
 
-def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> dict:
+def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> Pair:
     """Return our MAE less theirs on the same rows and resamples, its interval, and what follows from it."""
     gain = np.abs(ours - actual) - np.abs(theirs - actual)
     total, n = (sampled.drawn @ sums(sampled.blocks, sampled.drawn.shape[1], gain, np.ones(len(gain)))).T
-    return {"metric": "MAE", **judged(gain.mean(), total / n, -1, sampled)}
+    found = judged(gain.mean(), total / n, -1, sampled)
+    return {
+        "metric": "MAE",
+        "difference": found["difference"],
+        "interval": found["interval"],
+        "verdict": found["verdict"],
+    }
 
 
 def holm(p: list[float]) -> np.ndarray:
@@ -234,9 +246,7 @@ def holm(p: list[float]) -> np.ndarray:
     return corrected
 
 
-def make_slices(
-    table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str] | None = None
-) -> dict[str, tuple[np.ndarray, list[str]]]:
+def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str] | None = None) -> Sliced:
     """Return for each feature the slice (from 0; -1: none) of each of n rows, and the slices' names.
 
     A category has a slice for each of its MOST_LEVELS most frequent levels, and so has a number with few values; other
@@ -270,13 +280,13 @@ def make_slices(
 
 
 def slice_table(
-    slices: dict[str, tuple[np.ndarray, list[str]]],
+    slices: Sliced,
     actual: np.ndarray,
     ours: np.ndarray,
     champion: np.ndarray | None,
     sampled: Resampling,
     most: int = 200,
-) -> dict:
+) -> Slices:
     """Return MAE, bias and difference from the champion for each slice of MIN_ROWS rows or more, the worst first.
 
     Parameters
@@ -296,7 +306,9 @@ def slice_table(
     blocks, drawn = sampled.blocks, sampled.drawn
     error = ours - actual
     theirs = np.abs(champion - actual) if champion is not None else np.zeros(len(error))
-    count, rows, z, ratios = drawn.shape[1], [], [], []
+    count, ratios = drawn.shape[1], []
+    rows: list[SliceRow] = []
+    z: list[tuple[float, int]] = []
     for feature, (codes, labels) in slices.items():
         columns = (np.ones(len(error)), np.abs(error), error, np.abs(error) - theirs)
         cells = np.where(codes >= 0, codes * count + blocks, -1)
@@ -308,11 +320,19 @@ def slice_table(
             with np.errstate(divide="ignore", invalid="ignore"):
                 resampled = drawn @ each
                 mae, difference = (resampled[:, k] / resampled[:, 0] for k in (1, 3))
-            row = {"feature": feature, "value": label, "rows": int(n), "MAE": size / n}
-            row["MAE_interval"] = bounds(mae, sampled, least=0.0)
-            row |= {"bias": signed / n, "champion_MAE": None, "difference_interval": None, "worse": False}
+            row: SliceRow = {
+                "feature": feature,
+                "value": label,
+                "rows": int(n),
+                "MAE": size / n,
+                "MAE_interval": bounds(mae, sampled, least=0.0),
+                "bias": signed / n,
+                "champion_MAE": None,
+                "difference_interval": None,
+                "worse": False,
+            }
             if champion is not None:
-                row |= {"champion_MAE": (size - gain) / n, "difference_interval": bounds(difference, sampled)}
+                row["champion_MAE"], row["difference_interval"] = (size - gain) / n, bounds(difference, sampled)
                 spread = float(np.nanstd(difference))
                 z.append((abs(gain / n) / spread if spread > 0 else 0.0, max(int((each[:, 0] > 0).sum()) - 1, 1)))
                 ratios += [sampled.spread(difference)[0] / spread] if spread > 0 else []
@@ -321,7 +341,7 @@ def slice_table(
     p = [float(2 * special.stdtr(degrees, -each / wider)) for each, degrees in z]
     for row, corrected in zip(rows, holm(p), strict=False):
         row["p"] = float(corrected)
-        low = row["difference_interval"][0]
+        low, _ = row["difference_interval"] or (None, None)
         row["worse"] = bool(corrected < 1 - LEVEL and low is not None and low > 0)
     rows.sort(key=lambda row: (not row["worse"], -row["MAE"]))
     correction = (
@@ -342,7 +362,7 @@ def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return mean, np.where(held > 1, variance, np.inf), held
 
 
-def by_week(time: pd.Series | None, error: np.ndarray) -> list[dict[str, object]]:
+def by_week(time: pd.Series | None, error: np.ndarray) -> list[Week]:
     """Return MAE and bias (mean of predicted − actual) of each week, the earliest first; none without times."""
     if time is None:
         return []
@@ -365,11 +385,11 @@ def prediction_interval(
     predicted: np.ndarray,
     time: pd.Series | None,
     by_time: bool,
-    slices: dict[str, tuple[np.ndarray, list[str]]],
+    slices: Sliced,
     sampled: Resampling,
     level: float,
     seed: int,
-) -> dict:
+) -> dict[str, Any]:
     """Return the half width of the prediction interval, and how much it covers where it was not fitted.
 
     Split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani, Wasserman 2018, Distribution-Free Predictive Inference
@@ -403,10 +423,10 @@ def row_intervals(
     predicted: np.ndarray,
     ends: tuple[np.ndarray, np.ndarray],
     time: pd.Series | None,
-    slices: dict[str, tuple[np.ndarray, list[str]]],
+    slices: Sliced,
     sampled: Resampling,
     level: float,
-) -> dict:
+) -> dict[str, Any]:
     """Return how much the intervals that the model has for each row cover of held-out rows, and how wide they are.
 
     They were fitted on training rows alone, so that all n held-out rows measure them. `ends` are the lower and the
@@ -422,7 +442,7 @@ def row_intervals(
     return found | {"shipped_coverage": found["coverage"]} | _in_parts(covered, rows, time, slices)
 
 
-def _nothing_known(level: float, method: str, rows: int) -> dict:
+def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
     """Return what is said of prediction intervals before their coverage is measured."""
     return {
         "level": level,
@@ -439,7 +459,7 @@ def _nothing_known(level: float, method: str, rows: int) -> dict:
     }
 
 
-def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> dict:
+def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> dict[str, Any]:
     """Return the coverage of the first part of the rows, its standard error and its interval.
 
     `inside` says of n rows whether their interval covers them. Intervals that were fitted on the second part are a
@@ -449,9 +469,9 @@ def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> di
     count = int(blocks.max()) + 1
     totals = [sums(blocks[each], count, hit[each], np.ones(len(each))).T for each in parts]
     measured = [clustered(*each) for each in totals]
-    share, _, held = measured[0]
+    mean, _, held = measured[0]
     plain = math.sqrt(sum(float(variance) for _, variance, _ in measured))
-    error, degrees = plain, float(max(held - 1, 1))
+    error, degrees = plain, max(float(held) - 1, 1.0)
     if sampled.by == "days":
         serial = [
             serial_error(((hits - mean * n) / n.sum())[n > 0])
@@ -459,7 +479,7 @@ def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> di
         ]
         error, degrees = math.hypot(*(float(each) for each, _ in serial)), min(each for _, each in serial)
     error *= float(special.stdtrit(degrees, (1 + LEVEL) / 2))
-    share = float(share)
+    share = float(mean)
     return {
         "coverage": share,
         "coverage_error": plain,
@@ -467,11 +487,10 @@ def _coverage(inside: np.ndarray, sampled: Resampling, *parts: np.ndarray) -> di
     }
 
 
-def _in_parts(
-    covered: np.ndarray, rows: np.ndarray, time: pd.Series | None, slices: dict[str, tuple[np.ndarray, list[str]]]
-) -> dict:
+def _in_parts(covered: np.ndarray, rows: np.ndarray, time: pd.Series | None, slices: Sliced) -> dict[str, Any]:
     """Return the coverage of some rows by slice, the lowest first (50 at most), and by week."""
-    by_slice, over_time = [], []
+    by_slice: list[CoveredSlice] = []
+    over_time: list[CoveredWeek] = []
     for feature, (codes, labels) in slices.items():
         hits = sums(codes[rows], len(labels), np.ones(len(rows)), covered.astype("float64"))
         by_slice += [
