@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks year attest reproduce
+	bench-backtest bench-scaling bench-alarms bench-leaks year attest dossier reproduce
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -93,6 +93,9 @@ verify: $(READY) ## check the history, the files of every release, and the appro
 
 attest: $(READY) ## write a release's model card, CycloneDX BOM and in-toto Statement: attestations/ (RELEASE=another one)
 	@$(IN_PROJECT)/attest.py $${RELEASE+--release="$$RELEASE"}
+
+dossier: $(READY) ## write one zip about a release for an auditor: dossiers/ (RELEASE=another one)
+	@$(IN_PROJECT)/dossier.py $${RELEASE+--release="$$RELEASE"}
 
 reproduce: $(READY) ## train a release again from the data that it keeps, and compare the bytes (RELEASE=name)
 	@$(IN_PROJECT)/reproduce.py $${RELEASE+--release="$$RELEASE"} --threads="$$CORES"

@@ -168,7 +168,7 @@ def check_files(project: Path) -> None:
     """Check that docs/files.md tells of every file of a project in which everything was done, and of no other."""
     text = (ROOT / "docs/files.md").read_text("utf-8").partition("## Files\n")[2].partition("\n## ")[0]
     told = [re.sub(r"<[^>]*>", "*", path) for path in re.findall(r"^\| `([^`]+)`", text, flags=re.M)]
-    for folder in ("data", "model", "reports", "logs", "deployed", "attestations", "predictions"):
+    for folder in ("data", "model", "reports", "logs", "deployed", "attestations", "dossiers", "predictions"):
         for path in (project / folder).rglob("*"):
             name = path.relative_to(project)
             assert path.is_dir() or any(name.match(each) for each in told), f"docs/files.md does not tell of {name}"

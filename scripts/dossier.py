@@ -1,0 +1,172 @@
+"""Collect what an auditor needs of a release in one zip: data sheet, report, sign-off, history, versions and more.
+
+    python scripts/dossier.py [--release NAME]
+
+Run in the project's folder. The zip is dossiers/<release>.zip, and its README.md names each file with its SHA-256. The
+model and the data are not in it. The same files of the project give the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import WORKFLOW, replacing, sha256
+from signoff.config.settings import config_argument, read_config
+from signoff.release.approval import Rule, statement
+from signoff.release.bom import bill_of_materials
+from signoff.release.facts import SIGN_OFF, Facts, read_facts
+from signoff.release.in_toto import in_toto_statement
+from signoff.release.live_record import LIVE
+from signoff.release.store import Releases
+from signoff.report.data_sheet import data_sheet
+from signoff.report.dossier import Entry, is_model, readme
+from signoff.report.model_card import model_card
+
+FOLDER = Path("dossiers")
+_SIGNED, _MADE, _NOW = "signed with the release", "made from the signed files", "the project, when the zip was made"
+_ABOUT = {
+    SIGN_OFF: "who decided what, with signatures, and the SHA-256 of all that was reviewed",
+    "final_report.md": "the report that the reviewer read",
+    "final_report.html": "the same as a page",
+    "evaluation_metrics.json": "scores of the model, the release before and the baselines",
+    "diagnostics.json": "errors by slice and over time, alarms",
+    "validation_report.json": "the data beside their contract, and statistics of each column",
+    "model.json": "features, parameters, versions, digest of the model",
+}
+
+
+def dossier(rule: Rule, name: str | None = None) -> Path:
+    """Write the dossier of a release; return its path.
+
+    Parameters
+    ----------
+    rule
+        The section `release` of the config.
+    name
+        A release; by default the current one.
+
+    Raises
+    ------
+    TaskError
+        The release does not verify, or is not approved under `rule`. Nothing is written then.
+    """
+    releases = Releases()
+    facts = read_facts(name or releases.current(), rule, releases)
+    entries = {**_of_release(facts, releases), **_made(facts, releases), **_of_project(rule, releases)}
+    entries["README.md"] = Entry(readme(facts, entries).encode(), "this file", _MADE)
+    path = FOLDER / f"{facts.name}.zip"
+    FOLDER.mkdir(exist_ok=True)
+    with replacing(path) as new:
+        new.write_bytes(_zipped(entries, facts))
+    return path
+
+
+def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
+    """Return the signed files of the release, but for its model. Raises TaskError if one is not what was signed."""
+    found = {}
+    for file in facts.files:
+        if file == SIGN_OFF:
+            content = (releases.releases / facts.name / file).read_bytes()
+            if hashlib.sha256(content).hexdigest() != facts.files[file]:
+                raise TaskError(f"{releases.releases / facts.name / file} was altered. Restore it from a backup.")
+        elif is_model(file):
+            continue
+        else:
+            content = releases.content(facts.name, facts.document, file)
+        kind = {"figures": "a figure of the report", "config": "config, contract or code"}.get(Path(file).parent.name)
+        found[f"release/{file}"] = Entry(content, _ABOUT.get(file) or kind or "a reviewed file", _SIGNED)
+    return found
+
+
+def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
+    """Return the documents that are made from the signed files, and what each reviewer has signed."""
+    validation = releases.json(facts.name, facts.document, "validation_report.json")
+    pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
+    texts = {
+        "data-sheet.md": (
+            data_sheet(facts, validation, _contract(facts, releases)),
+            "statistics and contract of the data",
+        ),
+        "model-card.md": (model_card(facts), "use, scores, limitations and approval of the model"),
+        "bom.cdx.json": (
+            _json(bill_of_materials(facts, pins)),
+            "versions: a CycloneDX 1.6 bill of materials, with the packages that the workflow pins now",
+        ),
+        "statement.intoto.json": (_json(in_toto_statement(facts)), "an in-toto Statement of the release"),
+    }
+    found = {file: Entry(text.encode(), about, _MADE) for file, (text, about) in texts.items()}
+    for number, decision in enumerate(facts.document["decisions"], 1):
+        if decision["signature"]:
+            content, who = statement(facts.document, decision), decision["reviewer"]
+            found[f"signatures/{number}.json"] = Entry(content, f"what {who} has signed", _SIGNED)
+            found[f"signatures/{number}.json.sig"] = Entry(
+                decision["signature"].encode(), f"the signature of {who}", _SIGNED
+            )
+    return found
+
+
+def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
+    """Return the files of the project and the workflow that are not part of a release."""
+    places = {
+        "history.jsonl": (
+            releases.history_file,
+            "all deploys, rollbacks and prunings, each line chained to the one before",
+        ),
+        "history.head": (releases.head_file, "the SHA-256 of its last line"),
+        "live.json": (LIVE, "what was predicted beside what happened, and its alarms"),
+        "live.csv": (LIVE.with_suffix(".csv"), "the same, one line for each release and week"),
+        "LICENCES.md": (WORKFLOW / "LICENCES.md", "the licences of all packages"),
+    }
+    if rule["allowed_signers"]:
+        places["allowed_signers"] = (Path(rule["allowed_signers"]), "the public keys that may sign")
+    return {name: Entry(path.read_bytes(), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
+
+
+def _contract(facts: Facts, releases: Releases) -> dict[str, Any] | None:
+    """Return the data contract of the release; None if it has none."""
+    for file in facts.files:
+        if file.startswith("config/") and file.endswith((".yaml", ".yml")):
+            content = yaml.safe_load(releases.content(facts.name, facts.document, file))
+            if isinstance(content, dict) and isinstance(content.get("columns"), dict):
+                return content
+    return None
+
+
+def _zipped(entries: dict[str, Entry], facts: Facts) -> bytes:
+    """Return the bytes of the zip. Each file has the time of the deploy, so that the same files give the same bytes."""
+    digits = "".join(each for each in facts.deploy["at"] if each.isdigit())
+    at = (int(digits[:4]), *(int(digits[n : n + 2]) for n in range(4, 14, 2)))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name in sorted(entries):
+            about = zipfile.ZipInfo(f"{facts.name}/{name}", at)
+            about.external_attr, about.create_system = 0o644 << 16, 3
+            file.writestr(about, entries[name].content, zipfile.ZIP_DEFLATED, compresslevel=9)
+    return packed.getvalue()
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--release", help="its name; the current one if not given")
+    config_argument(parser)
+    args = parser.parse_args(argv)
+    with command_line.logged("dossier", args, args.release or "the current release"):
+        config, _ = read_config(args.config)
+        path = dossier(config["release"], args.release and Path(args.release).name)
+        logging.info("[dossier] completed: %s, SHA-256 %s", path, sha256(path))
+
+
+if __name__ == "__main__":
+    main()
