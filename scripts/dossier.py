@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,12 @@ def _contract(facts: Facts, releases: Releases) -> dict[str, Any] | None:
 
 def _zipped(entries: dict[str, Entry], facts: Facts) -> bytes:
     """Return the bytes of the zip. Each file has the time of the deploy, so that the same files give the same bytes."""
-    digits = "".join(each for each in facts.deploy["at"] if each.isdigit())
-    at = (int(digits[:4]), *(int(digits[n : n + 2]) for n in range(4, 14, 2)))
+    at = datetime.fromisoformat(facts.deploy["at"])
+    time = at.year, at.month, at.day, at.hour, at.minute, at.second
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for name in sorted(entries):
-            about = zipfile.ZipInfo(f"{facts.name}/{name}", at)
+            about = zipfile.ZipInfo(f"{facts.name}/{name}", time)
             about.external_attr, about.create_system = 0o644 << 16, 3
             file.writestr(about, entries[name].content, zipfile.ZIP_DEFLATED, compresslevel=9)
     return packed.getvalue()
