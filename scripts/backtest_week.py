@@ -22,7 +22,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.base.numbers import decimals
-from signoff.model.regressor import Learning, add_model
+from signoff.model.regressor import Learning, TrainingRows, add_model
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import choose, train_model
 from signoff.review.evaluation import baseline_column
@@ -64,7 +64,7 @@ def backtest_week(
         The model cannot be trained, or the baseline is not a numeric feature, or has missing values.
     """
     order = pd.Series(range(len(train)), train.index)
-    setting, _ = choose(learning, train, kinds, train[target], order)
+    setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order))
     seed, threads = learning.random_state, learning.threads
     model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads)
     pickled = io.BytesIO()

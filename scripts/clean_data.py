@@ -25,7 +25,7 @@ from signoff.tables.cleaning import by_policy, refuse_loss
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import read_ahead
 from signoff.tables.delivery import counts_by_day
-from signoff.tables.parts import columns_of_part
+from signoff.tables.parts import added, columns_of_part
 from signoff.tables.spill import Spill, distinct, repeats
 from signoff.tables.table import Table
 from signoff.tables.times import Times, ingest_time, time_column_of
@@ -232,14 +232,6 @@ def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFra
     for frame in read_ahead(frames):
         hashes.add(row_hashes(frame, MISSING_HASH))
         yield frame
-
-
-def added(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Return the sums of nested counts."""
-    return {
-        key: added(total.get(key, {}), each) if isinstance(each, dict) else total.get(key, 0) + each
-        for key, each in more.items()
-    }
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ features can be made of later rows.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -20,14 +20,14 @@ from signoff.base import command_line
 from signoff.base.command_line import json_object
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
-from signoff.features.evidence import Facts, facts_of
+from signoff.features.evidence import Facts
 from signoff.features.holdout import described, kinds_of, sides_of, test_rows, together, with_split
 from signoff.features.plan import FeatureOptions, make_plan
 from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
 from signoff.features.records import CodeRecord, Description
 from signoff.features.row_keys import keep_keys
 from signoff.features.user_code import load_code
-from signoff.tables.batches import Columns, scan, tables
+from signoff.tables.batches import scan, tables
 from signoff.tables.table import read_table, write_table
 from signoff.tables.writer import write_frames
 
@@ -35,7 +35,7 @@ from signoff.tables.writer import write_frames
 def feature_engineering(
     frame: pd.DataFrame, target: str, custom: ModuleType | None = None, custom_mode: str = "after", **options: Any
 ) -> tuple[pd.DataFrame, Description]:
-    """Return the features with target and split, and a description of them.
+    """Return the features of a table in memory with target and split, and a description of them.
 
     Parameters
     ----------
@@ -65,56 +65,61 @@ def feature_engineering(
         A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the
         custom code fails, returns no features, or computes them from more than one row.
     """
-    facts = facts_of(frame, times=not options.get("test_weeks"))
-    plan = make_plan(facts, target, FeatureOptions(**options), built_in=custom is None or custom_mode == "after")
-    built_in = make_features(frame, plan["recipe"], target)
-    features: pd.DataFrame | dict[str, pd.Series] = built_in
-    if custom is not None:
-        features, plan["custom"] = own_features(frame, built_in, cast(CodeRecord, plan), custom, custom_mode)
-        plan["features"] = {name: "number" if is_number(features[name]) else "category" for name in features}
-    table, split = with_split(frame, cast(dict[str, pd.Series], features), plan)
-    return table, cast(Description, described(plan, split))
+    known = FeatureOptions(**options)
+    made = _Features(lambda: iter([frame]), [str(name) for name in frame], target, known, custom, custom_mode)
+    (table,) = made.tables()
+    warn_of_infinite(made.infinite)
+    return table, made.description()
 
 
-def _feature_file(path: Path, output: Path, columns: Columns, target: str, options: FeatureOptions) -> Description:
-    """Write the features of a file's rows batch by batch; the result is that of `feature_engineering`.
+class _Features:
+    """The features of rows that are read batch by batch, each time anew; custom code gets all rows as one batch.
 
-    Parameters
-    ----------
-    path, output
-        The cleaned data, and where the features go.
-    columns
-        As `stream.scan` finds them.
-    target, options
-        As for `plan.make_plan`.
-
-    Returns
-    -------
-    dict
-        The description; see `feature_engineering`.
+    `plan` says how they are computed, and `infinite` counts the values that were infinite. `folder` is for temporary
+    files.
     """
-    facts = {name: Facts(output.parent, times=not options.test_weeks) for name in columns.kinds}
-    for rows in tables(path, columns):
-        for name, each in facts.items():
-            each.look(rows.frame[name])
-    plan = make_plan(facts, target, options)
-    sides: list[dict[str, Any]] = []
-    infinite: Counter[str] = Counter()
 
-    def made() -> Iterator[pd.DataFrame]:
-        sides.clear()
-        infinite.clear()
-        for rows in tables(path, columns):
-            features = make_features(rows.frame, plan["recipe"], target, infinite)
-            table, side = with_split(rows.frame, features, plan)
-            sides.append(side)
+    def __init__(
+        self,
+        batches: Callable[[], Iterator[pd.DataFrame]],
+        names: list[str],
+        target: str,
+        options: FeatureOptions,
+        custom: ModuleType | None = None,
+        custom_mode: str = "after",
+        folder: Path | None = None,
+    ):
+        self._batches, self._custom, self._custom_mode = batches, custom, custom_mode
+        facts = {name: Facts(folder, times=not options.test_weeks) for name in names}
+        for frame in batches():
+            for name, each in facts.items():
+                each.look(frame[name])
+        self.plan = make_plan(facts, target, options, built_in=custom is None or custom_mode == "after")
+        self.infinite: Counter[str] = Counter()
+        self._sides: list[dict[str, Any]] = []
+
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """Yield the features of each batch with target and split. Raises TaskError if a part of the split is small."""
+        self._sides.clear()
+        self.infinite.clear()
+        plan = self.plan
+        for frame in self._batches():
+            features = make_features(frame, plan["recipe"], plan["target"], self.infinite)
+            if self._custom is not None:
+                own, plan["custom"] = own_features(
+                    frame, features, cast(CodeRecord, plan), self._custom, self._custom_mode
+                )
+                plan["features"] = {name: "number" if is_number(own[name]) else "category" for name in own}
+                features = {str(name): own[name] for name in own}
+            table, side = with_split(frame, features, plan)
+            self._sides.append(side)
             yield table
-        # Before the file is moved to its place.
-        described(plan, together(sides))
+        # Before `write_frames` moves the file to its place.
+        self.description()
 
-    write_frames(made, output, kinds_of(plan))
-    warn_of_infinite(infinite)
-    return cast(Description, described(plan, together(sides)))
+    def description(self) -> Description:
+        """Return the description of the features, after `tables` has yielded all of them."""
+        return cast(Description, described(self.plan, together(self._sides)))
 
 
 def _features_of_part(cleaned: Path, output: Path, like: Description, code: ModuleType | None) -> None:
@@ -191,7 +196,14 @@ def main(argv: list[str] | None = None) -> None:
             assert description["custom"] is not None
             description["custom"] |= {"file": str(args.custom), "sha256": digest}
         else:
-            description = _feature_file(args.input, args.output, columns, target, FeatureOptions(**options))
+            made = _Features(
+                lambda: (rows.frame for rows in tables(args.input, columns)),
+                *(list(columns.kinds), target, FeatureOptions(**options)),
+                folder=args.output.parent,
+            )
+            write_frames(made.tables, args.output, kinds_of(made.plan))
+            warn_of_infinite(made.infinite)
+            description = made.description()
         _log(description)
         used = columns_described(description, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}

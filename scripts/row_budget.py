@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import joblib
-import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
+from signoff.base.numbers import rounded
 from signoff.features.gathering import gather_features
 from signoff.features.records import Description, FeatureRecord
 from signoff.model.model_file import load_model
@@ -112,20 +112,12 @@ def main(argv: list[str] | None = None) -> None:
         samples.append(read_table(args.features, description["kinds"]).frame)
         found = row_budget(model, samples, description, args.threads, args.random_state)
         split = description["split"]
-        curve = [{name: _rounded(value) for name, value in each.items()} for each in found]
         about = {"max_rows": split["max_rows"], "available": split["available"], "level": LEVEL}
-        write_json(args.output, {"model_sha256": metadata["sha256"], **about, "curve": curve})
+        write_json(args.output, {"model_sha256": metadata["sha256"], **about, "curve": rounded(found)})
         for each in found:
             logging.info("[row_budget] trained on %d rows: MAE %.4f", each["rows"], each["MAE"])
         logging.info("[row_budget] completed. Training rows: %d of %d", rows, split["available"])
         logging.info("[row_budget] wrote what the budget costs to %s", args.output)
-
-
-def _rounded(value: object) -> object:
-    """Return numbers of six digits, whatever order they were added up in."""
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.6g}") if isinstance(value, float | np.floating) else value
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import Learning, Setting, add_model, make_regressor
+from signoff.model.regressor import Learning, Setting, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
 from signoff.model.training import choose, train_model
 from signoff.tables.batches import read_rows
@@ -88,7 +88,7 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    setting, comparison = choose(learning, rows, kinds, target, moments)
+    setting, comparison = choose(learning, TrainingRows(rows, kinds, target, moments))
     logging.info("[train_model] estimator: %s, parameters: %s", setting["estimator"], setting["params"] or "defaults")
     learnt = len(rows)
     if args.passes:

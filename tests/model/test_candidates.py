@@ -14,7 +14,7 @@ from conftest import Project, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import check_config
-from signoff.model.regressor import Learning
+from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, choose_model, settings_of
 
 LINEAR, DUMMY = "sklearn.linear_model.LinearRegression", "sklearn.dummy.DummyRegressor"
@@ -46,7 +46,7 @@ class Broken(RegressorMixin, BaseEstimator):
 
 def choose(candidates: list[dict], rows: int = 500, time: pd.Series | None = None, **options) -> tuple[dict, dict]:
     features, target = table(rows)
-    return choose_model(candidates, features, KINDS, target, time, **options)
+    return choose_model(candidates, TrainingRows(features, KINDS, target, time), **options)
 
 
 def test_the_best_wins_and_every_candidate_has_its_score_its_spread_and_its_rows():
@@ -85,7 +85,8 @@ def test_with_times_each_fold_is_later_than_what_it_is_scored_after_and_without_
     time = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(hours, unit="h"))
     for moments, in_order in ((time, True), (None, False), (time.mask(time.index == 3), False)):
         SEEN.clear()
-        _, found = choose_model([{"estimator": "test_candidates.Spy"}], features, {"hour": "number"}, target, moments)
+        rows = TrainingRows(features, {"hour": "number"}, target, moments)
+        _, found = choose_model([{"estimator": "test_candidates.Spy"}], rows)
         assert len(SEEN) == 5
         assert all(trained.max() < scored.min() for trained, scored in SEEN) == in_order
         assert ("in the order of time" in found["folds"]) == in_order

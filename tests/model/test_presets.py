@@ -17,7 +17,7 @@ from signoff.config.settings import check_config
 from signoff.model.model_file import skops_bytes
 from signoff.model.presets import _selected, _simplest, choose_good
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import Learning, make_regressor, words_of
+from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
 from signoff.model.training import train_model
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
@@ -42,11 +42,11 @@ def heavy_tails(rows: int = 400) -> tuple[pd.DataFrame, pd.Series]:
 
 def test_a_linear_table_gets_ridge_and_heavy_tails_the_absolute_loss():
     features, target = table(200)
-    setting, found = choose_good(features, KINDS, target, None)
+    setting, found = choose_good(TrainingRows(features, KINDS, target))
     assert setting["estimator"] == "sklearn.linear_model.RidgeCV"
     assert len(found["settings"]) >= 5 and found["settings"][0]["params"] == setting["params"]
     assert all(each["spread"] > 0 for each in found["settings"]) and "standard error" in found["why"]
-    setting, found = choose_good(*[heavy_tails()[0], KINDS, heavy_tails()[1]], None)
+    setting, found = choose_good(TrainingRows(heavy_tails()[0], KINDS, heavy_tails()[1]))
     assert "absolute_error" in words_of(setting)
 
 
@@ -68,14 +68,17 @@ def test_the_weights_of_a_mean_are_those_of_the_errors_that_cancel():
 def test_rows_with_a_time_are_compared_in_its_order_and_few_rows_not_at_all():
     features, target = table(120)
     when = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.random.default_rng(0).permutation(120), unit="h"))
-    assert "in the order of time" in choose_good(features, KINDS, target, when)[1]["folds"]
-    assert choose_good(features.head(19), KINDS, target.head(19), None) == ({"estimator": BOOSTING, "params": {}}, None)
+    assert "in the order of time" in choose_good(TrainingRows(features, KINDS, target, when))[1]["folds"]
+    assert choose_good(TrainingRows(features.head(19), KINDS, target.head(19))) == (
+        {"estimator": BOOSTING, "params": {}},
+        None,
+    )
 
 
 def test_any_number_of_threads_gives_the_same_choice():
     features, target = table(200)
     target = np.exp(target / 10)
-    one, two = (choose_good(features, KINDS, target, None, threads=threads) for threads in (1, 2))
+    one, two = (choose_good(TrainingRows(features, KINDS, target), threads=threads) for threads in (1, 2))
     assert one == two and any(LOGARITHM in str(each) for each in one[1]["settings"])
 
 

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import clean_data as cleaning
-from clean_data import MISSING_HASH, added, clean_data, hashed, nulls_handled
+from clean_data import MISSING_HASH, clean_data, hashed, nulls_handled
 from conftest import in_process, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.tables.cleaning import filled, refuse_loss
 from signoff.tables.counting import row_hashes
+from signoff.tables.parts import added
 from signoff.tables.spill import Spill
 
 FRAME = pd.DataFrame(

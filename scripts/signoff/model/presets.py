@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from signoff.base.errors import TaskError
-from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, words_of
+from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows, words_of
 from signoff.model.search import Compared, Comparison, folds_of, halved
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
@@ -24,14 +24,7 @@ _MOST_LEAVES = 2500
 _MOST_MEMBERS, _STEPS = 3, 20
 
 
-def choose_good(
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
-    time: pd.Series | None,
-    random_state: int = 0,
-    threads: int = 1,
-) -> tuple[Setting, Comparison | None]:
+def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
 
     Of those within one standard error of the best, paired over the folds, the simplest is chosen (Breiman, Friedman,
@@ -47,19 +40,19 @@ def choose_good(
     TaskError
         No setting can be trained.
     """
-    if len(target) < _FEWEST_ROWS:
-        logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(target))
+    if len(rows) < _FEWEST_ROWS:
+        logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
-    settings = settings_of_good(target)
-    order, folds, said = folds_of(len(target), time, random_state)
-    features, target = features.iloc[order].reset_index(drop=True), target.iloc[order].reset_index(drop=True)
-    kept: dict[int, pd.Series] = {}
-    found = halved(settings, features, kinds, target, folds, said, random_state, threads, kept)
+    settings = settings_of_good(rows.target)
+    order, folds, said = folds_of(len(rows), rows.time, random_state)
+    rows = rows.at(order)
+    target, kept = rows.target, dict[int, pd.Series]()
+    found = halved(settings, rows, folds, said, random_state, threads, kept)
     if not kept:
         raise TaskError(f"model.preset: no model can be trained. {words_of(found[0])}: {found[0]['problem']}")
     most = max(found[n]["rows"] for n in kept)
     finalists = sorted(n for n in kept if found[n]["rows"] == most)
-    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, features)
+    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, rows.features)
     chosen, why = _simplest(errors, settings)
     mean = _mean(target, {n: kept[n] for n in finalists}, errors, places)
     compared = dict(found)

@@ -60,6 +60,26 @@ class Learning:
         return cls(args.estimator, args.params, args.candidates, args.preset, args.random_state, args.threads)
 
 
+@dataclass(frozen=True)
+class TrainingRows:
+    """What is learnt from: n rows of features (as for `train_model`), their kinds, n targets, and n times if known."""
+
+    features: pd.DataFrame
+    kinds: dict[str, str]
+    target: pd.Series
+    time: pd.Series | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def at(self, places: np.ndarray) -> "TrainingRows":
+        """Return the rows at these places (from 0), in this order, numbered from 0."""
+        features = self.features.iloc[places].reset_index(drop=True)
+        target = self.target.iloc[places].reset_index(drop=True)
+        time = None if self.time is None else self.time.iloc[places].reset_index(drop=True)
+        return TrainingRows(features, self.kinds, target, time)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that select the model."""
     parser.add_argument("--estimator", default=DEFAULT_ESTIMATOR, help="dotted name of a scikit-learn regressor")

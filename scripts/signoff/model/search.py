@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.regressor import Setting, make_regressor, use_threads, words_of
+from signoff.model.regressor import Setting, TrainingRows, make_regressor, use_threads, words_of
 
 _FOLDS = 5
 _FEWEST_ROWS = 4 * _FOLDS
@@ -52,13 +52,7 @@ class Comparison(TypedDict):
 
 
 def choose_model(
-    candidates: list[dict[str, Any]],
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
-    time: pd.Series | None,
-    random_state: int = 0,
-    threads: int = 1,
+    candidates: list[dict[str, Any]], rows: TrainingRows, random_state: int = 0, threads: int = 1
 ) -> tuple[Setting, Comparison]:
     """Return the best setting of the candidates, and the comparison.
 
@@ -69,10 +63,11 @@ def choose_model(
     ----------
     candidates
         model.candidates of the config: estimator, params and draws of each.
-    features, kinds, target, random_state, threads
-        As for `train_model`, n rows.
-    time
-        When each row happened: every fold is scored on rows later than its training rows. None: random folds.
+    rows
+        n rows. With a time for each, every fold is scored on rows later than its training rows; otherwise folds are
+        random.
+    random_state, threads
+        As for `train_model`.
 
     Returns
     -------
@@ -89,14 +84,13 @@ def choose_model(
         A regressor or parameter is unknown, there are too few rows, or no candidate can be trained.
     """
     settings = [each for n, candidate in enumerate(candidates) for each in settings_of(candidate, n, random_state)]
-    if len(target) < _FEWEST_ROWS:
+    if len(rows) < _FEWEST_ROWS:
         raise TaskError(
-            f"model.candidates: {len(target)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
+            f"model.candidates: {len(rows)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
             "needed. Bring more rows, or name one model.estimator instead."
         )
-    order, folds, said = folds_of(len(target), time, random_state)
-    features, target = features.iloc[order], target.iloc[order]
-    found = list(halved(settings, features, kinds, target, folds, said, random_state, threads).values())
+    order, folds, said = folds_of(len(rows), rows.time, random_state)
+    found = list(halved(settings, rows.at(order), folds, said, random_state, threads).values())
     if all(each["problem"] for each in found):
         raise TaskError(f"model.candidates: none can be trained. {words_of(found[0])}: {found[0]['problem']}")
     ordered = sorted(found, key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
@@ -119,9 +113,7 @@ def folds_of(rows: int, time: pd.Series | None, random_state: int) -> tuple[np.n
 
 def halved(
     settings: list[Setting],
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
+    rows: TrainingRows,
     folds: Any,
     said: str,
     random_state: int,
@@ -131,34 +123,20 @@ def halved(
     """Return the settings, by number, with their scores in the last round that each reached.
 
     `said` describes the folds. `kept` gets the predictions of unseen rows, by the setting's number; the index of the
-    target must then be unique.
+    rows must then be unique.
     """
     further_rounds = 0
-    while _FACTOR ** (further_rounds + 1) <= min(len(settings), len(target) // FIRST_ROUND_ROWS):
+    while _FACTOR ** (further_rounds + 1) <= min(len(settings), len(rows) // FIRST_ROUND_ROWS):
         further_rounds += 1
     logging.info("[train_model] candidates: %d, in %d rounds, %s", len(settings), further_rounds + 1, said)
-    problems: dict[int, str] = {}
-    made: list[tuple[int, pd.Series]] = []
-
-    def score(model: _Candidate, rows: pd.DataFrame, actual: pd.Series) -> float:
-        try:
-            predicted = model.predict(rows)
-            error = -float(mean_absolute_error(actual, predicted))
-            if kept is not None:
-                made.append((model.setting, pd.Series(predicted, rows.index)))
-            return error
-        # If one candidate fails, the others can still be compared.
-        except Exception as failure:
-            problems[model.setting] = " ".join(str(failure).split()) or type(failure).__name__
-            return np.nan
-
+    scorer = _Scorer(keep=kept is not None)
     search = HalvingGridSearchCV(
-        _Candidate(settings, kinds, random_state),
+        _Candidate(settings, rows.kinds, random_state),
         {"setting": list(range(len(settings)))},
-        scoring=score,
+        scoring=scorer,
         cv=folds,
         factor=_FACTOR,
-        min_resources=len(target) // _FACTOR**further_rounds,
+        min_resources=len(rows) // _FACTOR**further_rounds,
         random_state=random_state,
         return_train_score=False,
         refit=False,
@@ -167,10 +145,10 @@ def halved(
     cores = min(threads, cpu_count())
     with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=cores), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
-        search.fit(features, target)
+        search.fit(rows.features, rows.target)
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")
     found: dict[int, Compared] = {}
-    for chosen, mean, spread, rows in zip(*(search.cv_results_[name] for name in columns), strict=True):
+    for chosen, mean, spread, resources in zip(*(search.cv_results_[name] for name in columns), strict=True):
         n, failed = chosen["setting"], np.isnan(mean)
         # A later round replaces the ones before it.
         found[n] = {
@@ -178,17 +156,42 @@ def halved(
             "params": settings[n]["params"],
             "MAE": None if failed else -float(mean),
             "spread": None if failed else float(spread),
-            "rows": int(rows),
-            "problem": problems[n] if failed else None,
+            "rows": int(resources),
+            "problem": scorer.problems[n] if failed else None,
         }
     for number, each in found.items():
         if each["problem"]:
             logging.warning("[train_model] %s cannot be trained: %s", words_of(each), each["problem"])
         elif kept is not None:
-            # A row is predicted again in each round: the fold of the last one has the most rows.
-            parts = pd.concat([predicted for n, predicted in made if n == number])
-            kept[number] = parts[~parts.index.duplicated(keep="last")].sort_index()
+            kept[number] = scorer.predictions_of(number)
     return found
+
+
+class _Scorer:
+    """Scores candidates on rows that they have not seen, for scikit-learn's search; keeps the predictions if asked."""
+
+    def __init__(self, keep: bool):
+        self.problems: dict[int, str] = {}
+        self._keep = keep
+        self._made: list[tuple[int, pd.Series]] = []
+
+    def __call__(self, model: "_Candidate", rows: pd.DataFrame, actual: pd.Series) -> float:
+        try:
+            predicted = model.predict(rows)
+            error = -float(mean_absolute_error(actual, predicted))
+            if self._keep:
+                self._made.append((model.setting, pd.Series(predicted, rows.index)))
+            return error
+        # If one candidate fails, the others can still be compared.
+        except Exception as failure:
+            self.problems[model.setting] = " ".join(str(failure).split()) or type(failure).__name__
+            return np.nan
+
+    def predictions_of(self, setting: int) -> pd.Series:
+        """Return the prediction of each row by a setting that had not seen it, in the last round that it reached."""
+        # A row is predicted again in each round: the fold of the last one has the most rows.
+        parts: pd.Series = pd.concat([predicted for n, predicted in self._made if n == setting])
+        return parts[~parts.index.duplicated(keep="last")].sort_index()
 
 
 def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:

@@ -10,26 +10,32 @@ from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
-from signoff.model.regressor import DEFAULT_ESTIMATOR, Learning, Setting, make_regressor, threads_for, use_threads
+from signoff.model.regressor import (
+    DEFAULT_ESTIMATOR,
+    Learning,
+    Setting,
+    TrainingRows,
+    make_regressor,
+    threads_for,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from signoff.model.search import Comparison
 
 
-def choose(
-    learning: Learning, features: pd.DataFrame, kinds: dict[str, str], target: pd.Series, time: pd.Series | None
-) -> tuple[Setting, "Comparison | None"]:
-    """Return the setting to train, and how candidates or a preset's compare; parameters as for `choose_model`."""
+def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, "Comparison | None"]:
+    """Return the setting to train on these rows, and how candidates or those of a preset compare."""
     if learning.candidates:
         # Imported here: only some runs need it.
         from signoff.model.search import choose_model
 
-        return choose_model(learning.candidates, features, kinds, target, time, learning.random_state, learning.threads)
+        return choose_model(learning.candidates, rows, learning.random_state, learning.threads)
     if learning.preset == "good":
         # Imported here: only some runs need it.
         from signoff.model.presets import choose_good
 
-        return choose_good(features, kinds, target, time, learning.random_state, learning.threads)
+        return choose_good(rows, learning.random_state, learning.threads)
     return {"estimator": learning.estimator, "params": learning.params or {}}, None
 
 

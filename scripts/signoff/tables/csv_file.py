@@ -71,6 +71,11 @@ def with_names(columns: list[str]) -> list[str]:
     return [each or f"unnamed_{n}" for n, each in enumerate(seen, 1)]
 
 
+def read_text(path: Path, columns: list[str]) -> pa.Table:
+    """Return some columns of a file as text. Raises KeyError if one is missing, ArrowInvalid if it is not a table."""
+    return pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
+
+
 @contextlib.contextmanager
 def no_table(path: Path) -> Iterator[None]:
     """Say in one line that a file is no table."""

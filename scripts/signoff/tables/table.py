@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from signoff.base.files import replacing
 from signoff.tables.cells import is_blank, parse_number, without_blanks
@@ -14,9 +13,8 @@ from signoff.tables.column import PARSERS, Column
 from signoff.tables.csv_file import (
     header_of_table,
     no_table,
-    parse_options,
     quoted_where_needed,
-    text_options,
+    read_text,
     write_csv,
 )
 from signoff.tables.dates import parse_date
@@ -35,7 +33,7 @@ class Table:
 
 
 def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
-    """Read a comma-separated UTF-8 file.
+    """Read a comma-separated UTF-8 file as one batch; see `batches.tables` for reading some rows at a time.
 
     Parameters
     ----------
@@ -49,11 +47,11 @@ def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[st
     Raises
     ------
     TaskError
-        When the file is no table.
+        The file is not a table.
     """
     columns = header_of_table(path)
     with no_table(path):
-        text = pyarrow.csv.read_csv(path, parse_options=parse_options(path), convert_options=text_options(columns))
+        text = read_text(path, columns)
     return parse_table(text, kinds, formats)
 
 
