@@ -18,6 +18,7 @@ from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.features.custom_features import ROWS_ALONE
 from signoff.features.user_code import load_code
+from signoff.review import batch_rows
 from signoff.review.custom_metrics import call_metrics
 from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 
@@ -414,7 +415,7 @@ def test_blocks_rows_and_standard_output_change_no_prediction(own, monkeypatch):
     assert done.stdout == (own.folder / "predictions/week.csv").read_bytes()
     assert b"this must not reach the predictions" in done.stderr
     monkeypatch.chdir(own.folder)
-    monkeypatch.setattr(script_predict, "BLOCK", 300)
+    monkeypatch.setattr(batch_rows, "BLOCK", 300)
     script_predict.main(["--input", str(path), "--output", "predictions/small.csv"])
     pd.testing.assert_frame_equal(predicted(own, "small")[0], predicted(own)[0])
 

@@ -11,7 +11,7 @@ import live_record
 import predict as script_predict
 from conftest import Project, in_process, rides
 from signoff.release.store import Releases
-from signoff.review import batch_check, drift
+from signoff.review import batch_check, drift, row_scores
 from signoff.review.batch_check import BatchCheck, Released
 
 
@@ -100,7 +100,7 @@ def test_stop_keeps_earlier_predictions_and_a_batch_from_a_stream_has_no_report(
 def test_a_release_without_a_profile_says_so_and_a_tampered_one_is_refused(released, monkeypatch):
     monkeypatch.chdir(released.folder)
     with monkeypatch.context() as patched:
-        patched.setattr(script_predict, "_signed", lambda *_: {})
+        patched.setattr(row_scores, "_signed", lambda *_: {})
         code, _, log = score(clean().assign(km=lambda frame: frame["km"] * 1000), "--on-drift=stop")
     assert code == 0
     assert report()["findings"] == [] and report()["compared"].startswith("nothing: an older version")

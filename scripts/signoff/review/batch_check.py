@@ -17,6 +17,7 @@ from scipy import special
 
 from signoff.base.numbers import counted
 from signoff.features.recipe import of_a_date
+from signoff.release.approval import utc_now
 from signoff.review import drift
 
 # The file that holds the report is named after the file of the predictions.
@@ -269,3 +270,19 @@ def _more(before: float, known: int, now: int, rows: int) -> float:
     """
     share = min((before + 2) / (known + 2), 1.0)
     return float(special.bdtrc(now - 1, rows, share)) if now else 1.0
+
+
+def compared(check: BatchCheck | None, release: str, rows: Counter[str]) -> BatchReport:
+    """Return the report of a batch; `rows` counts the rows scored and rejected."""
+    report: BatchReport = {
+        "release": release,
+        "rows": rows["scored"] + rows["rejected"],
+        "scored": rows["scored"],
+        "rejected": rows["rejected"],
+        "predicted_at": utc_now(),
+        "compared": "nothing: an older version made the release, without a profile of its data",
+        "findings": [],
+    }
+    if check:
+        report |= {"compared": check.compared(rows["rejected"]), "findings": check.findings(rows["rejected"])}
+    return report

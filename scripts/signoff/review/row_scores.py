@@ -1,0 +1,240 @@
+"""Score raw rows with a release: its model, what prepares the rows for it, and what is said of them besides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from signoff.base.errors import TaskError
+from signoff.features.custom_features import infinite_values
+from signoff.features.recipe import features_again
+from signoff.model import scoring
+from signoff.model.attribution import Attribution, reference_of
+from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
+from signoff.release.approval import Rule, released_as
+from signoff.release.form import SignOff
+from signoff.release.store import Releases
+from signoff.review.batch_check import BatchCheck, Released
+from signoff.tables.cells import MISSING
+from signoff.tables.cleaning import by_policy
+from signoff.tables.table import parse_table
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that scores rows, and what it needs for that.
+
+    Parameters
+    ----------
+    pipeline, metadata
+        As `Releases.model` returns them.
+    code
+        The custom code that made the features, if there is any, as `Releases.code` returns it.
+    half_width
+        Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
+    """
+
+    pipeline: Any
+    metadata: dict[str, Any]
+    code: ModuleType | None = None
+    half_width: float | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done with the rows besides the predictions; nothing by default.
+
+    Parameters
+    ----------
+    check
+        Compares the rows with the data of the release.
+    attribution
+        Names the features that moved each prediction most.
+    """
+
+    check: BatchCheck | None = None
+    attribution: Attribution | None = None
+
+
+def score(
+    text: pa.Table, model: Model, threads: int = 1, missing: Sequence[str] = (), beside: Beside = Beside()
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
+
+    Parameters
+    ----------
+    text
+        n rows × m columns as text, among them those that the features are made of.
+    threads
+        How many cores to use, at most.
+    missing
+        Spellings of a missing value, besides the usual ones.
+    beside
+        What is done with the rows besides the predictions.
+
+    Returns
+    -------
+    scored : pandas.DataFrame
+        n rows, with numbers (float64) that are missing where the row was rejected: prediction and, if the release has
+        intervals, prediction_low and prediction_high; then the columns of `Attribution.reasons`, if they are requested.
+    reasons : pandas.Series
+        n texts, empty where the row was scored.
+
+    Raises
+    ------
+    TaskError
+        A feature cannot be made.
+    """
+    frame, reasons = _cleaned(text, model.metadata["columns"], missing, beside.check)
+    scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
+    if model.half_width is not None or has_bounds(model.pipeline):
+        scored[list(LOW_AND_HIGH)] = np.nan
+    for name in beside.attribution.columns() if beside.attribution else ():
+        scored[name] = pd.Series(None, frame.index, dtype="float64" if name.endswith("_by") else "str")
+    features = _features(frame[reasons == ""], model, reasons)
+    if not len(features):
+        return scored, reasons
+    predicted = scoring.predict(model.pipeline, features, threads)
+    scored.loc[features.index, "prediction"] = predicted
+    if beside.check:
+        beside.check.add_scored(features, predicted)
+    ends = bounds(model.pipeline, features, predicted, threads)
+    if ends is None and model.half_width is not None:
+        ends = predicted - model.half_width, predicted + model.half_width
+    for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
+        scored.loc[features.index, name] = each
+    if beside.attribution:
+        found = beside.attribution.reasons(features, predicted)
+        scored.loc[features.index, list(found)] = found
+    return scored, reasons
+
+
+def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataFrame:
+    """Return the features of cleaned rows; a row with an infinite one is left out, and gets its reason."""
+    if not len(frame):
+        return frame
+    metadata: Any = model.metadata
+    features = features_again(frame.reset_index(drop=True), metadata, model.code).set_axis(frame.index)
+    for name, infinite in infinite_values(features).items() if model.code else ():
+        reasons[features.index[infinite]] = f"the feature {name} is infinite"
+    return features[reasons[features.index] == ""]
+
+
+def _cleaned(
+    text: pa.Table, columns: dict[str, dict[str, Any]], missing: Sequence[str], check: BatchCheck | None
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
+    known = {}
+    for name in columns:
+        is_missing = pc.is_in(text[name], pa.array([*MISSING, *missing]))
+        known[name] = pc.if_else(is_missing, None, text[name])
+    formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
+    table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
+    frame = table.frame
+    reasons: Any = pd.Series("", index=frame.index, dtype="object")
+    nothing = np.zeros(len(frame), dtype=bool)
+    for name, how in columns.items():
+        bad = table.bad.get(name, pd.Series(dtype="object"))
+        for row, value in bad.items():
+            reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
+        wrong = frame.index.isin(bad.index) if len(bad) else nothing
+        values = frame[name]
+        if check:
+            check.add_column(name, values, wrong)
+        cleaned, done = by_policy(values, how["policy"], wrong)
+        if done == "dropped":
+            reasons[values.isna() & ~wrong] += f"{name} is missing; "
+        if cleaned is not values:
+            frame[name] = cleaned
+    return frame, reasons.str.removesuffix("; ")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A release that was verified, ready to score rows.
+
+    Parameters
+    ----------
+    release
+        Its name.
+    model
+        Its model.
+    released
+        What a batch is compared with; None if an older version made the release, without a profile of its data.
+    attribution
+        Gives the reasons of predictions; None if none are requested.
+    """
+
+    release: str
+    model: Model
+    released: Released | None
+    attribution: Attribution | None
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns that rows must have."""
+        return list(self.model.metadata["columns"])
+
+    @property
+    def last(self) -> list[str]:
+        """The columns of predictions that follow all others: the reasons."""
+        return self.attribution.columns() if self.attribution else []
+
+    def check(self) -> BatchCheck | None:
+        """Return what compares one batch with the data of the release; None without a profile."""
+        return BatchCheck(self.released) if self.released else None
+
+
+def load_scorer(releases: Releases, name: str | None, rule: Rule, reasons: int = 0, threads: int = 1) -> Scorer:
+    """Verify a release and load it, each file from the bytes that were verified.
+
+    Parameters
+    ----------
+    releases
+        Where it is.
+    name
+        The release; None for the current one.
+    rule
+        The approvals that it must have.
+    reasons
+        How many reasons each prediction gets, at most.
+    threads
+        How many cores reasons may use, at most.
+
+    Raises
+    ------
+    TaskError
+        Nothing is deployed, the release does not verify, or it cannot give reasons.
+    """
+    folder, document = releases.approved(name or releases.in_use(releases.history()), rule)
+    release = folder.name
+    pipeline, metadata = releases.model_of(release, document)
+    model = Model(pipeline, metadata, releases.code(release, metadata), releases.half_width(release, document))
+    diagnostics = _signed(releases, release, document, "diagnostics.json")
+    validation = _signed(releases, release, document, "validation_report.json")
+    released, attribution = None, None
+    if "profile" in diagnostics and "profile" in validation:
+        predictions = diagnostics.get("predictions_profile")
+        released = Released(metadata, diagnostics["profile"], predictions, validation["profile"], validation["rows"])
+    if reasons:
+        profile = diagnostics.get("profile", {})
+        unknown = [name for name in metadata["features"] if name not in profile]
+        if unknown:
+            raise TaskError(
+                f"scoring.reasons: the release {release} holds no profile of the feature {unknown[0]}, which reasons "
+                "need. Deploy a new release, or set scoring.reasons: 0."
+            )
+        attribution = Attribution(pipeline, reference_of(profile, metadata["features"]), reasons, threads)
+    return Scorer(release, model, released, attribution)
+
+
+def _signed(releases: Releases, release: str, document: SignOff, file: str) -> dict[str, Any]:
+    """Return a JSON file of a release, of the bytes that were signed; an empty one if the release has no such file."""
+    if file not in map(released_as, document["files"]):
+        return {}
+    return releases.json(release, document, file)
