@@ -311,6 +311,15 @@ CLEAN_SHAPES = {
     # Looked at: a level that comes and goes was called missing.
     "regimes": Shape(clean_shapes.regimes, "demand", "area", "price", None),
     "basins": Shape(clean_shapes.basins, "flow", "gate", "gauge_0", None, apart=True),
+    "wander": Shape(clean_shapes.wander, "spread", "desk", "volume", None),
+    "depots": Shape(clean_shapes.depots, "cost", "depot", "load", None),
+    "rare": Shape(clean_shapes.rare, "scrap", "shift", "heat", None),
+    "invoices": Shape(clean_shapes.invoices, "amount", "client", "weight", None),
+    "short": Shape(clean_shapes.short, "effect", "lab", "dose", None),
+    "wards": Shape(clean_shapes.wards, "stay", "ward", "fever", None, apart=True),
+    "ticks": Shape(clean_shapes.ticks, "price", "venue", "size", None, apart=True),
+    "routes": Shape(clean_shapes.routes, "arrival", "carrier", "distance", None, apart=True),
+    "diabetes": Shape(clean_shapes.diabetes, "progress", "sex", "bp", None, apart=True),
 }
 EVERY = SHAPES | CLEAN_SHAPES
 

@@ -20,6 +20,8 @@ from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 # The held-out error is too good below this share of the error on training rows that the model had not seen, and too
 # bad above this multiple.
 _TOO_GOOD, _TOO_BAD = 0.6, 1.5
+# Of the smallest error in any span of the training rows.
+_TOO_GOOD_OF_BEST = 0.8
 
 
 def diagnose(metrics: dict[str, Any], explanation: dict[str, Any], comparison: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +84,8 @@ def gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str
     metrics, mean
         MAE and R2 of the model and of the mean on the held-out rows.
     unseen
-        MAE of models on training rows that they had not seen, mean_MAE of the mean there, R2.
+        MAE of models on training rows that they had not seen, best_MAE of the best span of these, mean_MAE of the mean
+        there, R2.
     """
     if not unseen or not unseen["MAE"] or not mean["MAE"]:
         return []
@@ -91,7 +94,7 @@ def gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str
     words = (
         f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
     )
-    if max(ratio, easier) < _TOO_GOOD:
+    if max(ratio, easier) < _TOO_GOOD and metrics["MAE"] < _TOO_GOOD_OF_BEST * unseen["best_MAE"]:
         return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
     if min(ratio, easier) > _TOO_BAD:
         return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]

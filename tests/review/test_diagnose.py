@@ -579,11 +579,29 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 
 
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
-    mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "mean_MAE": 24.0, "R2": 0.7}
+    mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "best_MAE": 11.0, "mean_MAE": 24.0, "R2": 0.7}
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
         assert [each["name"] for each in diagnose.gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
     assert diagnose.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    # Nor is an error that some span of the training rows has had, too.
+    assert diagnose.gap({"MAE": 5.0}, mean, unseen | {"best_MAE": 6.0}) == []
+
+
+def test_a_slice_of_few_weeks_is_not_called_worse_since_its_days_follow_each_other():
+    random, day = np.random.default_rng(0), np.repeat(np.arange(70), 20)
+    time = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D"))
+    sampled, unknown = intervals.resampling(time, len(day), 0, 300), {"coverage": None, "rows": 0}
+    actual, champion = np.zeros(len(day)), random.normal(0, 1, len(day))
+    for warm, alarms in ((day % 35 < 7, []), (day % 5 == 0, ["slice_worse"])):
+        slices = {"group": (np.arange(len(day)) % 7, list("abcdefg")), "heat": (1 - warm, ["warm", "cold"])}
+        worse = np.copysign(np.where(day < 35, 0.4, 1.2), champion)
+        ours = champion + np.where(warm, worse, random.normal(0, 0.01, len(day)))
+        table = intervals.slice_table(slices, actual, ours, champion, sampled)
+        found = comparison_alarms(WITHOUT_CHAMPION | {"slices": table, "prediction_interval": unknown})
+        assert [each["name"] for each in found] == alarms
+        p = next(row["p"] for row in table["rows"] if row["value"] == "warm")
+        assert (p < 0.005) == bool(alarms)
 
 
 def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():

@@ -68,6 +68,17 @@ def test_a_column_that_is_computed_from_the_target_is_named_with_what_else_it_is
     assert list(found) == ["bill"] and found["bill"].startswith(words)
 
 
+def test_a_cause_that_acts_otherwise_in_two_regimes_is_no_leak():
+    random, high = np.random.default_rng(10), np.arange(ROWS) % 2 == 1
+    price = np.where(high, random.normal(30, 5, ROWS), random.normal(22, 3, ROWS))
+    stock, area = random.gamma(3, 10, ROWS), random.choice(list("NSEW"), ROWS)
+    effect = pd.Series(area).map({"N": 3.0, "S": -5.0, "E": 1.0, "W": 5.0}).to_numpy()
+    demand = 120 + effect + np.where(high, -1.5, -0.4) * price + 0.3 * stock + random.normal(0, 6, ROWS)
+    rows = pd.DataFrame({"price": price, "stock": stock, "area": area, "regime": np.where(high, "b", "a")})
+    kinds = {"price": "number", "stock": "number", "area": "category", "regime": "category"}
+    assert post_outcome(rows.assign(demand=demand), kinds, "demand", 0) == []
+
+
 def test_without_other_features_that_explain_the_target_nothing_follows():
     frame = trips().drop(columns=["distance", "stops", "vehicle"])
     random = np.random.default_rng(1)

@@ -135,7 +135,8 @@ def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         named.append(reasons.alarm("worse_than_champion", None, f"{sentence}{low:.3g} to {high:.3g})."))
     worse = [each for each in found["slices"]["rows"] if each["worse"] and (each.get("p") or 0.0) < _RARE]
     for row in worse[:3]:
-        if row["MAE"] >= (1 + _SLICE_DIFFERENCE) * row["champion_MAE"]:
+        # The whole interval must lie beyond what matters.
+        if row["difference_interval"][0] >= _SLICE_DIFFERENCE * row["champion_MAE"]:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )

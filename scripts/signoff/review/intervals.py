@@ -21,6 +21,8 @@ MOST_BLOCKS = 2000
 FEWEST_DAYS = 10
 # More days than that are joined, each with the next, so that the resamples say what each block contributes.
 MOST_DAYS = 400
+# Days per week, and how few weeks say how much a slice's errors differ from week to week.
+WEEK, FEWEST_WEEKS = 7, 5
 # The correlation of one day with the next that an interval from few days allows for; see `serial_error`.
 USUAL_CORRELATION = 0.68
 MOST_VALUES = 2000
@@ -301,7 +303,8 @@ def slice_table(
         How many slices to list.
 
     A slice is worse than the champion where its own interval says so, and Holm's correction over all slices too. For
-    the correction the autocorrelation of days is taken from all slices together, since one says little of it.
+    the correction the autocorrelation of days is taken from all slices together, since one says little of it. The days
+    of a slice may follow each other (warm ones), so its weeks must say so, too.
     """
     blocks, drawn = sampled.blocks, sampled.drawn
     error = ours - actual
@@ -309,6 +312,7 @@ def slice_table(
     count, ratios = drawn.shape[1], []
     rows: list[SliceRow] = []
     z: list[tuple[float, int]] = []
+    by_weeks: list[float] = []
     for feature, (codes, labels) in slices.items():
         columns = (np.ones(len(error)), np.abs(error), error, np.abs(error) - theirs)
         cells = np.where(codes >= 0, codes * count + blocks, -1)
@@ -336,9 +340,13 @@ def slice_table(
                 spread = float(np.nanstd(difference))
                 z.append((abs(gain / n) / spread if spread > 0 else 0.0, max(int((each[:, 0] > 0).sum()) - 1, 1)))
                 ratios += [sampled.spread(difference)[0] / spread] if spread > 0 else []
+                by_weeks.append(_p_by_week(each[:, 3], each[:, 0]) if sampled.by == "days" else 0.0)
             rows.append(row)
     wider = max(float(np.median(ratios)), 1.0) if ratios else 1.0
-    p = [float(2 * special.stdtr(degrees, -each / wider)) for each, degrees in z]
+    p = [
+        max(float(2 * special.stdtr(degrees, -each / wider)), weeks)
+        for (each, degrees), weeks in zip(z, by_weeks, strict=True)
+    ]
     for row, corrected in zip(rows, holm(p), strict=False):
         row["p"] = float(corrected)
         low, _ = row["difference_interval"] or (None, None)
@@ -348,6 +356,18 @@ def slice_table(
         f"Holm's, over the {len(p)} comparisons with the champion" if p else "none: no champion to compare with"
     )
     return {"min_rows": MIN_ROWS, "looked_at": len(rows), "correction": correction, "rows": rows[:most]}
+
+
+def _p_by_week(total: np.ndarray, n: np.ndarray) -> float:
+    """Return how probable a mean so far from 0 is by chance if all rows of a week are alike.
+
+    `total` and `n` are what the rows of each day add up to, and how many there are. With few days, "weeks" are shorter.
+    """
+    weeks = np.arange(len(n)) // max(min(WEEK, len(n) // FEWEST_WEEKS), 1)
+    mean, variance, held = clustered(np.bincount(weeks, total), np.bincount(weeks, n))
+    if not variance or not np.isfinite(variance):
+        return 1.0 if variance else 0.0
+    return float(2 * special.stdtr(max(int(held) - 1, 1), -abs(float(mean)) / math.sqrt(float(variance))))
 
 
 def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ from signoff.review.times import clock_alarms
 
 # A step is news where it is so many times the largest of those before, and so rare among them over all checks.
 _LARGER = 1.5
-_RARE = 0.003
+_RARE = 0.006
 # The smallest effects that are named: of mean ranks, of their spread, of logarithms of counts, of shares.
 _LEVEL, _SPREAD, _VOLUME, _PART = 0.12, 0.07, math.log(1.35), 0.15
 _MOST_ROWS = 60_000
@@ -184,7 +184,7 @@ def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
         found is not None
         and abs(found.now - found.before) >= least
         and found.larger >= _LARGER
-        and found.p < _RARE / checks * 5
+        and found.p < _RARE / checks
     )
 
 

@@ -22,6 +22,9 @@ _LEAST_R2, _MOST_CANDIDATES = 0.4, 3
 _NOTHING, _NOTHING_BESIDE = 0.4, 0.2
 # What the others add to the target must have this F.
 _SURE = 12.0
+# There, the other features must also say nothing that exceeds this many standard errors: where a cause acts differently
+# by group, they say little, but more than nothing.
+_BY_CHANCE = 2.2
 # Below this share that the candidate explains beside the others nothing can be said.
 _LEAST_SHARE = 0.03
 
@@ -94,7 +97,8 @@ def _computed_from(x: np.ndarray, y: np.ndarray, table: NumericTable) -> int | N
         limit = _NOTHING if also < 0 else _NOTHING_BESIDE
         of_y = gain([spline(x), *further], [by_others[:, None]], y)
         of_x = gain([spline(y), *further, *both], [more], x)
-        if of_y.f >= _SURE and of_x.share + 2 * of_x.error < limit * share * of_y.share:
+        nothing = also < 0 or of_x.share <= _BY_CHANCE * of_x.error
+        if nothing and of_y.f >= _SURE and of_x.share + 2 * of_x.error < limit * share * of_y.share:
             return also
     return None
 
