@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +24,7 @@ from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.expectations import expectations
 from signoff.config.project_files import config_text, contract_text
-from signoff.features.evidence import facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
+from signoff.features.evidence import Facts, facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
 from signoff.source.fetch import fetch, label, parts
@@ -87,114 +86,173 @@ def init_project(
     """
     if target == "split":
         raise TaskError("the name 'split' is taken by the workflow: give the target another name in the source.")
-    frame = table.frame[table.frame[target].notna()]
-    rows = len(frame)
-    said: list[str] = []
-    if rows < len(table.frame):
-        said.append(f"rows: {len(table.frame) - rows:,} without {target} are dropped, {rows:,} are left")
-    kinds = dict(table.kinds)
-    validation: dict[str, str] = {}
-    for name, values in table.bad.items():
-        found = f"{name}: {len(values):,} values are no {kinds[name]}, such as {values.iloc[0]!r}"
-        if kinds[name] == "number" and name != target:
-            # As text, its numbers are still of use, and no row is lost for the others.
-            kinds[name] = "text"
-            column = frame[name].astype("str")
-            frame = frame.assign(**{name: column.mask(column.index.isin(values.index), values.astype("str"))})
-            said.append(f"{found}; so it is text. Once they are corrected, say dtype: float64 in schema.yaml")
-        else:
-            validation = {"on_failure": "warn"}
-            said.append(
-                f"{found}; their rows are dropped, and each run warns of them. Once they are corrected, take "
-                "on_failure: warn out of config.yaml"
-            )
-    config: dict[str, Any] = {"target": target}
-    time_column, split, why = choose_time(frame, kinds, target)
-    said.append(why)
-    said += [] if time_column else _entities(frame, target)
-    if time_column:
-        config["time_column"] = time_column
-        times = Times(time_column, now)
-        times = times.narrowed(
-            counts_by_day(frame[time_column].mask(in_future(frame[time_column], now))) if now else {}
-        )
-        for check, each in times.wrong(table.frame[time_column]).items():
-            validation = {"on_failure": "warn"}
-            said.append(
+    draft = _Draft(table, target, now)
+    draft.read_mixed_columns_as_text()
+    split = draft.find_time()
+    draft.choose_features()
+    draft.choose_cleaning()
+    if split:
+        draft.config["split"] = split
+    if draft.validation:
+        draft.config["validation"] = draft.validation
+    return draft.config, draft.contract(), draft.said
+
+
+class _Draft:
+    """The config of a table while it is being decided on, step by step in the order of the methods.
+
+    `frame` has the rows with a target, and `kinds` the kind of each column. `empty` names the columns without a
+    value, and `units` has the unit behind the numbers of a column of text. `said` has a line for each decision.
+    """
+
+    def __init__(self, table: Table, target: str, now: pd.Timestamp | None):
+        self.table, self.target, self.now = table, target, now
+        self.frame = table.frame[table.frame[target].notna()]
+        self.kinds = dict(table.kinds)
+        self.config: dict[str, Any] = {"target": target}
+        self.validation: dict[str, str] = {}
+        self.time_column: str | None = None
+        self.empty: list[str] = []
+        self.units: dict[str, str] = {}
+        self.said: list[str] = []
+        if len(self.frame) < len(table.frame):
+            dropped = len(table.frame) - len(self.frame)
+            self.said.append(f"rows: {dropped:,} without {target} are dropped, {len(self.frame):,} are left")
+
+    def _warn(self) -> None:
+        """Let a run with such values continue."""
+        self.validation = {"on_failure": "warn"}
+
+    def read_mixed_columns_as_text(self) -> None:
+        """Read a column of numbers with other values among them as text; drop the rows with unreadable other values."""
+        for name, values in self.table.bad.items():
+            found = f"{name}: {len(values):,} values are no {self.kinds[name]}, such as {values.iloc[0]!r}"
+            if self.kinds[name] == "number" and name != self.target:
+                # As text, its numbers are still of use, and no row is lost for the others.
+                self.kinds[name] = "text"
+                column = self.frame[name].astype("str")
+                mixed = column.mask(column.index.isin(values.index), values.astype("str"))
+                self.frame = self.frame.assign(**{name: mixed})
+                self.said.append(f"{found}; so it is text. Once they are corrected, say dtype: float64 in schema.yaml")
+            else:
+                self._warn()
+                self.said.append(
+                    f"{found}; their rows are dropped, and each run warns of them. Once they are corrected, take "
+                    "on_failure: warn out of config.yaml"
+                )
+
+    def find_time(self) -> dict[str, str]:
+        """Find the time column, and set wrong times to missing; return the section `split` of the config."""
+        time, split, why = choose_time(self.frame, self.kinds, self.target)
+        self.time_column = time
+        self.said.append(why)
+        if not time:
+            self.said += _entities(self.frame, self.target)
+            return split
+        self.config["time_column"] = time
+        all_rows, now = self.table.frame, self.now
+        known = self.frame[time]
+        times = Times(time, now).narrowed(counts_by_day(known.mask(in_future(known, now))) if now else {})
+        for check, each in times.wrong(all_rows[time]).items():
+            self._warn()
+            self.said.append(
                 f"time: {each.sum():,} rows have a time that {check.replace(' not ', ' ')}, such as "
-                f"{table.frame[time_column][each].iloc[0]}; they are dropped, and each run warns of them. Once "
+                f"{all_rows[time][each].iloc[0]}; they are dropped, and each run warns of them. Once "
                 "they are corrected, take on_failure: warn out of config.yaml"
             )
-            table.frame[time_column] = table.frame[time_column].mask(each)
-    facts = facts_of(frame)
-    ids = [name for name in map(str, frame) if name != target and names_the_row(name, facts[name])]
-    if ids:
-        config["features"] = {"drop": ids}
-        said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
-    dates = [facts[name] for name in map(str, frame) if kinds[name] == "date" and name != target]
-    if dates and not any(each.has_time for each in dates):
-        config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
-        said.append("features: of dates, which have no time of day, also the day of the month")
-    empty = [name for name in map(str, frame) if frame[name].isna().all() and name != target]
-    if empty:
-        said.append(f"features: {', '.join(empty)} left out, empty")
-    text = [name for name in map(str, frame) if kinds[name] == "text" and name not in empty]
-    units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
-    if units:
+            all_rows[time] = all_rows[time].mask(each)
+        return split
+
+    def choose_features(self) -> None:
+        """Leave out what only names the row, is empty, or is prose. Raises TaskError if no feature remains."""
+        frame, facts = self.frame, facts_of(self.frame)
+        names = [name for name in map(str, frame) if name != self.target]
+        ids = [name for name in names if names_the_row(name, facts[name])]
+        if ids:
+            self.config["features"] = {"drop": ids}
+            self.said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
+        dates = [facts[name] for name in names if self.kinds[name] == "date"]
+        if dates and not any(each.has_time for each in dates):
+            self.config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
+            self.said.append("features: of dates, which have no time of day, also the day of the month")
+        self.empty = [name for name in names if frame[name].isna().all()]
+        if self.empty:
+            self.said.append(f"features: {', '.join(self.empty)} left out, empty")
+        text = [name for name in map(str, frame) if self.kinds[name] == "text" and name not in self.empty]
+        self._find_units(text, facts)
+        signs = [name for name in text if hides_signs(facts[name])]
+        if signs:
+            self.said.append(
+                f"signs: of {', '.join(signs)}, DR and CR do not say which number is negative, so it is text. For "
+                "numbers, write the minus in the source"
+            )
+        loose = [name for name in text if name not in self.units and names_or_prose(facts[name])]
+        if loose:
+            self.said.append(
+                f"features: {', '.join(loose)} left out, text of which more than half of the values differ"
+            )
+        if not set(frame) - {self.target, *ids, *self.empty, *loose}:
+            only = ", ".join(frame.columns.drop(self.target))
+            raise TaskError(f"there is nothing to predict {self.target} from: {only} only name rows, or are empty.")
+
+    def _find_units(self, text: list[str], facts: dict[str, Facts]) -> None:
+        """Find the columns of text whose values are numbers with a unit."""
+        self.units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
+        if not self.units:
+            return
         words = {"": "", ":": " (in hours)"}
-        shown_units = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in units.items())
-        others = [words for name, unit in units.items() for words in _other_words_of(name, frame[name], unit)]
-        said.append(f"features: of {shown_units}, the numbers; other words count as missing{''.join(others)}")
+        shown = ", ".join(name + words.get(unit, f" ({unit})") for name, unit in self.units.items())
+        others = [each for name, unit in self.units.items() for each in _other_words_of(name, self.frame[name], unit)]
+        self.said.append(f"features: of {shown}, the numbers; other words count as missing{''.join(others)}")
         if others:
-            validation = {"on_failure": "warn"}
-            said.append("Each run warns of them. Once they are corrected, take on_failure: warn out of config.yaml")
-    signs = [name for name in text if hides_signs(facts[name])]
-    if signs:
-        said.append(
-            f"signs: of {', '.join(signs)}, DR and CR do not say which number is negative, so it is text. For numbers, "
-            "write the minus in the source"
-        )
-    loose = [name for name in text if name not in units]
-    loose = [name for name in loose if names_or_prose(facts[name])]
-    if loose:
-        said.append(f"features: {', '.join(loose)} left out, text of which more than half of the values differ")
-    if not set(frame) - {target, *ids, *empty, *loose}:
-        only = ", ".join(frame.columns.drop(target))
-        raise TaskError(f"there is nothing to predict {target} from: {only} only name rows, or are empty.")
-    left = _columns_to_leave(frame.drop(columns=[target]), time_column)
-    lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
-    blamed = ", ".join(name for name in left if name not in empty)
-    if len(left) > _MOST_NAMED:
-        lost = int(frame[time_column].isna().sum()) if time_column else 0
-        config["cleaning"] = {"default": "leave"}
-        said.append(f"cleaning: missing values are left to the model in every column, {len(left)} being to blame")
-    elif left:
-        config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
-    if blamed and len(left) <= _MOST_NAMED:
-        said.append(
-            f"cleaning: missing values are left to the model in {blamed}; rows with any other missing value "
-            f"are dropped ({lost:,}, {lost / rows:.1%})"
-        )
-    elif lost and not blamed:
-        said.append(f"cleaning: rows with a missing value are dropped ({lost:,}, {lost / rows:.1%})")
-    # The default of max_rows_lost, less some room.
-    share = 1 - (rows - lost) / len(table.frame)
-    if share > 0.45:
-        config.setdefault("cleaning", {})["max_rows_lost"] = float(f"{min(share + 0.1, 0.99):.2f}")
-        said.append(f"cleaning: {share:.1%} of the rows are lost in all; max_rows_lost lets them go")
-    if split:
-        config["split"] = split
-    if validation:
-        config["validation"] = validation
-    expected, most_missing = expectations(table.frame, kinds, target, time_column, now)
-    contract = expected | {
-        "columns": {
-            name: _rules(each, kinds[name], table.formats.get(name), units.get(name), most_missing.get(name, {}))
-            for name, each in cast(Iterable[tuple[str, pd.Series]], table.frame.items())
-            if name not in empty
+            self._warn()
+            self.said.append(
+                "Each run warns of them. Once they are corrected, take on_failure: warn out of config.yaml"
+            )
+
+    def choose_cleaning(self) -> None:
+        """Choose the columns whose missing values are left to the model, and how many rows may be lost."""
+        frame, rows = self.frame, len(self.frame)
+        left = _columns_to_leave(frame.drop(columns=[self.target]), self.time_column)
+        lost = int(frame.drop(columns=left).isna().any(axis=1).sum())
+        blamed = ", ".join(name for name in left if name not in self.empty)
+        if len(left) > _MOST_NAMED:
+            lost = int(frame[self.time_column].isna().sum()) if self.time_column else 0
+            self.config["cleaning"] = {"default": "leave"}
+            self.said.append(
+                f"cleaning: missing values are left to the model in every column, {len(left)} being to blame"
+            )
+        elif left:
+            self.config["cleaning"] = {"columns": dict.fromkeys(left, "leave")}
+        if blamed and len(left) <= _MOST_NAMED:
+            self.said.append(
+                f"cleaning: missing values are left to the model in {blamed}; rows with any other missing value "
+                f"are dropped ({lost:,}, {lost / rows:.1%})"
+            )
+        elif lost and not blamed:
+            self.said.append(f"cleaning: rows with a missing value are dropped ({lost:,}, {lost / rows:.1%})")
+        # The default of max_rows_lost, less some room.
+        share = 1 - (rows - lost) / len(self.table.frame)
+        if share > 0.45:
+            self.config.setdefault("cleaning", {})["max_rows_lost"] = float(f"{min(share + 0.1, 0.99):.2f}")
+            self.said.append(f"cleaning: {share:.1%} of the rows are lost in all; max_rows_lost lets them go")
+
+    def contract(self) -> dict[str, Any]:
+        """Return the data contract."""
+        table = self.table
+        expected, most_missing = expectations(table.frame, self.kinds, self.target, self.time_column, self.now)
+        columns = {
+            str(name): _rules(
+                each,
+                self.kinds[str(name)],
+                table.formats.get(str(name)),
+                self.units.get(str(name)),
+                most_missing.get(str(name), {}),
+            )
+            for name, each in table.frame.items()
+            if name not in self.empty
         }
-    }
-    return config, contract, said
+        return expected | {"columns": columns}
 
 
 def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict[str, str], str]:

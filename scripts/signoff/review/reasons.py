@@ -8,6 +8,7 @@ from signoff.review.looked_for import nothing_found
 
 # In standard errors: by chance once in two hundred times.
 SURE = 2.6
+_UNIT = "on the target's scale"
 # How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
 WEIGHTS = {
     "leak": 98,
@@ -56,20 +57,59 @@ def short_of(covered: Mapping[str, Any]) -> str | None:
     return f"{sentence.rstrip()}; {covered['level']:.0%} were promised."
 
 
+class _Weighed:
+    """Sentences for the model and against it, each with its weight."""
+
+    def __init__(self) -> None:
+        self.good: list[tuple[int, str]] = []
+        self.bad: list[tuple[int, str]] = []
+
+    def ordered(self) -> dict[str, list[str]]:
+        """Return the sentences, the weightiest first."""
+        pairs = {"for": self.good, "against": self.bad}
+        return {name: [words for _, words in sorted(each, key=lambda pair: -pair[0])] for name, each in pairs.items()}
+
+
 def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[str]]:
     """Return what speaks for the model and what against it, one sentence each, the weightiest first.
 
     Parameters
     ----------
     metrics
-        As `evaluate_model` gives them.
+        As `evaluate_model` returns them.
     found
-        intervals, paired, against_best (None, or as `intervals.paired` gives it, for the best baseline with its name),
-        slices, prediction_interval and alarms.
+        intervals, paired, against_best (None, or as `intervals.paired` returns it, for the best baseline with its
+        name), slices, prediction_interval and alarms.
     """
-    reasons_for, against = [], []
-    model, champion, unit = metrics["model"]["test"], metrics["champion"] or {}, "on the target's scale"
-    thresholds = metrics["thresholds"]
+    weighed, spans = _Weighed(), found["intervals"]["model"]
+    _say_of_thresholds(weighed, metrics["thresholds"])
+    weighed.bad += [(WEIGHTS[each["name"]], each["sentence"]) for each in found["alarms"] if each["name"] != "coverage"]
+    _say_of_narrow_thresholds(weighed, metrics["thresholds"], spans)
+    low, high = spans["bias"]
+    biased = low * high > 0
+    if biased and min(abs(low), abs(high)) >= 0.05 * metrics["model"]["test"]["MAE"]:
+        words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
+        weighed.bad.append((48, f"{words} {_UNIT} (95% interval)."))
+    _say_of_champion(weighed, metrics["champion"] or {}, found["paired"])
+    _say_of_baselines(weighed, metrics, found["against_best"])
+    violations = (metrics.get("validation") or {}).get("violations")
+    if violations:
+        weighed.bad.append((58, f"The data contract is violated {counted(len(violations), 'time')}."))
+    slices = found["slices"]
+    if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
+        sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
+        weighed.good.append((60, sentence))
+    if not found["alarms"]:
+        weighed.good.append((70, nothing_found(metrics, found, biased)))
+    _say_of_intervals(weighed, found["prediction_interval"])
+    low, high = spans["MAE"]
+    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {_UNIT} (95% interval)."
+    weighed.good.append((20, sentence))
+    return weighed.ordered()
+
+
+def _say_of_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]]) -> None:
+    """Add whether every threshold is met."""
     missed = [
         f"{each['name']} {each['limit']:g}: {each['metric']} is "
         + ("undefined" if each["value"] is None else f"{each['value']:.4g}")
@@ -79,71 +119,67 @@ def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[st
     if missed:
         # In one sentence, so that they leave room for what may be their cause.
         words = f"{len(missed)} of {counted(len(thresholds), 'threshold')} {agreed(len(missed), 'is', 'are')} missed"
-        against.append((100, f"{words} ({'; '.join(missed)})."))
+        weighed.bad.append((100, f"{words} ({'; '.join(missed)})."))
     elif thresholds:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
         )
-        reasons_for.append((90, f"Every threshold is met: {kept}."))
-    alarms = [each for each in found["alarms"] if each["name"] != "coverage"]
-    against += [(WEIGHTS[each["name"]], each["sentence"]) for each in alarms]
-    spans = found["intervals"]["model"]
+        weighed.good.append((90, f"Every threshold is met: {kept}."))
+
+
+def _say_of_narrow_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]], spans: Mapping[str, Any]) -> None:
+    """Add the thresholds that lie inside the interval of their metric."""
     for each in thresholds:
         low, high = spans.get(each["metric"], (None, None))
         if each["passed"] and None not in (low, high) and low < each["limit"] < high:
             words = f"The threshold {each['name']} {each['limit']:g} is met narrowly: the 95% interval of "
-            against.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
-    low, high = spans["bias"]
-    biased = low * high > 0
-    if biased and min(abs(low), abs(high)) >= 0.05 * model["MAE"]:
-        words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
-        against.append((48, f"{words} {unit} (95% interval)."))
-    low, high = spans["MAE"]
-    if found["paired"]:
-        ours, (lower, upper) = found["paired"], found["paired"]["interval"]
-        span = f"{ours['difference']:+.3g} (95% interval {lower:+.3g} to {upper:+.3g}) {unit}"
-        if ours["verdict"] == "better":
-            reasons_for.append((95, f"It is better than the deployed release: MAE differs by {span}."))
-        elif ours["verdict"] == "worse" and not ours.get("matters", True):
-            against.append((40, f"It is slightly worse than the deployed release: MAE differs by {span}."))
-        elif ours["verdict"] == "cannot be told apart":
-            against.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
-        elif not ours["matters"]:
-            words = "It is worse than the deployed release by too little for an alarm"
-            against.append((45, f"{words}: MAE differs by {span}."))
-    elif "problem" in champion:
-        against.append((66, f"The deployed release could not be scored beside it: {champion['problem']}"))
-    best = found["against_best"]
-    theirs = metrics["baselines"][best["name"]]["test"]
+            weighed.bad.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
+
+
+def _say_of_champion(weighed: _Weighed, champion: Mapping[str, Any], ours: Mapping[str, Any] | None) -> None:
+    """Add how the MAE differs from the deployed release's."""
+    if not ours:
+        if "problem" in champion:
+            weighed.bad.append((66, f"The deployed release could not be scored beside it: {champion['problem']}"))
+        return
+    lower, upper = ours["interval"]
+    span = f"{ours['difference']:+.3g} (95% interval {lower:+.3g} to {upper:+.3g}) {_UNIT}"
+    if ours["verdict"] == "better":
+        weighed.good.append((95, f"It is better than the deployed release: MAE differs by {span}."))
+    elif ours["verdict"] == "worse" and not ours.get("matters", True):
+        weighed.bad.append((40, f"It is slightly worse than the deployed release: MAE differs by {span}."))
+    elif ours["verdict"] == "cannot be told apart":
+        weighed.bad.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
+    elif not ours["matters"]:
+        words = "It is worse than the deployed release by too little for an alarm"
+        weighed.bad.append((45, f"{words}: MAE differs by {span}."))
+
+
+def _say_of_baselines(weighed: _Weighed, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+    """Add how the MAE differs from the best baseline's, and which baselines are better by R2."""
+    model, theirs = metrics["model"]["test"], metrics["baselines"][best["name"]]["test"]
     share = 1 - model["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
-    words = f"of the best baseline ({best['name']}), {model['MAE']:.4g} against {theirs['MAE']:.4g} {unit}"
+    words = f"of the best baseline ({best['name']}), {model['MAE']:.4g} against {theirs['MAE']:.4g} {_UNIT}"
     if best["verdict"] == "better":
-        reasons_for.append((80, f"Its MAE is {share:.1%} below that {words}."))
+        weighed.good.append((80, f"Its MAE is {share:.1%} below that {words}."))
     elif best["verdict"] == "worse":
-        against.append((84, f"Its MAE is {-share:.1%} above that {words}."))
+        weighed.bad.append((84, f"Its MAE is {-share:.1%} above that {words}."))
     else:
-        against.append((68, f"Its MAE cannot be told apart from that {words}."))
+        weighed.bad.append((68, f"Its MAE cannot be told apart from that {words}."))
     for name, scores in metrics["baselines"].items():
         r2 = scores["test"]["R2"]
         if None not in (r2, model["R2"]) and r2 > model["R2"]:
-            against.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
-    violations = (metrics.get("validation") or {}).get("violations")
-    if violations:
-        against.append((58, f"The data contract is violated {counted(len(violations), 'time')}."))
-    slices, covered = found["slices"], found["prediction_interval"]
-    if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
-        sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
-        reasons_for.append((60, sentence))
-    if not found["alarms"]:
-        reasons_for.append((70, nothing_found(metrics, found, biased)))
+            weighed.bad.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
+
+
+def _say_of_intervals(weighed: _Weighed, covered: Mapping[str, Any]) -> None:
+    """Add whether the prediction intervals cover as much as they promise."""
     if (too_few := short_of(covered)) is not None:
-        against.append((WEIGHTS["coverage"], too_few))
+        weighed.bad.append((WEIGHTS["coverage"], too_few))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
-        width = covered.get("fitted_half_width") or covered["half_width"]
-        width = f"± {width:.4g}" if width else f"{covered['mean_width']:.4g} wide on average, they"
+        half = covered.get("fitted_half_width") or covered["half_width"]
+        width = f"± {half:.4g}" if half else f"{covered['mean_width']:.4g} wide on average, they"
         sentence = f"Its prediction intervals hold: {width} covered {covered['coverage']:.1%} of "
-        reasons_for.append((40, f"{sentence}rows that they were not fitted on ({covered['level']:.0%} were promised)."))
-    sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {unit} (95% interval)."
-    reasons_for.append((20, sentence))
-    ordered = [sorted(each, key=lambda pair: -pair[0]) for each in (reasons_for, against)]
-    return {"for": [words for _, words in ordered[0]], "against": [words for _, words in ordered[1]]}
+        weighed.good.append(
+            (40, f"{sentence}rows that they were not fitted on ({covered['level']:.0%} were promised).")
+        )
