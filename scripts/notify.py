@@ -12,7 +12,7 @@ from socket import gethostname
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.ops.notify import read_settings, send
+from signoff.ops.notify import link, read_settings, send
 from signoff.ops.status import standing
 
 
@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> None:
         if not settings["urls"] and not settings["command"]:
             raise TaskError("nobody is to be told: set notify.urls or notify.command in the config.")
         title = f"Signoff {Path.cwd().name}: a trial message"
-        text = f"Project     {Path.cwd()} on {gethostname()}\nThis is what a message of a scheduled run looks like.\n"
-        notified, failed = send(settings, title, "\n".join([text, *standing()]) + "\n", ["trial"])
+        lines = [f"Project     {Path.cwd()} on {gethostname()}", *link(), "This is a test message.", "", *standing()]
+        notified, failed = send(settings, title, "\n".join(lines) + "\n", ["trial"])
         for name in notified:
             logging.info("[notify] sent: %s", name)
         if failed:

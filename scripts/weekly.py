@@ -34,7 +34,7 @@ from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.folder import described, running_snakemake
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
-from signoff.release.approval import DIAGNOSTICS, METRICS, utc_now
+from signoff.release.approval import DIAGNOSTICS, METRICS, REPORT, utc_now
 from signoff.release.live_record import LIVE, broken_words, read_live
 from signoff.release.store import Releases
 from signoff.source.last_ingest import GOING_ON
@@ -93,15 +93,17 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 
 def _targets() -> list[str]:
-    """Return Snakemake's targets: the diagnostics of one model, and the live record of a release.
+    """Return Snakemake's targets: the diagnostics of one model, its report if messages lead to it, and the live record.
 
-    Both are needed even if the new model fails.
+    All are needed even if the new model fails.
     """
     found = [str(LIVE)] if Releases().current() else []
     # If the config is wrong, Snakemake reports it.
     with contextlib.suppress(TaskError):
-        models = read_config()[0]["models"]
-        found += [] if models["by"] or models["each"] else [DIAGNOSTICS]
+        config = read_config()[0]
+        if not config["models"]["by"] and not config["models"]["each"]:
+            found += [DIAGNOSTICS]
+            found += [REPORT] if config["report"]["url"] or config["notify"]["attach_report"] else []
     return ["--keep-going", "all", *found] if found else []
 
 

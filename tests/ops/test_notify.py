@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -17,8 +18,10 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from test_weekly import runs
 
+import weekly as weekly_script
 from conftest import Project, listen
 from signoff.ops import notify
+from signoff.release.store import Releases
 
 # The test server is asked to let somebody in without TLS.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
@@ -27,14 +30,15 @@ SECRET = "can/ary+word@7"
 
 @pytest.fixture
 def hook():
-    """A webhook on the loopback address, with what was posted to it; it answers `status`."""
-    told = SimpleNamespace(messages=[], paths=[], status=200)
+    """A webhook on the loopback address that keeps what was posted; it answers `status`, or 413 above `most` bytes."""
+    told = SimpleNamespace(messages=[], paths=[], status=200, most=float("inf"))
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             told.paths.append(self.path)
-            told.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(told.status)
+            size = int(self.headers["Content-Length"])
+            told.messages.append(json.loads(self.rfile.read(size)))
+            self.send_response(told.status if size <= told.most else 413)
             self.end_headers()
 
     with listen(Handler) as host:
@@ -143,6 +147,43 @@ def test_when_a_model_waits(finished, monkeypatch):
     finished.snakemake("deploy")
     sign_off.unlink()
     assert notify._find_events(run, [], 4, now) == []
+
+
+def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_it(released, hook, mail, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    model = released.json("reports/diagnostics.json")["model_sha256"]
+    monkeypatch.setenv("SMTP_PASSWORD", SECRET)
+    address = f"mailto://ada:${{SMTP_PASSWORD}}@127.0.0.1:{mail.port}?from=s@example.org&to=ada@example.org"
+    chosen = {"urls": [address], "command": 'cat > got.txt; echo "$SIGNOFF_REPORT" >> got.txt', "attach_report": True}
+    url = "https://reports.example.org/rides?week=1"
+    released.configure(notify=chosen, report={"url": url})
+    assert weekly_script._targets()[-1] == "reports/final_report.md"
+    live = {"release": Releases().current(), "alarms": [{"sentence": "It is off by 7."}], "broken": []}
+    Path("reports/live.json").write_text(json.dumps(live), encoding="utf-8")
+    run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "failed", "cause": "x", "model_sha256": model}
+    line = notify.notify(run, [])
+    assert line == {"events": ["failed"], "notified": ["notify.urls, number 1 (mailto)", "notify.command"]}
+    text = Path("got.txt").read_text("utf-8")
+    assert text.splitlines()[-1] == "reports/final_report.html"
+    assert f"Report      {url}\n" in text
+    box = text.partition("\nDeploy?     ")[2].splitlines()
+    assert box[0] in ("yes", "no", "look closer") and "  It is off by 7." in box and {"For", "Against"} <= {*box}
+    (got,) = mail.mails
+    (file,) = got.iter_attachments()
+    assert file.get_filename() == "final_report.html"
+    assert file.get_payload(decode=True) == Path("reports/final_report.html").read_bytes()
+
+    # A service that fails with the file gets the message without it, and the report of another model is not sent.
+    hook.most = 100_000
+    settings = {"urls": [hook.url], "command": None}
+    page = notify.report_of(model)
+    assert notify.send(settings, "title", "text", ["review"], page) == (["notify.urls, number 1 (json)"], [])
+    assert [len(each["attachments"]) for each in hook.messages] == [1, 0]
+    assert notify.report_of("0" * 64) is None
+    assert "Deploy?" not in notify.message({**run, "model_sha256": "0" * 64}, ["failed"])[1]
+    released.configure(notify=settings)
+    assert weekly_script._targets()[-1] == "reports/diagnostics.json"
+    assert "Report  " not in notify.message(run, ["failed"])[1]
 
 
 def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):

@@ -104,7 +104,7 @@ rule generate_report:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(**settings.report),
+        options=flags(**{name: value for name, value in settings.report.items() if name != "url"}),
         budget=lambda wildcards, input: words(row_budget=input.budget, live=input.live),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"

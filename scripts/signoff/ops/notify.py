@@ -9,24 +9,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote, unquote
 
 import yaml
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import read_json
-from signoff.config.settings import SCHEMA, USUAL, check_config
+from signoff.base.files import parsed_json, read_json
+from signoff.config.settings import SCHEMA, USUAL, check_config, read_config
 from signoff.ops.runs import RECORD
 from signoff.ops.status import described_run, standing
-from signoff.release.approval import SIGN_OFF, read_sign_off
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT, SIGN_OFF, read_sign_off
+from signoff.release.live_record import read_live, warnings
+from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases
 from signoff.release.verdict import logged_summary
+from signoff.report.decision_box import decision
 from signoff.source.address import expand
 
+# The words of a command, and its environment beyond that of this process.
+_Command: TypeAlias = tuple[list[str], dict[str, str]]
+_COMMAND = "notify.command"
 # For all of them together; a scheduled run waits no longer.
 _TIMEOUT_S = 60
 _TITLES = {
@@ -62,7 +69,8 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
         events = _find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
         if not events:
             return {}
-        notified, failed = send(settings, *message(run, events), events)
+        attached = report_of(run.get("model_sha256")) if settings["attach_report"] else None
+        notified, failed = send(settings, *message(run, events), events, attached)
     except Exception as error:
         events, notified, failed = [], [], [explain(error)]
     for problem in failed:
@@ -86,7 +94,7 @@ def read_settings() -> dict[str, Any]:
     except KeyError:
         section = None
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise TaskError(f"{path} cannot be read, so nobody can be told: {error}") from error
+        raise TaskError(f"{path} cannot be read, so nobody can be notified: {error}") from error
     config: dict[str, Any] = {"raw_data_source_url": "-", "target": "-", "notify": section}
     check_config(config, SCHEMA)
     found: dict[str, Any] = config["notify"]
@@ -142,11 +150,14 @@ def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
     title = f"Signoff {Path.cwd().name}: {', '.join(_TITLES[each] for each in events)}"
     lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {described_run(run)}"]
     lines += [f"Log         {run['log']}"] if "log" in run else []
+    lines += link()
     try:
         lines += standing()
     except TaskError as error:
         lines.append(f"Problem     {error}")
-    # The summary speaks of this run only where it came to a verdict.
+    with contextlib.suppress(TaskError, OSError):
+        lines += _box(run.get("model_sha256"))
+    # The summary speaks of this run only if it came to a verdict.
     log = Path("logs/verdict.log")
     if run["verdict"] in ("passed", "failed") and log.is_file():
         lines += ["", *logged_summary(log)]
@@ -155,7 +166,47 @@ def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
     return title, "\n".join(lines) + "\n"
 
 
-def send(settings: dict[str, Any], title: str, text: str, events: list[str]) -> tuple[list[str], list[str]]:
+def link() -> list[str]:
+    """Return the line of a message that leads to the report; none without `report.url`, or if the config is wrong."""
+    try:
+        url = read_config()[0]["report"]["url"]
+    except TaskError:
+        return []
+    return [f"Report      {url}"] if url else []
+
+
+def report_of(model_sha256: str | None) -> Path | None:
+    """Return the page of the report on a model; None if there is no report on this model."""
+    report, page = Path(REPORT), Path(PAGE)
+    if not model_sha256 or not report.is_file() or not page.is_file():
+        return None
+    return page if model_sha256 in report.read_text(encoding="utf-8", errors="replace") else None
+
+
+def _box(model_sha256: str | None) -> list[str]:
+    """Return the box at the top of the report on a model, as text; none if the diagnostics are of another model.
+
+    Raises
+    ------
+    TaskError, OSError
+        A file that it is made from is damaged or missing.
+    """
+    if not model_sha256 or not Path(DIAGNOSTICS).is_file():
+        return []
+    metrics, diagnostics = (parsed_json(Path(path).read_bytes(), Path(path)) for path in (METRICS, DIAGNOSTICS))
+    if not metrics["model_sha256"] == diagnostics["model_sha256"] == model_sha256:
+        return []
+    live = warnings(read_live(), Releases().current())
+    found = decision(cast(Metrics, metrics), cast(Diagnostics, diagnostics), live)
+    lines = ["", f"Deploy?     {found.deploy}", *(f"  {each}" for each in (*found.why, found.verdict, *found.where))]
+    for side, sentences in found.sides.items():
+        lines += [side.capitalize(), *(f"  {each}" for each in sentences or ["Nothing was found."])]
+    return lines
+
+
+def send(
+    settings: dict[str, Any], title: str, text: str, events: list[str], attached: Path | None = None
+) -> tuple[list[str], list[str]]:
     """Send a message to all at once, and return who got it, and for each who did not, who and why.
 
     Parameters
@@ -164,9 +215,23 @@ def send(settings: dict[str, Any], title: str, text: str, events: list[str]) -> 
         The section `notify` of the config.
     title, text, events
         Of the message.
+    attached
+        A file for those services that take one. A service that fails with it gets the message without it.
     """
-    notified, failed = [], []
-    commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+    commands, failed = _commands(settings, title, events)
+    deadline = time.monotonic() + _TIMEOUT_S
+    problems = _run({name: _attaching(command, attached) for name, command in commands.items()}, text, deadline)
+    again = [name for name, problem in problems.items() if problem and name != _COMMAND]
+    if attached and again and time.monotonic() < deadline:
+        problems |= _run({name: commands[name] for name in again}, text, deadline)
+    failed += [f"{name}: {_without_secrets(problem, settings)}" for name, problem in problems.items() if problem]
+    return [name for name, problem in problems.items() if problem is None], failed
+
+
+def _commands(settings: dict[str, Any], title: str, events: list[str]) -> tuple[dict[str, _Command], list[str]]:
+    """Return the commands that send a message, by the names of those who get it, and the addresses that are wrong."""
+    commands: dict[str, _Command] = {}
+    failed = []
     apprise = [str(Path(sys.executable).with_name("apprise")), "-v", "--storage-mode", "memory", "--title", title]
     apprise += ["--notification-type", "failure" if {"failed", "killed"} & {*events} else "info"]
     for number, address in enumerate(settings["urls"], 1):
@@ -178,8 +243,22 @@ def send(settings: dict[str, Any], title: str, text: str, events: list[str]) -> 
             failed.append(f"{name}: {error}")
     if settings["command"]:
         more = {"SIGNOFF_EVENTS": " ".join(events), "SIGNOFF_TITLE": title}
-        commands["notify.command"] = ["/bin/sh", "-c", settings["command"]], more
-    deadline = time.monotonic() + _TIMEOUT_S
+        commands[_COMMAND] = ["/bin/sh", "-c", settings["command"]], more
+    return commands, failed
+
+
+def _attaching(command: _Command, attached: Path | None) -> _Command:
+    """Return a command that sends a file along, or is told about it: SIGNOFF_REPORT."""
+    words, more = command
+    if attached is None:
+        return command
+    if "APPRISE_URLS" in more:
+        return [*words, "--attach", str(attached)], more
+    return words, {**more, "SIGNOFF_REPORT": str(attached)}
+
+
+def _run(commands: Mapping[str, _Command], text: str, deadline: float) -> dict[str, str | None]:
+    """Run commands at once with a text as their input; return why each failed by its name, None if it did not."""
     with contextlib.ExitStack() as files:
         # Files, not pipes: what a command leaves running in the background keeps nobody waiting.
         started = {}
@@ -197,17 +276,11 @@ def send(settings: dict[str, Any], title: str, text: str, events: list[str]) -> 
             )
             started[name] = process, said
             files.callback(stop, process)
-        for name, (process, said) in started.items():
-            problem = wait(process, said, deadline)
-            if problem is None:
-                notified.append(name)
-            else:
-                failed.append(f"{name}: {_without_secrets(problem, settings)}")
-    return notified, failed
+        return {name: wait(process, said, deadline) for name, (process, said) in started.items()}
 
 
 def wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> str | None:
-    """Wait for a command until `deadline` at most, and return why it failed; None where it did not."""
+    """Wait for a command until `deadline` at most, and return why it failed; None if it did not."""
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
