@@ -199,8 +199,9 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@$(BIN)/python docs/generate.py --output docs/reference
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
-bench-tables: $(READY) ## compare projects for many tables with pipelines written by hand: benchmarks/tables.md (NAMES=some)
+bench-tables: $(READY) ## compare projects for many tables with pipelines written by hand, and presets: benchmarks/tables.md, presets.md (NAMES=some)
 	@$(BIN)/python benchmarks/tables.py $(or $(NAMES),--output benchmarks/tables.md)
+	@$(BIN)/python benchmarks/presets.py $(or $(NAMES),--output benchmarks/presets.md)
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py

@@ -89,6 +89,8 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
     setting, comparison = choose(learning, TrainingRows(rows, kinds, target, moments))
+    if comparison:
+        logging.info("[train_model] the comparison took %.2f s", time.monotonic() - started)
     logging.info("[train_model] estimator: %s, parameters: %s", setting["estimator"], setting["params"] or "defaults")
     learnt = len(rows)
     if args.passes:

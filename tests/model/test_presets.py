@@ -8,16 +8,19 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import KFold
 from test_model import KINDS, SCHEMA, table
 
 import train_model as script_train
 from backtest_week import backtest_week
+from conftest import Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import skops_bytes
-from signoff.model.presets import _selected, _simplest, choose_good
+from signoff.model.presets import _rows_to_compare, _selected, _simplest, choose_good
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
+from signoff.model.search import cost_of
 from signoff.model.training import train_model
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
@@ -76,7 +79,7 @@ def test_rows_with_a_time_are_compared_in_its_order_and_few_rows_not_at_all():
 
 
 def test_any_number_of_threads_gives_the_same_choice():
-    features, target = table(200)
+    features, target = table(60)
     target = np.exp(target / 10)
     one, two = (choose_good(TrainingRows(features, KINDS, target), threads=threads) for threads in (1, 2))
     assert one == two and any(LOGARITHM in str(each) for each in one[1]["settings"])
@@ -142,3 +145,42 @@ def test_the_backtest_chooses_as_the_preset_does():
     rows = features.assign(minutes=target)
     found = backtest_week(rows, {"2024-W09": rows}, KINDS, "minutes", Learning(preset="good"))
     assert found["chosen"]["estimator"] == "sklearn.linear_model.RidgeCV"
+
+
+def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_choice(finished: Project):
+    rides(150).to_csv(finished.folder / "rides.csv", index=False)
+    finished.configure(model={"preset": "good"})
+    finished.snakemake("reports/final_report.md", "all")
+    found = finished.json("model/model.json")["candidates"]
+    assert found == finished.json("reports/evaluation_metrics.json")["candidates"]
+    markdown, page = ((finished.folder / f"reports/final_report.{x}").read_text("utf-8") for x in ("md", "html"))
+    for text in (markdown, page):
+        assert f"Chosen from {len(found['settings'])} candidates by 5 folds in the order of time" in text
+        assert all(f"{each['MAE']:.4g}" in text and f"{each['spread']:.4g}" in text for each in found["settings"])
+        assert "simpler one is preferred if it is within one standard error" in text
+        assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
+    finished.sign_off()
+    finished.snakemake("deploy")
+    (finished.folder / "data/batches").mkdir()
+    rides(20, seed=2).drop(columns="minutes").to_csv(finished.folder / "data/batches/new.csv", index=False)
+    finished.snakemake("predictions/new.csv")
+    assert pd.read_csv(finished.folder / "predictions/new.csv")["prediction"].notna().all()
+    # The week after, the release is the champion.
+    rides(170).to_csv(finished.folder / "rides.csv", index=False)
+    finished.snakemake("reports/evaluation_metrics.json")
+    assert finished.json("reports/evaluation_metrics.json")["champion"]["test"]["MAE"] > 0
+
+
+def test_many_rows_are_compared_on_a_sample_that_covers_all_of_the_time():
+    when = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(60_000)[::-1], unit="h"))
+    features, target = pd.DataFrame(index=when.index), pd.Series(0.0, when.index)
+    places = _rows_to_compare(TrainingRows(features, dict.fromkeys("abc", "number"), target, when), 0)
+    assert len(places) == 20_000 and {0, 59_999} <= set(places) and np.diff(np.sort(places)).max() <= 4
+    wide = dict.fromkeys(map(str, range(100)), "number")
+    assert len(set(_rows_to_compare(TrainingRows(features, wide, target), 0))) == 6000
+    assert list(_rows_to_compare(TrainingRows(features.head(50), wide, target.head(50)), 0)) == list(range(50))
+
+
+def test_the_cost_of_a_comparison_counts_each_round_of_each_setting():
+    compared = [{"rows": 6000}, {"rows": 6000}, {"rows": 2000}]
+    assert cost_of(compared, KFold(5)) == {"fits": 25, "rows": 4 * (2 * 6000 + 3 * 2000)}

@@ -9,7 +9,7 @@ from scipy import stats
 
 from signoff.base.errors import TaskError
 from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows, words_of
-from signoff.model.search import Compared, Comparison, folds_of, halved
+from signoff.model.search import FIRST_ROUND_ROWS, Compared, Comparison, cost_of, folds_of, halved
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
@@ -19,6 +19,8 @@ _FEWEST_ROWS = 20
 _FEW_ROWS = 200
 # A target with a larger skewness is also learnt as its logarithm.
 _SKEWED = 1.0
+# More rows are not needed to compare on: errors are known well enough, and time is bounded.
+_MOST_COMPARED, _MOST_VALUES = 20_000, 600_000
 # So that a model of many rows has a size that can be released.
 _MOST_LEAVES = 2500
 _MOST_MEMBERS, _STEPS = 3, 20
@@ -33,7 +35,8 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
     Ksikes 2004, Ensemble Selection from Libraries of Models, ICML), and are scored on folds that they were not selected
     on.
 
-    The comparison is None for fewer than 20 rows: the setting is then that of the preset fast.
+    The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
+    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn by chance.
 
     Raises
     ------
@@ -44,6 +47,7 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
         logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
     settings = settings_of_good(rows.target)
+    rows = rows.at(_rows_to_compare(rows, random_state))
     order, folds, said = folds_of(len(rows), rows.time, random_state)
     rows = rows.at(order)
     target, kept = rows.target, dict[int, pd.Series]()
@@ -67,7 +71,22 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
     first = compared[chosen]
     logging.info("[train_model] chosen: %s, cross-validated MAE %.4f: %s", words_of(first), first["MAE"], why)
     setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
-    return setting, {"folds": said, "why": why, "settings": [first, *(each for each in ranked if each is not first)]}
+    others = [each for each in ranked if each is not first]
+    cost = cost_of(found.values(), folds)
+    return setting, {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
+
+
+def _rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
+    """Return the places of the rows, at most _MOST_COMPARED, that settings are compared on; sorted, if by chance."""
+    count, time = len(rows), rows.time
+    size = min(count, _MOST_COMPARED, max(_MOST_VALUES // len(rows.kinds), FIRST_ROUND_ROWS))
+    if size == count:
+        return np.arange(count)
+    if time is not None and not time.isna().any():
+        order = time.argsort(kind="stable").to_numpy()
+        spread: np.ndarray = order[np.linspace(0, count - 1, size).astype("int64")]
+        return spread
+    return np.sort(np.random.default_rng(random_state).choice(count, size, replace=False))
 
 
 def settings_of_good(target: pd.Series) -> list[Setting]:
@@ -84,7 +103,8 @@ def settings_of_good(target: pd.Series) -> list[Setting]:
         names = ("numpy.log", "numpy.exp") if least > 0 else ("numpy.log1p", "numpy.expm1")
         params = {"func": names[0], "inverse_func": names[1], "check_inverse": False}
         found.append({"estimator": _LOGARITHM, "params": {"regressor": {"estimator": DEFAULT_ESTIMATOR}, **params}})
-    trees = {"n_estimators": 100, "min_samples_leaf": max(2, rows // _MOST_LEAVES)}
+    # A share of the rows, because a fold has fewer.
+    trees = {"n_estimators": 100, "min_samples_leaf": 2 if rows <= 2 * _MOST_LEAVES else 1 / _MOST_LEAVES}
     return [*found, {"estimator": _TREES, "params": trees}]
 
 

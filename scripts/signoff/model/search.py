@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -43,11 +43,19 @@ class Compared(Setting):
     problem: str | None
 
 
+class Cost(TypedDict):
+    """What a comparison costs: the number of models fitted, and the rows that all of them together learnt from."""
+
+    fits: int
+    rows: int
+
+
 class Comparison(TypedDict):
-    """All settings, the chosen one first, the folds in words, and with a preset why that one was chosen."""
+    """All settings, the chosen one first, and the folds in words; with a preset, why that one, and what it cost."""
 
     folds: str
     why: NotRequired[str]
+    cost: NotRequired[Cost]
     settings: list[Compared]
 
 
@@ -109,6 +117,17 @@ def folds_of(rows: int, time: pd.Series | None, random_state: int) -> tuple[np.n
         said = f"{_FOLDS} folds in the order of time, each scored by models of the rows before it"
         return order, TimeSeriesSplit(_FOLDS), said
     return np.arange(rows), KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
+
+
+def cost_of(found: Iterable[Compared], folds: Any) -> Cost:
+    """Return what comparing settings cost. It is counted and not timed, so that outputs keep their bytes."""
+    compared = list(found)
+    rounds = sorted({each["rows"] for each in compared})
+    # Each setting took part in all rounds up to its last one.
+    rows = [size for each in compared for size in rounds if size <= each["rows"]]
+    places = np.zeros(max(rounds))
+    share = sum(len(train) for train, _ in folds.split(places)) / len(places)
+    return {"fits": len(rows) * int(folds.get_n_splits()), "rows": round(sum(rows) * share)}
 
 
 def halved(

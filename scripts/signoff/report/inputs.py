@@ -73,17 +73,25 @@ def model(metrics: Metrics) -> list[Block]:
         *custom,
         f"Left out: {left_out or 'none'}.",
     ]
-    return [Items(items), *(_candidates(metrics["candidates"], metrics["target"]) if "candidates" in metrics else [])]
+    if "candidates" not in metrics:
+        return [Items(items)]
+    return [Items(items), *_candidates(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"])]
 
 
-def _candidates(found: Comparison, target: str) -> list[Block]:
-    """Return which settings the model was chosen from."""
+def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
+    """Return which settings the model was chosen from; the chosen one was trained on so many rows."""
     settings = found["settings"]
     words = f"Chosen from {counted(len(settings), 'candidate')} by {found['folds']}, on training rows alone"
     if len({each["rows"] for each in settings}) > 1:
         words += "; the best of each round went on to the next, with more rows"
     if "why" in found:
         words += f". The first is chosen: {found['why']}"
+        words += ". The simpler one is preferred if it is within one standard error of the best, paired over the folds"
+    if cost := found.get("cost"):
+        words += (
+            f". The choice cost {counted(cost['fits'], 'fit')}, which learnt from {cost['rows'] / trained:.3g} times "
+            "as many rows as the chosen model; logs/train_model.log has the seconds"
+        )
     words += f". MAE is on the scale of {target}. {rest(len(settings), 'evaluation_metrics.json')}"
     names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
     rows = [_candidate(each, n == 0) for n, each in enumerate(settings[:MOST])]
