@@ -114,7 +114,7 @@ def written(found: list[dict[str, object]]) -> str:
         "except for `taxi`, which shows what many rows cost.",
         "",
         f"On {len(ratios)} tables, the geometric mean of the ratios is {mean:.3f}, and the worst is "
-        f"{ratios['MAE'].max():.3f}; {over} are above 1.",
+        f"{ratios['MAE'].max():.3f}; `good` was worse on {over}.",
         f"`good` took {ratios['slower'].median():.0f} times the CPU time of `fast` at the median and "
         f"{ratios['seconds'].max():.0f} s at most.",
         f"Measured with {os.cpu_count()} cores, {platform.machine()}, {versions}.",
