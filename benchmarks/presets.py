@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 from signoff.model.presets import choose_good  # noqa: E402
-from signoff.model.regressor import words_of  # noqa: E402
+from signoff.model.regressor import TrainingRows, words_of  # noqa: E402
 from signoff.model.training import train_model  # noqa: E402
 from tables import TABLES  # noqa: E402
 
@@ -82,7 +82,7 @@ def measure(name: str) -> dict[str, object]:
         started = time.process_time()
         setting = None
         if preset == "good":
-            setting, _ = choose_good(x.iloc[train], kinds, y.iloc[train], times)
+            setting, _ = choose_good(TrainingRows(x.iloc[train], kinds, y.iloc[train], times))
             said = words_of(setting)
         model = train_model(x.iloc[train], kinds, y.iloc[train], **(setting or {}))
         seconds.append(time.process_time() - started)
