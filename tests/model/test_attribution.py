@@ -76,7 +76,12 @@ def test_contributions_are_shapley_values_and_lead_from_the_reference_to_the_pre
     predicted = scoring.predict(Pairs(), frame, 1)
     found = given.contributions(frame, predicted)
     pd.testing.assert_frame_equal(found, exact(Pairs(), frame, others))
-    # Where three features interact, the sum is still exact.
+    # The same of a model without interactions, behind an encoding.
+    model = train_model(frame, KINDS, predicted, estimator="sklearn.linear_model.Ridge")
+    predicted = scoring.predict(model, frame, 1)
+    found = Attribution(model, others, 2).contributions(frame, predicted)
+    pd.testing.assert_frame_equal(found, exact(model, frame, others), atol=1e-9)
+    # If three features interact, the sum is still exact.
     target = frame["km"].fillna(0) * frame["riders"] * frame["city"].eq("Bonn")
     model = train_model(frame, KINDS, target, params={"max_iter": 30, "min_samples_leaf": 3})
     predicted = scoring.predict(model, frame, 1)
