@@ -140,7 +140,7 @@ def _worth(summary: dict[str, Any]) -> str:
 
 def backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -> str:
     """Return the report as Markdown; `figure` is the name of the image beside it."""
-    overall, stopped = summary["overall"], summary["stopped"]
+    overall = summary["overall"]
     best = _best_baseline(overall)
     header = [
         "week",
@@ -154,16 +154,10 @@ def backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -
         "gate",
     ]
     sentence = _worth(summary)
-    gate = "No threshold is set, so the gate stops nothing."
-    if summary["gate_is_set"]:
-        counts = pd.Series([name for names in stopped.values() for name in names], dtype="str").value_counts()
-        by_name = ", ".join(f"{name} {count}" for name, count in counts.sort_index().items())
-        gate = f"The gate would have stopped **{len(stopped)} of {summary['weeks']}** releases"
-        gate += f" ({by_name})." if stopped else "."
     lines = [
         f"# Backtest: {cell(summary['target'])}",
         "",
-        f"**{sentence[0].upper()}{sentence[1:]}.** {gate}",
+        f"**{sentence[0].upper()}{sentence[1:]}.** {_gate_words(summary)}",
         "",
         f"Replayed: {summary['weeks']} weeks, {summary['first_week']} to {summary['last_week']}, "
         f"{summary['rows']:,} rows. For each week a model is trained on the rows before it and scored on it; the model "
@@ -199,6 +193,17 @@ def backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -
         "R2 and bias are those of the retrained model. Every figure of every predictor: [backtest.csv](backtest.csv).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _gate_words(summary: dict[str, Any]) -> str:
+    """Return in a sentence how many releases the thresholds would have stopped."""
+    if not summary["gate_is_set"]:
+        return "No threshold is set, so the gate stops nothing."
+    stopped = summary["stopped"]
+    counts = pd.Series([name for names in stopped.values() for name in names], dtype="str").value_counts()
+    by_name = ", ".join(f"{name} {count}" for name, count in counts.sort_index().items())
+    gate = f"The gate would have stopped **{len(stopped)} of {summary['weeks']}** releases"
+    return f"{gate} ({by_name})." if stopped else f"{gate}."
 
 
 def _week_cells(week: dict[Hashable, Any], best: str) -> list[str]:

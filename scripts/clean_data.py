@@ -234,7 +234,8 @@ def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFra
         yield frame
 
 
-def main(argv: list[str] | None = None) -> None:
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the raw data, as ingest_data writes them")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
@@ -261,7 +262,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--like", type=Path, metavar="JSON", help="of clean_data: the input is a part, of the same kinds of columns"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
     with command_line.logged("clean_data", args, args.input):
         policies = Policies(
             args.policies,

@@ -78,12 +78,12 @@ def compare_model(
 ) -> dict[str, Any]:
     """Return how the model, its errors and its rows compare; docs/files.md describes each part.
 
+    Raises TaskError if the held-out rows are not those of the table.
+
     Parameters
     ----------
-    table
-        The features of all rows, with the target and the split.
-    description
-        The JSON beside them.
+    table, description
+        The features of all rows, with the target and the split, and the JSON beside them.
     holdout
         The held-out rows, in the table's order: actual, predicted, baseline_…; and time, champion, prediction_low and
         prediction_high, if they exist.
@@ -95,17 +95,10 @@ def compare_model(
     Returns
     -------
     dict
-        bootstrap, intervals, paired, differences, level, seed, slices, by_week, date_parts, newest, rows_by_week,
-        drift, profile and prediction_interval, as diagnostics.json has them; baselines: the comparison with each, as
+        The keys of diagnostics.json from bootstrap to predictions_profile; baselines: the comparison with each, as
         `intervals.paired` returns it; alarms.
-
-    Raises
-    ------
-    TaskError
-        The held-out rows are not those of the table.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
-    alike = sampled.alike if sampled else table
     test = table[table["split"] == "test"].reset_index(drop=True)
     check_rows(holdout, test[target], metrics["baselines"])
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
@@ -115,33 +108,54 @@ def compare_model(
         metrics, holdout, test[list(kinds)], drawn, options.code, options.seed, options.least_difference
     )
     champion = holdout["champion"].to_numpy("float64") if "champion" in holdout else None
-    is_test = (table["split"] == "test").to_numpy()
     parts = date_parts(description["recipe"])
-    slices = intervals.make_slices(table, kinds, parts)
-    slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
+    slices = _held_out_slices(table, kinds, parts)
     found |= {
         "level": intervals.LEVEL,
         "seed": options.seed,
         "slices": intervals.slice_table(slices, actual, predicted, champion, drawn),
         "by_week": intervals.by_week(moments, predicted - actual),
         "date_parts": parts,
-        "newest": compared_periods(alike[time] if time else None, sampled=sampled is not None),
+        "newest": compared_periods(_alike(table, sampled)[time] if time else None, sampled=sampled is not None),
         # Of a sample, weeks are not counted.
         "rows_by_week": rows_by_week(table[time]) if time and sampled is None else None,
+        "prediction_interval": _covered(holdout, moments, description["split"]["by"] == "time", slices, drawn, options),
+        "baselines": baselines,
     }
-    if set(LOW_AND_HIGH) <= set(holdout):
-        low, high = (holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
-        covered = intervals.row_intervals(actual, predicted, (low, high), moments, slices, drawn, options.level)
-    else:
-        by_time = description["split"]["by"] == "time"
-        covered = intervals.prediction_interval(
-            actual, predicted, moments, by_time, slices, drawn, options.level, options.seed
-        )
-    found["prediction_interval"], found["baselines"] = covered, baselines
     of_rows, alarms = compare_rows(table, description, options.seed, before, sampled)
     found |= of_rows | {"predictions_profile": drift.profile(holdout["predicted"], "number")}
     found["alarms"] = [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *comparison_alarms(found)]
     return found
+
+
+def _alike(table: pd.DataFrame, sampled: Sampled | None) -> pd.DataFrame:
+    """Return rows of which training and held-out ones are sampled alike."""
+    return sampled.alike if sampled else table
+
+
+def _held_out_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str]) -> intervals.Sliced:
+    """Return the slices of all rows, for the held-out rows."""
+    is_test = (table["split"] == "test").to_numpy()
+    slices = intervals.make_slices(table, kinds, parts)
+    return {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
+
+
+def _covered(
+    holdout: pd.DataFrame,
+    moments: pd.Series | None,
+    by_time: bool,
+    slices: intervals.Sliced,
+    drawn: intervals.Resampling,
+    options: Options,
+) -> dict[str, Any]:
+    """Return how much the model's own intervals cover, or those of a constant width, of the held-out rows."""
+    actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
+    if set(LOW_AND_HIGH) <= set(holdout):
+        low, high = (holdout[name].to_numpy("float64") for name in LOW_AND_HIGH)
+        return intervals.row_intervals(actual, predicted, (low, high), moments, slices, drawn, options.level)
+    return intervals.prediction_interval(
+        actual, predicted, moments, by_time, slices, drawn, options.level, options.seed
+    )
 
 
 def compare_rows(
@@ -152,7 +166,7 @@ def compare_rows(
     The parameters are those of `compare_model`.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
-    alike = sampled.alike if sampled else table
+    alike = _alike(table, sampled)
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     by_time = description["split"]["by"] == "time"
     in_time = [

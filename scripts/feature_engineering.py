@@ -7,6 +7,7 @@ leaks into the training part. The columns are described in the output's name wit
 features can be made of later rows.
 """
 
+import argparse
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def feature_engineering(
 
 
 class _Features:
-    """The features of rows that are read batch by batch, each time anew; custom code gets all rows as one batch.
+    """The features of rows that are read batch by batch, possibly several times; custom code gets all as one batch.
 
     `plan` says how they are computed, and `infinite` counts the values that were infinite. `folder` is for temporary
     files.
@@ -145,7 +146,8 @@ def _features_of_part(cleaned: Path, output: Path, like: Description, code: Modu
     logging.info("[feature_engineering] wrote features to %s", output)
 
 
-def main(argv: list[str] | None = None) -> None:
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the cleaned data; its .json beside it, if it exists")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
@@ -169,7 +171,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--like", type=Path, metavar="JSON", help="of this script: the input is a part, and gets the same features"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
     with command_line.logged("feature_engineering", args, args.input):
         custom, digest = load_code(args.custom) if args.custom else (None, None)
         if args.like:

@@ -1,4 +1,4 @@
-"""The folders of the code: what imports what."""
+"""The code as a whole: what imports what, and how long functions are."""
 
 import ast
 import os
@@ -9,6 +9,11 @@ import pytest
 
 from conftest import ROOT, run
 
+# Functions of more than 60 lines or 8 parameters, each with the reason.
+LONG = {
+    "intervals.slice_table": "one pass over the slices, and what all of them together say of each",
+    "comparison.compare_predictors": "a third of its lines are its documentation",
+}
 COMMANDS = sorted((ROOT / "scripts").glob("*.py"))
 
 
@@ -34,3 +39,15 @@ def test_a_room_imports_only_rooms_below_it():
         env={**os.environ, "PYTHONPATH": "scripts"},
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_functions_have_at_most_60_lines_and_8_parameters_but_for_those_with_a_reason():
+    found = set()
+    for path in ROOT.glob("scripts/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                given = [each.arg for each in parameters if each.arg not in ("self", "cls")]
+                if node.end_lineno - node.lineno + 1 > 60 or len(given) > 8:
+                    found.add(f"{path.stem}.{node.name}")
+    assert found == set(LONG)

@@ -147,7 +147,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
         ("sqlite:///rides.db", None, "is a database: name the rows to read"),
         ("sqlite:///none.db", "SELECT 1", "none.db does not exist"),
         ("nosql://host/db", "SELECT 1", "nosql"),
-        ("rides.csv", "SELECT 1", "is no URL of a database"),
+        ("rides.csv", "SELECT 1", "is not the URL of a database"),
         ("oracle+oracledb://host/db", "SELECT 1", "its driver is missing"),
     ],
 )

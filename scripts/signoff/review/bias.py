@@ -42,11 +42,11 @@ def slice_bias(
     Parameters
     ----------
     slices, then
-        As `intervals.make_slices` gives them, for the n held-out and the m training rows; the same slices.
+        The same slices of the n held-out and the m training rows, as `intervals.make_slices` returns them.
     error, error_then
         Prediction less target, by a model that had not seen the row.
     blocks, blocks_then
-        Rows of one block are alike, so that few blocks say little.
+        The block of each row. Rows of one block are alike.
     periods
         Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
     in_time
@@ -56,8 +56,7 @@ def slice_bias(
     most = HUGE * float(np.median(np.abs(error_then))) or math.inf
     raw, raw_then = error, error_then
     error, error_then = np.clip(error, -most, most), np.clip(error_then, -most, most)
-    usual = float(np.abs(error_then).mean())
-    models = MODELS if len(np.unique(periods)) > 1 else 1.0
+    usual, models = float(np.abs(error_then).mean()), MODELS if len(np.unique(periods)) > 1 else 1.0
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
@@ -81,20 +80,22 @@ def slice_bias(
             p.append(by_rows if by_span is None else max(by_rows, step_p(*(each[k] for each in by_span))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
-    # The strongest of each feature: where one level moves up, the others move down beside it.
+    # The strongest of each feature: if one level moves up, the others move down beside it.
     firsts = {feature: row for feature, *_ in reversed(found) for row in found[::-1] if row[0] == feature}
-    alarms = []
-    for feature, k, *_ in sorted(firsts.values(), key=lambda row: -row[3])[:3]:
-        inside, inside_then = slices[feature][0] == k, then[feature][0] == k
-        now, rest = raw[inside].mean(), raw[~inside].mean()
-        before, rest_then = raw_then[inside_then].mean(), raw_then[~inside_then].mean()
-        sentence = (
-            f"Where {feature} is {slices[feature][1][k]} ({inside.sum():,} held-out rows), predictions are off by "
-        )
-        sentence += f"{now:+.4g} on average, and were by {before:+.4g} in the training part: they moved by "
-        sentence += f"{now - rest - before + rest_then:+.4g} against all other rows."
-        alarms.append(alarm("slice_bias", feature, sentence))
-    return alarms
+    return [
+        alarm("slice_bias", feature, f"Where {feature} is {slices[feature][1][k]} {_moved(raw, raw_then, *inside)}")
+        for feature, k, *_ in sorted(firsts.values(), key=lambda row: -row[3])[:3]
+        if (inside := (slices[feature][0] == k, then[feature][0] == k))
+    ]
+
+
+def _moved(error: np.ndarray, error_then: np.ndarray, inside: np.ndarray, inside_then: np.ndarray) -> str:
+    """Return in words how the bias of a slice has moved; `inside` and `inside_then` mark its rows."""
+    now, rest = error[inside].mean(), error[~inside].mean()
+    before, rest_then = error_then[inside_then].mean(), error_then[~inside_then].mean()
+    sentence = f"({inside.sum():,} held-out rows), predictions are off by {now:+.4g} on average, and were by "
+    sentence += f"{before:+.4g} in the training part: they moved by {now - rest - before + rest_then:+.4g} "
+    return f"{sentence}against all other rows."
 
 
 class Slices(NamedTuple):

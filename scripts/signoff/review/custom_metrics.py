@@ -100,10 +100,8 @@ def own_intervals(
 
     Parameters
     ----------
-    code
-        The custom code, as `user_code.load_code` returns it.
-    names
-        The names of its metrics.
+    code, names
+        The custom code, as `user_code.load_code` returns it, and the names of its metrics.
     held_out
         The n held-out rows.
     sampled
@@ -129,8 +127,7 @@ def own_intervals(
         rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
     resamples = int(np.clip(MOST_VISITS // len(rows), FEWEST_RESAMPLES, MOST_RESAMPLES))
     again = sampled.again(rows, resamples, seed)
-    chosen, failures = held_out.at(rows), []
-    order, resampled = np.arange(len(rows)), []
+    chosen, order, resampled, failures = held_out.at(rows), np.arange(len(rows)), [], []
     for each in again.drawn.astype("int64"):
         found, failed = _metrics_of(code, names, chosen.at(np.repeat(order, each[again.blocks])))
         resampled.append(found)

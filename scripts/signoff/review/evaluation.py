@@ -167,14 +167,9 @@ def evaluate_rows(
 
     def judged() -> Evaluation:
         actual: Parts = {"test": test["actual"].values, "train": known}
-        predictions: dict[str, Parts] = {"model": {"test": test["predicted"].values}}
+        predictions = _predictions_by_part(test, train, mean, name)
         if whole is not None and isinstance(known, pd.Series):
             predictions["model"]["train"] = whole[known.index]
-        predictions["mean"] = {"test": mean, "train": mean}
-        if name:
-            predictions[name] = {"test": test[f"baseline_{name}"].values, "train": train[name].values}
-        if isinstance(champion, Champion):
-            predictions["champion"] = {"test": test["champion"].values}
         deployed = champion.record() if isinstance(champion, Champion) else champion
         score = None if gate.own_metrics else metadata["training_score"]
         return evaluate_predictions(predictions, actual, gate, deployed, score)
@@ -197,6 +192,18 @@ def evaluate_rows(
 
     write_frames(held_out, output)
     return found[0]
+
+
+def _predictions_by_part(
+    test: Mapping[str, _Kept], train: Mapping[str, _Kept], mean: float, name: str | None
+) -> dict[str, Parts]:
+    """Return the predictions of each predictor by part; `name` is that of the baseline column."""
+    found: dict[str, Parts] = {"model": {"test": test["predicted"].values}, "mean": {"test": mean, "train": mean}}
+    if name:
+        found[name] = {"test": test[f"baseline_{name}"].values, "train": train[name].values}
+    if "champion" in test:
+        found["champion"] = {"test": test["champion"].values}
+    return found
 
 
 def _training_part(

@@ -1,5 +1,6 @@
-"""The rows that a query of a database gives."""
+"""Reads the rows of a query from a database."""
 
+import contextlib
 import datetime
 import hashlib
 import itertools
@@ -10,12 +11,15 @@ import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
 from signoff.source.options import Reader
 from signoff.source.postgresql import check_rights
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql", "duckdb", "snowflake", "bigquery")
 # What a server says that has answered, so asking again does not help.
@@ -47,9 +51,8 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
         The server does not answer.
     """
     import sqlalchemy
-    from sqlalchemy import exc
 
-    try:
+    with _refusals_explained(url):
         address = sqlalchemy.make_url(url)
         if address.drivername in ("postgres", "postgresql"):
             address = address.set(drivername="postgresql+psycopg")
@@ -60,12 +63,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
         waits = {"connect_timeout": max(1, round(timeout_s))} if dialect in ("postgresql", "mysql", "mariadb") else {}
         engine = sqlalchemy.create_engine(address, connect_args=waits, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
-            if dialect == "postgresql":
-                connection.execution_options(postgresql_readonly=True)
-                check_rights(connection, shown(url))
-            elif dialect == "sqlite":
-                connection.exec_driver_sql("PRAGMA query_only = 1")
-                cast(Any, connection.connection.driver_connection).set_authorizer(_only_queries)
+            _make_read_only(connection, dialect, url)
             # As the driver's own text: a colon or a percent sign in it is no parameter.
             streamed = connection.execution_options(stream_results=True, yield_per=10_000, no_parameters=True)
             found = streamed.exec_driver_sql(query)
@@ -75,17 +73,36 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
             yield names
             for row in found:
                 yield [_as_text(value, name) for name, value in zip(names, row, strict=True)]
+
+
+def _make_read_only(connection: "Connection", dialect: str, url: str) -> None:
+    """Refuse queries that change something, in SQLite and PostgreSQL."""
+    if dialect == "postgresql":
+        connection.execution_options(postgresql_readonly=True)
+        check_rights(connection, shown(url))
+    elif dialect == "sqlite":
+        connection.exec_driver_sql("PRAGMA query_only = 1")
+        cast(Any, connection.connection.driver_connection).set_authorizer(_only_queries)
+
+
+@contextlib.contextmanager
+def _refusals_explained(url: str) -> Iterator[None]:
+    """Turn the errors of SQLAlchemy and of drivers into one line each; see `rows`."""
+    from sqlalchemy import exc
+
+    try:
+        yield
     except exc.NoSuchModuleError as error:
         raise TaskError(f"{shown(url)}: {error}. Correct the part before ://.") from error
     except ModuleNotFoundError as error:
         raise TaskError(f"{shown(url)}: its driver is missing ({error}). Install it into .venv.") from error
     except exc.ArgumentError as error:
-        raise TaskError(f"{shown(url)} is no URL of a database. Write dialect://user@host/database.") from error
+        raise TaskError(f"{shown(url)} is not the URL of a database. Write dialect://user@host/database.") from error
     except exc.DBAPIError as error:
         # Without the position in the statement, which is not as the user wrote it.
         what = " ".join(str(error.orig).split()).partition(" LINE ")[0] or type(error.orig).__name__
         lost = isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
-        if lost and not _REFUSED.search(what) and dialect != "sqlite":
+        if lost and not _REFUSED.search(what) and not url.startswith("sqlite"):
             raise Unreachable(f"{shown(url)} cannot be reached ({what})") from error
         raise TaskError(f"{shown(url)}: {what}. Correct reader.query, or ask who keeps the database.") from error
 
