@@ -39,6 +39,11 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     assert found["verdict"].tolist() == ["failed", "passed", "passed"]
     assert found["rows"].tolist() == table["city"].value_counts().sort_index().tolist()
 
+    # One process made them all, and recorded it as single jobs do: whoever asks for one finds it up to date.
+    assert done.stdout.count("rule models_chunk:") == 1
+    metrics = [f"models/{city}/reports/evaluation_metrics.json" for city in cities]
+    assert "Nothing to be done" in project.snakemake(*metrics).stdout
+
     # The model of a city is that of a project with its rows alone.
     alone = make_project(tmp_path / "alone")
     table[table["city"] == "Köln"].to_csv(alone.folder / "rides.csv", index=False)
@@ -62,7 +67,10 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     assert found["champion_MAE"].notna().tolist() == [False, True, False]
     assert found.loc[cities[1], "rows"] == (more["city"] == "Köln").sum()
     # Of the others, Bonn alone has another config, and neither has other rows.
-    assert done.stdout.count("rule each_ingest_data:") == 1 and "each_clean_data" in done.stdout
+    started = [
+        re.findall(rf"\[{task}\] start: (?:models/)?(\S+?)/", done.stdout) for task in ("clean_data", "evaluate_model")
+    ]
+    assert started == [cities[1:2], cities[:2]], done.stdout
     assert "Nothing to be done" in project.snakemake().stdout
 
     # A model that cannot be trained stops no other one, whatever a profile says.

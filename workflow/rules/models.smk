@@ -1,5 +1,6 @@
 # Many models, each in a folder that is a project by itself
 from signoff.rules import models
+from signoff.rules.chunks import Chunks, Group
 from signoff.source.pieces import folder_name
 
 try:
@@ -22,20 +23,62 @@ def model_names():
 
 
 # The rules of a project are read once for all models that have the same config.
-for number, (names, own) in enumerate(GROUPS):
-    GROUP = f"each{number or ''}_"
-    WITHIN = {"folder": "models/{model}/", "names": names, "plan": parts.plan if settings.models.by else None}
+ALIKE = [Group(f"each{number or ''}_", names, own) for number, (names, own) in enumerate(GROUPS)]
+for group in ALIKE:
+    GROUP = group.prefix
+    WITHIN = {"folder": "models/{model}/", "names": group.names, "plan": parts.plan if settings.models.by else None}
 
     module:
         name: GROUP
         snakefile:
             "../../Snakefile"
         config:
-            {**own, "within": WITHIN}
+            {**group.config, "within": WITHIN}
         prefix:
             "models/{model}"
 
     use rule * from GROUP exclude all, track as GROUP*
+
+
+def model_parts():
+    """Return by model what split_source has recorded of its rows; None if the model has a source of its own."""
+    return parts.plan()["parts"] if settings.models.by else dict.fromkeys(model_names())
+
+
+chunks = Chunks(workflow, rules, ALIKE, model_parts, settings.models.per_job)
+
+
+# The rules of a project are for those who ask for a file of one model. A run makes all models, many in one process.
+rule models_chunk:
+    """Ingest, validate, clean, train and evaluate some of the models in one process; each has its own logs"""
+    input:
+        script=script("models_chunk"),
+        helpers=helpers("models_chunk"),
+        plan=chunks.plan,
+        of_tasks=chunks.inputs,
+    output:
+        update("models/.chunks/{chunk}.json"),
+    log:
+        "logs/models_chunk/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/models_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        chunk=r"\d+",
+    conda:
+        "../../environment.yml"
+    # A model that has the process for itself may use all cores.
+    threads: lambda wildcards: 1 if len(chunks.models(wildcards)) > 1 else workflow.cores
+    resources:
+        mem_mb=memory(2000, all_rows=True),
+        runtime=minutes(60),
+    params:
+        # After a deployment or a rollback, the model is compared with another release.
+        releases=chunks.releases,
+        # With the input, so that Snakemake does not take a forced run for a change.
+        force=lambda wildcards, input: words(force="yes" if chunks.forced() else None),
+    shell:
+        "python {input.script:q} --plan={input.plan:q} --output={output:q} {params.force} --threads={threads}"
+        " --log={log:q}"
 
 
 # The table, reports/models.csv, is written even if the run fails; the output is not.
@@ -44,8 +87,7 @@ rule models_verdict:
     input:
         script=script("models"),
         helpers=helpers("models"),
-        metrics=lambda wildcards: expand("models/{model}/reports/evaluation_metrics.json", model=model_names()),
-        validation=lambda wildcards: expand("models/{model}/reports/validation_report.json", model=model_names()),
+        chunks=chunks.markers,
     output:
         "reports/verdict.json",
     log:

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,30 @@ def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
         elif path.parts[-2:] == ("weeks", "plan.json"):
             # The job writes the weeks, too.
             yield from ((each, "not a whole Parquet file") for each in _broken_weeks(path.parent))
+
+
+def changed_files(marker: Path) -> list[str]:
+    """Return the files of models that have been changed or deleted since the job of their chunk listed them.
+
+    Parameters
+    ----------
+    marker
+        The output of that job. If it is damaged, the list is empty: it is rebuilt anyway.
+    """
+    try:
+        files = json.loads(marker.read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    found = []
+    for path, expected in files.items():
+        try:
+            now = os.stat(path)
+        except OSError:
+            found.append(path)
+            continue
+        if [now.st_size, now.st_mtime_ns] != expected:
+            found.append(path)
+    return found
 
 
 def _problem(path: Path) -> str | None:

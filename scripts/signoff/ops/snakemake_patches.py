@@ -20,7 +20,7 @@ from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 from signoff.base.files import replacing
-from signoff.ops.damaged import damaged
+from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import described, orphans, running_snakemake, say
 
 # As Snakemake defines them.
@@ -145,6 +145,11 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
         for path, problem in damaged(outputs):
             say(f"{path} is damaged ({problem}): it is rebuilt")
             self.forcefiles.update(job.output)
+        # A job of many models lists their files, which are not its outputs.
+        for marker in (path for path in map(Path, outputs) if path.parent == Path("models/.chunks")):
+            if files := changed_files(marker):
+                say(f"{len(files)} files of models are not as their last complete job left them, such as {files[0]}")
+                self.forcefiles.update(job.output)
     await _update_needrun(self, *arguments, **options)
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 # What Snakemake takes as a parameter of a rule: a text, or a function of the wildcards.
 Flags = str | Callable[[Any], str]
+_LESS = r"'$'\x3c''"
 
 
 def words(**values: object) -> str:
@@ -23,9 +24,19 @@ def words(**values: object) -> str:
                 # A command may have 128 KiB. Five hundred long names in another script fit only if not escaped.
                 each = json.dumps(each, sort_keys=True, ensure_ascii=False)
             if each is not None:
-                # Snakemake's report has the command inside a script element, which "</script>" would end.
-                found.append(shlex.quote(f"{flag}={each}").replace("<", r"'$'\x3c''"))
-    return " ".join(found)
+                found.append(f"{flag}={each}")
+    return quoted(found)
+
+
+def quoted(given: Iterable[str]) -> str:
+    """Return the words of a command, quoted for the shell."""
+    # Snakemake's report has the command inside a script element, which "</script>" would end.
+    return " ".join(shlex.quote(each).replace("<", _LESS) for each in given)
+
+
+def unquoted(text: str) -> list[str]:
+    """Return the words that `quoted` was given."""
+    return shlex.split(text.replace(_LESS, "<"))
 
 
 def flags(**values: object) -> Flags:

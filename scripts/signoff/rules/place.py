@@ -10,6 +10,7 @@ from snakemake.io import local
 from signoff.release.store import Releases
 from signoff.rules.flags import words
 from signoff.rules.settings import Release
+from signoff.rules.steps import CHAMPION, MODEL
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Place:
         """Return the flags with which the current release is scored too: none before the first one."""
 
         def flags(wildcards: Any) -> str:
+            if self.folder and wildcards.model == MODEL:
+                return CHAMPION
             name = self.champion(wildcards)
             deployed = f"{self.of(wildcards)}deployed" if self.folder else None
             return (
@@ -69,7 +72,7 @@ class Place:
 
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put a model's rows: none unless models are of a column."""
-        if not self.plan:
+        if not self.plan or wildcards.model == MODEL:
             return []
         found = self.plan()["parts"][wildcards.model]["pieces"]
         return [local(f"data/source/{wildcards.model}/{piece}") for piece in found]

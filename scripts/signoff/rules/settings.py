@@ -86,6 +86,7 @@ class Model:
 class Models:
     by: str | None
     each: dict[str, dict[str, object] | None]
+    per_job: int | None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Chunks of models: each is trained by one job, in one process."""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.io import local
+from snakemake.jobs import Job
+from snakemake.utils import format as formatted
+
+from signoff.rules.flags import unquoted
+from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, write_if_changed
+
+# At most this many jobs, and at least this many models for each: a process needs as long to begin as for five models.
+_JOBS, _MODELS = 50, 20
+# With so many rows, reading and fitting take far longer than the beginning of a process.
+_ROWS = 200_000
+_TASKS = ["ingest_data", "validate_data", "clean_data", "feature_engineering", "sample_features"]
+_TASKS += ["train_model", "evaluate_model"]
+
+
+def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
+    """Return the models of each job, sorted by name.
+
+    Parameters
+    ----------
+    rows
+        By model, its rows; None if nobody has counted them.
+    per_job
+        The models of each job. None: 20, or as many as make 50 jobs, but fewer if they have more than 200,000 rows
+        together; a model whose rows nobody has counted has a job of its own.
+    """
+    most = per_job or max(_MODELS, math.ceil(len(rows) / _JOBS))
+    found: list[list[str]] = []
+    held = 0
+    for name in sorted(rows):
+        count = rows[name]
+        more = 0 if per_job else _ROWS if count is None else count
+        if not found or len(found[-1]) == most or held + more > _ROWS:
+            found.append([])
+            held = 0
+        found[-1].append(name)
+        held += more
+    return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """The models that have the same config.
+
+    Attributes
+    ----------
+    prefix
+        Of the names of their rules.
+    names
+        A pattern of the models' folders.
+    config
+        Their checked config.
+    """
+
+    prefix: str
+    names: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks, as functions of wildcards for the inputs and params of the rule `models_chunk`.
+
+    Parameters
+    ----------
+    workflow, rules
+        Snakemake's.
+    groups
+        All models.
+    parts
+        Returns what `split_source` has recorded of each model, by name; None for a model with a source of its own.
+    per_job
+        `models.per_job` of the config.
+    """
+
+    workflow: Any
+    rules: Any
+    groups: list[Group]
+    parts: Callable[[], dict[str, dict[str, Any] | None]]
+    per_job: int | None
+
+    def markers(self, _wildcards: Any = None) -> list[str]:
+        """Return the outputs of all chunks."""
+        return [f"models/.chunks/{number}.json" for number in range(len(self._chunks()))]
+
+    def models(self, wildcards: Any) -> list[str]:
+        """Return the models of a chunk."""
+        return self._chunks()[int(wildcards.chunk)]
+
+    def plan(self, wildcards: Any) -> str:
+        """Return the file that lists the models of a chunk; it is rewritten only if it has changed."""
+        members = {
+            model: Member(steps=str(self._file(self._group(model))), pieces=self._pieces(model))
+            for model in self.models(wildcards)
+        }
+        path = FOLDER / f"chunk-{wildcards.chunk}.json"
+        write_if_changed(path, members)
+        return local(str(path))  # type: ignore[no-any-return]
+
+    def inputs(self, wildcards: Any) -> list[str]:
+        """Return what the tasks of a chunk read: the steps, the code, and the rows of each model."""
+        found: set[str] = set()
+        for group in {self._group(model).prefix: self._group(model) for model in self.models(wildcards)}.values():
+            steps = self._steps(group)
+            steps.write(self._file(group))
+            found.add(str(self._file(group)))
+            found.update(path for step in steps.steps for path in step.inputs if MODEL not in path)
+        for model in self.models(wildcards):
+            found.update(self._pieces(model))
+        return [local(path) for path in sorted(found)]
+
+    def releases(self, wildcards: Any) -> list[str]:
+        """Return the link to the current release of each model that has one, and where it leads."""
+        links = [f"models/{model}/deployed/current" for model in self.models(wildcards)]
+        return [f"{link} {os.readlink(link)}" for link in links if os.path.islink(link)]
+
+    def forced(self) -> bool:
+        """Return whether the command line asks for all models to be rebuilt, whatever has changed."""
+        settings = self.workflow.dag_settings
+        return bool(settings.forceall or any(rule.endswith("models_chunk") for rule in settings.forcerun))
+
+    def _chunks(self) -> list[list[str]]:
+        return chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
+
+    def _pieces(self, model: str) -> list[str]:
+        """Return the files in which `split_source` has put a model's rows."""
+        part = self.parts()[model]
+        return [f"data/source/{model}/{piece}" for piece in part["pieces"]] if part else []
+
+    def _group(self, model: str) -> Group:
+        return next(group for group in self.groups if re.fullmatch(group.names, model))
+
+    def _file(self, group: Group) -> Path:
+        return FOLDER / f"{group.prefix}steps.json"
+
+    def _steps(self, group: Group) -> Steps:
+        """Return the steps of a group's models, from its rules."""
+        tasks = [each for each in _TASKS if each != "sample_features" or group.config["model"]["max_rows"]]
+        steps = [self._step(getattr(self.rules, f"{group.prefix}{task}").rule) for task in tasks]
+        return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
+
+    def _step(self, rule: Any) -> Step:
+        """Return what a rule runs, with MODEL in the place of the model's folder."""
+        job = Job(rule, self.workflow.dag, {"model": MODEL})
+        words = formatted(
+            rule.shellcmd,
+            input=job.input,
+            output=job.output,
+            params=job.params,
+            log=job.log,
+            threads=THREADS,
+        )
+        return Step(
+            rule=rule.name,
+            code=rule.shellcmd,
+            params=self.workflow.persistence._params(job),
+            command=_command(words),
+            inputs=[str(path) for path in job.input],
+            outputs=[str(path) for path in job.output],
+        )
+
+
+def _command(text: str) -> list[str]:
+    """Return the script and the arguments of a rule's shell command, without what comes before them."""
+    found = unquoted(text)
+    return found[found.index("python") + 1 :]

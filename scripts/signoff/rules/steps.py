@@ -1,0 +1,130 @@
+"""The tasks of a model as data: what the rules of a project would run, for one process that runs them all."""
+
+import ast
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from signoff.base.files import read_json, replacing
+from signoff.rules.flags import quoted, unquoted
+
+# In the place of what differs from model to model. No folder and no flag has such a name.
+MODEL, CHAMPION, THREADS = "\x1fmodel\x1f", "\x1fchampion\x1f", "\x1fthreads\x1f"
+# Where the process of a chunk finds its models, and where it records what each was made from.
+FOLDER = Path(".snakemake/signoff_models")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A task of a model.
+
+    Attributes
+    ----------
+    rule
+        The name of the rule, as Snakemake records it.
+    code
+        The rule's shell command, as Snakemake records it.
+    params
+        The rule's params, as Snakemake records them.
+    command
+        The path of the script, and its arguments.
+    inputs, outputs
+        The files that the rule declares.
+    """
+
+    rule: str
+    code: str
+    params: list[str]
+    command: list[str]
+    inputs: list[str]
+    outputs: list[str]
+
+    @property
+    def task(self) -> str:
+        """The name of the script, which is that of the task."""
+        return Path(self.command[0]).stem
+
+    @property
+    def log(self) -> Path:
+        """The log of the task."""
+        return Path(next(each for each in self.command if each.startswith("--log=")).removeprefix("--log="))
+
+    def of(self, model: str, champion: str, pieces: Iterable[str]) -> "Step":
+        """Return the step of one model.
+
+        Parameters
+        ----------
+        model
+            The model's folder.
+        champion
+            The flags with which its current release is scored too; empty if there is none.
+        pieces
+            The files with the model's rows, which the first task reads.
+        """
+
+        def texts(values: list[str]) -> list[str]:
+            return [each.replace(MODEL, model) for each in values]
+
+        words: list[str] = []
+        for each in self.command:
+            words += unquoted(champion) if each == CHAMPION else [each]
+        return dataclasses.replace(
+            self,
+            params=[_param(each, model, champion) for each in self.params],
+            command=texts(words),
+            inputs=texts(self.inputs) + (list(pieces) if self.task == "ingest_data" else []),
+            outputs=texts(self.outputs),
+        )
+
+
+def _param(recorded: str, model: str, champion: str) -> str:
+    """Return a param of a model as Snakemake records it: as Python writes it."""
+    if recorded == repr(CHAMPION):
+        return repr(champion)
+    if repr(MODEL)[1:-1] not in recorded:
+        return recorded
+    # Whether a word needs quotes depends on the model's name.
+    return repr(quoted(each.replace(MODEL, model) for each in unquoted(ast.literal_eval(recorded))))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of all models that have the same config, in the order in which they run.
+
+    Attributes
+    ----------
+    allowed_signers, required_approvals
+        As in the config: they say how the current release of a model is verified.
+    """
+
+    steps: list[Step]
+    allowed_signers: str | None
+    required_approvals: int
+
+    def write(self, path: Path) -> None:
+        """Write the steps, unless the file holds them already: what was made of it is then up to date."""
+        write_if_changed(path, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Steps":
+        """Return the steps that `write` has written."""
+        found = read_json(path)
+        return cls(**{**found, "steps": [Step(**each) for each in found["steps"]]})
+
+
+class Member(TypedDict):
+    """A model of a chunk: the file with its steps, and the files with its rows."""
+
+    steps: str
+    pieces: list[str]
+
+
+def write_if_changed(path: Path, value: Any) -> None:
+    """Write `value` as JSON, unless the file holds it already."""
+    content = json.dumps(value, ensure_ascii=True).encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with replacing(path) as new:
+            new.write_bytes(content)

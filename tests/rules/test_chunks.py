@@ -1,0 +1,148 @@
+"""Many models in one process: which share a job, what each task runs, and what a failure or a kill leaves."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from signoff.ops.damaged import changed_files
+from signoff.rules.chunks import chunked
+from signoff.rules.flags import words
+from signoff.rules.one_process import OneProcess
+from signoff.rules.steps import CHAMPION, MODEL, THREADS, Member, Step, Steps
+
+# A task that copies its input; some models make it fail, or kill it.
+TASK = """
+import os, signal, sys
+from pathlib import Path
+
+def main(arguments):
+    given = dict(each[2:].split("=") for each in arguments)
+    text = Path(given["input"]).read_text()
+    Path(given["log"]).write_text("started")
+    if "fail" in text:
+        sys.exit(1)
+    if "kill" in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(given["output"]).write_text(text + given["threads"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "per_job", "sizes"),
+    [
+        ([300] * 45, None, [20, 20, 5]),
+        ([300] * 2000, None, [40] * 50),
+        ([150_000, 60_000, 300, 500_000, 300], None, [1, 2, 1, 1]),
+        ([300] * 5, 2, [2, 2, 1]),
+        ([500_000] * 3, 3, [3]),
+        ([None] * 3, None, [1, 1, 1]),
+    ],
+)
+def test_a_job_makes_as_many_models_as_their_rows_allow(rows, per_job, sizes):
+    names = [f"m{number:04d}" for number in range(len(rows))]
+    found = chunked(dict(zip(reversed(names), reversed(rows), strict=True)), per_job)
+    assert [len(each) for each in found] == sizes
+    assert [name for chunk in found for name in chunk] == names
+
+
+def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have():
+    folder = f"models/{MODEL}"
+    step = Step(
+        rule="each_evaluate_model",
+        code="python {input.script:q}",
+        params=sorted(map(repr, [CHAMPION, "--limit=1", words(source=f"data/source/{MODEL}", less="a < b")])),
+        command=["/scripts/evaluate_model.py", f"--input={folder}/a b.csv", CHAMPION, f"--threads={THREADS}"],
+        inputs=["/scripts/evaluate_model.py", f"{folder}/a b.csv"],
+        outputs=[f"{folder}/metrics.json"],
+    )
+    found = step.of("New York", "--champion='1 2'", [])
+    assert found.command == [
+        "/scripts/evaluate_model.py",
+        "--input=models/New York/a b.csv",
+        "--champion=1 2",
+        f"--threads={THREADS}",
+    ]
+    own = [words(source="data/source/New York", less="a < b"), "--champion='1 2'", "--limit=1"]
+    assert sorted(found.params) == sorted(map(repr, own))
+    assert (found.inputs[1], found.outputs) == ("models/New York/a b.csv", ["models/New York/metrics.json"])
+    assert step.of("b", "", []).command == [
+        "/scripts/evaluate_model.py",
+        "--input=models/b/a b.csv",
+        f"--threads={THREADS}",
+    ]
+
+
+@pytest.fixture
+def steps(tmp_path, monkeypatch):
+    """Return the steps of models: two tasks, of which each copies a file. The working folder is new."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    folder, found = f"models/{MODEL}", []
+    for name, source, target in (("chunk_first", "a", "b"), ("chunk_second", "b", "c")):
+        script = tmp_path / f"code/{name}.py"
+        script.write_text(TASK, encoding="utf-8")
+        files = [f"--input={folder}/{source}", f"--output={folder}/{target}", f"--log={folder}/logs/{name}.log"]
+        command = [str(script), *files, f"--threads={THREADS}"]
+        found.append(Step(f"each_{name}", "", [], command, [str(script), f"{folder}/{source}"], [f"{folder}/{target}"]))
+    Steps(found, None, 1).write(Path("steps.json"))
+    return Member(steps="steps.json", pieces=[])
+
+
+def test_a_model_that_fails_or_is_killed_leaves_the_others_alone(steps):
+    for model, text in {"a": "good", "b": "kill", "c": "fail", "d": "good"}.items():
+        Path("models", model).mkdir(parents=True)
+        Path("models", model, "a").write_text(text, encoding="utf-8")
+    process = OneProcess(threads=3, force=False)
+    said = [process.bring_up_to_date(model, steps) for model in "abcd"]
+    assert said == [None, "killed by SIGKILL", "chunk_first", None]
+    assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good33"
+    # What needs the failed task's output did not begin.
+    assert not Path("models/c/logs/chunk_second.log").exists()
+
+
+def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, monkeypatch):
+    Path("models/a/logs").mkdir(parents=True)
+    Path("models/a/a").write_text("one", encoding="utf-8")
+    logs = [Path("models/a/logs", f"chunk_{name}.log") for name in ("first", "second")]
+
+    def run(force=False) -> list[bool]:
+        """Return of which of the tasks the next run is."""
+        for log in logs:
+            log.unlink(missing_ok=True)
+        assert OneProcess(threads=1, force=force).bring_up_to_date("a", steps) is None
+        return [log.exists() for log in logs]
+
+    assert run() == [True, True]
+    assert run() == [False, False]
+    os.utime("models/a/a")
+    assert run() == [False, False]
+    Path("models/a/c").write_text("edited", encoding="utf-8")
+    assert run() == [False, True]
+    Path("models/a/b").unlink()
+    assert run() == [True, True]
+    assert run(force=True) == [True, True]
+    with open("code/chunk_second.py", "a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert run() == [False, True]
+    content = json.loads(Path("steps.json").read_text(encoding="utf-8"))
+    content["steps"][0]["params"] = ["'--new'"]
+    Path("steps.json").write_text(json.dumps(content), encoding="utf-8")
+    assert run() == [True, True]
+    # The records of Snakemake are those of single jobs.
+    assert OneProcess(threads=1, force=False)._records._read_record("models/a/b").params == ["'--new'"]
+
+
+def test_files_of_models_that_were_changed_or_deleted_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        Path(name).write_text(name, encoding="utf-8")
+    files = {name: [Path(name).stat().st_size, Path(name).stat().st_mtime_ns] for name in "abc"}
+    Path("0.json").write_text(json.dumps({"files": files}), encoding="utf-8")
+    assert changed_files(Path("0.json")) == []
+    Path("a").write_text("longer", encoding="utf-8")
+    Path("b").unlink()
+    assert changed_files(Path("0.json")) == ["a", "b"]
+    assert changed_files(Path("nowhere.json")) == []
