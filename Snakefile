@@ -21,6 +21,10 @@ else:
     include: "workflow/rules/diagnose.smk"
     include: "workflow/rules/report.smk"
 
+    if settings.model.refit == "all":
+
+        include: "workflow/rules/refit.smk"
+
 
 # Each of many models is released from its own folder.
 if not settings.has_many_models and not place.folder:

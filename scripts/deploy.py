@@ -30,13 +30,14 @@ from signoff.release.approval import (
     check_subject,
     model_path,
     read_sign_off,
+    refit_path,
     released_as,
     reviewed_bytes,
     serialised,
     utc_now,
 )
 from signoff.release.form import Line, SignOff
-from signoff.release.store import Releases, flush, kept_releases, last_move, release_before
+from signoff.release.store import Releases, evaluated, flush, kept_releases, last_move, predicts_with, release_before
 from signoff.release.tracking import track
 
 
@@ -62,14 +63,15 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
     check_policy_owner(config_paths, rule)
     check_subject(document, config, config_paths)
     check_approval(document, rule, reviewed_bytes(DIAGNOSTICS, document["files"]))
-    digest = document["files"][model_path(config)]
+    digest, refit = document["files"][model_path(config)], refit_path(config)
+    served = document["files"][refit] if refit else digest
     releases = Releases()
     with releases.locked("deploy"):
         releases.releases.mkdir(parents=True, exist_ok=True)
         history = releases.history()
         releases.sweep(history)
         current, move = releases.current(), last_move(history)
-        name, released = same_model(digest, rule, history, releases) or (None, document)
+        name, released = same_model(digest, served, rule, history, releases) or (None, document)
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
@@ -138,13 +140,19 @@ def new_name(digest: str, releases: Releases) -> str:
         time.sleep(0.1)
 
 
-def same_model(digest: str, rule: Rule, history: list[Line], releases: Releases) -> tuple[str, SignOff] | None:
-    """Return the release of that model, and its sign-off, if one is whole and approved under today's rule."""
+def same_model(
+    digest: str, served: str, rule: Rule, history: list[Line], releases: Releases
+) -> tuple[str, SignOff] | None:
+    """Return the release of that model, and its sign-off, if one is whole and approved under today's rule.
+
+    `digest` is that of the evaluated model, and `served` that of the one that the release predicts with.
+    """
     for name in reversed(kept_releases(history)):
         if name.endswith(f"-{digest[:12]}"):
             try:
                 document = releases.approved(name, rule)[1]
-                if digest in document["files"].values():
+                files = {released_as(path): digest for path, digest in document["files"].items()}
+                if (files[evaluated(files)], files[predicts_with(files)]) == (digest, served):
                     return name, document
             except TaskError as error:
                 logging.warning("[deploy] %s has this model, but cannot be used again: %s", name, error)

@@ -24,13 +24,20 @@ _TOO_GOOD, _TOO_BAD = 0.6, 1.5
 _TOO_GOOD_OF_BEST = 0.8
 
 
-def diagnose(metrics: dict[str, Any], explanation: dict[str, Any], comparison: dict[str, Any]) -> dict[str, Any]:
+def diagnose(
+    metrics: dict[str, Any],
+    explanation: dict[str, Any],
+    comparison: dict[str, Any],
+    refit: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the content of diagnostics.json; docs/files.md says what each part is.
 
     Parameters
     ----------
     metrics, explanation, comparison
         What `evaluate_model`, `explain_model` and `compare_model` return.
+    refit
+        What `refit_model` returns, if the model was trained again on all rows.
     """
     scores = {name: each["test"] for name, each in metrics["baselines"].items()}
     best = min(scores, key=lambda name: scores[name]["MAE"])
@@ -40,9 +47,12 @@ def diagnose(metrics: dict[str, Any], explanation: dict[str, Any], comparison: d
         *no_signal(metrics["model"]["test"], comparison["intervals"]["model"], against["mean"], explanation),
         *gap(metrics["model"]["test"], scores["mean"], explanation["out_of_sample"]),
         *comparison["alarms"],
+        *(refit["alarms"] if refit else []),
     ]
     inner = ("alarms", "baselines", "order")
     found = {name: each for part in (comparison, explanation) for name, each in part.items() if name not in inner}
+    if refit:
+        found["refit"] = {name: refit[name] for name in ("sha256", "training_rows", "last_time", "agreement")}
     found["alarms"] = sorted(alarms, key=lambda each: -WEIGHTS[each["name"]])
     found["against_best"] = {"name": best, **against[best]}
     found["reasons"] = reasons(metrics, found)
@@ -106,10 +116,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
     parser.add_argument("--explanation", required=True, type=Path, help="what explain_model wrote")
     parser.add_argument("--comparison", required=True, type=Path, help="what compare_model wrote")
+    parser.add_argument("--refit", type=Path, help="what refit_model wrote, if it ran")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     args = parser.parse_args(argv)
     with command_line.logged("diagnose", args, args.metrics):
-        paths = [args.metrics, args.explanation, args.comparison]
+        paths = [args.metrics, args.explanation, args.comparison, *([args.refit] if args.refit else [])]
         content = args.metrics.read_bytes()
         parts = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
         for path, part in zip(paths, parts, strict=True):

@@ -25,6 +25,7 @@ from signoff.report.inputs import data, model, row_budget, validation_blocks
 from signoff.report.live import live_section
 from signoff.report.markdown import markdown
 from signoff.report.page import page
+from signoff.report.refit import refit_section
 from signoff.report.results import drift, importance, intervals, results, slices
 from signoff.review.sample import held_out
 
@@ -52,6 +53,7 @@ def generate_report(
     drawn: dict[str, dict[str, str]],
     budget: RowBudget | None = None,
     live: dict[str, Any] | None = None,
+    backtest: dict[str, Any] | None = None,
 ) -> tuple[str, list[Box | Section]]:
     """Return the title and the parts of the report.
 
@@ -69,6 +71,8 @@ def generate_report(
         The content of row_budget.json, if there is a budget of training rows.
     live
         The content of live.json, if there is a release.
+    backtest
+        The content of backtest.json, if there is a backtest.
     """
 
     def figure(name: str, drawing: str) -> Figure:
@@ -82,6 +86,7 @@ def generate_report(
         Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
         Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
+        *([refit_section(diagnostics["refit"], metrics, backtest)] if "refit" in diagnostics else []),
         Section("Intended use and limitations", _card_blocks(card)),
         Section("Results", results(metrics, diagnostics)),
         *([live_section(live)] if live else []),
@@ -129,12 +134,15 @@ def _reproducibility(metrics: Metrics, diagnostics: Diagnostics, digests: dict[s
         "same bytes. The sign-off records the git commit and the digest of the workflow's code.",
     ]  # fmt: skip
     versions: list[list[Words]] = [[*each] for each in metrics["versions"].items()]
+    models: list[list[Words]] = [["the model", Code(metrics["model_sha256"])]]
+    if "refit" in diagnostics:
+        models.append(["the model trained again on all rows", Code(diagnostics["refit"]["sha256"])])
     files: list[list[Words]] = [[name, Code(digest)] for name, digest in digests.items()]
     return [
         how,
         f"Seed of the resampling: {diagnostics['seed']}.",
         Table("Versions", ["package", "version"], versions),
-        Table("Digests", ["file", "SHA-256"], [["the model", Code(metrics["model_sha256"])], *files]),
+        Table("Digests", ["file", "SHA-256"], [*models, *files]),
     ]
 
 
@@ -147,6 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limitations", help="what it is not for, and where it is known to fail")
     parser.add_argument("--row-budget", type=Path, help="also say what the budget of training rows costs")
     parser.add_argument("--live", type=Path, help="also show how right the releases turned out to be")
+    parser.add_argument("--backtest", type=Path, help="also say how large errors were one week ahead")
     args = parser.parse_args(argv)
     with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
@@ -160,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
             drawn.setdefault(section, {})[name] = svg(figure, name, name.replace("_", " "))
         card = {name: getattr(args, name) for name in _CARD}
         more = {}
-        for path in filter(None, (args.row_budget, args.live)):
+        for path in filter(None, (args.row_budget, args.live, args.backtest)):
             contents[path] = path.read_bytes()
             more[path] = parsed_json(contents[path], path)
         budget, live = cast(RowBudget | None, more.get(args.row_budget)), more.get(args.live)
@@ -171,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
             path.name: hashlib.sha256(contents[path]).hexdigest() if path in contents else sha256(path)
             for path in dict.fromkeys([*paths, *contents])
         }
-        report = generate_report(metrics, diagnostics, card, digests, drawn, budget, live)
+        report = generate_report(metrics, diagnostics, card, digests, drawn, budget, live, more.get(args.backtest))
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")

@@ -21,7 +21,7 @@ from signoff.config.settings import config_argument, read_config
 from signoff.model.model_file import load_model
 from signoff.model.scoring import predict
 from signoff.release import kept_data
-from signoff.release.approval import Rule, code_state, model_path, released_as
+from signoff.release.approval import Rule, code_state, model_path, refit_path, released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.rules.flags import words
@@ -78,11 +78,20 @@ def train_again(config: dict[str, Any], features: Path, model: Path, threads: in
     TaskError
         The training has failed.
     """
-    options = words(**section(Settings, config).training)
-    script = shlex.quote(str(WORKFLOW / "scripts/train_model.py"))
-    paths = words(input=features, output=model, threads=threads)
+    _run("train_model", words(**section(Settings, config).training), input=features, output=model, threads=threads)
+
+
+def refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
+    """Train a model again on all rows with the command line of the rule refit_model; raises as `train_again`."""
+    paths = {"model": model, "input": features, "metrics": metrics, "output": refit}
+    _run("refit_model", words(random_state=config["random_state"]), **paths, threads=threads)
+
+
+def _run(task: str, options: str, **paths: object) -> None:
+    """Run the command line of a task. Raises TaskError if it fails."""
+    script = shlex.quote(str(WORKFLOW / f"scripts/{task}.py"))
     done = subprocess.run(
-        ["/bin/bash", "-c", f"{shlex.quote(sys.executable)} {script} {paths} {options}"],
+        ["/bin/bash", "-c", f"{shlex.quote(sys.executable)} {script} {words(**paths)} {options}"],
         capture_output=True,
         encoding="utf-8",
         errors="replace",
@@ -90,7 +99,7 @@ def train_again(config: dict[str, Any], features: Path, model: Path, threads: in
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise TaskError(f"the training has failed: {said[-1].rpartition('[train_model] ')[2]}")
+        raise TaskError(f"the training has failed: {said[-1].rpartition(f'[{task}] ')[2]}")
 
 
 def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -121,7 +130,8 @@ def why(name: str, document: SignOff, releases: Releases, features: Path, model:
         changed.append(f"the workflow's code{f' (then commit {commit})' if commit else ''}")
     found = f"What differs: {', '.join(changed)}." if changed else "No recorded version differs, so the machine may."
     try:
-        old, new = releases.model_of(name, document)[0], load_model(model, sha256(model))
+        old = releases.model_of(name, document, refit=model.stem == "refit")[0]
+        new = load_model(model, sha256(model))
         most, rows = largest_difference(old, new, features, threads)
     except TaskError as error:
         return f"{found} The predictions cannot be compared: {error}"
@@ -148,18 +158,25 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     releases = Releases()
     folder, document = releases.approved(name or releases.current(), rule)
     config = config_of(folder, document)
-    signed = document["files"][model_path(config)]
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         features = unpack_data(folder.name, document, releases, Path(scratch))
         model = Path(scratch, Path(model_path(config)).name)
         train_again(config, features, model, threads)
-        found = sha256(model)
-        if found == signed:
-            return f"{folder.name}: trained again, the model has the same bytes (SHA-256 {signed})"
-        reasons = why(folder.name, document, releases, features, model, threads)
-    raise TaskError(
-        f"{folder.name}: trained again, the model has other bytes ({found[:12]}, not {signed[:12]}). {reasons}"
-    )
+        made = {model_path(config): model}
+        path = refit_path(config)
+        if path and sha256(model) == document["files"][model_path(config)]:
+            made[path] = Path(scratch, Path(path).name)
+            refit_again(config, features, model, folder / "evaluation_metrics.json", made[path], threads)
+        for path, file in made.items():
+            signed, found = document["files"][path], sha256(file)
+            if found != signed:
+                reasons = why(folder.name, document, releases, features, file, threads)
+                which = "the model" if file == model else "the model of all rows"
+                other = f"{which} has other bytes ({found[:12]}, not {signed[:12]})"
+                raise TaskError(f"{folder.name}: trained again, {other}. {reasons}")
+    digests = " and ".join(document["files"][path] for path in made)
+    have = "both models have" if len(made) > 1 else "the model has"
+    return f"{folder.name}: trained again, {have} the same bytes (SHA-256 {digests})"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,17 +9,14 @@ was made from is written to the output's name with the suffix .json.
 
 import argparse
 import logging
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import pandas as pd
-import sklearn
 from sklearn.pipeline import Pipeline
 
 from signoff.base import command_line
@@ -30,7 +27,7 @@ from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, Setting, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
-from signoff.model.training import choose, train_model
+from signoff.model.training import choose, train_model, versions
 from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
 
@@ -146,10 +143,7 @@ def metadata(trained: Trained, level: float, description: dict[str, Any], **foun
         "training_score": found["training_score"],
         "intervals": {"by": by, "level": level},
         "inputs": found["inputs"],
-        "versions": {
-            "python": platform.python_version(),
-            **{each.__name__: each.__version__ for each in (joblib, np, pd, sklearn)},
-        },
+        "versions": versions(),
         "split": description["split"],
         "time_column": description["time_column"],
         "left_out": description["left_out"],

@@ -61,6 +61,7 @@ PRELOADED = {
 # The scripts that need more than tables.
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
+NEEDS |= {"refit_model": "models"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}

@@ -84,6 +84,7 @@ rule diagnose:
         metrics="reports/evaluation_metrics.json",
         explanation="reports/explanation.json",
         comparison="reports/comparison.json",
+        refit="model/refit.json" if settings.model.refit == "all" else [],
     output:
         update("reports/diagnostics.json"),
     log:
@@ -95,9 +96,11 @@ rule diagnose:
     resources:
         mem_mb=memory(1000),
         runtime=minutes(60),
+    params:
+        refit=lambda wildcards, input: words(refit=input.refit),
     shell:
         "python {input.script:q} --metrics={input.metrics:q} --explanation={input.explanation:q}"
-        " --comparison={input.comparison:q} --output={output:q} --log={log:q}"
+        " --comparison={input.comparison:q} --output={output:q} {params.refit} --log={log:q}"
 
 
 rule row_budget:

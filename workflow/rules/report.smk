@@ -1,4 +1,8 @@
 # The report, from which a person decides
+# How large errors were one week ahead. As an input, the backtest would run again for each report.
+BACKTEST = None
+if settings.model.refit == "all" and not place.folder and Path("reports/backtest.json").is_file():
+    BACKTEST = "reports/backtest.json"
 
 
 rule generate_report:
@@ -104,7 +108,11 @@ rule generate_report:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(**{name: value for name, value in settings.report.items() if name != "url"}),
+        options=flags(
+            **{name: value for name, value in settings.report.items() if name != "url"},
+            backtest=BACKTEST,
+        ),
+        backtest=Path(BACKTEST).stat().st_mtime_ns if BACKTEST else None,
         budget=lambda wildcards, input: words(row_budget=input.budget, live=input.live),
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"

@@ -60,7 +60,7 @@ def make_pipeline(
     if inner := members(regressor):
         usable = {name: kind for name, kind in kinds.items() if name not in unknown}
         for name, each in inner.items():
-            _encode_by_itself(regressor, name, make_pipeline(_bare(each), usable, features, levels, random_state))
+            _encode_by_itself(regressor, name, make_pipeline(bare(each), usable, features, levels, random_state))
         return Pipeline([("encode", FunctionTransformer(feature_names_out="one-to-one")), ("regress", regressor)])
     boosting = isinstance(regressor, HistGradientBoostingRegressor)
     columns = (
@@ -72,7 +72,7 @@ def make_pipeline(
     return Pipeline([("encode", encode), ("regress", regressor)])
 
 
-def _bare(regressor: Any) -> Any:
+def bare(regressor: Any) -> Any:
     """Return a regressor without the encoding that an earlier fit, on other columns, put before it."""
     if not isinstance(regressor, Pipeline) or regressor.steps[0][0] != "encode":
         return regressor

@@ -1,18 +1,24 @@
 """Training: one pipeline, fitted on the training rows."""
 
+import platform
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import joblib
+import numpy as np
 import pandas as pd
+import sklearn
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
+from signoff.model.pipeline import bare
 from signoff.model.regressor import (
     DEFAULT_ESTIMATOR,
     Learning,
+    Regressor,
     Setting,
     TrainingRows,
     make_regressor,
@@ -71,6 +77,44 @@ def train_model(
         There is no such regressor, or it does not accept these parameters or data.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
+    return _fitted(
+        regressor, features, kinds, target, {"estimator": estimator, "params": params or {}}, random_state, threads
+    )
+
+
+def train_again(
+    model: Pipeline,
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    random_state: int = 0,
+    threads: int = 1,
+) -> Pipeline:
+    """Return a pipeline with the regressor and the kinds of encoders of `model`, fitted on other rows.
+
+    The intervals of `model` are kept: they were fitted on errors of rows that their models had not seen. So is the
+    digest of the code that computes the features. The other parameters, and what is raised, are as for `train_model`.
+    """
+    regressor = bare(clone(model))
+    estimator = f"{type(regressor).__module__}.{type(regressor).__qualname__}"
+    found = _fitted(regressor, features, kinds, target, {"estimator": estimator, "params": {}}, random_state, threads)
+    for name in ("intervals_", "custom_code_sha256"):
+        if hasattr(model, name):
+            setattr(found, name, getattr(model, name))
+    return found
+
+
+def _fitted(
+    regressor: Regressor,
+    features: pd.DataFrame,
+    kinds: dict[str, str],
+    target: pd.Series,
+    setting: Setting,
+    random_state: int,
+    threads: int,
+) -> Pipeline:
+    """Return a pipeline with this regressor, fitted on at most so many threads; `setting` is named in errors."""
+    estimator, params = setting["estimator"], setting["params"]
     use_threads(regressor, min(threads, joblib.cpu_count()))
     threads, libraries = threads_for(features, threads), _libraries_with_threads(estimator)
     try:
@@ -82,9 +126,15 @@ def train_model(
             with libraries.limit(limits=1):
                 predictions(pipeline, features.head(1)[list(kinds)])
     except (ValueError, TypeError) as error:
-        raise TaskError(f"model: {estimator} with {params or {}} cannot be trained: {error}") from error
+        raise TaskError(f"model: {estimator} with {params} cannot be trained: {error}") from error
     use_threads(regressor, None)
     return pipeline
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a model depends on."""
+    packages = {each.__name__: each.__version__ for each in (joblib, np, pd, sklearn)}
+    return {"python": platform.python_version(), **packages}
 
 
 @cache

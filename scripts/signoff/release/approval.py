@@ -44,6 +44,13 @@ def model_path(config: dict[str, Any]) -> str:
     return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config["model"]["format"]]
 
 
+def refit_path(config: dict[str, Any]) -> str | None:
+    """Return where the model is that was trained again on all rows; None without model.refit."""
+    if config["model"]["refit"] == "none":
+        return None
+    return str(Path(model_path(config)).with_stem("refit"))
+
+
 def raw_path(config: dict[str, Any]) -> str:
     """Return the file that identifies the raw data: the data, or the digests of their parts."""
     return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
@@ -58,6 +65,8 @@ def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
     contract = config["validation"]["schema"]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
+    if refit := refit_path(config):
+        files += [refit, "model/refit.json"]
     features = features_path(config)
     files += [features, features.removesuffix("csv") + "json", raw_path(config)]
     files += [*config_paths, *([contract] if contract else []), *custom_code(config)]

@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 from signoff.release.facts import Facts
+from signoff.release.store import predicts_with
 
 # The names of packages that differ from those by which they are imported.
 _PACKAGES = {"sklearn": "scikit-learn"}
@@ -42,8 +43,8 @@ def bill_of_materials(facts: Facts, pins: str) -> dict[str, Any]:
 
 
 def _model(facts: Facts) -> dict[str, Any]:
-    """Return the component of the model, with the digest of its file."""
-    model = next(digest for name, digest in facts.files.items() if name in ("model.pkl", "model.skops"))
+    """Return the component of the model, with the digest of the file that the release predicts with."""
+    model = facts.files[predicts_with(facts.files)]
     files = [{"name": f"signoff:file:{name}:sha256", "value": digest} for name, digest in facts.files.items()]
     owner = [{"name": "signoff:owner", "value": facts.about["owner"]}] if facts.about.get("owner") else []
     return {
@@ -106,6 +107,7 @@ def _considerations(facts: Facts) -> dict[str, list[str]]:
     """Return the use that is known, and the limits of the model: its data, missed thresholds and alarms."""
     split = facts.metrics["split"]
     limits = [f"It was tested on {split['rows']['test']} held-out rows: {split['rule']}."]
+    limits += [facts.measured_on] if facts.measured_on else []
     limits += [*facts.document["failures"], *(each["sentence"] for each in facts.alarms)]
     uses = [f"Predict {facts.metrics['target']} for a row."]
     uses += [facts.about["intended_use"]] if facts.about.get("intended_use") else []

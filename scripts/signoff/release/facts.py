@@ -10,7 +10,7 @@ import yaml
 from signoff.base.errors import TaskError
 from signoff.release.approval import Rule, released_as
 from signoff.release.form import Line, SignOff
-from signoff.release.store import Releases
+from signoff.release.store import Releases, evaluated, predicts_with
 
 SIGN_OFF = "sign_off.json"
 
@@ -37,6 +37,17 @@ class Facts:
         places = {released_as(path): digest for path, digest in self.document["files"].items()}
         files = {place: digest for place, digest in places.items() if place}
         return dict(sorted({**files, SIGN_OFF: self.deploy["sign_off_sha256"]}.items()))
+
+    @property
+    def measured_on(self) -> str | None:
+        """Which file the scores are of, in words, if the release predicts with another one."""
+        served, judged = predicts_with(self.files), evaluated(self.files)
+        if served == judged:
+            return None
+        return (
+            f"The scores and the prediction intervals are those of {judged}, which was trained without the held-out "
+            f"rows. The release predicts with {served}, the same recipe trained on all rows."
+        )
 
     @property
     def data(self) -> dict[str, str]:

@@ -234,6 +234,35 @@ class AlarmRecord(TypedDict):
     sentence: str
 
 
+class Agreement(TypedDict):
+    """How the predictions of two models differ on the newest held-out rows.
+
+    rows
+        How many rows were compared.
+    difference, bias
+        The means of |refit − evaluated| and of refit − evaluated, in the target's unit.
+    MAE
+        The error of the evaluated model, on these rows or on all held-out rows: the larger one.
+    share
+        `difference` as a share of `MAE`.
+    """
+
+    rows: int
+    difference: float
+    bias: float
+    MAE: float
+    share: float
+
+
+class Refit(TypedDict):
+    """The model that was trained again on all rows: its digest, its rows, and how it agrees with the evaluated one."""
+
+    sha256: str
+    training_rows: int
+    last_time: str | None
+    agreement: Agreement
+
+
 class Diagnostics(TypedDict):
     """diagnostics.json; docs/files.md says what each part is."""
 
@@ -254,6 +283,7 @@ class Diagnostics(TypedDict):
     importance_sample: ImportanceSample
     partial_dependence: dict[str, Effect]
     rests_on: NotRequired[RestsOn | None]
+    refit: NotRequired[Refit]
     alarms: list[AlarmRecord]
     reasons: dict[str, list[str]]
 

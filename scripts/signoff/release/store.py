@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -354,7 +354,7 @@ class Releases:
         return self.releases / name, document
 
     def model(self, name: str | None, rule: Rule) -> tuple[Any, dict[str, Any]]:
-        """Return the model of a release and its metadata, of bytes that have the signed digests.
+        """Return the model that a release predicts with and its metadata, of bytes that have the signed digests.
 
         Raises
         ------
@@ -362,11 +362,16 @@ class Releases:
             As `approved`.
         """
         folder, document = self.approved(name, rule)
-        return self.model_of(folder.name, document)
+        return self.model_of(folder.name, document, refit=True)
 
-    def model_of(self, name: str, document: SignOff) -> tuple[Any, dict[str, Any]]:
-        """Return the model and the metadata of a release whose sign-off `approved` has returned."""
-        signed = next(path for path in document["files"] if released_as(path) in ("model.pkl", "model.skops"))
+    def model_of(self, name: str, document: SignOff, refit: bool = False) -> tuple[Any, dict[str, Any]]:
+        """Return the evaluated model and the metadata of a release whose sign-off `approved` has returned.
+
+        With `refit`, the model is the one that the release predicts with: trained again on all rows, if the release
+        has such a model. The metadata describe both.
+        """
+        files = {released_as(path): path for path in document["files"]}
+        signed = files[predicts_with(files) if refit else evaluated(files)]
         model = load_model(self.releases / name / str(released_as(signed)), document["files"][signed])
         return model, self.json(name, document, "model.json")
 
@@ -432,6 +437,16 @@ class Releases:
         os.replace(self.releases / name, hidden)
         flush(self.releases)
         discard(hidden)
+
+
+def evaluated(files: Iterable[str | None]) -> str:
+    """Return the name of the model that was evaluated, among those of a release's files."""
+    return next(name for name in files if name in ("model.pkl", "model.skops"))
+
+
+def predicts_with(files: Iterable[str | None]) -> str:
+    """Return the name of the model that a release predicts with, among those of its files."""
+    return next((name for name in files if name in ("refit.pkl", "refit.skops")), None) or evaluated(files)
 
 
 def last_move(history: Sequence[Line]) -> Line | None:

@@ -19,6 +19,7 @@ from signoff.release.approval import (
     model_path,
     no_commit,
     raw_path,
+    refit_path,
     reviewed_bytes,
     reviewed_files,
 )
@@ -47,6 +48,7 @@ def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
     check_names(files, reviewed_files(config, config_paths))
     metrics, validation = _as_reviewed(METRICS, files), _as_reviewed(VALIDATION, files)
     _check_agreement(model, raw, features, files)
+    _check_refit(config, features, files)
     releases = Releases()
     release = releases.in_use(releases.history())
     judged_against = (metrics["champion"] or {}).get("release")
@@ -103,6 +105,25 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
         for other in (METRICS, DIAGNOSTICS):
             if files[other] not in text:
                 raise TaskError(f"{path} speaks of another state of {other}. Run make report.")
+
+
+def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -> None:
+    """Raise TaskError if the model that was trained again on all rows is not that of the evaluated one and its rows.
+
+    The diagnostics and the report must speak of it; the parameters are as in `_check_agreement`.
+    """
+    path, told = refit_path(config), _as_reviewed(DIAGNOSTICS, files).get("refit")
+    if path is None:
+        if told:
+            raise TaskError(f"{DIAGNOSTICS} speaks of a model for model.refit, which is not set. Run make report.")
+        return
+    refit = _as_reviewed("model/refit.json", files)
+    found = (refit["sha256"], refit["model_sha256"], refit["inputs"].get(Path(features).name))
+    if found != (files[path], files[model_path(config)], files[features]):
+        raise TaskError(f"{path} is not {model_path(config)} trained again on {features}. Run make report.")
+    pages = [reviewed_bytes(page, files).decode() for page in (REPORT, PAGE)]
+    if (told or {}).get("sha256") != files[path] or not all(files[path] in page for page in pages):
+        raise TaskError(f"{DIAGNOSTICS} or {REPORT} speaks of another model than {path}. Run make report.")
 
 
 def _as_reviewed(path: str, files: dict[str, str]) -> dict[str, Any]:
@@ -162,13 +183,17 @@ def changes(release: str | None, files: dict[str, str]) -> list[str]:
         scored_then = releases.json(release, document, "evaluation_metrics.json")
     except (TaskError, OSError) as error:
         return [f"unknown: {explain(error)} See make verify"]
-    if then["sha256"] == now["sha256"]:
+    refits = [each.get("model/refit.json") for each in (document["files"], files)]
+    if then["sha256"] == now["sha256"] and refits[0] == refits[1]:
         return [f"none: this very model is deployed as {release}"]
     mae = [each["model"]["test"]["MAE"] for each in (scored_then, scored_now)]
     found = [
         f"since {release}: {then['training_rows']:,} → {now['training_rows']:,} training rows",
         f"MAE then {mae[0]:.4f}, on the rows held out then; now {mae[1]:.4f}",
     ]
+    by = ["the one trained again on all rows" if each else "the evaluated model" for each in refits]
+    if by[0] != by[1]:
+        found.append(f"predictions: by {by[0]} → by {by[1]}")
     for what, word in (("features", "feature"), ("parameters", "parameter"), ("versions", "version")):
         for name in sorted({*then[what], *now[what]}):
             old, new = then[what].get(name), now[what].get(name)

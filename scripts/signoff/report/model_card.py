@@ -84,7 +84,8 @@ def _scores(facts: Facts) -> Section:
     level = facts.diagnostics.get("level")
     interval = f"{level:.0%} interval" if level else "interval"
     held_out = f"On {facts.metrics['model']['test']['rows']:,} held-out rows: {facts.metrics['split']['rule']}."
-    blocks: list[Block] = [held_out, Table("Scores", ["predictor", "metric", "value", interval], rows)]
+    blocks: list[Block] = [held_out, *([facts.measured_on] if facts.measured_on else [])]
+    blocks.append(Table("Scores", ["predictor", "metric", "value", interval], rows))
     slices = sorted(facts.diagnostics.get("slices", {}).get("rows", []), key=lambda row: -row["MAE"])[:_SLICES]
     if slices:
         found: list[list[Words]] = [

@@ -13,11 +13,13 @@ from signoff.base.files import read_json
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model.thresholds import DeployedScores
-from signoff.release.approval import Rule
-from signoff.release.store import Releases
+from signoff.release.approval import Rule, released_as
+from signoff.release.form import SignOff
+from signoff.release.store import Releases, evaluated, predicts_with
 from signoff.tables.table import read_table
 
 _DEPLOYED = Releases()
+_TWIN = "it predicts with a model that was trained on rows that are held out now, so its evaluated twin is scored"
 
 
 class ChampionError(Exception):
@@ -78,7 +80,10 @@ def open_champion(
         Where the release is.
     """
     try:
-        model, champion = releases.model(name, rule)
+        document = releases.approved(name, rule)[1]
+        # It is served by a model that may have seen the rows that are held out now.
+        unseen = _has_refit(document) and not _saw_held_out(releases.json(name, document, "model.json"), challenger)
+        model, champion = releases.model_of(name, document, refit=unseen)
         problem = _differences(champion, challenger, columns)
         features = None
         if cleaned and problem:
@@ -88,7 +93,22 @@ def open_champion(
     # Whatever is wrong with the deployed model, the new one can be judged without it.
     except Exception as error:
         return {"release": name, "problem": explain(error)}
-    return Champion(name, model, champion, note_on(champion, challenger), features)
+    notes = [_TWIN] if _has_refit(document) and not unseen else []
+    notes += [note] if (note := note_on(champion, challenger)) else []
+    return Champion(name, model, champion, "; ".join(notes) or None, features)
+
+
+def _has_refit(document: SignOff) -> bool:
+    """Return whether a release predicts with a model that was trained again on all rows."""
+    names = [released_as(path) for path in document["files"]]
+    return predicts_with(names) != evaluated(names)
+
+
+def _saw_held_out(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> bool:
+    """Return whether a model that was trained on all rows of the champion may have seen rows held out now."""
+    last, begin = champion["split"].get("last_test"), challenger["split"].get("last_train")
+    by_time = champion["split"]["by"] == challenger["split"]["by"] == "time"
+    return not (by_time and last and begin and last <= begin)
 
 
 def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], columns: list[str]) -> str | None:

@@ -24,6 +24,7 @@ WEIGHTS = {
     "slice_bias": 90,
     "newest_errors": 89,
     "duplicates": 88,
+    "refit_differs": 87,
     "overfit_gap": 82,
     "worse_than_champion": 80,
     "slice_worse": 70,

@@ -213,7 +213,7 @@ def load_scorer(releases: Releases, name: str | None, rule: Rule, reasons: int =
     """
     folder, document = releases.approved(name or releases.in_use(releases.history()), rule)
     release = folder.name
-    pipeline, metadata = releases.model_of(release, document)
+    pipeline, metadata = releases.model_of(release, document, refit=True)
     model = Model(pipeline, metadata, releases.code(release, metadata), releases.half_width(release, document))
     diagnostics = _signed(releases, release, document, "diagnostics.json")
     validation = _signed(releases, release, document, "validation_report.json")

@@ -66,6 +66,7 @@ class Model:
     passes: int | None
     max_rows: int | None
     intervals: str
+    refit: str
 
     @property
     def trained(self) -> dict[str, object]:

@@ -1,0 +1,111 @@
+"""Train the evaluated model's recipe again on all rows, the held-out ones included, for the release to predict with.
+
+    python scripts/refit_model.py --model model/model.pkl --input data/features/features.csv \\
+        --metrics reports/evaluation_metrics.json --output model/refit.pkl
+
+The regressor, its parameters and the kinds of encoders are those of the evaluated model, whatever it was chosen from.
+Its prediction intervals are kept, since they were fitted on errors of rows that their models had not seen. The same
+model, features and versions give the same bytes. What is known of the new model is written to the output's name with
+the suffix .json.
+"""
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json, sha256, write_json
+from signoff.base.numbers import rounded
+from signoff.model.model_file import load_model, write_model
+from signoff.model.scoring import predict
+from signoff.model.training import train_again, versions
+from signoff.release.records import Agreement
+from signoff.review.refit import agreement, newest_rows, refit_alarms
+from signoff.tables.batches import read_rows
+
+
+def compare(
+    model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: dict[str, Any], mae: float, threads: int
+) -> Agreement:
+    """Return how both models' predictions of the newest held-out rows differ.
+
+    Parameters
+    ----------
+    model, refit
+        The evaluated model, and the one that was trained again.
+    rows
+        The features of all rows, with the target and the split, and with the time column if there is one.
+    description
+        What `feature_engineering` has written about the features.
+    mae
+        The error of `model` on all held-out rows.
+    threads
+        How many cores to use, at most.
+    """
+    kinds, target, when = list(description["features"]), description["target"], description["time_column"]
+    test = rows[rows["split"] == "test"].reset_index(drop=True)
+    newest = test.iloc[newest_rows(test[when] if when else None, len(test))]
+    ours, theirs = (predict(each, newest[kinds], threads).to_numpy("float64") for each in (model, refit))
+    return agreement(newest[target].to_numpy("float64"), ours, theirs, mae)
+
+
+def refit_model(args: argparse.Namespace) -> dict[str, Any]:
+    """Train the model again and write it; return what the JSON beside it holds.
+
+    Raises
+    ------
+    TaskError
+        The metrics are those of another model, or the model cannot be trained on these rows.
+    """
+    metadata, metrics = read_json(args.model.with_suffix(".json")), read_json(args.metrics)
+    if metrics["model_sha256"] != metadata["sha256"]:
+        raise TaskError(f"{args.metrics} was computed for a different model than {args.model}. Run make run.")
+    description = read_json(args.input.with_suffix(".json"))
+    kinds, target, when = description["features"], description["target"], description["time_column"]
+    names = [*([when] if when else []), *kinds, target, "split"]
+    rows = read_rows(
+        args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
+    )
+    model: Any = load_model(args.model, metadata["sha256"])
+    started = time.monotonic()
+    refit = train_again(model, rows, kinds, rows[target], args.random_state, args.threads)
+    logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
+    found = compare(model, refit, rows, description, metrics["model"]["test"]["MAE"], args.threads)
+    digest = write_model(refit, args.output)
+    return {
+        "sha256": digest,
+        "model_sha256": metadata["sha256"],
+        "training_rows": len(rows),
+        "last_time": description["split"].get("last_test"),
+        "inputs": {args.input.name: sha256(args.input)},
+        "versions": versions(),
+        "agreement": rounded(found),
+        "alarms": refit_alarms(found),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="the evaluated model; its .json beside it")
+    parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
+    parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
+    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
+    parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    args = parser.parse_args(argv)
+    with command_line.logged("refit_model", args, args.input):
+        found = refit_model(args)
+        write_json(args.output.with_suffix(".json"), found)
+        for each in found["alarms"]:
+            logging.warning("[refit_model] alarm %s: %s", each["name"], each["sentence"])
+        logging.info("[refit_model] wrote model to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""With model.refit: all, a release predicts with the model that was trained again on all rows."""
+
+import json
+import re
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+import attest
+import deploy
+import reproduce
+import verify
+from conftest import CONFIG, Project, in_process, rides
+from signoff.base.errors import TaskError
+from signoff.config.settings import read_config
+from signoff.model.scoring import predict
+from signoff.release.records import Agreement
+from signoff.release.store import Releases
+from signoff.release.subject import changes, review
+from signoff.report.refit import refit_section
+from signoff.review.champion import Champion, open_champion
+from signoff.review.refit import agreement, newest_rows, refit_alarms
+from signoff.tables.table import read_table
+
+REFIT = {"model": {**CONFIG["model"], "refit": "all"}}
+RULE = {"allowed_signers": None, "required_approvals": 1}
+MODEL = Path("model/refit.pkl")
+
+
+@pytest.fixture(scope="module")
+def refitted_run(finished_run, tmp_path_factory) -> Project:
+    """The finished project with a second model, trained on all rows; signed, deployed; never to be changed."""
+    project = finished_run.copy(tmp_path_factory.mktemp("refitted") / "copy")
+    project.configure(**REFIT)
+    project.snakemake("reports/final_report.md", "all")
+    project.sign_off()
+    project.script("deploy")
+    return project
+
+
+@pytest.fixture
+def refitted(refitted_run, tmp_path, monkeypatch) -> Project:
+    """A copy of it that a test may change, in whose folder the test runs."""
+    copy = refitted_run.copy(tmp_path / "copy")
+    monkeypatch.chdir(copy.folder)
+    return copy
+
+
+def features(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    described = json.loads((folder / "data/features/features.json").read_text("utf-8"))
+    return read_table(folder / "data/features/features.csv", described["kinds"]).frame, list(described["features"])
+
+
+def test_the_second_model_learns_from_all_rows_and_the_release_predicts_with_it(refitted):
+    rows, names = features(refitted.folder)
+    evaluated, refit = (joblib.load(Path("model", f"{name}.pkl")) for name in ("model", "refit"))
+    # A gradient boosting predicts the mean of what it has learnt from, if it begins there.
+    for model, learnt in ((evaluated, rows[rows["split"] == "train"]), (refit, rows)):
+        assert model[-1]._baseline_prediction.item() == pytest.approx(learnt["minutes"].mean())
+    assert {**refit[-1].get_params()} == evaluated[-1].get_params()
+    described = refitted.json("model/refit.json")
+    assert described["training_rows"] == len(rows)
+    assert described["model_sha256"] == refitted.json("model/model.json")["sha256"]
+    # The rows of the data, whose features are known, to the last digit.
+    rides().drop(columns="minutes").to_csv("data.csv", index=False)
+    refitted.script("predict", "--input=data.csv", "--output=out.csv")
+    out = pd.read_csv("out.csv")
+    assert out["prediction"].tolist() == predict(refit, rows[names], 1).tolist()
+    assert out["prediction"].tolist() != predict(evaluated, rows[names], 1).tolist()
+    # The intervals are those of the evaluated model.
+    half = refitted.json("reports/diagnostics.json")["prediction_interval"]["half_width"]
+    assert np.allclose(out["prediction_high"] - out["prediction"], half)
+
+
+def test_the_report_and_the_forms_of_a_release_say_what_was_measured_on_which_model(refitted):
+    digests = {name: refitted.json(f"model/{name}.json")["sha256"] for name in ("model", "refit")}
+    text = Path("reports/final_report.md").read_text("utf-8")
+    section = text.partition("## The released model\n")[2].partition("\n## ")[0]
+    assert "trained again on all 570 rows, until 2024-03-15" in section
+    assert "differ by" in section
+    assert "make backtest" in section
+    assert digests["refit"] in text
+    assert in_process(attest)[0] == 0
+    (folder,) = Path("attestations").iterdir()
+    card = (folder / "README.md").read_text("utf-8")
+    bom = json.loads((folder / "bom.cdx.json").read_text("utf-8"))["metadata"]["component"]
+    assert "are those of model.pkl" in card
+    assert "The release predicts with refit.pkl" in card
+    assert bom["hashes"][0]["content"] == digests["refit"]
+    assert any("refit.pkl" in each for each in bom["modelCard"]["considerations"]["technicalLimitations"])
+    subjects = json.loads((folder / "statement.intoto.json").read_text("utf-8"))["subject"]
+    assert {each["digest"]["sha256"] for each in subjects} >= {*digests.values()}
+    code, _, log = in_process(reproduce)
+    assert code == 0, log
+    assert f"both models have the same bytes (SHA-256 {digests['model']} and {digests['refit']})" in log[-2]
+
+
+def test_one_changed_byte_of_the_second_model_is_noticed(refitted):
+    content = bytearray(MODEL.read_bytes())
+    content[len(content) // 2] ^= 1
+    assert in_process(verify)[0] == 0
+    deployed = next(Path("deployed/releases").glob("*/refit.pkl"))
+    whole = deployed.read_bytes()
+    deployed.chmod(0o644)
+    deployed.write_bytes(content)
+    code, _, log = in_process(verify)
+    assert code == 1
+    assert f"{deployed} was altered" in log[-1]
+    assert "was altered" in refitted.script("predict", "--input=rides.csv", "--output=o.csv", check=False).stdout
+    deployed.write_bytes(whole)
+    MODEL.write_bytes(content)
+    code, _, log = in_process(deploy)
+    assert code == 1
+    assert f"{MODEL} has changed since it was signed" in log[-1]
+    config, paths = read_config(None)
+    with pytest.raises(TaskError, match=r"model/refit\.pkl is not model/model\.pkl trained again"):
+        review(config, paths)
+
+
+def test_the_same_evaluated_model_without_the_second_one_is_another_release(refitted):
+    refitted.configure()
+    with pytest.raises(TaskError, match=r"speaks of a model for model\.refit, which is not set"):
+        review(*read_config(None))
+    releases = Releases()
+    name, history = releases.current(), releases.history()
+    both = releases.sign_off(name, history)["files"]
+    alone = {path: digest for path, digest in both.items() if "refit" not in path}
+    digests = both["model/model.pkl"], both["model/refit.pkl"]
+    assert deploy.same_model(*digests, RULE, history, releases)[0] == name
+    assert deploy.same_model(digests[0], digests[0], RULE, history, releases) is None
+    assert changes(name, both) == [f"none: this very model is deployed as {name}"]
+    assert "predictions: by the one trained again on all rows → by the evaluated model" in changes(name, alone)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_champion_is_scored_by_its_evaluated_twin_if_it_has_seen_the_held_out_rows(refitted_run, monkeypatch, later):
+    monkeypatch.chdir(refitted_run.folder)
+    metadata = refitted_run.json("model/model.json")
+    if later:
+        metadata["split"]["last_train"] = metadata["split"]["last_test"]
+    name = Releases().current()
+    found = open_champion(name, [*metadata["features"]], metadata, RULE)
+    assert isinstance(found, Champion)
+    rows, names = features(refitted_run.folder)
+    scored = joblib.load(f"model/{'refit' if later else 'model'}.pkl")
+    assert predict(found.model, rows[names], 1).tolist() == predict(scored, rows[names], 1).tolist()
+    assert bool(found.note) != later
+    assert later or "its evaluated twin is scored" in found.note
+
+
+def test_models_that_differ_by_more_than_the_error_raise_an_alarm():
+    random = np.random.default_rng(5)
+    actual = random.normal(50, 9, 400)
+    evaluated = actual + random.normal(0, 2, 400)
+    mae = float(np.abs(evaluated - actual).mean())
+    # One that knows every row by heart differs by exactly the error, and is usual for some estimators.
+    for refit in (evaluated, evaluated + 0.5, actual, (evaluated + actual) / 2):
+        assert refit_alarms(agreement(actual, evaluated, refit, mae)) == []
+    found = agreement(actual, evaluated, evaluated - 3, mae)
+    assert found["bias"] == pytest.approx(-3)
+    assert found["share"] == pytest.approx(3 / mae)
+    for refit in (evaluated - 3, evaluated * 60, np.full(400, np.inf), np.full(400, np.nan)):
+        (alarm,) = refit_alarms(agreement(actual, evaluated, refit, mae))
+        assert alarm["name"] == "refit_differs"
+    # In a week without noise, the error on all held-out rows is what counts.
+    assert refit_alarms(agreement(actual, actual + 0.01, actual + 1, mae)) == []
+    # A model without errors: digits that rounding has changed are no difference.
+    assert refit_alarms(agreement(actual, actual, actual * (1 + 1e-9), 0.0)) == []
+    assert refit_alarms(agreement(actual, actual, actual + 0.1, 0.0))
+
+
+def test_the_newest_week_is_compared_and_enough_rows():
+    hours = pd.Series(pd.date_range("2024-01-01", periods=800, freq="h"))[::-1].reset_index(drop=True)
+    assert sorted(newest_rows(hours, 800)) == list(range(200))
+    minutes = pd.Series(pd.date_range("2024-01-01", periods=30_000, freq="min"))
+    assert sorted(newest_rows(minutes, 30_000)) == list(range(30_000 - 7 * 24 * 60, 30_000))
+    assert len(newest_rows(hours[:50], 50)) == 50
+    assert len(newest_rows(None, 70)) == 70
+
+
+def test_the_report_names_the_error_of_the_backtest_if_there_is_one():
+    compared: Agreement = {"rows": 9, "difference": 1.25, "bias": -0.5, "MAE": 2.5, "share": 0.5}
+    found = {"sha256": "0" * 64, "training_rows": 90, "last_time": None, "agreement": compared}
+    backtest = {"overall": {"retrained": {"MAE": 1.75}}, "weeks": 5, "rows": 77}
+    backtest |= {"first_week": "2024-W01", "last_week": "2024-W05"}
+    metrics = {"split": {"rows": {"train": 80, "test": 10}}}
+    words = str(refit_section(found, metrics, backtest).blocks)
+    assert re.search(r"absolute error of 1\.75 in the backtest of 5 weeks \(2024-W01 to 2024-W05, 77 rows\)", words)
+    assert "make backtest" not in words
+
+
+def test_passes_over_the_rows_and_a_second_model_exclude_each_other(project):
+    project.configure(model={"refit": "all", "passes": 2, "max_rows": 100})
+    with pytest.raises(TaskError, match=r"model\.refit: all goes with no model\.passes"):
+        read_config([str(project.folder / "config.yaml")])
