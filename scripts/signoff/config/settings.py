@@ -111,15 +111,15 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     # libyaml's parser if PyYAML has it: the one in Python would slow down a run with nothing to do.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
-    fill_defaults(config, schema)
+    _fill_defaults(config, schema)
     for key, value in numbers(config):
         if not math.isfinite(value):
             # JSON Schema accepts YAML's .nan and .inf as numbers.
             raise TaskError(f"config: {key} is {value}, but must be a finite number.")
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
-        raise TaskError("config: " + " ".join(explain_config_error(each) for each in errors))
-    check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
+        raise TaskError("config: " + " ".join(_explain_config_error(each) for each in errors))
+    _check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
     refuse_password(config["raw_data_source_url"])
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
@@ -131,10 +131,10 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
         raise TaskError("config: model.refit: all goes with no model.passes. Use model.max_rows alone.")
     for number, url in enumerate(config["notify"]["urls"]):
         refuse_password(url, f"notify.urls.{number}")
-    check_paths(config)
+    _check_paths(config)
 
 
-def check_paths(config: dict[str, Any]) -> None:
+def _check_paths(config: dict[str, Any]) -> None:
     """Raise TaskError if a path leads out of the project's folder, also by a link, and not into an allowed folder.
 
     The source may be anywhere. A path must not contain what Snakemake would take for a wildcard.
@@ -160,7 +160,7 @@ def check_paths(config: dict[str, Any]) -> None:
             )
 
 
-def check_candidates(model: dict[str, Any], default: str) -> None:
+def _check_candidates(model: dict[str, Any], default: str) -> None:
     """Raise TaskError if an estimator is set beside the candidates, or the ends of a distribution are reversed."""
     if model["preset"] != "fast" and (model["candidates"] or model["params"] or model["estimator"] != default):
         raise TaskError(
@@ -186,7 +186,7 @@ def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
     return [found for name, each in items for found in numbers(each, f"{key}.{name}".lstrip("."))]
 
 
-def fill_defaults(config: dict[str, Any], schema: dict[str, Any]) -> None:
+def _fill_defaults(config: dict[str, Any], schema: dict[str, Any]) -> None:
     """Set the keys that `config` lacks. A section of which every line is commented out is null, and counts as empty."""
     for key, rules in schema.get("properties", {}).items():
         if "default" not in rules:
@@ -195,10 +195,10 @@ def fill_defaults(config: dict[str, Any], schema: dict[str, Any]) -> None:
             default = rules["default"]
             config[key] = default.copy() if isinstance(default, dict | list) else default
         if rules.get("type") == "object" and isinstance(config[key], dict):
-            fill_defaults(config[key], rules)
+            _fill_defaults(config[key], rules)
 
 
-def explain_config_error(error: ValidationError) -> str:
+def _explain_config_error(error: ValidationError) -> str:
     """Return one sentence about an error of jsonschema."""
     schema: Any = error.schema
     value: Any = error.validator_value
@@ -219,7 +219,7 @@ def explain_config_error(error: ValidationError) -> str:
     if validator == "enum":
         return f"{key} is {instance!r}: {nearest(str(instance), value)}"
     if validator == "oneOf":
-        return f"{key} is {instance!r}, but must be {or_else(value)}."
+        return f"{key} is {instance!r}, but must be {_or_else(value)}."
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     if validator in bounds:
         return f"{key} is {instance!r}, but must be {bounds[validator]} {value}."
@@ -230,7 +230,7 @@ def explain_config_error(error: ValidationError) -> str:
     return f"{key}: {error.message}."
 
 
-def or_else(branches: list[dict[str, Any]]) -> str:
+def _or_else(branches: list[dict[str, Any]]) -> str:
     """Return what the branches of a schema's oneOf allow: values, or mappings with their keys."""
     values = [str(each) for branch in branches for each in branch.get("enum", [])]
     keys = [f"a mapping with {' and '.join(branch['properties'])}" for branch in branches if "properties" in branch]

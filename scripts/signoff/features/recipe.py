@@ -16,7 +16,7 @@ from signoff.features.expressions import evaluate, names_in
 from signoff.features.records import FeatureRecipe, FeatureRecord
 
 # Each part with its period, where it comes round again.
-CALENDAR = {
+_CALENDAR = {
     "year": None,
     "quarter": 4,
     "month": 12,
@@ -29,7 +29,7 @@ CALENDAR = {
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"]
 _MONTHS += ["November", "December"]
-DATE_PARTS = [*CALENDAR, *(f"{part}_cyclical" for part, period in CALENDAR.items() if period)]
+DATE_PARTS = [*_CALENDAR, *(f"{part}_cyclical" for part, period in _CALENDAR.items() if period)]
 DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
 
 
@@ -38,19 +38,19 @@ def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
     found = []
     for name in names:
         part = name.removesuffix("_cyclical")
-        if part not in CALENDAR:
+        if part not in _CALENDAR:
             raise TaskError(f"features.date_parts: {name!r} is unknown; {nearest(name, DATE_PARTS)}")
         if has_time or part not in ("hour", "minute"):
             found += [name] if part == name else [f"{part}_sin", f"{part}_cos"]
     return found
 
 
-def part_of(dates: pd.Series, part: str) -> pd.Series:
+def _part_of(dates: pd.Series, part: str) -> pd.Series:
     """Return a part of dates; of one that ends in _sin or _cos that wave, once round in its period."""
     if not part.endswith(("_sin", "_cos")):
         return cast(pd.Series, getattr(dates.dt, part))
     part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
-    return cast(pd.Series, wave(2 * np.pi * getattr(dates.dt, part) / CALENDAR[part]))
+    return cast(pd.Series, wave(2 * np.pi * getattr(dates.dt, part) / _CALENDAR[part]))
 
 
 def date_parts(recipe: Mapping[str, FeatureRecipe]) -> dict[str, str]:
@@ -100,7 +100,7 @@ def make_features(
         if "unit" in how:
             features[name] = numbers_of(values, how["unit"])
         elif "part" in how:
-            features[name] = part_of(values, how["part"])
+            features[name] = _part_of(values, how["part"])
         elif is_boolean(values):
             features[name] = values.astype("boolean").astype("Float64")
         else:

@@ -79,7 +79,7 @@ def load_model(path: Path, digest: str) -> object:
         if path.suffix == ".skops":
             import skops.io
 
-            return skops.io.loads(content, trusted=trusted_types(content))
+            return skops.io.loads(content, trusted=_trusted_types(content))
         import joblib
 
         return joblib.load(io.BytesIO(content))
@@ -117,7 +117,7 @@ def skops_bytes(model: object) -> bytes:
     import skops.io
 
     raw = skops.io.dumps(model)
-    trusted_types(raw)
+    _trusted_types(raw)
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     schema = members.pop("schema.json").decode()
@@ -134,7 +134,7 @@ def skops_bytes(model: object) -> bytes:
     return written.getvalue()
 
 
-def trusted_types(content: bytes) -> list[str]:
+def _trusted_types(content: bytes) -> list[str]:
     """Return the types in a skops file beside those that skops trusts by itself.
 
     A gradient boosting with categories holds `functools.partial`: that is trusted around one function alone.

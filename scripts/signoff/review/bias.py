@@ -11,20 +11,20 @@ from signoff.review.periods import step_in_series
 from signoff.review.reasons import alarm
 
 # In shares of the error that the model makes anyway.
-BIAS_SHARE = 0.5
+_BIAS_SHARE = 0.5
 # In what the slices of a feature move by from period to period.
-RESTLESS = 3
+_RESTLESS = 3
 # So many times the median error is huge: nearly three standard deviations of a normal one.
-HUGE = 4
+_HUGE = 4
 # Models that were trained on a quarter, a half and three quarters of the rows have a bias of their own in each slice,
 # as has the model that is judged. This makes the variance of the mean of their errors so many times as large: by the
 # weights of the four quarters in the difference, for a model that learns a slice's mean.
 MODELS = 2.4
 # The held-out part is cut into so many spans. They are compared with earlier ones of equal length, if there are enough
 # of these, and if a slice has enough rows in a span.
-SPANS, FEWEST_SPANS, FEWEST_IN_SPAN = 4, 6, 3
+SPANS, _FEWEST_SPANS, _FEWEST_IN_SPAN = 4, 6, 3
 # Less of a slice is not looked at for a bias of its own.
-FEWEST = 10
+_FEWEST = 10
 
 
 def slice_bias(
@@ -53,16 +53,15 @@ def slice_bias(
         The blocks are days, in the order of time.
     """
     # A few huge errors, as a heavy tail has them, would hide what happens to all others.
-    most = HUGE * float(np.median(np.abs(error_then))) or math.inf
-    raw, raw_then = error, error_then
-    error, error_then = np.clip(error, -most, most), np.clip(error_then, -most, most)
+    most = _HUGE * float(np.median(np.abs(error_then))) or math.inf
+    (raw, error), (raw_then, error_then) = ((each, np.clip(each, -most, most)) for each in (error, error_then))
     usual, models = float(np.abs(error_then).mean()), MODELS if len(np.unique(periods)) > 1 else 1.0
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
-        usual_move = restlessness(codes_then, len(labels), error_then, blocks_then, periods)
-        now = against_rest(error, blocks, codes, len(labels))
-        before = against_rest(error_then, blocks_then, codes_then, len(labels), in_time)
+        usual_move = _restlessness(codes_then, len(labels), error_then, blocks_then, periods)
+        now = _against_rest(error, blocks, codes, len(labels))
+        before = _against_rest(error_then, blocks_then, codes_then, len(labels), in_time)
         moved = now.gap - before.gap
         # More days say more of how alike they are: the training part says it for both.
         first, second = before.serial * now.variance, before.serial * models * before.variance
@@ -72,14 +71,15 @@ def slice_bias(
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
         # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
-        harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > RESTLESS * usual_move)
-        by_span = span_gaps(error, blocks, codes, len(labels), error_then, blocks_then, codes_then) if in_time else None
+        harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > _RESTLESS * usual_move)
+        spans = (error, blocks, codes, len(labels), error_then, blocks_then, codes_then)
+        by_span = _span_gaps(*spans) if in_time else None
         for k in np.flatnonzero(~np.isnan(moved)):
             looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
             by_rows = float(2 * special.stdtr(max(degrees[k], 1), -z[k]))
-            p.append(by_rows if by_span is None else max(by_rows, step_p(*(each[k] for each in by_span))))
+            p.append(by_rows if by_span is None else max(by_rows, _step_p(*(each[k] for each in by_span))))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
-    found = sorted((row for row in found if row[2] >= BIAS_SHARE * usual), key=lambda row: -row[3])
+    found = sorted((row for row in found if row[2] >= _BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: if one level moves up, the others move down beside it.
     firsts = {feature: row for feature, *_ in reversed(found) for row in found[::-1] if row[0] == feature}
     return [
@@ -111,7 +111,9 @@ class Slices(NamedTuple):
     serial: float
 
 
-def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int, in_time: bool = False) -> Slices:
+def _against_rest(
+    error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int, in_time: bool = False
+) -> Slices:
     """Return how the errors inside each of `count` slices compare with those of all other rows.
 
     Rows of one block are alike, and what is alike inside and outside a slice cancels. A few rows may be alike by
@@ -132,7 +134,7 @@ def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count
         usual += error.var() / rows
     held = (inside[..., 0] > 0).sum(axis=1)
     rows, rest = inside[..., 0].sum(axis=1), others[..., 0].sum(axis=1)
-    enough = (rows >= FEWEST) & (rest >= MIN_ROWS)
+    enough = (rows >= _FEWEST) & (rest >= MIN_ROWS)
     with np.errstate(divide="ignore", invalid="ignore"):
         clustered = (contributions**2).sum(axis=1) * held / (held - 1)
     wide = (clustered > usual) & (held > 1)
@@ -151,7 +153,7 @@ def against_rest(error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count
     )
 
 
-def span_gaps(
+def _span_gaps(
     error: np.ndarray,
     days: np.ndarray,
     codes: np.ndarray,
@@ -179,25 +181,25 @@ def span_gaps(
         others = sums(spans, width, ones, errors) - inside
         with np.errstate(divide="ignore", invalid="ignore"):
             gaps = inside[..., 1] / inside[..., 0] - others[..., 1] / others[..., 0]
-        gaps[inside[..., 0] < FEWEST_IN_SPAN] = np.nan
+        gaps[inside[..., 0] < _FEWEST_IN_SPAN] = np.nan
         found.append(gaps)
     return found[0], found[1]
 
 
-def step_p(before: np.ndarray, now: np.ndarray) -> float:
+def _step_p(before: np.ndarray, now: np.ndarray) -> float:
     """Return how probable a step from one series to the other is by chance, by how the first one moves by itself.
 
     0 if there are too few spans to say: then the rows decide alone.
     """
     before, now = before[np.isfinite(before)], now[np.isfinite(now)]
-    if len(before) < FEWEST_SPANS or len(now) < SPANS - 1:
+    if len(before) < _FEWEST_SPANS or len(now) < SPANS - 1:
         return 0.0
     series, late = np.r_[before, now], np.arange(len(before) + len(now)) >= len(before)
     found = step_in_series(series, late)
     return 0.0 if found is None else float(2 * special.stdtr(len(series) - 3, -abs(found[2])))
 
 
-def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
+def _restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
     """Return how far the biases of a feature's slices move from period to period anyway (a standard deviation).
 
     What is left of their spread over the periods without what chance makes of it: a random effect, by its moments
@@ -206,7 +208,7 @@ def restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.nd
     several = [periods == n for n in np.unique(periods)]
     if len(several) < 2:
         return 0.0
-    found = [against_rest(error[each], blocks[each], codes[each], count) for each in several]
+    found = [_against_rest(error[each], blocks[each], codes[each], count) for each in several]
     gaps, chances = np.array([each.gap for each in found]), np.array([each.variance for each in found]).mean(axis=0)
     known = ~np.isnan(gaps).any(axis=0)
     spreads, chances, degrees = gaps[:, known].var(axis=0, ddof=1), chances[known], known.sum() * (len(several) - 1)

@@ -28,7 +28,7 @@ class ChampionError(Exception):
 
 @dataclass(frozen=True)
 class Champion:
-    """A release that can be scored on the held-out rows, with the note of `note_on`.
+    """A release that can be scored on the held-out rows, with the note of `_note_on`.
 
     `own_features` are its features of all rows, if they are not computed as the challenger's are.
     """
@@ -94,7 +94,7 @@ def open_champion(
     except Exception as error:
         return {"release": name, "problem": explain(error)}
     notes = [_TWIN] if _has_refit(document) and not unseen else []
-    notes += [note] if (note := note_on(champion, challenger)) else []
+    notes += [note] if (note := _note_on(champion, challenger)) else []
     return Champion(name, model, champion, "; ".join(notes) or None, features)
 
 
@@ -141,7 +141,7 @@ def _made_of(metadata: Mapping[str, Any], feature: str) -> object:
     return metadata["recipe"][feature]
 
 
-def note_on(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str | None:
+def _note_on(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str | None:
     """Return a note if the champion was trained on some of the rows that are held out now."""
     if champion["split"].get("last_train", "") <= challenger["split"].get("last_train", "~"):
         return None

@@ -63,7 +63,7 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
 # Rows that a metric gets in all resamples of a predictor: enough for an end of an interval to be right to a tenth of
 # its width. If there are more held-out rows, the resamples are drawn from a sample.
 MOST_VISITS = 5_000_000
-MOST_RESAMPLES, FEWEST_RESAMPLES = 500, 200
+_MOST_RESAMPLES, _FEWEST_RESAMPLES = 500, 200
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def own_intervals(
     """
     count, predictors = len(held_out.actual), list(held_out.predictions)
     rows = np.arange(count)
-    most = MOST_VISITS // FEWEST_RESAMPLES
+    most = MOST_VISITS // _FEWEST_RESAMPLES
     if count > most:
         rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-    resamples = int(np.clip(MOST_VISITS // len(rows), FEWEST_RESAMPLES, MOST_RESAMPLES))
+    resamples = int(np.clip(MOST_VISITS // len(rows), _FEWEST_RESAMPLES, _MOST_RESAMPLES))
     again = sampled.again(rows, resamples, seed)
     chosen, order, resampled, failures = held_out.at(rows), np.arange(len(rows)), [], []
     for each in again.drawn.astype("int64"):

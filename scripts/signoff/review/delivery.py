@@ -15,7 +15,7 @@ from signoff.tables.csv_file import header_of_table
 from signoff.tables.table import parse_column
 
 # A source with fewer rows than this share of those at the last release has lost some.
-KEPT = 0.8
+_KEPT = 0.8
 
 
 def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str, Any]]) -> Iterator[pd.DataFrame]:
@@ -46,7 +46,7 @@ def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str
 
 def history_alarms(now: int, before: int | None) -> list[dict[str, Any]]:
     """Return an alarm where the source has far fewer rows than at the last release."""
-    if before is None or now >= KEPT * before:
+    if before is None or now >= _KEPT * before:
         return []
     sentence = (
         f"The source has {now:,} rows; for the deployed release it had {before:,}. Part of its history is missing."

@@ -13,9 +13,9 @@ from signoff.features.recipe import of_a_date
 from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
 
-QUANTILES = 51
+_QUANTILES = 51
 MOST_LEVELS = 200
-MOST_NAMES = 20
+_MOST_NAMES = 20
 # The usual reading: below 0.1 no shift, from 0.25 on a large one.
 LARGE_PSI = 0.25
 SUBSTANTIAL = 0.1
@@ -24,14 +24,14 @@ SHARE = 0.01
 # How often one of a column's levels may be missing by chance before it counts as vanished.
 RARE = 0.001
 # A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
-NEWS, SHIFTED = 2, 2.5
-MOST_PERIODS = 5
+NEWS, _SHIFTED = 2, 2.5
+_MOST_PERIODS = 5
 # In standard errors of a step in a series of so many blocks of rows.
-SURE_SHIFT, BLOCKS = 3.5, 250
+_SURE_SHIFT, _BLOCKS = 3.5, 250
 # A jump between neighbouring rows is news if it is so many times the largest of at least so many earlier ones.
-LARGER_JUMP, FEWEST_JUMPS, MOST_JUMPS = 1.3, 4, 20
+_LARGER_JUMP, _FEWEST_JUMPS, _MOST_JUMPS = 1.3, 4, 20
 # What numbers are multiplied with, and what is added, from one unit to another.
-UNITS = {
+_UNITS = {
     (1.609344, 0.0): "miles to kilometres",
     (0.621371, 0.0): "kilometres to miles",
     (2.204623, 0.0): "kilograms to pounds",
@@ -81,11 +81,11 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     edges = np.unique(numbers)
     if len(edges) > MOST_LEVELS:
         # Values of the column, so that distances are right where many rows have the same one.
-        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES), method="inverted_cdf"))
-    return found | {"edges": edges.tolist(), "shares": shares_up_to(numbers, edges).tolist()}
+        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _QUANTILES), method="inverted_cdf"))
+    return found | {"edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
 
 
-def shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the share of sorted numbers that are up to each edge."""
     return np.searchsorted(numbers, edges, side="right") / max(len(numbers), 1)
 
@@ -160,7 +160,7 @@ def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
     numbers = np.sort(values.to_numpy("float64"))
     edges, shares = np.array(before["edges"]), np.array(before["shares"])
-    now = shares_up_to(numbers, edges)
+    now = _shares_up_to(numbers, edges)
     size = float(np.abs(shares - now).max())
     p = float(special.kolmogorov(size * math.sqrt(known * rows / (known + rows))))
     deciles = np.unique(np.searchsorted(shares, np.linspace(0.1, 0.9, 9) - 1e-9))
@@ -183,12 +183,12 @@ def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Seri
             if level not in levels
             and n >= max(SHARE * rows, 5)
             and never_by_chance(known / (known + rows), n, len(levels))
-        ][:MOST_NAMES]
+        ][:_MOST_NAMES]
     row["vanished"] = [
         level
         for level, n in levels.items()
         if n >= SHARE * known and level not in found.index and never_by_chance(n / known, rows, len(levels))
-    ][:MOST_NAMES]
+    ][:_MOST_NAMES]
     used = np.array([then, now])[:, (then + now) > 0]
     p = chi_squared(used) if used.shape[1] > 1 else 1.0
     return then, now, float(np.abs(then / known - now / rows).sum() / 2), p
@@ -225,7 +225,7 @@ def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
     if not row["flagged"] or gap or row["size"] is None:
         return row
-    count = int(np.clip(len(before) // max(len(after), 1), 2, MOST_PERIODS))
+    count = int(np.clip(len(before) // max(len(after), 1), 2, _MOST_PERIODS))
     place = np.arange(len(before)) * count // len(before)
     periods = (
         compare(row["feature"], profile(before[place != k], row["kind"]), before[place == k]) for k in range(count)
@@ -233,7 +233,7 @@ def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     largest = max(each["size"] or 0.0 for each in periods)
     if row["unit"] and jumped(before, after):
         return row
-    is_news = row["size"] > SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
+    is_news = row["size"] > _SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
     return {**row, "flagged": bool(is_news), "unit": None}
 
 
@@ -241,13 +241,13 @@ def _shifted(before: pd.Series, after: pd.Series) -> bool:
     """Return whether the level or the spread of numbers differs by more than rows that are alike for long allow."""
     both = pd.concat([before, after]).to_numpy("float64", na_value=np.nan)
     ranks = pd.Series(both).rank(pct=True).to_numpy()
-    blocks = np.arange(len(both)) * min(BLOCKS, len(both)) // len(both)
+    blocks = np.arange(len(both)) * min(_BLOCKS, len(both)) // len(both)
     late = np.arange(len(both)) >= len(before)
     for values in (ranks, np.abs(ranks - 0.5)):
         known = np.isfinite(values)
         rows = pd.DataFrame({"value": values[known], "late": late[known]}).groupby(blocks[known]).mean()
         found = step_in_series(rows["value"].to_numpy(), rows["late"].to_numpy() > 0.5)
-        if found is not None and abs(found[2]) >= SURE_SHIFT:
+        if found is not None and abs(found[2]) >= _SURE_SHIFT:
             return True
     return False
 
@@ -258,15 +258,15 @@ def jumped(before: pd.Series, after: pd.Series) -> bool:
     A season moves numbers as far as a conversion does, but slowly: the rows on both sides of the end differ by no more
     than neighbouring rows of earlier times do.
     """
-    near = int(np.clip(len(after) // 4, 30, max(len(before) // (FEWEST_JUMPS + 2), 1)))
-    ends = [len(before) - near * n for n in range(min(len(before) // near, MOST_JUMPS))]
+    near = int(np.clip(len(after) // 4, 30, max(len(before) // (_FEWEST_JUMPS + 2), 1)))
+    ends = [len(before) - near * n for n in range(min(len(before) // near, _MOST_JUMPS))]
     windows = [before.iloc[end - near : end].dropna().to_numpy("float64") for end in ends]
     windows = [each for each in windows if len(each) >= near / 2]
     later = after.iloc[:near].dropna().to_numpy("float64")
-    if len(windows) <= FEWEST_JUMPS or not len(later):
+    if len(windows) <= _FEWEST_JUMPS or not len(later):
         return False
     jumps = [_between(*pair) for pair in itertools.pairwise(windows)]
-    return _between(later, windows[0]) > LARGER_JUMP * max(jumps)
+    return _between(later, windows[0]) > _LARGER_JUMP * max(jumps)
 
 
 def _between(first: np.ndarray, second: np.ndarray) -> float:
@@ -309,7 +309,7 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     best: tuple[float, str] | None = None
     conversions = [
         (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
-        for (factor, shift), words in UNITS.items()
+        for (factor, shift), words in _UNITS.items()
     ]
     # Any other factor is seen too, by the middle of the distribution.
     middle = np.interp(0.5, shares, edges)
@@ -317,7 +317,7 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     if ratio > 0 and abs(math.log(ratio)) > 0.4 and (then > 0).all() | (then < 0).all():
         conversions.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
     for factor, shift, words in conversions:
-        left = float(np.abs(shares - shares_up_to((numbers - shift) / factor, upper)).max())
+        left = float(np.abs(shares - _shares_up_to((numbers - shift) / factor, upper)).max())
         # A known unit is preferred to a factor that is only a little closer.
         left += 0.02 if words.startswith("a unit of") else 0.0
         if best is None or left < best[0]:

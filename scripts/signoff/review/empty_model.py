@@ -27,12 +27,12 @@ def order(*parts: tuple[np.ndarray, np.ndarray]) -> float:
     A model that is worse than the mean may still know something. Each part is actual and predicted values, of held-out
     rows and of training rows that the model had not seen. The best of the parts and of all of them together counts.
     """
-    signs = [rank_correlation(*each) for each in parts]
+    signs = [_rank_correlation(*each) for each in parts]
     weights = np.sqrt([len(each) for each, _ in parts])
     return max(*signs, float(weights @ signs) / math.sqrt(weights @ weights))
 
 
-def rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
+def _rank_correlation(actual: np.ndarray, predicted: np.ndarray) -> float:
     """Return Spearman's rank correlation in standard errors; 0 where it is not defined."""
     if len(actual) < MIN_ROWS or np.ptp(actual) == 0 or np.ptp(predicted) == 0:
         return 0.0

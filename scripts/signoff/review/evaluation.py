@@ -154,7 +154,7 @@ def evaluate_rows(
     features = list(metadata["features"])
     if baseline:
         _check_baseline(baseline, metadata["features"])
-    name, folder = baseline_name(baseline), output.parent if rows.frame is None else None
+    name, folder = _baseline_name(baseline), output.parent if rows.frame is None else None
     train = _training_part(metadata, rows, folder, baseline)
     known = train["actual"].values
     numbers = known if isinstance(known, Spill) else known.to_numpy("float64")
@@ -210,7 +210,7 @@ def _training_part(
     metadata: Mapping[str, Any], rows: FeatureRows, folder: Path | None, baseline: str | None
 ) -> dict[str, _Kept]:
     """Return the true values of the training part as "actual", and those of the baseline column by its name."""
-    target, name = metadata["target"], baseline_name(baseline)
+    target, name = metadata["target"], _baseline_name(baseline)
     train = {each: _Kept(folder) for each in ("actual", *([name] if name else []))}
     for frame in rows.batches(list(dict.fromkeys([target, "split", *([baseline] if baseline else [])]))):
         seen = frame["split"] == "train"
@@ -231,7 +231,7 @@ def _table(
     table["predicted"] = predicted
     table["baseline_mean"] = mean
     if baseline:
-        table[f"baseline_{baseline_name(baseline)}"] = frame[baseline]
+        table[f"baseline_{_baseline_name(baseline)}"] = frame[baseline]
     return table
 
 
@@ -255,7 +255,7 @@ def _check_baseline(column: str, features: Mapping[str, str]) -> None:
         raise TaskError(f"evaluation.baseline: {column!r} is not a numeric feature; {nearest(column, numbers)}")
 
 
-def baseline_name(column: str | None) -> str | None:
+def _baseline_name(column: str | None) -> str | None:
     """Return the name of a baseline column among the predictors: its own, unless a predictor has that name."""
     return f"column {column}" if column in ("model", "mean", "champion") else column
 

@@ -10,7 +10,7 @@ from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
 from signoff.review.reasons import alarm
 
 # So many shifted columns have a sentence of their own.
-MOST_SHIFTED = 3
+_MOST_SHIFTED = 3
 
 
 def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict[str, Any]]:
@@ -61,9 +61,9 @@ def drift_alarms(rows: list[DriftRow], where: str) -> list[dict[str, Any]]:
             )
         elif row["flagged"] and not row["unit"] and not gone and not new:
             shifted.append((name, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
-    for name, sizes in shifted[:MOST_SHIFTED]:
+    for name, sizes in shifted[:_MOST_SHIFTED]:
         found.append(alarm("drift", name, f"{name} is distributed otherwise in {where}: {sizes}."))
-    if others := [name for name, _ in shifted[MOST_SHIFTED:]]:
+    if others := [name for name, _ in shifted[_MOST_SHIFTED:]]:
         listed = f"{', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
         found.append(alarm("drift", None, f"{len(others)} more are distributed otherwise in {where}: {listed}."))
     return found

@@ -12,9 +12,9 @@ MOST_PREDICTIONS = 100_000
 MOST_ROWS, FEWEST_ROWS = 10_000, 500
 REPEATS = 5
 # Of one call of the model, which has its own cost: cells of the table that it gets.
-CELLS = 2_000_000
-DEPENDENCE_ROWS = 500
-DEPENDENCE_FEATURES = 5
+_CELLS = 2_000_000
+_DEPENDENCE_ROWS = 500
+_DEPENDENCE_FEATURES = 5
 
 
 def importance(
@@ -48,7 +48,7 @@ def importance(
     rows, actual = test.loc[chosen, names], target[chosen].to_numpy("float64")
     shuffles = [(name, random.permutation(count)) for name in names for _ in range(repeats)]
     base = np.abs(predictions(model, rows) - actual)
-    size = max(1, CELLS // (count * len(names)))
+    size = max(1, _CELLS // (count * len(names)))
     rises = []
     for first in range(0, len(shuffles), size):
         several = shuffles[first : first + size]
@@ -70,9 +70,9 @@ def dependence(
     model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[dict[str, Any]], seed: int
 ) -> dict[str, dict[str, Any]]:
     """Return the mean prediction where all rows are given one value of a feature (Friedman 2001), for the first few."""
-    rows = test[list(kinds)].sample(min(DEPENDENCE_ROWS, len(test)), random_state=seed)
+    rows = test[list(kinds)].sample(min(_DEPENDENCE_ROWS, len(test)), random_state=seed)
     found = {}
-    for name in [each["feature"] for each in important[:DEPENDENCE_FEATURES] if each["mean"] > 0]:
+    for name in [each["feature"] for each in important[:_DEPENDENCE_FEATURES] if each["mean"] > 0]:
         known = test[name].dropna()
         values: list[Any]
         if kinds[name] == "category":

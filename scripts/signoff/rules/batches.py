@@ -7,7 +7,7 @@ from typing import Any
 from signoff.base.errors import TaskError, nearest
 from signoff.source.compressed import SUFFIXES
 
-BATCHES = Path("data/batches")
+_BATCHES = Path("data/batches")
 
 
 def find_batch(name: str) -> Path:
@@ -19,20 +19,20 @@ def find_batch(name: str) -> Path:
         The name is empty or leads out of the folder, or the batch does not exist, or exists more than once.
     """
     if not name:
-        raise TaskError(f"a batch needs a name: BATCH=week (predictions/week.csv) scores {BATCHES}/week.csv.")
+        raise TaskError(f"a batch needs a name: BATCH=week (predictions/week.csv) scores {_BATCHES}/week.csv.")
     if name.startswith("/") or ".." in Path(name).parts:
         raise TaskError(
-            f"the batch {name!r} is not in {BATCHES}. Copy the file there and give its name, or score it with "
+            f"the batch {name!r} is not in {_BATCHES}. Copy the file there and give its name, or score it with "
             "scripts/predict.py --input."
         )
-    found = [path for end in ("", *SUFFIXES) if (path := BATCHES / f"{name}.csv{end}").is_file()]
+    found = [path for end in ("", *SUFFIXES) if (path := _BATCHES / f"{name}.csv{end}").is_file()]
     if len(found) > 1:
         raise TaskError(f"the batch {name!r} has several files: {', '.join(map(str, found))}. Keep one of them.")
     if not found:
-        files = BATCHES.rglob("*.csv*") if BATCHES.is_dir() else []
-        known = sorted({str(path.relative_to(BATCHES)).partition(".csv")[0] for path in files})
+        files = _BATCHES.rglob("*.csv*") if _BATCHES.is_dir() else []
+        known = sorted({str(path.relative_to(_BATCHES)).partition(".csv")[0] for path in files})
         raise TaskError(
-            f"{BATCHES / name}.csv does not exist, nor the same compressed ({', '.join(SUFFIXES)})"
+            f"{_BATCHES / name}.csv does not exist, nor the same compressed ({', '.join(SUFFIXES)})"
             f"{f': {nearest(name, known)}' if known else '. Put the batch there.'}"
         )
     return found[0]

@@ -14,7 +14,7 @@ from signoff.tables.csv_file import LONGEST
 
 # Rows that are text at a time, and bytes of them: one long text, kept once, may be in all rows.
 ROWS = 1024
-TEXT_BYTES = 16 << 20
+_TEXT_BYTES = 16 << 20
 
 
 def copy_columns(arrived: Path, form: str, table: Path, name: str, reader: Reader) -> None:
@@ -105,7 +105,7 @@ def _pieces(batch: pa.RecordBatch, name: str) -> Iterator[pa.RecordBatch]:
                     "Leave it out of the file."
                 )
             longest += length
-    step = max(1, min(ROWS, TEXT_BYTES // max(longest, 1)))
+    step = max(1, min(ROWS, _TEXT_BYTES // max(longest, 1)))
     for start in range(0, batch.num_rows, step):
         yield batch.slice(start, step)
 

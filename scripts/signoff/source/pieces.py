@@ -22,7 +22,7 @@ from signoff.tables.table import parse_table
 
 PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
-NO_PART = "missing"
+_NO_PART = "missing"
 BLOCK_BYTES = 16 << 20
 _LONGEST_NAME = 100
 
@@ -125,7 +125,7 @@ def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray
     else:
         names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
         missing = is_blank(values).to_numpy(False)
-    return np.where(missing, NO_PART, names)
+    return np.where(missing, _NO_PART, names)
 
 
 def folder_name(value: str) -> str:

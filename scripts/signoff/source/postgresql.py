@@ -53,16 +53,16 @@ def check_rights(connection: "Connection", where: str) -> None:
     finally:
         connection.rollback()
     rights = Rights(tuple(roles), tuple(functions))
-    if danger := beyond_reading(rights):
+    if danger := _beyond_reading(rights):
         raise TaskError(
             f"{where}: the account {rights.roles[0][0]} {danger}, in spite of a read-only transaction. Use one that "
             f"can only read: {_READING_ROLE}"
         )
-    if warning := outside_of_it(rights):
+    if warning := _outside_of_it(rights):
         logging.warning("%s: the account %s %s.", where, rights.roles[0][0], warning)
 
 
-def beyond_reading(rights: Rights) -> str | None:
+def _beyond_reading(rights: Rights) -> str | None:
     """Return what an account may do that no account which only reads needs, as the end of a sentence."""
     for name, superuser, replication in rights.roles:
         by = "" if name == rights.roles[0][0] else f" by the role {name}"
@@ -77,7 +77,7 @@ def beyond_reading(rights: Rights) -> str | None:
     return None
 
 
-def outside_of_it(rights: Rights) -> str | None:
+def _outside_of_it(rights: Rights) -> str | None:
     """Return which functions that write through other connections an account may call, as the end of a sentence."""
     found = [each for each in rights.functions if each.startswith("dblink")]
     if not found:

@@ -28,7 +28,7 @@ from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write
 JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
 # One page of a Parquet file, one batch, one stripe or one cell is unpacked as a whole.
 MEMORY = 2 << 30
-COLUMNAR = ("Parquet", "Arrow", "ORC")
+_COLUMNAR = ("Parquet", "Arrow", "ORC")
 READ = (
     "CSV or JSON lines (plain, or packed by gzip, xz, bzip2, zstd or zip), Parquet, Feather (Arrow), ORC and Excel "
     "(.xlsx) are read"
@@ -41,7 +41,7 @@ def is_json_lines(opened: Callable[[], IO[bytes]]) -> bool:
         return bool(JSON.match(stream.read(512)))
 
 
-def refuse_markup(head: bytes, name: str) -> None:
+def _refuse_markup(head: bytes, name: str) -> None:
     """Raise TaskError where a file begins like a web page: an error or a login page instead of the data."""
     if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
         line = head.decode("utf-8", "replace").split()
@@ -52,8 +52,8 @@ def refuse_markup(head: bytes, name: str) -> None:
 
 
 # The format that a file has by its name.
-EXPECTED = {**SUFFIXES, ".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow", ".orc": "ORC"}
-EXPECTED |= {".xlsx": "Excel", ".xlsm": "Excel"}
+_EXPECTED = {**SUFFIXES, ".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow", ".orc": "ORC"}
+_EXPECTED |= {".xlsx": "Excel", ".xlsm": "Excel"}
 
 
 def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
@@ -65,16 +65,16 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         The content is damaged, or not what its name or `reader` say.
     """
     found = packed_as(arrived)
-    expected = EXPECTED.get(Path(name.partition("?")[0]).suffix.lower())
-    if expected and found != expected and not (found in MAGIC.values() and found not in (*COMPRESSED, *COLUMNAR)):
+    expected = _EXPECTED.get(Path(name.partition("?")[0]).suffix.lower())
+    if expected and found != expected and not (found in MAGIC.values() and found not in (*COMPRESSED, *_COLUMNAR)):
         # The reason why is more useful than the fact: most often it is a login page.
         with open(arrived, "rb") as file:
-            refuse_markup(file.read(512), name)
+            _refuse_markup(file.read(512), name)
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
     if reader.sheet is not None and found != "Excel":
         raise TaskError(f"reader.sheet: {name} is no Excel file, and has no sheets. Leave the key out.")
     with _bounded_memory(name), refusing_damage(name, pa.ArrowInvalid):
-        if found in COLUMNAR:
+        if found in _COLUMNAR:
             copy_columns(arrived, found, table, name, reader)
         elif found == "Excel":
             copy_excel(arrived, table, name, reader)
@@ -83,7 +83,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
             if is_json_lines(opened):
                 copy_json_lines(opened, table, name, reader.missing)
             else:
-                copy_text(opened, table, name, reader)
+                _copy_text(opened, table, name, reader)
         else:
             raise TaskError(f"{name} is a file of the format {found}, which is not read. {READ}.")
 
@@ -101,7 +101,7 @@ def _bounded_memory(name: str) -> Iterator[None]:
         ) from error
 
 
-def copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: Reader) -> None:
+def _copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: Reader) -> None:
     """Copy CSV text to `table`: as it is where it has commas between fields and points in numbers, else rewritten."""
     delimiter, encoding = reader.delimiter, reader.encoding
     try:
@@ -113,7 +113,7 @@ def copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: R
         raise TaskError(f"reader.delimiter: {delimiter!r} cannot separate fields, since it does something else in CSV.")
     with opened() as stream:
         head = stream.read(512)
-    refuse_markup(head, name)
+    _refuse_markup(head, name)
     if codec == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise TaskError(f"{name} is UTF-16 text. Set reader.encoding: utf-16 in the config.")
     if codec == "utf-8":
@@ -138,7 +138,7 @@ def copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: R
         with opened() as stream:
             # A line that is as long as a file is none: its beginning tells.
             lines = iter(lambda: stream.readline(LONGEST), b"")
-            line = next((n for n, each in enumerate(lines, 1) if not decodes(each, codec)), "?")
+            line = next((n for n, each in enumerate(lines, 1) if not _decodes(each, codec)), "?")
         raise TaskError(
             f"{name}: line {line} is not {encoding} ({getattr(error, 'reason', error)}). "
             "Set reader.encoding in the config (often cp1252 or latin-1)."
@@ -147,7 +147,7 @@ def copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: R
         raise TaskError(f"{name} cannot be read as CSV ({error}). Export it again.") from error
 
 
-def decodes(line: bytes, codec: str) -> bool:
+def _decodes(line: bytes, codec: str) -> bool:
     """Tell whether a line of bytes is text in that encoding."""
     try:
         line.decode(codec)

@@ -26,7 +26,7 @@ KEY = b"signoff"
 NO_DIGEST = "0" * 64
 # The digest is in the last bytes of the file, which also say what its columns are.
 _TAIL, _PIECE = 8 << 20, 1 << 20
-KNOWN = {"int64": pa.int64(), "float64": pa.float64(), "datetime64[us]": pa.timestamp("us")}
+_KNOWN = {"int64": pa.int64(), "float64": pa.float64(), "datetime64[us]": pa.timestamp("us")}
 # Given some values of a column, whether the row of each is taken (bool).
 Choose = Callable[[pd.Series], pd.Series | np.ndarray]
 
@@ -57,7 +57,7 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
         if about["kinds"] != kinds:
             return None
         with ThreadPoolExecutor(1) as other:
-            own = other.submit(own_digest, side, about["body"])
+            own = other.submit(_own_digest, side, about["body"])
             if about["sha256"] != sha256(path):
                 return None
             if own.result()[0] != about["body"]:
@@ -69,7 +69,7 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
 
 
-def own_digest(side: Path, written: str) -> tuple[str, int]:
+def _own_digest(side: Path, written: str) -> tuple[str, int]:
     """Return the SHA-256 of a side file with NO_DIGEST in the place of the digest `written` in it, and that place.
 
     Raises
@@ -94,7 +94,7 @@ def own_digest(side: Path, written: str) -> tuple[str, int]:
 
 def seal(side: Path) -> None:
     """Write a side file's own digest into it, in the place of NO_DIGEST."""
-    digest, place = own_digest(side, NO_DIGEST)
+    digest, place = _own_digest(side, NO_DIGEST)
     with open(side, "r+b") as file:
         file.seek(place)
         file.write(digest.encode())
@@ -106,7 +106,7 @@ def _say_damaged(side: Path, path: Path) -> None:
     logging.warning("%s is damaged, or of another version; %s is read in its place", side, path)
 
 
-def side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:
+def _side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:
     """Yield for some rows at a time what reads some of their columns, as they are kept; `mapped`, without a copy."""
     # Arrow copies the columns that it is told to read alone, of a file that is mapped too.
     wanted = [] if mapped else sorted(list(side.kinds).index(name) for name in names)
@@ -124,12 +124,12 @@ def _block(reader: pa.ipc.RecordBatchFileReader, n: int, names: list[str]) -> pa
 
 def side_frames(side: SideFile, names: list[str]) -> Iterator[pd.DataFrame]:
     """Yield some columns of a side file, some rows at a time."""
-    return (as_read(read(), side.dtypes) for read in side_blocks(side, names))
+    return (as_read(read(), side.dtypes) for read in _side_blocks(side, names))
 
 
 def side_chosen(side: SideFile, names: list[str], by: str, choose: Choose, mapped: bool = False) -> Iterator[pa.Table]:
     """Yield some columns of the rows that `choose` takes by their values in one; blocks without such are not read."""
-    for n, (values, read) in enumerate(zip(side_frames(side, [by]), side_blocks(side, names, mapped), strict=True)):
+    for n, (values, read) in enumerate(zip(side_frames(side, [by]), _side_blocks(side, names, mapped), strict=True)):
         chosen = choose(values[by])
         if chosen.any() or n == 0:
             yield read() if chosen.all() else read().filter(pa.array(chosen))
@@ -140,7 +140,7 @@ def as_read(table: pa.Table, dtypes: dict[str, str]) -> pd.DataFrame:
     for n, name in enumerate(table.column_names):
         # Numbers are kept as narrow as they are. Dates that are all missing have no zone. In one piece, so that what is
         # cast is not copied once more.
-        known = KNOWN.get(dtypes.get(name, ""))
+        known = _KNOWN.get(dtypes.get(name, ""))
         if known and known != table[name].type:
             table = table.set_column(n, name, pc.cast(table[name].combine_chunks(), known, safe=False))
     frame: pd.DataFrame = table.to_pandas(split_blocks=True)

@@ -21,7 +21,7 @@ from signoff.tables.table import Table, parse_column, read_table
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 4 << 20
 # What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
-FINAL = ("float64", "object", "str")
+_FINAL = ("float64", "object", "str")
 Known = dict[str, str] | None
 _Result = TypeVar("_Result")
 
@@ -118,7 +118,7 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
         values, bad = {}, {}
         for name in names:
             kind, notation, dtype = columns.kinds[name], columns.formats.get(name), columns.dtypes[name]
-            sure = not columns.guessed or dtype in FINAL
+            sure = not columns.guessed or dtype in _FINAL
             values[name], wrong = parse_column(batch[name], kind, notation, dtype if sure else None)
             iso = kind != "date" or sure or iso_dates(pc.unique(batch[name])) is not None
             if not (sure or str(values[name].dtype) == dtype) or not iso:

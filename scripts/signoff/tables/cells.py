@@ -18,23 +18,23 @@ BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000
 BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
 # A column of which so many values are numbers (or dates) is one; the others are its bad values.
 MOSTLY = 0.9
-BOOLEANS = {"true": True, "false": False}
-CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
-CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
+_BOOLEANS = {"true": True, "false": False}
+_CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
+_CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
 # What is printed for a minus: the hyphens, the en dash, the minus sign, and the small and the wide hyphen.
 MINUS = "[-\u2010\u2011\u2013\u2212\ufe63\uff0d]"
 SIGN = MINUS.replace("[-", r"[+\-")
 # What stands behind a number and changes its sign: a minus, and debit and credit, of which no rule says the sign.
 SIGN_BEHIND = re.compile(rf"{MINUS}|(?:DR|CR)\b", re.IGNORECASE)
 # Signs and currencies before a number; what may separate its thousands in any notation.
-BEFORE, SPACE = rf"\s*\(?{SIGN}?\s*{CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
+BEFORE, _SPACE = rf"\s*\(?{SIGN}?\s*{_CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
 # A number with a decimal comma, perhaps with points between thousands, or with these alone; a unit may follow.
 COMMA_NUMBER = re.compile(
-    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
+    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{_SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
     r"(\s*[^\d\s,.]?[^\d,]{0,11})"
 )
 # Whole numbers from one to another are made text of at once where they are no more than so many.
-MOST_WORDS = 10_000
+_MOST_WORDS = 10_000
 
 
 def texts(words: Iterable[str]) -> pa.Array:
@@ -60,7 +60,7 @@ def with_point(cell: str) -> str:
     if not found:
         return cell
     before, number, after = found.groups()
-    return before + re.sub(rf"\.|{SPACE}", "", number).replace(",", ".") + after
+    return before + re.sub(rf"\.|{_SPACE}", "", number).replace(",", ".") + after
 
 
 def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedArray:
@@ -81,7 +81,7 @@ def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedA
             if numbers is not None:
                 return numbers
     encoded = values.combine_chunks().dictionary_encode()
-    words = pc.replace_substring_regex(plain_numbers(encoded.dictionary), r"^\+", "")
+    words = pc.replace_substring_regex(_plain_numbers(encoded.dictionary), r"^\+", "")
     plain = pc.match_substring_regex(words, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
     # What a number is must not depend on what stands beside it: the same parser for all of them.
     distinct = pc.cast(pc.if_else(plain, words, None), pa.float64())
@@ -95,17 +95,19 @@ def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_finite(numbers), numbers, None)
 
 
-def plain_numbers(text: pa.Array) -> pa.Array:
+def _plain_numbers(text: pa.Array) -> pa.Array:
     """Return numbers without what people put around them: currencies, a percent sign, marks between thousands, K, M."""
     blank = r"[\s\x{a0}\x{202f}]*"
     text = pc.replace_substring_regex(text, MINUS, "-")
-    text = pc.replace_substring_regex(text, rf"^({CURRENCY}?){blank}\(([^()+-]*)\){blank}(%|{CURRENCY})?$", r"-\1\2\3")
+    text = pc.replace_substring_regex(
+        text, rf"^({_CURRENCY}?){blank}\(([^()+-]*)\){blank}(%|{_CURRENCY})?$", r"-\1\2\3"
+    )
     # The minus comes after the number, or between it and its unit.
-    text = pc.replace_substring_regex(text, rf"^([^()+-]*\d[^()+-]*?){blank}-{blank}(%|{CURRENCY})?$", r"-\1\2")
+    text = pc.replace_substring_regex(text, rf"^([^()+-]*\d[^()+-]*?){blank}-{blank}(%|{_CURRENCY})?$", r"-\1\2")
     text = pc.replace_substring_regex(text, r"^-\s+([\d.])", r"-\1")
-    text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{CURRENCY}\s*([+-]?[\d.])", r"\1\2")
-    text = pc.replace_substring_regex(text, rf"(\d\.?){blank}(?:%|{CURRENCY})$", r"\1")
-    for mark in (",", SPACE):
+    text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{_CURRENCY}\s*([+-]?[\d.])", r"\1\2")
+    text = pc.replace_substring_regex(text, rf"(\d\.?){blank}(?:%|{_CURRENCY})$", r"\1")
+    for mark in (",", _SPACE):
         grouped = pc.match_substring_regex(text, rf"^[+-]?\d{{1,3}}(?:{mark}\d{{2,3}})*{mark}\d{{3}}(?:\.\d*)?$")
         if pc.any(grouped).as_py():
             text = pc.if_else(grouped, pc.replace_substring_regex(text, mark, ""), text)
@@ -117,7 +119,7 @@ def plain_numbers(text: pa.Array) -> pa.Array:
 def parse_boolean(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return bool for true and false in any case; anything else is null."""
     folded = pc.utf8_lower(pc.utf8_trim_whitespace(text))
-    known = pc.is_in(folded, texts(BOOLEANS))
+    known = pc.is_in(folded, texts(_BOOLEANS))
     return pc.if_else(known, pc.equal(folded, "true"), None)
 
 
@@ -128,12 +130,12 @@ def repeated_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """
     if pa.types.is_signed_integer(column.type):
         least, greatest = pc.min_max(column).as_py().values()
-        if least is None or greatest - least >= min(len(column), MOST_WORDS):
+        if least is None or greatest - least >= min(len(column), _MOST_WORDS):
             return column
         return pc.cast(pa.array(least + np.arange(greatest - least + 1)), pa.string()).take(pc.subtract(column, least))
     if not pa.types.is_timestamp(column.type):
         # The first ones tell: where few repeat, to look for them takes longer.
-        some = column.slice(0, MOST_WORDS // 10)
+        some = column.slice(0, _MOST_WORDS // 10)
         if not pa.types.is_floating(column.type) or len(pc.unique(some)) > 0.75 * len(some):
             return column
     encoded = column.combine_chunks().dictionary_encode()

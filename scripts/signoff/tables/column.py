@@ -11,7 +11,7 @@ from signoff.tables.cells import MOSTLY, is_blank, parse_boolean, parse_number
 from signoff.tables.dates import DATE_LIKE, Notations, iso_dates, likely_notations, most_dates
 from signoff.tables.spill import GOLDEN
 
-MOST_SAMPLED = 200
+_MOST_SAMPLED = 200
 PARSERS: dict[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
     "number": parse_number,
     "boolean": parse_boolean,
@@ -65,7 +65,7 @@ class Column:
 
     def take_sample(self, valid: pa.ChunkedArray) -> None:
         """Keep a hundred values or two, the same ones in whatever batches they come, and whatever pattern they have."""
-        while self.valid + len(valid) > MOST_SAMPLED << self.halved:
+        while self.valid + len(valid) > _MOST_SAMPLED << self.halved:
             self.halved += 1
         limit = np.uint64((1 << 64 - self.halved) - 1)
         places = np.arange(self.valid, self.valid + len(valid), dtype="uint64") * GOLDEN
@@ -84,7 +84,7 @@ class Column:
             self.notations = Notations([self.date_format] if self.date_format else likely_notations(sample))
         else:
             # Most text fails on the sample: no need to look at the others.
-            self.candidates = likely_kinds(sample)
+            self.candidates = _likely_kinds(sample)
             if not self.candidates:
                 self.conclude("text" if self.valid else "empty")
         self.start()
@@ -118,7 +118,7 @@ class Column:
             self.dtype = "datetime64[us, UTC]" if zoned else "datetime64[us]"
 
 
-def likely_kinds(sample: pa.ChunkedArray) -> list[str]:
+def _likely_kinds(sample: pa.ChunkedArray) -> list[str]:
     """Return the kinds that at least half of a sample of text, blanks aside, are of."""
     known = len(sample) - (pc.sum(is_blank(sample)).as_py() or 0)
     fit = {kind: pc.sum(pc.is_valid(PARSERS[kind](sample))).as_py() or 0 for kind in ("number", "boolean")}

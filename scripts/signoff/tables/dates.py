@@ -12,23 +12,23 @@ from signoff.tables.cells import MOSTLY, is_blank
 DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
 DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
 DAYS += ["%d/%b/%Y", "%d. %b %Y", "%d. %B %Y", "%b %d %Y", "%B %d %Y", "%d-%m-%y", "%m-%d-%y", "%Y%m%d"]
-TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
-TIMES += [" %H:%M:%S.%f", " %H:%M:%S%z", " %I:%M%p", " %I:%M:%S%p", " %H.%M", " %H.%M.%S"]
-DATE_FORMATS = [day + time for day in DAYS for time in TIMES]
+_TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
+_TIMES += [" %H:%M:%S.%f", " %H:%M:%S%z", " %I:%M%p", " %I:%M:%S%p", " %H.%M", " %H.%M.%S"]
+DATE_FORMATS = [day + time for day in DAYS for time in _TIMES]
 DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
 # What these say may be something else, so they are dates only where a column is known to hold any.
-DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
-NUMBERS = [*DIGITS, "epoch s", "epoch ms"]
+_DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
+NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
 PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
 DATE_FORMATS += [each for each in (*NUMBERS, *PERIODS) if each not in DATE_FORMATS]
 # What is left without these tells most notations apart; a zone is a part of some.
-MARKS, ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
+_MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
 # What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
-WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
-DATE_LIKE = rf"^\s*(?:{WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
+_WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
+DATE_LIKE = rf"^\s*(?:{_WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
 DATE_LIKE += r"|\d{1,2}(?:\. |[ /-])(?:de )?\pL+\.?[ /-](?:de )?\d\d|\pL+\.? \d{1,2},? \d|\d{8}(?:T\d{6}| \d\d:))"
 # Months as they are called elsewhere, by what is short for them in English.
-MONTH_NAMES = {
+_MONTH_NAMES = {
     "Jan": "januar|jänner|janv(?:ier)?|ene(?:ro)?|gen(?:naio)?|janeiro|januari|jan",
     "Feb": "februar|févr(?:ier)?|fév|feb(?:rero|braio|ruari)?|fev(?:ereiro)?",
     "Mar": "märz|mär|mrz|mars|mrt|maart|mar(?:zo|ço)?",
@@ -43,14 +43,14 @@ MONTH_NAMES = {
     "Dec": "dez(?:ember|embro)?|déc(?:embre)?|dic(?:iembre|embre)?|dec",
 }
 # Seconds since 1970 of the years 2001 to 2033, and milliseconds.
-EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
-QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
+_EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
+_QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
 # Columns of numbers that are seconds since 1970 are called so.
 TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
 # Months, quarters and weeks are codes where there are so few of them.
-MONTHS = 12
+_MONTHS = 12
 # So many different texts show in which notations a column may be.
-MOST_LOOKED_AT = 200
+_MOST_LOOKED_AT = 200
 
 
 def dates_of(values: pd.Series, date_format: str) -> pd.Series:
@@ -66,15 +66,15 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     if date_format in NUMBERS:
         # As pandas writes whole numbers among which some are missing.
         text = text.str.replace(r"^(\d+)\.0$", r"\1", regex=True)
-    if date_format in DIGITS:
+    if date_format in _DIGITS:
         # One digit too few is enough for strptime.
-        text = text.where(text.str.len() == DIGITS[date_format])
-    if date_format in EPOCH:
-        unit, pattern = EPOCH[date_format]
+        text = text.where(text.str.len() == _DIGITS[date_format])
+    if date_format in _EPOCH:
+        unit, pattern = _EPOCH[date_format]
         numbers = pd.to_numeric(text.where(text.str.contains(pattern, na=False)), errors="coerce")
         return cast(pd.Series, pd.to_datetime(numbers, unit=cast(Any, unit), utc=True).dt.as_unit("us"))
     if date_format == "quarter":
-        months = text.where(text.str.match(QUARTER, na=False)).str.replace(QUARTER, first_month, regex=True)
+        months = text.where(text.str.match(_QUARTER, na=False)).str.replace(_QUARTER, _first_month, regex=True)
         return pd.to_datetime(months, format="%Y-%m", errors="coerce", utc=True)
     if date_format == "week":
         return pd.to_datetime(text + "-1", format="%G-W%V-%u", errors="coerce", utc=True)
@@ -93,19 +93,19 @@ def possible(values: pd.Series) -> list[str]:
     """
 
     def marks(like: str) -> set[str]:
-        return {MARKS.sub("", ZONE.sub("", text)) for text in bare(values, like).dropna()}
+        return {_MARKS.sub("", _ZONE.sub("", text)) for text in bare(values, like).dropna()}
 
     found = {True: marks("%b"), False: marks("")}
     return [
         each
         for each in DATE_FORMATS
-        if "%" not in each or each in DIGITS or MARKS.sub("", re.sub("%.", "", each)) in found["%b" in each]
+        if "%" not in each or each in _DIGITS or _MARKS.sub("", re.sub("%.", "", each)) in found["%b" in each]
     ]
 
 
 def bare(values: pd.Series, date_format: str) -> pd.Series:
     """Return text without what stands around dates in that notation."""
-    text = pc.replace_substring_regex(pa.array(values, pa.string(), from_pandas=True), WEEKDAY, "")
+    text = pc.replace_substring_regex(pa.array(values, pa.string(), from_pandas=True), _WEEKDAY, "")
     text = pc.replace_substring_regex(text, r" ?(?:UTC|GMT)$", "Z")
     if date_format != "ISO8601":
         # 31.01.2024, 12:00 and 31/Jan/2024:12:00:00 +0100, as servers log it
@@ -114,12 +114,12 @@ def bare(values: pd.Series, date_format: str) -> pd.Series:
         text = pc.replace_substring_regex(text, r"(\d) ([+-]\d\d:?\d\d)$", r"\1\2")
     if "%b" in date_format:
         text = pc.replace_substring(text, " de ", " ")
-        for month, names in MONTH_NAMES.items():
+        for month, names in _MONTH_NAMES.items():
             text = pc.replace_substring_regex(text, rf"(?i)(^|[ .-])(?:{names})\.?($|[ -])", rf"\1{month}\2")
     return cast(pd.Series, text.to_pandas().set_axis(values.index))
 
 
-def first_month(quarter: re.Match[str]) -> str:
+def _first_month(quarter: re.Match[str]) -> str:
     """Return 2024-04 for 2024Q2."""
     year, number, first, last = quarter.groups()
     return f"{year or last}-{3 * int(number or first) - 2}"
@@ -137,9 +137,9 @@ def hides_dates(name: str, values: pd.Series) -> bool:
         return False
     text = (known.astype("int64") if is_whole and known.abs().max() < 1e15 else known).astype("str")
     for each in NUMBERS if is_whole else PERIODS:
-        if each in EPOCH and not TIME.search(name):
+        if each in _EPOCH and not TIME.search(name):
             continue
-        if len(known) <= MONTHS and each not in ("%Y%m%d", "%Y%m%d%H%M%S"):
+        if len(known) <= _MONTHS and each not in ("%Y%m%d", "%Y%m%d%H%M%S"):
             continue
         found = dates_of(text.head(100), each)
         if len(found) and found.notna().all():
@@ -149,7 +149,7 @@ def hides_dates(name: str, values: pd.Series) -> bool:
 
 
 # What a time with a zone ends with.
-ZONE_AT_END = r"(?:Z|:\d\d(?:\.\d+)?\s?[+-]\d\d:?\d\d)$"
+_ZONE_AT_END = r"(?:Z|:\d\d(?:\.\d+)?\s?[+-]\d\d:?\d\d)$"
 
 
 class Notations:
@@ -173,7 +173,7 @@ class Notations:
             # Not the times: a single day has many of them.
             self.days[each] |= set(dates.dropna().dt.normalize().unique())
             self.differ |= {frozenset((each, other)) for other in found if not dates.equals(found[other])}
-        self.zoned |= bool(words.str.contains(ZONE_AT_END, na=False).any())
+        self.zoned |= bool(words.str.contains(_ZONE_AT_END, na=False).any())
         return blanks
 
     def best(self) -> str:
@@ -198,13 +198,13 @@ class Notations:
     def _are_first_days(self, notation: str) -> bool:
         """Return whether the days are the first ones of more months than a year has."""
         days = self.days[notation]
-        return len(days) > MONTHS and all(each.day == 1 for each in days)
+        return len(days) > _MONTHS and all(each.day == 1 for each in days)
 
 
 def undecided(text: pa.ChunkedArray) -> list[str]:
     """Return the notations in which text would be dates, where no value decides between them; else nothing."""
     valid = pc.drop_null(text)
-    sample = pc.unique(valid).slice(0, MOST_LOOKED_AT)
+    sample = pc.unique(valid).slice(0, _MOST_LOOKED_AT)
     if not len(sample) or not pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
         return []
     found = Notations(likely_notations(pa.chunked_array([sample])))
@@ -255,6 +255,6 @@ def parse_date(text: pa.ChunkedArray, date_format: str) -> pa.ChunkedArray:
     if dates is None:
         distinct = pc.utf8_trim_whitespace(encoded.dictionary).to_pandas().astype("object")
         found = dates_of(distinct, date_format)
-        zoned = distinct.str.contains(ZONE_AT_END, na=False).any()
+        zoned = distinct.str.contains(_ZONE_AT_END, na=False).any()
         dates = pa.array((found if zoned else found.dt.tz_localize(None)).dt.as_unit("us"), from_pandas=True)
     return pa.chunked_array([dates.take(encoded.indices)])

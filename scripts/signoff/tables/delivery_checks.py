@@ -90,7 +90,7 @@ def with_delivery(
     except TaskError as error:
         logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
         earlier = None
-    last = last_record(earlier, report["raw_sha256"], report["profile"])
+    last = _last_record(earlier, report["raw_sha256"], report["profile"])
     violations = report["violations"] + check_delivery(rules, delivery, last, time, now)
     record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
     return {**report, "status": "fail" if violations else "pass", "violations": violations} | record
@@ -101,7 +101,7 @@ def accepted(report: dict[str, Any]) -> bool:
     return not any(each["check"] in ("rows", "complete") for each in report["violations"])
 
 
-def last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
+def _last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
     """Return what this delivery is compared with, by the validation report before this one.
 
     The same data are compared with the same record again. A delivery that was not accepted is no standard for the next,

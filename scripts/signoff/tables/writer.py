@@ -92,7 +92,7 @@ class SideWriter:
             # One column after the other: before the file is copied for each, all are as wide as they can be.
             for n, each in enumerate(schema):
                 if each.type in TYPES[:2]:
-                    schema = schema.set(n, each.with_type(first_fit(table[each.name], TYPES[2:])))
+                    schema = schema.set(n, each.with_type(_first_fit(table[each.name], TYPES[2:])))
         self.writer.close()
         with pa.OSFile(str(self.part)) as file, pa.ipc.open_file(file) as reader:
             self.part.unlink()
@@ -104,7 +104,7 @@ class SideWriter:
         """Return the type that a column is kept in: that of its first rows, as long as further ones fit."""
         kind = self.kinds[name]
         if kind == "number":
-            return first_fit(found, (self.schema.field(name).type, *TYPES[2:]) if self.writer else TYPES)
+            return _first_fit(found, (self.schema.field(name).type, *TYPES[2:]) if self.writer else TYPES)
         if kind == "date":
             return self.schema.field(name).type if self.writer else pa.timestamp("us", found.type.tz)
         return pa.bool_() if kind == "boolean" else pa.string()
@@ -128,7 +128,7 @@ class SideWriter:
         os.replace(self.part, side_path(path))
 
 
-def first_fit(column: pa.ChunkedArray, types: tuple[pa.DataType, ...]) -> pa.DataType:
+def _first_fit(column: pa.ChunkedArray, types: tuple[pa.DataType, ...]) -> pa.DataType:
     """Return the first of some types that numbers fit in; float64, the last, takes any."""
     return next(each for each in types if fits(column, each))
 
