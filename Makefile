@@ -18,7 +18,7 @@ NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-inter
 	snakemake-interface-report-plugins snakemake-interface-scheduler-plugins snakemake-interface-storage-plugins \
 	snakemake-logger-plugin-rich
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION
+GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks year attest dossier reproduce
+	bench-backtest bench-scaling bench-alarms bench-leaks year attest dossier reproduce serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -103,6 +103,9 @@ reproduce: $(READY) ## train a release again from the data that it keeps, and co
 predict: $(READY) ## score data/batches/BATCH.csv (or .csv.gz, …) with the current release (BATCH=name)
 	@name="$${BATCH#data/batches/}"; name="$${name%.csv}"; $(SNAKEMAKE) "predictions/$${name%.csv.*}.csv"
 
+serve: .venv/.serving ## answer POST /predict with the current release over HTTP (PORT=8000, HOST=127.0.0.1, WORKERS=1)
+	@$(IN_PROJECT)/serve.py $${HOST+--host="$$HOST"} $${PORT+--port="$$PORT"} $${WORKERS+--workers="$$WORKERS"}
+
 weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl
 	@$(IN_PROJECT)/weekly.py
 
@@ -152,7 +155,7 @@ compat: $(DEV) .venv/audit/.made ## run part of the tests with the oldest and th
 	@tests/compat.sh
 
 audit: .venv/audit/.made ## check all pinned packages for known vulnerabilities (queries PyPI)
-	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-audit; do \
+	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-serve requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
 
 licences: $(DEV) .venv/audit/.made ## write LICENCES.md; fail if a licence is not in the list of permitted ones
@@ -231,6 +234,10 @@ $(DOCS): $(READY) requirements-docs.txt
 	@touch $(DOCS)
 
 .venv/.tracking: requirements-mlflow.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/.serving: requirements-serve.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 

@@ -21,7 +21,16 @@ copybutton_prompt_text = r"\$ |> "
 copybutton_prompt_is_regexp = True
 # The pages that stand elsewhere in the contents; every other one is a how-to page.
 ELSEWHERE = {"index", "tutorial", "explanation", "promises", "threat-model", "files", "dependencies"}
-FIRST = ["your-data", "schedule", "sign-off-with-keys", "serving", "standard-forms", "live-record", "compliance"]
+FIRST = [
+    "your-data",
+    "schedule",
+    "sign-off-with-keys",
+    "serving",
+    "serve",
+    "standard-forms",
+    "live-record",
+    "compliance",
+]
 
 
 def list_how_to_pages(app, page, content):

@@ -53,6 +53,14 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def start_log(*others: logging.Handler) -> None:
+    """Log to standard error and to `others`, without passwords."""
+    handlers = [logging.StreamHandler(), *others]
+    for each in handlers:
+        each.setFormatter(Redacting(_LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
 @contextlib.contextmanager
 def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[None]:
     """Log start and end of `task` on standard error and in `args.log`; turn any failure into one ERROR line and exit 1.
@@ -62,13 +70,11 @@ def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[Non
     SystemExit
         With code 1 after any exception of the block, 128 + n after signal n.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers = []
     if args.log:
         args.log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
-    for each in handlers:
-        each.setFormatter(Redacting(_LOG_FORMAT))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    start_log(*handlers)
     # Without a handler, SIGTERM would end the process at once and leave a half-written file behind.
     signal.signal(signal.SIGTERM, _stop)
     started = time.monotonic()

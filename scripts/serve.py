@@ -1,0 +1,113 @@
+"""Serve the current release over HTTP: POST rows to /predict.
+
+    python scripts/serve.py --port 8000
+
+Run in the project's folder. The release is verified before it is loaded, and rows are scored as predict.py does. When
+another release is deployed, the server answers with that one from then on. Ctrl-C ends it.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from signoff.base import command_line
+from signoff.base.errors import TaskError
+from signoff.config.settings import config_argument, read_config
+from signoff.release.store import Releases
+from signoff.serving.options import Options, options_of
+from signoff.serving.served import Served
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from uvicorn import Config
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises TaskError if the address is not of this machine, or is in use."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        known = isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno
+        reason = os.strerror(known) if known else getattr(error, "strerror", None) or error
+        raise TaskError(f"the server cannot listen on {host}, port {port}: {reason}. Set HOST= or PORT=.") from error
+
+
+def serve(options: Options, served: Served, at: socket.socket, workers: int) -> None:
+    """Answer requests that arrive at a socket until Ctrl-C or SIGTERM. Those that have arrived are answered first."""
+    with contextlib.ExitStack() as stack:
+        if workers > 1:
+            # Prometheus' client looks for this when it is imported.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="signoff-"))
+        from uvicorn import Server
+        from uvicorn.supervisors import Multiprocess
+
+        from signoff.serving.app import app_for, app_of_worker
+
+        if workers > 1:
+            Multiprocess(_configured(partial(app_of_worker, options), workers), [at]).run()
+        else:
+            Server(_configured(lambda: app_for(options, served))).run([at])
+
+
+def _configured(make_app: Callable[[], "Starlette"], workers: int = 1) -> "Config":
+    """Return how Uvicorn runs the application: with our log, and without a line for each request."""
+    from uvicorn import Config
+
+    return Config(
+        make_app,
+        factory=True,
+        workers=workers,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="its port; 0 for any that is free")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
+    config_argument(parser)
+    args = parser.parse_args(argv)
+    with command_line.logged("serve", args, f"{args.host}, port {args.port}"):
+        for name in ("starlette", "uvicorn", "prometheus_client"):
+            if importlib.util.find_spec(name) is None:
+                raise TaskError(f"{name} is not installed. Run make serve, or pip install -r requirements-serve.txt.")
+        options = options_of(read_config(args.config)[0], args.host)
+        served = Served(Releases(), options.rule, options.reasons)
+        with listening(args.host, args.port) as at:
+            host, port = at.getsockname()[:2]
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            logging.info("[serve] release: %s", served.state.scorer.release)
+            logging.info("[serve] POST rows to %s/predict; %s/openapi.json describes it", address, address)
+            with _ending_well():
+                serve(options, served, at, max(args.workers, 1))
+            logging.info("[serve] ended.")
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Treat Ctrl-C and SIGTERM, which Uvicorn raises again after the last answer, as the end of the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as stop:
+        if stop.code != 128 + signal.SIGTERM:
+            raise
+
+
+if __name__ == "__main__":
+    main()

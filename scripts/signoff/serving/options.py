@@ -1,0 +1,69 @@
+"""What a server does, by the config."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from signoff.release.approval import Rule
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How cells are read, as `reader` of the config says."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a server does.
+
+    Parameters
+    ----------
+    rule
+        The approvals that a release must have.
+    form
+        How cells are read.
+    columns
+        The columns to write for the live record; all that the data have if empty.
+    on_drift
+        "stop" to refuse rows that differ from the released data.
+    reasons
+        How many reasons each prediction gets, at most.
+    log
+        Whether predictions are written for the live record.
+    max_bytes
+        The size of a request's body, at most.
+    hosts
+        The names by which clients may call the server; all if empty.
+    """
+
+    rule: Rule
+    form: Form
+    columns: list[str]
+    on_drift: str
+    reasons: int
+    log: bool
+    max_bytes: int
+    hosts: tuple[str, ...] = ()
+
+
+def options_of(config: Mapping[str, Any], host: str) -> Options:
+    """Return what a server that listens on `host` does."""
+    reader, scoring, serving = config["reader"], config["scoring"], config["serving"]
+    return Options(
+        config["release"],
+        Form(reader["delimiter"], reader["encoding"], reader["decimal"], tuple(reader["missing"])),
+        columns=scoring["columns"],
+        on_drift=scoring["on_drift"],
+        reasons=scoring["reasons"],
+        log=serving["log"],
+        max_bytes=int(serving["max_mb"] * 1e6),
+        # A page in a browser could lead another name to this address, and send rows from there.
+        hosts=LOOPBACK if host in LOOPBACK else (),
+    )

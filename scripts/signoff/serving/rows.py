@@ -1,0 +1,167 @@
+"""The rows of a request, JSON or CSV, and what is answered: the same values as `make predict` writes."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from signoff.base.errors import TaskError
+from signoff.base.numbers import counted, rounded
+from signoff.review.batch_check import BatchReport, compared
+from signoff.review.batch_rows import OURS, blocks, check_columns, divide, named
+from signoff.review.row_scores import Beside, Scorer, score
+from signoff.serving.options import Form
+
+# How errors name what a client has sent.
+_BODY = "the body"
+# What of a row is answered besides the reasons of its prediction.
+_ANSWERED = ("row_number", "prediction", "prediction_low", "prediction_high")
+_KINDS: dict[type, str] = {list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n rows as text, their numbers (from 1), and for other rows, which are no row of the table, the reason by number.
+
+    The columns of `text` have the names, and its cells the values, that `ingest_data` would write.
+    """
+
+    text: pa.Table
+    numbers: np.ndarray
+    uneven: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets: how the rows differ from the released data, and the rows with predictions or reasons.
+
+    `scored` has the columns of a file of predictions, for the live record.
+    """
+
+    report: BatchReport
+    scored: pa.Table
+    rejected: pa.Table
+    last: Sequence[str]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The answer as JSON holds it."""
+        names = [name for name in (*_ANSWERED, *self.last) if name in self.scored.column_names]
+        predictions = self.scored.select(names).to_pylist()
+        rejected = self.rejected.select(["row_number", "reason"]).to_pylist()
+        return {**rounded(cast(dict[str, Any], self.report)), "predictions": predictions, "rejected_rows": rejected}
+
+
+def csv_rows(body: bytes, form: Form) -> Rows:
+    """Return the rows of a CSV text with a header. Raises TaskError if it is no table, or not in that encoding."""
+    tables, numbers, uneven = [], [], []
+    for text, count, others in blocks(io.BytesIO(body), _BODY, form.delimiter, form.encoding, form.decimal):
+        tables.append(text)
+        numbers.append(count)
+        uneven += others
+    return Rows(pa.concat_tables(tables), np.concatenate(numbers), sorted(uneven))
+
+
+def json_rows(body: bytes, form: Form) -> Rows:
+    """Return the rows of a JSON list of objects; a number keeps its digits, null is a missing value.
+
+    Raises
+    ------
+    TaskError
+        It is not JSON, or no list of objects.
+    """
+
+    def cell(digits: str) -> str:
+        return digits.replace(".", form.decimal)
+
+    try:
+        found = json.loads(body, parse_float=cell, parse_int=cell, parse_constant=cell)
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{_BODY} is not JSON: it is not UTF-8 text.") from error
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{_BODY} is not JSON: {error}.") from error
+    if not isinstance(found, list) or not found:
+        raise TaskError(f'{_BODY} must be a list of rows: [{{"column": value, …}}, …].')
+    records, numbers, uneven = [], [], []
+    for number, record in enumerate(found, 1):
+        if reason := _unusable(record):
+            uneven.append((number, reason))
+        else:
+            records.append(record)
+            numbers.append(number)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    try:
+        columns = [pa.array([_text(record.get(name)) for record in records], pa.string()) for name in names]
+        text = pa.Table.from_arrays(columns, names)
+    except UnicodeError as error:
+        raise TaskError(f"{_BODY} holds text that is not Unicode, such as half of a surrogate pair.") from error
+    return Rows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
+
+
+def _unusable(record: Any) -> str | None:
+    """Return why an element of the list is no row; None if it is one."""
+    if not isinstance(record, dict):
+        return "not an object with a value for each column"
+    nested = [f"{name}: {_KINDS[type(value)]}, not a value" for name, value in record.items() if type(value) in _KINDS]
+    return "; ".join(nested) or None
+
+
+def _text(value: str | bool | None) -> str:
+    """Return a value as a cell of CSV has it."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else str(value).lower()
+
+
+def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> Answer:
+    """Score rows as `make predict` does.
+
+    Parameters
+    ----------
+    rows, scorer
+        The rows, and the release.
+    missing
+        Spellings of a missing value, besides the usual ones.
+    columns
+        The columns to carry along to the live record; all if empty.
+
+    Raises
+    ------
+    TaskError
+        A column is missing, a duplicate, or one of those that are added; or a feature cannot be computed.
+    """
+    last = scorer.last
+    if not len(rows.numbers) and rows.uneven and not rows.text.num_columns:
+        # Not one element of a JSON list was a row.
+        rows = Rows(_without_rows(scorer.needed), rows.numbers, rows.uneven)
+    carried = check_columns(rows.text.column_names, list(columns), scorer.needed, _BODY, [*OURS, *last])
+    if not columns and scorer.released:
+        # Others could not be matched with the data.
+        carried = [name for name in carried if name in scorer.released.columns]
+    check = scorer.check()
+    predicted, reasons = score(rows.text, scorer.model, 1, missing, Beside(check, scorer.attribution))
+    good, bad = divide(rows.text.select(carried), rows.numbers, rows.uneven, predicted, reasons)
+    good = good.append_column("release", pa.array([scorer.release] * len(good), pa.string()))
+    good = good.select([*(name for name in good.column_names if name not in last), *last])
+    report = compared(check, scorer.release, Counter(scored=len(good), rejected=len(bad)))
+    return Answer(report, good, bad, last)
+
+
+def refusal(report: BatchReport, on_drift: str) -> str | None:
+    """Return why nothing is answered: all rows were rejected, or the rows differ and `scoring.on_drift` is stop."""
+    if report["rejected"] and not report["scored"]:
+        return f"{counted(report['rejected'], 'row')} rejected, none scored: see rejected_rows."
+    if on_drift == "stop" and report["findings"]:
+        said = "; ".join(each["sentence"] for each in report["findings"])
+        return f"{said}. Nothing was predicted, because scoring.on_drift is stop."
+    return None
+
+
+def _without_rows(names: Sequence[str]) -> pa.Table:
+    """Return a table of text without rows."""
+    return pa.table({name: pa.array([], pa.string()) for name in names})

@@ -1,0 +1,85 @@
+"""The release that a server answers with: loaded once it was verified, and replaced when another one is deployed."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from signoff.base.errors import explain
+from signoff.release.approval import Rule, utc_now
+from signoff.release.store import Releases
+from signoff.review.row_scores import Scorer, load_scorer
+
+# How many looks at the folder pass before a release that could not be loaded is tried again.
+_PATIENCE = 40
+_Seen = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a server answers with: the release, since when (UTC), and why a newer one could not be loaded, if so."""
+
+    scorer: Scorer
+    since: str
+    problem: str | None = None
+
+
+class Served:
+    """Follows deployed/current. Requests take `state` once, so that an answer is of one release.
+
+    Parameters
+    ----------
+    releases, rule, reasons
+        As for `load_scorer`, which raises TaskError if the current release may not be used.
+    """
+
+    def __init__(self, releases: Releases, rule: Rule, reasons: int):
+        self._releases, self._rule, self._reasons = releases, rule, reasons
+        self._refreshing = threading.Lock()
+        self._seen = self._look()
+        self._waited = 0
+        self.state = State(self._load(), utc_now())
+
+    def refresh(self) -> None:
+        """Load the current release if another one was deployed; keep what is loaded if that one does not verify."""
+        with self._refreshing:
+            seen = self._look()
+            self._waited += 1
+            if seen == self._seen and not (self.state.problem and self._waited >= _PATIENCE):
+                return
+            self._waited = 0
+            try:
+                scorer = self._load()
+            except Exception as error:
+                if self._look() != seen:
+                    # A release was being deployed. The next look sees the whole of it.
+                    return
+                problem = f"the current release cannot be loaded: {explain(error)}"
+                if problem != self.state.problem:
+                    logging.error("[serve] %s The server goes on with %s.", problem, self.state.scorer.release)
+                self.state = State(self.state.scorer, self.state.since, problem)
+            else:
+                if scorer.release != self.state.scorer.release:
+                    logging.info("[serve] release: %s, before: %s", scorer.release, self.state.scorer.release)
+                self.state = State(scorer, utc_now())
+            self._seen = seen
+
+    def _load(self) -> Scorer:
+        return load_scorer(self._releases, None, self._rule, self._reasons)
+
+    def _look(self) -> _Seen:
+        """Return the state of the files that a deploy, a rollback or a change of the keys replaces."""
+        stored = self._releases
+        paths = [stored.link, stored.history_file, stored.head_file, stored.marker]
+        if self._rule["allowed_signers"]:
+            paths.append(Path(self._rule["allowed_signers"]))
+        return tuple(_state_of(path) for path in paths)
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with a file: its inode, size and time; None if it does not exist."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,272 @@
+"""A server that answers with the current release: a real process on the loopback address."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+import requests
+
+import live_record
+import predict as script_predict
+import rollback
+import serve
+from conftest import Project, in_process, program, rides
+from signoff.base.errors import TaskError
+from signoff.release.store import Releases
+from signoff.serving import record
+from signoff.serving.options import Form
+from signoff.serving.rows import csv_rows, json_rows
+from signoff.serving.served import Served
+
+RULE = {"allowed_signers": None, "required_approvals": 1}
+CSV, JSON = {"Content-Type": "text/csv"}, {"Content-Type": "application/json"}
+ROW = {"started": "2024-05-01 03:00:00", "city": "Bonn", "km": 3.5, "riders": 2}
+
+
+@dataclass
+class Running:
+    """A server in a project's folder."""
+
+    project: Project
+    url: str
+    process: subprocess.Popen
+
+    def post(self, body: object, headers: dict[str, str] = JSON) -> requests.Response:
+        content = body if isinstance(body, str | bytes) else json.dumps(body)
+        content = content.encode() if isinstance(content, str) else content
+        return requests.post(f"{self.url}/predict", data=content, headers=headers, timeout=60)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(f"{self.url}{path}", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def running(released_run, tmp_path_factory) -> Iterator[Running]:
+    """A server in a copy of the project with two releases. At the end, Ctrl-C stops it."""
+    project = released_run.copy(tmp_path_factory.mktemp("serve") / "copy")
+    project.configure(serving={"max_mb": 0.2})
+    log = project.folder / "serve.log"
+    command = [program("python"), project.workflow / "scripts/serve.py", "--port=0"]
+    with log.open("w", encoding="utf-8") as streams:
+        process = subprocess.Popen(command, cwd=project.folder, stdout=streams, stderr=streams)
+    for _ in range(600):
+        found = re.search(r"POST rows to (\S+)/predict", log.read_text(encoding="utf-8"))
+        if found:
+            break
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        time.sleep(0.05)
+    try:
+        yield Running(project, found[1], process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        code, said = process.wait(60), log.read_text(encoding="utf-8")
+    assert code == 0 and "[serve] ended." in said
+    assert "Traceback" not in said and "ERROR" not in said
+
+
+def test_rows_get_what_make_predict_writes_to_the_last_digit(running, monkeypatch):
+    monkeypatch.chdir(running.project.folder)
+    frame = rides(660).drop(columns="minutes")
+    frame.loc[5, "started"] = "yesterday"
+    text = frame.to_csv(index=False)
+    Path("rows.csv").write_text(text, encoding="utf-8")
+    in_process(script_predict, "--input=rows.csv", "--output=out/rows.csv")
+    expected = pd.read_csv("out/rows.csv", dtype=str)
+    rejected = pd.read_csv("out/rows.rejected.csv")[["row_number", "reason"]].to_dict("records")
+    report = running.project.json("out/rows.report.json")
+    cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    records = json.loads(frame.to_json(orient="records"))
+    assert all(str(each["km"]) == cell for each, cell in zip(records, cells["km"], strict=True) if each["km"])
+    answers = [running.post(text, CSV).json(), running.post(records).json()]
+    for answer in answers:
+        for name in ("prediction", "prediction_low", "prediction_high"):
+            assert [str(each[name]) for each in answer["predictions"]] == expected[name].tolist()
+        assert [each["row_number"] for each in answer["predictions"]] == expected["row_number"].astype(int).tolist()
+        assert answer["rejected_rows"] == rejected
+        assert {**report, "predicted_at": answer["predicted_at"]} == {key: answer[key] for key in report}
+    # What was predicted is where the live record looks for it, in the form that it reads.
+    [batch] = live_record.batches()
+    assert batch.path.parent == record.FOLDER
+    pd.testing.assert_frame_equal(pd.read_csv(batch.path, dtype=str), pd.concat([expected] * 2, ignore_index=True))
+    assert live_record.key_of(batch, [], list(frame), "minutes") == tuple(frame)
+
+
+def test_the_openapi_document_describes_rows_answers_and_errors(running):
+    document = running.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def check(value: object, name: str) -> None:
+        jsonschema.validate(value, {**schemas[name], "components": document["components"]})
+
+    check(ROW, "Row")
+    check(running.post([ROW, {**ROW, "km": None}]).json(), "Answer")
+    check(running.post([]).json(), "Error")
+    check(running.get("/health").json(), "Health")
+    with pytest.raises(jsonschema.ValidationError):
+        check({}, "Row")
+
+
+UNUSABLE = {
+    "half of it": ("[{]", JSON, 400, "the body is not JSON: Expecting property name"),
+    "not UTF-8": (b'[{"km": "\xff"}]', JSON, 400, "it is not UTF-8"),
+    "too deep": ("[" * 100_000, JSON, 400, "the body is not JSON: "),
+    "half of a character": ('[{"km": "\\ud800"}]', JSON, 400, "not Unicode"),
+    "no list": (ROW, JSON, 400, "must be a list of rows"),
+    "no column": ([{"kms": 1}], JSON, 400, "the body has no column 'started': "),
+    "our column": ([{**ROW, "release": 1}], JSON, 400, "have a column release of their own"),
+    "no good row": ([1, {**ROW, "km": [3.5]}], JSON, 422, "2 rows rejected, none scored"),
+    "no CSV column": ("started,city\n", CSV, 400, "the body has no column 'km'"),
+    "empty": ("", CSV, 400, "Empty CSV file"),
+    "encoding": (b"started,city\n1,K\xf6ln\n", CSV, 400, "cannot be read as utf-8 text"),
+    "charset": ("started\n1", {"Content-Type": "text/csv; charset=x"}, 400, "knows no encoding 'x'"),
+    "no type": ("x", {}, 415, "text/csv"),
+    "packed": ("x", {**JSON, "Content-Encoding": "gzip"}, 415, "without a Content-Encoding"),
+    "large": ([ROW] * 5000, JSON, 413, "more than 200,000 bytes (serving.max_mb)"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_body_that_cannot_be_used_gets_one_clear_message(running, case):
+    body, headers, status, message = UNUSABLE[case]
+    answer = running.post(body, headers)
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+def test_other_paths_methods_names_and_bodies_without_a_length_are_refused(running):
+    assert running.get("/").status_code == 404
+    assert running.get("/predict").status_code == 405
+    assert running.post([ROW], {**JSON, "Host": "evil.example"}).status_code == 400
+    parts = (b" " * 50_000 for _ in range(10))
+    answer = requests.post(f"{running.url}/predict", data=parts, headers=JSON, timeout=60)
+    assert answer.status_code == 413
+    text = running.get("/metrics").text
+    assert 'signoff_requests_total{status="413"}' in text and "signoff_release_problem 0.0" in text
+
+
+def test_no_request_is_lost_and_no_answer_is_wrong_while_releases_are_switched(running, monkeypatch):
+    monkeypatch.chdir(running.project.folder)
+    Path("one.csv").write_text(pd.DataFrame([ROW]).to_csv(index=False), encoding="utf-8")
+    names = sorted(path.name for path in Path("deployed/releases").iterdir())
+    expected = {}
+    for name in names:
+        in_process(script_predict, "--input=one.csv", "--output=one.out.csv", f"--release={name}")
+        expected[name] = pd.read_csv("one.out.csv")["prediction"][0]
+    assert len(set(expected.values())) == 2
+    found, stop = [], threading.Event()
+
+    def ask() -> None:
+        with requests.Session() as session:
+            while not stop.is_set():
+                answer = session.post(f"{running.url}/predict", json=[ROW], timeout=60)
+                content = answer.json() if answer.status_code == 200 else {"release": answer.text}
+                found.append((content["release"], [each["prediction"] for each in content.get("predictions", [])]))
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for each in asking:
+        each.start()
+    try:
+        for name in names:
+            assert in_process(rollback, f"--release={name}", "--reason=x")[0] == 0
+            limit = time.monotonic() + 60
+            while running.get("/health").json()["release"] != name:
+                assert time.monotonic() < limit
+                time.sleep(0.02)
+            known = len(found)
+            while len(found) < known + 5:
+                time.sleep(0.02)
+    finally:
+        stop.set()
+        for each in asking:
+            each.join()
+    assert len(found) > 10
+    assert {name for name, _ in found} == set(names)
+    assert all(predictions == [expected[name]] for name, predictions in found)
+
+
+def test_a_release_that_does_not_verify_is_not_served(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    releases = Releases()
+    served = Served(releases, RULE, 0)
+    before = served.state
+    served.refresh()
+    assert served.state is before
+    one, two = sorted(path.name for path in releases.releases.iterdir())
+    model = releases.releases / one / "model.pkl"
+    content = model.read_bytes()
+    model.write_bytes(content + b"\0")
+    with releases.locked("test"):
+        releases.append("rollback", one, **{"from": two}, reason=["x"], by=["Ada"])
+        releases.move_to(one)
+    served.refresh()
+    assert served.state.scorer is before.scorer
+    problem = f"the current release cannot be loaded: {model} was altered. Restore it from a backup, or deploy "
+    assert served.state.problem == f"{problem}another release."
+    # It is not served by a new process either.
+    code, said, _ = in_process(serve, "--port=0")
+    assert code == 1 and f"{model} was altered" in said and "Traceback" not in said
+    # The file is restored: after some looks it is tried again.
+    model.write_bytes(content)
+    for _ in range(50):
+        served.refresh()
+    assert served.state.problem is None
+    assert served.state.scorer.release == one
+
+
+def test_a_release_without_the_signatures_that_are_requested_is_not_served(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    Path("signers").write_text("ada ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBq1\n", encoding="utf-8")
+    released.configure(release={"allowed_signers": "signers"})
+    code, said, _ = in_process(serve, "--port=0")
+    assert code == 1 and "ERROR - [serve] " in said and "sign" in said.rpartition("ERROR")[2]
+    released.configure()
+    with (
+        serve.listening("127.0.0.1", 0) as taken,
+        pytest.raises(TaskError, match=r"Address already in use\. Set HOST="),
+    ):
+        serve.listening("127.0.0.1", taken.getsockname()[1])
+
+
+def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
+    form = Form(delimiter=";", encoding="cp1252", decimal=",")
+    rows = json_rows(b'[{"km": 1234.5, "city": "1.234,5", "x": true, "y": null}]', form)
+    assert rows.text.to_pylist() == [{"km": "1234.5", "city": "1234.5", "x": "true", "y": ""}]
+    rows = csv_rows("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
+    assert rows.text.to_pylist() == [{"km": "1234.5", "city": "Köln"}]
+    assert rows.uneven == [(2, "3 fields, the header has 2: '1;2;3'")]
+
+
+def test_the_record_never_keeps_half_of_what_could_not_be_written(tmp_path, monkeypatch):
+    import pyarrow as pa
+
+    kept = record.Predicted(tmp_path / "served")
+    kept.add("r", pa.table({"km": ["1"], "prediction": [1.0]}))
+    [path] = (tmp_path / "served").iterdir()
+    before, write = path.read_bytes(), os.write
+    calls = []
+
+    def full(descriptor: int, content: memoryview) -> int:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content[:3])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record.os, "write", full)
+        with pytest.raises(OSError):
+            kept.add("r", pa.table({"km": ["2"], "prediction": [2.0]}))
+    assert path.read_bytes() == before
+    kept.add("r", pa.table({"km": ["3"], "prediction": [3.0]}))
+    assert path.read_bytes() == before + b"3,3\n"
