@@ -27,7 +27,7 @@ from signoff.tables.csv_file import read_ahead
 from signoff.tables.delivery import counts_by_day
 from signoff.tables.parts import added, columns_of_part
 from signoff.tables.spill import Spill, distinct, repeats
-from signoff.tables.table import Table
+from signoff.tables.table import ParsedTable
 from signoff.tables.times import Times, ingest_time, time_column_of
 from signoff.tables.writer import write_frames
 
@@ -92,7 +92,7 @@ def clean_data(
     TaskError
         A policy names an unknown column or does not fit it; no row is left, or too many are lost.
     """
-    table = Table(frame, {}, {}, bad or {})
+    table = ParsedTable(frame, {}, {}, bad or {})
     cleaning = Cleaning(
         lambda: iter([table]),
         Policies(policies or {}, default, required, duplicates, max_rows_lost),
@@ -112,7 +112,7 @@ class Cleaning:
 
     def __init__(
         self,
-        make: Callable[[], Iterator[Table]],
+        make: Callable[[], Iterator[ParsedTable]],
         policies: Policies,
         columns: list[str],
         folder: Path | None = None,

@@ -34,7 +34,7 @@ from signoff.source.sniffing import sniff
 from signoff.source.unpacking import is_json_lines
 from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.delivery import counts_by_day
-from signoff.tables.table import Table, read_table
+from signoff.tables.table import ParsedTable, read_table
 from signoff.tables.times import Times, in_future, ingest_time
 
 # The share of rows that dropping those with a missing value may cost.
@@ -71,7 +71,7 @@ _ENTITY = re.compile(r"(?:^|[_ .-])(?:id|key|code)$|[a-z](?:Id|ID)$|^[a-z]+id$")
 
 
 def init_project(
-    table: Table, target: str, now: pd.Timestamp | None = None
+    table: ParsedTable, target: str, now: pd.Timestamp | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return the config but for its source, the data contract, and what was decided, one line each.
 
@@ -105,7 +105,7 @@ class _Draft:
     value, and `units` has the unit behind the numbers of a column of text. `said` has a line for each decision.
     """
 
-    def __init__(self, table: Table, target: str, now: pd.Timestamp | None):
+    def __init__(self, table: ParsedTable, target: str, now: pd.Timestamp | None):
         self.table, self.target, self.now = table, target, now
         self.frame = table.frame[table.frame[target].notna()]
         self.kinds = dict(table.kinds)
@@ -337,7 +337,7 @@ def _columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]
     return left
 
 
-def _notations(table: Table) -> list[str]:
+def _notations(table: ParsedTable) -> list[str]:
     """Return what to say of how dates are written, but for ISO 8601, and of text that may be dates, one line each."""
     said = [f"dates: {name}, written as {each}" for name, each in table.formats.items() if each != "ISO8601"]
     for name, kind in table.kinds.items():

@@ -28,7 +28,7 @@ from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import STEADY_PERIODS, Violation, with_delivery
 from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import read_part
-from signoff.tables.table import Table, read_table
+from signoff.tables.table import ParsedTable, read_table
 from signoff.tables.times import Times, ingest_time, time_column_of
 
 # The number of newest periods in which rows are counted by level.
@@ -37,7 +37,9 @@ _KEPT_PERIODS = STEADY_PERIODS + 2
 _Found = dict[tuple[str | None, str], Violation]
 
 
-def validate_data(table: Table, contract: dict[str, Any] | None = None, times: Times | None = None) -> dict[str, Any]:
+def validate_data(
+    table: ParsedTable, contract: dict[str, Any] | None = None, times: Times | None = None
+) -> dict[str, Any]:
     """Return the validation report of `table`, and what it holds as a delivery.
 
     Parameters
@@ -65,7 +67,7 @@ def validate_data(table: Table, contract: dict[str, Any] | None = None, times: T
 
 
 def validate_tables(
-    make: Callable[[], Iterable[Table]],
+    make: Callable[[], Iterable[ParsedTable]],
     kinds: dict[str, str],
     contract: dict[str, Any] | None,
     folder: Path | None = None,
@@ -83,7 +85,7 @@ def validate_tables(
 
 
 def _validated(
-    batches: Iterable[Table],
+    batches: Iterable[ParsedTable],
     kinds: dict[str, str],
     contract: dict[str, Any] | None,
     folder: Path | None,
@@ -130,7 +132,7 @@ class _Violations:
         self.fractions: _Found = {}
         self.broken: _Found = {}
 
-    def look(self, table: Table, times: Times | None, wrong: dict[str, np.ndarray]) -> None:
+    def look(self, table: ParsedTable, times: Times | None, wrong: dict[str, np.ndarray]) -> None:
         """Add the violations of some rows, of which `wrong` are those whose time is."""
         for column, values in table.bad.items():
             written = f", written as {self.formats[column]}" if column in self.formats else ""

@@ -92,7 +92,7 @@ def test_keeps_name_docstring_and_signature():
     assert fetch.__annotations__["return"] == tuple[str, int]
 
 
-def test_one_try_is_no_retry(caplog):
+def test_one_try_is_not_a_retry(caplog):
     @retry(n_tries=1)
     def fetch():
         raise OSError("gone")

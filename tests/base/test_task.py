@@ -139,7 +139,7 @@ def test_what_is_written_comes_to_the_disk_while_the_rest_is_made(tmp_path, monk
     assert (tmp_path / "file").read_bytes() == b"half and half"
 
 
-def test_an_error_of_the_disk_on_the_way_is_told_although_it_is_told_once(tmp_path, monkeypatch):
+def test_an_error_of_the_disk_is_reported_although_the_system_reports_it_once(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"old")
     sizes = syncs(monkeypatch, OSError(errno.EIO, "it broke"))
     with pytest.raises(OSError, match="it broke"), files.replacing(tmp_path / "file") as new:

@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT, Project, make_project, rides, run, script
 from init_project import choose_time, init_project
 from signoff.source.sniffing import sniff
-from signoff.tables.table import Table
+from signoff.tables.table import ParsedTable
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_times_that_cannot_be_right_are_said_and_each_run_warns_of_them():
     days = pd.Series(pd.date_range("2024-01-01", periods=100))
     frame = pd.DataFrame({"when": days, "x": range(100), "y": np.arange(100) % 7.0})
     frame.loc[[3, 4, 5], "when"] = pd.to_datetime(["1900-01-01", "1900-01-01", "2204-01-01"])
-    table = Table(frame, {"when": "date", "x": "number", "y": "number"}, {"when": "ISO8601"})
+    table = ParsedTable(frame, {"when": "date", "x": "number", "y": "number"}, {"when": "ISO8601"})
     settings, contract, said = init_project(table, "y", pd.Timestamp("2024-04-20"))
     assert settings["validation"] == {"on_failure": "warn"} and settings["time_column"] == "when"
     lines = [line.partition("; they")[0] for line in said]
@@ -322,20 +322,20 @@ def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
     days = pd.Series(pd.date_range("2020-01-01", periods=400))
     frame = pd.DataFrame({"Year": days.dt.year, "month": days.dt.month, "day": days.dt.day})
     frame["unitid"], frame["hour"], frame["y"] = np.arange(400) % 50, days.dt.day % 24, random.normal(size=400)
-    table = Table(frame, dict.fromkeys(frame, "number"))
+    table = ParsedTable(frame, dict.fromkeys(frame, "number"))
     settings, _, said = init_project(table, "y")
     assert "time_column" not in settings
     assert any(line.startswith("time: Year, month, day seem to say together when a row happened") for line in said)
     assert any("unitid has 50 different values in 400 rows" in line and "split.key: [unitid]" in line for line in said)
-    dated = Table(frame.assign(when=days), dict.fromkeys(frame, "number") | {"when": "date"})
+    dated = ParsedTable(frame.assign(when=days), dict.fromkeys(frame, "number") | {"when": "date"})
     settings, _, said = init_project(dated, "y")
     assert settings["time_column"] == "when"
     assert not any("seem to say together" in line or "unitid has" in line for line in said)
-    plain = Table(frame[["month", "hour", "y"]], dict.fromkeys(["month", "hour", "y"], "number"))
+    plain = ParsedTable(frame[["month", "hour", "y"]], dict.fromkeys(["month", "hour", "y"], "number"))
     assert not any("seem to say together" in line for line in init_project(plain, "y")[2])
 
 
-def test_what_stands_above_the_header_is_named(started):
+def test_lines_above_the_header_are_named(started):
     frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
     done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")
     assert "'y' (the target) is in line 3, which seems to be the header" in done.stdout

@@ -139,7 +139,7 @@ def test_the_wait_that_a_server_asks_for_is_waited(serve, output, caplog):
 
 
 @pytest.mark.parametrize("status", ["206 Partial Content", "204 No Content", "304 Not Modified", "300 Choices"])
-def test_an_answer_that_is_not_the_whole_file_is_no_table(serve, output, status):
+def test_an_answer_without_the_whole_file_is_refused(serve, output, status):
     """A part of a table may well look like a whole one."""
     assert f"answered {status}" in refused(serve(whole(GOOD, status)).url, output)
 
@@ -182,7 +182,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_an_answer_that_is_no_http_is_one_line(serve, output, case):
+def test_an_answer_that_is_not_http_is_reported_in_one_line(serve, output, case):
     line = refused(serve(BROKEN[case]).url, output)
     assert re.search("cannot be reached|is empty|raw_data_source_url", line), line
     assert "\n" not in line
@@ -287,7 +287,7 @@ def test_a_gzip_that_is_broken_on_the_way_is_refused(serve, output):
     assert "is damaged or incomplete" in refused(serve(whole(bytes(packed))).url + ".gz", output)
 
 
-def test_a_page_of_html_is_no_table(serve, output):
+def test_a_page_of_html_is_not_a_table(serve, output):
     page = whole(b"<!doctype html><title>Sign in</title>", "200 OK", "Content-Type: text/html")
     assert "is an HTML or XML page" in refused(serve(page).url, output)
 
@@ -414,7 +414,7 @@ def tls(certificate) -> ssl.SSLContext:
     return context
 
 
-def test_a_certificate_that_does_not_verify_stops_at_once_and_is_no_reason_to_go_on_with_old_data(serve, output, tls):
+def test_a_certificate_that_does_not_verify_stops_at_once_and_old_data_are_not_used(serve, output, tls):
     server = serve(whole(GOOD), tls)
     output.with_suffix(".json").write_text(
         json.dumps(json.loads(output.with_suffix(".json").read_text()) | {"source": server.url})

@@ -144,7 +144,7 @@ RETURNS = [
 
 
 @pytest.mark.parametrize(("returned", "message"), RETURNS)
-def test_what_is_no_table_of_features_is_refused(tmp_path, returned, message):
+def test_anything_but_a_table_of_features_is_refused(tmp_path, returned, message):
     with pytest.raises(TaskError, match=re.escape(message)):
         make(tmp_path, f"def features(rows):\n    return {returned}")
 
@@ -226,7 +226,7 @@ def judge(tmp_path, returned: str, name: str = "model"):
         ("{'a': rows['mk'].sum()}", "metrics.py, line 2: KeyError: 'mk': did you mean km?"),
     ],
 )
-def test_what_is_no_metric_is_refused(tmp_path, returned, message):
+def test_anything_but_a_metric_is_refused(tmp_path, returned, message):
     with pytest.raises(TaskError, match=re.escape(message)):
         judge(tmp_path, returned)
 
@@ -490,7 +490,7 @@ def test_the_champion_makes_its_own_features_by_its_own_code(own):
     assert "its columns are gone from the features: log_km, morning, last" in champion["problem"]
 
 
-def test_a_skops_model_is_released_with_code_that_stands_instead(project):
+def test_a_skops_model_is_released_with_code_in_place_of_built_in_features(project):
     text = "def features(rows):\n    return rows[['km', 'riders', 'city']].assign(tens=rows['km'] // 10)\n"
     (project.folder / "data").mkdir()
     # Not even a folder of data keeps it out of the release.

@@ -112,7 +112,7 @@ def test_a_last_time_with_many_rows_is_the_test_part():
     assert (features["split"] == "test").tolist() == [False] * 70 + [True] * 30
 
 
-def test_no_feature_left_is_told_with_the_reasons():
+def test_without_any_feature_left_the_error_gives_the_reasons():
     table = pd.DataFrame({"No": np.arange(100), "y": np.arange(100) * 2.0})
     with pytest.raises(TaskError, match=r"none is left \(No: whole numbers that only name the row\)"):
         feature_engineering(table, "y")

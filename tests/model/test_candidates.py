@@ -124,7 +124,7 @@ def test_a_grid_is_tried_whole_and_distributions_are_drawn_between_their_ends_by
     assert len(tried(0, learning_rate={"uniform": [0, 1]})) == 10
 
 
-def test_a_candidate_that_always_fails_is_told_and_the_others_are_compared(caplog):
+def test_a_candidate_that_always_fails_is_reported_and_the_others_are_compared(caplog):
     bad = [{"estimator": "test_candidates.Broken"}, {"estimator": RIDGE, "params": {"alpha": ["much"]}}]
     bad += [{"estimator": "sklearn.neighbors.KNeighborsRegressor", "params": {"n_neighbors": 450}}]
     chosen, found = choose([*bad, {"estimator": LINEAR}])
@@ -234,7 +234,7 @@ def test_the_workflow_chooses_on_the_training_part_alone_and_tells_what_it_chose
     assert sha256(finished.folder / "other.pkl") == metadata["sha256"]
 
 
-def test_the_backtest_chooses_anew_for_each_week_on_the_weeks_before_it(replayed_run, tmp_path):
+def test_the_backtest_chooses_a_model_for_each_week_on_the_weeks_before_it(replayed_run, tmp_path):
     features, target = table(300)
     train = features.assign(minutes=target)
     candidates = [{"estimator": DUMMY}, {"estimator": LINEAR}]

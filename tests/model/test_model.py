@@ -159,7 +159,7 @@ def test_a_model_is_the_same_bytes_whether_its_numbers_were_kept_narrow_or_read_
     assert (tmp_path / "narrow.pkl").read_bytes() == (tmp_path / "csv.pkl").read_bytes()
 
 
-def test_what_is_wrong_with_the_regressor_is_told_before_the_rows_are_read(tmp_path, monkeypatch):
+def test_a_wrong_regressor_is_reported_before_the_rows_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Which are not there.
     words = ["--input", "features.csv", "--output", "model.pkl", "--params", '{"depth": 3}']
@@ -254,7 +254,7 @@ def test_the_model_loads_without_any_code_of_ours(finished_run, tmp_path):
     assert done.stdout.startswith("Pipeline started_year")
 
 
-def test_metadata_tell_what_the_model_is(finished_run):
+def test_metadata_describe_the_model(finished_run):
     metadata = json.loads((finished_run.folder / "model/model.json").read_text(encoding="utf-8"))
     assert metadata["parameters"]["max_iter"] == "20"
     assert metadata["features"]["city"] == "category"
@@ -331,7 +331,7 @@ def test_a_model_file_that_was_changed_is_never_unpickled(finished):
     assert not (finished.folder / "exploded").exists()
 
 
-def test_a_baseline_that_is_no_feature_is_refused(finished):
+def test_a_baseline_that_is_not_a_feature_is_refused(finished):
     done = evaluate(finished.folder, "--baseline", "kmm")
     assert done.returncode == 1
     assert "evaluation.baseline: 'kmm' is not a numeric feature; did you mean km?" in done.stdout

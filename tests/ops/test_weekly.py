@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, rides, run, script
-from schedule import KINDS, schedule
+from schedule import SCHEDULERS, schedule
 from status import lock_holder
 from weekly import only_one
 
@@ -234,9 +234,9 @@ def test_a_folder_that_ends_in_a_backslash_keeps_its_line_of_the_unit():
     assert not [line for line in lines if line.endswith("\\")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SCHEDULERS)
 def test_a_schedule_is_printed_for_this_folder(finished, kind):
-    assert {"cron", "systemd", "slurm", "github"} <= {*KINDS}
+    assert {"cron", "systemd", "slurm", "github"} <= {*SCHEDULERS}
     text = finished.script("schedule", "--kind", kind).stdout
     assert "$" not in text
     if kind != "github":

@@ -69,7 +69,7 @@ def test_the_command_line_of_predict_refuses_a_link_that_was_set_back(project): 
     assert code == 1 and f"deployed/current points to {second}" in log[-1] and not Path("out.csv").exists()
 
 
-def test_a_move_that_was_killed_is_told_and_the_new_release_is_in_use(project, monkeypatch):  # noqa: F811
+def test_a_move_that_was_killed_is_reported_and_the_new_release_is_in_use(project, monkeypatch):  # noqa: F811
     first = release(project, 2)
     train(3, first)
     approve(project)

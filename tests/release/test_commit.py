@@ -52,7 +52,7 @@ def test_variables_that_name_another_repository_do_not_count(code, monkeypatch, 
     assert (found["commit"], found["clean"]) == (own, True)
 
 
-def test_code_that_git_was_told_not_to_look_at_is_not_clean(code):
+def test_code_that_git_is_told_to_ignore_is_not_clean(code):
     own = commit(code)
     (code / "scripts/signoff/__pycache__").mkdir()
     (code / "scripts/signoff/__pycache__/b.pyc").touch()

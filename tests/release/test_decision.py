@@ -232,20 +232,28 @@ RUN_AND_REPORT = "Run make run, then make report."
             {"custom_metrics": {"file": "m.py", "sha256": "0", "names": []}},
             f"m.py is not the code that {METRICS} was made with. {RUN_AND_REPORT}",
         ),
-        (VALIDATION, {"raw_sha256": "0"}, f"{VALIDATION} speaks of other data than {RAW}. {RUN_AND_REPORT}"),
+        (VALIDATION, {"raw_sha256": "0"}, f"{VALIDATION} was computed from other data than {RAW}. {RUN_AND_REPORT}"),
         (
             "data/features/features.json",
             {"raw_sha256": "0"},
-            f"{FEATURES} speaks of other data than {RAW}. {RUN_AND_REPORT}",
+            f"{FEATURES} was computed from other data than {RAW}. {RUN_AND_REPORT}",
         ),
         (
             DIAGNOSTICS,
             {"metrics_sha256": "0"},
-            f"{DIAGNOSTICS} speaks of another evaluation than {METRICS}. Run make report.",
+            f"{DIAGNOSTICS} was computed for a different evaluation than {METRICS}. Run make report.",
         ),
-        (DIAGNOSTICS, {"more": 1}, f"{REPORT} speaks of another state of {DIAGNOSTICS}. Run make report."),
-        (METRICS, {"model_sha256": "0"}, f"{METRICS} speaks of another model than {MODEL}. {RUN_AND_REPORT}"),
-        (DIAGNOSTICS, {"model_sha256": "0"}, f"{DIAGNOSTICS} speaks of another model than {MODEL}. Run make report."),
+        (DIAGNOSTICS, {"more": 1}, f"{REPORT} was computed for a different version of {DIAGNOSTICS}. Run make report."),
+        (
+            METRICS,
+            {"model_sha256": "0"},
+            f"{METRICS} was computed for a different model than {MODEL}. {RUN_AND_REPORT}",
+        ),
+        (
+            DIAGNOSTICS,
+            {"model_sha256": "0"},
+            f"{DIAGNOSTICS} was computed for a different model than {MODEL}. Run make report.",
+        ),
         (
             METRICS,
             {"champion": {"release": "r"}},
@@ -262,10 +270,10 @@ def test_what_speaks_of_something_else_is_named(project, path, changes, told):
 def test_a_report_of_another_model_is_named(project, path):
     write(path, "0" * 64)
     told = error(review, project.config, project.paths)
-    assert told == f"{path} speaks of another model than {MODEL}. Run make report."
+    assert told == f"{path} was computed for a different model than {MODEL}. Run make report."
     write(path, f"{digest(MODEL)} {digest(DIAGNOSTICS)}")
     told = error(review, project.config, project.paths)
-    assert told == f"{path} speaks of another state of {METRICS}. Run make report."
+    assert told == f"{path} was computed for a different version of {METRICS}. Run make report."
 
 
 def test_the_code_that_a_model_was_made_with_is_the_one_that_is_there(project):
@@ -318,7 +326,7 @@ def test_the_summary_says_what_is_decided_on(project):
     assert summary(subject)[2] == "Data window no dates"
 
 
-def test_changes_since_the_release_are_told_one_by_one(project):
+def test_changes_since_the_release_are_listed_one_by_one(project):
     name = release(project, 2)
     assert changes_since(name) == [f"none: this very model is deployed as {name}"]
     train(3)
@@ -801,7 +809,7 @@ def test_the_same_model_is_one_release_and_nothing_is_done_where_it_is_current(p
     assert kept_releases(lines) == [second, first]
 
 
-def test_a_release_that_cannot_be_used_again_is_made_anew(project, caplog):
+def test_a_release_that_cannot_be_used_again_is_rebuilt(project, caplog):
     first = release(project, 2)
     (Path("deployed/releases") / first / "model.pkl").write_bytes(b"other")
     again = deploy(project)
@@ -832,7 +840,7 @@ def test_old_releases_go_but_never_the_current_one_nor_the_one_before(project, c
     assert release_before("gone", STORE.history()) == five[1]
 
 
-def test_what_changes_while_it_is_copied_is_no_release(project, monkeypatch):
+def test_a_file_that_changes_while_it_is_copied_is_not_released(project, monkeypatch):
     train(2)
     approve(project)
     check = deploying.check_place

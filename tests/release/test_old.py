@@ -97,7 +97,7 @@ def test_a_release_with_one_width_for_all_intervals_keeps_it(tmp_path, command, 
 
 
 @pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")
-def test_a_run_on_the_oldest_project_makes_all_anew_and_compares_with_its_release(tmp_path):
+def test_a_run_on_the_oldest_project_rebuilds_all_and_compares_with_its_release(tmp_path):
     project = make_project(tmp_path)
     unpack("first", project.folder)
     release = os.path.basename(os.readlink(project.folder / "deployed/current"))

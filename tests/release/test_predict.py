@@ -250,7 +250,7 @@ def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
         ("", "cannot be read as utf-8 text: Empty CSV file"),
     ],
 )
-def test_a_batch_that_is_no_such_table_is_refused_in_one_line(released, text, message):
+def test_a_batch_that_is_not_such_a_table_is_refused_in_one_line(released, text, message):
     batch(released, text)
     done = released.snakemake("predictions/week.csv", check=False)
     assert done.returncode == 1
@@ -375,7 +375,7 @@ def test_the_champion_is_scored_on_the_same_rows_and_is_one_more_verdict(release
     assert released.jobs("reports/final_report.md") == judged
 
 
-def test_without_a_release_there_is_no_champion_and_no_such_threshold(finished):
+def test_without_a_release_neither_a_champion_nor_its_threshold_exists(finished):
     finished.configure(thresholds={"max_regression": 0})
     finished.snakemake()
     metrics = finished.json("reports/evaluation_metrics.json")

@@ -122,7 +122,7 @@ def test_one_changed_byte_of_the_second_model_is_noticed(refitted):
 
 def test_the_same_evaluated_model_without_the_second_one_is_another_release(refitted):
     refitted.configure()
-    with pytest.raises(TaskError, match=r"speaks of a model for model\.refit, which is not set"):
+    with pytest.raises(TaskError, match=r"describes a model for model\.refit, which is not set"):
         review(*read_config(None))
     releases = Releases()
     name, history = releases.current(), releases.history()

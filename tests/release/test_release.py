@@ -132,9 +132,15 @@ def test_what_is_missing_cannot_be_signed(finished, path, command):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ("reports/evaluation_metrics.json", "reports/diagnostics.json speaks of another evaluation than"),
-        ("reports/diagnostics.json", "reports/final_report.md speaks of another state of reports/diagnostics.json"),
-        ("data/raw/raw_data.csv", "reports/validation_report.json speaks of other data than data/raw/raw_data.csv"),
+        ("reports/evaluation_metrics.json", "reports/diagnostics.json was computed for a different evaluation than"),
+        (
+            "reports/diagnostics.json",
+            "reports/final_report.md was computed for a different version of reports/diagnostics.json",
+        ),
+        (
+            "data/raw/raw_data.csv",
+            "reports/validation_report.json was computed from other data than data/raw/raw_data.csv",
+        ),
     ],
 )
 def test_a_report_of_another_state_of_a_file_cannot_be_signed(finished, changed, told):
@@ -161,7 +167,7 @@ def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished)
     finished.snakemake("all", "reports/diagnostics.json")
     (finished.folder / "reports/final_report.md").write_text(report, encoding="utf-8")
     (finished.folder / "reports/final_report.html").touch()
-    assert "speaks of another model" in error(finished.sign_off(check=False))
+    assert "was computed for a different model" in error(finished.sign_off(check=False))
 
 
 def test_a_model_that_was_judged_beside_another_release_cannot_be_signed(released):
@@ -448,7 +454,7 @@ store.replacing = written_so_far
 
 
 @pytest.mark.parametrize("before", ["append", "HEAD", "move_to"])
-def test_a_kill_between_any_two_steps_is_told_and_made_good(released, before):
+def test_a_kill_between_any_two_steps_is_reported_and_repaired(released, before):
     released.script("rollback", "--reason", "x")
     first = current(released).name
     die = f"store.Releases.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
@@ -603,7 +609,7 @@ def test_unsigned_approvals_of_one_name_count_once(finished):
     finished.script("deploy")
 
 
-def test_where_signatures_are_asked_for_later_the_same_model_is_released_anew(finished, keys):
+def test_if_signatures_are_required_later_the_same_model_is_released_again(finished, keys):
     finished.configure()
     finished.sign_off()
     finished.script("deploy")

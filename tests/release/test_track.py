@@ -282,7 +282,7 @@ def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path, monkey
     assert marker.exists()
 
 
-def test_a_client_that_is_not_installed_is_told_before_any_job(project, tmp_path, monkeypatch):
+def test_a_client_that_is_not_installed_is_reported_before_any_job(project, tmp_path, monkeypatch):
     (tmp_path / "without").mkdir()
     without = "import sys\nsys.modules['mlflow'] = None\n"
     (tmp_path / "without/sitecustomize.py").write_text(without, encoding="utf-8")
@@ -322,7 +322,7 @@ def test_other_ways_to_give_a_secret_are_refused_too(uri):
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "sqlite:///mlflow.db", "http://", "http://host:port", ""])
-def test_what_is_no_server_is_refused(uri):
+def test_an_address_that_is_not_a_server_is_refused(uri):
     with pytest.raises(TaskError, match="must be a server's URL"):
         tracking.check_tracking({"tracking": {"mlflow_uri": uri}})
 

@@ -534,7 +534,7 @@ def test_a_page_of_another_model_cannot_be_signed(finished):
     page = finished.folder / BOTH[1]
     digest = finished.json("model/model.json")["sha256"]
     page.write_text(page.read_text("utf-8").replace(digest, "0" * 64), encoding="utf-8")
-    assert "reports/final_report.html speaks of another model" in finished.sign_off(check=False).stdout
+    assert "reports/final_report.html was computed for a different model" in finished.sign_off(check=False).stdout
     page.unlink()
     shown = finished.sign_off(check=False).stdout
     assert "reports/final_report.html does not exist" in shown and "Run make report." in shown

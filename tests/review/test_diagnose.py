@@ -308,7 +308,7 @@ def test_coverage_is_nominal_on_exchangeable_rows(level):
     assert intervals.half_width(np.arange(5.0), 0.9) is None
 
 
-def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_alarm():
+def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_raises_no_alarm():
     covered, alarms = [], 0
     for seed in range(200):
         random = np.random.default_rng(seed)
@@ -329,7 +329,7 @@ def test_coverage_is_nominal_over_many_tables_and_falling_short_by_chance_is_no_
     assert alarm["name"] == "coverage" and f"{found['coverage']:.1%}" in alarm["sentence"]
 
 
-def test_a_coverage_whose_error_nobody_knows_is_no_reason():
+def test_a_coverage_with_an_unknown_error_is_not_a_reason():
     covered = {"level": 0.9, "coverage": 0.5, "rows": 500}
     assert "50.0% of rows" in reasons.short_of(covered | {"coverage_error": 0.02})
     # Of rows of one day each error is infinite, and JSON has no such number.
@@ -363,7 +363,7 @@ def test_weeks_have_their_error_and_bias():
     assert intervals.by_week(None, np.zeros(3)) == []
 
 
-def test_worse_than_the_champion_by_too_little_to_matter_is_no_alarm():
+def test_worse_than_the_champion_by_too_little_to_matter_raises_no_alarm():
     pair = {"metric": "MAE", "difference": 0.0003, "interval": [0.0001, 0.0005], "verdict": "worse"}
     covered = {"coverage": None, "rows": 0, "by_slice": []}
     for matters in (False, True):
@@ -448,7 +448,7 @@ def test_a_conversion_of_few_values_rounded_or_of_few_rows_is_named(rows):
     assert drift.compare("x", drift.profile(before, "number"), after)["unit"] is None
 
 
-def test_a_season_is_no_news_and_a_step_is():
+def test_a_season_is_not_news_and_a_step_is():
     random = np.random.default_rng(0)
     place = np.arange(5000)
     warmth = pd.Series(12 + 8 * np.sin(2 * np.pi * place / 2500) + random.normal(0, 1, 5000))
@@ -478,7 +478,7 @@ def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
     assert sorted(drift.news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
 
 
-def test_a_level_that_is_new_by_chance_is_no_news():
+def test_a_level_that_is_new_by_chance_is_not_news():
     """Five rows of a level of which the training part would have had six: it may just have had none."""
     before = pd.Series(["A"] * 50 + ["B"] * 50)
     after = pd.Series(["A"] * 40 + ["B"] * 40 + ["C"] * 5)
@@ -660,7 +660,7 @@ def test_a_bias_is_named_though_a_few_errors_are_huge():
         assert bias.slice_bias(*parts, error[now], rows[now], error[~now], rows[~now], rows[~now] // 2000) == []
 
 
-def test_a_bias_that_moves_from_period_to_period_anyway_is_no_fault():
+def test_a_bias_that_moves_from_period_to_period_anyway_raises_no_alarm():
     named = {"shifted": 0, "not": 0, "without the periods": 0}
     for seed in range(10):
         random = np.random.default_rng(seed)
@@ -724,7 +724,7 @@ def test_what_is_missed_leaves_room_for_its_causes():
     assert any("nothing was found of" in each and "bias" not in each for each in said)
 
 
-def test_a_strong_feature_is_no_leak():
+def test_a_strong_feature_is_not_a_leak():
     frame = flights(4, rows=ROWS)
     # Twice as long, so that they explain 93 % of the target.
     frame["arr_delay"] += frame["dep_delay"] * 0.95
@@ -867,7 +867,7 @@ def test_bad_inputs_give_one_line(finished: Project):
     )
     for name in ("final_report.md", "final_report.html"):
         (finished.folder / "reports" / name).touch()
-    assert "diagnostics.json speaks of another model" in error(finished.sign_off(check=False))
+    assert "diagnostics.json was computed for a different model" in error(finished.sign_off(check=False))
     path.unlink()
     assert "reports/diagnostics.json does not exist" in error(finished.sign_off(check=False))
 

@@ -52,7 +52,7 @@ def test_lists_give_several_flags_mappings_json_and_none_nothing():
     )
 
 
-def test_a_brace_in_a_flag_is_no_wildcard_and_more_flags_come_last():
+def test_a_brace_in_a_flag_is_not_a_wildcard_and_more_flags_come_last():
     assert flags(a=1) == "--a=1"
     braces = flags(a="{city}")
     assert braces(None) == "'--a={city}'"

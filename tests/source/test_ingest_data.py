@@ -109,7 +109,7 @@ def test_another_delimiter_and_encoding_become_utf8_with_commas(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
+def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path, encoding):
     (tmp_path / "a.csv").write_bytes("é,y\n1,2\n3,4\n".encode(encoding))
     read_as = "utf-16" if encoding == "utf-16" else "utf-8"
     assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", Reader(encoding=read_as))[
@@ -272,7 +272,7 @@ def test_a_cut_transfer_is_tried_again_and_never_taken_for_whole(tmp_path, serve
     assert output.read_bytes() == GOOD
 
 
-def test_a_login_page_is_no_table(tmp_path, server):
+def test_a_login_page_is_not_a_table(tmp_path, server):
     server.answers = [(200, {"Content-Type": "text/html"}, b"\n <html><body>Please log in</body></html>")]
     with pytest.raises(TaskError, match="is an HTML or XML page"):
         ingest_data(f"{server.url}/a.csv", tmp_path / "raw_data.csv")

@@ -151,7 +151,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
         ("oracle+oracledb://host/db", "SELECT 1", "its driver is missing"),
     ],
 )
-def test_a_wrong_query_is_told_in_one_line(sqlite, tmp_path, monkeypatch, url, query, said):
+def test_a_wrong_query_is_reported_in_one_line(sqlite, tmp_path, monkeypatch, url, query, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TaskError, match=said):
         ingest_data(url, tmp_path / "raw.csv", "minutes", Reader(query=query))

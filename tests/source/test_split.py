@@ -342,7 +342,7 @@ def test_pieces_have_quotes_where_their_source_has_any(tmp_path):
         assert (folder / "1/rows.csv").read_bytes() == expected
 
 
-def test_the_first_rows_are_copied_so_many_at_most(tmp_path):
+def test_at_most_some_first_rows_are_copied(tmp_path):
     table, head = write(tmp_path / "a.csv", "a,b\n1,x\n2,y\n3,z\n"), tmp_path / "head.csv"
     assert copy_rows(table, head, 2) == 2
     assert head.read_text("utf-8") == "a,b\n1,x\n2,y\n"

@@ -238,7 +238,7 @@ def test_who_is_to_blame_for_lost_rows_is_said_the_worst_first():
         refuse_loss({**counts, "rows_in": 0, "rows_out": 0}, 1)
 
 
-def test_nulls_handled_are_told_by_column_and_action():
+def test_handled_nulls_are_counted_by_column_and_action():
     def column(dropped: int = 0, filled: int = 0, left: int = 0) -> dict:
         return {"missing": 9, "dropped": dropped, "filled": filled, "left": left}
 

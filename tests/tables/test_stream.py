@@ -503,7 +503,7 @@ def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch
     assert found == np.flatnonzero(frame.duplicated()).tolist()
 
 
-def test_a_sample_is_the_same_in_small_batches_and_stands_for_all_rows(tmp_path, monkeypatch):
+def test_a_sample_is_the_same_in_small_batches_and_represents_all_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "MOST_ROWS", 300)
     frame = pd.DataFrame({"n": range(4000), "split": ["train"] * 3400 + ["test"] * 600})
     frame.to_csv(tmp_path / "a.csv", index=False)

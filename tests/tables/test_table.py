@@ -157,7 +157,7 @@ def test_quarters_are_dates():
 
 
 @pytest.mark.parametrize("notation", ["%d/%m/%Y", "%m/%d/%Y"])
-def test_first_days_of_months_tell_which_is_the_month(tmp_path, notation):
+def test_first_days_of_months_show_which_number_is_the_month(tmp_path, notation):
     months = pd.date_range("2023-01-01", periods=13, freq="MS")
     assert read(tmp_path, list(months.strftime(notation))).frame["c"].tolist() == list(months)
     assert read(tmp_path, list(months[:12].strftime(notation))).kinds["c"] == "text"
@@ -210,7 +210,7 @@ def test_infinite_and_overflowing_numbers_are_bad(tmp_path):
     assert table.bad["c"].to_dict() == {30: "inf", 31: "1e999"}
 
 
-def test_a_declared_kind_stands_whatever_the_values(tmp_path):
+def test_a_declared_kind_holds_whatever_the_values(tmp_path):
     assert read(tmp_path, ["00123", "00456"], {"c": "text"}).frame["c"].tolist() == ["00123", "00456"]
     table = read(tmp_path, ["1", "x", "y"], {"c": "number"})
     assert table.bad["c"].to_dict() == {1: "x", 2: "y"}
@@ -270,7 +270,7 @@ def test_numbers_and_times_are_written_as_arrow_writes_them(tmp_path, rows):
     assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "arrow.csv").read_bytes()
 
 
-def test_an_empty_file_is_no_table(tmp_path):
+def test_an_empty_file_is_not_a_table(tmp_path):
     (tmp_path / "a.csv").write_text("", encoding="utf-8")
     with pytest.raises(TaskError, match="is empty"):
         read_table(tmp_path / "a.csv")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from signoff.tables.table import Table
+from signoff.tables.table import ParsedTable
 
 
 def config_text(source: str, config: dict[str, Any], reader: dict[str, Any]) -> str:
@@ -48,7 +48,7 @@ def block(value: dict[str, Any]) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
-def contract_text(contract: dict[str, Any], table: Table) -> str:
+def contract_text(contract: dict[str, Any], table: ParsedTable) -> str:
     """Return schema.yaml, with a comment on the values of each column."""
     lines = [
         "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",

@@ -157,7 +157,7 @@ def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
         lines.append(f"Problem     {error}")
     with contextlib.suppress(TaskError, OSError):
         lines += _box(run.get("model_sha256"))
-    # The summary speaks of this run only if it came to a verdict.
+    # The summary is about this run only if it came to a verdict.
     log = Path("logs/verdict.log")
     if run["verdict"] in ("passed", "failed") and log.is_file():
         lines += ["", *logged_summary(log)]

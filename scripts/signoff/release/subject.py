@@ -35,7 +35,7 @@ def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
     Raises
     ------
     TaskError
-        A file is missing, or speaks of another state of a file than the one that is there.
+        A file is missing, or was computed for a different version of another file.
     """
     model = model_path(config)
     for path in reviewed_files(config, config_paths):
@@ -85,7 +85,7 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
     )
     for path, found in ((VALIDATION, validation), (features, described)):
         if found.get("raw_sha256") != files[raw]:
-            raise TaskError(f"{path} speaks of other data than {raw}. Run make run, then make report.")
+            raise TaskError(f"{path} was computed from other data than {raw}. Run make run, then make report.")
     trained_on = metadata["inputs"].get(Path(features).name)
     if metadata["sha256"] != files[model] or trained_on != files[features]:
         raise TaskError(f"{model} is not the model that model/model.json describes. Run make run, then make report.")
@@ -93,18 +93,18 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
         if by and files.get(os.path.normpath(by["file"])) != by["sha256"]:
             raise TaskError(f"{by['file']} is not the code that {made} was made with. Run make run, then make report.")
     if metrics["model_sha256"] != files[model]:
-        raise TaskError(f"{METRICS} speaks of another model than {model}. Run make run, then make report.")
+        raise TaskError(f"{METRICS} was computed for a different model than {model}. Run make run, then make report.")
     if diagnostics.get("model_sha256") != files[model]:
-        raise TaskError(f"{DIAGNOSTICS} speaks of another model than {model}. Run make report.")
+        raise TaskError(f"{DIAGNOSTICS} was computed for a different model than {model}. Run make report.")
     if diagnostics.get("metrics_sha256") != files[METRICS]:
-        raise TaskError(f"{DIAGNOSTICS} speaks of another evaluation than {METRICS}. Run make report.")
+        raise TaskError(f"{DIAGNOSTICS} was computed for a different evaluation than {METRICS}. Run make report.")
     for path in (REPORT, PAGE):
         text = reviewed_bytes(path, files).decode()
         if files[model] not in text:
-            raise TaskError(f"{path} speaks of another model than {model}. Run make report.")
+            raise TaskError(f"{path} was computed for a different model than {model}. Run make report.")
         for other in (METRICS, DIAGNOSTICS):
             if files[other] not in text:
-                raise TaskError(f"{path} speaks of another state of {other}. Run make report.")
+                raise TaskError(f"{path} was computed for a different version of {other}. Run make report.")
 
 
 def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -> None:
@@ -115,7 +115,7 @@ def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -
     path, told = refit_path(config), _as_reviewed(DIAGNOSTICS, files).get("refit")
     if path is None:
         if told:
-            raise TaskError(f"{DIAGNOSTICS} speaks of a model for model.refit, which is not set. Run make report.")
+            raise TaskError(f"{DIAGNOSTICS} describes a model for model.refit, which is not set. Run make report.")
         return
     refit = _as_reviewed("model/refit.json", files)
     found = (refit["sha256"], refit["model_sha256"], refit["inputs"].get(Path(features).name))
@@ -123,7 +123,7 @@ def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -
         raise TaskError(f"{path} is not {model_path(config)} trained again on {features}. Run make report.")
     pages = [reviewed_bytes(page, files).decode() for page in (REPORT, PAGE)]
     if (told or {}).get("sha256") != files[path] or not all(files[path] in page for page in pages):
-        raise TaskError(f"{DIAGNOSTICS} or {REPORT} speaks of another model than {path}. Run make report.")
+        raise TaskError(f"{DIAGNOSTICS} or {REPORT} was computed for a different model than {path}. Run make report.")
 
 
 def _as_reviewed(path: str, files: dict[str, str]) -> dict[str, Any]:

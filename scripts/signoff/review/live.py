@@ -26,7 +26,7 @@ class Promise:
     """What the report of a release said of its errors.
 
     `bias` is the mean error, and `bias_error` its standard error.
-    `weeks` has MAE, bias and rows of each held-out week. `low` and `high` are the 95 % interval of the MAE; `level` is
+    `weeks` has MAE, bias and rows of each held-out week. `low` and `high` are the 95% interval of the MAE; `level` is
     the nominal coverage of the prediction intervals, `coverage` the measured one. `baseline` is the best baseline, and
     `mean` the mean of the target, which the baseline "mean" predicts.
     """
@@ -236,7 +236,7 @@ def _probability(
 
 
 def _standard_error(low: float | None, high: float | None) -> float | None:
-    """Return the standard error that a 95 % interval stands for."""
+    """Return the standard error of a 95% interval."""
     return None if low is None or high is None else (high - low) / (2 * 1.96)
 
 

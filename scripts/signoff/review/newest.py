@@ -258,7 +258,7 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
         figures = f"its median is {now.median():.4g} there and {before.median():.4g} before"
         if math.isclose(now.median(), before.median(), rel_tol=0.05):
             spreads = [float(np.subtract(*rows.quantile([0.9, 0.1]))) for rows in (now, before)]
-            figures = f"the middle 80 % of its values span {spreads[0]:.4g} there and {spreads[1]:.4g} before"
+            figures = f"the middle 80% of its values span {spreads[0]:.4g} there and {spreads[1]:.4g} before"
         if unit:
             sentence = f"{name} seems to be in another unit in {periods.words(each.length)} ({unit}): {figures}."
             found.append(alarm("unit_change", name, sentence))

@@ -21,7 +21,7 @@ TABLE = re.compile(
     r"\.((csv|tsv|txt|jsonl|ndjson)(\.(gz|xz|bz2|zst|zip))?|parquet|pq|feather|arrow|orc|xlsx|xlsm)$", re.IGNORECASE
 )
 # The kinds of sources with their own schemes. fsspec may know others.
-KINDS = (disk, web)
+SOURCES = (disk, web)
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ def kind(source: str, query: str | None = None) -> ModuleType:
     scheme = split_url(source).scheme if "://" in source else ""
     if query:
         return database
-    for each in KINDS:
+    for each in SOURCES:
         if scheme in each.SCHEMES:
             return each
     if scheme.partition("+")[0] in database.SCHEMES:
@@ -52,7 +52,7 @@ def kind(source: str, query: str | None = None) -> ModuleType:
 
     if scheme in fsspec.available_protocols():
         return object_store
-    known = ", ".join(f"{scheme}://" for each in KINDS for scheme in each.SCHEMES if scheme)
+    known = ", ".join(f"{scheme}://" for each in SOURCES for scheme in each.SCHEMES if scheme)
     raise TaskError(
         f"{shown(source)}: cannot read {scheme}://. Give a path, or a {known} or s3:// URL, or with reader.query that "
         "of a database."

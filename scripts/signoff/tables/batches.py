@@ -16,7 +16,7 @@ from signoff.tables.cells import without_blanks
 from signoff.tables.column import Column
 from signoff.tables.csv_file import header_of_table, no_table, parse_options, text_options
 from signoff.tables.dates import iso_dates
-from signoff.tables.table import Table, parse_column, read_table
+from signoff.tables.table import ParsedTable, parse_column, read_table
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 4 << 20
@@ -32,7 +32,7 @@ class Misled(Exception):
 
 @dataclass
 class Columns:
-    """What a file's columns are, by all of its rows: as in `table.Table`, and pandas dtypes; its side file, if any."""
+    """The columns of a file, by all of its rows: kinds and formats as in `ParsedTable`, dtypes, and its Arrow copy."""
 
     kinds: dict[str, str]
     formats: dict[str, str]
@@ -103,7 +103,7 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
     )
 
 
-def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iterator[Table]:
+def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iterator[ParsedTable]:
     """Yield all columns of a file, or some, as `table.read_table` would read them, some rows at a time.
 
     Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`. A wrong guess raises Misled.
@@ -112,7 +112,7 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
     row = 0
     for frame in side_frames(columns.side, names) if columns.side else ():
         index = pd.RangeIndex(row, row := row + len(frame))
-        yield Table(frame.set_axis(index), columns.kinds, columns.formats)
+        yield ParsedTable(frame.set_axis(index), columns.kinds, columns.formats)
     for batch in () if columns.side else text_batches(path, names):
         index = pd.RangeIndex(row, row := row + len(batch))
         values, bad = {}, {}
@@ -125,7 +125,7 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
                 raise Misled
             if len(wrong):
                 bad[name] = wrong.set_axis(index[wrong.index])
-        yield Table(pd.DataFrame(values, columns=names).set_axis(index), columns.kinds, columns.formats, bad)
+        yield ParsedTable(pd.DataFrame(values, columns=names).set_axis(index), columns.kinds, columns.formats, bad)
 
 
 def chosen(

@@ -12,14 +12,14 @@ from signoff.tables.batches import Columns
 from signoff.tables.cells import MOSTLY
 from signoff.tables.cleaning import refuse_loss
 from signoff.tables.csv_file import read_text
-from signoff.tables.table import Table, parse_table
+from signoff.tables.table import ParsedTable, parse_table
 
 # With fewer values, their kind cannot be judged.
 _FEWEST_VALUES = 20
 _WORDS = {"number": "numbers", "boolean": "true and false", "date": "dates", "empty": "nothing at all"}
 
 
-def read_part(path: Path, like: Path) -> Table:
+def read_part(path: Path, like: Path) -> ParsedTable:
     """Return a part of a table, with the kinds of columns and the notations of dates of the other parts.
 
     Parameters

@@ -21,7 +21,7 @@ from signoff.tables.dates import parse_date
 
 
 @dataclass
-class Table:
+class ParsedTable:
     """A table as read: `frame` (n rows × m columns; int64, float64, bool, datetime64 or str), the `kinds` of its
     columns, in `formats` how its dates are written, and in `bad` for each column the values that are not of its kind,
     by row (0-based); they are missing in `frame`."""
@@ -32,7 +32,7 @@ class Table:
     bad: dict[str, pd.Series] = field(default_factory=dict)
 
 
-def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
+def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> ParsedTable:
     """Read a comma-separated UTF-8 file as one batch; see `batches.tables` for reading some rows at a time.
 
     Parameters
@@ -55,12 +55,14 @@ def read_table(path: Path, kinds: dict[str, str] | None = None, formats: dict[st
     return parse_table(text, kinds, formats)
 
 
-def parse_table(text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None) -> Table:
+def parse_table(
+    text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None
+) -> ParsedTable:
     """Return a table of text, n rows × m columns, with its values parsed; see `read_table`.
 
     `kinds` and `formats` say what some columns and their dates are known to be; the others' are found from all values.
     """
-    table = Table(pd.DataFrame(), {})
+    table = ParsedTable(pd.DataFrame(), {})
     values = {}
     for name in text.column_names:
         column = without_blanks(text[name])
