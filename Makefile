@@ -49,7 +49,7 @@ SNAKEMAKE := $(AT_HOME) SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})
 IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
 .PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
-	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history notify bench-tables backtest \
+	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
 	bench-backtest bench-scaling bench-alarms bench-leaks year attest dossier reproduce serve
 .DEFAULT_GOAL := help
 
@@ -111,6 +111,8 @@ weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, 
 
 status: $(READY) ## show the last runs, the data, the release and the next step
 	@$(IN_PROJECT)/status.py
+
+index: history ## write the page of the project, what is deployed and what waits for whom: reports/index.html
 
 history: $(READY) ## plot all scheduled runs and releases over time: reports/history.html
 	@$(IN_PROJECT)/history.py

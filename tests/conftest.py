@@ -193,7 +193,7 @@ class Project:
         folders = ("data", "model", "reports")
         files = [path for name in folders for path in (self.folder / name).rglob("*") if path.is_file()]
         # What a kill has left of a new file is hidden, and gone with the next one.
-        files = [path for path in files if path.name != "history.html" and path.suffix != ".part"]
+        files = [path for path in files if path.name not in ("history.html", "index.html") and path.suffix != ".part"]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 

@@ -169,7 +169,11 @@ def contents(folder: Path) -> dict[str, str]:
         for path in (folder / part).rglob("*"):
             name = str(path.relative_to(folder))
             # The history's page is made of logs, and holds times; deployed/ is what verify looks after.
-            if path.is_symlink() or not path.is_file() or name in ("reports/history.html", "deployed/.lock"):
+            if (
+                path.is_symlink()
+                or not path.is_file()
+                or name in ("reports/history.html", "reports/index.html", "deployed/.lock")
+            ):
                 continue
             if name.startswith("deployed/") or path.name.endswith(".part"):
                 continue

@@ -1,5 +1,6 @@
 """The report that a person decides from: its words, its figures, its page."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -15,11 +16,13 @@ from conftest import ROOT, script
 from generate_report import BESIDE
 from history import history
 from signoff.base.files import sha256
+from signoff.ops.overview import overview
 from signoff.report import inputs, results
 from signoff.report.decision_box import decision, decision_box
-from signoff.report.document import Items, Section, number
+from signoff.report.document import Items, Section, Table, number
 from signoff.report.figures import figures
 from signoff.report.markdown import cell, markdown
+from signoff.report.page import page as as_page
 
 # Those of the rule; a figure that the script does not draw fails the job, and one that it draws besides, a test.
 FIGURES = re.findall(r"reports/figures/(\w+)\.png", (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8"))
@@ -609,7 +612,24 @@ def pages(finished_run, hostile, tmp_path) -> list[Path]:
     line = {"at": "2026-01-05T03:00:00Z", "verdict": "failed", "cause": HOSTILE, "MAE": 2.0, "R2": None, "rows": 5}
     several = [line | {"thresholds": {}}, line | {"at": "2026-01-12T03:00:00Z", "verdict": "passed"}]
     runs.write_text(history(several, [], HOSTILE, [HOSTILE]), encoding="utf-8")
-    return [finished_run.folder / BOTH[1], hostile / BOTH[1], runs]
+    index = tmp_path / "index.html"
+    with contextlib.chdir(finished_run.folder):
+        index.write_text(overview(HOSTILE, several * 8, [HOSTILE], "2026-01-12T03:00:00Z"), encoding="utf-8")
+    return [finished_run.folder / BOTH[1], hostile / BOTH[1], runs, index]
+
+
+def test_a_long_table_is_searched(browser, tmp_path):
+    rows = [[f"row {n}", HOSTILE if n == 5 else "Köln", n] for n in range(12)]
+    page = tmp_path / "table.html"
+    page.write_text(as_page("Rows", [Table("Rows", ["name", "city", "n"], rows)]), encoding="utf-8")
+    browser.open(page)
+    search = "Object.assign(document.querySelector('input'), {value: %r}).dispatchEvent(new Event('input'))"
+    seen = "[...document.querySelectorAll('tbody tr')].filter((row) => row.offsetHeight).length"
+    for words, count in (("köln ROW", 11), ("<script>", 1), ("", 12), ("row 11", 1)):
+        browser(search % words)
+        assert browser(seen) == count
+        assert browser("document.querySelector('output').textContent") == f"{count} of 12 rows"
+    assert browser("document.querySelector('input').getAttribute('aria-label')") == "Search: Rows"
 
 
 def test_the_pages_are_quiet_fit_a_phone_and_print(browser, finished_run, hostile, tmp_path):

@@ -1,7 +1,7 @@
 """The state of a project: its last runs, its data, its release, and what waits for a person."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_json
@@ -21,6 +21,13 @@ from signoff.release.form import Line
 from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.store import Releases, last_move
 from signoff.source.last_ingest import age
+
+
+class Step(NamedTuple):
+    """What waits for a person: `waits` is run, report, review, approval, deploy or nothing; `words` say what to do."""
+
+    waits: str
+    words: str
 
 
 def standing() -> list[str]:
@@ -47,7 +54,7 @@ def standing() -> list[str]:
         if live and (words := newest_words(live["weeks"], release)):
             lines.append(f"Live        {words}")
         lines += [f"Live alarm  {each}" for each in warnings(live, release)]
-    return [*lines, f"Next        {_next_step(release, history)}"]
+    return [*lines, f"Next        {next_step(release, history).words}"]
 
 
 def described_run(run: dict[str, Any]) -> str:
@@ -64,7 +71,7 @@ def described_run(run: dict[str, Any]) -> str:
     return words + (f": {'; '.join(why)}" if why else "")
 
 
-def _next_step(release: str | None, history: list[Line]) -> str:
+def next_step(release: str | None, history: list[Line]) -> Step:
     """Return what waits for a person.
 
     Parameters
@@ -75,17 +82,17 @@ def _next_step(release: str | None, history: list[Line]) -> str:
         The lines of the history.
     """
     if not Path(METRICS).is_file():
-        return "make run"
+        return Step("run", "make run")
     model = parsed_json(Path(METRICS).read_bytes(), Path(METRICS))["model_sha256"]
     released = [each["release"] for each in history if each.get("model_sha256") == model]
     if release in released:
-        return "nothing: the last model is deployed"
+        return Step("nothing", "nothing: the last model is deployed")
     if released and history[-1]["action"] == "rollback":
-        return "nothing: the last model was deployed, and taken back"
+        return Step("nothing", "nothing: the last model was deployed, and taken back")
     return _signed_step(model) or _review_step(model)
 
 
-def _signed_step(model: str) -> str | None:
+def _signed_step(model: str) -> Step | None:
     """Return what the sign-off of a model asks for next; None if there is no sign-off of this model."""
     if not SIGN_OFF.is_file():
         return None
@@ -96,12 +103,12 @@ def _signed_step(model: str) -> str | None:
         check_new(document, SIGN_OFF)
         check_approval(document, read_config()[0]["release"], reviewed_bytes(DIAGNOSTICS, document["files"]))
     except TaskError as error:
-        return f"the sign-off is not enough: {error}"
+        return Step("approval", f"the sign-off is not enough: {error}")
     decisions = ", ".join(f"{each['reviewer']}: {each['decision']}" for each in document["decisions"])
-    return f"make deploy ({decisions})"
+    return Step("deploy", f"make deploy ({decisions})")
 
 
-def _review_step(model: str) -> str:
+def _review_step(model: str) -> Step:
     """Return how to review a model that nobody has decided on."""
     # The verdict is written last, and only for a run that passed.
     judged = Path("reports/verdict.json")
@@ -109,5 +116,5 @@ def _review_step(model: str) -> str:
     words = f"a model whose verdict is {'passed' if passed else 'failed'} waits for review:"
     report = Path(REPORT)
     if report.is_file() and model in report.read_text(encoding="utf-8", errors="replace"):
-        return f"{words} read {REPORT}, then make sign-off"
-    return f"{words} make report"
+        return Step("review", f"{words} read {REPORT}, then make sign-off")
+    return Step("report", f"{words} make report")

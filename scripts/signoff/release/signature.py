@@ -122,6 +122,15 @@ def person_of(name: str, allowed_signers: Path) -> str:
     return min(next((each for each in same if plain_name(name) in each), {plain_name(name)}))
 
 
+def names_of(allowed_signers: Path) -> list[str]:
+    """Return the first name of each line of allowed_signers; none if the file is missing."""
+    if not allowed_signers.is_file():
+        return []
+    lines = allowed_signers.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return list(dict.fromkeys(each.strip('"').split(",")[0] for each in named))
+
+
 def _ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
     """Run ssh-keygen on `content`, in UTC. Raises TaskError where it is not installed."""
     try:

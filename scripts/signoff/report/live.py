@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from signoff.release.live_record import Line, warnings
-from signoff.report.document import Alarm, Block, Items, Section, Shown, Table, Words
+from signoff.report.document import Alarm, Block, Figure, Items, Section, Shown, Table, Words
+from signoff.report.drawing import BLUE, GREEN, LIGHT, ORANGE, new_figure, svg, with_legend
+from signoff.report.timeline import date_axis, when
 
 # The newest weeks; the others are in reports/live.csv.
 _MOST_WEEKS = 26
@@ -28,6 +30,32 @@ def live_section(live: Mapping[str, Any], numbers: Mapping[str, int] | None = No
     names = ["week from", "release", "rows", "MAE", "promised", "best baseline", "bias", "coverage", "alarms"]
     rows = [_row(line, numbers or {}) for line in reversed(answered[-_MOST_WEEKS:])]
     return Section("Live record", [*blocks, Table("Live error by week", names, rows)])
+
+
+def live_figure(live: Mapping[str, Any]) -> Figure | None:
+    """Return the figure of the live error by week; None if no week has an answer."""
+    lines: list[Line] = [line for line in live["weeks"] if line["answered"] and line["week"]][-2 * _MOST_WEEKS :]
+    if not lines:
+        return None
+    figure, axes = new_figure(3.2)
+    # matplotlib takes times, but its types do not say so.
+    drawn: Any = axes
+    for release in dict.fromkeys(line["release"] for line in lines):
+        own = [line for line in lines if line["release"] == release]
+        weeks = [when(str(line["week"])) for line in own]
+        drawn.plot(weeks, [line["MAE"] for line in own], "o-", color=BLUE, markersize=4, label="MAE")
+        drawn.plot(weeks, [line["promised_MAE"] for line in own], "_--", color=ORANGE, label="promised by the report")
+        baseline = [float("nan") if line["baseline_MAE"] is None else line["baseline_MAE"] for line in own]
+        drawn.plot(weeks, baseline, "_:", color=GREEN, label="best baseline")
+    doubtful = [line for line in lines if line["alarms"]]
+    if doubtful:
+        at, errors = [when(str(line["week"])) for line in doubtful], [line["MAE"] for line in doubtful]
+        drawn.scatter(at, errors, marker="X", s=70, color=LIGHT["bad"], label="alarm", zorder=3)
+    date_axis(axes)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("MAE")
+    caption = "The error of the deployed releases by week, from the values that came later. Lower is better."
+    return Figure("live_error", caption, svg(with_legend(figure, axes), "live_error", "Live error by week"))
 
 
 def _row(line: Line, numbers: Mapping[str, int]) -> list[Words]:

@@ -18,3 +18,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+for (const table of document.querySelectorAll("table.sortable")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length < 12) continue;
+  const frame = table.parentElement, search = document.createElement("input"), count = document.createElement("output");
+  Object.assign(search, { type: "search", placeholder: "Search", className: "search" });
+  search.setAttribute("aria-label", `Search: ${frame.getAttribute("aria-label")}`);
+  search.addEventListener("input", () => {
+    const words = search.value.toLowerCase().split(/\s+/);
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+  });
+  frame.before(search, count);
+}

@@ -68,7 +68,7 @@ def timeline(runs: list[Run], periods: list[Period], numbers: dict[str, int], re
     _rows(panels[2], runs)
     for panel in panels:
         _without_verdict(panel, runs)
-    _dates(panels[2])
+    date_axis(panels[2])
     legend = {
         label: handle for panel in panels[:2] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
@@ -136,7 +136,7 @@ def _without_verdict(panel: "Axes", runs: list[Run]) -> None:
     drawn.scatter(lost, [0.03] * len(lost), marker="|", label="came to no verdict", **style)
 
 
-def _dates(panel: "Axes") -> None:
+def date_axis(panel: "Axes") -> None:
     """Label the axis with dates."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 

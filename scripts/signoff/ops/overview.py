@@ -1,0 +1,277 @@
+"""One page for a project: what is deployed, how right it is, and what waits for whom; a table for many models."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from signoff.base.errors import TaskError, explain
+from signoff.base.files import read_json
+from signoff.base.numbers import counted
+from signoff.config.settings import read_config
+from signoff.ops.runs import RECORD
+from signoff.ops.status import Step, next_step
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off
+from signoff.release.form import Decision, Line
+from signoff.release.live_record import newest_words, read_live, warnings
+from signoff.release.signature import names_of, plain_name
+from signoff.release.store import Releases, last_move
+from signoff.report.document import Alarm, Block, Box, Code, Items, Link, Part, Section, Shown, Table, Words
+from signoff.report.history import release_numbers, release_table, report_link, run_table, shown_number, told
+from signoff.report.live import live_figure, live_section
+from signoff.report.page import page
+from signoff.report.timeline import Run
+from signoff.source.pieces import folder_name
+
+_MOST_RUNS = 10
+_WAITS = {
+    "run": "Nothing has been trained yet",
+    "report": "A model waits for its report",
+    "review": "A model waits for review",
+    "approval": "A sign-off is not enough yet",
+    "deploy": "An approved model waits for its deployment",
+    "nothing": "Nothing waits",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of the project in a folder.
+
+    `metrics` and `alarms` are those of the newest model, `decisions` those of its sign-off, `signers` the names of
+    release.allowed_signers. `problem` says why a part of it could not be read.
+    """
+
+    moves: list[Line]
+    release: str | None
+    step: Step
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+    alarms: list[Mapping[str, Any]]
+    decisions: list[Decision]
+    signers: list[str]
+    live: Mapping[str, Any] | None
+    problem: str | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """The live alarms about the current release, and the limits that it breaks, in sentences."""
+        return warnings(self.live, self.release)
+
+
+def read_state(folder: Path = Path()) -> State:
+    """Return the state of the project in a folder. What is damaged is named in `problem`; nothing is raised."""
+    problems: list[str] = []
+    with contextlib.chdir(folder):
+
+        def attempt(read: Any, instead: Any) -> Any:
+            try:
+                return read()
+            except (TaskError, OSError, KeyError) as error:
+                problems.append(explain(error))
+                return instead
+
+        config = attempt(lambda: read_config()[0], {})
+        moves: list[Line] = attempt(Releases().history, [])
+        release = Releases().current()
+        step = attempt(lambda: next_step(release, moves), Step("run", "make run"))
+        metrics = attempt(lambda: read_json(Path(METRICS)) if Path(METRICS).is_file() else None, None)
+        model = metrics and metrics.get("model_sha256")
+        diagnostics = attempt(lambda: read_json(Path(DIAGNOSTICS)) if Path(DIAGNOSTICS).is_file() else {}, {})
+        signed: Any = attempt(lambda: read_sign_off(SIGN_OFF) if SIGN_OFF.is_file() else None, None)
+        signers = (config.get("release") or {}).get("allowed_signers")
+        return State(
+            moves=moves,
+            release=release,
+            step=step,
+            config=config,
+            metrics=metrics,
+            alarms=diagnostics.get("alarms", []) if model and diagnostics.get("model_sha256") == model else [],
+            decisions=signed["decisions"] if signed and model in signed["files"].values() else [],
+            signers=names_of(Path(signers)) if signers else [],
+            live=read_live(),
+            problem=" ".join(problems) or None,
+        )
+
+
+def overview(name: str, runs: Sequence[Run], damaged: Sequence[str], at: str) -> str:
+    """Return the page of the project in this folder as HTML.
+
+    Parameters
+    ----------
+    name
+        What to call the project.
+    runs, damaged
+        The scheduled runs and the warnings of `read_runs`.
+    at
+        The present time, as `utc_now` writes it.
+    """
+    state = read_state()
+    models = model_folders(state)
+    parts: list[Part] = [_as_of(at)]
+    if models:
+        parts += _of_models({folder.name: read_state(folder) for folder in models}, state, runs)
+    else:
+        parts += _of_project(state, runs)
+    shown = list(runs[-_MOST_RUNS:])
+    blocks: list[Block] = [Items([[Alarm(f"{each}.")] for each in damaged])] if damaged else []
+    blocks.append(run_table(shown, release_numbers(state.moves)) if shown else "There has been no scheduled run yet.")
+    blocks.append(["All of them: ", Link("runs and releases over time", "history.html"), "."])
+    return page(f"Project {name}", [*parts, Section("Runs", blocks)])
+
+
+def _as_of(at: str) -> Block:
+    return [
+        f"As of {at[:16].replace('T', ' ')} UTC. ",
+        Code("make weekly"),
+        " and ",
+        Code("make index"),
+        " rewrite it.",
+    ]
+
+
+def model_folders(state: State) -> list[Path]:
+    """Return the folder of each model, if the config has many models; those of a column once the data are split."""
+    models = state.config.get("models") or {}
+    names = sorted({folder_name(each) for each in models.get("each") or {}})
+    if models.get("by"):
+        with contextlib.suppress(TaskError, OSError, KeyError):
+            names = sorted(read_json(RECORD)["parts"])
+    return [Path("models", name) for name in names if Path("models", name).is_dir()]
+
+
+def _of_project(state: State, runs: Sequence[Run]) -> list[Part]:
+    """Return the parts of the page of a project with one model."""
+    numbers = release_numbers(state.moves)
+    parts: list[Part] = [_box(state, runs), Section("Waiting", [_waiting(state)])]
+    parts.append(Section("Deployed", _deployed(state, numbers)))
+    if state.live:
+        figure = live_figure(state.live)
+        section = live_section(state.live, numbers)
+        parts.append(Section(section.title, [*([figure] if figure else []), *section.blocks]))
+    if numbers:
+        parts.append(Section("Releases", [release_table(state.moves, runs, numbers)]))
+    return parts
+
+
+def _box(state: State, runs: Sequence[Run]) -> Box:
+    """Return the box with the one thing that matters most, and everything else that needs a person."""
+    points: list[Words] = [[Alarm(each)] for each in ([state.problem] if state.problem else []) + state.warnings]
+    if runs and runs[-1]["verdict"] not in ("passed", "failed"):
+        points.append([Alarm(f"The last run came to no verdict: {runs[-1].get('cause') or runs[-1]['verdict']}")])
+    title = "✗ It needs a look" if points else f"⚠ {_WAITS[state.step.waits]}"
+    title = "✓ Nothing waits" if state.step.waits == "nothing" and not points else title
+    tone = "bad" if points else "good" if state.step.waits == "nothing" else "doubt"
+    return Box(
+        tone,
+        title,
+        [
+            *([Items(points)] if points else []),
+            "The last model is decided on." if state.step.waits == "nothing" else f"Next: {state.step.words}.",
+        ],
+        {},
+    )
+
+
+def _waiting(state: State) -> Block:
+    """Return the table of what waits for whom."""
+    decided = {plain_name(each["reviewer"]) for each in state.decisions}
+    left = [each for each in state.signers if plain_name(each) not in decided]
+    reviewers = ", ".join(left) or "a reviewer"
+    needed = (state.config.get("release") or {}).get("required_approvals", 1)
+    so_far = "; ".join(f"{each['reviewer']}: {each['decision']}" for each in state.decisions) or "none"
+    decisions = f"{so_far} ({needed} needed)"
+    owner = (state.config.get("report") or {}).get("owner") or "the owner"
+    whom = {"run": owner, "report": owner, "deploy": "whoever deploys"}.get(state.step.waits, reviewers)
+    rows: list[list[Words]] = []
+    if state.step.waits != "nothing":
+        alarms = ", ".join(dict.fromkeys(each["name"] for each in state.alarms))
+        rows.append([_WAITS[state.step.waits], whom, decisions, Alarm(alarms) if alarms else "", state.step.words])
+    rows += [["A live alarm", owner, "", Alarm("live"), each] for each in state.warnings]
+    names = ["what", "waits for", "decisions so far", "alarms", "next"]
+    return Table("What waits for whom", names, rows) if rows else "Nothing waits for a person."
+
+
+def _deployed(state: State, numbers: dict[str, int]) -> list[Block]:
+    """Return what is deployed, since when, and by whom it was approved."""
+    move = last_move(state.moves)
+    if state.release is None or move is None or state.release not in numbers:
+        return ["Nothing is deployed." if state.release is None else "The history does not name what is deployed."]
+    first = next(each for each in state.moves if each["release"] == state.release)
+    since = move["at"][:16].replace("T", " ")
+    lines: list[Words] = [
+        [
+            "Release ",
+            str(numbers[state.release]),
+            ", ",
+            report_link(state.release),
+            f", since {since} ({move['action']})",
+        ],
+        *(f"Approved by {each}" for each in told(first, state.release, [])),
+    ]
+    if state.live and (words := newest_words(state.live["weeks"], state.release)):
+        lines.append(f"Live: {words}")
+    return [Items(lines)]
+
+
+def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -> list[Part]:
+    """Return the parts of the page of a project with many models."""
+    waiting = sum(each.step.waits != "nothing" for each in states.values())
+    alarmed = sum(bool(each.warnings or each.problem) for each in states.values())
+    points: list[Words] = [[Alarm(whole.problem)]] if whole.problem else []
+    if runs and runs[-1]["verdict"] not in ("passed", "failed"):
+        points.append([Alarm(f"The last run came to no verdict: {runs[-1].get('cause') or runs[-1]['verdict']}")])
+    points.append(f"{counted(waiting, 'model')} of {len(states)} wait for a person.")
+    points.append(f"{counted(alarmed, 'model')} of {len(states)} have a live alarm or a damaged file.")
+    bad = bool(alarmed or len(points) > 2)
+    title = "✗ Some need a look" if bad else "⚠ Some wait" if waiting else "✓ Nothing waits"
+    box = Box("bad" if bad else "doubt" if waiting else "good", title, [Items(points)], {})
+    names = ["model", "state", "verdict", "MAE", "best baseline", "live MAE", "promised", "alarms", "deployed since"]
+    names += ["waits"]
+    rows = [_model_row(name, state) for name, state in sorted(states.items(), key=lambda each: _badness(*each))]
+    return [box, Section("Models", ["The worst first.", Table("Models", names, rows)])]
+
+
+def _scores(state: State) -> tuple[float | None, float | None]:
+    """Return the MAE of the newest model and that of its best baseline."""
+    if not state.metrics:
+        return None, None
+    baselines = [each["test"]["MAE"] for each in state.metrics["baselines"].values()]
+    return state.metrics["model"]["test"]["MAE"], min(baselines, default=None)
+
+
+def _badness(name: str, state: State) -> tuple[bool, bool, bool, float, str]:
+    """Return the key that sorts the worst model first: problems, live alarms, failures, MAE over the baseline's."""
+    mae, best = _scores(state)
+    failed = bool(state.metrics and state.metrics["verdict"] == "failed")
+    ratio = mae / best if mae is not None and best else float("inf")
+    return not state.problem, not state.warnings, not failed, -ratio, name
+
+
+def _model_row(name: str, state: State) -> list[Words]:
+    """Return the row of a model."""
+    path = Path("models", name, PAGE)
+    label: Words = Link(name, quote(f"../{path.as_posix()}")) if path.is_file() else name
+    move, (mae, best) = last_move(state.moves), _scores(state)
+    weeks = [
+        each for each in (state.live or {"weeks": []})["weeks"] if each["answered"] and each["release"] == state.release
+    ]
+    newest = weeks[-1] if weeks else {"MAE": None, "promised_MAE": None}
+    verdict = state.metrics["verdict"] if state.metrics else ""
+    alarms = [*dict.fromkeys(each["name"] for each in state.alarms), *(["live"] if state.warnings else [])]
+    condition: Words = Alarm("damaged") if state.problem else Alarm("live alarm") if state.warnings else "well"
+    return [
+        label,
+        condition,
+        Alarm(verdict) if verdict == "failed" else verdict,
+        *(_cell(each) for each in (mae, best, newest["MAE"], newest["promised_MAE"])),
+        Alarm(", ".join(alarms)) if alarms else "",
+        move["at"][:10] if move and state.release else "",
+        state.problem or state.step.waits.replace("nothing", ""),
+    ]
+
+
+def _cell(value: float | None) -> Shown | None:
+    return shown_number(value, ".4g")
