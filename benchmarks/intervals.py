@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
 
 from signoff.model.quantiles import ends, fit_intervals  # noqa: E402
-from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting  # noqa: E402
+from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows  # noqa: E402
 from signoff.model.scoring import predict  # noqa: E402
 from signoff.model.training import train_model  # noqa: E402
 from signoff.review.intervals import half_width  # noqa: E402
@@ -125,7 +125,7 @@ def measure(shape: Shape, seed: int) -> dict[str, pd.Series]:
     time = pd.Series(pd.date_range("2024-01-01", periods=len(rows), freq="min"))
     later = time[known] if shape.by_time else None
     model = train_model(rows[known], KINDS, target[known], **SETTING)
-    found = fit_intervals(rows[known], KINDS, target[known], later, SETTING, LEVEL)
+    found = fit_intervals(TrainingRows(rows[known], KINDS, target[known], later), SETTING, LEVEL)
     assert found is not None
     rest, actual = rows[shape.rows :], target[shape.rows :].to_numpy()
     predicted = predict(model, rest, 1).to_numpy()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
 from signoff.base import command_line
@@ -62,7 +62,9 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     importances, made_of = importance.importance(model, test, list(kinds), test[target], seed)
-    unseen, folds = out_of_sample(model, train, kinds, target, description["time_column"], by_time, seed)
+    groups = description["split"].get("groups")
+    order = description["time_column"] if by_time else None
+    unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed)
     then = train.loc[unseen.index, target]
     # What comes closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
@@ -150,23 +152,25 @@ def out_of_sample(
     kinds: dict[str, str],
     target: str,
     time: str | None,
-    by_time: bool,
+    groups: str | None,
     seed: int,
 ) -> tuple[pd.Series, np.ndarray]:
     """Return predictions for rows of the training part, by its index, by models that have not seen them.
 
-    The regressor is fitted FOLDS times: under a split by time on the rows before those that it predicts, otherwise on
-    the other folds. The second array is the fold of each row, from 0, in the order of time under a split by time. Both
-    are empty if there are too few rows, or if the regressor cannot be trained on a part.
+    The regressor is fitted FOLDS times: under a split by `time` on the rows before those that it predicts, otherwise on
+    the other folds; a group, by the values of a column, is in one fold. The second array is the fold of each row, from
+    0, in the order of time under a split by time. Both are empty if there are too few rows or groups, or if the
+    regressor cannot be trained on a part.
     """
     nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
-    rows = rows.sort_values(time, kind="stable") if by_time and time else rows
-    if len(rows) < FOLDS * intervals.MIN_ROWS:
+    rows = rows.sort_values(time, kind="stable") if time else rows
+    together = pd.factorize(rows[groups], use_na_sentinel=False)[0] if groups else None
+    if len(rows) < FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < FOLDS):
         return nothing
-    folds = TimeSeriesSplit(FOLDS) if by_time else KFold(FOLDS, shuffle=True, random_state=seed)
+    folds = TimeSeriesSplit(FOLDS) if time else KFold(FOLDS, shuffle=True, random_state=seed)
     found = []
-    for seen, unseen in folds.split(rows):
+    for seen, unseen in (folds if together is None else GroupKFold(FOLDS)).split(rows, groups=together):
         before, after = rows.iloc[seen], rows.iloc[unseen]
         usable = [name for name in kinds if before[name].notna().any()]
         regressor = clone(model[-1])

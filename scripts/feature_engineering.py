@@ -22,7 +22,7 @@ from signoff.base.command_line import json_object
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
 from signoff.features.evidence import Facts
-from signoff.features.holdout import described, kinds_of, sides_of, test_rows, together, with_split
+from signoff.features.holdout import described, head_of, kinds_of, sides_of, test_rows, together, with_split
 from signoff.features.plan import FeatureOptions, make_plan
 from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
 from signoff.features.records import CodeRecord, Description
@@ -49,12 +49,13 @@ def feature_engineering(
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
         What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
-        derived, split_by, test_weeks, test_share and split_key of `plan.FeatureOptions`.
+        derived, split_by, test_weeks, test_share, split_key and split_groups of `plan.FeatureOptions`.
 
     Returns
     -------
     features : pandas.DataFrame
-        n rows; the time column if any, the features, the target, and `split` ("train" or "test").
+        n rows; the time column if any, the column of groups if any, the features, the target, and `split` ("train" or
+        "test").
     description : dict
         target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
         of), custom (None, or mode, and columns: name → kind of what the custom code gets), left_out (name →
@@ -134,7 +135,7 @@ def _features_of_part(cleaned: Path, output: Path, like: Description, code: Modu
     if code:
         refuse_infinite(features, code, "this part")
     time, target = like["time_column"], like["target"]
-    table = pd.DataFrame({**({time: frame[time]} if time else {}), **features, target: frame[target]}, frame.index)
+    table = pd.DataFrame({**head_of(frame, like), **features, target: frame[target]}, frame.index)
     if like["split"]["by"] == "hash":
         table["split"] = sides_of(test_rows(frame, like))
     write_table(table, output)
@@ -162,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"
     )
+    parser.add_argument("--split-groups", metavar="COLUMN", help="rows with the same value are on the same side")
     parser.add_argument("--custom", type=Path, help="a Python file with a function `features` of yours")
     parser.add_argument(
         "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
@@ -190,7 +192,7 @@ def main(argv: list[str] | None = None) -> None:
         columns = scan(args.input, counts.get("kinds"))
         target = args.target or list(columns.kinds)[-1]
         names = ["time_column", "drop", "keep", "not_before", "derived"]
-        names += ["split_by", "test_weeks", "test_share", "split_key"]
+        names += ["split_by", "test_weeks", "test_share", "split_key", "split_groups"]
         options = {name: getattr(args, name) for name in names}
         if args.date_parts is not None:
             options["date_parts"] = tuple(each for each in args.date_parts if each)

@@ -319,7 +319,7 @@ def _entities(frame: pd.DataFrame, target: str) -> list[str]:
         if _ENTITY.search(str(name)) and _FEWEST_TIMES <= levels <= len(frame) / 2:
             said.append(
                 f"split: {name} has {levels:,} different values in {len(frame):,} rows, so rows of one of them are "
-                f"both trained on and held out. To predict for new ones, set split.key: [{name}] in config.yaml"
+                f"both trained on and held out. To predict for new ones, set split.groups: {name} in config.yaml"
             )
     return said
 

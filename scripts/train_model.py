@@ -85,7 +85,8 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    setting, comparison = choose(learning, TrainingRows(rows, kinds, target, moments))
+    groups = _groups(rows, description)
+    setting, comparison = choose(learning, TrainingRows(rows, kinds, target, moments, groups))
     if comparison:
         logging.info("[train_model] the comparison took %.2f s", time.monotonic() - started)
     logging.info("[train_model] estimator: %s, parameters: %s", setting["estimator"], setting["params"] or "defaults")
@@ -101,13 +102,20 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
         model = train_model(rows, kinds, target, **setting, random_state=seed, threads=threads)
     if args.intervals == "quantile":
         later = moments if description["split"]["by"] == "time" else None
-        intervals = fit_intervals(rows, kinds, target, later, setting, args.interval_level, seed, threads)
+        learnt_from = TrainingRows(rows, kinds, target, later, groups)
+        intervals = fit_intervals(learnt_from, setting, args.interval_level, seed, threads)
         if intervals:
             model.intervals_ = intervals
     if description["custom"]:
         # The same regressor with other code is another model, with another digest.
         model.custom_code_sha256 = description["custom"]["sha256"]
     return Trained(model, setting, comparison, learnt, time.monotonic() - started)
+
+
+def _groups(rows: pd.DataFrame, description: dict[str, Any]) -> np.ndarray | None:
+    """Return the number of each row's group, from 0, if split.groups is set; missing values are one group."""
+    column = description["split"].get("groups")
+    return pd.factorize(rows[column], use_na_sentinel=False)[0] if column else None
 
 
 def training_score(
@@ -181,7 +189,8 @@ def main(argv: list[str] | None = None) -> None:
         compares = args.candidates or args.preset != "fast"
         needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
-        names = [*when, *kinds, target]
+        group = [each for each in [description["split"].get("groups")] if each]
+        names = list(dict.fromkeys([*when, *group, *kinds, target]))
         with ThreadPoolExecutor(1) as beside:
             digest_of_input = beside.submit(sha256, args.input)
             # Every encoding turns features into float64.

@@ -326,7 +326,7 @@ def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
     settings, _, said = init_project(table, "y")
     assert "time_column" not in settings
     assert any(line.startswith("time: Year, month, day seem to say together when a row happened") for line in said)
-    assert any("unitid has 50 different values in 400 rows" in line and "split.key: [unitid]" in line for line in said)
+    assert any("unitid has 50 different values in 400 rows" in line and "split.groups: unitid" in line for line in said)
     dated = ParsedTable(frame.assign(when=days), dict.fromkeys(frame, "number") | {"when": "date"})
     settings, _, said = init_project(dated, "y")
     assert settings["time_column"] == "when"

@@ -100,7 +100,7 @@ def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_interv
     new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
     assert np.isfinite(model.predict(new)).all()
     setting = {"estimator": estimator, "params": params}
-    assert fit_intervals(features, KINDS, target + 1, None, setting, 0.9) is not None
+    assert fit_intervals(TrainingRows(features, KINDS, target + 1), setting, 0.9) is not None
 
 
 @pytest.mark.parametrize(

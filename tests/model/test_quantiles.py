@@ -13,7 +13,7 @@ from signoff.base.errors import TaskError
 from signoff.model import quantiles
 from signoff.model.model_file import load_model, write_model
 from signoff.model.quantiles import fit_intervals, weighted_quantile
-from signoff.model.regressor import DEFAULT_ESTIMATOR
+from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.scoring import bounds, has_bounds, predict
 from signoff.model.training import train_model
 
@@ -33,7 +33,7 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:
 def trained(features: pd.DataFrame, target: pd.Series, time: pd.Series | None = None, setting: dict = SETTING):
     """Return a model with its intervals."""
     model = train_model(features, KINDS, target, **setting)
-    model.intervals_ = fit_intervals(features, KINDS, target, time, setting, 0.9)
+    model.intervals_ = fit_intervals(TrainingRows(features, KINDS, target, time), setting, 0.9)
     return model
 
 
@@ -120,7 +120,7 @@ def test_the_quantile_is_that_of_split_conformal_prediction_and_heavier_scores_m
 @pytest.mark.parametrize("rows", [7, 1000, quantiles._ENOUGH_ROWS])
 def test_errors_are_of_rows_that_the_model_has_not_seen_and_of_later_ones_if_rows_have_a_time(rows):
     for by_time in (False, True):
-        parts = list(quantiles._parts(rows, by_time))
+        parts = list(quantiles._parts(np.arange(rows), by_time))
         for seen, unseen in parts:
             assert len(unseen) and not set(seen) & set(unseen)
             assert not by_time or seen.max() < unseen.min()
@@ -151,10 +151,10 @@ def test_newer_errors_weigh_more():
     random = np.random.default_rng(5)
     target = 3 * features["km"] + random.normal(0, 1, 1200) * np.where(np.arange(1200) < 1000, 1, 4)
     time = pd.Series(pd.date_range("2024-01-01", periods=1200, freq="h"))
-    found = fit_intervals(features, KINDS, target, time, SETTING, 0.9)
+    found = fit_intervals(TrainingRows(features, KINDS, target, time), SETTING, 0.9)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(quantiles, "_HALF_LIFE", 1e9)
-        same = fit_intervals(features, KINDS, target, time, SETTING, 0.9)
+        same = fit_intervals(TrainingRows(features, KINDS, target, time), SETTING, 0.9)
     assert found["above"] > same["above"] and found["below"] > same["below"]
 
 
@@ -169,8 +169,8 @@ def test_growing_errors_widen_intervals_and_steady_ones_do_not():
 
 def test_without_enough_errors_no_interval_is_fitted_and_the_log_says_so(caplog):
     features, target = table(30)
-    assert fit_intervals(features.head(18), KINDS, target.head(18), None, SETTING, 0.9) is None
+    assert fit_intervals(TrainingRows(features.head(18), KINDS, target.head(18)), SETTING, 0.9) is None
     assert "no interval for each row: 18 errors of unseen rows are too few" in caplog.text
     setting = {"estimator": "sklearn.neighbors.KNeighborsRegressor", "params": {"n_neighbors": 25}}
-    assert fit_intervals(features, KINDS, target, None, setting, 0.9) is None
+    assert fit_intervals(TrainingRows(features, KINDS, target), setting, 0.9) is None
     assert "the errors of unseen rows are unknown" in caplog.text

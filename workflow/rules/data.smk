@@ -129,6 +129,7 @@ rule feature_engineering:
             test_weeks=settings.split.test_weeks,
             test_share=settings.split.test_share,
             split_key=settings.split.key,
+            split_groups=settings.split.groups,
             custom=settings.features.custom,
             custom_mode=settings.features.custom_mode if settings.features.custom else None,
         ),

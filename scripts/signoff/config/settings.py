@@ -123,6 +123,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     refuse_password(config["raw_data_source_url"])
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    _check_groups(config)
     if config["model"]["passes"] and config["model"]["preset"] != "fast":
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
@@ -158,6 +159,21 @@ def _check_paths(config: dict[str, Any]) -> None:
                 f"config: {key} is {path!r}, which is outside of the project's folder ({place}). Move the file into "
                 "it, or name the file's folder in allow_outside."
             )
+
+
+def _check_groups(config: dict[str, Any]) -> None:
+    """Raise TaskError if split.groups is the target, or another key also decides how rows are split."""
+    split = config["split"]
+    if split["groups"] is None:
+        return
+    if split["by"] == "time" or split["test_weeks"] or split["key"]:
+        other = "by: time" if split["by"] == "time" else "test_weeks" if split["test_weeks"] else "key"
+        raise TaskError(
+            f"config: split.groups: {split['groups']} already decides which rows are held out. Remove split.{other}, "
+            "or split.groups."
+        )
+    if split["groups"] in (config["target"], "split"):
+        raise TaskError(f"config: split.groups is {split['groups']!r}, but must be another column than that.")
 
 
 def _check_candidates(model: dict[str, Any], default: str) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.features.evidence import Facts
+from signoff.features.recipe import make_features
 from signoff.tables.counting import row_hashes
 
 
@@ -30,6 +31,22 @@ def split_rule(
         rule = f"{test_share:.0%} of the rows by a hash of {', '.join(columns)}"
         return {"by": "hash", "rule": rule, "key": columns, "share": test_share}
     return rule_by_time(facts[time_column], time_column, test_weeks, test_share)
+
+
+def grouped(column: str, facts: Facts, test_share: float) -> dict[str, Any]:
+    """Return what `split_rule` does where each group of rows, by its value in a column, is on one side."""
+    rule = f"{test_share:.0%} of the groups by a hash of {column}, all rows of one {column} on the same side"
+    kind = "date" if facts.is_date() else "number" if facts.is_number() else "text"
+    return {"by": "hash", "rule": rule, "key": [column], "share": test_share, "groups": column, "groups_kind": kind}
+
+
+def head_of(frame: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, pd.Series]:
+    """Return the columns of the table before its features: the time, and the group if it is not a feature."""
+    time, groups = plan["time_column"], plan["split"].get("groups")
+    head = {time: frame[time]} if time else {}
+    if groups and groups not in (time, *plan["features"]):
+        head |= make_features(frame, {groups: {"column": groups}})
+    return head
 
 
 def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict[str, Any]:
@@ -69,8 +86,7 @@ def with_split(
     """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
-    head = {time_column: frame[time_column]} if time_column else {}
-    table = pd.DataFrame({**head, **features, target: frame[target], "split": sides_of(is_test)})
+    table = pd.DataFrame({**head_of(frame, plan), **features, target: frame[target], "split": sides_of(is_test)})
     split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
     if plan["split"]["by"] == "time":
         times = frame[time_column]
@@ -81,6 +97,9 @@ def with_split(
 def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
     """Return the kinds of the columns of the table that `with_split` returns."""
     head = {plan["time_column"]: "date"} if plan["time_column"] else {}
+    groups = plan["split"].get("groups")
+    if groups and groups not in (*head, *plan["features"]):
+        head[groups] = plan["split"]["groups_kind"]
     kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 
@@ -101,7 +120,7 @@ def described(plan: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, An
             f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
             "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
         )
-    told = {name: rule[name] for name in ("by", "rule", "key", "share") if name in rule}
+    told = {name: rule[name] for name in ("by", "rule", "key", "share", "groups") if name in rule}
     told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
     return {
         **{key: value for key, value in plan.items() if key != "split"},

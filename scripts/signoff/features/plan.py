@@ -9,7 +9,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit_of
-from signoff.features.holdout import split_rule
+from signoff.features.holdout import grouped, split_rule
 from signoff.features.recipe import DEFAULT_PARTS, parts_of
 from signoff.features.records import FeatureRecipe
 
@@ -41,6 +41,8 @@ class FeatureOptions:
     test_share: float = 0.2
     # The columns to hash; rows of one key are on one side. All but the target by default.
     split_key: Sequence[str] = ()
+    # The column by which rows belong together: those of a group are on one side, and in one fold.
+    split_groups: str | None = None
 
 
 def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> dict[str, Any]:
@@ -56,7 +58,8 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     """
     drop, keep, not_before = list(options.drop or ()), list(options.keep or ()), list(options.not_before or ())
     split_key, time_column = list(options.split_key or ()), options.time_column
-    named = [*drop, *keep, *not_before, *split_key]
+    groups = options.split_groups
+    named = [*drop, *keep, *not_before, *split_key, *([groups] if groups else [])]
     for column in (target, *([time_column] if time_column else []), *named):
         if column not in facts:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, facts)}")
@@ -74,6 +77,8 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     if built_in:
         chosen = _choose_features(facts, target, time_column, options)
     recipe, kinds, left_out = chosen
+    split_options = (options.split_by, options.test_weeks, options.test_share, split_key or None)
+    split = grouped(groups, facts[groups], options.test_share) if groups else None
     return {
         "target": target,
         "time_column": time_column,
@@ -82,15 +87,7 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
         "custom": None,
         "left_out": left_out,
         "not_before": not_before,
-        "split": split_rule(
-            facts,
-            target,
-            time_column,
-            options.split_by,
-            options.test_weeks,
-            options.test_share,
-            split_key or None,
-        ),
+        "split": split or split_rule(facts, target, time_column, *split_options),
     }
 
 

@@ -35,6 +35,7 @@ class Split(TypedDict):
     rule: str
     rows: SplitRows
     key: NotRequired[list[str]]
+    groups: NotRequired[str]
     share: NotRequired[float]
     first: NotRequired[str]
     last_train: NotRequired[str | None]

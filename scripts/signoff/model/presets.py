@@ -48,7 +48,7 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
     settings = settings_of_good(rows.target)
     rows = rows.at(_rows_to_compare(rows, random_state))
-    order, folds, said = folds_of(len(rows), rows.time, random_state)
+    order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
     target, kept = rows.target, dict[int, pd.Series]()
     found = halved(settings, rows, folds, said, random_state, threads, kept)
@@ -82,7 +82,7 @@ def _rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
     size = min(count, _MOST_COMPARED, max(_MOST_VALUES // len(rows.kinds), FIRST_ROUND_ROWS))
     if size == count:
         return np.arange(count)
-    if time is not None and not time.isna().any():
+    if rows.groups is None and time is not None and not time.isna().any():
         order = time.argsort(kind="stable").to_numpy()
         spread: np.ndarray = order[np.linspace(0, count - 1, size).astype("int64")]
         return spread

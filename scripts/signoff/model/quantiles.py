@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError, explain
 from signoff.model.encoding import encoded, predictions
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
-from signoff.model.regressor import Setting, threads_for, use_threads
+from signoff.model.regressor import Setting, TrainingRows, threads_for, use_threads
 from signoff.model.training import train_model
 
 # Of more training rows, that many are enough to learn how large errors are.
@@ -75,34 +75,28 @@ class Intervals(TypedDict):
 
 
 def fit_intervals(
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
-    time: pd.Series | None,
-    setting: Setting,
-    level: float,
-    random_state: int = 0,
-    threads: int = 1,
+    rows: TrainingRows, setting: Setting, level: float, random_state: int = 0, threads: int = 1
 ) -> Intervals | None:
     """Return the intervals of a model that is trained on these n rows; None, with a warning, if they cannot be fitted.
 
     Parameters
     ----------
-    features, kinds, target, random_state, threads
+    rows
+        What the model learns from. It has times only if later rows are to be predicted; without, rows are in no order.
+        Rows of one group are not used both to fit and to calibrate.
+    random_state, threads
         As for `train_model`.
-    time
-        When each row happened, if later rows are to be predicted. None: rows are in no order.
     setting
         The estimator and the parameters of the model.
     level
         The share of rows that intervals are to cover, above 0 and below 1.
     """
-    rows = _in_order(len(target), time, random_state)
-    features, target = features.iloc[rows], target.iloc[rows]
+    by_time = rows.time is not None
+    rows = rows.at(_in_order(rows, random_state))
+    starts = _starts(rows)
     try:
         parts = [
-            _errors(features, kinds, target, seen, unseen, setting, random_state, threads)
-            for seen, unseen in _parts(len(target), time is not None)
+            _errors(rows, seen, unseen, setting, random_state, threads) for seen, unseen in _parts(starts, by_time)
         ]
     # A regressor that can be trained on all rows need not be on a part of them.
     except Exception as error:
@@ -115,7 +109,7 @@ def fit_intervals(
     if len(places) > _MOST_ERRORS:
         some = np.linspace(0, len(places) - 1, _MOST_ERRORS).astype("int64")
         places, predicted, errors = places[some], predicted[some], errors[some]
-    found = _calibrated(features.iloc[places], kinds, predicted, errors, level, time is not None, threads)
+    found = _calibrated(rows.at(places), predicted, errors, level, by_time, threads)
     if found is None:
         logging.warning("[train_model] no interval for each row: %d errors of unseen rows are too few", len(errors))
     return found
@@ -143,32 +137,50 @@ def weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> 
     return float(scores[order[place]]) if place < len(scores) else math.inf
 
 
-def _in_order(rows: int, time: pd.Series | None, random_state: int) -> np.ndarray:
-    """Return the numbers of at most _MOST_ROWS rows: in the order of time, spread evenly; or drawn by chance."""
-    if time is None:
-        return np.random.default_rng(random_state).permutation(rows)[:_MOST_ROWS]
-    order = time.argsort(kind="stable").to_numpy()
-    spread: np.ndarray = order[np.linspace(0, rows - 1, min(rows, _MOST_ROWS)).astype("int64")]
+def _in_order(rows: TrainingRows, random_state: int) -> np.ndarray:
+    """Return the places of at most _MOST_ROWS rows: in the order of time, spread evenly; or drawn by chance.
+
+    Rows of a group are next to each other.
+    """
+    if rows.time is None:
+        drawn: np.ndarray = np.random.default_rng(random_state).permutation(len(rows))[:_MOST_ROWS]
+        if rows.groups is None:
+            return drawn
+        # The groups in the order in which they were drawn first.
+        return drawn[np.argsort(pd.factorize(rows.groups[drawn])[0], kind="stable")]
+    order = rows.time.argsort(kind="stable").to_numpy()
+    spread: np.ndarray = order[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype("int64")]
     return spread
 
 
-def _parts(rows: int, by_time: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield which of n rows a model is fitted on, and which later ones (or others) it then predicts."""
-    places = np.arange(rows)
+def _starts(rows: TrainingRows) -> np.ndarray:
+    """Return for each of n rows the place of the first row of its group, which is its own place without groups."""
+    if rows.groups is None:
+        return np.arange(len(rows))
+    _, first, which = np.unique(rows.groups, return_index=True, return_inverse=True)
+    starts: np.ndarray = first[which]
+    return starts
+
+
+def _parts(starts: np.ndarray, by_time: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which of n rows a model is fitted on, and which later ones (or others) it then predicts.
+
+    `starts` is what `_starts` returns: a group is in the part of its first row.
+    """
+    rows, places = len(starts), np.arange(len(starts))
     if rows >= _ENOUGH_ROWS:
         cut = rows - int(rows * _SHARE)
-        yield places[:cut], places[cut:]
+        yield places[starts < cut], places[starts >= cut]
         return
     start = rows // 2 if by_time else 0
-    for unseen in np.array_split(places[start:], _PARTS):
+    for part in np.array_split(places[start:], _PARTS):
+        unseen = places[(starts >= part[0]) & (starts <= part[-1])] if len(part) else part
         if len(unseen):
             yield (places[: unseen[0]] if by_time else np.delete(places, unseen)), unseen
 
 
 def _errors(
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
+    rows: TrainingRows,
     seen: np.ndarray,
     unseen: np.ndarray,
     setting: Setting,
@@ -176,8 +188,8 @@ def _errors(
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the unseen rows' places, their predictions by a model of the seen rows, and their errors."""
-    before, after = features.iloc[seen], features.iloc[unseen]
-    usable = {name: kind for name, kind in kinds.items() if before[name].notna().any()}
+    before, after, target = rows.features.iloc[seen], rows.features.iloc[unseen], rows.target
+    usable = {name: kind for name, kind in rows.kinds.items() if before[name].notna().any()}
     model: Pipeline = train_model(
         before, usable, target.iloc[seen], **setting, random_state=random_state, threads=threads
     )
@@ -189,8 +201,7 @@ def _errors(
 
 
 def _calibrated(
-    features: pd.DataFrame,
-    kinds: dict[str, str],
+    rows: TrainingRows,
     predicted: np.ndarray,
     errors: np.ndarray,
     level: float,
@@ -202,9 +213,10 @@ def _calibrated(
     # The ends of rank ceil((1 − tail) (n + 1)) must be among so many.
     if count * tail < 1:
         return None
-    encode, sets = _encoding(features, kinds)
+    features = rows.features
+    encode, sets = _encoding(features, rows.kinds)
     matrix = _matrix(encode, features, predicted)
-    fold = np.arange(count) * _FOLDS // count
+    fold = _starts(rows) * _FOLDS // count
     low, high = np.empty(count), np.empty(count)
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
         for k in range(_FOLDS):

@@ -62,12 +62,16 @@ class Learning:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What is learnt from: n rows of features (as for `train_model`), their kinds, n targets, and n times if known."""
+    """What is learnt from: n rows of features (as for `train_model`), their kinds, and n targets.
+
+    Also n times if known, and the number of each row's group if rows of one group must not be learnt from and scored.
+    """
 
     features: pd.DataFrame
     kinds: dict[str, str]
     target: pd.Series
     time: pd.Series | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -77,7 +81,8 @@ class TrainingRows:
         features = self.features.iloc[places].reset_index(drop=True)
         target = self.target.iloc[places].reset_index(drop=True)
         time = None if self.time is None else self.time.iloc[places].reset_index(drop=True)
-        return TrainingRows(features, self.kinds, target, time)
+        groups = None if self.groups is None else self.groups[places]
+        return TrainingRows(features, self.kinds, target, time, groups)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

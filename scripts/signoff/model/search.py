@@ -12,7 +12,15 @@ from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import mean_absolute_error
-from sklearn.model_selection import HalvingGridSearchCV, KFold, ParameterGrid, ParameterSampler, TimeSeriesSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    HalvingGridSearchCV,
+    KFold,
+    ParameterGrid,
+    ParameterSampler,
+    PredefinedSplit,
+    TimeSeriesSplit,
+)
 from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
@@ -72,8 +80,8 @@ def choose_model(
     candidates
         model.candidates of the config: estimator, params and draws of each.
     rows
-        n rows. With a time for each, every fold is scored on rows later than its training rows; otherwise folds are
-        random.
+        n rows. With groups, each of them is in one fold. Otherwise, with a time for each row, every fold is scored on
+        rows later than its training rows; without one, folds are random.
     random_state, threads
         As for `train_model`.
 
@@ -97,7 +105,7 @@ def choose_model(
             f"model.candidates: {len(rows)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
             "needed. Bring more rows, or name one model.estimator instead."
         )
-    order, folds, said = folds_of(len(rows), rows.time, random_state)
+    order, folds, said = folds_of(rows, random_state)
     found = list(halved(settings, rows.at(order), folds, said, random_state, threads).values())
     if all(each["problem"] for each in found):
         raise TaskError(f"model.candidates: none can be trained. {words_of(found[0])}: {found[0]['problem']}")
@@ -107,16 +115,33 @@ def choose_model(
     return chosen, {"folds": said, "settings": ordered}
 
 
-def folds_of(rows: int, time: pd.Series | None, random_state: int) -> tuple[np.ndarray, Any, str]:
+def folds_of(rows: TrainingRows, random_state: int) -> tuple[np.ndarray, Any, str]:
     """Return the order to put n rows in, scikit-learn's splitter into folds of them, and the folds in words.
 
-    With a time for each row, every fold is scored by models of the rows before it; otherwise folds are random.
+    See `choose_model`. Raises TaskError if all rows are of one group.
     """
+    time = rows.time
+    if rows.groups is not None:
+        return np.arange(len(rows)), *_folds_by_group(rows.groups)
     if time is not None and not time.isna().any():
         order = time.argsort(kind="stable").to_numpy()
         said = f"{_FOLDS} folds in the order of time, each scored by models of the rows before it"
         return order, TimeSeriesSplit(_FOLDS), said
-    return np.arange(rows), KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
+    return np.arange(len(rows)), KFold(_FOLDS, shuffle=True, random_state=random_state), f"{_FOLDS} folds by chance"
+
+
+def _folds_by_group(groups: np.ndarray) -> tuple[PredefinedSplit, str]:
+    """Return a splitter that has each group in one fold, for the group's number of each row; and the folds in words."""
+    count = min(_FOLDS, len(np.unique(groups)))
+    if count < 2:
+        raise TaskError(
+            "split.groups: all training rows have the same value, so no model can be judged on another one. Bring rows "
+            "of other groups, or remove split.groups."
+        )
+    fold = np.empty(len(groups), dtype="int64")
+    for number, (_, unseen) in enumerate(GroupKFold(count).split(groups, groups=groups)):
+        fold[unseen] = number
+    return PredefinedSplit(fold), f"{count} folds, all rows of a group in the same one"
 
 
 def cost_of(found: Iterable[Compared], folds: Any) -> Cost:

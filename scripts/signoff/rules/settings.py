@@ -55,6 +55,7 @@ class Split:
     test_weeks: float | None
     test_share: float
     key: list[str]
+    groups: str | None
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ class Settings:
     @property
     def find_time(self) -> str | None:
         """yes if the only column of dates is the time column: none is named, and rows are not split by a hash."""
-        return None if self.time_column or self.split.by == "hash" or self.split.key else "yes"
+        by_hash = self.split.by == "hash" or self.split.key or self.split.groups
+        return None if self.time_column or by_hash else "yes"
 
     @property
     def required_columns(self) -> list[str]:
