@@ -452,10 +452,8 @@ def prepared(raw: pd.DataFrame, target: str, seed: int, champion: Any = None) ->
     if champion is not None:
         holdout["champion"] = predictions["champion"]
     holdout = holdout[split == "test"].reset_index(drop=True)
-    by_time = description["split"]["by"] == "time"
-    unseen = explanations.out_of_sample(
-        model, train.reset_index(drop=True), kinds, target, description["time_column"], by_time, seed
-    )
+    time = description["time_column"] if description["split"]["by"] == "time" else None
+    unseen = explanations.out_of_sample(model, train.reset_index(drop=True), kinds, target, time, None, seed)
     days = newest.days_of(raw, "time")
     return Prepared(table, description, model, metrics, holdout, unseen, days, len(raw))
 
