@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks year attest dossier reproduce serve
+	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest dossier reproduce serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -207,6 +207,9 @@ docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 bench-tables: $(READY) ## compare projects for many tables with pipelines written by hand, and presets: benchmarks/tables.md, presets.md (NAMES=some)
 	@$(BIN)/python benchmarks/tables.py $(or $(NAMES),--output benchmarks/tables.md)
 	@$(BIN)/python benchmarks/presets.py $(or $(NAMES),--output benchmarks/presets.md)
+
+bench-models: $(READY) ## compare many models in one run with a plain loop (MODELS="100 1000"; default: 100)
+	@$(BIN)/python benchmarks/many_models.py $(if $(MODELS),--models $(MODELS))
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import local
 from snakemake.jobs import Job
 from snakemake.utils import format as formatted
 
@@ -105,7 +104,7 @@ class Chunks:
         }
         path = FOLDER / f"chunk-{wildcards.chunk}.json"
         write_if_changed(path, members)
-        return local(str(path))  # type: ignore[no-any-return]
+        return str(path)
 
     def inputs(self, wildcards: Any) -> list[str]:
         """Return what the tasks of a chunk read: the steps, the code, and the rows of each model."""
@@ -117,7 +116,7 @@ class Chunks:
             found.update(path for step in steps.steps for path in step.inputs if MODEL not in path)
         for model in self.models(wildcards):
             found.update(self._pieces(model))
-        return [local(path) for path in sorted(found)]
+        return sorted(found)
 
     def releases(self, wildcards: Any) -> list[str]:
         """Return the link to the current release of each model that has one, and where it leads."""

@@ -4,6 +4,7 @@ A fork has its own log, memory and signals, so a model that fails, or is killed,
 skipped if its command, its code and the content of its inputs and outputs are those of its last run.
 """
 
+import contextlib
 import gc
 import hashlib
 import importlib
@@ -93,7 +94,8 @@ class OneProcess:
         imported = [
             name for name, module in list(sys.modules.items()) if name not in before and _is_found_by(name, module)
         ]
-        with open(writing, "wb") as file:
+        # If this process's parent was killed, nobody reads it, and the next run finds the model up to date.
+        with contextlib.suppress(BrokenPipeError), open(writing, "wb") as file:
             file.write(json.dumps({"failed": failed, "imported": imported}).encode())
 
     def _run(self, model: str, steps: list[Step]) -> list[str]:
