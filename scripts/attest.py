@@ -5,13 +5,11 @@
 Run in the project's folder. The files are in attestations/<release>/. The same release gives the same bytes.
 """
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from signoff.base import command_line
-from signoff.base.files import WORKFLOW, replacing
+from signoff.base.files import WORKFLOW, json_text, replacing
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule
 from signoff.release.bom import bill_of_materials
@@ -42,8 +40,8 @@ def attest(rule: Rule, name: str | None = None) -> Path:
     pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
     texts = {
         "README.md": model_card(facts),
-        "bom.cdx.json": _json(bill_of_materials(facts, pins)),
-        "statement.intoto.json": _json(in_toto_statement(facts)),
+        "bom.cdx.json": json_text(bill_of_materials(facts, pins)),
+        "statement.intoto.json": json_text(in_toto_statement(facts)),
     }
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +49,6 @@ def attest(rule: Rule, name: str | None = None) -> Path:
         with replacing(folder / file) as new:
             new.write_text(text, encoding="utf-8")
     return folder
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -219,7 +219,9 @@ def released(path: Path) -> Before:
         found = releases.json(name, releases.sign_off(name, releases.history()), path.name)
         return Before(found["profile"], int(found["validation"]["rows"]), found.get("rows_by_week"))
     except (TaskError, KeyError, TypeError, ValueError) as error:
-        raise TaskError(f"{path} is damaged: make verify tells which files of the release are. Restore it.") from error
+        raise TaskError(
+            f"{path} is damaged. make verify lists the damaged files of the release. Restore it."
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> None:

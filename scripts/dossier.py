@@ -8,7 +8,6 @@ model and the data are not in it. The same files of the project give the same by
 
 import hashlib
 import io
-import json
 import logging
 import zipfile
 from datetime import datetime
@@ -19,7 +18,7 @@ import yaml
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, replacing, sha256
+from signoff.base.files import WORKFLOW, json_text, replacing, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule, statement
 from signoff.release.bom import bill_of_materials
@@ -98,10 +97,10 @@ def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
         ),
         "model-card.md": (model_card(facts), "use, scores, limitations and approval of the model"),
         "bom.cdx.json": (
-            _json(bill_of_materials(facts, pins)),
+            json_text(bill_of_materials(facts, pins)),
             "versions: a CycloneDX 1.6 bill of materials, with the packages that the workflow pins now",
         ),
-        "statement.intoto.json": (_json(in_toto_statement(facts)), "an in-toto Statement of the release"),
+        "statement.intoto.json": (json_text(in_toto_statement(facts)), "an in-toto Statement of the release"),
     }
     found = {file: Entry(text.encode(), about, _MADE) for file, (text, about) in texts.items()}
     for number, decision in enumerate(facts.document["decisions"], 1):
@@ -152,10 +151,6 @@ def _zipped(entries: dict[str, Entry], facts: Facts) -> bytes:
             about.external_attr, about.create_system = 0o644 << 16, 3
             file.writestr(about, entries[name].content, zipfile.ZIP_DEFLATED, compresslevel=9)
     return packed.getvalue()
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--columns", action="append", default=[], help="the columns to carry along; all if not given")
     parser.add_argument("--delimiter", default=",", help="what separates the input's fields")
     parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")
-    parser.add_argument("--decimal", choices=[".", ","], default=".", help="what stands before a number's fraction")
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="the decimal separator of numbers")
     parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")

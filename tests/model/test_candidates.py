@@ -176,7 +176,7 @@ def test_an_unknown_name_and_too_few_rows_are_said_before_anything_is_compared(c
         ({"alpha": {"uniform": [5, 1]}}, "model.candidates.0.params.alpha.uniform: 5 must be below 1."),
         (
             {"candidates": [{"estimator": LINEAR}], "params": {"alpha": 1}},
-            "model.candidates stands in the place of model.estimator and model.params: take them away.",
+            "model.candidates replaces model.estimator and model.params. Remove these two.",
         ),
     ],
 )

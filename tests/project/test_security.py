@@ -20,7 +20,7 @@ from test_report import browser  # noqa: F401
 from test_sources import postgresql  # noqa: F401
 
 from conftest import ROOT, rides, run
-from schedule import KINDS, schedule
+from schedule import SCHEDULERS, schedule
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config
@@ -197,7 +197,7 @@ def test_names_that_a_shell_would_read_are_names_from_make_init_to_the_predictio
 
 
 def test_names_that_the_config_may_not_hold_are_refused_in_one_line():
-    for path, said in (("s{y}.yaml", "may hold no {…}"), ("s\0.yaml", "is no path")):
+    for path, said in (("s{y}.yaml", "may hold no {…}"), ("s\0.yaml", "is not a path")):
         with pytest.raises(TaskError, match=said):
             check_config({"raw_data_source_url": "a.csv", "target": "y", "validation": {"schema": path}}, SCHEMA)
 
@@ -210,7 +210,7 @@ def test_a_schedule_runs_this_folder_and_nothing_that_its_name_says(tmp_path):
     python.write_text('#!/bin/sh\npwd > "$1.told"\n', encoding="utf-8")
     python.chmod(0o755)
     # A shell reads the last line of the others.
-    for kind in set(KINDS) - {"systemd", "github"}:
+    for kind in set(SCHEDULERS) - {"systemd", "github"}:
         line = schedule(kind, folder, workflow, str(python)).splitlines()[-1].removeprefix("0 3 * * 1 ")
         if kind == "cron":
             assert line.count("%") == line.count(r"\%")

@@ -72,14 +72,14 @@ def test_json_lines_in_a_zip_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a":1}\n{"a":', "line 2 is no JSON"),
-        ('{"a":1}\n[1]\n', "line 2 is no JSON object"),
-        ('[\n{"a":1},\n{"a":2}]\n', "line 1 is no JSON"),
+        ('{"a":1}\n{"a":', "line 2 is not JSON"),
+        ('{"a":1}\n[1]\n', "line 2 is not a JSON object"),
+        ('[\n{"a":1},\n{"a":2}]\n', "line 1 is not JSON"),
         ('{"a":1}\n{"a":[1]}\n', "line 2: 'a' holds a list or an object"),
         ('{"a":{"b":1}}\n', "line 1: 'a' holds a list or an object"),
         ('{"a":1,"a":2}\n', "line 1 names a key more than once"),
         ('{"a":1}\n{"a":"' + "x" * (1 << 20) + '"}\n', "line 2 is longer than 1,048,576 bytes"),
-        ('{"a":' + "[" * 100_000 + "\n", "line 1 is no JSON"),
+        ('{"a":' + "[" * 100_000 + "\n", "line 1 is not JSON"),
     ],
 )
 def test_what_is_wrong_with_json_lines_is_one_line(tmp_path, text, said):
@@ -125,7 +125,7 @@ def test_the_first_sheet_of_an_excel_file_is_read_or_the_one_that_is_named(tmp_p
     with pytest.raises(TaskError, match=r"reader\.sheet: .* has no sheet '2025': did you mean 2024\?"):
         raw(tmp_path / "a.xlsx", tmp_path, sheet="2025")
     (tmp_path / "a.csv").write_text("a,y\n1,2\n", encoding="utf-8")
-    with pytest.raises(TaskError, match=r"reader\.sheet: .* is no Excel file"):
+    with pytest.raises(TaskError, match=r"reader\.sheet: .* is not an Excel file"):
         raw(tmp_path / "a.csv", tmp_path, sheet="2025")
 
 

@@ -131,10 +131,15 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def json_text(value: Mapping[str, object]) -> str:
+    """Return `value` as indented JSON with a line break at the end. NaN and infinity raise ValueError."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinity raise ValueError: they are not JSON."""
+    """Write `json_text(value)`, atomically."""
     with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        beside.write_text(json_text(value), encoding="utf-8")
 
 
 class _Recorded(dict[str, Any]):

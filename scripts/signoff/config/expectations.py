@@ -10,7 +10,7 @@ import pandas as pd
 from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import FEWEST_ROWS, STEADY_PERIODS, STEADY_ROWS, USUAL
 
-# The source may lose so many rows, and no more: a rolling window shrinks a little, half a history is more than this.
+# The share of rows that the source must keep: a rolling window shrinks a little, and half a history is too little.
 _KEPT = 0.7
 # Of a newest period, its length in days; the first with enough rows and periods is used.
 _LENGTHS = (7, 28)

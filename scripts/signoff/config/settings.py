@@ -61,7 +61,7 @@ def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
 
 
 def refuse_code(paths: list[str]) -> None:
-    """Raise TaskError where a config asks for YTE, with which Snakemake runs Python that stands in it.
+    """Raise TaskError if a config requests YTE, with which Snakemake would run Python code in it.
 
     Snakemake reads a config before any line of the workflow: only what starts Snakemake can refuse it in time.
     """
@@ -153,7 +153,7 @@ def _check_paths(config: dict[str, Any]) -> None:
         try:
             place = Path(path or ".").resolve()
         except (OSError, RuntimeError, ValueError) as error:
-            raise TaskError(f"config: {key} is {path!r}, which is no path ({error}).") from error
+            raise TaskError(f"config: {key} is {path!r}, which is not a path ({error}).") from error
         if not any(place.is_relative_to(folder) for folder in allowed):
             raise TaskError(
                 f"config: {key} is {path!r}, which is outside of the project's folder ({place}). Move the file into "
@@ -184,9 +184,7 @@ def _check_candidates(model: dict[str, Any], default: str) -> None:
             "model.params and model.candidates, or set model.preset: fast."
         )
     if model["candidates"] and (model["params"] or model["estimator"] != default):
-        raise TaskError(
-            "config: model.candidates stands in the place of model.estimator and model.params: take them away."
-        )
+        raise TaskError("config: model.candidates replaces model.estimator and model.params. Remove these two.")
     for n, candidate in enumerate(model["candidates"]):
         for name, value in candidate.get("params", {}).items():
             for kind, (low, high) in value.items() if isinstance(value, dict) else ():

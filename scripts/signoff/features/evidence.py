@@ -144,7 +144,7 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
 
 
 def other_words(frame: pd.DataFrame, contract: dict[str, Any] | None) -> dict[str, pd.Series]:
-    """Return by column the texts that are no numbers where the contract's `unit` says that its texts are.
+    """Return for each column with a `unit` in the contract the texts that are not numbers.
 
     As features they are missing values.
     """

@@ -153,7 +153,7 @@ def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleTyp
     metadata
         As `train_model` writes it.
     code
-        What made the features then, where it was the user's own code. Its numbers may be infinite.
+        The custom code that made the features, if any. Its numbers may be infinite.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleTyp
 
 
 def of_a_date(name: str, description: Mapping[str, Any]) -> bool:
-    """Tell whether a feature is made of a date: it then changes with time by construction."""
+    """Return whether a feature is computed from a date, so that it changes with time by construction."""
     how = description["recipe"].get(name)
     if not how:
         return False

@@ -59,7 +59,7 @@ def call(module: ModuleType, name: str, **arguments: object) -> object:
     Raises
     ------
     TaskError
-        There is no such function, it takes another number of arguments, or it raises an exception.
+        The function is missing, takes another number of arguments, or raises an exception.
     """
     function = getattr(module, name, None)
     wanted = f"def {name}({', '.join(arguments)})"

@@ -13,7 +13,7 @@ RECORD = Path("data/raw/raw_data.json")
 
 
 def run_lines() -> list[str]:
-    """Return the lines of the list as they are; bytes that are no UTF-8 survive being written again."""
+    """Return the lines of the list as they are; bytes that are not UTF-8 survive being written again."""
     return RUNS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if RUNS.is_file() else []
 
 

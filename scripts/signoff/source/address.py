@@ -14,7 +14,7 @@ SECRET = re.compile(
     r"|(?i:(access|session|client|refresh|id|account|private|shared|api)(key|token|secret)$)"
     r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
 )
-# A file system of fsspec upon another: the inner URL would pass no check of its own.
+# A chained file system of fsspec: the inner URL would not be checked.
 _CHAINED = re.compile(r"^[\w+.-]*::|::[\w+.-]+://")
 
 

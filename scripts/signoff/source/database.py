@@ -64,7 +64,7 @@ def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
         engine = sqlalchemy.create_engine(address, connect_args=waits, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
             _make_read_only(connection, dialect, url)
-            # As the driver's own text: a colon or a percent sign in it is no parameter.
+            # As plain text for the driver: a colon or a percent sign in it is not a parameter.
             streamed = connection.execution_options(stream_results=True, yield_per=10_000, no_parameters=True)
             found = streamed.exec_driver_sql(query)
             if not found.returns_rows:

@@ -23,7 +23,7 @@ def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
     Raises
     ------
     TaskError
-        There is no such file.
+        The path does not exist.
     """
     path = Path(path_of(source))
     if path.is_file():
@@ -37,7 +37,7 @@ def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
 def version(path: Path) -> Version:
     """Return what identifies the state of a file: its times (nanoseconds since 1970), inode and size (bytes).
 
-    A copy can bring a modification time of its own (`cp -p`, `tar`); the time of the last change is the system's.
+    A copy may keep an old modification time (`cp -p`, `tar`), but the system sets the time of the last change.
     """
     status = path.stat()
     return {

@@ -104,7 +104,7 @@ def go_on(error: Unreachable, last: IngestRecord | None, data: Path, reader: Rea
     Raises
     ------
     TaskError
-        It must not: there are no data of this source, `reader` says so, or the answer was cut.
+        It must not: this source has no data yet, `reader` forbids it, or the answer was cut.
     """
     if not last or not data.exists() or reader.on_unreachable != "use_last" or isinstance(error, Cut):
         raise TaskError(f"{error}. Check the network and raw_data_source_url, or try later.") from error

@@ -37,7 +37,7 @@ def reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delimiter", default=READER.delimiter, help="what separates the source's fields")
     parser.add_argument("--encoding", default=READER.encoding, help="the source's text encoding")
     parser.add_argument(
-        "--decimal", choices=[".", ","], default=READER.decimal, help="what stands before a number's fraction"
+        "--decimal", choices=[".", ","], default=READER.decimal, help="the decimal separator of numbers"
     )
     parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
     parser.add_argument("--sheet", help="the sheet of an Excel file; the first one if not given")

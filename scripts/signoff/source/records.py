@@ -22,7 +22,7 @@ def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, mis
     Raises
     ------
     TaskError
-        A line is no JSON object, or a value is a list or an object.
+        A line is not a JSON object, or a value is a list or an object.
     """
     columns: dict[str, None] = {}
     with opened() as stream:
@@ -44,7 +44,7 @@ def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
     Raises
     ------
     TaskError
-        There is no such sheet, or it unpacks to more than `reader` allows.
+        The sheet does not exist, or it unpacks to more than `reader` allows.
     """
     import openpyxl
 
@@ -94,9 +94,11 @@ def _objects(stream: IO[bytes], name: str) -> Iterator[dict[str, str]]:
                 line.decode("utf-8-sig"), object_pairs_hook=_Pairs, parse_float=str, parse_int=str, parse_constant=str
             )
         except (ValueError, RecursionError) as error:
-            raise TaskError(f"{name}: line {number} is no JSON in UTF-8 ({error}). Write one object a line.") from error
+            raise TaskError(
+                f"{name}: line {number} is not JSON in UTF-8 ({error}). Write one object a line."
+            ) from error
         if not isinstance(pairs, _Pairs):
-            raise TaskError(f"{name}: line {number} is no JSON object. Write one object a line.")
+            raise TaskError(f"{name}: line {number} is not a JSON object. Write one object a line.")
         found = {key: _json_text(value, f"{name}: line {number}: {key!r}") for key, value in pairs}
         if len(found) < len(pairs):
             raise TaskError(f"{name}: line {number} names a key more than once. Rename one of them.")
@@ -104,7 +106,7 @@ def _objects(stream: IO[bytes], name: str) -> Iterator[dict[str, str]]:
 
 
 class _Pairs(list[tuple[str, object]]):
-    """What stands in a JSON object; a list is a plain one."""
+    """The pairs of a JSON object, to distinguish them from a list."""
 
 
 def _json_text(value: object, where: str) -> str:

@@ -1,4 +1,4 @@
-"""A source is split: each part (a week, a month or a value of a column) gets its rows in files of its own."""
+"""Splits a source: the rows of each part (a week, a month or a value of a column) go to separate files."""
 
 import functools
 import hashlib
@@ -80,7 +80,7 @@ def split_source(
     Raises
     ------
     TaskError, Unreachable
-        As `ingest_data`; or there is no such column, or `split` needs dates and the column holds none.
+        As `ingest_data`; or the column does not exist, or `split` needs dates and the column holds none.
     """
     last = cast(SplitRecord | None, read_record(source, reader.query, output))
     if last and (last.get("split") != split.recorded or not split.pieces.is_dir()):

@@ -36,7 +36,7 @@ READ = (
 
 
 def is_json_lines(opened: Callable[[], IO[bytes]]) -> bool:
-    """Tell whether a text begins as JSON lines do, or as other JSON, whose errors are then those of JSON."""
+    """Return whether a text begins like JSON lines, or like other JSON, so that its errors are explained as JSON."""
     with opened() as stream:
         return bool(JSON.match(stream.read(512)))
 
@@ -72,7 +72,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
             _refuse_markup(file.read(512), name)
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
     if reader.sheet is not None and found != "Excel":
-        raise TaskError(f"reader.sheet: {name} is no Excel file, and has no sheets. Leave the key out.")
+        raise TaskError(f"reader.sheet: {name} is not an Excel file, and has no sheets. Remove the key.")
     with _bounded_memory(name), refusing_damage(name, pa.ArrowInvalid):
         if found in _COLUMNAR:
             copy_columns(arrived, found, table, name, reader)
@@ -148,7 +148,7 @@ def _copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: 
 
 
 def _decodes(line: bytes, codec: str) -> bool:
-    """Tell whether a line of bytes is text in that encoding."""
+    """Return whether a line of bytes is text in that encoding."""
     try:
         line.decode(codec)
     except UnicodeError:

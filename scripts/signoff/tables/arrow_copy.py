@@ -1,8 +1,7 @@
-"""The rows of a CSV file once more, in Arrow's format beside it, which is read in its place as long as it is that file.
+"""A copy of a CSV file in Arrow's format beside it, which is read in its place while it matches the CSV.
 
-The CSV is what counts. The side file holds the digest of the CSV that it was written with, a digest of its own bytes,
-and what reading the CSV would find out. A CSV that was changed by hand, or has no such file, or a damaged one, is read
-itself, with the same results.
+The CSV is authoritative. The copy (side file) holds the digest of its CSV, a digest of its own bytes, and the kinds of
+the columns. If the CSV was changed by hand, or the copy is missing or damaged, the CSV is read, with the same results.
 """
 
 import functools
@@ -46,7 +45,7 @@ def side_path(path: Path) -> Path:
 
 
 def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
-    """Return the side file of a CSV file; None where there is none of it as it is, and of columns of these kinds."""
+    """Return the side file of a CSV file; None if it is missing, or does not match the CSV or these kinds."""
     side = side_path(path)
     if not kinds or not side.is_file():
         return None
@@ -63,7 +62,7 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
             if own.result()[0] != about["body"]:
                 raise ValueError
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        # Also where another version has written it.
+        # Possibly written by another version.
         _say_damaged(side, path)
         return None
     return SideFile(side, {name: kinds[name] for name in names}, about["dtypes"])
@@ -75,7 +74,7 @@ def _own_digest(side: Path, written: str) -> tuple[str, int]:
     Raises
     ------
     ValueError
-        There is no such digest in it.
+        It does not contain that digest.
     """
     with open(side, "rb") as file:
         size = file.seek(0, 2)
@@ -108,7 +107,7 @@ def _say_damaged(side: Path, path: Path) -> None:
 
 def _side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:
     """Yield for some rows at a time what reads some of their columns, as they are kept; `mapped`, without a copy."""
-    # Arrow copies the columns that it is told to read alone, of a file that is mapped too.
+    # If Arrow reads only some columns, it copies them, even from a mapped file.
     wanted = [] if mapped else sorted(list(side.kinds).index(name) for name in names)
     options = pa.ipc.IpcReadOptions(included_fields=wanted)
     opened = pa.memory_map if mapped else pa.OSFile

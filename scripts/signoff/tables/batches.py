@@ -78,9 +78,9 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
     Raises
     ------
     TaskError
-        When the file is no table.
+        The file is not a table.
     Misled
-        The first rows alone do not tell.
+        The first rows alone do not decide.
     """
     if side := open_side(path, kinds):
         formats = {name: "ISO8601" for name, kind in side.kinds.items() if kind == "date"}

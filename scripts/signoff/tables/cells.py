@@ -16,7 +16,7 @@ MISSING = [
 BLANKS = ["?", "-", "--", "---", "–", "—", ".", "..", "...", "…", "*", "n.a.", "nil", "nat", "missing", "unknown"]
 BLANKS += ["k.a.", "s/d", "n.d.", "n/d", "nd", "not available", "no data", "0000-00-00"]
 BLANKS += ["#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", *(each.lower() for each in MISSING)]
-# A column of which so many values are numbers (or dates) is one; the others are its bad values.
+# A column is of the kind of at least this share of its values; the others are its bad values.
 MOSTLY = 0.9
 _BOOLEANS = {"true": True, "false": False}
 _CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₽₺₩₪₫₴]|(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|"
@@ -24,7 +24,7 @@ _CURRENCY += r"RUB|SEK|SGD|TRY|USD|ZAR)|Rs\.?|kr\.?|zł|Kč|Ft)"
 # What is printed for a minus: the hyphens, the en dash, the minus sign, and the small and the wide hyphen.
 MINUS = "[-\u2010\u2011\u2013\u2212\ufe63\uff0d]"
 SIGN = MINUS.replace("[-", r"[+\-")
-# What stands behind a number and changes its sign: a minus, and debit and credit, of which no rule says the sign.
+# What may follow a number and change its sign: a minus, or debit and credit, whose sign is ambiguous.
 SIGN_BEHIND = re.compile(rf"{MINUS}|(?:DR|CR)\b", re.IGNORECASE)
 # Signs and currencies before a number; what may separate its thousands in any notation.
 BEFORE, _SPACE = rf"\s*\(?{SIGN}?\s*{_CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
@@ -33,7 +33,7 @@ COMMA_NUMBER = re.compile(
     rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{_SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
     r"(\s*[^\d\s,.]?[^\d,]{0,11})"
 )
-# Whole numbers from one to another are made text of at once where they are no more than so many.
+# Whole numbers are converted to text all at once if their range has at most this many.
 _MOST_WORDS = 10_000
 
 
@@ -64,7 +64,7 @@ def with_point(cell: str) -> str:
 
 
 def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedArray:
-    """Return int64 where every value is whole, else float64, or `dtype`; what is no finite number is null.
+    """Return int64 if every value is whole, otherwise float64, or `dtype`; anything but a finite number is null.
 
     12.5 % is 12.5; $1,234.50 and 1'234.50 CHF are 1234.5, (12), 12- and $(12) are −12, and 1.2M is 1200000.
     """
@@ -83,7 +83,7 @@ def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedA
     encoded = values.combine_chunks().dictionary_encode()
     words = pc.replace_substring_regex(_plain_numbers(encoded.dictionary), r"^\+", "")
     plain = pc.match_substring_regex(words, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
-    # What a number is must not depend on what stands beside it: the same parser for all of them.
+    # A number must not depend on the values beside it, so all have the same parser.
     distinct = pc.cast(pc.if_else(plain, words, None), pa.float64())
     return finite(pa.chunked_array([distinct.take(encoded.indices)]))
 

@@ -122,7 +122,7 @@ def _likely_kinds(sample: pa.ChunkedArray) -> list[str]:
     """Return the kinds that at least half of a sample of text, blanks aside, are of."""
     known = len(sample) - (pc.sum(is_blank(sample)).as_py() or 0)
     fit = {kind: pc.sum(pc.is_valid(PARSERS[kind](sample))).as_py() or 0 for kind in ("number", "boolean")}
-    # Most text is no date, and need not be tried in a hundred notations.
+    # Most text is not a date, so that hundreds of notations need not be tried.
     if pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
         fit["date"] = most_dates(sample) * len(sample)
     return [kind for kind in fit if known and fit[kind] >= known / 2]

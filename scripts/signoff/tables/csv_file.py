@@ -63,9 +63,9 @@ def header_of_table(path: Path) -> list[str]:
 
 
 def with_names(columns: list[str]) -> list[str]:
-    """Return column names without what nobody sees around them, `unnamed_1` and so on, by its place, for one of none.
+    """Return column names without invisible characters around them; an empty one becomes `unnamed_1`, by its place.
 
-    A byte order mark before a name, other than the file's own, would be taken for that once the file is written anew.
+    A byte order mark before a name would be taken for the file's own when the file is rewritten.
     """
     seen = (re.sub(r"^[\s\ufeff]+|[\s\ufeff]+$", "", each) for each in columns)
     return [each or f"unnamed_{n}" for n, each in enumerate(seen, 1)]
@@ -78,7 +78,7 @@ def read_text(path: Path, columns: list[str]) -> pa.Table:
 
 @contextlib.contextmanager
 def no_table(path: Path) -> Iterator[None]:
-    """Say in one line that a file is no table."""
+    """Explain in one line that a file is not a table."""
     try:
         yield
     except pa.ArrowInvalid as error:
@@ -91,7 +91,7 @@ def csv_rows(file: TextIO, name: object, delimiter: str = ",") -> Iterator[tuple
     Raises
     ------
     TaskError
-        A row is longer than LONGEST, as one is where a quote is not closed, or where it is no text at all.
+        A row is longer than LONGEST, for example because a quote is not closed, or because it is not text.
     """
     csv.field_size_limit(LONGEST)
     number = 0

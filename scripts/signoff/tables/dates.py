@@ -1,4 +1,4 @@
-"""The notations of dates: which there are, and text in one of them as timestamps."""
+"""The notations of dates: finds the notation of a column, and parses text into timestamps."""
 
 import re
 from typing import Any, cast
@@ -16,12 +16,12 @@ _TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
 _TIMES += [" %H:%M:%S.%f", " %H:%M:%S%z", " %I:%M%p", " %I:%M:%S%p", " %H.%M", " %H.%M.%S"]
 DATE_FORMATS = [day + time for day in DAYS for time in _TIMES]
 DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
-# What these say may be something else, so they are dates only where a column is known to hold any.
+# These are ambiguous, so they are dates only if a column is known to hold dates.
 _DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
 NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
 PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
 DATE_FORMATS += [each for each in (*NUMBERS, *PERIODS) if each not in DATE_FORMATS]
-# What is left without these tells most notations apart; a zone is a part of some.
+# The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
 # What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
 _WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
@@ -45,20 +45,20 @@ _MONTH_NAMES = {
 # Seconds since 1970 of the years 2001 to 2033, and milliseconds.
 _EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
 _QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
-# Columns of numbers that are seconds since 1970 are called so.
+# The names of columns whose numbers are seconds since 1970.
 TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
-# Months, quarters and weeks are codes where there are so few of them.
+# With fewer distinct values than this, months, quarters and weeks are codes.
 _MONTHS = 12
-# So many different texts show in which notations a column may be.
+# This many distinct texts show which notations a column may have.
 _MOST_LOOKED_AT = 200
 
 
 def dates_of(values: pd.Series, date_format: str) -> pd.Series:
-    """Return n texts as n UTC timestamps, NaT where one is not in that notation.
+    """Return n texts as n UTC timestamps; NaT for a text that is not in that notation.
 
     Notations are those of strptime, ISO8601, "epoch s" and "epoch ms" (since 1970), "quarter" (2024Q1, Q1 2024), "week"
-    (2024-W01) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or GMT behind
-    it, are no part of a notation.
+    (2024-W01) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or GMT after
+    it, are not part of a notation.
     """
     if date_format == "ambiguous":
         return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
@@ -81,15 +81,15 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     text = bare(text, date_format)
     dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
     if date_format == "ISO8601":
-        # A bare number or a month is no date, whatever a lenient parser makes of it: 2010-12 may be a code.
+        # A bare number or a month is not a date, even if a lenient parser reads it as one: 2010-12 may be a code.
         dates[~text.str.contains(r"^\d{4}-\d\d-\d\d", na=False)] = cast(Any, pd.NaT)
     return dates
 
 
 def possible(values: pd.Series) -> list[str]:
-    """Return the notations that one of a few texts may be in, by what stands between its letters, digits and blanks.
+    """Return the notations that a few texts may be in, by the characters between their letters, digits and blanks.
 
-    Of hundreds few are left to be tried.
+    So only a few of hundreds are tried.
     """
 
     def marks(like: str) -> set[str]:
@@ -104,7 +104,7 @@ def possible(values: pd.Series) -> list[str]:
 
 
 def bare(values: pd.Series, date_format: str) -> pd.Series:
-    """Return text without what stands around dates in that notation."""
+    """Return text without what may surround dates in that notation."""
     text = pc.replace_substring_regex(pa.array(values, pa.string(), from_pandas=True), _WEEKDAY, "")
     text = pc.replace_substring_regex(text, r" ?(?:UTC|GMT)$", "Z")
     if date_format != "ISO8601":
@@ -126,10 +126,10 @@ def _first_month(quarter: re.Match[str]) -> str:
 
 
 def hides_dates(name: str, values: pd.Series) -> bool:
-    """Tell whether numbers or text are dates in one of the notations that may be something else, without exception.
+    """Return whether all numbers or texts are dates in one of the ambiguous notations.
 
-    These are 20240131, 20240131120000, and 202401, 2024-01, Jan 2024, 2024Q1, 2024-W05 where there are many of them;
-    and seconds or milliseconds since 1970 in a column that is called a time.
+    These are 20240131 and 20240131120000; 202401, 2024-01, Jan 2024, 2024Q1 and 2024-W05 if there are many of them; and
+    seconds or milliseconds since 1970 in a column whose name is that of a time.
     """
     known = values.dropna().drop_duplicates()
     is_whole = pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known) and (known % 1 == 0).all()
@@ -189,7 +189,7 @@ class Notations:
         """Return the notation in which most values are dates, and those that fit as well and give other days."""
         best = min(self.unfit, key=self.unfit.__getitem__)
         rivals = [each for each in self.unfit if each != best and self.unfit[each] == self.unfit[best]]
-        # Years of first days of the month are no years of Januaries.
+        # Dates that are all first days of months are not all in January.
         monthly = [each for each in (best, *rivals) if self._are_first_days(each)]
         if len(monthly) == 1:
             return monthly

@@ -13,9 +13,9 @@ from signoff.base.files import read_json
 from signoff.tables.delivery import Delivery, Record
 from signoff.tables.own_keys import DeliveryRules
 
-# A level is required in the newest period if it had at least so many rows in each of so many periods before.
+# A level is required in the newest period if it had at least this many rows in each of this many earlier periods.
 STEADY_ROWS, STEADY_PERIODS = 3, 8
-# The usual number of rows in a period is the median of so many before it.
+# The usual number of rows in a period is the median of this many earlier periods.
 USUAL = 4
 # The share of missing values among fewer rows is chance.
 FEWEST_ROWS = 12
@@ -104,8 +104,8 @@ def accepted(report: dict[str, Any]) -> bool:
 def _last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
     """Return what this delivery is compared with, by the validation report before this one.
 
-    The same data are compared with the same record again. A delivery that was not accepted is no standard for the next,
-    nor is another table: one that shares less than half of the columns.
+    The same data are compared with the same record again. Nothing is compared with a delivery that was not
+    accepted, or with a different table, which shares less than half of the columns.
     """
     if earlier is None or "delivery" not in earlier:
         return None

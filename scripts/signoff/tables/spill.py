@@ -82,7 +82,7 @@ def repeats(numbers: Spill) -> Iterator[np.ndarray]:
 def select(ranks: list[int], parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]) -> np.ndarray:
     """Return the numbers (uint64) of some ranks, from 0, among more of them than memory holds.
 
-    `parts` gives them anew each time, some at a time, with how often each one counts (None: once).
+    `parts` returns them again at each call, some at a time, with how often each one counts (None: once).
     """
     left, found = np.array(ranks), np.zeros(len(ranks), "uint64")
     # By 16 bits at a time, the first ones first: how many numbers that begin as the one looked for go on with which.

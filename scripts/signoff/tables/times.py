@@ -13,8 +13,8 @@ from signoff.tables.delivery import NO_DAY, days_of
 
 # How far beyond the ingest a time may be: clocks and zones differ, and a bare date may name the end of its month.
 _SLACK, _SLACK_OF_DATES = pd.Timedelta(days=1), pd.Timedelta(days=31)
-# Times are far outside if no time lies between them and the others for so many years, and for so many times the span of
-# the middle eight tenths of the rows.
+# Times are far outside if no time lies between them and the others for this many days, and for this many times the span
+# of the middle 80% of the rows.
 _FAR_DAYS, _FAR_SPANS = 5 * 365, 3
 # Days that programs write for an unknown one: for them, a year and the span itself are enough.
 _PLACEHOLDERS: tuple[str, ...] = (

@@ -72,7 +72,7 @@ class SideWriter:
             self.part.unlink(missing_ok=True)
             self.begin(schema)
         elif schema != self.schema:
-            self.begin_anew(schema, table)
+            self.restart(schema, table)
         table = table.cast(self.schema)
         for name, column in zip(table.column_names, table.columns, strict=True):
             self.missing[name] |= column.null_count > 0
@@ -86,8 +86,8 @@ class SideWriter:
         """Begin the file."""
         self.schema, self.writer, self.begun = schema, pa.ipc.new_file(str(self.part), schema), self.begun + 1
 
-    def begin_anew(self, schema: pa.Schema, table: pa.Table) -> None:
-        """Begin the file anew, with the rows that it has, and wider columns for those of `table`."""
+    def restart(self, schema: pa.Schema, table: pa.Table) -> None:
+        """Rewrite the file with wider columns, which also fit the rows of `table`."""
         if self.begun == 3:
             # One column after the other: before the file is copied for each, all are as wide as they can be.
             for n, each in enumerate(schema):
@@ -134,7 +134,7 @@ def _first_fit(column: pa.ChunkedArray, types: tuple[pa.DataType, ...]) -> pa.Da
 
 
 def fits(column: pa.ChunkedArray, kept: pa.DataType) -> bool:
-    """Tell whether numbers stay what they are in one of TYPES, all missing ones too."""
+    """Return whether one of TYPES holds these numbers, some of them missing, without loss."""
     if pa.types.is_floating(kept):
         return True
     if pa.types.is_floating(column.type):
