@@ -31,7 +31,7 @@ from signoff.tables.batches import read_rows
 
 
 def compare(
-    model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: dict[str, Any], mae: float, threads: int
+    model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: dict[str, Any], typical: float, threads: int
 ) -> Agreement:
     """Return how both models' predictions of the newest held-out rows differ.
 
@@ -43,8 +43,8 @@ def compare(
         The features of all rows, with the target and the split, and with the time column if there is one.
     description
         What `feature_engineering` has written about the features.
-    mae
-        The error of `model` on all held-out rows.
+    typical
+        The median absolute error of `model` on all held-out rows.
     threads
         How many cores to use, at most.
     """
@@ -52,7 +52,7 @@ def compare(
     test = rows[rows["split"] == "test"].reset_index(drop=True)
     newest = test.iloc[newest_rows(test[when] if when else None, len(test))]
     ours, theirs = (predict(each, newest[kinds], threads).to_numpy("float64") for each in (model, refit))
-    return agreement(newest[target].to_numpy("float64"), ours, theirs, mae)
+    return agreement(newest[target].to_numpy("float64"), ours, theirs, typical)
 
 
 def refit_model(args: argparse.Namespace) -> dict[str, Any]:
@@ -76,7 +76,8 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     refit = train_again(model, rows, kinds, rows[target], args.random_state, args.threads)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
-    found = compare(model, refit, rows, description, metrics["model"]["test"]["MAE"], args.threads)
+    typical = metrics["model"]["test"]["median_absolute_error"]
+    found = compare(model, refit, rows, description, typical, args.threads)
     digest = write_model(refit, args.output)
     return {
         "sha256": digest,

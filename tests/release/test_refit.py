@@ -14,12 +14,14 @@ import deploy
 import reproduce
 import verify
 from conftest import CONFIG, Project, in_process, rides
+from diagnose import diagnose
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.model.scoring import predict
 from signoff.release.records import Agreement
 from signoff.release.store import Releases
 from signoff.release.subject import changes, review
+from signoff.report.decision_box import decision
 from signoff.report.refit import refit_section
 from signoff.review.champion import Champion, open_champion
 from signoff.review.refit import agreement, newest_rows, refit_alarms
@@ -98,6 +100,19 @@ def test_the_report_and_the_forms_of_a_release_say_what_was_measured_on_which_mo
     assert f"both models have the same bytes (SHA-256 {digests['model']} and {digests['refit']})" in log[-2]
 
 
+def test_an_alarm_about_the_second_model_makes_the_box_look_closer(refitted_run):
+    names = ("evaluation_metrics", "explanation", "comparison")
+    parts = [refitted_run.json(f"reports/{name}.json") for name in names]
+    refit = refitted_run.json("model/refit.json")
+    assert decision(parts[0], diagnose(*parts, refit)).deploy == "yes"
+    refit["alarms"] = [{"name": "refit_differs", "feature": None, "sentence": "It differs."}]
+    found = diagnose(*parts, refit)
+    assert "It differs." in found["reasons"]["against"]
+    box = decision(parts[0], found)
+    assert box.deploy == "look closer"
+    assert "refit differs" in box.why[0]
+
+
 def test_one_changed_byte_of_the_second_model_is_noticed(refitted):
     content = bytearray(MODEL.read_bytes())
     content[len(content) // 2] ^= 1
@@ -155,18 +170,18 @@ def test_models_that_differ_by_more_than_the_error_raise_an_alarm():
     random = np.random.default_rng(5)
     actual = random.normal(50, 9, 400)
     evaluated = actual + random.normal(0, 2, 400)
-    mae = float(np.abs(evaluated - actual).mean())
+    error, typical = float(np.abs(evaluated - actual).mean()), float(np.median(np.abs(evaluated - actual)))
     # One that knows every row by heart differs by exactly the error, and is usual for some estimators.
     for refit in (evaluated, evaluated + 0.5, actual, (evaluated + actual) / 2):
-        assert refit_alarms(agreement(actual, evaluated, refit, mae)) == []
-    found = agreement(actual, evaluated, evaluated - 3, mae)
+        assert refit_alarms(agreement(actual, evaluated, refit, typical)) == []
+    found = agreement(actual, evaluated, evaluated - 3, typical)
     assert found["bias"] == pytest.approx(-3)
-    assert found["share"] == pytest.approx(3 / mae)
+    assert found["share"] == pytest.approx(3 / error)
     for refit in (evaluated - 3, evaluated * 60, np.full(400, np.inf), np.full(400, np.nan)):
-        (alarm,) = refit_alarms(agreement(actual, evaluated, refit, mae))
+        (alarm,) = refit_alarms(agreement(actual, evaluated, refit, typical))
         assert alarm["name"] == "refit_differs"
     # In a week without noise, the error on all held-out rows is what counts.
-    assert refit_alarms(agreement(actual, actual + 0.01, actual + 1, mae)) == []
+    assert refit_alarms(agreement(actual, actual + 0.01, actual + 1, typical)) == []
     # A model without errors: digits that rounding has changed are no difference.
     assert refit_alarms(agreement(actual, actual, actual * (1 + 1e-9), 0.0)) == []
     assert refit_alarms(agreement(actual, actual, actual + 0.1, 0.0))

@@ -242,7 +242,7 @@ class Agreement(TypedDict):
     difference, bias
         The means of |refit − evaluated| and of refit − evaluated, in the target's unit.
     MAE
-        The error of the evaluated model, on these rows or on all held-out rows: the larger one.
+        The error of the evaluated model: the mean on these rows, or the median on all held-out rows if it is larger.
     share
         `difference` as a share of `MAE`.
     """

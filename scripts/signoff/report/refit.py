@@ -5,6 +5,7 @@ from typing import Any
 
 from signoff.release.records import Metrics, Refit
 from signoff.report.document import Block, Code, Section, Words, number
+from signoff.review.refit import MOST_SHARE
 
 
 def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | None) -> Section:
@@ -26,8 +27,9 @@ def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | 
     agrees = (
         f"On the newest {compared['rows']:,} rows, which the model that was trained again has seen, the predictions of "
         f"the two models differ by {number(compared['difference'])} on average, and their means by "
-        f"{number(compared['bias'])}. The mean absolute error of the evaluated model is {number(compared['MAE'])}: a "
-        "larger average difference is an alarm."
+        f"{number(compared['bias'])}. The error of the evaluated model is {number(compared['MAE'])} (the mean on these "
+        f"rows, or the median on all held-out rows if it is larger). An average difference above {MOST_SHARE:g} times "
+        "the error is an alarm."
     )
     blocks: list[Block] = [what, measured, agrees]
     if backtest:
