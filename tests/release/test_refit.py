@@ -17,7 +17,9 @@ from conftest import CONFIG, Project, in_process, rides
 from diagnose import diagnose
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
+from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
+from signoff.model.training import train_again, train_model
 from signoff.release.records import Agreement
 from signoff.release.store import Releases
 from signoff.release.subject import changes, review
@@ -166,6 +168,28 @@ def test_a_champion_is_scored_by_its_evaluated_twin_if_it_has_seen_the_held_out_
     assert later or "its evaluated twin is scored" in found.note
 
 
+@pytest.mark.parametrize(
+    ("estimator", "params"),
+    [
+        ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 5}),
+        ("sklearn.compose.TransformedTargetRegressor", {"regressor": "sklearn.linear_model.Ridge"}),
+        ("sklearn.ensemble.VotingRegressor", {"estimators": ["sklearn.linear_model.Ridge", "sklearn.svm.LinearSVR"]}),
+    ],
+)
+def test_training_again_gives_the_model_that_training_on_all_rows_would(tmp_path, estimator, params):
+    rows = rides(400).assign(line=[f"line {n % 90}" for n in range(400)])
+    rows.loc[:250, "city"] = "Köln"
+    kinds = {"city": "category", "line": "category", "km": "number", "riders": "number"}
+    model = train_model(rows[:300], kinds, rows["minutes"][:300], estimator, params)
+    path = tmp_path / "model.pkl"
+    model = load_model(path, write_model(model, path))
+    model.intervals_ = {"level": 0.9}
+    found = train_again(model, rows, kinds, rows["minutes"])
+    whole = train_model(rows, kinds, rows["minutes"], estimator, params)
+    assert predict(found, rows[[*kinds]], 1).tolist() == predict(whole, rows[[*kinds]], 1).tolist()
+    assert found.intervals_ == {"level": 0.9}
+
+
 def test_models_that_differ_by_more_than_the_error_raise_an_alarm():
     random = np.random.default_rng(5)
     actual = random.normal(50, 9, 400)
@@ -197,7 +221,7 @@ def test_the_newest_week_is_compared_and_enough_rows():
 
 
 def test_the_report_names_the_error_of_the_backtest_if_there_is_one():
-    compared: Agreement = {"rows": 9, "difference": 1.25, "bias": -0.5, "MAE": 2.5, "share": 0.5}
+    compared: Agreement = {"rows": 9, "difference": 1.25, "bias": -0.5, "MAE": 2.5, "share": 0.5, "limit": 1.1}
     found = {"sha256": "0" * 64, "training_rows": 90, "last_time": None, "agreement": compared}
     backtest = {"overall": {"retrained": {"MAE": 1.75}}, "weeks": 5, "rows": 77}
     backtest |= {"first_week": "2024-W01", "last_week": "2024-W05"}

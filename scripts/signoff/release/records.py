@@ -245,6 +245,8 @@ class Agreement(TypedDict):
         The error of the evaluated model: the mean on these rows, or the median on all held-out rows if it is larger.
     share
         `difference` as a share of `MAE`.
+    limit
+        The largest share without an alarm.
     """
 
     rows: int
@@ -252,6 +254,7 @@ class Agreement(TypedDict):
     bias: float
     MAE: float
     share: float
+    limit: float
 
 
 class Refit(TypedDict):

@@ -5,7 +5,6 @@ from typing import Any
 
 from signoff.release.records import Metrics, Refit
 from signoff.report.document import Block, Code, Section, Words, number
-from signoff.review.refit import MOST_SHARE
 
 
 def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | None) -> Section:
@@ -28,8 +27,8 @@ def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | 
         f"On the newest {compared['rows']:,} rows, which the model that was trained again has seen, the predictions of "
         f"the two models differ by {number(compared['difference'])} on average, and their means by "
         f"{number(compared['bias'])}. The error of the evaluated model is {number(compared['MAE'])} (the mean on these "
-        f"rows, or the median on all held-out rows if it is larger). An average difference above {MOST_SHARE:g} times "
-        "the error is an alarm."
+        f"rows, or the median on all held-out rows if it is larger). Above {compared['limit']:g} times the error, an "
+        "average difference is an alarm."
     )
     blocks: list[Block] = [what, measured, agrees]
     if backtest:

@@ -11,7 +11,7 @@ from signoff.review.reasons import alarm
 # The newest week is compared, and at least this many rows.
 _FEWEST_ROWS = 200
 # A model that learns every row by heart differs from the evaluated one by exactly the error of the latter.
-MOST_SHARE = 1.1
+_MOST_SHARE = 1.1
 # Differences below this share of the target's spread come from rounding.
 _ROUNDING = 1e-6
 
@@ -46,12 +46,13 @@ def agreement(actual: np.ndarray, evaluated: np.ndarray, refit: np.ndarray, typi
         "bias": float(apart.mean()),
         "MAE": error,
         "share": 0.0 if size <= least else size / max(error, least),
+        "limit": _MOST_SHARE,
     }
 
 
 def refit_alarms(found: Agreement) -> list[dict[str, Any]]:
     """Return an alarm if the models differ by more than the evaluated one errs, or if a prediction is not finite."""
-    if found["share"] <= MOST_SHARE:
+    if found["share"] <= found["limit"]:
         return []
     sentence = (
         f"On the newest {found['rows']:,} rows the model that was trained again on all rows differs from the evaluated "
