@@ -50,7 +50,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest dossier reproduce serve
+	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest dossier reproduce serve bench-serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -213,6 +213,9 @@ bench-models: $(READY) ## compare many models in one run with a plain loop (MODE
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py
+
+bench-serve: .venv/.serving ## measure the server: requests a second and their duration (DIR=folder with a release)
+	@$(TILDE) $(BIN)/python benchmarks/bench_serve.py --folder="$${DIR:-.}"
 
 environment.yml: requirements.txt ## write the conda environment as one complete file, because Snakemake copies only this file
 	@{ printf '%s\n' 'channels:' '  - conda-forge' '  - nodefaults' 'dependencies:' '  - python >=3.11' '  - pip' \

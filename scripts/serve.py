@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
-from signoff.release.store import Releases
 from signoff.serving.options import Options, options_of
-from signoff.serving.served import Served
 
+# A worker imports this file before it tells its parent that it is alive. The rest would take it seconds.
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from uvicorn import Config
+
+    from signoff.serving.served import Served
+
+# Seconds in which a worker must tell its parent that it is alive, on a busy machine too.
+_ALIVE = 30
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -40,7 +44,7 @@ def listening(host: str, port: int) -> socket.socket:
         raise TaskError(f"the server cannot listen on {host}, port {port}: {reason}. Set HOST= or PORT=.") from error
 
 
-def serve(options: Options, served: Served, at: socket.socket, workers: int) -> None:
+def serve(options: Options, served: "Served", at: socket.socket, workers: int) -> None:
     """Answer requests that arrive at a socket until Ctrl-C or SIGTERM. Those that have arrived are answered first."""
     with contextlib.ExitStack() as stack:
         if workers > 1:
@@ -49,12 +53,19 @@ def serve(options: Options, served: Served, at: socket.socket, workers: int) -> 
         from uvicorn import Server
         from uvicorn.supervisors import Multiprocess
 
-        from signoff.serving.app import app_for, app_of_worker
-
         if workers > 1:
-            Multiprocess(_configured(partial(app_of_worker, options), workers), [at]).run()
+            Multiprocess(_configured(partial(_worker, options), workers), [at]).run()
         else:
+            from signoff.serving.app import app_for
+
             Server(_configured(lambda: app_for(options, served))).run([at])
+
+
+def _worker(options: Options) -> "Starlette":
+    """Return the application of one of several processes."""
+    from signoff.serving.app import app_of_worker
+
+    return app_of_worker(options)
 
 
 def _configured(make_app: Callable[[], "Starlette"], workers: int = 1) -> "Config":
@@ -71,6 +82,7 @@ def _configured(make_app: Callable[[], "Starlette"], workers: int = 1) -> "Confi
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_worker_healthcheck=_ALIVE,
     )
 
 
@@ -85,6 +97,9 @@ def main(argv: list[str] | None = None) -> None:
         for name in ("starlette", "uvicorn", "prometheus_client"):
             if importlib.util.find_spec(name) is None:
                 raise TaskError(f"{name} is not installed. Run make serve, or pip install -r requirements-serve.txt.")
+        from signoff.release.store import Releases
+        from signoff.serving.served import Served
+
         options = options_of(read_config(args.config)[0], args.host)
         served = Served(Releases(), options.rule, options.reasons)
         with listening(args.host, args.port) as at:

@@ -292,7 +292,7 @@ def test_the_reference_names_every_key_script_and_target(tmp_path):
         assert f"`make {target}`" in commands
 
 
-@pytest.mark.parametrize("other", ["dev", "docs"])
+@pytest.mark.parametrize("other", ["dev", "docs", "serve"])
 def test_the_lists_of_pins_agree(other):
     pins = []
     for name in ("requirements.txt", f"requirements-{other}.txt"):

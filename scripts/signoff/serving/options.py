@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from signoff.release.approval import Rule
+# A worker imports this before it tells its parent that it is alive.
+if TYPE_CHECKING:
+    from signoff.release.approval import Rule
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -43,7 +45,7 @@ class Options:
         The names by which clients may call the server; all if empty.
     """
 
-    rule: Rule
+    rule: "Rule"
     form: Form
     columns: list[str]
     on_drift: str
