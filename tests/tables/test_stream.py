@@ -4,6 +4,7 @@ import itertools
 import json
 import resource
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -454,7 +455,7 @@ def test_evaluation_gives_the_same_bytes_in_small_batches_as_at_once(tmp_path, m
     table = read_table(features).frame
     name = "column mean" if baseline == "mean" else baseline
     mean = pd.Series(table["y"][table["split"] == "train"].mean(), table.index)
-    predicted = train_model.joblib.load(model).predict(table)
+    predicted = joblib.load(model).predict(table)
     values = {"model": pd.Series(predicted, table.index), "mean": mean, name: table[baseline]}
     predictions = {each: by_part(numbers, table["split"]) for each, numbers in values.items()}
     expected = evaluate_predictions(predictions, by_part(table["y"], table["split"]), Gate({}, {}))

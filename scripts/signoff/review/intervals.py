@@ -281,6 +281,9 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str
     return found
 
 
+_NO_CHAMPION = "none: no champion to compare with"
+
+
 def slice_table(
     slices: Sliced,
     actual: np.ndarray,
@@ -291,26 +294,23 @@ def slice_table(
 ) -> Slices:
     """Return MAE, bias and difference from the champion for each slice of MIN_ROWS rows or more, the worst first.
 
+    A slice is worse than the champion if its own interval says so, and Holm's correction over all slices too. For the
+    correction the autocorrelation of days is taken from all slices together, since one says little of it. The days of a
+    slice may follow each other (warm ones), so its weeks must say so, too.
+
     Parameters
     ----------
     slices
-        As `make_slices` gives them.
+        As `make_slices` returns them.
     actual, ours, champion
-        n numbers each: the target, the model's and the champion's predictions (None: there is no champion).
-    sampled
-        How the n rows are drawn again.
-    most
-        How many slices to list.
-
-    A slice is worse than the champion where its own interval says so, and Holm's correction over all slices too. For
-    the correction the autocorrelation of days is taken from all slices together, since one says little of it. The days
-    of a slice may follow each other (warm ones), so its weeks must say so, too.
+        n numbers each: the target, the model's and the champion's predictions (None without a champion).
+    sampled, most
+        How the n rows are drawn again, and how many slices to list.
     """
     blocks, drawn = sampled.blocks, sampled.drawn
     error = ours - actual
     theirs = np.abs(champion - actual) if champion is not None else np.zeros(len(error))
-    count, ratios = drawn.shape[1], []
-    rows: list[SliceRow] = []
+    count, ratios, rows = drawn.shape[1], list[float](), list[SliceRow]()
     z: list[tuple[float, int]] = []
     by_weeks: list[float] = []
     for feature, (codes, labels) in slices.items():
@@ -324,17 +324,7 @@ def slice_table(
             with np.errstate(divide="ignore", invalid="ignore"):
                 resampled = drawn @ each
                 mae, difference = (resampled[:, k] / resampled[:, 0] for k in (1, 3))
-            row: SliceRow = {
-                "feature": feature,
-                "value": label,
-                "rows": int(n),
-                "MAE": size / n,
-                "MAE_interval": bounds(mae, sampled, least=0.0),
-                "bias": signed / n,
-                "champion_MAE": None,
-                "difference_interval": None,
-                "worse": False,
-            }
+            row = _slice_row(feature, label, int(n), size / n, signed / n, bounds(mae, sampled, least=0.0))
             if champion is not None:
                 row["champion_MAE"], row["difference_interval"] = (size - gain) / n, bounds(difference, sampled)
                 spread = float(np.nanstd(difference))
@@ -352,10 +342,23 @@ def slice_table(
         low, _ = row["difference_interval"] or (None, None)
         row["worse"] = bool(corrected < 1 - LEVEL and low is not None and low > 0)
     rows.sort(key=lambda row: (not row["worse"], -row["MAE"]))
-    correction = (
-        f"Holm's, over the {len(p)} comparisons with the champion" if p else "none: no champion to compare with"
-    )
+    correction = f"Holm's, over the {len(p)} comparisons with the champion" if p else _NO_CHAMPION
     return {"min_rows": MIN_ROWS, "looked_at": len(rows), "correction": correction, "rows": rows[:most]}
+
+
+def _slice_row(feature: str, label: str, rows: int, mae: float, bias: float, interval: Interval) -> SliceRow:
+    """Return what is known of a slice without a champion."""
+    return {
+        "feature": feature,
+        "value": label,
+        "rows": rows,
+        "MAE": mae,
+        "MAE_interval": interval,
+        "bias": bias,
+        "champion_MAE": None,
+        "difference_interval": None,
+        "worse": False,
+    }
 
 
 def _p_by_week(total: np.ndarray, n: np.ndarray) -> float:
