@@ -65,7 +65,7 @@ def write(path: str, content: object) -> None:
 
 
 def change(path: str, **changes: object) -> None:
-    """Change a JSON file of the project, and report on it where it is what a report speaks of."""
+    """Change a JSON file of the project, and rebuild the report if it describes that file."""
     write(path, json.loads(Path(path).read_text("utf-8")) | changes)
     if path == METRICS:
         report(json.loads(Path(METRICS).read_text("utf-8"))["model_sha256"])
@@ -123,7 +123,7 @@ def train(number: int = 1, champion: str | None = None, **metrics: object) -> st
 
 
 def report(model: str) -> None:
-    """Make what speaks of the metrics that are there: the diagnostics, and the report in both forms."""
+    """Write what was computed from the metrics: the diagnostics, and the report in both forms."""
     found = {"model_sha256": model, "metrics_sha256": digest(METRICS), "prediction_interval": {"half_width": 2.5}}
     write(DIAGNOSTICS, found)
     write(REPORT, f"# Report of {model} {digest(METRICS)} {digest(DIAGNOSTICS)}\n")
