@@ -68,7 +68,7 @@ COMMANDS = [
 
 
 def unpack(name: str, folder: Path) -> None:
-    """Put an old project into a folder, its files as old as they are, so that each is newer than what it was computed from."""
+    """Put an old project into a folder, with the times of its files, so that outputs are newer than inputs."""
     with tarfile.open(ROOT / f"tests/old/{name}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
 

@@ -83,7 +83,7 @@ def sides_of(is_test: np.ndarray) -> pd.api.extensions.ExtensionArray:
 def with_split(
     frame: pd.DataFrame, features: dict[str, pd.Series], plan: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the table of some rows, with time, features, target and side, and what is to be told of its sides."""
+    """Return the table of some rows (time, features, target, split), and the facts about both parts of the split."""
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
     table = pd.DataFrame({**head_of(frame, plan), **features, target: frame[target], "split": sides_of(is_test)})
@@ -105,7 +105,7 @@ def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
 
 
 def together(sides: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is to be told of the sides of some rows and some more."""
+    """Return the facts about the parts of the split, of several batches together."""
     ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
     # Some rows may all be on one side: no time is the last one of the other.
     found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}

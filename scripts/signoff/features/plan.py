@@ -1,4 +1,4 @@
-"""What becomes of each column: decided once, by the facts of all rows, and told in a description."""
+"""Decides from the facts of all rows which features each column gives, and describes them."""
 
 import logging
 from collections.abc import Mapping, Sequence

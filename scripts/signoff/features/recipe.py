@@ -34,7 +34,7 @@ DEFAULT_PARTS = ("year", "month", "day_of_week", "hour")
 
 
 def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
-    """Return the parts of dates that become features: of dates without time of day no hour and no minute."""
+    """Return the parts of dates that become features: hours and minutes only of dates with a time of day."""
     found = []
     for name in names:
         part = name.removesuffix("_cyclical")
@@ -46,7 +46,7 @@ def parts_of(has_time: bool, names: tuple[str, ...]) -> list[str]:
 
 
 def _part_of(dates: pd.Series, part: str) -> pd.Series:
-    """Return a part of dates; of one that ends in _sin or _cos that wave, once round in its period."""
+    """Return a part of dates; if its name ends in _sin or _cos, that function of its place in the period."""
     if not part.endswith(("_sin", "_cos")):
         return cast(pd.Series, getattr(dates.dt, part))
     part, wave = part[:-4], {"_sin": np.sin, "_cos": np.cos}[part[-4:]]
@@ -59,7 +59,7 @@ def date_parts(recipe: Mapping[str, FeatureRecipe]) -> dict[str, str]:
 
 
 def names_of_values(part: str | None) -> dict[float, str]:
-    """Return the names of the values of a part of a date: of weekdays from 0 and of months from 1; none of others."""
+    """Return the names of the values of a part of a date: weekdays from 0, months from 1; empty for other parts."""
     if part == "day_of_week":
         return dict(enumerate(_DAYS))
     return dict(enumerate(_MONTHS, 1)) if part == "month" else {}
@@ -71,7 +71,7 @@ def make_features(
     target: str | None = None,
     infinite: dict[str, int] | None = None,
 ) -> dict[str, pd.Series]:
-    """Return the features of n rows by name, each made of what its recipe says.
+    """Return the features of n rows by name, each computed by its recipe.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def make_features(
 
 
 def warn_of_infinite(counts: dict[str, int]) -> None:
-    """Say which features have infinite values, and how many."""
+    """Log which features have infinite values, and how many."""
     for name, count in counts.items():
         if count:
             logging.warning(
@@ -131,7 +131,7 @@ def columns_used(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
 
 
 def columns_described(description: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Return for each column that features are made of its kind, notation of dates and policy, by those of all."""
+    """Return the kind, the notation of dates and the policy of each column that features are made of."""
     own = description["custom"]["columns"] if description["custom"] else []
     return {
         name: {
