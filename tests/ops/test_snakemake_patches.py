@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import inspect
+import json
 import os
 import threading
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_a_damaged_output_has_its_job_forced_once(tmp_path, monkeypatch, capsys)
     asyncio.run(patches.update_needrun(dag, 1, create_inventory=True))
     assert (dag.forcefiles, ran) == ({"bad.json"}, [((1,), {"create_inventory": True})])
     assert "bad.json is damaged (not valid JSON): it is rebuilt" in capsys.readouterr().err
+    # A job of many models lists their files, of which one has been deleted.
+    Path("models/.chunks").mkdir(parents=True)
+    chunks = [f"models/.chunks/{number}.json" for number in (0, 1)]
+    stat = Path("good.json").stat()
+    for chunk, path in zip(chunks, ("good.json", "deleted.json"), strict=True):
+        Path(chunk).write_text(json.dumps({"files": {path: [stat.st_size, stat.st_mtime_ns]}}), encoding="utf-8")
+        dag.jobs.append(SimpleNamespace(output=[Output(chunk)]))
+    dag.forcefiles.clear()
+    asyncio.run(patches.update_needrun(dag))
+    assert dag.forcefiles == {chunks[1]}
+    assert "1 files of models are not as their last complete job left them, such as deleted" in capsys.readouterr().err
     # After a checkpoint, what this run has written itself is not looked at.
     dag.forcefiles.clear()
     asyncio.run(patches.update_needrun(dag))
