@@ -48,7 +48,7 @@ SNAKEMAKE := $(AT_HOME) SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts
 
-.PHONY: help init run report summary statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
+.PHONY: help init run report summary review statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
 	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest dossier reproduce serve bench-serve
 .DEFAULT_GOAL := help
@@ -76,6 +76,9 @@ backtest: $(READY) ## replay the weekly job over the weeks of the data, to see w
 statement: $(READY) ## write a decision to a file that is signed elsewhere (REVIEWER= DECISION= COMMENT= OVERRIDE=)
 	@$(IN_PROJECT)/statement.py --reviewer="$$REVIEWER" --decision="$$DECISION" --comment="$$COMMENT" \
 		$${OVERRIDE+--override="$$OVERRIDE"}
+
+review: $(READY) ## open a page in a browser to read, compare and decide on; Ctrl-C ends it (NO_BROWSER=1, PORT=)
+	@$(IN_PROJECT)/review.py $${NO_BROWSER+--no-browser} $${PORT+--port="$$PORT"}
 
 sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE=)
 	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \

@@ -14,14 +14,14 @@ from typing import Any, cast
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, replacing, sha256
-from signoff.model.thresholds import Threshold
 from signoff.release.live_record import warnings
-from signoff.release.records import AlarmRecord, Diagnostics, Metrics, RowBudget
+from signoff.release.records import Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
-from signoff.report.document import Alarm, Block, Box, Code, Figure, Items, Section, Strong, Table, Words, number
+from signoff.report.document import Block, Box, Code, Figure, Section, Strong, Table, Words
 from signoff.report.drawing import save_figure, svg
 from signoff.report.figures import figures
 from signoff.report.inputs import data, model, row_budget, validation_blocks
+from signoff.report.judged import alarm_blocks, threshold_blocks
 from signoff.report.live import live_section
 from signoff.report.markdown import markdown
 from signoff.report.page import page
@@ -81,8 +81,8 @@ def generate_report(
 
     parts: list[Box | Section] = [
         decision_box(decision(metrics, diagnostics, warnings(live, live["release"]) if live else ())),
-        Section("Thresholds", _thresholds(metrics["thresholds"])),
-        *([Section("Alarms", _alarms(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
+        Section("Thresholds", threshold_blocks(metrics["thresholds"])),
+        *([Section("Alarms", alarm_blocks(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
         Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
         Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
@@ -103,21 +103,6 @@ def generate_report(
         if part.title != "Slices" or diagnostics["slices"]["rows"]:
             part.blocks.extend(figure(*each) for each in drawn.get(part.title, {}).items())
     return f"Report: {metrics['target']}", parts
-
-
-def _thresholds(found: list[Threshold]) -> list[Block]:
-    """Return the thresholds with their verdicts."""
-    rows: list[list[Words]] = [
-        [each["name"], number(each["limit"]), number(each["value"]), "passed" if each["passed"] else Alarm("failed")]
-        for each in found
-    ]
-    names = ["threshold", "limit", "value on the held-out rows", "verdict"]
-    return [Table("Thresholds", names, rows)] if rows else ["None is set."]
-
-
-def _alarms(found: list[AlarmRecord]) -> list[Block]:
-    """Return the alarms with their sentences."""
-    return [Items([[Alarm(each["name"]), f": {each['sentence']}"] for each in found])]
 
 
 def _card_blocks(card: dict[str, str | None]) -> list[Block]:

@@ -16,14 +16,13 @@ from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import DIAGNOSTICS, REPORT, SIGN_OFF, Rule, check_approval, reviewed_bytes, serialised
+from signoff.release.approval import REPORT, SIGN_OFF, Rule
 from signoff.release.decision import decide
 from signoff.release.detached import take_signature
 from signoff.release.form import SignOff
-from signoff.release.store import Releases
+from signoff.release.signing import write_decision
 from signoff.release.subject import raised, review, summary
 
 _DECIDED = ("reviewer", "decision", "comment")
@@ -81,23 +80,17 @@ def main(argv: list[str] | None = None) -> None:
                 ask(args, subject["failures"], [each["name"] for each in raised(subject)])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
-        # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
-        with Releases().locked("sign_off"):
-            document = decided(args, subject, config["release"])
-            if review(config, paths) != subject:
-                raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
-            with replacing(args.output) as new:
-                new.write_bytes(serialised(document))
-        decision = document["decisions"][-1]
+        rule = config["release"]
+        written = write_decision(subject, config, paths, args.output, lambda: decided(args, subject, rule))
+        decision, not_yet = written.decision, written.not_yet
         logging.info("[sign_off] %s: %s", decision["reviewer"], decision["decision"])
         if not decision["signature"]:
             logging.info("[sign_off] unsigned: it is as trustworthy as this folder (release.allowed_signers)")
         logging.info("[sign_off] wrote %s", args.output)
-        try:
-            check_approval(document, config["release"], reviewed_bytes(DIAGNOSTICS, subject["files"]))
+        if not_yet:
+            logging.info("[sign_off] not to be deployed: %s", not_yet)
+        else:
             logging.info("[sign_off] next: make deploy")
-        except TaskError as error:
-            logging.info("[sign_off] not to be deployed: %s", error)
 
 
 if __name__ == "__main__":

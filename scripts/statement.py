@@ -10,15 +10,10 @@ import logging
 from pathlib import Path
 
 from signoff.base import command_line
-from signoff.base.errors import TaskError
-from signoff.base.files import replacing
-from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import REPORT, SIGN_OFF, statement
-from signoff.release.decision import new_decision, with_others
-from signoff.release.detached import instructions, statement_path
-from signoff.release.store import Releases
-from signoff.release.subject import review, summary
+from signoff.release.approval import REPORT, SIGN_OFF
+from signoff.release.detached import write_statement
+from signoff.release.subject import review
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,22 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("statement", args, REPORT):
         config, paths = read_config(args.config)
-        rule = config["release"]
-        if not rule["allowed_signers"]:
-            raise TaskError(
-                "release.allowed_signers is not set, so no signature could be checked. Set it in the config."
-            )
-        here = review(config, paths)
-        lines = summary(here)
-        with Releases().locked("statement"):
-            # As the others have signed it, so that all signatures are about one text.
-            subject, _ = with_others(here, args.sign_off)
-        decision = new_decision(subject, vars(args))
-        output = args.output or statement_path(args.reviewer)
-        text = instructions(output, subject, decision, [*map(printable, lines)], rule)
-        for path, content in ((output, statement(subject, decision)), (output.with_suffix(".txt"), text.encode())):
-            with replacing(path) as new:
-                new.write_bytes(content)
+        output, text = write_statement(review(config, paths), vars(args), args.sign_off, args.output, config["release"])
         print("", text, sep="\n", flush=True)
         logging.info("[statement] wrote %s and %s", output, output.with_suffix(".txt"))
 

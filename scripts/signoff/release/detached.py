@@ -3,15 +3,19 @@
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from signoff.base.errors import TaskError
+from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
 from signoff.release.decision import added, new_decision, with_others, without_commit
 from signoff.release.form import Decision, problem_of, strict_json
 from signoff.release.signature import plain_name
+from signoff.release.store import Releases
+from signoff.release.subject import summary
 
 # Each reviewed file takes about a hundred bytes.
 _LARGEST = 1 << 20
@@ -70,6 +74,49 @@ def instructions(path: Path, subject: dict[str, Any], decision: Decision, lines:
     )
 
 
+def write_statement(
+    here: dict[str, Any], given: Mapping[str, Any], sign_off: Path, output: Path | None, rule: Rule
+) -> tuple[Path, str]:
+    """Write a statement to sign, and beside it the text about it; return the path of the statement, and the text.
+
+    Parameters
+    ----------
+    here
+        What there is to decide on, as `review` returns it.
+    given
+        As in `new_decision`.
+    sign_off
+        Where the others' decisions are, if there are any.
+    output
+        Where to write it; by default, where `statement_path` says.
+    rule
+        The section `release` of the config.
+
+    Raises
+    ------
+    TaskError
+        The decision is not complete, or no signature could be checked.
+    """
+    _check_signers(rule)
+    lines = [*map(printable, summary(here))]
+    with Releases().locked("statement"):
+        # As the others have signed it, so that all signatures are about one text.
+        subject, _ = with_others(here, sign_off)
+    decision = new_decision(subject, given)
+    path = output or statement_path(decision["reviewer"])
+    text = instructions(path, subject, decision, lines, rule)
+    for each, content in ((path, statement(subject, decision)), (path.with_suffix(".txt"), text.encode())):
+        with replacing(each) as new:
+            new.write_bytes(content)
+    return path, text
+
+
+def _check_signers(rule: Rule) -> None:
+    """Raise TaskError if no signature can be checked."""
+    if not rule["allowed_signers"]:
+        raise TaskError("release.allowed_signers is not set, so no signature can be checked. Set it in the config.")
+
+
 def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: Rule) -> dict[str, Any]:
     """Return the sign-off with the decision of a statement that was signed elsewhere.
 
@@ -90,16 +137,30 @@ def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: 
         The files are missing or of a wrong form, the statement is about something else than what is here or has
         expired, or the signature is not one of an allowed signer in this reviewer's name.
     """
-    if not rule["allowed_signers"]:
-        raise TaskError(
-            "release.allowed_signers is not set, so nobody's signature can be checked. Set it in the config."
-        )
     if signature.suffix != ".sig":
         raise TaskError(f"{signature} is not a signature: its name must be the statement's name and .sig.")
     path = signature.with_suffix("")
     # Each file is read once: what is checked is what is kept.
-    subject, decision = parse_statement(_read(path), path)
-    decision["signature"] = _read(signature).decode("utf-8", "replace")
+    return take_statement(_read(path), _read(signature).decode("utf-8", "replace"), path, here, sign_off, rule)
+
+
+def take_statement(
+    content: bytes, signature: str, path: Path, here: dict[str, Any], sign_off: Path, rule: Rule
+) -> dict[str, Any]:
+    """Return the sign-off with the decision of a statement, from the bytes of both files; raises as `take_signature`.
+
+    Parameters
+    ----------
+    content, signature
+        The statement, and the signature of OpenSSH as armored text.
+    path
+        What to call the statement.
+    here, sign_off, rule
+        As in `take_signature`.
+    """
+    _check_signers(rule)
+    subject, decision = parse_statement(content, path)
+    decision["signature"] = signature
     _check_here(subject, here, path)
     # It needs a comment, and a reason to override, like any other.
     new_decision(here, decision)

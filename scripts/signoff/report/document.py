@@ -81,7 +81,42 @@ class Drawing(NamedTuple):
     svg: str
 
 
-Block: TypeAlias = "Words | Items | Table | Figure | Drawing"
+class Field(NamedTuple):
+    """A field of a form: `kind` is text, area (several lines), file (an area that a file can fill), or choice."""
+
+    name: str
+    label: str
+    kind: str
+    value: str = ""
+    hint: str = ""
+    required: bool = True
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+class Form(NamedTuple):
+    """A form that is posted to `action`, with hidden values; it has no Markdown form."""
+
+    action: str
+    hidden: dict[str, str]
+    fields: list[Field]
+    button: str
+
+
+class Frame(NamedTuple):
+    """Another page of the same server in a frame that isolates it; it has no Markdown form."""
+
+    title: str
+    address: str
+
+
+class Download(NamedTuple):
+    """A link that saves a small text under a name; it has no Markdown form."""
+
+    name: str
+    content: bytes
+
+
+Block: TypeAlias = "Words | Items | Table | Figure | Drawing | Form | Frame | Download"
 
 
 class Box(NamedTuple):

@@ -7,8 +7,11 @@ from signoff.report.document import (
     Block,
     Box,
     Code,
+    Download,
     Drawing,
     Figure,
+    Form,
+    Frame,
     Items,
     Link,
     Part,
@@ -61,7 +64,7 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Figure):
         name = block.name
         return [f"![{name.replace('_', ' ')}](figures/{name}.png)", "", f"*{cell(block.caption)}*"]
-    if isinstance(block, Drawing):
+    if isinstance(block, Drawing | Download | Form | Frame):
         return []
     return [_text(block)]
 

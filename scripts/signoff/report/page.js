@@ -31,3 +31,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
   frame.before(search, count);
 }
+for (const area of document.querySelectorAll("textarea.filled")) {
+  const file = document.createElement("input");
+  file.type = "file";
+  file.setAttribute("aria-label", `${document.querySelector(`label[for="${area.id}"]`).textContent}: choose a file`);
+  file.addEventListener("change", async () => { if (file.files[0]) area.value = await file.files[0].text(); });
+  area.after(file);
+}

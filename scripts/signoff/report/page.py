@@ -15,15 +15,15 @@ _FOLDER = Path(__file__).parent
 STYLE, SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
 
 
-def page(title: str, parts: Sequence[Part]) -> str:
-    """Return a document as an HTML page.
+def page(title: str, parts: Sequence[Part], policy: str = "") -> str:
+    """Return a document as an HTML page. `policy` allows the browser more, in the words of a content security policy.
 
     Its policy forbids the browser to load anything, and to run any script but SCRIPT, whatever the data contain.
     """
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     light, dark = (";".join(f"--{name}:{each[n]}" for name, each in COLOURS.items()) for n in (0, 1))
     sections = [part for part in parts if isinstance(part, Section)]
-    looks = {"light": light, "dark": dark, "style": STYLE, "script": SCRIPT, "digest": digest}
+    looks = {"light": light, "dark": dark, "style": STYLE, "script": SCRIPT, "digest": digest, "policy": policy}
     return _environment().get_template("page.html.jinja").render(title=title, parts=parts, sections=sections, **looks)
 
 
@@ -39,8 +39,19 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"kind": lambda block: type(block).__name__, "shown": shown, "anchor": _anchor, "key": _key}
+    found.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "shown": shown,
+        "anchor": _anchor,
+        "key": _key,
+        "base64": _base64,
+    }
     return found
+
+
+def _base64(content: bytes) -> str:
+    """Return bytes as text for an address."""
+    return base64.b64encode(content).decode()
 
 
 def _anchor(title: str) -> str:

@@ -1,0 +1,61 @@
+"""Write a decision into the sign-off: the one way for the command line and for the page in a browser."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from signoff.base.errors import TaskError
+from signoff.base.files import replacing
+from signoff.release.approval import DIAGNOSTICS, check_approval, reviewed_bytes, serialised
+from signoff.release.form import Decision, SignOff
+from signoff.release.store import Releases
+from signoff.release.subject import review
+
+
+@dataclass(frozen=True)
+class Written:
+    """The decision that was written, and why the model cannot be deployed yet; None if it can."""
+
+    decision: Decision
+    not_yet: str | None
+
+
+def write_decision(
+    subject: dict[str, Any],
+    config: dict[str, Any],
+    config_paths: list[str],
+    sign_off: Path,
+    decided: Callable[[], Mapping[str, Any]],
+) -> Written:
+    """Write the sign-off that `decided` returns, and return its last decision.
+
+    Parameters
+    ----------
+    subject
+        What was decided on, as `review` returned it when the person began to look.
+    config, config_paths
+        As `read_config` returns them.
+    sign_off
+        The file to write.
+    decided
+        Adds the decision to those of others, see `decide` and `take_signature`. It is called with the lock held.
+
+    Raises
+    ------
+    TaskError
+        The decision is not complete or not allowed, or a file has changed since; nothing is written then.
+    """
+    # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
+    with Releases().locked("sign_off"):
+        document = cast(SignOff, decided())
+        if review(config, config_paths) != subject:
+            raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
+        with replacing(sign_off) as new:
+            new.write_bytes(serialised(document))
+    decision: Decision = document["decisions"][-1]
+    try:
+        check_approval(document, config["release"], reviewed_bytes(DIAGNOSTICS, subject["files"]))
+    except TaskError as error:
+        return Written(decision, str(error))
+    return Written(decision, None)
