@@ -54,10 +54,42 @@ class Chromium:
 
     def open(self, path: Path) -> None:
         """Open a file, and wait until it is loaded."""
+        self.visit(path.resolve().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address, and wait until it is loaded."""
         self.events.clear()
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=address)
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until a page is loaded."""
         while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
             self.events.append(self.read())
+
+    def press(self, key: str) -> None:
+        """Press and release a key: Tab, Enter, or one that writes itself."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        text = {"Tab": "", "Enter": "\r"}.get(key, key)
+        down = {"key": key, "windowsVirtualKeyCode": codes[key], "text": text}
+        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **down)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=codes[key])
+
+    def type(self, text: str) -> None:
+        """Write into the field that has the focus."""
+        self.send("Input.insertText", text=text)
+
+    def submit(self) -> None:
+        """Press Enter on the button that has the focus, and wait for the next page."""
+        self.events.clear()
+        self.press("Enter")
+        self.loaded()
+
+    def choose(self, selector: str, path: Path) -> None:
+        """Choose a file in a field, and wait until the page has read it."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.send("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
+        self("new Promise((done) => setTimeout(done, 100))")
 
     def told(self, method: str) -> list[dict]:
         """Return the parameters of all events of one kind."""

@@ -4,20 +4,21 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import axe_core_python
 import pytest
 from test_decision import CONFIG, DIAGNOSTICS, METRICS, PAGE, digest, project, release, train, write  # noqa: F401
 from test_history import Page
 from test_statement import keys  # noqa: F401
 
 import sign_off as signing
-from conftest import ROOT
+from browser.chromium import chromium, found
+from conftest import ROOT, program
 from conftest import in_process as run
 from signoff.ops.review_page import Desk
 from signoff.ops.review_server import ReviewServer
@@ -25,6 +26,7 @@ from signoff.release import decision
 from signoff.release.approval import read_sign_off
 
 SIGN_OFF = Path("reports/sign_off.json")
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
 ADA = {"reviewer": "Ada", "decision": "approve", "comment": "Read it."}
 NOW = "2020-01-05T12:00:00Z"
 HOSTILE = '"><script>document.title = "run"</script>'
@@ -188,7 +190,60 @@ def test_with_keys_a_statement_goes_out_and_its_signature_comes_back(serving, ke
 
 
 def test_the_command_ends_after_a_time_without_use_and_prints_its_address_once(project):  # noqa: F811
-    command = [sys.executable, str(ROOT / "scripts/review.py"), "--no-browser", "--idle", "0.1"]
+    command = [program("python"), str(ROOT / "scripts/review.py"), "--no-browser", "--idle", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert re.search(r"^Open http://127\.0\.0\.1:\d+/[\w-]{43}/$", done.stdout, flags=re.M)
     assert "[review] the page is closed" in done.stderr and "http" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A real Chromium."""
+    if not found():
+        pytest.skip("there is no Chromium: tests/browser/install.sh")
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+def accessible(browser) -> list:
+    """Return what axe finds wrong with the page that is open."""
+    browser(AXE.read_text(encoding="utf-8"))
+    return browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")
+
+
+def test_a_person_reads_decides_and_signs_in_a_browser(browser, serving, keys, tmp_path):  # noqa: F811
+    shutil.copy(keys / "signers", "signers")
+    write("config.yaml", CONFIG + "release: {allowed_signers: signers}\n")
+    browser.look(1200)
+    browser.visit(serving.address)
+    assert accessible(browser) == []
+    # With the keyboard alone.
+    browser("document.querySelector('[name=reviewer]').focus()")
+    browser.type("ada")
+    browser.press("Tab")
+    browser.press(" ")
+    browser.press("Tab")
+    browser.type("Read <it>.")
+    browser.press("Tab")
+    assert browser("document.activeElement.textContent") == "Write the statement to sign"
+    browser.submit()
+    browser.look(390, dark=True)
+    assert browser("document.querySelector('h2').textContent") == "Sign the statement"
+    assert accessible(browser) == []
+    assert browser("document.documentElement.scrollWidth") <= 390
+    path = tmp_path / "statement-ada.json"
+    path.write_text(browser("document.querySelector('[name=statement]').value"), encoding="utf-8")
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(keys / "ada"), "-n", "signoff", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    # The file of the signature is chosen in the page.
+    browser.choose("input[aria-label^=Signature]", Path(f"{path}.sig"))
+    browser("document.querySelector('[name=signature]').closest('form').querySelector('button').focus()")
+    browser.submit()
+    assert browser("document.querySelector('h2').textContent") == "✓ The decision of ada was written"
+    assert "make deploy" in browser("document.querySelector('.box').textContent")
+    (one,) = read_sign_off(SIGN_OFF)["decisions"]
+    assert (one["reviewer"], one["decision"], one["comment"]) == ("ada", "approve", "Read <it>.") and one["signature"]
+    # The report is in a frame that cannot reach the page.
+    browser.look(1200)
+    assert browser("document.querySelector('iframe').contentDocument") is None
+    assert browser.told("Runtime.exceptionThrown") == []

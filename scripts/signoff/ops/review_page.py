@@ -63,6 +63,9 @@ class Desk:
             title, more = f"Decide: {config['target']}", _parts(config, subject, self.sign_off, given or {})
         except (TaskError, OSError) as error:
             title, more = "Decide", [Box("bad", "✗ There is nothing to decide on", [explain(error)], {})]
+        # A statement that has just been written comes with the form for its signature.
+        titles = [each.title for each in parts if isinstance(each, Section)]
+        more = [each for each in more if not isinstance(each, Section) or each.title not in titles]
         return page(title, [*parts, *more], _POLICY)
 
     def report(self) -> bytes:
@@ -186,7 +189,7 @@ def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, give
     keys = "This project asks for signatures. Your key never comes here: you sign a statement where your key is."
     form = _form("statement", "Write the statement to sign", subject, doubts, given)
     parts.append(Section("Decide", [keys, form]))
-    parts.append(Section("Signed already", [_signature_form(given.get("statement", ""))]))
+    parts.append(Section("Bring the signature", [_signature_form(given.get("statement", ""))]))
     return parts
 
 

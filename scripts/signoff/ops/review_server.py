@@ -3,6 +3,7 @@
 import hmac
 import logging
 import secrets
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -47,6 +48,12 @@ class ReviewServer(ThreadingHTTPServer):
     def address(self) -> str:
         """The address of the page, with its secret."""
         return f"http://{self.hosts[0]}/{self.token}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log what went wrong with a request in one line; a browser that has gone is no fault."""
+        error = sys.exception()
+        if isinstance(error, Exception) and not isinstance(error, ConnectionError | TimeoutError):
+            logging.error("[review] %s", explain(error))
 
     def serve_until_idle(self) -> None:
         """Answer requests until `idle` seconds have passed without one that knows the address."""

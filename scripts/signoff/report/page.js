@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   const rows = [...table.tBodies[0].rows];
-  if (rows.length < 12) continue;
+  if (rows.length < 15) continue;
   const frame = table.parentElement, search = document.createElement("input"), count = document.createElement("output");
   Object.assign(search, { type: "search", placeholder: "Search", className: "search" });
   search.setAttribute("aria-label", `Search: ${frame.getAttribute("aria-label")}`);
