@@ -26,7 +26,7 @@ from signoff.base.errors import TaskError
 from signoff.release.store import Releases
 from signoff.serving import record
 from signoff.serving.options import Form
-from signoff.serving.rows import csv_rows, json_rows
+from signoff.serving.rows import answer, csv_rows, json_rows, refusal
 from signoff.serving.served import Served
 
 RULE = {"allowed_signers": None, "required_approvals": 1}
@@ -88,18 +88,21 @@ def test_rows_get_what_make_predict_writes_to_the_last_digit(running, monkeypatc
     cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     records = json.loads(frame.to_json(orient="records"))
     assert all(str(each["km"]) == cell for each, cell in zip(records, cells["km"], strict=True) if each["km"])
-    answers = [running.post(text, CSV).json(), running.post(records).json()]
-    for answer in answers:
+    for found in (running.post(text, CSV).json(), running.post(records).json()):
         for name in ("prediction", "prediction_low", "prediction_high"):
-            assert [str(each[name]) for each in answer["predictions"]] == expected[name].tolist()
-        assert [each["row_number"] for each in answer["predictions"]] == expected["row_number"].astype(int).tolist()
-        assert answer["rejected_rows"] == rejected
-        assert {**report, "predicted_at": answer["predicted_at"]} == {key: answer[key] for key in report}
+            assert [str(each[name]) for each in found["predictions"]] == expected[name].tolist()
+        assert [each["row_number"] for each in found["predictions"]] == expected["row_number"].astype(int).tolist()
+        assert found["rejected_rows"] == rejected
+        assert {**report, "predicted_at": found["predicted_at"]} == {key: found[key] for key in report}
     # What was predicted is where the live record looks for it, in the form that it reads.
     [batch] = live_record.batches()
     assert batch.path.parent == record.FOLDER
     pd.testing.assert_frame_equal(pd.read_csv(batch.path, dtype=str), pd.concat([expected] * 2, ignore_index=True))
-    assert live_record.key_of(batch, [], list(frame), "minutes") == tuple(frame)
+    raw = ["--raw=data/raw/raw_data.csv", "--cleaned=data/processed/cleaned_data.json", "--target=minutes"]
+    assert in_process(live_record, *raw, "--output=reports/live.json")[0] == 0
+    live = running.project.json("reports/live.json")
+    assert sum(each["answered"] for each in live["weeks"] if not each["as_if"]) == len(expected)
+    assert live["unreadable"] == []
 
 
 def test_the_openapi_document_describes_rows_answers_and_errors(running):
@@ -139,10 +142,10 @@ UNUSABLE = {
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_a_body_that_cannot_be_used_gets_one_clear_message(running, case):
     body, headers, status, message = UNUSABLE[case]
-    answer = running.post(body, headers)
-    assert answer.status_code == status, answer.text
-    assert message in answer.json()["error"]
-    assert "\n" not in answer.json()["error"]
+    found = running.post(body, headers)
+    assert found.status_code == status, found.text
+    assert message in found.json()["error"]
+    assert "\n" not in found.json()["error"]
 
 
 def test_other_paths_methods_names_and_bodies_without_a_length_are_refused(running):
@@ -150,8 +153,7 @@ def test_other_paths_methods_names_and_bodies_without_a_length_are_refused(runni
     assert running.get("/predict").status_code == 405
     assert running.post([ROW], {**JSON, "Host": "evil.example"}).status_code == 400
     parts = (b" " * 50_000 for _ in range(10))
-    answer = requests.post(f"{running.url}/predict", data=parts, headers=JSON, timeout=60)
-    assert answer.status_code == 413
+    assert requests.post(f"{running.url}/predict", data=parts, headers=JSON, timeout=60).status_code == 413
     text = running.get("/metrics").text
     assert 'signoff_requests_total{status="413"}' in text and "signoff_release_problem 0.0" in text
 
@@ -170,8 +172,8 @@ def test_no_request_is_lost_and_no_answer_is_wrong_while_releases_are_switched(r
     def ask() -> None:
         with requests.Session() as session:
             while not stop.is_set():
-                answer = session.post(f"{running.url}/predict", json=[ROW], timeout=60)
-                content = answer.json() if answer.status_code == 200 else {"release": answer.text}
+                got = session.post(f"{running.url}/predict", json=[ROW], timeout=60)
+                content = got.json() if got.status_code == 200 else {"release": got.text}
                 found.append((content["release"], [each["prediction"] for each in content.get("predictions", [])]))
 
     asking = [threading.Thread(target=ask) for _ in range(2)]
@@ -239,10 +241,24 @@ def test_a_release_without_the_signatures_that_are_requested_is_not_served(relea
         serve.listening("127.0.0.1", taken.getsockname()[1])
 
 
+def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_config_says_so(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    scorer = Served(Releases(), RULE, 2).state.scorer
+    found = answer(json_rows(json.dumps([ROW]).encode(), Form()), scorer, (), ())
+    [row] = found.content["predictions"]
+    assert list(row)[-4:] == ["reason_1", "reason_1_by", "reason_2", "reason_2_by"]
+    assert row["reason_1"] == "km" and row["reason_1_by"] < 0
+    assert refusal(found.report, "stop") is None
+    far = [{**ROW, "km": 500}] * 3
+    report = answer(json_rows(json.dumps(far).encode(), Form()), scorer, (), ()).report
+    assert refusal(report, "warn") is None
+    assert "outside the released range" in refusal(report, "stop")
+
+
 def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
     form = Form(delimiter=";", encoding="cp1252", decimal=",")
-    rows = json_rows(b'[{"km": 1234.5, "city": "1.234,5", "x": true, "y": null}]', form)
-    assert rows.text.to_pylist() == [{"km": "1234.5", "city": "1234.5", "x": "true", "y": ""}]
+    rows = json_rows(b'[{"km": 1.234, "city": "1.234,5", "x": true, "y": null}]', form)
+    assert rows.text.to_pylist() == [{"km": "1.234", "city": "1234.5", "x": "true", "y": ""}]
     rows = csv_rows("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
     assert rows.text.to_pylist() == [{"km": "1234.5", "city": "Köln"}]
     assert rows.uneven == [(2, "3 fields, the header has 2: '1;2;3'")]
