@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from test_model import KINDS, SCHEMA, table
 
+import explain_model
 import feature_engineering as script_features
 import train_model as script_train
 from signoff.base.errors import TaskError
@@ -17,6 +18,7 @@ from signoff.model import quantiles
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import TrainingRows
 from signoff.model.search import folds_of
+from signoff.model.training import train_model
 
 RIDGE = {"estimator": "sklearn.linear_model.Ridge", "params": {}}
 
@@ -93,6 +95,25 @@ def test_a_column_that_is_no_feature_still_groups_the_rows_of_every_task(tmp_pat
     script_train.main([*files, *candidates])
     found = json.loads((tmp_path / "model.json").read_text())
     assert list(found["features"]) == ["km"] and "all rows of a group in the same one" in found["candidates"]["folds"]
+
+
+def test_training_rows_are_explained_by_models_of_other_groups(monkeypatch):
+    rows = rows_of(400, 30)
+    train = rows.features.assign(y=rows.target, who=rows.groups)
+    model = train_model(rows.features, KINDS, rows.target, **RIDGE)
+    fitted, fit = [], explain_model.fit
+
+    def spy(regressor, kinds, before, *others):
+        fitted.append(set(before["who"]))
+        return fit(regressor, kinds, before, *others)
+
+    monkeypatch.setattr(explain_model, "fit", spy)
+    unseen, folds = explain_model.out_of_sample(model, train, KINDS, "y", None, "who", 0)
+    assert sorted(unseen.index) == list(range(400))
+    predicted = [set(train.loc[unseen.index[folds == n], "who"]) for n in range(explain_model.FOLDS)]
+    assert all(not before & after and after for before, after in zip(fitted, predicted, strict=True))
+    few = train.assign(who=train["who"] % 2)
+    assert explain_model.out_of_sample(model, few, KINDS, "y", None, "who", 0)[0].empty
 
 
 def test_a_number_or_a_date_that_groups_rows_keeps_its_kind():

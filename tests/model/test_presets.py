@@ -1,7 +1,6 @@
 """The preset good, and regressors made of others: what is chosen, and that models keep their bytes."""
 
 import io
-import json
 import re
 
 import joblib
@@ -11,7 +10,6 @@ import pytest
 from sklearn.model_selection import KFold
 from test_model import KINDS, SCHEMA, table
 
-import train_model as script_train
 from backtest_week import backtest_week
 from conftest import Project, rides
 from signoff.base.errors import TaskError
@@ -125,21 +123,6 @@ def test_a_preset_goes_with_no_other_choice_of_a_model():
             check_config(config, SCHEMA)
 
 
-def test_the_command_line_chooses_on_training_rows_and_records_what_it_compared(tmp_path):
-    features, target = table(150)
-    split = np.where(np.arange(150) < 120, "train", "test")
-    features.assign(y=target, split=split).to_csv(tmp_path / "features.csv", index=False)
-    kinds = {"town": "text", "km": "number", "age": "number", "y": "number", "split": "text"}
-    description = {"features": KINDS, "kinds": kinds, "target": "y", "time_column": None, "split": {"by": "hash"}}
-    description |= dict.fromkeys(("custom", "cleaning")) | {"recipe": {}, "columns": {}, "left_out": {}}
-    (tmp_path / "features.json").write_text(json.dumps(description))
-    options = [f"--input={tmp_path}/features.csv", f"--output={tmp_path}/model.pkl", "--intervals=constant"]
-    script_train.main([*options, "--preset=good", "--threads=2"])
-    found = json.loads((tmp_path / "model.json").read_text())
-    assert found["estimator"] == "sklearn.linear_model.RidgeCV" == found["candidates"]["settings"][0]["estimator"]
-    assert found["candidates"]["why"] and {each["rows"] for each in found["candidates"]["settings"]} == {120}
-
-
 def test_the_backtest_chooses_as_the_preset_does():
     features, target = table(100)
     rows = features.assign(minutes=target)
@@ -152,7 +135,9 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
     finished.configure(model={"preset": "good"})
     finished.snakemake("reports/final_report.md", "all")
     found = finished.json("model/model.json")["candidates"]
-    assert found == finished.json("reports/evaluation_metrics.json")["candidates"]
+    metrics = finished.json("reports/evaluation_metrics.json")
+    assert found == metrics["candidates"] and found["settings"][0]["estimator"] == metrics["estimator"]
+    assert {each["rows"] for each in found["settings"]} == {metrics["split"]["rows"]["train"]}
     markdown, page = ((finished.folder / f"reports/final_report.{x}").read_text("utf-8") for x in ("md", "html"))
     for text in (markdown, page):
         assert f"Chosen from {len(found['settings'])} candidates by 5 folds in the order of time" in text
@@ -160,7 +145,7 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
         assert "simpler one is preferred if it is within one standard error" in text
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
     finished.sign_off()
-    finished.snakemake("deploy")
+    finished.script("deploy")
     (finished.folder / "data/batches").mkdir()
     rides(20, seed=2).drop(columns="minutes").to_csv(finished.folder / "data/batches/new.csv", index=False)
     finished.snakemake("predictions/new.csv")
