@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
+from signoff.rules import one_process
 from signoff.rules.chunks import chunked
 from signoff.rules.flags import words
 from signoff.rules.one_process import OneProcess
@@ -80,6 +82,7 @@ def steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "code").mkdir()
     monkeypatch.syspath_prepend(tmp_path / "code")
+    monkeypatch.setattr(one_process, "_TASKS", {"chunk_first", "chunk_second"})
     folder, found = f"models/{MODEL}", []
     for name, source, target in (("chunk_first", "a", "b"), ("chunk_second", "b", "c")):
         script = tmp_path / f"code/{name}.py"
@@ -101,6 +104,13 @@ def test_a_model_that_fails_or_is_killed_leaves_the_others_alone(steps):
     assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good33"
     # What needs the failed task's output did not begin.
     assert not Path("models/c/logs/chunk_second.log").exists()
+
+
+def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):
+    Path("models/a").mkdir(parents=True)
+    monkeypatch.setattr(one_process, "_TASKS", {"chunk_first"})
+    with pytest.raises(TaskError, match="chunk_second is not a task of a model"):
+        OneProcess(threads=1, force=False).bring_up_to_date("a", steps)
 
 
 def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, monkeypatch):

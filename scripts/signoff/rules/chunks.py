@@ -18,8 +18,8 @@ from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, wri
 _JOBS, _MODELS = 50, 20
 # With so many rows, reading and fitting take far longer than the beginning of a process.
 _ROWS = 200_000
-_TASKS = ["ingest_data", "validate_data", "clean_data", "feature_engineering", "sample_features"]
-_TASKS += ["train_model", "evaluate_model"]
+_RULES = ["ingest_data", "validate_data", "clean_data", "feature_engineering", "sample_features"]
+_RULES += ["train_model", "evaluate_model"]
 
 
 def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
@@ -144,8 +144,8 @@ class Chunks:
 
     def _steps(self, group: Group) -> Steps:
         """Return the steps of a group's models, from its rules."""
-        tasks = [each for each in _TASKS if each != "sample_features" or group.config["model"]["max_rows"]]
-        steps = [self._step(getattr(self.rules, f"{group.prefix}{task}").rule) for task in tasks]
+        names = [each for each in _RULES if each != "sample_features" or group.config["model"]["max_rows"]]
+        steps = [self._step(getattr(self.rules, f"{group.prefix}{name}").rule) for name in names]
         return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
 
     def _step(self, rule: Any) -> Step:

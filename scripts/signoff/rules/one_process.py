@@ -29,6 +29,9 @@ from signoff.rules.settings import Release
 from signoff.rules.steps import FOLDER, THREADS, Member, Step, Steps
 
 _PLACE = Place("models/{model}/")
+# The command lines that may run here, whatever the plan names.
+_TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
+_TASKS |= {"train_model", "evaluate_model"}
 
 
 @dataclass
@@ -57,7 +60,7 @@ class OneProcess:
         if not self.force and all(self._is_done(each, _read_done(model)) for each in steps):
             return None
         for each in steps:
-            importlib.import_module(each.task)
+            _command_line(each.task)
         # A fork that looks for garbage among what was imported would copy all of it.
         gc.freeze()
         reading, writing = os.pipe()
@@ -84,7 +87,8 @@ class OneProcess:
         found = json.loads(said)
         # What the tasks import late, the next model finds imported.
         for name in found["imported"]:
-            importlib.import_module(name)
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
         return ", ".join(found["failed"]) or None
 
     def _in_fork(self, model: str, steps: list[Step], writing: int) -> None:
@@ -177,6 +181,13 @@ def _read_done(model: str) -> dict[str, Any]:
         return {}
 
 
+def _command_line(task: str) -> Any:
+    """Return the command line of a task. Raises TaskError if it is not one that a model needs."""
+    if task not in _TASKS:
+        raise TaskError(f"{task} is not a task of a model. Delete .snakemake/signoff_models, and run again.")
+    return importlib.import_module(task)
+
+
 def _code_of(step: Step, threads: int) -> int:
     """Run a task in this process; return its exit code."""
     arguments = [each.replace(THREADS, str(threads)) for each in step.command[1:]]
@@ -184,7 +195,7 @@ def _code_of(step: Step, threads: int) -> int:
     for path in (*map(Path, step.outputs), step.log):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        importlib.import_module(step.task).main(arguments)
+        _command_line(step.task).main(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     return 0
