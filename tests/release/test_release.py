@@ -442,10 +442,10 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
     assert not list(Path("deployed").rglob("*.part"))
 
 
-DIE_BETWEEN_HISTORY_AND_HEAD = """
+DIE_BEFORE_A_FILE = """
 replacing, written = store.replacing, []
 def written_so_far(path):
-    if path.name == "history.head" and path.with_name("history.jsonl") in written:
+    if path.name == {name!r} and path.with_name({after!r}) in written:
         os.kill(os.getpid(), 9)
     written.append(path)
     return replacing(path)
@@ -453,20 +453,28 @@ store.replacing = written_so_far
 """
 
 
-@pytest.mark.parametrize("before", ["append", "HEAD", "move_to"])
-def test_a_kill_between_any_two_steps_is_reported_and_repaired(released, before):
+# The function or the file before which a process dies; of a file, the one that it has written by then.
+STEPS = {
+    "append": "",
+    "history.jsonl": DIE_BEFORE_A_FILE.format(name="history.jsonl", after=".moving"),
+    "history.head": DIE_BEFORE_A_FILE.format(name="history.head", after="history.jsonl"),
+    "move_to": "",
+}
+
+
+@pytest.mark.parametrize("steps", [[step] * 3 for step in STEPS] + [["move_to", "history.jsonl", "append"]])
+def test_a_kill_between_any_two_steps_is_reported_and_repaired(released, steps):
     released.script("rollback", "--reason", "x")
     first = current(released).name
-    die = f"store.Releases.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
-    change = DIE_BETWEEN_HISTORY_AND_HEAD if before == "HEAD" else die
     code = f"import os, sys; sys.path.insert(0, {str(released.workflow / 'scripts')!r})\n"
     code += "import deploy\nfrom signoff.release import store\n"
-    for _ in range(3):
-        done = run([sys.executable, "-c", f"{code}{change}\ndeploy.main([])"], cwd=released.folder)
+    for number, before in enumerate(steps):
+        die = STEPS[before] or f"store.Releases.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
+        done = run([sys.executable, "-c", f"{code}{die}\ndeploy.main([])"], cwd=released.folder)
         assert done.returncode == -signal.SIGKILL, done.stdout
         assert current(released).name == first
-        told = released.script("verify").stdout
-        assert ("was interrupted: run it again" in told) == (before != "append")
+        interrupted = {"history.head", "move_to"} & {*steps[: number + 1]}
+        assert ("was interrupted: run it again" in released.script("verify").stdout) == bool(interrupted)
     released.script("deploy")
     assert current(released).name != first
     assert "interrupted" not in released.script("verify").stdout

@@ -165,9 +165,10 @@ class Releases:
             # After a kill between the two. After another one, the head would be two lines behind.
             steps.insert(0, (self.head_file, previous.encode() + b"\n"))
         if action != "prune":
-            # Whatever is there, a folder too.
-            discard(self.marker)
-            steps.insert(0, (self.marker, f"{secret}\n".encode()))
+            steps.insert(0, (self.marker, "".join(f"{each}\n" for each in [*self._unfinished(lines), secret]).encode()))
+            if not self.marker.is_file() or self.marker.is_symlink():
+                # Whatever else is there, a folder too.
+                discard(self.marker)
         for path, content in steps:
             with replacing(path) as new:
                 new.write_bytes(content)
@@ -185,17 +186,26 @@ class Releases:
         The link then still leads to the release before, and the marker holds the secret of that line. The secret is
         deleted once the link has moved, so nobody can write such a marker afterwards.
         """
-        if not history or "move" not in history[-1] or self.marker.is_symlink() or not self.marker.is_file():
+        if not history or "move" not in history[-1]:
             return False
-        content = self.marker.read_bytes()
-        secret = content.removesuffix(b"\n").decode("ascii", "replace")
         before = history[-1]["from"]
         link = os.readlink(self.link) if self.link.is_symlink() else None
-        return (
-            content == f"{secret}\n".encode()
-            and _digest_of(secret) == history[-1]["move"]
-            and link == (f"releases/{before}" if before else None)
-        )
+        return link == (f"releases/{before}" if before else None) and bool(self._secrets_of(history[-1]))
+
+    def _secrets_of(self, line: Line) -> list[str]:
+        """Return the secrets in the marker that belong to a line of the history: one, or none."""
+        if "move" not in line or self.marker.is_symlink() or not self.marker.is_file():
+            return []
+        secrets_there = self.marker.read_bytes().decode("ascii", "replace").split("\n")
+        return [each for each in secrets_there if _digest_of(each) == line["move"]]
+
+    def _unfinished(self, lines: Sequence[bytes]) -> list[str]:
+        """Return the secret of the last line if its move was interrupted.
+
+        It is kept until the next line is written: a second process that is killed before then leaves the first one's
+        line as the last.
+        """
+        return self._secrets_of(self._line(len(lines), lines[-1])) if lines else []
 
     def in_use(self, history: Sequence[Line]) -> str | None:
         """Return the release that the history's last move made the current one; None if nothing is deployed.
