@@ -118,7 +118,9 @@ def newest_errors(
     rows = np.concatenate([np.flatnonzero(is_test), then])
     slices = {name: (codes[rows], labels) for name, (codes, labels) in slices.items()}
     errors = np.concatenate([error, error_then.to_numpy()])
-    return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, slices, description["target"])
+    target = description["target"]
+    predicted = errors + table[target].to_numpy("float64")[rows]
+    return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, predicted, slices, target)
 
 
 def slice_bias(

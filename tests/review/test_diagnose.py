@@ -378,6 +378,18 @@ def test_worse_than_the_champion_by_too_little_to_matter_raises_no_alarm():
         assert (found["verdict"], found["matters"]) == ("worse", expected)
 
 
+def test_an_alarm_about_the_champion_needs_more_than_a_95_percent_interval():
+    noise = np.random.default_rng(0).normal(0, 0.3, 400)
+    scores = {"test": dict.fromkeys(METRIC_NAMES, 1.0)}
+    metrics = {"model": scores, "champion": scores, "baselines": {}, "thresholds": []}
+    sampled = intervals.resampling(None, 400, 0, 1000)
+    for far, expected in ((0.034, False), (0.06, True)):
+        champion = 1 - far - 0.3 * (noise - noise.mean()) / noise.std()
+        holdout = pd.DataFrame({"actual": np.zeros(400), "predicted": 1.0, "champion": champion})
+        found = compare_predictors(metrics, holdout, holdout, sampled, least_difference=0.0)[0]["paired"]
+        assert (found["verdict"], found["matters"]) == ("worse", expected)
+
+
 def test_coverage_is_measured_later_than_it_was_fitted():
     time = pd.Series(pd.date_range("2024-01-01", periods=2000, freq="h"))
     error = np.random.default_rng(0).normal(0, 1, 2000) * np.where(np.arange(2000) < 1000, 1, 3)

@@ -42,3 +42,16 @@ def test_report_and_reasons_speak_of_an_interval_for_each_row():
     assert reasons.short_of(held) is None
     assert reasons.short_of(short).startswith(f"Prediction intervals covered {short['coverage']:.1%} of rows")
     assert "±" not in reasons.short_of(short)
+
+
+def test_too_little_coverage_is_an_alarm_by_its_level_and_its_statistics_not_at_a_fixed_share():
+    nothing, quiet = {"paired": None, "slices": {"rows": []}}, np.zeros(4000, dtype=bool)
+    for width in (2.9, 3.3):
+        found = found_in(np.full(4000, width), quiet)
+        alarms = comparison_alarms(nothing | {"prediction_interval": found})
+        assert [each["name"] for each in alarms] == ["coverage"] * (width == 2.9)
+        assert 0.8 < found["coverage"] < 0.86 or width == 3.3
+    # As few are covered, but all of them in ten days that are alike.
+    away = np.where((np.arange(4000) > 2000) & (np.arange(4000) < 2240), 0.0, 3.3)
+    found = found_in(away, quiet)
+    assert found["coverage"] < 0.86 and comparison_alarms(nothing | {"prediction_interval": found}) == []

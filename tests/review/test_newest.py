@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, drift, joint, leaks, newest, newest_errors, periods, times
+from signoff.review import delivery, drift, joint, leaks, newest, newest_errors, periods, series, times
 
 WEEKS = 30
 
@@ -129,7 +130,9 @@ def errors(frame: pd.DataFrame, change: np.ndarray) -> list[dict]:
     random = np.random.default_rng(1)
     codes, labels = pd.factorize(frame["store"])
     error = random.normal(0, 3, len(frame)) + change
-    return newest_errors.error_alarms(frame["time"], error, {"store": (codes, list(labels))}, "sold")
+    predicted = random.normal(40, 6, len(frame))
+    with threadpool_limits(1):
+        return newest_errors.error_alarms(frame["time"], error, predicted, {"store": (codes, list(labels))}, "sold")
 
 
 def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
@@ -152,19 +155,37 @@ def test_a_segment_is_compared_with_all_other_rows_so_that_what_moves_every_row_
     assert "Where store is B, predictions of sold are off by" in alarm["sentence"]
 
 
-def test_a_step_of_days_that_are_alike_is_news_only_if_it_is_larger_than_earlier_ones():
+def test_a_target_of_another_scale_is_named_though_days_are_alike():
+    random, frame = np.random.default_rng(3), shop()
+    day = (frame["time"] - frame["time"].min()).dt.days.to_numpy()
+    shocks = 9 * wandering(random, 7 * WEEKS, 0.9)[day]
+    predicted = random.normal(40, 6, len(frame))
+    actual = predicted + random.normal(0, 4, len(frame)) + shocks
+    with threadpool_limits(1):
+        assert newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold") == []
+        actual += np.where(late(frame), 0.3, 0) * (predicted - 40)
+        (alarm,) = newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold")
+    assert "predictions of sold within one day differ by 1, targets differ by 1." in alarm["sentence"]
+
+
+def wandering(random: np.random.Generator, count: int, stays: float) -> np.ndarray:
+    """Return numbers of which each keeps so much of the one before."""
+    found = random.normal(size=count)
+    for n in range(1, count):
+        found[n] = stays * found[n - 1] + np.sqrt(1 - stays**2) * found[n]
+    return found
+
+
+@pytest.mark.parametrize("stays", [0.0, 0.8, 0.95])
+def test_a_step_is_news_and_what_lasts_beneath_much_noise_is_none(stays):
     random = np.random.default_rng(4)
-    named = {"alike": 0, "stepped": 0}
-    for _ in range(40):
-        noise = random.normal(size=200)
-        for n in range(1, 200):
-            noise[n] += 0.8 * noise[n - 1]
-        for kind, step in (("alike", 0.0), ("stepped", 8.0)):
-            found = periods.jump(noise + step * (np.arange(200) >= 186), 2, 7)
-            named[kind] += found.p < 0.01 and found.larger > 1.3
-    assert named["alike"] <= 2 and named["stepped"] >= 36
-    assert periods.jump(np.arange(9.0), 1, 7) is None
-    assert periods.jump(np.full(200, np.nan), 1, 7) is None
+    noise = np.array([wandering(random, 60, stays) + 1.5 * random.normal(size=60) for _ in range(40)])
+    for step, least, most in ((0.0, 0, 2), (6.0, 36, 40)):
+        values = noise + step * (np.arange(60) >= 54)
+        found = list(series.newest_steps(values, np.ones((40, 60)), [1, 2], 3))
+        named = {k for k, _, each in found if each.p < 0.005 and each.larger > 1.2}
+        assert least <= len(named) <= most
+    assert list(series.newest_steps(np.full((1, 60), np.nan), np.ones((1, 60)), [1], 3)) == []
 
 
 def test_more_decimals_than_ever_before_are_named_with_the_segment_that_has_them():

@@ -185,6 +185,7 @@ class PredictionIntervals(TypedDict):
     coverage: float | None
     coverage_error: float | None
     coverage_interval: Interval
+    coverage_p: NotRequired[float | None]
     half_width: float | None
     fitted_half_width: NotRequired[float | None]
     shipped_coverage: float | None

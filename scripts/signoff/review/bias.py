@@ -7,8 +7,8 @@ import numpy as np
 from scipy import special
 
 from signoff.review.intervals import MIN_ROWS, holm, serial_error, sums
-from signoff.review.periods import step_in_series
 from signoff.review.reasons import alarm
+from signoff.review.series import newest_steps
 
 # In shares of the error that the model makes anyway.
 _BIAS_SHARE = 0.5
@@ -73,11 +73,11 @@ def slice_bias(
         # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
         harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > _RESTLESS * usual_move)
         spans = (error, blocks, codes, len(labels), error_then, blocks_then, codes_then)
-        by_span = _span_gaps(*spans) if in_time else None
+        by_span = _step_ps(*_span_gaps(*spans)) if in_time else {}
         for k in np.flatnonzero(~np.isnan(moved)):
             looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
             by_rows = float(2 * special.stdtr(max(degrees[k], 1), -z[k]))
-            p.append(by_rows if by_span is None else max(by_rows, _step_p(*(each[k] for each in by_span))))
+            p.append(max(by_rows, by_span.get(int(k), 0.0)))
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if row[2] >= _BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: if one level moves up, the others move down beside it.
@@ -186,17 +186,19 @@ def _span_gaps(
     return found[0], found[1]
 
 
-def _step_p(before: np.ndarray, now: np.ndarray) -> float:
-    """Return how probable a step from one series to the other is by chance, by how the first one moves by itself.
+def _step_ps(before: np.ndarray, now: np.ndarray) -> dict[int, float]:
+    """Return how probable a step from one series to the other is by chance, by how such series move by themselves.
 
-    0 if there are too few spans to say: then the rows decide alone.
+    `before` and `now` are k series each, by span. If there are too few spans to say, the rows decide alone: such series
+    are left out.
     """
-    before, now = before[np.isfinite(before)], now[np.isfinite(now)]
-    if len(before) < _FEWEST_SPANS or len(now) < SPANS - 1:
-        return 0.0
-    series, late = np.r_[before, now], np.arange(len(before) + len(now)) >= len(before)
-    found = step_in_series(series, late)
-    return 0.0 if found is None else float(2 * special.stdtr(len(series) - 3, -abs(found[2])))
+    enough = (np.isfinite(before).sum(axis=1) >= _FEWEST_SPANS) & (np.isfinite(now).sum(axis=1) >= SPANS - 1)
+    if before.shape[1] < _FEWEST_SPANS or now.shape[1] < SPANS - 1:
+        return {}
+    series = np.hstack([before, now])
+    tried = newest_steps(series, np.ones(series.shape), [now.shape[1]])
+    # A slice of a few spans, as of warm weeks, is one piece of time, whatever its rows are.
+    return {k: 1.0 for k in np.flatnonzero(~enough)} | {k: each.p for k, _, each in tried if enough[k]}
 
 
 def _restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:

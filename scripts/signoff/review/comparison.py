@@ -74,8 +74,10 @@ def compare_predictors(
         champion = rows.scores["champion"]["MAE"]
         assert champion is not None
         # The whole interval must lie beyond what matters: a difference that may be tiny is no reason for an alarm.
-        ends = [0.0 if each is None else abs(each) for each in paired["interval"]]
-        paired["matters"] = min(ends) >= least_difference * champion
+        low, high = intervals.sure_interval(
+            rows.actual, rows.predictions["model"], rows.predictions["champion"], sampled
+        )
+        paired["matters"] = max(low, -high) >= least_difference * champion
         differences = _differences(rows, resampled, sampled)
     if code:
         own = metrics["custom_metrics"]["names"]
@@ -149,10 +151,8 @@ def _coverage(covered: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the alarms of prediction intervals that cover too little, of all rows or of a slice."""
     named = []
     sentence = reasons.short_of(covered)
-    # Twice as many rows lie outside as promised.
-    high = (covered.get("coverage_interval") or [None, None])[1]
-    # The interval allows for days that are alike.
-    if sentence and 1 - covered["coverage"] > 2 * (1 - covered["level"]) and (high is None or high < covered["level"]):
+    # Beside the smallest shortfall that matters, which the sentence has, chance is allowed for: days are alike.
+    if sentence and (covered["coverage_p"] is None or covered["coverage_p"] < _RARE):
         named.append(reasons.alarm("coverage", None, sentence))
     if covered["coverage"] is None:
         return named

@@ -28,11 +28,12 @@ from signoff.review.periods import (
 )
 from signoff.review.precision import precision_alarms
 from signoff.review.reasons import alarm
+from signoff.review.series import newest_steps
 from signoff.review.times import clock_alarms
 
 # A step is news where it is so many times the largest of those before, and so rare among them over all checks.
 _LARGER = 1.5
-_RARE = 0.006
+_RARE, _RARE_IF_ALIKE = 0.006, 0.001
 # The smallest effects that are named: of mean ranks, of their spread, of logarithms of counts, of shares.
 _LEVEL, _SPREAD, _VOLUME, _PART = 0.12, 0.07, math.log(1.35), 0.15
 _MOST_ROWS = 60_000
@@ -175,7 +176,17 @@ def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int,
         found = step(figures, length, floor)
         if _is_news(found, least, checks) and (best is None or found.p < best.p):
             best = found
-    return best
+    return best if best and _outlasts(values, periods, best.length) else None
+
+
+def _outlasts(values: np.ndarray, periods: Periods, length: int) -> bool:
+    """Return whether a step is rare also where periods that follow each other are alike."""
+    use = (periods.codes >= 0) & np.isfinite(values)
+    n = np.bincount(periods.codes[use], minlength=periods.count)[::-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means_by_period = np.bincount(periods.codes[use], values[use], periods.count)[::-1] / n
+        tried = newest_steps(means_by_period[None], (1 / n)[None], [length])
+    return all(each.p < _RARE_IF_ALIKE for *_, each in tried)
 
 
 def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:

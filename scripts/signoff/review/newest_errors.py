@@ -7,18 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from signoff.review.periods import Periods, Step, jump, periods_of, span_sums, spans_of, steps_of
+from signoff.review.periods import Periods, Step, periods_of, spans_of
 from signoff.review.reasons import alarm
+from signoff.review.series import newest_steps
 
 Slices = dict[str, tuple[np.ndarray, list[str]]]
 
 # Errors beyond this many times the median error are clipped: a few rows would move a mean.
 _HUGE = 6
-# The smallest effects that count: a mean error as a share of the usual error, and the logarithm of a ratio of errors.
-_MOVED, _WORSE = 0.3, math.log(1.3)
-# How many times as large as any earlier step, and how rare among all checks, a step must be.
-_LARGER, _RARE = 1.3, 0.05
-_RARE_OF_ALL = 0.005
+# Predictions beyond these quantiles are clipped.
+_TAIL = 0.02
+# The smallest effects that count: a mean error as a share of the usual error, the logarithm of a ratio of errors, and
+# the slope of the target on the predictions.
+_MOVED, _WORSE, _SCALED = 0.2, math.log(1.3), 0.1
+# How many times as large as any earlier step, and how rare among all checks, a step must be: the larger it is beside
+# those, the less rare.
+_NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.07))
+_LARGER, _RARE_OF_ALL, _KINDS = 1.2, 0.01, 3
+# What is older is not looked at.
+_MOST_DAYS, _MOST_PERIODS = 250, 60
 # Errors of all rows grow and shrink for weeks where days are alike.
 _LARGER_SIZE = 1.6
 # Spans that end with the newest row share their rows, so that all of them are as many checks as these.
@@ -30,21 +37,24 @@ _FEWEST = 6
 
 @dataclass(frozen=True)
 class _Move:
-    """What has moved: the segment, or None for all rows; its mean error or the size of its errors; by what step."""
+    """What has moved: the segment, or None for all rows; the "mean" of its errors, their "size", or the "slope" of the
+    target on the predictions; by what step."""
 
     feature: str | None
     level: str | None
-    size: bool
+    kind: str
     step: Step
 
 
-def error_alarms(time: pd.Series, error: np.ndarray, slices: Slices, unit: str) -> list[dict[str, str | None]]:
+def error_alarms(
+    time: pd.Series, error: np.ndarray, predicted: np.ndarray, slices: Slices, unit: str
+) -> list[dict[str, str | None]]:
     """Return an alarm if errors of the newest rows have moved as never before.
 
     Parameters
     ----------
-    time, error
-        The time of n rows, and prediction less target by a model that had not seen the row.
+    time, error, predicted
+        The time of n rows, prediction less target by a model that had not seen the row, and the prediction.
     slices
         As `intervals.make_slices` returns them, for these rows.
     unit
@@ -56,14 +66,16 @@ def error_alarms(time: pd.Series, error: np.ndarray, slices: Slices, unit: str) 
     usual = float(np.median(np.abs(error)))
     most = _HUGE * usual or math.inf
     error = np.clip(error, -most, most)
+    # A few rows far from all others would say everything about slopes.
+    predicted = np.clip(predicted, *np.quantile(predicted, [_TAIL, 1 - _TAIL]))
     usual = float(np.abs(error).mean())
     if not usual:
         return []
-    whole = _moves_of_all(time, error, usual, periods)
-    moves = [each for feature in slices for each in _moves_of(feature, slices, error, usual, periods)]
+    whole = _moves_of_all(time, error, predicted, usual, periods)
+    moves = [each for feature in slices for each in _moves_of(feature, slices, (error, predicted), usual, periods)]
     return [
         alarm("newest_errors", each.feature, _words(each, periods, unit))
-        for each in _causes(whole, moves, time, error, slices, usual, periods)
+        for each in _causes(whole, moves, time, (error, predicted), slices, usual, periods)
     ]
 
 
@@ -71,15 +83,16 @@ def _causes(
     whole: list[_Move],
     moves: list[_Move],
     time: pd.Series,
-    error: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
     slices: Slices,
     usual: float,
     periods: Periods,
 ) -> list[_Move]:
     """Return the moves that do not follow from others: all rows, or the segments without which these have not moved."""
+    error, predicted = rows
     firsts: dict[str | None, _Move] = {}
     # Errors to one side are larger, too, and say more.
-    for each in sorted(moves, key=lambda move: (move.size, move.step.p)):
+    for each in sorted(moves, key=lambda move: (move.kind, move.step.p)):
         firsts.setdefault(each.feature, each)
     single = list(firsts.values())[:_MOST_NAMED]
     if not whole:
@@ -88,72 +101,117 @@ def _causes(
         codes, labels = slices[str(each.feature)]
         others = codes != labels.index(str(each.level))
         rest = np.where(others, error, np.nan)
-        if others.mean() > 0.2 and not _moves_of_all(time, rest, usual, periods):
+        if others.mean() > 0.2 and not _moves_of_all(time, rest, predicted, usual, periods):
             return [each]
     return whole[:1]
 
 
-def _moves_of_all(time: pd.Series, error: np.ndarray, usual: float, periods: Periods) -> list[_Move]:
-    """Return by what the mean error of all rows, and its size, have moved; rows whose error is NaN are left out."""
+def _moves_of_all(
+    time: pd.Series, error: np.ndarray, predicted: np.ndarray, usual: float, periods: Periods
+) -> list[_Move]:
+    """Return by what the mean error of all rows, its size, and the slope of the target on the predictions have moved.
+
+    Rows whose error is NaN are left out.
+    """
     days = time.dt.tz_localize(None).dt.floor("D") if time.dt.tz is not None else time.dt.floor("D")
     age = (periods.last - days).dt.days.to_numpy()
-    use = np.isfinite(error) & (age >= 0)
+    use = np.isfinite(error) & (age >= 0) & (age < _MOST_DAYS)
+    age, error, predicted = age[use], error[use], predicted[use]
+    lengths = [length for length, _ in spans_of(periods)]
+    count = np.bincount(age)
+    noise = _noise_of_days(count)
     found = []
-    for size in (False, True):
-        values = np.abs(error[use]) if size else error[use]
-        count = np.bincount(age[use])
+    for kind in ("mean", "size"):
+        values = np.abs(error) if kind == "size" else error
         with np.errstate(divide="ignore", invalid="ignore"):
-            daily = np.bincount(age[use], values) / count
-            daily = np.log(np.maximum(daily, 1e-3 * usual)) if size else daily
-        steps = [
+            daily = np.bincount(age, values) / count
+            daily = np.log(np.maximum(daily, 1e-3 * usual)) if kind == "size" else daily
+        tried = newest_steps(daily[None, ::-1], noise[None, ::-1], lengths, periods.days)
+        found.append((kind, [each for _, _, each in tried]))
+    width = int(age.max()) // periods.days + 1
+    slopes, chance = _slopes(age // periods.days, age, error, predicted, width)
+    found.append(("slope", [each for _, _, each in newest_steps(slopes[None, ::-1], chance[None, ::-1], lengths)]))
+    moves = []
+    for kind, steps in found:
+        news = [
             each
-            for length, _ in spans_of(periods)
-            if (each := jump(daily[::-1], length, periods.days)) is not None
-            and each.p < _RARE_OF_ALL / (2 * _SPANS)
-            and each.larger >= (_LARGER_SIZE if size else _LARGER)
-            and _matters(each, size, usual)
+            for each in steps
+            if each.p < _RARE_OF_ALL / (_KINDS * _SPANS)
+            and each.larger >= (_LARGER_SIZE if kind == "size" else _LARGER)
+            and _matters(each, kind, usual)
         ]
-        if steps:
-            found.append(_Move(None, None, size, min(steps, key=lambda step: step.p)))
+        if news:
+            moves.append(_Move(None, None, kind, min(news, key=lambda step: step.p)))
+    return moves
+
+
+def _noise_of_days(rows: np.ndarray) -> np.ndarray:
+    """Return the variance of the mean of each day, up to a factor: half of it is that of the rows, half of the day."""
+    usual = float(np.median(rows[rows > 0]))
+    found: np.ndarray = 0.5 + 0.5 * usual / np.maximum(rows, 1)
     return found
 
 
-def _matters(each: Step, size: bool, usual: float) -> bool:
+def _slopes(
+    cells: np.ndarray, groups: np.ndarray, error: np.ndarray, predicted: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of `count` cells by how much targets rise where predictions rise by 1, and the variance of that.
+
+    The variance is one up to a factor. Only rows of one group (a day) are compared, so that what
+    its rows have in common does not count.
+    """
+    n = np.maximum(np.bincount(groups), 1)
+    x, y = (each - (np.bincount(groups, each) / n)[groups] for each in (predicted, error))
+    squares = np.bincount(cells, x * x, count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = 1 - np.where(squares > 0, np.bincount(cells, x * y, count) / squares, np.nan)
+        return slopes, 1 / squares
+
+
+def _matters(each: Step, kind: str, usual: float) -> bool:
     """Return whether a step is large enough, and for the worse: smaller errors do no harm."""
     far = each.now - each.before
-    if size:
+    if kind == "size":
         return far >= _WORSE
+    if kind == "slope":
+        return abs(far) >= _SCALED and abs(each.now - 1) >= abs(each.before - 1)
     return abs(far) >= _MOVED * usual and abs(each.now) >= abs(each.before)
 
 
-def _moves_of(feature: str, slices: Slices, error: np.ndarray, usual: float, periods: Periods) -> Iterator[_Move]:
+def _moves_of(
+    feature: str, slices: Slices, rows: tuple[np.ndarray, np.ndarray], usual: float, periods: Periods
+) -> Iterator[_Move]:
     """Yield by what the errors of each level of a feature have moved against those of all other rows."""
     codes, labels = slices[feature]
-    width, checks = periods.count, _SPANS * 2 * sum(len(names) for _, names in slices.values())
-    inside = (codes >= 0) & (periods.codes >= 0)
+    error, predicted = rows
+    width, checks = min(periods.count, _MOST_PERIODS), _SPANS * _KINDS * sum(len(names) for _, names in slices.values())
+    recent = (periods.codes >= 0) & (periods.codes < width)
+    inside = (codes >= 0) & recent
     cells = codes[inside] * width + periods.codes[inside]
-    shape, all_rows = (len(labels), width), periods.codes[periods.codes >= 0]
+    shape = (len(labels), width)
     n = np.bincount(cells, minlength=len(labels) * width).reshape(shape)
-    total_n = np.bincount(all_rows, minlength=width)
-    for size in (False, True):
-        values = np.abs(error) if size else error
+    others = np.bincount(periods.codes[recent], minlength=width) - n
+    lengths = [length for length, _ in spans_of(periods)]
+    for kind in ("mean", "size", "slope"):
+        values = np.abs(error) if kind == "size" else error
         sums = np.bincount(cells, values[inside], len(labels) * width).reshape(shape)
-        total = np.bincount(all_rows, values[periods.codes >= 0], width)
-        deviations = _deviations(values, codes, len(labels), size)
+        total = np.bincount(periods.codes[recent], values[recent], width)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own, rest = sums / n, (total - sums) / others
+            figures = np.log(own / rest) if kind == "size" else own - rest
+            noise = _deviations(values, codes, len(labels), kind == "size")[:, None] ** 2 * (1 / n + 1 / others)
+        if kind == "slope":
+            own, chance = _slopes(cells, cells, error[inside], predicted[inside], n.size)
+            figures, noise = own.reshape(shape), chance.reshape(shape)
+        figures[(n < (1 if kind == "mean" else _FEWEST)) | ~np.isfinite(figures)] = np.nan
         best: dict[int, Step] = {}
-        for length, count in spans_of(periods):
-            rows, several = span_sums(n, length, count), span_sums(sums, length, count)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                own = several / rows
-                rest = (span_sums(total, length, count) - several) / (span_sums(total_n, length, count) - rows)
-                figures = np.log(own / rest) if size else own - rest
-            figures[(rows < _FEWEST) | ~np.isfinite(figures)] = np.nan
-            for k, each in steps_of(figures, rows, deviations, length):
-                news = each.p < _RARE / checks and each.larger >= _LARGER and _matters(each, size, usual)
-                if news and (k not in best or each.p < best[k].p):
-                    best[k] = each
+        for k, length, each in newest_steps(figures[:, ::-1], noise[:, ::-1], lengths):
+            rare = any(each.larger >= larger and each.p < p / checks for larger, p in _NEWS_OF_A_SEGMENT)
+            news = rare and _matters(each, kind, usual)
+            if news and n[k, :length].sum() >= _FEWEST and (k not in best or each.p < best[k].p):
+                best[k] = each
         for k, each in best.items():
-            yield _Move(feature, labels[k], size, each)
+            yield _Move(feature, labels[k], kind, each)
 
 
 def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: bool) -> np.ndarray:
@@ -171,14 +229,20 @@ def _words(move: _Move, periods: Periods, unit: str) -> str:
     where = "" if move.feature is None else f"Where {move.feature} is {move.level}, "
     span = periods.words(move.step.length)
     now, before = move.step.now, move.step.before
-    if move.size and move.feature is None:
+    if move.kind == "size" and move.feature is None:
         now, before = math.exp(now), math.exp(before)
         sentence = f"the mean error of {unit} in {span} is {now:.4g}, {now / before:.1f} times that before "
         sentence += f"({before:.4g})."
-    elif move.size:
+    elif move.kind == "size":
         now, before = math.exp(now), math.exp(before)
         sentence = f"{where}errors in {span} are {now:.2g} times as large as those of all other rows, and were "
         sentence += f"{before:.2g} times as large before."
+    elif move.kind == "slope":
+        of = "one day" if move.feature is None else "one period"
+        sentence = (
+            f"{where}if predictions of {unit} within {of} differ by 1, targets differ by {now:.2f} on average in "
+        )
+        sentence += f"{span}, and did by {before:.2f} before: the target may have another scale."
     else:
         against = "" if move.feature is None else " against those of all other rows"
         sentence = f"{where}predictions of {unit} are off by {now:+.4g}{against} on average in {span}, and were by "

@@ -20,8 +20,6 @@ FEWEST_ROWS = 12
 SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
 BEFORE = 3
-# A step of a series of days is estimated if so many times as many days are known in all.
-MOST_LATE = 3
 
 
 @dataclass(frozen=True)
@@ -113,42 +111,6 @@ def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
     p = float(2 * special.stdtr(len(others), -t))
     larger = first / max(float(np.abs(others).max()), 1e-12)
     return Step(length, float(figures[0]), float(figures[0] - steps[0]), p, larger)
-
-
-def jump(daily: np.ndarray, length: int, period: int) -> Step | None:
-    """Return by how much the newest `length` periods of `period` days differ from all days before, as a step of a
-    series whose days are alike; None if there are too few days.
-
-    Generalised least squares with errors that follow an AR(1) process (Prais, Winsten 1954), whose correlation is
-    estimated with a correction for few days. So that a trend or a season is no step, the same statistic is computed as
-    if each earlier period had been the newest: `larger` is how many times as large the newest one is.
-
-    Parameters
-    ----------
-    daily
-        A figure of each day, the oldest first; NaN for a day without rows.
-    """
-    known = np.isfinite(daily)
-    age = np.arange(len(daily))[::-1]
-    y, age, days = daily[known], age[known], length * period
-    if len(y) < MOST_LATE * days or (age < days).sum() < 3 or (age >= days).sum() < 3:
-        return None
-    first = step_in_series(y, age < days)
-    if first is None:
-        return None
-    before, after, t = first
-    others = [
-        abs(each[2])
-        for shift in range(period, int(age.max()) + 1, period)
-        if shift >= days
-        and (age >= shift).sum() >= MOST_LATE * (n := int(((age >= shift) & (age < shift + days)).sum()))
-        and n >= 3
-        and (each := step_in_series(y[age >= shift], age[age >= shift] < shift + days)) is not None
-    ]
-    if len(others) < FEWEST_STEPS:
-        return None
-    p = float(2 * special.stdtr(len(y) - 3, -abs(t)))
-    return Step(length, after, before, p, abs(t) / max(max(others), 1e-12))
 
 
 def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:

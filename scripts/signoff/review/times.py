@@ -1,5 +1,6 @@
 """What times say: rows that were added to the past since the release, and clocks that were set to another hour."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
@@ -24,8 +25,9 @@ _LATE = pd.Timedelta(weeks=4)
 _FEWEST, _SHARE = 20, 0.003
 _HOURS = 24
 _SHIFTS = (-2, -1, 1, 2)
-# By how much the shifted profile of hours must fit better (in log-likelihoods), and how often as much as ever before.
-_BETTER, _LARGER = 4.5, 2.0
+# By how much the shifted profile of hours must fit better (in log-likelihoods: a likelihood ratio of 1000 is as rare as
+# 1 / 1000, by Markov's inequality, and several shifts and spans are tried), and how often as much as ever before.
+_BETTER, _LARGER = math.log(1000), 2.0
 _FEWEST_HOURS, _FEWEST_ROWS = 6, 30
 # Around these days many clocks change by themselves.
 _SUMMER_TIME = ((3, 8, 31), (10, 25, 31), (11, 1, 7))

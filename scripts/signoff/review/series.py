@@ -1,0 +1,119 @@
+"""Whether the newest values of a series are news, where values that follow each other are alike.
+
+A series is taken for a level, white noise, and a part that keeps some of itself from one value to the next (an AR(1)
+process). A correlation of neighbours alone would miss that part where the noise is large, and call its turns news. How
+large and how lasting it is, nobody knows: each of several answers counts by its likelihood.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import special
+
+from signoff.review.periods import FEWEST_STEPS, Step
+
+# The lasting part: its variance as a multiple of that of the noise, and how much of it stays; the first: none.
+_GRID = [(0.0, 0.0), *((size, stays) for size in (0.1, 0.3, 1.0, 3.0, 10.0) for stays in (0.5, 0.8, 0.95))]
+# The noise of an unknown value, as a multiple of the usual noise.
+_UNKNOWN = 1e6
+# Series of one kind say as much about the noise of each as so many values of its own (Smyth 2004, Statistical
+# Applications in Genetics and Molecular Biology 3: moderated t).
+_SHARED = 8
+# A series is older values, so many of them at least, and the newest ones.
+FEWEST_KNOWN = 6
+
+
+def newest_steps(
+    values: np.ndarray, noise: np.ndarray, lengths: Sequence[int], every: int = 1
+) -> Iterator[tuple[int, int, Step]]:
+    """Yield for each series and length the step between the newest values and all before.
+
+    Generalised least squares for each covariance of a grid, weighted by the restricted likelihood of the older values
+    (Patterson, Thompson 1971, Biometrika 58), which all series share. `larger` is how many times as large the
+    statistic is as it would have been at any earlier time; so a season or a trend is no step.
+
+    Parameters
+    ----------
+    values, noise
+        k series of m values, the oldest first, NaN if unknown; and what the variance of each value's white noise is,
+        up to a factor.
+    lengths, every
+        How many values are newest, in multiples of `every`; earlier times are so many values apart.
+
+    Yields
+    ------
+    series, length, step
+        The number of the series, from 0; `length` is one of `lengths`.
+    """
+    known = np.isfinite(values)
+    size = values.shape[1]
+    longest = max(lengths, default=0) * every
+    usable = np.flatnonzero(known[:, : max(size - longest, 0)].sum(axis=1) >= FEWEST_KNOWN)
+    if not len(usable):
+        return
+    values, noise, known = values[usable], noise[usable], known[usable]
+    usual = np.array([np.median(each[there]) for each, there in zip(noise, known, strict=True)])
+    usual = np.maximum(usual, 1e-300)
+    scale = np.where(known, noise / usual[:, None], _UNKNOWN)
+    middle = np.array([each[there].mean() for each, there in zip(values, known, strict=True)])
+    centred = np.where(known, values - middle[:, None], 0.0)
+    fits = [_Whitened(centred, scale, known, *each) for each in _GRID]
+    likelihood = np.array([each.likelihood(size - longest) for each in fits])
+    weights = np.exp(likelihood - likelihood.max())
+    weights /= weights.sum()
+    best = fits[int(np.argmax(weights))]
+    for length in lengths:
+        late = length * every
+        tests = [each.step(size, late, usual) for each in fits]
+        p = sum(
+            weight * 2 * special.stdtr(df, -np.abs(t)) for weight, (_, _, t, df) in zip(weights, tests, strict=True)
+        )
+        before, far, now, _ = best.step(size, late, usual)
+        ends = [end for end in range(size - every, 0, -every) if end <= size - late and end - late >= size // 4]
+        earlier = [np.abs(best.step(end, late, usual)[2]) for end in ends]
+        if len(earlier) < FEWEST_STEPS:
+            continue
+        larger = np.abs(now) / np.maximum(np.max(earlier, axis=0), 1e-12)
+        enough = known[:, size - late :].any(axis=1)
+        for k in np.flatnonzero(enough & np.isfinite(p)):
+            first = float(before[k] + middle[k])
+            yield int(usable[k]), length, Step(length, first + float(far[k]), first, float(p[k]), float(larger[k]))
+
+
+class _Whitened:
+    """k series of m values under one covariance. What is whitened depends on older values alone."""
+
+    def __init__(self, values: np.ndarray, scale: np.ndarray, known: np.ndarray, size: float, stays: float):
+        count = values.shape[1]
+        place = np.arange(count)
+        lasting = size * stays ** np.abs(np.subtract.outer(place, place)) if size else np.zeros((count, count))
+        root = np.linalg.cholesky(lasting + scale[:, :, None] * np.eye(count))
+        self.known, self.logarithms = known, np.log(np.diagonal(root, axis1=1, axis2=2))
+        self.inverse = np.linalg.inv(root)
+        self.level = self.inverse.sum(axis=2)
+        self.values = (self.inverse @ values[:, :, None])[:, :, 0]
+
+    def likelihood(self, end: int) -> float:
+        """Return the logarithm of the restricted likelihood of the values before `end`, of all series together."""
+        one, y = self.level[:, :end], self.values[:, :end]
+        squares, n = (one**2).sum(axis=1), self.known[:, :end].sum(axis=1)
+        rest = np.maximum((y**2).sum(axis=1) - (one * y).sum(axis=1) ** 2 / squares, 1e-300)
+        found = -(n - 1) / 2 * np.log(rest) - self.logarithms[:, :end].sum(axis=1) - np.log(squares) / 2
+        return float(found.sum())
+
+    def step(self, end: int, late: int, usual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return of each series the level, the step of the last `late` values before `end`, its t, and its degrees."""
+        one, y = self.level[:, :end], self.values[:, :end]
+        step = self.inverse[:, :end, end - late : end].sum(axis=2)
+        a, b, c = (one * one).sum(axis=1), (one * step).sum(axis=1), (step * step).sum(axis=1)
+        d, e = (one * y).sum(axis=1), (step * y).sum(axis=1)
+        determinant = np.maximum(a * c - b * b, 1e-300)
+        level, far = (c * d - b * e) / determinant, (a * e - b * d) / determinant
+        rest = np.maximum((y * y).sum(axis=1) - level * d - far * e, 0.0)
+        degrees = np.maximum(self.known[:, :end].sum(axis=1) - 2, 1)
+        shared = _SHARED if len(usual) > 1 else 0
+        together = float((rest / usual).sum() / degrees.sum())
+        variance = usual * (shared * together + rest / usual) / (shared + degrees)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = far / np.sqrt(np.maximum(variance * a / determinant, 1e-300))
+        return level, far, t, (degrees + shared).astype("float64")
