@@ -45,7 +45,8 @@ def newest_steps(
     series, length, step
         The number of the series, from 0; `length` is one of `lengths`.
     """
-    known = np.isfinite(values)
+    # Values without noise are all alike, and say nothing about what is usual.
+    known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
     size = values.shape[1]
     longest = max(lengths, default=0) * every
     usable = np.flatnonzero(known[:, : max(size - longest, 0)].sum(axis=1) >= FEWEST_KNOWN)
@@ -53,7 +54,6 @@ def newest_steps(
         return
     values, noise, known = values[usable], noise[usable], known[usable]
     usual = np.array([np.median(each[there]) for each, there in zip(noise, known, strict=True)])
-    usual = np.maximum(usual, 1e-300)
     scale = np.where(known, noise / usual[:, None], _UNKNOWN)
     middle = np.array([each[there].mean() for each, there in zip(values, known, strict=True)])
     centred = np.where(known, values - middle[:, None], 0.0)
@@ -108,12 +108,13 @@ class _Whitened:
         a, b, c = (one * one).sum(axis=1), (one * step).sum(axis=1), (step * step).sum(axis=1)
         d, e = (one * y).sum(axis=1), (step * y).sum(axis=1)
         determinant = np.maximum(a * c - b * b, 1e-300)
-        level, far = (c * d - b * e) / determinant, (a * e - b * d) / determinant
-        rest = np.maximum((y * y).sum(axis=1) - level * d - far * e, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            level, far = (c * d - b * e) / determinant, (a * e - b * d) / determinant
+        rest = np.nan_to_num(np.maximum((y * y).sum(axis=1) - level * d - far * e, 0.0))
         degrees = np.maximum(self.known[:, :end].sum(axis=1) - 2, 1)
         shared = _SHARED if len(usual) > 1 else 0
         together = float((rest / usual).sum() / degrees.sum())
         variance = usual * (shared * together + rest / usual) / (shared + degrees)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             t = far / np.sqrt(np.maximum(variance * a / determinant, 1e-300))
         return level, far, t, (degrees + shared).astype("float64")
