@@ -198,7 +198,7 @@ def _step_ps(before: np.ndarray, now: np.ndarray) -> dict[int, float]:
     series = np.hstack([before, now])
     tried = newest_steps(series, np.ones(series.shape), [now.shape[1]])
     # A slice of a few spans, as of warm weeks, is one piece of time, whatever its rows are.
-    return {k: 1.0 for k in np.flatnonzero(~enough)} | {k: each.p for k, _, each in tried if enough[k]}
+    return {int(k): 1.0 for k in np.flatnonzero(~enough)} | {k: each.p for k, _, each in tried if enough[k]}
 
 
 def _restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
