@@ -17,6 +17,8 @@ LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF;Mozilla;MPL;ISC;0BSD;L
 NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-interface-logger-plugins \
 	snakemake-interface-report-plugins snakemake-interface-scheduler-plugins snakemake-interface-storage-plugins \
 	snakemake-logger-plugin-rich
+# Some shells export HOST, the name of the machine: it counts only if it is given to make.
+HOST_FROM := $(origin HOST)
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
 GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
@@ -107,7 +109,7 @@ predict: $(READY) ## score data/batches/BATCH.csv (or .csv.gz, …) with the cur
 	@name="$${BATCH#data/batches/}"; name="$${name%.csv}"; $(SNAKEMAKE) "predictions/$${name%.csv.*}.csv"
 
 serve: .venv/.serving ## answer POST /predict with the current release over HTTP (PORT=8000, HOST=127.0.0.1, WORKERS=1)
-	@$(IN_PROJECT)/serve.py $${HOST+--host="$$HOST"} $${PORT+--port="$$PORT"} $${WORKERS+--workers="$$WORKERS"}
+	@$(IN_PROJECT)/serve.py $(if $(findstring command,$(HOST_FROM)),--host="$$HOST") $${PORT+--port="$$PORT"} $${WORKERS+--workers="$$WORKERS"}
 
 weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl
 	@$(IN_PROJECT)/weekly.py

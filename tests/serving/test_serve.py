@@ -21,7 +21,7 @@ import live_record
 import predict as script_predict
 import rollback
 import serve
-from conftest import Project, in_process, program, rides
+from conftest import ROOT, Project, in_process, program, rides, run
 from signoff.base.errors import TaskError
 from signoff.release.store import Releases
 from signoff.serving import record
@@ -253,6 +253,14 @@ def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_con
     report = answer(json_rows(json.dumps(far).encode(), Form()), scorer, (), ()).report
     assert refusal(report, "warn") is None
     assert "outside the released range" in refusal(report, "stop")
+
+
+def test_the_server_leaves_the_loopback_address_only_if_make_is_told_so(monkeypatch):
+    # Some shells export it.
+    monkeypatch.setenv("HOST", "machine.example")
+    command = ["make", "-n", "-o", ".venv/.serving", "-o", ".venv/.made", "serve", "PORT=1"]
+    assert "serve.py  ${PORT+" in run(command, cwd=ROOT).stdout
+    assert 'serve.py --host="$HOST" ${PORT+' in run([*command, "HOST=0.0.0.0"], cwd=ROOT).stdout
 
 
 def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
