@@ -38,12 +38,10 @@ def compare_predictors(
         As `evaluate_model` returns them.
     holdout, features
         The n held-out rows: actual, predicted, baseline_… and, if there is one, champion; and their features.
-    sampled
-        How the n rows are drawn again.
+    sampled, seed
+        How the n rows are drawn again, and the seed of every other draw.
     code
         The custom metrics, as `user_code.load_code` returns them, if `metrics` has any.
-    seed
-        The seed of every draw.
     least_difference
         The smallest difference from the champion that matters, as a share of its MAE.
 
@@ -55,28 +53,20 @@ def compare_predictors(
         The comparison with each baseline, as `intervals.paired` returns it.
     """
     rows = _held_out(metrics, holdout, features)
+    actual, made = rows.actual, rows.predictions
     pairs = {
-        name: intervals.paired(rows.actual, rows.predictions["model"], each, sampled)
-        for name, each in rows.predictions.items()
-        if name != "model"
+        name: intervals.paired(actual, made["model"], each, sampled) for name, each in made.items() if name != "model"
     }
-    resampled = {
-        name: intervals.resampled_metrics(rows.actual, each, sampled) for name, each in rows.predictions.items()
-    }
-    bootstrap: Bootstrap = {
-        "resamples": len(sampled.drawn),
-        "blocks": sampled.drawn.shape[1],
-        "by": sampled.by,
-    }
+    resampled = {name: intervals.resampled_metrics(actual, each, sampled) for name, each in made.items()}
+    resamples, blocks = sampled.drawn.shape
+    bootstrap: Bootstrap = {"resamples": resamples, "blocks": blocks, "by": sampled.by}
     spans = {name: intervals.metric_intervals(each, sampled) for name, each in resampled.items()}
     paired, differences = pairs.pop("champion", None), None
     if paired:
         champion = rows.scores["champion"]["MAE"]
         assert champion is not None
         # The whole interval must lie beyond what matters: a difference that may be tiny is no reason for an alarm.
-        low, high = intervals.sure_interval(
-            rows.actual, rows.predictions["model"], rows.predictions["champion"], sampled
-        )
+        low, high = intervals.sure_interval(actual, made["model"], made["champion"], sampled)
         paired["matters"] = max(low, -high) >= least_difference * champion
         differences = _differences(rows, resampled, sampled)
     if code:
