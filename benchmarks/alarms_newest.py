@@ -352,7 +352,7 @@ def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: n
     start = frame["time"].max().floor("D") - (7 * weeks - 1) * _DAY
     late = (frame["time"] >= start).to_numpy()
     shares = frame[shape.segment].value_counts(normalize=True)
-    level = random.choice(sorted(shares[shares >= 0.08].index))
+    level = random.choice(sorted(shares[shares >= min(0.08, shares.max())].index))
     inside = late & (frame[shape.segment] == level).to_numpy()
     # As if the source had rounded it as always.
     decimals = next(n for n in range(6) if np.allclose(frame[shape.target], frame[shape.target].round(n)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.alarms_newest import BEGINS, ENDS, written
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -301,3 +302,10 @@ def test_numbers_whose_sum_is_the_target_are_named_and_no_others():
     frame["rest"] = frame["sold"] - frame["part"]
     (alarm,) = leaks.leaks(*feature_engineering(frame, "sold", split_by="time", time_column="time"), 0)
     assert alarm["sentence"].startswith("A sum of part and rest, each times a constant, gives the target")
+
+
+def test_the_benchmark_rewrites_what_it_measures_and_keeps_what_people_wrote():
+    page = f"# Title\n\nBy hand.\n\n{BEGINS}\nold\n{ENDS}\n\nAlso by hand.\n"
+    assert written(page, ["new"]) == f"# Title\n\nBy hand.\n\n{BEGINS}\nnew\n\n{ENDS}\n\nAlso by hand.\n"
+    with pytest.raises(SystemExit, match="to write the results between"):
+        written("# Title\n", ["new"])
