@@ -180,7 +180,7 @@ def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, give
     if live:
         section, figure = live_section(live), live_figure(live)
         parts.append(Section(section.title, [*([figure] if figure else []), *section.blocks]))
-    parts.append(Section("Report", [Frame("The report", "report")]))
+    parts.append(Section("Report", [[Link("Open the report by itself", "report"), "."], Frame("The report", "report")]))
     parts.append(Section("Decisions so far", [_decisions(subject, sign_off, config["release"])]))
     doubts = [*subject["failures"], *(each["name"] for each in found)]
     if not config["release"]["allowed_signers"]:
