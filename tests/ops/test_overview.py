@@ -1,12 +1,14 @@
 """The page of the project: what is deployed, how right it is, and what waits for whom."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_history import Page, a_run, lost
 
-from signoff.ops.overview import overview, read_state
+from signoff.ops.overview import _waiting, overview, read_state
+from signoff.ops.status import Step
 from signoff.release.approval import METRICS
 
 AT = "2026-02-01T12:00:00Z"
@@ -117,3 +119,20 @@ def test_the_state_is_that_of_its_folder(folder):
     found = read_state(Path("models/a"))
     assert found.metrics["model"]["test"]["MAE"] == 2.0 and found.step.waits == "report"
     assert Path.cwd() == folder
+
+
+def test_who_has_decided_is_not_waited_for(folder):
+    evaluated()
+    write("signers", "ada ssh-ed25519 A\nbob ssh-ed25519 B\n")
+    write("config.yaml", "raw_data_source_url: a.csv\ntarget: y\nrelease: {allowed_signers: signers}\n")
+    ada = {
+        "reviewer": "Ada",
+        "decision": "approve",
+        "comment": "c",
+        "override": None,
+        "signed_at": AT,
+        "signature": "s",
+    }
+    state = replace(read_state(), decisions=[ada], step=Step("approval", "one more"))
+    (row,) = _waiting(state).rows
+    assert row[1:3] == ["bob", "Ada: approve (1 needed)"]
