@@ -10,7 +10,7 @@ from signoff.review.looked_for import NEWEST, ROWS, SINCE_RELEASE, nothing_found
 
 # Alarms about scores and intervals, which have reasons of their own.
 JUDGED = {"not_before", "constant_prediction", "no_signal", "overfit_gap", "degraded", "worse_than_champion"}
-JUDGED |= {"slice_worse", "coverage", "slice_coverage"}
+JUDGED |= {"slice_worse", "coverage", "slice_coverage", "refit_differs"}
 WEEKS = {"days": 7, "count": 52}
 METRICS = {"time_column": "day"}
 
