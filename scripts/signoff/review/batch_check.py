@@ -26,7 +26,7 @@ SUFFIX = ".report.json"
 FEWEST_ROWS = 50
 # Rows of the sample whose distributions are compared, at most.
 MOST_ROWS = 20_000
-# A share of missing, unreadable or rejected rows is news if it rises by more than this.
+# A rise in the share of missing, unreadable or rejected rows is reported if it is larger than this.
 _RISE = 0.05
 # Values outside the released range, at least.
 _FEWEST_OUTSIDE = 3
@@ -61,20 +61,20 @@ class BatchReport(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """What a release holds to compare later rows with.
+    """The part of a release with which later rows are compared.
 
     Parameters
     ----------
     metadata
         model.json.
     features
-        For each feature its profile, as `drift.profile` gives it.
+        The profile of each feature, as `drift.profile` returns it.
     predictions
-        The same of the predictions of the held-out rows; None in releases of older versions.
+        The profile of the predictions of the held-out rows; None in releases of older versions.
     columns
         The profile of each raw column in validation_report.json.
     rows
-        How many raw rows that report is of.
+        The number of raw rows in that report.
     """
 
     metadata: Mapping[str, Any]
@@ -116,7 +116,7 @@ class BatchCheck:
         chosen = self._drawn(np.arange(self.scored, self.scored + len(features), dtype="uint64"))
         self.scored += len(features)
         part = features[chosen].reset_index(drop=True)
-        # No feature can have this name: it is no text.
+        # No feature can have this name, because it is not a string.
         part[0] = np.asarray(predicted, dtype="float64")[chosen]
         part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
         self._sample.append(part)
@@ -127,7 +127,7 @@ class BatchCheck:
             self._sampled = sum(map(len, self._sample))
 
     def _drawn(self, numbers: np.ndarray) -> np.ndarray:
-        """Return which rows are in the sample, by a hash of their numbers (splitmix64): blocks make no difference."""
+        """Return which rows are in the sample, by a hash of their numbers (splitmix64), whatever the blocks are."""
         with np.errstate(over="ignore"):
             hashed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
             hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -137,7 +137,7 @@ class BatchCheck:
         return drawn
 
     def findings(self, rejected: int) -> list[BatchFinding]:
-        """Return what differs from the release's data; `rejected` rows could not be scored, uneven ones included."""
+        """Return the differences from the release's data; `rejected` counts rows that could not be scored."""
         shifts = self._shifts() if self.scored >= FEWEST_ROWS else []
         converted = {each["column"] for each in shifts if each["what"] == "unit"}
         found = self._shares(rejected) if self.scored + rejected >= FEWEST_ROWS else []
@@ -187,7 +187,7 @@ class BatchCheck:
         return found
 
     def _ranges(self, rows: int) -> list[BatchFinding]:
-        """Return the columns with values outside the released range, if that is not by chance."""
+        """Return the columns with more values outside the released range than chance explains."""
         found: list[BatchFinding] = []
         for name, count in self.outside.items():
             about, known = self.released.columns[name], self.released.rows
@@ -243,7 +243,7 @@ def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: in
 
 
 def _has_shifted(row: Mapping[str, Any], compared: int) -> bool:
-    """Return whether the shift that `drift.compare` measured is large, and not by chance among several."""
+    """Return whether the shift that `drift.compare` measured is large and significant among `compared` features."""
     large = row["psi"] is not None and row["psi"] >= drift.LARGE_PSI and row["size"] >= drift.SUBSTANTIAL
     return bool(row["flagged"] and large and row["p"] < drift.RARE / compared)
 
@@ -257,14 +257,14 @@ def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> BatchFi
 
 
 def _pooled(before: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """Return the profile of a category whose rare levels, for a sample of that many rows, are one."""
+    """Return the profile of a category, with the levels pooled that are rare for a sample of that many rows."""
     known = sum(before["counts"].values()) + before["others"]
     kept = {level: n for level, n in before["counts"].items() if n / max(known, 1) * rows >= _EXPECTED}
     return dict(before) | {"counts": kept, "others": known - sum(kept.values())}
 
 
 def _more(before: float, known: int, now: int, rows: int) -> float:
-    """Return how probable at least `now` of `rows` are, if `before` of `known` were: the binomial tail.
+    """Return the probability of at least `now` of `rows` if `before` of `known` were seen (the binomial tail).
 
     Two rows are added to `before`, because a share that was measured on few rows may be larger.
     """

@@ -1,4 +1,4 @@
-"""What has changed between two sets of rows: a compact profile of each column, and what later rows make of it."""
+"""Drift between two sets of rows: a compact profile of each column, and the comparison of later rows with it."""
 
 import itertools
 import math
@@ -19,18 +19,18 @@ _MOST_NAMES = 20
 # The usual reading: below 0.1 no shift, from 0.25 on a large one.
 LARGE_PSI = 0.25
 SUBSTANTIAL = 0.1
-# A share that nobody would overlook, of the rows before or after.
+# A share of the rows, before or after, that is too large to ignore.
 SHARE = 0.01
 # How often one of a column's levels may be missing by chance before it counts as vanished.
 RARE = 0.001
-# A shift is news where it is so many times as large as what a column shifts by from period to period anyway.
+# A shift counts if it is this many times the usual shift of the column from period to period.
 NEWS, _SHIFTED = 2, 2.5
 _MOST_PERIODS = 5
-# In standard errors of a step in a series of so many blocks of rows.
+# In standard errors of a step in a series of this many blocks of rows.
 _SURE_SHIFT, _BLOCKS = 3.5, 250
-# A jump between neighbouring rows is news if it is so many times the largest of at least so many earlier ones.
+# A jump between neighbouring rows counts if it is this many times the largest of at least this many earlier ones.
 _LARGER_JUMP, _FEWEST_JUMPS, _MOST_JUMPS = 1.3, 4, 20
-# What numbers are multiplied with, and what is added, from one unit to another.
+# Unit conversions: the factor, and the constant that is added.
 _UNITS = {
     (1.609344, 0.0): "miles to kilometres",
     (0.621371, 0.0): "kilometres to miles",
@@ -52,7 +52,7 @@ _UNITS = {
 
 
 def profile(values: pd.Series, kind: str) -> dict[str, Any]:
-    """Return what later rows need to be compared with these.
+    """Return the profile of a column, with which later rows can be compared.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        kind, rows, missing (a share); of numbers all values if they are few, else quantiles, each once, and the
-        share of rows up to each; of a category how many rows each of its most frequent levels has, and all others
+        kind, rows, missing (a share). For numbers: all distinct values if they are few, else distinct quantiles, and
+        the share of rows up to each. For a category: the counts of its most frequent levels, and of all others
         together.
     """
     known = values.dropna()
@@ -80,20 +80,20 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     numbers = np.sort(known.to_numpy("float64"))
     edges = np.unique(numbers)
     if len(edges) > MOST_LEVELS:
-        # Values of the column, so that distances are right where many rows have the same one.
+        # Quantiles are values of the column, so that distances are right if many rows share a value.
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _QUANTILES), method="inverted_cdf"))
     return found | {"edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
 
 
 def _shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of sorted numbers that are up to each edge."""
+    """Return the share of sorted numbers that are at most each edge."""
     return np.searchsorted(numbers, edges, side="right") / max(len(numbers), 1)
 
 
 def psi(before: np.ndarray, after: np.ndarray) -> float:
     """Return the population stability index of two lists of counts by bin (Siddiqi 2006, Credit Risk Scorecards).
 
-    Half a row stands in an empty bin, which would make it infinite.
+    An empty bin counts as half a row; otherwise the index would be infinite.
     """
     p, q = (np.maximum(each, 0.5) / np.maximum(each, 0.5).sum() for each in (before, after))
     return float(((q - p) * np.log(q / p)).sum())
@@ -111,7 +111,7 @@ def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: b
     values
         m values of the same kind.
     expected
-        It changes by construction, as the year does, and is not flagged.
+        The column changes by construction, like the year, and is not flagged.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: b
     else:
         then, now, size, p = _category_compared(row, before, values.dropna())
     row["psi"], row["size"], row["p"] = psi(then, now), size, p
-    # The expected index of two samples of the same distribution.
+    # The expected index for two samples of the same distribution.
     chance = (len(then) - 1) * (1 / known + 1 / rows)
     large = row["psi"] - chance >= LARGE_PSI and size >= SUBSTANTIAL and p < 0.001
     row["flagged"] = bool(large or gap or row["unit"]) and not expected
@@ -195,10 +195,10 @@ def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Seri
 
 
 def chi_squared(counts: np.ndarray) -> float:
-    """Return the p of Pearson's test that two rows of k counts (2 × k, no column empty) are of one distribution.
+    """Return the p-value of Pearson's test that two rows of counts (2 × k, no empty column) share a distribution.
 
-    As scipy.stats.chi2_contingency has it, with Yates's correction where k is 2; but importing that takes longer than
-    the whole diagnosis.
+    The result is that of scipy.stats.chi2_contingency, with Yates's correction if k is 2. Importing scipy.stats takes
+    longer than the whole diagnosis.
     """
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
     distance = np.abs(counts - expected)
@@ -208,15 +208,15 @@ def chi_squared(counts: np.ndarray) -> float:
 
 
 def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
-    """Return what `compare` says of a column without what happens within the earlier rows, too.
+    """Return the row of `compare` without shifts that also occur within the earlier rows.
 
-    Rows that follow each other are alike, and a season comes: the later rows are compared with the earlier ones as each
-    period among these is with the others.
+    Consecutive rows are alike, and seasons change. So the shift of the later rows is compared with the shifts of
+    earlier periods.
 
     Parameters
     ----------
     row
-        What `compare` says of `after` beside the profile of `before`.
+        The result of `compare` for `after` and the profile of `before`.
     before, after
         The values, n and m, in the order of time.
     """
@@ -238,7 +238,7 @@ def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
 
 
 def _shifted(before: pd.Series, after: pd.Series) -> bool:
-    """Return whether the level or the spread of numbers differs by more than rows that are alike for long allow."""
+    """Return whether the level or the spread of numbers differs by more than autocorrelation explains."""
     both = pd.concat([before, after]).to_numpy("float64", na_value=np.nan)
     ranks = pd.Series(both).rank(pct=True).to_numpy()
     blocks = np.arange(len(both)) * min(_BLOCKS, len(both)) // len(both)
@@ -253,10 +253,10 @@ def _shifted(before: pd.Series, after: pd.Series) -> bool:
 
 
 def jumped(before: pd.Series, after: pd.Series) -> bool:
-    """Return whether numbers change from one row to the next, where `before` ends, as they never did before.
+    """Return whether the jump from the end of `before` to `after` is larger than any jump before.
 
-    A season moves numbers as far as a conversion does, but slowly: the rows on both sides of the end differ by no more
-    than neighbouring rows of earlier times do.
+    A season can move numbers as far as a conversion, but slowly: the rows on both sides of the border differ no more
+    than neighbouring rows do elsewhere.
     """
     near = int(np.clip(len(after) // 4, 30, max(len(before) // (_FEWEST_JUMPS + 2), 1)))
     ends = [len(before) - near * n for n in range(min(len(before) // near, _MOST_JUMPS))]
@@ -270,18 +270,18 @@ def jumped(before: pd.Series, after: pd.Series) -> bool:
 
 
 def _between(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how far the deciles of two samples are apart on average (Wasserstein's distance without the tails)."""
+    """Return the mean distance between the deciles of two samples (the Wasserstein distance without the tails)."""
     deciles = np.linspace(0.1, 0.9, 9)
     return float(np.abs(np.quantile(first, deciles) - np.quantile(second, deciles)).mean())
 
 
 def longest_absence(present: pd.Series) -> int:
-    """Return the largest number of rows, one after the other, of which none is true."""
+    """Return the length of the longest run of rows that are false."""
     return int(np.diff(np.flatnonzero(present), prepend=-1, append=len(present)).max()) - 1
 
 
 def never_by_chance(share: float, rows: int, levels: int) -> bool:
-    """Return whether a level of that share, one of `levels`, cannot be missing among `rows` rows by chance."""
+    """Return whether a level with this share, one of `levels`, is too frequent to be absent from `rows` rows."""
     return rows * math.log1p(-min(share, 1 - 1e-9)) < math.log(RARE / levels)
 
 
@@ -297,12 +297,12 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
     size
         Their Kolmogorov-Smirnov distance from the profile.
     known
-        How many rows the profile is of.
+        The number of rows in the profile.
     """
     if size < 2 * SUBSTANTIAL or len(edges) < 3 or len(numbers) < 50:
         return None
     then, now = np.interp([0.2, 0.5, 0.8], shares, edges), np.quantile(numbers, [0.2, 0.5, 0.8])
-    # What two samples of the same rows differ by in 99 of 100 cases.
+    # Two samples of one distribution differ by less in 99 of 100 cases.
     noise = 1.63 * math.sqrt(1 / len(numbers) + 1 / known)
     # Converted values are rounded.
     upper = edges + 0.005 * np.abs(edges)
@@ -311,14 +311,14 @@ def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: 
         (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
         for (factor, shift), words in _UNITS.items()
     ]
-    # Any other factor is seen too, by the middle of the distribution.
+    # Any other factor is estimated from the middle of the distribution.
     middle = np.interp(0.5, shares, edges)
     ratio = float(now[1] / middle) if middle and now[1] else 1.0
     if ratio > 0 and abs(math.log(ratio)) > 0.4 and (then > 0).all() | (then < 0).all():
         conversions.append((ratio, 0.0, f"a unit of another size, × {ratio:.3g}"))
     for factor, shift, words in conversions:
         left = float(np.abs(shares - _shares_up_to((numbers - shift) / factor, upper)).max())
-        # A known unit is preferred to a factor that is only a little closer.
+        # A known unit is preferred to a factor that fits only slightly better.
         left += 0.02 if words.startswith("a unit of") else 0.0
         if best is None or left < best[0]:
             best = (left, words)
@@ -338,7 +338,7 @@ def compared(
 ) -> list[DriftRow]:
     """Return how each column of later rows differs from its profile, the largest shift first.
 
-    `earlier` are the rows that the profiles are of, where both parts are in the order of time.
+    `earlier` are the rows of the profiles, given if both parts are in the order of time.
     """
     rows = [
         compare(name, profiles[name], later[name], of_a_date(name, description))

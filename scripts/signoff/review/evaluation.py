@@ -16,7 +16,7 @@ from signoff.tables.spill import Spill
 from signoff.tables.writer import write_frames
 
 PARTS = ("test", "train")
-# By part of the split, the numbers of its rows; one number counts for all of them.
+# The values of the rows, by part of the split; a single value applies to all rows.
 Parts = dict[str, pd.Series | Spill | float]
 
 
@@ -68,7 +68,7 @@ class FeatureRows:
 
 
 class _Kept:
-    """The values of a column: those of several batches in a file in `folder`, or without one, those of one batch."""
+    """The values of a column: those of several batches in a file in `folder`, or those of one batch in memory."""
 
     def __init__(self, folder: Path | None):
         self.values: pd.Series | Spill = Spill(folder, "float64") if folder else pd.Series(dtype="float64")
@@ -98,7 +98,7 @@ def evaluate_predictions(
     ----------
     predictions
         The predictions of "model", of each baseline and, if `champion` could be scored, of "champion", in the target's
-        unit. The champion needs those of the test part only, as does the model if `training_score` is given.
+        unit. The champion needs only those of the test part, and so does the model if `training_score` is given.
     actual
         The true values.
     gate
@@ -197,7 +197,7 @@ def evaluate_rows(
 def _predictions_by_part(
     test: Mapping[str, _Kept], train: Mapping[str, _Kept], mean: float, name: str | None
 ) -> dict[str, Parts]:
-    """Return the predictions of each predictor by part; `name` is that of the baseline column."""
+    """Return the predictions of each predictor by part; `name` is the name of the baseline column."""
     found: dict[str, Parts] = {"model": {"test": test["predicted"].values}, "mean": {"test": mean, "train": mean}}
     if name:
         found[name] = {"test": test[f"baseline_{name}"].values, "train": train[name].values}
@@ -226,7 +226,7 @@ def _table(
     """Return held-out rows as they are written, without the champion's predictions."""
     table = pd.DataFrame({"actual": frame[metadata["target"]]})
     if metadata["time_column"]:
-        # Under a name of its own: the column's name may be that of another one.
+        # It gets a new name, because another column may already have this name.
         table.insert(0, "time", frame[metadata["time_column"]])
     table["predicted"] = predicted
     table["baseline_mean"] = mean

@@ -1,4 +1,4 @@
-"""How sure the numbers are: bootstrap intervals, differences between two predictors, slices, prediction intervals."""
+"""Uncertainty of the metrics: bootstrap intervals, differences between predictors, slices, prediction intervals."""
 
 import itertools
 import math
@@ -17,11 +17,11 @@ LEVEL = 0.95
 # An interval of 95 % is wrong to one side in one of forty runs, which is too often for an alarm.
 SURE_LEVEL = 0.99
 RESAMPLES = 1000
-# Rows in so many groups by chance vary as single rows do, to a few percent, and cost nothing more.
+# This many random groups of rows vary like single rows, to within a few percent, at a bounded cost.
 MOST_BLOCKS = 2000
-# Fewer days say too little of how days differ.
+# Fewer days are too few to estimate how days differ.
 FEWEST_DAYS = 10
-# More days than that are joined, each with the next, so that the resamples say what each block contributes.
+# If there are more days, neighbours are joined, so that the resamples can estimate each block's contribution.
 MOST_DAYS = 400
 # Days per week, and how few weeks say how much a slice's errors differ from week to week.
 WEEK, FEWEST_WEEKS = 7, 5
@@ -38,7 +38,7 @@ Sliced = dict[str, tuple[np.ndarray, list[str]]]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the rows are drawn again, block by block.
+    """How the rows are resampled, block by block.
 
     blocks
         The block of each row, from 0, as `blocks_of` gives it.
@@ -54,14 +54,14 @@ class Resampling:
 
     @cached_property
     def _contributions(self) -> np.ndarray:
-        """The matrix (blocks × resamples) that turns a resampled statistic into what each block contributes to it."""
+        """The matrix (blocks × resamples) that maps a resampled statistic to the contribution of each block."""
         return np.linalg.pinv(self.drawn - 1)
 
     def spread(self, resampled: np.ndarray) -> tuple[float, float]:
         """Return the standard error of a resampled statistic, and its degrees of freedom.
 
-        How the statistic depends on the number of times that each block is drawn is what the block contributes (the
-        infinitesimal jackknife, Efron 2014, JASA 109). Blocks that are days follow each other: see `serial_error`.
+        A block contributes what the statistic changes by when the block is drawn more often (the infinitesimal
+        jackknife, Efron 2014, JASA 109). Blocks that are days follow each other: see `serial_error`.
         """
         blocks = self.drawn.shape[1]
         if self.by != "days":
@@ -71,16 +71,16 @@ class Resampling:
         return float(error), degrees
 
     def again(self, rows: np.ndarray, resamples: int, seed: int) -> "Resampling":
-        """Return how some of the rows, by their numbers, are drawn that many times."""
+        """Return the resampling of a subset of the rows, given by their numbers."""
         blocks, count = self.blocks[rows], self.drawn.shape[1]
         if self.by == "days" and count > resamples // 2:
-            # So that the resamples say what each block contributes.
+            # So that the resamples can estimate the contribution of each block.
             blocks, count = blocks * (resamples // 2) // count, resamples // 2
         return Resampling(blocks, draws(count, resamples, seed), self.by)
 
 
 def resampling(time: pd.Series | None, rows: int, seed: int, resamples: int = RESAMPLES) -> Resampling:
-    """Return how `rows` rows are drawn again: by the day where `time` allows it."""
+    """Return how `rows` rows are resampled: by day if `time` allows it."""
     blocks, by = blocks_of(time, rows, seed)
     return Resampling(blocks, draws(int(blocks.max()) + 1, resamples, seed), by)
 
@@ -90,10 +90,11 @@ def serial_error(contributions: np.ndarray) -> tuple[np.ndarray, float]:
 
     The sum is over the last axis.
 
-    A bad day is followed by a bad day, so that many days say less than as many independent ones. The error is estimated
-    from the slowest cosines alone, with as many degrees of freedom (Müller 2007, Journal of Econometrics 141; Lazarus,
-    Lewis, Stock and Watson 2018, HAR inference: recommendations for practice, JBES 36), and scaled by what that falls
-    short of under an autocorrelation of USUAL_CORRELATION. Few days leave one or two cosines, and wide intervals.
+    Bad days follow bad days, so they carry less information than independent days. The error is estimated from the
+    slowest cosines alone, which are also its degrees of freedom (Müller 2007, Journal of Econometrics 141; Lazarus,
+    Lewis, Stock and Watson 2018, HAR inference: recommendations for practice, JBES 36), and scaled up by the bias of
+    this estimate under an autocorrelation of USUAL_CORRELATION. With few days, there are only one or two cosines, and
+    intervals are wide.
     """
     count = contributions.shape[-1]
     cosines, scale = _cosines(count)
@@ -102,7 +103,7 @@ def serial_error(contributions: np.ndarray) -> tuple[np.ndarray, float]:
 
 @lru_cache(maxsize=8)
 def _cosines(count: int) -> tuple[np.ndarray, float]:
-    """Return the cosines that `serial_error` looks at (each of length `count`), and what it scales by."""
+    """Return the cosines that `serial_error` uses (each of length `count`) and its scale factor."""
     slowest = np.arange(1, max(int(count**0.6 / 2.6), 1) + 1)
     cosines = math.sqrt(2 / count) * np.cos(np.pi * np.outer(slowest, np.arange(count) + 0.5) / count)
     # The covariance of days whose autocorrelation falls off exponentially, as in an AR(1) process.
@@ -112,11 +113,11 @@ def _cosines(count: int) -> tuple[np.ndarray, float]:
 
 
 def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray, str]:
-    """Return for each row the block (from 0) that is drawn as a whole, and what a block is: "days" or "rows".
+    """Return the block of each row (from 0), which is drawn as a whole, and what a block is: "days" or "rows".
 
-    Rows of one day are alike (weather, prices), so that drawing single rows would make the intervals too narrow. Days
-    are numbered in the order of time; of more than MOST_DAYS, neighbours are one block. Without a time for each row, or
-    with few days, blocks are rows, or random groups of them where there are more than MOST_BLOCKS.
+    Rows of one day are alike (weather, prices), so drawing single rows would make the intervals too narrow. Days are
+    numbered in the order of time; if there are more than MOST_DAYS, neighbours are joined. If a row has no time, or
+    there are few days, blocks are rows, or random groups of rows if there are more than MOST_BLOCKS.
     """
     if time is not None and not time.isna().any():
         days, _ = pd.factorize(time.dt.floor("D"), sort=True)
@@ -127,13 +128,13 @@ def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray,
 
 
 def draws(blocks: int, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each resample draws each block: resamples × blocks (float64)."""
+    """Return how often each resample draws each block, as an array (resamples × blocks, float64)."""
     shares = np.full(blocks, 1 / blocks)
     return np.random.default_rng(seed).multinomial(blocks, shares, size=resamples).astype("float64")
 
 
 def sums(codes: np.ndarray, count: int, *values: np.ndarray) -> np.ndarray:
-    """Return the sum of each of m values within each group: count × m. Rows of a negative code are in none."""
+    """Return the sums of m arrays of values by group (count × m). Rows with a negative code are ignored."""
     inside = codes >= 0
     return np.stack([np.bincount(codes[inside], each[inside], count) for each in values], axis=1)
 
@@ -144,8 +145,8 @@ def bounds(
     """Return the interval of a resampled statistic, which lies between `least` and `most`.
 
     It is the percentile interval (Efron 1979), made wider or narrower so that its width is that of a t interval with
-    the standard error and the degrees of freedom of `Resampling.spread`. Undefined resamples are left out; the ends are
-    None if there are no others.
+    the standard error and the degrees of freedom of `Resampling.spread`. Undefined resamples are ignored; the ends are
+    None if all are undefined.
     """
     if not np.isfinite(resampled).any():
         return [None, None]
@@ -165,13 +166,13 @@ def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, sampled: Resamp
     actual, predicted
         n numbers each.
     sampled
-        How the n rows are drawn again. All but the median needs only each block's sums; if there are more than
-        MOST_VALUES different errors, the median is one of as many quantiles.
+        How the n rows are resampled. All metrics but the median need only the sums of each block. If there are more
+        than MOST_VALUES different errors, the median is taken among as many quantiles.
     """
     blocks, drawn = sampled.blocks, sampled.drawn
     error = predicted - actual
     size = np.abs(error)
-    # Around their mean, for the sake of the digits.
+    # Centred on the mean for numerical precision.
     centred = actual - actual.mean()
     ones = np.ones(len(error))
     n, signed, total, squares, first, second = (
@@ -212,9 +213,10 @@ def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> d
 
 
 def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> Difference:
-    """Return a difference from the champion, its interval, and what follows from it.
+    """Return a difference from the champion, its interval, and the conclusion.
 
-    `better` is 1 where more is better, -1 where less is; None where nobody knows, so that it is higher or lower.
+    `better` is 1 if more is better, -1 if less is better, and None if it is unknown; the conclusion is then "higher" or
+    "lower".
     """
     interval = bounds(resampled, sampled)
     low, high = interval
@@ -228,7 +230,7 @@ def judged(difference: float, resampled: np.ndarray, better: int | None, sampled
 
 
 def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> Pair:
-    """Return our MAE less theirs on the same rows and resamples, its interval, and what follows from it."""
+    """Return our MAE minus theirs on the same rows and resamples, its interval, and the conclusion."""
     found = judged(*_difference(actual, ours, theirs, sampled), -1, sampled)
     return {
         "metric": "MAE",
@@ -247,14 +249,14 @@ def sure_interval(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, samp
 def _difference(
     actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling
 ) -> tuple[float, np.ndarray]:
-    """Return our MAE less theirs, and that of each resample."""
+    """Return our MAE minus theirs, on all rows and in each resample."""
     gain = np.abs(ours - actual) - np.abs(theirs - actual)
     total, n = (sampled.drawn @ sums(sampled.blocks, sampled.drawn.shape[1], gain, np.ones(len(gain)))).T
     return float(gain.mean()), total / n
 
 
 def holm(p: list[float]) -> np.ndarray:
-    """Return p-values corrected for having looked at all of them (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    """Return p-values adjusted for multiple tests (Holm 1979, Scandinavian Journal of Statistics 6)."""
     values = np.asarray(p, dtype="float64")
     order = np.argsort(values)
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)) if len(values) else values
@@ -264,7 +266,7 @@ def holm(p: list[float]) -> np.ndarray:
 
 
 def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str] | None = None) -> Sliced:
-    """Return for each feature the slice (from 0; -1: none) of each of n rows, and the slices' names.
+    """Return, for each feature, the slice of each of n rows (from 0; -1: none) and the names of the slices.
 
     A category has a slice for each of its MOST_LEVELS most frequent levels, and so has a number with few values; other
     numbers are binned by their quantiles. Missing values are a slice of their own. `parts` says which features are
@@ -278,7 +280,7 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str
         if kind == "category" or values_named or len(levels) <= 2 * BINS:
             counts = np.bincount(codes[~missing], minlength=len(levels))
             most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
-            # The last place is that of missing values.
+            # The last slice is for missing values.
             place = np.full(len(levels) + 1, -1, dtype="int32")
             place[most] = np.arange(len(most))
             codes = place[codes]
@@ -309,9 +311,9 @@ def slice_table(
 ) -> Slices:
     """Return MAE, bias and difference from the champion for each slice of MIN_ROWS rows or more, the worst first.
 
-    A slice is worse than the champion if its own interval says so, and Holm's correction over all slices too. For the
-    correction the autocorrelation of days is taken from all slices together, since one says little of it. The days of a
-    slice may follow each other (warm ones), so its weeks must say so, too.
+    A slice is worse than the champion if its own interval says so, and Holm's correction over all slices too. The
+    correction estimates the autocorrelation of days from all slices together, since a single slice is too small. The
+    days of a slice may be consecutive (warm days), so the test by week must agree, too.
 
     Parameters
     ----------
@@ -320,7 +322,7 @@ def slice_table(
     actual, ours, champion
         n numbers each: the target, the model's and the champion's predictions (None without a champion).
     sampled, most
-        How the n rows are drawn again, and how many slices to list.
+        How the n rows are resampled, and how many slices to list.
     """
     blocks, drawn = sampled.blocks, sampled.drawn
     error = ours - actual
@@ -362,7 +364,7 @@ def slice_table(
 
 
 def _slice_row(feature: str, label: str, rows: int, mae: float, bias: float, interval: Interval) -> SliceRow:
-    """Return what is known of a slice without a champion."""
+    """Return the row of a slice without a champion."""
     return {
         "feature": feature,
         "value": label,
@@ -377,9 +379,9 @@ def _slice_row(feature: str, label: str, rows: int, mae: float, bias: float, int
 
 
 def _p_by_week(total: np.ndarray, n: np.ndarray) -> float:
-    """Return how probable a mean so far from 0 is by chance if all rows of a week are alike.
+    """Return the p-value of a mean of 0 if the rows of a week are correlated.
 
-    `total` and `n` are what the rows of each day add up to, and how many there are. With few days, "weeks" are shorter.
+    `total` and `n` are the sum and the number of the rows of each day. With few days, "weeks" are shorter.
     """
     weeks = np.arange(len(n)) // max(min(WEEK, len(n) // FEWEST_WEEKS), 1)
     mean, variance, held = clustered(np.bincount(weeks, total), np.bincount(weeks, n))
@@ -389,9 +391,9 @@ def _p_by_week(total: np.ndarray, n: np.ndarray) -> float:
 
 
 def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return means, their variances where rows of one block are alike, and in how many blocks there are rows.
+    """Return means, their cluster-robust variances, and the number of blocks that have rows.
 
-    `total` and `n` are what the rows of each block (the last axis) add up to, and how many there are.
+    `total` and `n` are the sum and the number of the rows of each block (the last axis).
     """
     held = (n > 0).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -413,7 +415,7 @@ def by_week(time: pd.Series | None, error: np.ndarray) -> list[Week]:
 
 
 def half_width(sizes: np.ndarray, level: float) -> float | None:
-    """Return the half width that covers a new row with probability `level`; None where there are too few rows."""
+    """Return the half width that covers a new row with probability `level`; None if there are too few rows."""
     rank = math.ceil((len(sizes) + 1) * level)
     return float(np.partition(sizes, rank - 1)[rank - 1]) if rank <= len(sizes) else None
 
@@ -428,13 +430,13 @@ def prediction_interval(
     level: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the half width of the prediction interval, and how much it covers where it was not fitted.
+    """Return the half width of the prediction interval, and its coverage of rows that it was not fitted on.
 
     Split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani, Wasserman 2018, Distribution-Free Predictive Inference
     for Regression, JASA 113): a quantile of the absolute errors on rows that the model has not seen. Coverage is
-    measured with the half width of one half of the held-out rows on the other half: the later one under a split by
-    time, one by chance otherwise. The half width that ships is that of all held-out rows; `shipped_coverage`,
-    `by_slice` and `over_time` are what it covers of that other half.
+    measured with the half width of one half of the held-out rows on the other half: the later half under a split by
+    time, a random half otherwise. The half width that ships is that of all held-out rows; `shipped_coverage`,
+    `by_slice` and `over_time` are its coverage of that other half.
     """
     sizes = np.abs(predicted - actual)
     if by_time and time is not None:
@@ -451,7 +453,7 @@ def prediction_interval(
         return found
     covered = sizes[rest] <= ships
     found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
-    # The half width is a measurement, too: on as many rows.
+    # The half width was measured on as many rows, too.
     found |= _coverage(sizes <= trial, level, sampled, rest, first)
     return found | _in_parts(covered, rest, time, slices)
 
@@ -465,10 +467,10 @@ def row_intervals(
     sampled: Resampling,
     level: float,
 ) -> dict[str, Any]:
-    """Return how much the intervals that the model has for each row cover of held-out rows, and how wide they are.
+    """Return the coverage and the width of the model's own intervals (one for each row) on the held-out rows.
 
-    They were fitted on training rows alone, so that all n held-out rows measure them. `ends` are the lower and the
-    upper ends. `constant_width` is that of one width for all rows that would have covered as much as was promised.
+    They were fitted on training rows only, so all n held-out rows can measure them. `ends` are the lower and the upper
+    ends. `constant_width` is the width that would have reached the promised coverage if it were the same for all rows.
     """
     low, high = ends
     covered, rows = (low <= actual) & (actual <= high), np.arange(len(actual))
@@ -481,7 +483,7 @@ def row_intervals(
 
 
 def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
-    """Return what is said of prediction intervals before their coverage is measured."""
+    """Return the record of prediction intervals before their coverage is measured."""
     return {
         "level": level,
         "half_width": None,
@@ -499,10 +501,10 @@ def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
 
 
 def _coverage(inside: np.ndarray, level: float, sampled: Resampling, *parts: np.ndarray) -> dict[str, Any]:
-    """Return the coverage of the first part of the rows, its standard error, its interval, and the p of so little.
+    """Return the coverage of the first part of the rows, its standard error, interval and one-sided p-value.
 
-    `inside` says of n rows whether their interval covers them; `level` of them should be. Intervals that were fitted on
-    the second part are a measurement themselves: its error is added.
+    `inside` marks the rows (of n) that their interval covers; their share should be `level`. If the intervals were
+    fitted on the second part, the error of that fit is added.
     """
     blocks, hit = sampled.blocks, inside.astype("float64")
     count = int(blocks.max()) + 1

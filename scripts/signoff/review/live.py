@@ -23,7 +23,7 @@ _WORSE, _OFF, _SHORT = 1.15, 0.25, 0.05
 
 @dataclass(frozen=True)
 class Promise:
-    """What the report of a release said of its errors.
+    """What the report of a release said about its errors.
 
     `bias` is the mean error, and `bias_error` its standard error.
     `weeks` has MAE, bias and rows of each held-out week. `low` and `high` are the 95% interval of the MAE; `level` is
@@ -70,7 +70,7 @@ def promise_of(metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> Pr
 
 
 def _moment(text: str | None) -> pd.Timestamp | None:
-    """Return a time in UTC without a zone, as rows have it."""
+    """Return a time in UTC without a time zone, like the times of rows."""
     if not text:
         return None
     found = pd.Timestamp(text)
@@ -127,7 +127,7 @@ def _grouped(frame: pd.DataFrame, keys: list[pd.Series]) -> Iterator[tuple[tuple
 
 
 def lines_of(record: Record, sums: Sums, promises: Mapping[str, Promise]) -> list[Line]:
-    """Return a line for each release and week, the oldest first; releases without a promise are left out."""
+    """Return a line for each release and week, the oldest first; releases without a promise are skipped."""
     found: list[Line] = []
     for (code, week, as_if), values in sums.lines.items():
         name = record.releases[int(code)]
@@ -220,16 +220,16 @@ def _weeks_of(lines: Sequence[Line], release: str) -> list[_Week]:
 def _probability(
     value: float, usual: Sequence[float], center: float, floor: float, error: float | None = None
 ) -> float:
-    """Return how likely a week is at least as far above `center` by chance: a one-sided t test of a new observation.
+    """Return the p-value of a week above `center`: a one-sided t test of a new observation.
 
-    The spread is that of the held-out weeks, and at least `floor`, the standard error of a week of independent rows.
+    The spread is that of the held-out weeks, but at least `floor`, the standard error of a week of independent rows.
     `error` is the standard error of the mean of the held-out weeks as the report has it, which allows for
     autocorrelation and is known even for few weeks.
     """
     k = max(len(usual), 1)
     of_weeks, of_report = float(np.std(usual, ddof=1)) if k > 2 else 0.0, (error or 0.0) * math.sqrt(k)
-    # The interval of the report is wider by itself if it rests on little. Weeks that differ by no more than their rows
-    # make them do say nothing of a spread of their own.
+    # The interval of the report is already wider if it rests on few weeks. If weeks differ by no more than sampling
+    # explains, they have no extra spread.
     degrees = 30 if max(of_weeks, of_report) <= 1.2 * floor else 10 if of_report >= of_weeks else max(k - 1, 3)
     spread = max(of_weeks, of_report, floor) * math.sqrt(1 + 1 / k)
     return float(special.stdtr(degrees, -(value - center) / spread))
@@ -286,7 +286,7 @@ def _is_alarm(tries: Sequence[tuple[float, bool]], n: int) -> bool:
 
 
 def _short(coverage: float | None, rows: int, promise: Promise) -> tuple[float, bool]:
-    """Return how likely so low a coverage is, and whether it matters."""
+    """Return the p-value of a coverage this low, and whether the shortfall matters."""
     if coverage is None or rows < _FEWEST_ROWS:
         return 1.0, False
     expected = min(promise.level, promise.level if promise.coverage is None else promise.coverage)
@@ -324,7 +324,7 @@ def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, wee
     for (column, level), values in judged.items():
         share = values[covered] / values[intervals]
         p, matters = _short(share, int(values[intervals]), promise)
-        # Coverage that is low everywhere is no property of the slice.
+        # If coverage is low everywhere, the slice is not the cause.
         others = (whole[covered] - values[covered]) / max(whole[intervals] - values[intervals], 1)
         if matters and p * len(judged) < _RARE and share < others - _SHORT:
             level_name, rows = record.levels[columns[column]][level], int(values[intervals])

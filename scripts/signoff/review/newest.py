@@ -1,4 +1,4 @@
-"""What has just changed in the rows: the newest spans of time beside earlier ones of equal length; see `periods`."""
+"""Recent changes in the rows: the newest spans of time compared with earlier spans of equal length; see `periods`."""
 
 import math
 from collections.abc import Iterable
@@ -31,18 +31,18 @@ from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 from signoff.review.times import clock_alarms
 
-# A step is news where it is so many times the largest of those before, and so rare among them over all checks.
+# A step counts if it is this many times the largest earlier step, and this rare over all checks.
 _LARGER = 1.5
 _RARE, _RARE_IF_ALIKE = 0.006, 0.001
-# The smallest effects that are named: of mean ranks, of their spread, of logarithms of counts, of shares.
+# The smallest effects that are reported: in mean ranks, their spread, logarithms of counts, and shares.
 _LEVEL, _SPREAD, _VOLUME, _PART = 0.12, 0.07, math.log(1.35), 0.15
 _MOST_ROWS = 60_000
 _FEWEST_STUCK = 20
-# Rows are repeated as never before where that is rare in older periods than so many, of which there are some spans.
+# Repeated rows count if they are rare in periods older than this, of which there must be some spans.
 _RECENT, _FEWEST_OLDER = 8, 2
 _MOST_NAMED = 3
 _MOST_SEGMENTS = 60
-# Rows that follow each other and are repeated in the same order are no chance.
+# Consecutive rows that are repeated in the same order are not a coincidence.
 _IN_A_ROW = 3
 
 
@@ -52,10 +52,9 @@ def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict
     Parameters
     ----------
     table
-        The features of n rows, with the target, the time and the split; where they are a sample, one that stands for
-        all of them alike.
+        The features of n rows, with the target, the time and the split. A sample must have the same share of each part.
     description
-        What `feature_engineering` says of them.
+        The description that `feature_engineering` writes.
     """
     time = description["time_column"]
     if not time:
@@ -71,18 +70,18 @@ def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict
     volumes = _volume(table, kinds, periods, checks)
     skip = {each["feature"] for each in stuck}
     moved = _shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
-    # A step says more than decimals do.
+    # A step is stronger evidence than decimals.
     skip |= {each["feature"] for each in moved}
     precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
     target = table[description["target"]].to_numpy("float64", na_value=np.nan)
     clocks = clock_alarms(table[time], target, periods)
     found = [*repeats, *stuck, *precise, *volumes, *moved, *clocks]
-    # What has changed in one column changes what goes together with it.
+    # A change in one column also changes its correlations.
     return found or joint_alarms(table, kinds, periods)
 
 
 def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each run of equal values begins, and how long it is."""
+    """Return the start and the length of each run of equal values."""
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     return starts, np.diff(np.r_[starts, len(values)])
 
@@ -90,7 +89,7 @@ def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _stuck_columns(
     table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str], periods: Periods
 ) -> list[dict[str, Any]]:
-    """Return an alarm for each column that has had one value for so long as never before, up to the newest rows."""
+    """Return an alarm for each column that is stuck at one value for longer than ever before, up to the newest rows."""
     found = []
     for name in kinds:
         column = table[name]
@@ -118,11 +117,11 @@ def _stuck_columns(
 
 
 def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[dict[str, Any]]:
-    """Return the alarms of newest rows that are there twice, and of those that repeat earlier ones but for the time."""
+    """Return the alarms about newest rows that are duplicates, or that repeat earlier rows except for the time."""
     hashes = pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     moments = table[time].astype("int64").to_numpy().view("uint64")
     twice = pd.Series(hashes ^ (moments * np.uint64(0x9E3779B97F4A7C15))).duplicated(keep=False).to_numpy("float64")
-    # What is older than the first whole period is oldest.
+    # Rows before the first whole period count as the oldest.
     age = np.where(periods.codes < 0, periods.count, periods.codes)
     chain, varied = hashes.copy(), np.zeros(len(hashes), dtype=bool)
     for n in range(1, _IN_A_ROW):
@@ -161,7 +160,7 @@ def _risen(values: np.ndarray, periods: Periods) -> Step | None:
 
 
 def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Return for each row whether its key is that of a row of an older period, too."""
+    """Return for each row whether an older period has a row with the same key."""
     codes, several = pd.factorize(keys)
     oldest = np.zeros(len(several), dtype=age.dtype)
     np.maximum.at(oldest, codes, age)
@@ -169,7 +168,7 @@ def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
 
 
 def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Step | None:
-    """Return the rarest step of the mean of values, over all spans, that is news; None where there is no such one."""
+    """Return the rarest step of the mean of values that counts, over all spans; None if none counts."""
     best = None
     for length, figures, n in means(periods, values):
         floor = chance / math.sqrt(max(float(np.median(n)), 1.0))
@@ -180,7 +179,7 @@ def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int,
 
 
 def _outlasts(values: np.ndarray, periods: Periods, length: int) -> bool:
-    """Return whether a step is rare also where periods that follow each other are alike."""
+    """Return whether a step is still rare if consecutive periods are autocorrelated."""
     use = (periods.codes >= 0) & np.isfinite(values)
     n = np.bincount(periods.codes[use], minlength=periods.count)[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -190,7 +189,7 @@ def _outlasts(values: np.ndarray, periods: Periods, length: int) -> bool:
 
 
 def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
-    """Return whether there is a step, and it is large and rare enough to be named."""
+    """Return whether a step was found that is large and rare enough to be reported."""
     return (
         found is not None
         and abs(found.now - found.before) >= least
@@ -200,7 +199,7 @@ def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
 
 
 def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
-    """Return the alarms of how many rows the newest spans have: in all, and of each segment."""
+    """Return the alarms about the number of rows in the newest spans, in total and by segment."""
     found = []
     best = None
     counts = np.bincount(periods.codes[periods.codes >= 0], minlength=periods.count)
@@ -217,7 +216,7 @@ def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks
 
 
 def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
-    """Return an alarm for each column of which a level is missing, or nearly so, in the newest span as never before."""
+    """Return an alarm for each column that has lost a level in the newest span, or nearly so, for the first time."""
     found = []
     for name, kind in kinds.items():
         codes, levels = pd.factorize(table[name])
@@ -230,11 +229,11 @@ def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> l
         for length, count in spans_of(periods):
             cells = span_sums(each, length, count)
             total = np.maximum(cells.sum(axis=0), 1)
-            # Spans may begin with any period: a level that comes and goes has been away in one of them.
+            # Spans may begin with any period, so that a level that comes and goes has been absent from one of them.
             sliding = np.lib.stride_tricks.sliding_window_view(each, length, axis=1).sum(axis=-1)[:, length:]
             least = (sliding / np.maximum(sliding.sum(axis=0), 1)).min(axis=1)
             expected = least * total[0]
-            # Poisson: so few where the least share before lets so many be expected.
+            # Poisson: the probability of this few rows, given the number that the lowest earlier share predicts.
             p = special.pdtr(cells[:, 0], np.maximum(expected, 1e-9))
             for k in np.flatnonzero((cells[:, 0] <= 0.3 * expected) & (p < 1e-4 / len(levels))):
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
@@ -245,8 +244,8 @@ def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> l
 
 
 def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
-    """Return an alarm for each number whose level, or spread, has stepped as never before."""
-    # Levels need no more rows than these; every so many of them are looked at.
+    """Return an alarm for each numeric column whose level or spread has an unprecedented step."""
+    # Levels need no more rows than these, so every k-th row is used.
     every = len(table) // _MOST_ROWS + 1
     table = table.iloc[::every]
     periods = replace(periods, codes=periods.codes[::every])
@@ -263,7 +262,7 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
     for _, name, each in sorted(moved, key=lambda row: row[0])[:_MOST_NAMED]:
         inside = (periods.codes >= 0) & (periods.codes < each.length)
         now, before = table[name][inside].dropna(), table[name][~inside].dropna()
-        # A season is no other unit: the rows just before say what the unit was.
+        # A season can look like another unit, so the unit is taken from the rows just before.
         recent = (periods.codes >= each.length) & (periods.codes < each.length * (1 + BEFORE))
         unit = _unit_of(table[name][recent].dropna(), now)
         figures = f"its median is {now.median():.4g} there and {before.median():.4g} before"
@@ -280,7 +279,7 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
 
 
 def _beyond(values: np.ndarray, periods: Periods) -> Step | None:
-    """Return a step where a good part of the newest values lie far beyond all earlier ones."""
+    """Return a step if many of the newest values lie far beyond all earlier ones."""
     known = np.isfinite(values)
     for length, _ in spans_of(periods):
         inside = (periods.codes >= 0) & (periods.codes < length)
@@ -296,14 +295,14 @@ def _beyond(values: np.ndarray, periods: Periods) -> Step | None:
 
 
 def _unit_of(before: pd.Series, now: pd.Series) -> str | None:
-    """Return the conversion that makes the newest values those of before again; None where there is no such one."""
+    """Return the conversion that maps the newest values back to the earlier ones; None if none does."""
     profile = drift.profile(before, "number")
     unit: str | None = drift.compare("", profile, now)["unit"]
     return unit
 
 
 def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
-    """Return by day how many rows there are (column ""), and in how many each other column is missing."""
+    """Return the number of rows by day (column ""), and in how many of them each other column is missing."""
     days = rows[time].dt.tz_localize(None) if rows[time].dt.tz is not None else rows[time]
     lacking = rows.drop(columns=time).isna().astype("int64")
     lacking[""] = 1
@@ -313,7 +312,7 @@ def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
 def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict[str, Any]]:
     """Return an alarm for each column that is missing more often in the newest rows than ever before.
 
-    `parts` are what `days_of` returns of some rows each.
+    `parts` are results of `days_of`, each for some of the rows.
     """
     several = list(parts)
     days = pd.concat(several).groupby(level=0).sum() if several else pd.DataFrame()
