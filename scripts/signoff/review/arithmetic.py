@@ -1,4 +1,4 @@
-"""Columns that give the target by arithmetic: a sum, a product or a quotient of a few, or the target of a later row."""
+"""Columns that determine the target by arithmetic: as a sum, product or quotient, or as the target of a later row."""
 
 from typing import NamedTuple
 
@@ -7,28 +7,28 @@ import pandas as pd
 
 from signoff.review.intervals import MIN_ROWS
 
-# Numbers that give the target by a sum leave less of its variance than this; a few of them may leave more.
+# If a sum of columns is the target, it leaves less than this share of the variance; a sum of few may leave more.
 _REST, _REST_OF_A_FEW, _A_FEW = 1e-4, 1e-3, 3
 _FEWEST = 2
-# How many rows later a target may be, the share of rows that must agree, and how many are looked at.
+# How many rows later a target may be, the share of rows that must agree, and the number of rows that are checked.
 _MOST_LATER, _AGREE, _MOST_ROWS = 3, 0.6, 50_000
 
 
 class Combination(NamedTuple):
-    """Columns that together give the target: a sum of them times constants, or else a product of powers."""
+    """Columns that together determine the target: as a weighted sum, or as a product of powers."""
 
     names: list[str]
     is_sum: bool
 
 
 def combination(rows: pd.DataFrame, kinds: dict[str, str], target: str) -> Combination | None:
-    """Return the columns whose sum or product gives the target, one half of the rows being judged by the other."""
+    """Return the columns whose sum or product is the target, fitted on one half of the rows, judged on the other."""
     numbers = [name for name, kind in kinds.items() if kind == "number" and rows[name].notna().mean() > 0.5]
     y = rows[target].to_numpy("float64")
     known = {name: rows[name].to_numpy("float64", na_value=np.nan) for name in numbers}
     if needed := _sum_of(known, y):
         return Combination(needed, True)
-    # Of the logarithms a sum is a product. Where the target is 0, so is a factor.
+    # A sum of logarithms is a product. If the target is 0, a factor is 0, too.
     use = y != 0
     factors = {name: each[use] for name, each in known.items() if np.mean(each[use] == 0) < 0.01}
     if use.mean() < 0.1 or len(factors) < _FEWEST:
@@ -38,13 +38,13 @@ def combination(rows: pd.DataFrame, kinds: dict[str, str], target: str) -> Combi
 
 
 def _logarithm(values: np.ndarray) -> np.ndarray:
-    """Return the logarithm of each of n numbers without its sign; that of 0 is missing."""
+    """Return the logarithm of the absolute value of each of n numbers; NaN for 0."""
     found: np.ndarray = np.log(np.where(values == 0, np.nan, np.abs(values)))
     return found
 
 
 def _sum_of(known: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
-    """Return the fewest columns of which a sum, each with its weight, gives n numbers; none if there are none."""
+    """Return the smallest set of columns whose weighted sum is the n numbers; an empty list if none is."""
     use = np.isfinite(y)
     for each in known.values():
         use = use & np.isfinite(each)
@@ -58,7 +58,7 @@ def _sum_of(known: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
     if not rest < _REST_OF_A_FEW:
         return []
     limit = max(_REST, 2 * rest)
-    # What the sum holds without is not part of it.
+    # A column that the sum does not need is left out.
     for name in varied:
         fewer = [each for each in needed if each != name]
         if len(fewer) >= _FEWEST and _linear_rest(varied, y, fewer) < limit:
@@ -67,7 +67,7 @@ def _sum_of(known: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
 
 
 def _linear_rest(known: dict[str, np.ndarray], y: np.ndarray, names: list[str]) -> float:
-    """Return the share of the variance that a linear model of some numbers leaves on the second half of the rows."""
+    """Return the share of variance that a linear model leaves unexplained on the second half of the rows."""
     columns, half = np.column_stack([known[name] for name in names]), len(y) // 2
     columns = (columns - columns[:half].mean(axis=0)) / columns[:half].std(axis=0)
     matrix = np.column_stack([np.ones(len(columns)), columns])
@@ -89,7 +89,7 @@ def later_rows(table: pd.DataFrame, kinds: dict[str, str], target: str) -> dict[
     ]
     moved = {f"of {n} row{'s' if n > 1 else ''} later": y.shift(-n) for n in range(1, _MOST_LATER + 1)}
     moved |= {f"of the next row of the same {name}": y.groupby(table[name]).shift(-1) for name in groups}
-    # What is the same in most rows agrees by chance.
+    # A value that most rows share agrees by chance.
     usual = y == y.mode().iloc[0] if len(y) else y.notna()
     found: dict[str, str] = {}
     for words, later in moved.items():

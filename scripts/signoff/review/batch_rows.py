@@ -21,7 +21,7 @@ OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "releas
 
 
 def named(text: pa.Table, decimal: str) -> pa.Table:
-    """Return text with the names of columns and the numbers as `ingest_data` writes them."""
+    """Return the text with column names and numbers in the notation of `ingest_data`."""
     columns = text.columns
     if decimal == ",":
         columns = [pa.array([with_point(each) for each in column.to_pylist()], pa.string()) for column in columns]
@@ -46,7 +46,7 @@ def blocks(
 
     def skip(row: Any) -> str:
         reason = f"{row.actual_columns} fields, the header has {row.expected_columns}: {row.text[:200]!r}"
-        # The header is row 1 to Arrow.
+        # Arrow counts the header as row 1.
         uneven.append((row.number - 1, reason))
         skipped.add(row.number - 1)
         return "skip"

@@ -1,4 +1,4 @@
-"""In which slices a model's bias has moved since the training part, by more than by chance."""
+"""Slices in which the bias of a model has changed since the training part by more than chance explains."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from signoff.review.intervals import MIN_ROWS, holm, serial_error, sums
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
-# In shares of the error that the model makes anyway.
+# As a share of the model's usual error.
 _BIAS_SHARE = 0.5
 # In what the slices of a feature move by from period to period.
 _RESTLESS = 3
-# So many times the median error is huge: nearly three standard deviations of a normal one.
+# Errors beyond this multiple of the median are huge: nearly three standard deviations under normality.
 _HUGE = 4
 # Models that were trained on a quarter, a half and three quarters of the rows have a bias of their own in each slice,
 # as has the model that is judged. This makes the variance of the mean of their errors so many times as large: by the
@@ -48,11 +48,11 @@ def slice_bias(
     blocks, blocks_then
         The block of each row. Rows of one block are alike.
     periods
-        Of each of the m training rows its period, from 0. What moves from one to the next by itself is no fault.
+        The period of each of the m training rows, from 0. Movement that is usual between periods raises no alarm.
     in_time
         The blocks are days, in the order of time.
     """
-    # A few huge errors, as a heavy tail has them, would hide what happens to all others.
+    # A few huge errors (a heavy tail) would mask changes in all others.
     most = _HUGE * float(np.median(np.abs(error_then))) or math.inf
     (raw, error), (raw_then, error_then) = ((each, np.clip(each, -most, most)) for each in (error, error_then))
     usual, models = float(np.abs(error_then).mean()), MODELS if len(np.unique(periods)) > 1 else 1.0
@@ -63,14 +63,14 @@ def slice_bias(
         now = _against_rest(error, blocks, codes, len(labels))
         before = _against_rest(error_then, blocks_then, codes_then, len(labels), in_time)
         moved = now.gap - before.gap
-        # More days say more of how alike they are: the training part says it for both.
+        # The training part has more days, so it estimates their correlation for both parts.
         first, second = before.serial * now.variance, before.serial * models * before.variance
         variance = first + second
         # Welch's degrees of freedom.
         degrees = variance**2 / np.maximum(first**2 / now.degrees + second**2 / before.degrees, 1e-300)
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(moved == 0, 0.0, np.abs(moved) / np.sqrt(variance))
-        # A bias that has shrunk is no harm: the models of the training part saw fewer rows than this one.
+        # A smaller bias does no harm: the models of the training part saw fewer rows than this one.
         harm = (np.abs(now.gap) > np.abs(before.gap)) & (np.abs(moved) > _RESTLESS * usual_move)
         spans = (error, blocks, codes, len(labels), error_then, blocks_then, codes_then)
         by_span = _step_ps(*_span_gaps(*spans)) if in_time else {}
@@ -90,7 +90,7 @@ def slice_bias(
 
 
 def _moved(error: np.ndarray, error_then: np.ndarray, inside: np.ndarray, inside_then: np.ndarray) -> str:
-    """Return in words how the bias of a slice has moved; `inside` and `inside_then` mark its rows."""
+    """Return a sentence on how the bias of a slice has moved; `inside` and `inside_then` mark its rows."""
     now, rest = error[inside].mean(), error[~inside].mean()
     before, rest_then = error_then[inside_then].mean(), error_then[~inside_then].mean()
     sentence = f"({inside.sum():,} held-out rows), predictions are off by {now:+.4g} on average, and were by "
@@ -114,11 +114,11 @@ class Slices(NamedTuple):
 def _against_rest(
     error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int, in_time: bool = False
 ) -> Slices:
-    """Return how the errors inside each of `count` slices compare with those of all other rows.
+    """Compare the errors inside each of `count` slices with those of all other rows.
 
-    Rows of one block are alike, and what is alike inside and outside a slice cancels. A few rows may be alike by
-    chance, so the variance of a gap is at least that of as many rows from anywhere. `in_time` says that the blocks
-    follow each other in time, so that a slice of many days in a row (warm ones) says less than its rows.
+    Rows of one block are alike, and what they share inside and outside a slice cancels. A few rows may be alike by
+    chance, so the variance of a gap is at least that of as many rows from anywhere. With `in_time`, the blocks are
+    consecutive in time, and a slice of many consecutive days (warm days) has fewer independent rows.
     """
     ones, width = np.ones(len(error)), int(blocks.max(initial=-1)) + 1
     cells = sums(np.where(codes >= 0, codes * width + blocks, -1), count * width, ones, error)
@@ -162,7 +162,7 @@ def _span_gaps(
     days_then: np.ndarray,
     codes_then: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gap of each of `count` slices by span of days, the oldest first: of earlier and of held-out rows.
+    """Return the gap of each of `count` slices by span of days, the oldest first, for earlier and for held-out rows.
 
     NaN if a slice has too few rows in a span.
     """
@@ -187,25 +187,25 @@ def _span_gaps(
 
 
 def _step_ps(before: np.ndarray, now: np.ndarray) -> dict[int, float]:
-    """Return how probable a step from one series to the other is by chance, by how such series move by themselves.
+    """Return the p-value of a step from one series to the other, given the usual movement of such series.
 
-    `before` and `now` are k series each, by span. If there are too few spans to say, the rows decide alone: such series
-    are left out.
+    `before` and `now` are k series each, by span. Series with too few spans are left out, so that only their rows
+    decide.
     """
     enough = (np.isfinite(before).sum(axis=1) >= _FEWEST_SPANS) & (np.isfinite(now).sum(axis=1) >= SPANS - 1)
     if before.shape[1] < _FEWEST_SPANS or now.shape[1] < SPANS - 1:
         return {}
     series = np.hstack([before, now])
     tried = newest_steps(series, np.ones(series.shape), [now.shape[1]])
-    # A slice of a few spans, as of warm weeks, is one piece of time, whatever its rows are.
+    # A slice that covers few spans (warm weeks, for example) is one stretch of time, however many rows it has.
     return {int(k): 1.0 for k in np.flatnonzero(~enough)} | {k: each.p for k, _, each in tried if enough[k]}
 
 
 def _restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.ndarray, periods: np.ndarray) -> float:
-    """Return how far the biases of a feature's slices move from period to period anyway (a standard deviation).
+    """Return the usual movement of the biases of a feature's slices from period to period (a standard deviation).
 
-    What is left of their spread over the periods without what chance makes of it: a random effect, by its moments
-    (DerSimonian, Laird 1986, Meta-analysis in clinical trials).
+    It is the spread over the periods minus that by chance: a random effect, estimated by moments (DerSimonian, Laird
+    1986, Meta-analysis in clinical trials).
     """
     several = [periods == n for n in np.unique(periods)]
     if len(several) < 2:
@@ -217,7 +217,7 @@ def _restlessness(codes: np.ndarray, count: int, error: np.ndarray, blocks: np.n
     if not degrees or not chances.min():
         return 0.0
     weights = 1 / chances
-    # Cochran's test: of what chance may have made nothing is kept.
+    # Cochran's test: spread that chance may explain is set to 0.
     if special.chdtrc(degrees, float(weights @ spreads) * (len(several) - 1)) > 0.05:
         return 0.0
     between = float(weights @ spreads - len(spreads)) / weights.sum()

@@ -1,4 +1,4 @@
-"""The deployed model as a predictor: whether it can be scored on the same rows, and its features of them."""
+"""The deployed model as a predictor: whether it can be scored on the same rows, and its features for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ChampionError(Exception):
 class Champion:
     """A release that can be scored on the held-out rows, with the note of `_note_on`.
 
-    `own_features` are its features of all rows, if they are not computed as the challenger's are.
+    `own_features` are its features for all rows, if they are not computed like the challenger's.
     """
 
     release: str
@@ -40,13 +40,13 @@ class Champion:
     own_features: pd.DataFrame | None = None
 
     def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return its features of some rows of the challenger's."""
+        """Return its features for some of the challenger's rows."""
         if self.own_features is not None:
             return self.own_features.loc[rows.index]
         return rows[list(self.metadata["features"])]
 
     def record(self) -> DeployedScores:
-        """Return what the evaluation says of it, without its scores."""
+        """Return its record in the evaluation, without scores."""
         found: DeployedScores = {"release": self.release}
         if self.note:
             found["note"] = self.note
@@ -75,13 +75,13 @@ def open_champion(
         allowed_signers and required_approvals: what a release must have before its model is loaded.
     cleaned
         The cleaned rows that the features were computed from. If they are given, and the champion's features are
-        computed in another way, its own copy of the code computes them.
+        computed differently, its own copy of the code computes them.
     releases
         Where the release is.
     """
     try:
         document = releases.approved(name, rule)[1]
-        # It is served by a model that may have seen the rows that are held out now.
+        # The model that serves this release may have seen the rows that are held out now.
         unseen = _has_refit(document) and not _saw_held_out(releases.json(name, document, "model.json"), challenger)
         model, champion = releases.model_of(name, document, refit=unseen)
         problem = _differences(champion, challenger, columns)
@@ -90,7 +90,7 @@ def open_champion(
             features = _champion_features(cleaned, champion, releases.code(name, champion))
         elif problem:
             raise TaskError(problem)
-    # Whatever is wrong with the deployed model, the new one can be judged without it.
+    # Any fault of the deployed model must not stop the new one from being judged.
     except Exception as error:
         return {"release": name, "problem": explain(error)}
     notes = [_TWIN] if _has_refit(document) and not unseen else []
@@ -117,7 +117,7 @@ def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], col
     Raises
     ------
     TaskError
-        It predicts something else.
+        The champion predicts another target.
     """
     if champion["target"] != challenger["target"]:
         raise TaskError(f"it predicts {champion['target']!r}, and not {challenger['target']!r}.")

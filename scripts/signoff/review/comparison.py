@@ -1,4 +1,4 @@
-"""The model beside the champion and the baselines: how sure each score is, how far they differ, what is worse."""
+"""Comparison of the model with the champion and the baselines: intervals of scores, differences, and alarms."""
 
 import math
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
 from signoff.release.records import Bootstrap, Difference, Pair
 from signoff.review import custom_metrics, intervals, reasons
 
-# The smallest difference from the champion that matters, as a share of its MAE, if the config has no other.
+# The default of the smallest difference from the champion that matters, as a share of its MAE.
 LEAST_DIFFERENCE = 0.01
-# A slice is worse than the champion if its MAE is larger by this share, and if so many slices rarely look so by chance.
+# A slice is worse than the champion if its MAE is larger by this share, and significantly so among all slices.
 _SLICE_DIFFERENCE, _RARE = 0.05, 0.005
-# A slice is covered too little if this many times the promised share of its rows lies outside, and by chance as rarely.
+# A slice is undercovered if the share of its rows outside is this multiple of the promised one, and significantly so.
 _UNCOVERED, _FEWEST_COVERED = 3, 100
 
 
@@ -30,7 +30,7 @@ def compare_predictors(
     seed: int = 0,
     least_difference: float = LEAST_DIFFERENCE,
 ) -> tuple[dict[str, Any], dict[str, Pair]]:
-    """Return what goes to diagnostics.json, and the model against each baseline.
+    """Return the comparison for diagnostics.json, and that of the model with each baseline.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def compare_predictors(
     holdout, features
         The n held-out rows: actual, predicted, baseline_… and, if there is one, champion; and their features.
     sampled, seed
-        How the n rows are drawn again, and the seed of every other draw.
+        How the n rows are resampled, and the seed of every other draw.
     code
         The custom metrics, as `user_code.load_code` returns them, if `metrics` has any.
     least_difference
@@ -65,7 +65,7 @@ def compare_predictors(
     if paired:
         champion = rows.scores["champion"]["MAE"]
         assert champion is not None
-        # The whole interval must lie beyond what matters: a difference that may be tiny is no reason for an alarm.
+        # The whole interval must exceed the difference that matters: one that may be tiny raises no alarm.
         low, high = intervals.sure_interval(actual, made["model"], made["champion"], sampled)
         paired["matters"] = max(low, -high) >= least_difference * champion
         differences = _differences(rows, resampled, sampled)
@@ -108,18 +108,18 @@ def _differences(
 
 
 def _better(names: list[str], thresholds: list[dict[str, Any]]) -> dict[str, int]:
-    """Return 1 for a custom metric that has only a minimum, -1 if it has only a maximum, and 0 if nobody knows."""
+    """Return 1 for a custom metric that has only a minimum, -1 if it has only a maximum, and 0 if it is unknown."""
     limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in thresholds}
     return {name: ((name, "min") in limits) - ((name, "max") in limits) for name in names}
 
 
 def comparison_alarms(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the alarms of what is worse than the champion, and of prediction intervals that cover too little."""
+    """Return the alarms about a model worse than the champion, and about intervals that cover too few rows."""
     return [*_worse_than_champion(found), *_coverage(found["prediction_interval"])]
 
 
 def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the alarms of a model, or of slices, that are surely worse than the champion, and by enough to matter."""
+    """Return the alarms about a model, or slices, significantly worse than the champion, by enough to matter."""
     named, pair = [], found["paired"]
     if pair and pair["verdict"] == "worse" and pair["matters"]:
         low, high = pair["interval"]
@@ -138,7 +138,7 @@ def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _coverage(covered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the alarms of prediction intervals that cover too little, of all rows or of a slice."""
+    """Return the alarms about prediction intervals that cover too few rows, overall or in a slice."""
     named = []
     sentence = reasons.short_of(covered)
     # Beside the smallest shortfall that matters, which the sentence has, chance is allowed for: days are alike.
@@ -147,7 +147,7 @@ def _coverage(covered: Mapping[str, Any]) -> list[dict[str, Any]]:
     if covered["coverage"] is None:
         return named
     promised, slices = 1 - covered["level"], covered["by_slice"]
-    # Rows of one day are outside together: each slice is as unsure as all rows together are, in proportion.
+    # Rows of one day lie outside together, so the standard error of a slice is scaled like that of all rows.
     error = covered["coverage_error"] or 0.0
     independent = math.sqrt(promised * covered["level"] / max(covered["rows"], 1))
     alike = max(error / max(independent, 1e-12), 1.0)

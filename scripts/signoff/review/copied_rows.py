@@ -1,4 +1,4 @@
-"""Rows of the held-out part that repeat training rows or each other, wholly or but for one column."""
+"""Held-out rows that duplicate training rows or each other, exactly or except for one column."""
 
 import math
 from collections.abc import Iterable
@@ -12,12 +12,13 @@ from signoff.tables.spill import GOLDEN
 
 _SHARE, _FEWEST = 0.01, 10
 _SHUFFLES = 5
-# Targets of this share of the rows agree by chance, as zeros do; where a column is left out, rarer ones do.
+# Targets with at least this share of the rows (zeros, for example) agree by chance; rarer ones do if a column is left
+# out.
 _COMMON, _COMMON_OF_NEAR = 0.02, 0.002
 
 
 class _Wanted:
-    """Hashes that are looked for, and whether they were seen: one row for the actual targets, others shuffled."""
+    """Hashes to look for, and whether they were seen: one row for the actual targets, others for shuffled ones."""
 
     def __init__(self, hashes: np.ndarray):
         self.hashes = hashes
@@ -25,7 +26,7 @@ class _Wanted:
         self.seen = np.zeros(len(self.values) + 1, dtype=bool)
 
     def look(self, hashes: np.ndarray) -> None:
-        # What is not looked for is noted in the last place.
+        # Hashes that are not looked for are noted in the last place.
         self.seen[self.values.get_indexer(pd.Index(hashes))] = True
 
     def counts(self, use: np.ndarray) -> tuple[int, float]:
@@ -37,11 +38,11 @@ class _Wanted:
 def copies(
     train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int
 ) -> list[dict[str, Any]]:
-    """Return an alarm where held-out rows repeat others, target included, more often than chance would have it.
+    """Return an alarm if held-out rows duplicate others, target included, more often than chance explains.
 
-    Chance is what is left of it with the held-out targets shuffled. Rows with common targets, such as zeros, are left
-    out where they hide it. `train` are the training rows, some at a time, `columns` the features but those of the
-    calendar, which no two parts in time share.
+    Chance is estimated by shuffling the held-out targets. Rows with common targets, such as zeros, are left out if they
+    mask copies. `train` are the training rows, some at a time, `columns` the features but those of the calendar, which
+    no two parts in time share.
     """
     if not columns or test.empty:
         return []
@@ -75,25 +76,25 @@ def copies(
 
 
 def _words(found: int, chance: float, looked_at: int, rows: int) -> str:
-    """Return the sentence of so many copies, with a place for what they are; nothing where chance has as many."""
+    """Return the sentence on the copies, with a placeholder for their kind; empty if chance explains as many."""
     if found < max(_SHARE * rows, _FEWEST, 3 * (chance + math.sqrt(chance))):
         return ""
     return f"{found / looked_at:.1%} of the held-out rows{{}}; by chance it would be {chance / looked_at:.1%}."
 
 
 def _hashes(rows: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """Return the hash of each cell, m columns × n rows, so that their sum is one of the row."""
+    """Return the hash of each cell (m columns × n rows); the sum over the columns is a hash of the row."""
     found = [pd.util.hash_pandas_object(rows[name], index=False).to_numpy() for name in names]
     return np.stack([each * GOLDEN * np.uint64(2 * k + 1) for k, each in enumerate(found)])
 
 
 def _shares(hashes: np.ndarray) -> np.ndarray:
-    """Return for each of n hashes the share of those that equal it."""
+    """Return for each of n hashes the share of hashes equal to it."""
     codes, _ = pd.factorize(hashes)
     shares: np.ndarray = np.bincount(codes)[codes] / len(hashes)
     return shares
 
 
 def _repeated(hashes: np.ndarray) -> int:
-    """Return how many of the hashes repeat one before them."""
+    """Return how many of the hashes repeat an earlier one."""
     return len(hashes) - len(pd.unique(hashes))

@@ -60,8 +60,8 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
     return clean
 
 
-# Rows that a metric gets in all resamples of a predictor: enough for an end of an interval to be right to a tenth of
-# its width. If there are more held-out rows, the resamples are drawn from a sample.
+# The total number of rows in all resamples of a predictor, enough for the ends of an interval to be accurate to a tenth
+# of its width. If there are more held-out rows, the resamples are drawn from a sample.
 MOST_VISITS = 5_000_000
 _MOST_RESAMPLES, _FEWEST_RESAMPLES = 500, 200
 
@@ -88,7 +88,7 @@ class HeldOut:
     scores: Mapping[str, Mapping[str, float | int | None]]
 
     def at(self, rows: np.ndarray) -> "HeldOut":
-        """Return some of the rows, by their numbers, with the scores of all."""
+        """Return some of the rows, by their numbers, with the scores of all rows."""
         predictions = {name: each[rows] for name, each in self.predictions.items()}
         return HeldOut(self.features.iloc[rows], self.actual[rows], predictions, self.scores)
 
@@ -105,7 +105,7 @@ def own_intervals(
     held_out
         The n held-out rows.
     sampled
-        How the rows are drawn again; here with fewer resamples.
+        How the rows are resampled; here with fewer resamples.
     better
         For each metric the argument `better` of `intervals.judged`, if it is known.
     seed
@@ -162,7 +162,7 @@ def _metrics_of(code: ModuleType, names: list[str], rows: HeldOut) -> tuple[np.n
     for predicted in rows.predictions.values():
         said: Scores = {}
         try:
-            # By a name other than "model", so that an undefined metric is not an error.
+            # Called by a name other than "model", so that an undefined metric is not an error.
             said = call_metrics(code, "resample", actual, pd.Series(predicted), features)
         except TaskError as error:
             failures.append(error)

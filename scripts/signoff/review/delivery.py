@@ -1,4 +1,4 @@
-"""What the source delivered, before cleaning: how many rows, and what was missing in them day by day."""
+"""The delivery before cleaning: the number of rows, and the missing values by day."""
 
 import logging
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table
 from signoff.tables.table import parse_column
 
-# A source with fewer rows than this share of those at the last release has lost some.
+# A source has lost rows if it has fewer than this share of the rows at the last release.
 _KEPT = 0.8
 
 
 def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str, Any]]) -> Iterator[pd.DataFrame]:
-    """Yield by day how many of some raw rows lack a value, of each column that lacks any; see `newest.days_of`.
+    """Yield the missing values by day of each column with any, some raw rows at a time; see `newest.days_of`.
 
     Parameters
     ----------
     path
         The raw data.
     description
-        What `feature_engineering` says of the features: of the time column its name and its notation.
+        The description that `feature_engineering` writes: the name and the notation of the time column are used.
     profile
-        Of each column of the raw data, as `validate_data` gives it.
+        The profile of each column of the raw data, as `validate_data` writes it.
     """
     time, header = description["time_column"], header_of_table(path)
     names = [name for name, each in profile.items() if each["missing"] and name in header and name != time]
@@ -45,7 +45,7 @@ def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str
 
 
 def history_alarms(now: int, before: int | None) -> list[dict[str, Any]]:
-    """Return an alarm where the source has far fewer rows than at the last release."""
+    """Return an alarm if the source has far fewer rows than at the last release."""
     if before is None or now >= _KEPT * before:
         return []
     sentence = (

@@ -11,8 +11,8 @@ from signoff.review.reasons import alarm
 
 
 def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]:
-    """Return an alarm where the model predicts nearly the same for each of n held-out rows."""
-    # Of a heavy tail the standard deviation tells little; of what is nearly always the same the percentiles do.
+    """Return an alarm if the model predicts nearly the same value for each of n held-out rows."""
+    # The standard deviation is not robust to a heavy tail, and percentiles fail if nearly all values are the same.
     middle = [float(np.subtract(*np.quantile(each, [0.95, 0.05]))) for each in (actual, predicted)]
     spread, own = float(np.std(actual)), float(np.std(predicted))
     if own > 0.01 * spread or middle[1] > 0.01 * middle[0]:
@@ -22,10 +22,11 @@ def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]
 
 
 def order(*parts: tuple[np.ndarray, np.ndarray]) -> float:
-    """Return how much better than by chance the model orders rows, in standard errors.
+    """Return how much better than chance the model ranks rows, in standard errors.
 
     A model that is worse than the mean may still know something. Each part is actual and predicted values, of held-out
-    rows and of training rows that the model had not seen. The best of the parts and of all of them together counts.
+    rows and of training rows that the model had not seen. The best result counts, among each part and all of them
+    together.
     """
     signs = [_rank_correlation(*each) for each in parts]
     weights = np.sqrt([len(each) for each, _ in parts])

@@ -1,4 +1,4 @@
-"""What a reviewer must not overlook in the rows: shifts, each judged by its size."""
+"""Alarms about shifts in the rows, each judged by its size."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from signoff.release.records import DriftRow
 from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
 from signoff.review.reasons import alarm
 
-# So many shifted columns have a sentence of their own.
+# At most this many shifted columns get their own sentence.
 _MOST_SHIFTED = 3
 
 
 def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict[str, Any]]:
-    """Return an alarm for each level that vanishes within the held-out part, both parts being in the order of time.
+    """Return an alarm for each level that vanishes within the held-out part; both parts are in the order of time.
 
-    What comes and goes, as weekends do, has been away for as long in the training part.
+    A level that comes and goes, like weekends, has been absent for as long in the training part.
     """
     found = []
     for name in [each for each, kind in kinds.items() if kind == "category"]:
@@ -24,7 +24,7 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
         counts = np.bincount(codes[codes >= 0], minlength=len(levels))
         places = levels.get_indexer(pd.Index(after[name]))
         last = np.full(len(levels), -1)
-        # Of several places of a level the last one stays.
+        # The last place of each level is kept.
         last[places[places >= 0]] = np.flatnonzero(places >= 0)
         for k in np.flatnonzero((counts >= max(SHARE * len(before), 1)) & (last >= 0)):
             silent = len(after) - 1 - last[k]
@@ -40,7 +40,7 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
 
 
 def drift_alarms(rows: list[DriftRow], where: str) -> list[dict[str, Any]]:
-    """Return the alarms of what `drift.compare` has found; `where` says what the later rows are."""
+    """Return the alarms about the results of `drift.compare`; `where` says what the later rows are."""
     found, shifted = [], []
     for row in rows:
         name, quoted = row["feature"], [f"“{each}”" for each in (*row["vanished"], *row["new"])]

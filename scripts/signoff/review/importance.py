@@ -1,4 +1,4 @@
-"""What a model makes of each feature: how much worse it is without it, and what it predicts over its values."""
+"""The effect of each feature on a model: permutation importance and partial dependence."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ import pandas as pd
 
 from signoff.model.encoding import predictions
 
-# Predictions that the importances may cost; what a feature's own may, at most and at least; how often it is shuffled.
+# The number of predictions for all importances; for one feature, at most and at least; how often it is shuffled.
 MOST_PREDICTIONS = 100_000
 MOST_ROWS, FEWEST_ROWS = 10_000, 500
 REPEATS = 5
-# Of one call of the model, which has its own cost: cells of the table that it gets.
+# Cells of the table in one call of the model; each call has a fixed cost.
 _CELLS = 2_000_000
 _DEPENDENCE_ROWS = 500
 _DEPENDENCE_FEATURES = 5
@@ -20,10 +20,10 @@ _DEPENDENCE_FEATURES = 5
 def importance(
     model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Return by how much MAE rises where a feature is shuffled among held-out rows, the most important first.
+    """Return the rise in MAE if a feature is shuffled among held-out rows, the most important feature first.
 
-    Permutation importance (Breiman 2001, Random forests), as `sklearn.inspection.permutation_importance` gives it but
-    with many shuffles in one call of the model.
+    Permutation importance (Breiman 2001, Random forests), like `sklearn.inspection.permutation_importance`, but with
+    many shuffles in one call of the model.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def importance(
     test, names, target
         n rows, their m features, and their target.
     seed
-        Of the choice of rows, and of every shuffle.
+        The seed of the choice of rows, and of every shuffle.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def importance(
 def dependence(
     model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[dict[str, Any]], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Return the mean prediction where all rows are given one value of a feature (Friedman 2001), for the first few."""
+    """Return the partial dependence (Friedman 2001) of the first few features: the mean prediction by feature value."""
     rows = test[list(kinds)].sample(min(_DEPENDENCE_ROWS, len(test)), random_state=seed)
     found = {}
     for name in [each["feature"] for each in important[:_DEPENDENCE_FEATURES] if each["mean"] > 0]:
@@ -81,7 +81,7 @@ def dependence(
             values = sorted(float(each) for each in known.unique())
         else:
             values = np.unique(known.quantile(np.linspace(0.02, 0.98, 20))).tolist()
-        # All values in one call: each has its own cost.
+        # All values in one call, because each call has a fixed cost.
         grid = pd.concat([rows] * len(values), ignore_index=True)
         column = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
         means = predictions(model, grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)

@@ -241,7 +241,7 @@ def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Re
 
 
 def sure_interval(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> list[float]:
-    """Return the interval of our MAE less theirs at the level of an alarm, SURE_LEVEL; without one both ends are 0."""
+    """Return the interval of our MAE minus theirs at the alarm level, SURE_LEVEL; both ends are 0 if undefined."""
     found = bounds(_difference(actual, ours, theirs, sampled)[1], sampled, SURE_LEVEL)
     return [0.0 if each is None else each for each in found]
 

@@ -1,7 +1,7 @@
-"""Whether columns go together in another way in the newest rows, though each of them alone may look as before.
+"""Changes in the correlation of columns in the newest rows, even if each column alone looks the same.
 
-A classifier that tells newest rows from earlier ones would see this, too. But the days of a span are alike in
-themselves, so that it tells any two spans apart or confuses them; correlations within spans do not depend on that.
+A classifier of newest against earlier rows would detect this, too. But the days of a span are alike, so it can separate
+any two spans; correlations within spans do not have this problem.
 """
 
 import itertools
@@ -14,21 +14,21 @@ import pandas as pd
 from signoff.review.periods import FEWEST_ROWS, Periods, Step, spans_of, steps_of
 from signoff.review.reasons import alarm
 
-# Levels of a category that are looked at, and columns in all.
+# The number of levels of a category that are used, and of columns in total.
 _LEVELS, _SHARE, _MOST_COLUMNS = 5, 0.08, 40
-# The smallest change of a correlation (after Fisher's transformation), how rare it is among all checks, and how many
-# times as large as any before.
+# The smallest change in a correlation (after Fisher's transformation), how rare it must be among all checks, and its
+# ratio to the largest earlier change.
 _CHANGE, _RARE, _LARGER = 0.25, 0.01, 1.3
-# Spans that end with the newest row share their rows, so that all of them are as many checks as these.
+# Spans that end with the newest row overlap, so they count as this many independent checks.
 _SPANS = 2
 _MOST_NAMED = 2
 
 
 def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
-    """Return an alarm for each pair of columns whose rank correlation has just changed as never before.
+    """Return an alarm for each pair of columns with an unprecedented recent change in rank correlation.
 
-    Ranks are those within a span, so that no season, trend or shift of one column alone counts. A level of a category
-    is a column of its own.
+    Ranks are taken within a span, so that a season, trend or shift of one column alone does not count. Each level of a
+    category is a separate column.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
 
 
 def _columns(table: pd.DataFrame, kinds: dict[str, str]) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Return of each column to look at its name and its words, and the values: n × m."""
+    """Return the name and the description of each column to check, and the values (n × m)."""
     names, columns = [], []
     for name, kind in kinds.items():
         if kind == "number":
@@ -79,7 +79,7 @@ def _columns(table: pd.DataFrame, kinds: dict[str, str]) -> tuple[list[tuple[str
 def _correlations(
     columns: np.ndarray, pairs: list[tuple[int, int]], periods: Periods
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield each length of a span, the correlations of each pair in each span, and how many rows these are of."""
+    """Yield each span length, the correlations of each pair in each span, and the number of rows behind them."""
     places = tuple(np.array(pairs).T)
     order = np.argsort(periods.codes, kind="stable")
     ends = np.searchsorted(periods.codes[order], np.arange(periods.count + 1))

@@ -1,4 +1,4 @@
-"""Features that know the target: what looks like success and is none."""
+"""Target leakage: features that make a model look better than it is."""
 
 from typing import Any
 
@@ -17,30 +17,31 @@ from signoff.review.reasons import alarm
 from signoff.review.target_levels import are_bins, is_group_mean
 
 _ROWS = 10_000
-# One feature that explains so much, and leaves so much less than all others together, is likely to be the target.
+# A feature that explains this much, and leaves this much less unexplained than all others together, likely is the
+# target.
 _R2 = 0.97
 _RATIO = 5
 _QUESTION = "is it known before the target is?"
 
 
 def leaks(table: pd.DataFrame, description: dict[str, Any], seed: int) -> list[dict[str, Any]]:
-    """Return an alarm for each feature that tells the target in a way that no cause of it does.
+    """Return an alarm for each feature that reveals the target in a way that no cause of it does.
 
     Parameters
     ----------
     table
         The features of n rows, with the target and the split, in any order.
     description
-        What `feature_engineering` says of them.
+        The description that `feature_engineering` writes.
     seed
-        Of the choice of rows, and of the models.
+        The seed of the choice of rows, and of the models.
     """
     kinds, target = description["features"], description["target"]
     train = table[table["split"] == "train"]
     rows = train.sample(min(len(train), _ROWS), random_state=seed).reset_index(drop=True)
     if len(rows) < 2 * MIN_ROWS or rows[target].nunique() < 3:
         return []
-    # The calendar is known.
+    # The calendar is known in advance.
     kinds = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
     found = {name: _words_alone(name, *each) for name, each in _alone(rows, kinds, target, seed).items()}
     y = rows[target].to_numpy("float64")
@@ -65,10 +66,10 @@ def leaks(table: pd.DataFrame, description: dict[str, Any], seed: int) -> list[d
 
 
 def _alone(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> dict[str, tuple[float, float]]:
-    """Return the features that tell the target nearly by themselves, and far better than the others together.
+    """Return the features that nearly determine the target alone, and far better than all others together.
 
-    A feature is judged by what a tree of it alone (of a category: the mean of each level) explains of other rows. The
-    target's tails are cut off, which no tree can reach. The numbers are its R2, and that of all others.
+    A feature is judged by the R2, on other rows, of a tree on it alone (for a category: the mean of each level). The
+    tails of the target are clipped, since no tree can reach them. The numbers are its R2, and that of all others.
     """
     y = rows[target].astype("float64")
     y = y.clip(*y.quantile([0.01, 0.99]))
@@ -87,7 +88,7 @@ def _alone(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) ->
 
 
 def _explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> float:
-    """Return the R2 on one half of the rows of what one feature tells on the other half."""
+    """Return the R2, on one half of the rows, of a model of one feature fitted on the other half."""
     if kind == "category":
         means = y[half].groupby(values[half]).mean()
         return float(r2_score(y[~half], values[~half].map(means).astype("float64").fillna(y[half].mean())))
@@ -99,7 +100,7 @@ def _explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> 
 
 
 def _group_means(table: pd.DataFrame, train: pd.DataFrame, kinds: dict[str, str], target: str) -> list[str]:
-    """Return the numbers that are means of the target by group, over all rows or over the training rows."""
+    """Return the numeric columns that are group means of the target, over all rows or over the training rows."""
     parts = [part for part in (table, train) if part[target].notna().all()]
     numbers = [name for name, kind in kinds.items() if kind == "number"]
     return [
@@ -129,7 +130,7 @@ def _words_afterwards(found: Descendant) -> str:
 
 
 def known_late(not_before: list[str], description: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an alarm for each feature that is made of a column which is known only after the target's moment."""
+    """Return an alarm for each feature computed from a column that is known only after the target."""
     found = []
     for name in description["features"]:
         how = description["recipe"].get(name)

@@ -20,14 +20,14 @@ class Gain(NamedTuple):
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Return n numbers of a normal distribution in the same order; ties are alike, and missing values stay."""
+    """Return n normal scores in the order of the values; ties share a score, and missing values stay missing."""
     ranks = pd.Series(values).rank().to_numpy("float64")
     scores: np.ndarray = ndtri((ranks - 0.5) / max(np.isfinite(ranks).sum(), 1))
     return scores
 
 
 def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) -> Gain:
-    """Return what the columns of `more` explain of `wanted`, n numbers, beside those of `known`, by least squares."""
+    """Return the gain from adding the columns `more` to `known` in a least-squares fit of `wanted` (n numbers)."""
     before, after = rest_of(known, wanted), rest_of([*known, *more], wanted)
     added = sum(each.shape[1] for each in more)
     left = len(wanted) - 1 - added - sum(each.shape[1] for each in known)
@@ -39,7 +39,7 @@ def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) ->
 
 
 def spline(values: np.ndarray) -> np.ndarray:
-    """Return cubic splines of n numbers, with knots at quantiles; a missing value is in the middle."""
+    """Return cubic splines of n numbers, with knots at quantiles; a missing value counts as the middle."""
     filled = np.where(np.isfinite(values), values, np.nanmedian(values))
     knots = np.unique(np.quantile(filled, np.linspace(0, 1, BINS)))
     if len(knots) < 3:
@@ -50,7 +50,7 @@ def spline(values: np.ndarray) -> np.ndarray:
 
 
 def rest_of(known: list[np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    """Return what a linear model of the columns leaves of n numbers."""
+    """Return the residuals of a linear model of n numbers on the columns."""
     matrix = np.hstack([np.ones((len(wanted), 1)), *known])
     weights, *_ = np.linalg.lstsq(matrix, wanted, rcond=1e-10)
     rest: np.ndarray = wanted - matrix @ weights

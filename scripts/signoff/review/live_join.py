@@ -18,7 +18,7 @@ from signoff.tables.csv_file import header_of_table
 from signoff.tables.spill import GOLDEN, PIECE, Spill, pieces
 from signoff.tables.table import parse_column
 
-# The largest number of columns of text whose levels are slices, and of levels of each.
+# The largest number of text columns whose levels are slices, and the largest number of levels of each.
 MOST_COLUMNS = 8
 _MOST_LEVELS = 30
 NO_WEEK = np.iinfo("int64").min
@@ -98,7 +98,7 @@ class Batch:
 
 
 class Record:
-    """Predictions and answers on their way to the lines; `folder` is for temporary files."""
+    """Predictions and answers before they are joined; `folder` is for temporary files."""
 
     def __init__(self, folder: Path, key: Sequence[str], kinds: Kinds, target: str, time: str | None):
         self.key, self.kinds, self.target, self.time = list(key), kinds, target, time

@@ -1,11 +1,11 @@
-"""What the diagnostics looked for and did not find, in one sentence; what they found is left out of it."""
+"""One sentence on the faults that the diagnostics looked for and did not find."""
 
 from typing import Any
 
 from signoff.base.numbers import listed
 
-# By the alarm that would name it. The other alarms judge the model's scores and intervals, which have reasons of their
-# own.
+# By the alarm that would report it. The other alarms judge the model's scores and intervals, which have their own
+# reasons.
 ROWS = {
     "leak": "leaks",
     "duplicates": "copied rows",
@@ -26,13 +26,13 @@ NEWEST = {
     "joint_change": "columns that go together in another way",
 }
 SINCE_RELEASE = {"history": "a shorter history"}
-# A word in the name of a check of the contract, and the alarm that it stands for.
+# A word in the name of a check of the contract, and the alarm that it corresponds to.
 _CHECKS = [("before", "unit_change"), ("range", "unit_change"), ("greater", "unit_change"), ("less", "unit_change")]
 _CHECKS += [("unique", "duplicates"), ("isin", "new_category"), ("complete", "vanished_category")]
 _CHECKS += [(word, "volume") for word in ("rows", "freshness", "complete")]
 _CHECKS += [(word, "missing") for word in ("missing", "nullable")]
 _SPANS = {1: "days", 7: "weeks", 28: "four weeks"}
-# Without an alarm, such an index is that of the calendar or of a season.
+# Without an alarm, such an index comes from the calendar or a season.
 LARGE_PSI = 0.25
 
 
@@ -44,7 +44,7 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
     metrics
         As `evaluate_model` gives them.
     found
-        alarms, and as far as diagnostics.json has them, drift, validation and newest.
+        alarms and, if diagnostics.json has them, drift, validation and newest.
     biased
         Whether the predictions are off to one side.
     """
@@ -58,7 +58,7 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
         words += [text for name, text in SINCE_RELEASE.items() if name not in present]
     sentence = f"nothing was found of {listed(words, 'or')}" if words else ""
     if newest := found.get("newest"):
-        # In a sample, a row is there mostly without its copy.
+        # A sample rarely holds both a row and its copy.
         unseen = {"duplicates", "stale"} if newest.get("sampled") else set()
         words = [text for name, text in NEWEST.items() if name not in present | unseen]
         if words:

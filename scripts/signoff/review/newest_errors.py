@@ -1,4 +1,4 @@
-"""Where the model's errors have just moved: of all rows and by segment, compared with earlier spans of equal length."""
+"""Recent changes in the model's errors, overall and by segment, compared with earlier spans of equal length."""
 
 import math
 from collections.abc import Iterator
@@ -13,25 +13,25 @@ from signoff.review.series import newest_steps
 
 Slices = dict[str, tuple[np.ndarray, list[str]]]
 
-# Errors beyond this many times the median error are clipped: a few rows would move a mean.
+# Errors beyond this multiple of the median error are clipped, since a few rows could move a mean.
 _HUGE = 6
 # Predictions beyond these quantiles are clipped.
 _TAIL = 0.02
 # The smallest effects that count: a mean error as a share of the usual error, the logarithm of a ratio of errors, and
 # the slope of the target on the predictions.
 _MOVED, _WORSE, _SCALED = 0.2, math.log(1.3), 0.1
-# How many times as large as any earlier step, and how rare among all checks, a step must be: the larger it is beside
-# those, the less rare.
+# A step must be this many times the largest earlier step, and this rare among all checks; the larger the ratio, the
+# less rare it must be.
 _NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.07))
 _LARGER, _RARE_OF_ALL, _KINDS = 1.2, 0.01, 3
-# What is older is not looked at.
+# Older periods are ignored.
 _MOST_DAYS, _MOST_PERIODS = 250, 60
-# Errors of all rows grow and shrink for weeks where days are alike.
+# The errors of all rows can grow and shrink for weeks if days are autocorrelated.
 _LARGER_SIZE = 1.6
-# Spans that end with the newest row share their rows, so that all of them are as many checks as these.
+# Spans that end with the newest row overlap, so they count as this many independent checks.
 _SPANS = 2
 _MOST_NAMED = 3
-# Rows of a segment in a span, so that its mean says something.
+# The minimum number of rows of a segment in a span.
 _FEWEST = 6
 
 
@@ -49,7 +49,7 @@ class _Move:
 def error_alarms(
     time: pd.Series, error: np.ndarray, predicted: np.ndarray, slices: Slices, unit: str
 ) -> list[dict[str, str | None]]:
-    """Return an alarm if errors of the newest rows have moved as never before.
+    """Return an alarm if the errors of the newest rows have moved further than ever before.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def error_alarms(
     usual = float(np.median(np.abs(error)))
     most = _HUGE * usual or math.inf
     error = np.clip(error, -most, most)
-    # A few rows far from all others would say everything about slopes.
+    # A few outliers would dominate the slopes.
     predicted = np.clip(predicted, *np.quantile(predicted, [_TAIL, 1 - _TAIL]))
     usual = float(np.abs(error).mean())
     if not usual:
@@ -88,10 +88,10 @@ def _causes(
     usual: float,
     periods: Periods,
 ) -> list[_Move]:
-    """Return the moves that do not follow from others: all rows, or the segments without which these have not moved."""
+    """Return the moves that others do not explain: that of all rows, or those of the segments that cause it."""
     error, predicted = rows
     firsts: dict[str | None, _Move] = {}
-    # Errors to one side are larger, too, and say more.
+    # A bias also makes errors larger, and is more informative.
     for each in sorted(moves, key=lambda move: (move.kind, move.step.p)):
         firsts.setdefault(each.feature, each)
     single = list(firsts.values())[:_MOST_NAMED]
@@ -109,7 +109,7 @@ def _causes(
 def _moves_of_all(
     time: pd.Series, error: np.ndarray, predicted: np.ndarray, usual: float, periods: Periods
 ) -> list[_Move]:
-    """Return by what the mean error of all rows, its size, and the slope of the target on the predictions have moved.
+    """Return the moves of the mean error of all rows, of its size, and of the slope of the target on the predictions.
 
     Rows whose error is NaN are left out.
     """
@@ -146,7 +146,7 @@ def _moves_of_all(
 
 
 def _noise_of_days(rows: np.ndarray) -> np.ndarray:
-    """Return the variance of the mean of each day, up to a factor: half of it is that of the rows, half of the day."""
+    """Return the variance of the mean of each day, up to a factor: half is due to the rows, half to the day."""
     usual = float(np.median(rows[rows > 0]))
     found: np.ndarray = 0.5 + 0.5 * usual / np.maximum(rows, 1)
     return found
@@ -155,10 +155,10 @@ def _noise_of_days(rows: np.ndarray) -> np.ndarray:
 def _slopes(
     cells: np.ndarray, groups: np.ndarray, error: np.ndarray, predicted: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of `count` cells by how much targets rise where predictions rise by 1, and the variance of that.
+    """Return the slope of the targets on the predictions in each of `count` cells, and its variance.
 
-    The variance is one up to a factor. Only rows of one group (a day) are compared, so that what
-    its rows have in common does not count.
+    The variance is known up to a factor. Only rows of one group (a day) are compared, so that effects shared by its
+    rows cancel.
     """
     n = np.maximum(np.bincount(groups), 1)
     x, y = (each - (np.bincount(groups, each) / n)[groups] for each in (predicted, error))
@@ -181,7 +181,7 @@ def _matters(each: Step, kind: str, usual: float) -> bool:
 def _moves_of(
     feature: str, slices: Slices, rows: tuple[np.ndarray, np.ndarray], usual: float, periods: Periods
 ) -> Iterator[_Move]:
-    """Yield by what the errors of each level of a feature have moved against those of all other rows."""
+    """Yield the moves of the errors of each level of a feature, relative to those of all other rows."""
     codes, labels = slices[feature]
     error, predicted = rows
     width, checks = min(periods.count, _MOST_PERIODS), _SPANS * _KINDS * sum(len(names) for _, names in slices.values())
@@ -215,7 +215,7 @@ def _moves_of(
 
 
 def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: bool) -> np.ndarray:
-    """Return the standard deviation of the values of each level, or what it is as a share of their mean."""
+    """Return the standard deviation of the values of each level, or its ratio to their mean."""
     found = np.zeros(count)
     for k in range(count):
         inside = values[codes == k]
@@ -225,7 +225,7 @@ def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: boo
 
 
 def _words(move: _Move, periods: Periods, unit: str) -> str:
-    """Return the sentence on what has moved."""
+    """Return the sentence on a move."""
     where = "" if move.feature is None else f"Where {move.feature} is {move.level}, "
     span = periods.words(move.step.length)
     now, before = move.step.now, move.step.before

@@ -64,7 +64,7 @@ def codes_of(table: NumericTable, k: int) -> np.ndarray:
 
 
 def columns_of(table: NumericTable, k: int) -> np.ndarray:
-    """Return the columns that stand for a feature in a linear model."""
+    """Return the columns that represent a feature in a linear model."""
     if not table.is_category[k]:
         return spline(normal_scores(table.matrix[:, k]))
     codes = codes_of(table, k)

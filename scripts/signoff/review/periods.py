@@ -1,7 +1,7 @@
-"""Spans of time of equal length: what a figure of the newest one is beside the same figure of those before.
+"""Spans of time of equal length: a figure of the newest span compared with the same figure of earlier spans.
 
-Rows that follow each other are alike, and seasons come and go. So a figure of the newest span is not set beside single
-rows but beside the same figure of earlier spans: its step from the spans just before beside the steps among those.
+Consecutive rows are alike, and seasons come and go. So a figure of the newest span is not compared with single rows but
+with earlier spans: its step from the spans just before is compared with the earlier steps.
 """
 
 import math
@@ -16,7 +16,7 @@ from scipy import special
 LENGTHS = (7, 1, 28)
 FEWEST_PERIODS = 10
 FEWEST_ROWS = 12
-# A span is so many periods.
+# The lengths of a span, in periods.
 SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
 BEFORE = 3
@@ -36,7 +36,7 @@ class Periods:
         return f"{self.last - pd.Timedelta(days=length * self.days - 1):%Y-%m-%d}"
 
     def words(self, length: int) -> str:
-        """Return in words what the newest `length` periods are."""
+        """Return a phrase for the newest `length` periods."""
         days = length * self.days
         span = f"{days // 7} weeks" if days % 7 == 0 and days > 7 else "week" if days == 7 else f"{days} days"
         return f"the last {span if days > 1 else 'day'} (from {self.begins(length)})"
@@ -44,7 +44,7 @@ class Periods:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a figure between the newest span and those before: how many periods a span has, the figures, its p."""
+    """A step of a figure between the newest span and earlier ones: the periods of a span, the figures, its p-value."""
 
     length: int
     now: float
@@ -54,7 +54,7 @@ class Step:
 
 
 def periods_of(time: pd.Series) -> Periods | None:
-    """Return the periods of rows by their time; None where there are too few rows or too short a time."""
+    """Return the periods of rows by their time; None if there are too few rows or too short a time."""
     known = time.dropna()
     if len(known) < FEWEST_PERIODS * FEWEST_ROWS:
         return None
@@ -72,7 +72,7 @@ def periods_of(time: pd.Series) -> Periods | None:
 def compared_periods(time: pd.Series | None, sampled: bool = False) -> dict[str, int | bool] | None:
     """Return the days of a period and how many periods are compared, as diagnostics.json has them; None without any.
 
-    Of a `sampled` table this is noted, too.
+    The result also notes if the table is `sampled`.
     """
     periods = None if time is None else periods_of(time)
     if periods is None:
@@ -81,7 +81,7 @@ def compared_periods(time: pd.Series | None, sampled: bool = False) -> dict[str,
 
 
 def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
-    """Tell whether periods of so many days are enough of them, with enough rows each."""
+    """Return whether there are enough periods of this length, with enough rows each."""
     count = int((age.max() + 1) // length)
     inside = age < count * length
     if count < FEWEST_PERIODS:
@@ -90,9 +90,9 @@ def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
 
 
 def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
-    """Return the newest step of a figure by span, the newest first; None where there are too few of them before.
+    """Return the newest step of a figure by span, the newest first; None if there are too few earlier spans.
 
-    A step is from the median of the BEFORE spans before. `floor` is what chance alone makes of one (a standard error).
+    A step starts from the median of the BEFORE preceding spans. `floor` is the standard error of a step by chance.
     """
     steps = []
     for n in range(len(figures) - 1):
@@ -114,7 +114,7 @@ def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
 
 
 def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:
-    """Return the level before and after a step of a series, and the t of the difference."""
+    """Return the levels before and after a step of a series, and the t statistic of the difference."""
     means = y[~late].mean(), y[late].mean()
     rest = y - np.where(late, means[1], means[0])
     squares = float(rest @ rest)
@@ -132,14 +132,14 @@ def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float
 
 
 def spans_of(periods: Periods) -> Iterator[tuple[int, int]]:
-    """Yield the length of each span, in periods, and how many spans there are."""
+    """Yield each span length, in periods, and the number of spans."""
     for length in SPANS:
         if periods.count // length >= FEWEST_STEPS + 2:
             yield length, periods.count // length
 
 
 def span_sums(values: np.ndarray, length: int, count: int) -> np.ndarray:
-    """Return the sums over spans of values by period, along the last axis, the newest first."""
+    """Return the sums over spans of values by period, along the last axis, the newest span first."""
     found: np.ndarray = values[..., : count * length].reshape(*values.shape[:-1], count, length).sum(axis=-1)
     return found
 
@@ -166,19 +166,19 @@ def steps_of(
 ) -> Iterator[tuple[int, Step]]:
     """Yield the newest step of each of k series (the levels of a feature), by its number.
 
-    A step is from the median of the BEFORE spans before, in standard errors of what chance makes of so few rows. How
-    much more than chance the earlier steps of all series are says what they move by anyway.
+    A step starts from the median of the BEFORE preceding spans, and is measured in standard errors by chance, given the
+    number of rows. The earlier steps of all series show how much they usually move beyond chance.
 
     Parameters
     ----------
     figures, rows
-        A mean and the number of its rows, of each series and span (k × m), the newest span first.
+        The mean and the number of rows of each series and span (k × m), the newest span first.
     deviations
         The standard deviation of a row of each series.
     length
         How many periods a span has.
     own
-        Each series is judged by its own earlier steps alone: what another one does says nothing about it.
+        Judge each series by its own earlier steps alone, because the series differ.
     """
     count = figures.shape[1]
     z = np.full((len(figures), max(count - 1, 0)), np.nan)
@@ -190,7 +190,7 @@ def steps_of(
             known = np.isfinite(earlier).any(axis=1)
             middle = np.full(len(figures), np.nan)
             middle[known] = np.nanmedian(earlier[known], axis=1)
-            # A median of normal figures varies pi / 2 times as much as their mean.
+            # The variance of a median of normal figures is pi / 2 times that of their mean.
             chance = deviations * np.sqrt(1 / rows[:, n] + math.pi / 2 / counts)
             z[:, n] = (figures[:, n] - middle) / np.maximum(chance, 1e-12)
         if n == 0:
@@ -200,7 +200,7 @@ def steps_of(
     if known.sum() <= FEWEST_STEPS:
         return
     usual = max(1.0, math.sqrt(float((others[known] ** 2).mean())))
-    # Each step shares figures with its neighbours.
+    # Neighbouring steps share figures.
     degrees = max(known.sum() / 2, 3)
     for k in np.flatnonzero(np.isfinite(z[:, 0]) & (known.sum(axis=1) > FEWEST_STEPS)):
         earlier = others[k][known[k]]

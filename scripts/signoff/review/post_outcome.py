@@ -1,9 +1,9 @@
-"""Columns that are computed from the target: given the target, nothing else says more about them.
+"""Columns that are computed from the target: given the target, other features do not explain them.
 
-What causes the target and what follows from it explain it equally well. They differ in what the other features add. Of
-a cause, the other causes say something once the target is known ("explaining away": a long trip that was short for its
-distance was no rush hour). Of what follows from the target, they say nothing (d-separation: Pearl,
-Causality, 2009, 1.2).
+What causes the target and what follows from it explain it equally well. They differ in what the other features add.
+Once the target is known, the other causes are informative about a cause ("explaining away": a trip that was short for
+its distance was not in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009,
+1.2).
 """
 
 from typing import NamedTuple
@@ -16,16 +16,17 @@ from signoff.review.numeric_table import NumericTable, codes_of, columns_of, mat
 
 _ROWS = 5_000
 _FEWEST_ROWS = 300
-# What a candidate explains of the target by itself, and how many candidates are looked at.
+# The R2 of the target that a candidate must reach alone, and the number of candidates that are checked.
 _LEAST_R2, _MOST_CANDIDATES = 0.4, 3
-# Of what a cause would show, so little counts as nothing; less where it may be computed from another feature, too.
+# A share of the effect of a cause that counts as none; smaller if the candidate may also be computed from another
+# feature.
 _NOTHING, _NOTHING_BESIDE = 0.4, 0.2
-# What the others add to the target must have this F.
+# The F statistic that the gain of the others in explaining the target must reach.
 _SURE = 12.0
-# There, the other features must also say nothing that exceeds this many standard errors: where a cause acts differently
-# by group, they say little, but more than nothing.
+# There, the effect of the other features must also be within this many standard errors: if a cause acts differently by
+# group, it is small, but not zero.
 _BY_CHANCE = 2.2
-# Below this share that the candidate explains beside the others nothing can be said.
+# If the candidate adds less than this share to the others, the test is inconclusive.
 _LEAST_SHARE = 0.03
 
 
@@ -34,23 +35,23 @@ class Descendant(NamedTuple):
 
     name: str
     also: str | None
-    # R2 of the target by the feature alone, of normal scores.
+    # R2 of the target on the feature alone, of normal scores.
     alone: float
 
 
 def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[Descendant]:
-    """Return the numeric features that look computed from the target, the closest to it first.
+    """Return the numeric features that seem to be computed from the target, the closest first.
 
     Parameters
     ----------
     rows
-        Training rows in an order by chance.
+        Training rows in random order.
     kinds
         The kind of each feature, "number" or "category".
     target
         The column of the target.
     seed
-        Of the models.
+        The seed of the models.
     """
     rows = rows.head(_ROWS)
     y = normal_scores(rows[target].to_numpy("float64"))
@@ -68,7 +69,7 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
     names = list(usable)
     found: list[Descendant] = []
     for name in ordered[:_MOST_CANDIDATES]:
-        # What is computed from the target says too much of it to stand beside the next candidate.
+        # A column computed from the target is left out when the next candidate is tested.
         others = [k for k, each in enumerate(names) if each not in (name, *(one.name for one in found))]
         known = rows[name].notna().to_numpy()
         if others:
@@ -83,7 +84,7 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
 
 
 def _computed_from(x: np.ndarray, y: np.ndarray, table: NumericTable) -> int | None:
-    """Return the other feature that x is computed from besides y, -1 without one; None if x is no descendant of y."""
+    """Return the other feature that x is computed from besides y (-1: none); None if x is not computed from y."""
     by_others = predicted(y, table.matrix, table.is_category, table)
     share = gain([spline(by_others)], [spline(x)], y).share
     if share < _LEAST_SHARE:
@@ -110,7 +111,7 @@ def _surface(y: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _most_related(rest: np.ndarray, table: NumericTable) -> int:
-    """Return the feature whose levels, or quantiles, explain most of n numbers."""
+    """Return the feature whose levels, or quantiles, explain n numbers best."""
 
     def explained(k: int) -> float:
         codes = codes_of(table, k)

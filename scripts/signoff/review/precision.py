@@ -1,4 +1,4 @@
-"""Numbers that have just got more decimals: a sign that they were multiplied, as a conversion or a correction does."""
+"""Numbers that recently got more decimals: a sign of a multiplication, as in a conversion or a correction."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ import pandas as pd
 from signoff.review.periods import Periods
 from signoff.review.reasons import alarm
 
-# More decimals than these are those of a computed number, which says nothing.
+# Numbers with more decimals than this are computed, and are not evidence.
 _MOST_DECIMALS = 4
-# What is newest, in periods, and of how many rows older and newer values must be.
+# The length of the newest span, in periods, and the minimum number of older and of newer rows.
 _NEWEST, _FEWEST_OLDER, _FEWEST = 8, 200, 5
 _MOST_NAMED = 3
 
 
 def precision_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
-    """Return an alarm for each column of numbers of which the newest rows have more decimals than any row before.
+    """Return an alarm for each numeric column whose newest rows have more decimals than any earlier row.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def precision_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Period
 def _more_decimals(values: np.ndarray, count: int) -> np.ndarray:
     """Return for each number whether it has more than `count` decimals."""
     scaled = values * 10.0**count
-    # What a float of that size cannot hold is no decimal.
+    # Digits beyond the precision of a float do not count as decimals.
     more: np.ndarray = np.abs(scaled - np.round(scaled)) > np.maximum(1e-6, np.abs(scaled) * 1e-9)
     return more
 
@@ -54,7 +54,7 @@ def _more_decimals(values: np.ndarray, count: int) -> np.ndarray:
 def _words(
     table: pd.DataFrame, kinds: dict[str, str], name: str, more: np.ndarray, newest: np.ndarray, usual: int
 ) -> str:
-    """Return the sentence on a column, with the segment that all these rows are of, if there is one."""
+    """Return the sentence on a column, with the segment that all these rows share, if any."""
     first = np.flatnonzero(more)[0]
     time = next((table[each].iloc[first] for each in table if pd.api.types.is_datetime64_any_dtype(table[each])), None)
     since = "" if time is None else f" since {time:%Y-%m-%d}"

@@ -6,10 +6,10 @@ from typing import Any
 from signoff.base.numbers import agreed, counted
 from signoff.review.looked_for import nothing_found
 
-# In standard errors: by chance once in two hundred times.
+# In standard errors; chance exceeds it once in two hundred times.
 SURE = 2.6
 _UNIT = "on the target's scale"
-# How much each kind of alarm weighs in the reasons against: a cause more than what follows from it.
+# The weight of each kind of alarm in the reasons against; a cause weighs more than its effects.
 WEIGHTS = {
     "leak": 98,
     "not_before": 97,
@@ -47,7 +47,7 @@ def short_of(covered: Mapping[str, Any]) -> str | None:
     """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
     if covered["coverage"] is None or covered["rows"] < 100:
         return None
-    # Of an error that nobody knows, all rows being of one day, nothing follows.
+    # If all rows are of one day, the standard error is unknown, and no conclusion is possible.
     short, error = covered["level"] - covered["coverage"], covered["coverage_error"]
     if short < 0.03 or error is None or short < SURE * error:
         return None
@@ -72,7 +72,7 @@ class _Weighed:
 
 
 def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what speaks for the model and what against it, one sentence each, the weightiest first.
+    """Return the reasons for and against the model, one sentence each, the weightiest first.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _say_of_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]]) -> N
         if not each["passed"]
     ]
     if missed:
-        # In one sentence, so that they leave room for what may be their cause.
+        # One sentence for all, which leaves room for their possible causes.
         words = f"{len(missed)} of {counted(len(thresholds), 'threshold')} {agreed(len(missed), 'is', 'are')} missed"
         weighed.bad.append((100, f"{words} ({'; '.join(missed)})."))
     elif thresholds:

@@ -34,7 +34,7 @@ def agreement(actual: np.ndarray, evaluated: np.ndarray, refit: np.ndarray, typi
         n true values, and the predictions of the evaluated model and of the one that was trained again.
     typical
         The median absolute error of the evaluated model on all held-out rows. Unlike their mean, it does not grow with
-        a few wrong values, which are what spoils the other model. It counts if the error on these rows is smaller.
+        a few wrong values, which can spoil the other model. It is used if the error on these rows is smaller.
     """
     apart = refit - evaluated
     size = float(np.abs(apart).mean())

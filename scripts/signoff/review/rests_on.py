@@ -1,4 +1,4 @@
-"""Whether a model rests on one feature, or on two that stand for each other: how much worse it is without."""
+"""Whether a model depends on one feature, or on two that can replace each other: its error without them."""
 
 from typing import Any
 
@@ -11,13 +11,14 @@ from signoff.model.regressor import use_threads
 from signoff.release.records import RestsOn
 from signoff.review.numeric_table import NumericTable, codes_of, matrix_of
 
-# Rows that the model is fitted to with and without the features, and others that judge it: the ratio is right to a
-# few percent.
+# Rows to fit the model to, with and without the features, and others to judge it; the ratio is accurate to a few
+# percent.
 _ROWS, _JUDGED = 2_000, 1_000
 _FEWEST_ROWS = 200
-# Worth a question from here; below this rise of MAE by shuffling nobody needs to look.
+# The ratio of errors from which it is worth a question, and the rise of MAE by shuffling below which no check is
+# needed.
 _TIMES, _LEAST_RISE = 1.5, 0.4
-# A feature that explains so much of another one may stand for it, and one that explains all does.
+# A feature that explains this share of another may replace it; one that explains all of it does.
 _ALIKE, _SAME = 0.5, 0.85
 
 
@@ -35,16 +36,16 @@ def rests_on(
     Parameters
     ----------
     regressor
-        As the model holds it; it is fitted again with and without the features (Lei and others 2018, Distribution-free
+        The model's regressor; it is refitted with and without the features (Lei and others 2018, Distribution-free
         predictive inference for regression: leave out one covariate).
     train
-        The training rows; the last third of those that are chosen judges.
+        The training rows; the last third of the chosen rows is used for judging.
     kinds, target
         The kind of each feature, and the column of the target.
     important, mae
         What `importance` returns, and the model's MAE on held-out rows.
     seed
-        Of the choice of rows, and of the models.
+        The seed of the choice of rows, and of the models.
     """
     first = important[:1]
     if len(kinds) < 2 or not first or sum(each["mean"] for each in important[:2]) < _LEAST_RISE * mae:
@@ -62,7 +63,7 @@ def rests_on(
         again = clone(regressor)
         use_threads(again, 1)
         if "categorical_features" in again.get_params():
-            # Set for the columns of the whole training part.
+            # These parameters are set for the columns of the whole training part.
             again.set_params(categorical_features=None)
         model = fit(again, used, before, before[target], seed)
         return float(np.abs(predictions(model, after[list(used)]) - after[target].to_numpy("float64")).mean())
@@ -75,7 +76,7 @@ def rests_on(
             if without >= _TIMES * max(whole, 1e-300):
                 return {"features": features, "MAE": whole, "MAE_without": without, "rows": len(after)}
     except (ValueError, TypeError):
-        # What can be trained on all features need not be on a few of them.
+        # A regressor that can be trained on all features may fail on a few.
         return None
     return None
 
@@ -94,7 +95,7 @@ def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: lis
 
 
 def _explained(wanted: np.ndarray, codes: np.ndarray) -> float:
-    """Return the share of the variance of n numbers that the means by code explain."""
+    """Return the share of the variance of n numbers that the group means explain."""
     counts, sums = np.bincount(codes), np.bincount(codes, wanted - wanted.mean())
     between = float((sums[counts > 0] ** 2 / counts[counts > 0]).sum())
     chance = (counts > 0).sum() / len(wanted) * float(wanted.var())

@@ -88,7 +88,7 @@ def score(
     Raises
     ------
     TaskError
-        A feature cannot be made.
+        A feature cannot be computed.
     """
     frame, reasons = _cleaned(text, model.metadata["columns"], missing, beside.check)
     scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
@@ -156,7 +156,7 @@ def _cleaned(
 
 @dataclass(frozen=True)
 class Scorer:
-    """A release that was verified, ready to score rows.
+    """A verified release, ready to score rows.
 
     Parameters
     ----------
@@ -165,7 +165,8 @@ class Scorer:
     model
         Its model.
     released
-        What a batch is compared with; None if an older version made the release, without a profile of its data.
+        The data that batches are compared with; None if an older version made the release, without a profile of its
+        data.
     attribution
         Gives the reasons of predictions; None if none are requested.
     """
@@ -186,7 +187,7 @@ class Scorer:
         return self.attribution.columns() if self.attribution else []
 
     def check(self) -> BatchCheck | None:
-        """Return what compares one batch with the data of the release; None without a profile."""
+        """Return a check that compares one batch with the data of the release; None without a profile."""
         return BatchCheck(self.released) if self.released else None
 
 

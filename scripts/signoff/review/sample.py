@@ -1,4 +1,4 @@
-"""A bounded number of a table's rows, the same ones in every run, for what needs no more of them to be right."""
+"""A bounded, reproducible sample of a table's rows, for results that need no more rows to be accurate."""
 
 from pathlib import Path
 from typing import cast
@@ -10,17 +10,17 @@ from signoff.tables.batches import Columns, chosen
 from signoff.tables.csv_file import header_of_table
 from signoff.tables.spill import GOLDEN
 
-# Rows of a part (train, test) that are looked at; the error of a share among them is 0.09 percent points.
+# The number of rows of a part (train, test) in the sample; the standard error of a share is 0.09 percentage points.
 MOST_ROWS = 300_000
 
 
 def places(first: int, count: int) -> np.ndarray:
-    """Return a number (uint64) for each of some rows, by its own one: spread evenly, so that the least are a sample."""
+    """Return a uniform hash (uint64) of the number of each row, so that the rows with the smallest are a sample."""
     return np.arange(first, first + count, dtype="uint64") * GOLDEN
 
 
 def limit(rows: int) -> np.uint64:
-    """Return the largest place of a row in a sample, where there are so many rows."""
+    """Return the largest place of a row in a sample of a table with this many rows."""
     return np.uint64(int(min(1.0, MOST_ROWS / max(rows, 1)) * (2**64 - 1)) if rows > MOST_ROWS else 2**64 - 1)
 
 
@@ -39,7 +39,7 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
     rows : pandas.DataFrame
         All rows of a part that is small enough, else a sample of it; numbered from 0.
     alike : pandas.DataFrame
-        Of these as many of each part as there are among all rows.
+        A subset of `rows` in which each part has its share of the table.
     found : dict
         How many rows each part was found to have.
     """
@@ -77,10 +77,10 @@ def held_out(path: Path, rows: int) -> tuple[pd.DataFrame, int]:
     Raises
     ------
     TaskError
-        When the file is no table.
+        The file is not a table.
     """
     kinds = {name: "date" if name == "time" else "number" for name in header_of_table(path)}
-    # Written by us, so that nobody has to look how.
+    # The workflow wrote this file, so its format is known.
     dtypes = {name: "float64" if kind == "number" else None for name, kind in kinds.items()}
     columns = Columns(kinds, {"time": "ISO8601"}, cast(dict[str, str], dtypes))
     frame, _, found = sample(path, columns, {"": rows})

@@ -1,8 +1,8 @@
-"""Whether the newest values of a series are news, where values that follow each other are alike.
+"""Whether the newest values of an autocorrelated series differ from those before.
 
-A series is taken for a level, white noise, and a part that keeps some of itself from one value to the next (an AR(1)
-process). A correlation of neighbours alone would miss that part where the noise is large, and call its turns news. How
-large and how lasting it is, nobody knows: each of several answers counts by its likelihood.
+A series is modelled as a level, white noise, and an AR(1) process. The correlation of neighbours alone would miss the
+process if the noise is large, and raise alarms about its turns. Its size and persistence are unknown: several values
+are averaged, weighted by their likelihood.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,40 +12,40 @@ from scipy import special
 
 from signoff.review.periods import FEWEST_STEPS, Step
 
-# The lasting part: its variance as a multiple of that of the noise, and how much of it stays; the first: none.
+# The AR(1) process: its variance as a multiple of the noise's, and its persistence; the first pair is no process.
 _GRID = [(0.0, 0.0), *((size, stays) for size in (0.1, 0.3, 1.0, 3.0, 10.0) for stays in (0.5, 0.8, 0.95))]
 # The noise of an unknown value, as a multiple of the usual noise.
 _UNKNOWN = 1e6
-# Series of one kind say as much about the noise of each as so many values of its own (Smyth 2004, Statistical
-# Applications in Genetics and Molecular Biology 3: moderated t).
+# Series of one kind add as much information on the noise of each as this many values of its own (Smyth 2004,
+# Statistical Applications in Genetics and Molecular Biology 3: moderated t).
 _SHARED = 8
-# A series is older values, so many of them at least, and the newest ones.
+# The minimum number of older values in a series.
 FEWEST_KNOWN = 6
 
 
 def newest_steps(
     values: np.ndarray, noise: np.ndarray, lengths: Sequence[int], every: int = 1
 ) -> Iterator[tuple[int, int, Step]]:
-    """Yield for each series and length the step between the newest values and all before.
+    """Yield, for each series and length, the step between the newest values and all earlier ones.
 
     Generalised least squares for each covariance of a grid, weighted by the restricted likelihood of the older values
-    (Patterson, Thompson 1971, Biometrika 58), which all series share. `larger` is how many times as large the
-    statistic is as it would have been at any earlier time; so a season or a trend is no step.
+    (Patterson, Thompson 1971, Biometrika 58), which all series share. `larger` is the ratio of the statistic to its
+    largest value at any earlier time, so a season or a trend does not count as a step.
 
     Parameters
     ----------
     values, noise
-        k series of m values, the oldest first, NaN if unknown; and what the variance of each value's white noise is,
-        up to a factor.
+        k series of m values, the oldest first, NaN if unknown; and the variance of each value's white noise, up to a
+        factor.
     lengths, every
-        How many values are newest, in multiples of `every`; earlier times are so many values apart.
+        How many values are newest, in multiples of `every`, which is also the distance of earlier times.
 
     Yields
     ------
     series, length, step
         The number of the series, from 0; `length` is one of `lengths`.
     """
-    # Values without noise are all alike, and say nothing about what is usual.
+    # Constant series have no noise, and do not show what is usual.
     known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
     size = values.shape[1]
     longest = max(lengths, default=0) * every

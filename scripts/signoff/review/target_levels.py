@@ -7,12 +7,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 _FEWEST_ROWS = 200
 _MOST_BINS, _FEWEST_ROWS_A_BIN = 100, 20
-# Of the rows outside the largest level, so many may be in another level than their target says; of two levels fewer.
+# The share of rows outside the largest level that may be in a level other than their target's; less for two levels.
 _MOST_ASTRAY, _MOST_ASTRAY_OF_TWO = 0.03, 0.005
-# Rows on both sides of a border are as dense as in the whole levels, or nearly so; between groups that differ by
-# themselves there are few.
+# Near a border of bins, rows are nearly as dense as in the levels; between natural groups there are few.
 _NEAR, _DENSE = 0.1, 0.5
-# Levels whose means of the target are so much closer to their values than chance allows.
+# Level means of the target must be this much closer to the values than chance allows.
 _TOO_CLOSE, _BY_CHANCE, _FEWEST_LEVELS = 0.2, 1e-6, 5
 _OFF = 0.1
 
@@ -34,7 +33,7 @@ def are_bins(values: pd.Series, y: np.ndarray) -> bool:
         return False
     inner = tree.tree_.feature >= 0
     borders = np.sort(tree.tree_.threshold[inner])
-    # What two branches of the tree have in common is no border.
+    # A level that two branches of the tree share has no border between them.
     return len(borders) >= count - 1 and _density(y, borders) >= _DENSE
 
 
@@ -64,10 +63,10 @@ def _density(y: np.ndarray, borders: np.ndarray) -> float:
 def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
     """Return whether n values are the means of n numbers over the rows that share a value.
 
-    A mean that was known before differs from that of these rows by what chance makes of their number.
+    A mean that was known before differs from that of these rows by a sampling error.
     """
     known = np.isfinite(values)
-    # A mean by group has the mean of all rows, and a line through them the slope 1.
+    # Group means have the mean of all rows, and a regression on them has slope 1.
     if known.sum() < _FEWEST_ROWS or abs(values[known].mean() - y[known].mean()) > _OFF * y[known].std():
         return False
     variance, covariance = np.cov(values[known], y[known])[0]

@@ -1,4 +1,4 @@
-"""What times say: rows that were added to the past since the release, and clocks that were set to another hour."""
+"""Checks of times: rows that were added to the past since the release, and clocks that were shifted."""
 
 import math
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ _LATE = pd.Timedelta(weeks=4)
 _FEWEST, _SHARE = 20, 0.003
 _HOURS = 24
 _SHIFTS = (-2, -1, 1, 2)
-# By how much the shifted profile of hours must fit better (in log-likelihoods: a likelihood ratio of 1000 is as rare as
-# 1 / 1000, by Markov's inequality, and several shifts and spans are tried), and how often as much as ever before.
+# How much better the shifted profile of hours must fit (in log-likelihoods: a likelihood ratio of 1000 is as rare as 1
+# / 1000, by Markov's inequality, and several shifts and spans are tried), and how often as much as ever before.
 _BETTER, _LARGER = math.log(1000), 2.0
 _FEWEST_HOURS, _FEWEST_ROWS = 6, 30
-# Around these days many clocks change by themselves.
+# Around these days many clocks change to or from summer time.
 _SUMMER_TIME = ((3, 8, 31), (10, 25, 31), (11, 1, 7))
 
 
@@ -71,7 +71,7 @@ def past_alarms(now: RowsByWeek | None, before: RowsByWeek | None) -> list[dict[
 
 
 def _between(weeks: RowsByWeek, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
-    """Return the counts of whole weeks from `start` to `end`."""
+    """Return the counts of the whole weeks from `start` to `end`."""
     first = pd.Timestamp(weeks["first"])
     count = max(int((end - start).days // 7), 0)
     skipped = int((start - first).days // 7)
@@ -130,9 +130,9 @@ def _gains(rows: np.ndarray, sums: np.ndarray, length: int, count: int) -> Itera
             yield np.full(len(_SHIFTS), np.nan)
             continue
         shares = (n_then + 0.5) / (n_then + 0.5).sum()
-        # A mean of few rows is drawn towards that of the day.
+        # A mean of few rows is shrunk towards that of the day.
         means = sum_then / (n_then + 10)
-        # What days and hours have in common makes rows say less than if they were independent.
+        # Rows of one day or hour are correlated, so they carry less information than independent rows.
         fits = {
             shift: float(n_now @ np.log(np.roll(shares, shift)))
             + float(sum_now @ np.roll(means, shift) - 0.5 * n_now @ np.roll(means, shift) ** 2)
