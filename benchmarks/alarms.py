@@ -375,22 +375,22 @@ def main() -> None:
     sys.exit(missed > 0)
 
 
-WORDS = """# Are faults named?
+WORDS = """# How often alarms name known faults
 
-`make bench-alarms` makes {seeds} tables of each kind, with one fault each and without:
+`make bench-alarms` makes {seeds} tables of each kind, once without a fault and once with each fault:
 
-- flights: 6,000, with weather by day;
-- sales: 2,000, a skewed target, 25 shops, a rhythm of weeks, columns that tell nothing;
-- load: 2,500 to 9,000 hours, weather and noise that go on for days, a season, a rhythm of weeks, missing values;
-- claims: 4,000 to 12,000, a target with a heavy tail of which the features tell little, 100 models of a car;
-- houses: 1,200 to 4,000, without a time, a skewed target, 40 districts, features that go together, missing values;
-- real flights: 4,000 of 2013, in an order by chance;
-- real flights in their order: 10,000 of ten weeks of 2013, of other weeks each time, which drift by themselves.
+- flights: 6,000 rows, with weather by day;
+- sales: 2,000 rows, a skewed target, 25 shops, a weekly pattern, uninformative columns;
+- load: 2,500 to 9,000 hours, weather and noise that last for days, a season, a weekly pattern, missing values;
+- claims: 4,000 to 12,000 rows, a heavy-tailed target that the features explain poorly, 100 car models;
+- houses: 1,200 to 4,000 rows, no time column, a skewed target, 40 districts, correlated features, missing values;
+- real flights: 4,000 rows of 2013 in random order;
+- real flights in their order: 10,000 rows from ten weeks of 2013, different weeks each time, which drift naturally.
 
-The last fifth in time is held out, of houses a fifth by a hash. *Named*: an alarm of this kind, on the right column, is
-among the first three reasons against. Of clean tables, it counts those with any alarm; of real flights in their order
-those with one that is not so, whatever the weeks hold: a leak, another unit, copies, a model that knows nothing. *Other
-alarms*: beside a fault they may follow from it; in real weeks they are what has been measured in them.
+The last fifth in time is held out (of houses, a fifth by a hash). *Named*: an alarm of this kind, on the right column, is
+among the first three reasons against. For clean tables it counts those with any alarm; for real flights in their order,
+those with an alarm that must be false whatever the weeks contain: a leak, another unit, copies, a model without signal.
+*Other alarms*: with a fault, they may follow from it; in real weeks they are differences measured in them.
 """
 
 

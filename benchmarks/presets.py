@@ -104,7 +104,7 @@ def written(found: list[dict[str, object]]) -> str:
     mean, over = np.exp(np.log(ratios["MAE"]).mean()), int((ratios["MAE"] > 1.0005).sum())
     versions = f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}"
     lines = [
-        "# The preset good beside fast",
+        "# The preset good compared with fast",
         "",
         "`make bench-tables` writes this page. Both presets learn from the same rows, four fifths of each table, and",
         "are scored on the others: the last ones, if the table has a column of dates, otherwise random ones.",

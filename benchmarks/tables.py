@@ -708,14 +708,14 @@ def line(result: dict) -> str:
 def page(results: list[dict]) -> str:
     """Return the results as Markdown."""
     lines = [
-        "# Tables beside a pipeline written by hand",
+        "# Tables compared with pipelines written by hand",
         "",
-        "`make bench-tables` makes a project of each table with `make init`, `make run` and `make report`, no file",
-        "touched. *Kept* are the rows left after cleaning, of those with a target; *error* is the mean absolute",
-        "error on the held-out rows; *ratio* the same by that of the better of two scikit-learn pipelines written by",
-        "hand, on the same rows and split.",
-        "Everything is drawn from a seed, so that the errors are the same each time. What each table is stands in",
-        "`benchmarks/tables.py` and `benchmarks/strange.py`.",
+        "`make bench-tables` creates a project for each table with `make init`, `make run` and `make report`, without",
+        "editing any file. *Kept* is the share of the rows with a target that is left after cleaning. *Error* is the",
+        "mean absolute error on the held-out rows. *Ratio* is this error divided by that of the better of two",
+        "scikit-learn pipelines written by hand, on the same rows and split.",
+        "Everything is drawn from a seed, so the errors are the same each time. `benchmarks/tables.py` and",
+        "`benchmarks/strange.py` describe the tables.",
         "",
         "| table | rows | columns | kept | held out | error | of the mean | ratio |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -56,11 +56,11 @@ STEPS: dict[str, list[str] | str] = {
 FAULTS = ["SIGKILL", "SIGTERM", "SIGINT", "out of memory"]
 VICTIMS = ["task", "snakemake", "all"]
 MOMENTS = ["loading", "at work", "ending"]
-TITLE = """# What kills leave
+TITLE = """# Recovery from kills
 
-`make faults` kills each task and command at random moments: the task itself, the Snakemake above it, or both. *Lost* is
-a kill after which a file was neither the whole one of before nor the whole one of an undisturbed run, a release did not
-verify, or the same command, run again, did not end with the bytes of the undisturbed run, and with nothing left over.
+`make faults` kills each task and command at random moments: the task itself, the Snakemake that runs it, or both. A kill
+counts as *lost* if a file was neither the complete old nor the complete new one, if a release did not verify, or if the
+same command, run again, did not produce the bytes of an undisturbed run or left other files behind.
 """
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
 TRIES = 8

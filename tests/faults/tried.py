@@ -16,10 +16,10 @@ KINDS = {
     "test_together": "Two at once",
     "test_kills": "Kills, each at a moment of its own",
 }
-TITLE = """## What other faults leave
+TITLE = """## Recovery from other faults
 
-Each line is a promise and in how many cases it was put to the test. *Lost* is a case in which it did not hold; one that
-needs what this machine lacks is *not tried*. Of generated tables a case is up to 1,500 of them.
+Each line is a promise with the number of cases in which it was tested. *Lost* counts the cases in which it did not hold,
+*not tried* those that need something that this machine lacks. For generated tables, one case is up to 1,500 tables.
 """
 
 
