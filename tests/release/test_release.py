@@ -18,6 +18,7 @@ from conftest import Project, run
 from verify import verify
 
 RULE = {"allowed_signers": None, "required_approvals": 1}
+KILLS = 30
 
 
 def error(done: subprocess.CompletedProcess) -> str:
@@ -403,7 +404,7 @@ def test_two_deploys_at_once_are_one_release(finished):
     finished.script("verify")
 
 
-def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verifies(released, monkeypatch):
+def test_kills_of_deploy_and_rollback_leave_a_whole_release_that_verifies(released, monkeypatch):
     monkeypatch.chdir(released.folder)
     chosen, killed = random.Random(4), 0
     # As it was after the first release, so that the second has to be copied each time anew.
@@ -417,7 +418,7 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
     shutil.copytree("deployed", "one", symlinks=True)
     # Seconds, changed below so that about every second kill is felt, however busy the machine is by now.
     lasts = 0.1
-    for n in range(100):
+    for n in range(KILLS):
         if n % 4 == 0:
             shutil.rmtree("deployed")
             shutil.copytree("one", "deployed", symlinks=True)
@@ -430,8 +431,8 @@ def test_a_hundred_kills_of_deploy_and_rollback_leave_a_whole_release_that_verif
         lasts *= 1.1 if felt else 0.9
         assert verify(RULE)[1] == [], n
         assert (current(released) / "model.pkl").is_file()
-    # Not all of them came to their end before.
-    assert killed > 20
+    # Not all of them had ended by then.
+    assert killed > KILLS / 5
     released.script("deploy")
     assert current(released).name.endswith(released.json("model/model.json")["sha256"][:12])
     # A process that was killed while it wrote, whatever it was: the next one need not write the same.

@@ -844,7 +844,7 @@ def test_a_release_brings_its_profile_and_its_intervals(released: Project):
     for text in (path.read_text(encoding="utf-8"), "{"):
         path.write_text(text, encoding="utf-8")
         done = released.script("compare_model", *arguments, check=False)
-        assert "diagnostics.json is damaged: make verify" in error(done)
+        assert "diagnostics.json is damaged. make verify" in error(done)
     assert (released.folder / "reports/comparison.json").read_bytes() == before
 
 
