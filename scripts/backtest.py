@@ -120,13 +120,13 @@ def _best_baseline(overall: dict[str, dict[str, float]]) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return what the report calls a predictor."""
+    """Return the name of a predictor in the report."""
     names = {_RETRAINED: "retrained weekly", NEVER: "never retrained"}
     return names.get(name) or f"baseline: {name.removeprefix('baseline_')}"
 
 
 def _worth(summary: dict[str, Any]) -> str:
-    """Return what retraining is worth, as a sentence."""
+    """Return a sentence on the value of retraining."""
     value, overall = summary["retraining_is_worth"], summary["overall"]
     share = abs(value) / overall[NEVER]["MAE"] if overall[NEVER]["MAE"] else 0.0
     return (

@@ -117,7 +117,7 @@ def compare_model(
         "by_week": intervals.by_week(moments, predicted - actual),
         "date_parts": parts,
         "newest": compared_periods(_alike(table, sampled)[time] if time else None, sampled=sampled is not None),
-        # Of a sample, weeks are not counted.
+        # In a sample, the rows by week are not counted.
         "rows_by_week": rows_by_week(table[time]) if time and sampled is None else None,
         "prediction_interval": _covered(holdout, moments, description["split"]["by"] == "time", slices, drawn, options),
         "baselines": baselines,

@@ -110,7 +110,7 @@ def check_place(document: SignOff, name: str | None, move: Line | None, releases
     document
         The sign-off.
     name
-        The release that holds its models already; None if there is none.
+        The release that already holds its models, or None.
     move
         The last line of the history that made a release the current one; None if nothing was released yet.
     releases

@@ -20,7 +20,7 @@ from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 # The held-out error is too good below this share of the error on training rows that the model had not seen, and too
 # bad above this multiple.
 _TOO_GOOD, _TOO_BAD = 0.6, 1.5
-# Of the smallest error in any span of the training rows.
+# As a share of the smallest error in any span of the training rows.
 _TOO_GOOD_OF_BEST = 0.8
 
 

@@ -32,14 +32,14 @@ from signoff.tables.batches import scan
 # Rows of the training part that are enough to know the errors to a percent.
 CV_ROWS = 30_000
 FOLDS = 3
-# Of so many spans of the rows that a model had not seen, the one with the smallest error is looked at.
+# The number of spans of unseen rows, of which the one with the smallest error is used.
 _SPANS = 4
 # How far back errors are compared with those of the newest rows, at least.
 RECENT_WEEKS = 24
 
 
 def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], seed: int = 0) -> dict[str, Any]:
-    """Return what the model and its rows show by themselves.
+    """Return the diagnostics of the model and its rows alone.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def newest_errors(
     error_then: pd.Series,
     folds: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Return what `error_alarms` does, for the errors of held-out rows, and of training rows by index.
+    """Return the alarms of `error_alarms` for the errors of held-out rows, and of training rows by index.
 
     `slices` are those of all rows, by feature. `folds` are those of the training rows. The models of early folds have
     seen few rows, and no whole season: under a split by time only the last fold is used, and whatever else is not older
@@ -132,7 +132,7 @@ def slice_bias(
     periods: np.ndarray,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Return what `bias.slice_bias` does, of the errors of held-out rows, and of training rows by index."""
+    """Return the alarms of `bias.slice_bias` for the errors of held-out rows, and of training rows by index."""
     if error_then.empty:
         return []
     is_test, then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy()

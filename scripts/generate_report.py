@@ -106,7 +106,7 @@ def generate_report(
 
 
 def _card_blocks(card: dict[str, str | None]) -> list[Block]:
-    """Return what only a person can say about the model."""
+    """Return the statements about the model that only a person can make."""
     blocks: list[Block] = [[Strong(f"{_CARD[name]}: "), card[name]] for name in _CARD if card[name]]
     missing = [f"report.{name}" for name in _CARD if not card[name]]
     return [*blocks, *([f"Not set in the config: {', '.join(missing)}."] if missing else [])]

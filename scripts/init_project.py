@@ -312,7 +312,7 @@ def _parts_of_dates(frame: pd.DataFrame) -> list[str]:
 
 
 def _entities(frame: pd.DataFrame, target: str) -> list[str]:
-    """Return what to say of columns by whose values several rows belong together, where a hash splits the rows."""
+    """Return the notes on columns whose values group rows, if a hash splits the rows."""
     said = []
     for name in frame.columns.drop(target):
         levels = frame[name].nunique()
@@ -338,7 +338,7 @@ def _columns_to_leave(frame: pd.DataFrame, time_column: str | None) -> list[str]
 
 
 def _notations(table: ParsedTable) -> list[str]:
-    """Return what to say of how dates are written, but for ISO 8601, and of text that may be dates, one line each."""
+    """Return a note on each date format other than ISO 8601, and on each text column that may hold dates."""
     said = [f"dates: {name}, written as {each}" for name, each in table.formats.items() if each != "ISO8601"]
     for name, kind in table.kinds.items():
         text = table.frame[name].astype("str") if kind == "text" else pd.Series(dtype="str")
@@ -351,7 +351,7 @@ def _notations(table: ParsedTable) -> list[str]:
 
 
 def _other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
-    """Return what to say of the words among numbers; nothing where there are none."""
+    """Return the notes on words among numbers; empty if there are none."""
     words = other_words(values.to_frame(), {"columns": {name: {"unit": unit}}}).get(name)
     return [] if words is None or words.empty else [f"; {name}: {len(words):,} values, such as {words.iloc[0]!r}"]
 
@@ -359,7 +359,7 @@ def _other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
 def _rules(
     values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a column's part of the contract, with slack: what a person knows better stands in a comment."""
+    """Return a column's part of the contract, with slack; a comment names what a person may know better."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
     found: dict[str, Any] = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
     if date_format:

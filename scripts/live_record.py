@@ -40,7 +40,7 @@ _FOLDER = Path("predictions")
 
 
 def promises_of(history: Sequence[Move]) -> dict[str, Promise]:
-    """Return what the report of each release promised; old releases without diagnostics are left out."""
+    """Return the promises in the report of each release; old releases without diagnostics are left out."""
     found = {}
     releases = Releases()
     for name in kept_releases(history):

@@ -121,7 +121,7 @@ def largest_difference(old: object, new: object, features: Path, threads: int) -
 
 
 def why(name: str, document: SignOff, releases: Releases, features: Path, model: Path, threads: int) -> str:
-    """Return what differs between a release and the model that was trained again, in words."""
+    """Return the differences between a release and the retrained model, in words."""
     then = releases.json(name, document, "model.json")["versions"]
     now = read_json(model.with_suffix(".json"))["versions"]
     changed = differences(then, now)

@@ -68,9 +68,9 @@ def plan_weeks(
     weeks
         The weeks that have rows, the first one first.
     window
-        Train on so many weeks before the one that is scored; None: on all of them.
+        The number of weeks to train on before the scored one; None for all.
     last_weeks
-        Score only so many weeks, the last ones; None: all that can be.
+        The number of the last weeks to score; None for all possible.
     min_train_weeks
         How many weeks come before the first one that is scored, at least.
 

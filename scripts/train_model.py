@@ -136,7 +136,7 @@ def _parameters(trained: Trained) -> dict[str, str]:
 
 
 def metadata(trained: Trained, level: float, description: dict[str, Any], **found: object) -> dict[str, Any]:
-    """Return what model.json holds: `found` has sha256, training_score and inputs; `level` is that of the intervals."""
+    """Return the content of model.json; `found` has sha256, training_score and inputs; `level` is the intervals'."""
     by = "quantile" if hasattr(trained.model, "intervals_") else "constant"
     return {
         "sha256": found["sha256"],

@@ -243,7 +243,7 @@ def _contract_violations(
 
 
 def _place_in(schema: Any, column: str | None, check: str, rows: int) -> tuple[bool, int, int]:
-    """Return what orders violations as pandera does: those by the table as a whole, then by column and by check."""
+    """Return the sort key of a violation, as in pandera: table-wide ones first, then by column and by check."""
     columns = list(schema.columns)
     place = columns.index(column) if column in columns else len(columns)
     checks = ["not_nullable", "field_uniqueness"]

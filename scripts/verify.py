@@ -16,7 +16,7 @@ from signoff.release.store import Releases, kept_releases, last_move
 
 
 def verify(rule: Rule) -> tuple[list[str], list[str]]:
-    """Return what is in order and what is not, one line each.
+    """Return the checks that passed and those that failed, one line each.
 
     Parameters
     ----------

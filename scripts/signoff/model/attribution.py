@@ -19,14 +19,14 @@ import pandas as pd
 
 from signoff.model import scoring
 
-# The value of each feature in the row that others are compared with: a number, a level, or None if it is missing.
+# The value of each feature in the reference row: a number, a level, or None if it is missing.
 Reference = dict[str, float | str | None]
 # A contribution below this share of the prediction is rounding.
 _NOISE = 1e-9
 
 
 def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> Reference:
-    """Return the row that others are compared with: of numbers the median, of categories the most frequent level.
+    """Return the reference row: the median of each number, and the most frequent level of each category.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> Ref
 
 @dataclass(frozen=True)
 class Attribution:
-    """What gives the reasons of predictions.
+    """Computes the reasons of predictions.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Attribution:
 
 
 def _repeated(values: pd.Series, value: float | str | None) -> pd.Series:
-    """Return one value as often as there are others, of a type that holds it."""
+    """Return one value, repeated to the length of the others, with a dtype that can hold it."""
     text = not pd.api.types.is_numeric_dtype(values)
     return pd.Series(np.nan if value is None else value, values.index, dtype=values.dtype if text else "float64")
 

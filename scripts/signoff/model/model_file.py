@@ -18,8 +18,8 @@ _PARTIAL, _CHECK = "functools.partial", "sklearn.utils.validation.check_array"
 _KERNELS = ["ConstantKernel", "DotProduct", "ExpSineSquared", "Exponentiation", "Matern", "PairwiseKernel", "Product"]
 _KERNELS += ["RBF", "RationalQuadratic", "Sum", "WhiteKernel"]
 _DISTANCES = ["ChebyshevDistance64", "EuclideanDistance64", "ManhattanDistance64", "MinkowskiDistance64"]
-# What scikit-learn's regressors and the pipeline around them hold, beside what skops trusts by itself. Each is listed
-# by its name: a prefix such as numpy. would admit functions that run whatever they are given.
+# The types in scikit-learn's regressors and their pipelines that skops does not trust by default. Each is listed by its
+# name: a prefix such as numpy. would admit functions that run whatever they are given.
 _NEEDED = {
     "numpy.dtype",
     "scipy.sparse._csr.csr_matrix",
@@ -43,7 +43,7 @@ _NEEDED = {
 
 
 def write_model(model: object, path: Path) -> str:
-    """Write a fitted model atomically, as skops where the suffix says so; return the file's SHA-256.
+    """Write a fitted model atomically, as skops if the suffix says so; return the file's SHA-256.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def load_model(path: Path, digest: str) -> object:
 
 
 def numbers(version: str) -> list[int]:
-    """Return a version as numbers in their order."""
+    """Return a version as a tuple of integers."""
     return [int(each) for each in re.findall(r"\d+", version)]
 
 
@@ -135,7 +135,7 @@ def skops_bytes(model: object) -> bytes:
 
 
 def _trusted_types(content: bytes) -> list[str]:
-    """Return the types in a skops file beside those that skops trusts by itself.
+    """Return the types in a skops file that skops does not trust by default.
 
     A gradient boosting with categories holds `functools.partial`: that is trusted around one function alone.
 

@@ -116,7 +116,7 @@ def _codes(
     levels: dict[str, ExtensionArray],
     random_state: int,
 ) -> _Encoders:
-    """Return the encoders for gradient boosting, and tell it which codes are categories."""
+    """Return the encoders for gradient boosting, and set which codes are categories."""
     encoder = ordinal_codes()
     categories, many, single = by_levels(categories, len(features), levels)
     if categories and "categorical_features" in regressor.get_params():

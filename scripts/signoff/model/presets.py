@@ -15,13 +15,13 @@ _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesReg
 _LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
-# Up to so many rows, boosting with twenty rows a leaf learns little.
+# Up to this many rows, boosting with twenty rows per leaf underfits.
 _FEW_ROWS = 200
 # A target with a larger skewness is also learnt as its logarithm.
 _SKEWED = 1.0
 # More rows are not needed to compare on: errors are known well enough, and time is bounded.
 _MOST_COMPARED, _MOST_VALUES = 20_000, 600_000
-# So that a model of many rows has a size that can be released.
+# This keeps the size of a model of many rows small enough for a release.
 _MOST_LEAVES = 2500
 _MOST_MEMBERS, _STEPS = 3, 20
 
@@ -36,7 +36,7 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
     on.
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
-    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn by chance.
+    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def _errors(
 
 
 def _paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return by how much `one` exceeds `other` on average over k folds, and the standard error of that."""
+    """Return the mean difference `one` − `other` over k folds, and its standard error."""
     difference = one - other
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 

@@ -1,12 +1,13 @@
-"""Prediction intervals of a width of their own for each row: conformalized quantile regression of a model's errors.
+"""Prediction intervals with a width for each row: conformalized quantile regression of a model's errors.
 
-The errors are those on training rows that a model of the same setting had not seen. Two gradient boostings learn their
-lower and upper quantile from the features and the prediction. What these miss on errors that they were not fitted on,
-once for each side, is added to them in shares of their distance (Romano, Patterson, Candès 2019, Conformalized Quantile
-Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression methods, Stat 9). Errors
-and not targets are learnt, so that the interval is as narrow as the model is good. If rows have a time, errors are of
-rows later than those that the model saw, newer errors weigh more in the correction (Barber, Candès, Ramdas, Tibshirani
-2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51), and it is larger if errors have grown.
+The errors are those of a model with the same setting, on training rows that it had not seen. Two gradient boostings
+learn their lower and upper quantile from the features and the prediction. Their miscoverage on errors that they were
+not fitted on is corrected, for each side, in units of their distance (Romano, Patterson, Candès 2019, Conformalized
+Quantile Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression methods, Stat
+9). Errors are learnt instead of targets, so that a better model has narrower intervals. If rows have a time, errors are
+of rows later than those that the model saw, newer errors weigh more in the correction (Barber, Candès, Ramdas,
+Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51), and it is larger if errors have
+grown.
 """
 
 import logging
@@ -26,32 +27,32 @@ from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
 from signoff.model.regressor import Setting, TrainingRows, threads_for, use_threads
 from signoff.model.training import train_model
 
-# Of more training rows, that many are enough to learn how large errors are.
+# This many training rows are enough to learn the size of errors.
 _MOST_ROWS, _MOST_ERRORS = 200_000, 25_000
 # With fewer training rows, one part of them has too few errors: more models are fitted, so that most rows have one.
 _ENOUGH_ROWS = 5_000
 _PARTS = 4
-# The share of rows whose errors are looked at, if one model gives them.
+# The share of rows whose errors are used, if one model predicts them.
 _SHARE = 0.25
-# So many parts of the errors, each calibrated by quantiles that were fitted on the others.
+# The number of parts of the errors; each is calibrated by quantiles fitted on the others.
 _FOLDS = 5
-# A row that is older by this share of the calibration rows weighs half as much.
+# The weight halves for a row that is older by this share of the calibration rows.
 _HALF_LIFE = 0.25
-# So many of the newest errors say whether those before them cover as many as promised.
+# This many of the newest errors test whether the coverage from earlier ones is as promised.
 _ENOUGH_TO_JUDGE = 100
 _SHARES_OF_TAIL = np.linspace(1, 1 / 3, 9)
-# The least distance between the quantiles that a correction is a share of, in shares of the median one.
+# The smallest distance between the quantiles that scales a correction, as a share of the median distance.
 _LEAST_DISTANCE = 0.1
 _TREES = {"learning_rate": 0.2, "max_leaf_nodes": 6, "early_stopping": False}
-# Of few errors, few trees with many rows in a leaf: the fewer errors, the less do widths differ between rows.
+# With few errors, there are few trees with many rows per leaf, so widths differ less between rows.
 _MOST_TREES, _ERRORS_A_TREE = 25, 40
 _LEAST_IN_LEAF, _MOST_IN_LEAF = 30, 400
 
 
 class Intervals(TypedDict):
-    """What makes an interval of a prediction; the attribute `intervals_` of a model's pipeline.
+    """Computes the interval of a prediction; the attribute `intervals_` of a model's pipeline.
 
-    It holds scikit-learn's own types alone, so that a model's file is read without this project.
+    It holds only scikit-learn's types, so that a model's file can be read without this project.
 
     level
         The share of rows that intervals are to cover.
@@ -60,9 +61,9 @@ class Intervals(TypedDict):
     lower, upper
         The fitted quantiles of the error (actual − predicted), in the target's unit.
     below, above
-        What is added on each side, in shares of the distance between the quantiles.
+        The corrections on each side, in units of the distance between the quantiles.
     least
-        The least such distance, in the target's unit.
+        The smallest such distance, in the target's unit.
     """
 
     level: float
@@ -98,7 +99,7 @@ def fit_intervals(
         parts = [
             _errors(rows, seen, unseen, setting, random_state, threads) for seen, unseen in _parts(starts, by_time)
         ]
-    # A regressor that can be trained on all rows need not be on a part of them.
+    # A regressor that can be trained on all rows may fail on a part of them.
     except Exception as error:
         logging.warning(
             "[train_model] no interval for each row: the errors of unseen rows are unknown: %s", explain(error)
@@ -126,7 +127,7 @@ def ends(intervals: Intervals, features: pd.DataFrame, predicted: np.ndarray) ->
 
 
 def weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> float:
-    """Return the least of n scores that a new one exceeds with probability 1 − `level` at most; inf if n is too small.
+    """Return the smallest of n scores that a new one exceeds with probability ≤ 1 − `level`; inf if n is too small.
 
     The new score is as likely as the heaviest of them to be the largest. With equal weights it is the score of rank
     ceil(`level` (n + 1)), as in split conformal prediction.
@@ -138,7 +139,7 @@ def weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> 
 
 
 def _in_order(rows: TrainingRows, random_state: int) -> np.ndarray:
-    """Return the places of at most _MOST_ROWS rows: in the order of time, spread evenly; or drawn by chance.
+    """Return the places of at most _MOST_ROWS rows: in the order of time, spread evenly; or drawn at random.
 
     Rows of a group are next to each other.
     """
@@ -208,9 +209,9 @@ def _calibrated(
     by_time: bool,
     threads: int,
 ) -> Intervals | None:
-    """Return the intervals fitted on n errors, in the order of time if there is one; None if they are too few."""
+    """Return the intervals fitted on n errors (in the order of time, if known); None if there are too few."""
     tail, count = (1 - level) / 2, len(errors)
-    # The ends of rank ceil((1 − tail) (n + 1)) must be among so many.
+    # The rank ceil((1 − tail) (n + 1)) must not exceed n.
     if count * tail < 1:
         return None
     features = rows.features
@@ -244,7 +245,7 @@ def _calibrated(
 
 
 def _corrections(missed: np.ndarray, tail: float, by_time: bool) -> list[float]:
-    """Return what a new error exceeds on each side with probability `tail`; of 2 × n scores, newer ones weigh more."""
+    """Return the weighted quantile of 2 × n scores that a new error exceeds on each side with probability `tail`."""
     count = missed.shape[1]
     age = np.arange(count)[::-1] / count
     weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
@@ -252,11 +253,11 @@ def _corrections(missed: np.ndarray, tail: float, by_time: bool) -> list[float]:
 
 
 def _drifting(missed: np.ndarray, tail: float) -> float:
-    """Return which share of the tail allows for errors that have been growing; 1 if they have not.
+    """Return the factor for the tail that allows for growing errors; 1 if they have not grown.
 
-    What the scores before the newest ones give is tried on these. If it covers too few, the tail is made smaller, by
-    half as much as would have been right, because some of it is chance. A level that follows the coverage is the idea
-    of Gibbs, Candès 2021, Adaptive Conformal Inference under Distribution Shift, NeurIPS 34.
+    The quantile of the older scores is tested on the newest ones. If it covers too few, the tail is reduced by half of
+    the required amount, because part of the shortfall is chance. Adapting the level to the coverage follows Gibbs,
+    Candès 2021, Adaptive Conformal Inference under Distribution Shift, NeurIPS 34.
     """
     newest = missed.shape[1] // 4
     if newest < _ENOUGH_TO_JUDGE:

@@ -56,13 +56,13 @@ class Learning:
 
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
-        """Return what the options of `add_model` and --threads say."""
+        """Return the training options from those of `add_model` and --threads."""
         return cls(args.estimator, args.params, args.candidates, args.preset, args.random_state, args.threads)
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What is learnt from: n rows of features (as for `train_model`), their kinds, and n targets.
+    """The training data: n rows of features (as for `train_model`), their kinds, and n targets.
 
     Also n times if known, and the number of each row's group if rows of one group must not be learnt from and scored.
     """
@@ -167,7 +167,7 @@ def _built(name: str, value: Any, random_state: int, key: str) -> Any:
 
 
 def _from_name(value: Any, random_state: int, key: str) -> Any:
-    """Return the unfitted estimator that a dotted name, or a mapping of estimator and params, says."""
+    """Return the unfitted estimator from a dotted name, or from a mapping of estimator and params."""
     if isinstance(value, str):
         value = {"estimator": value}
     if (
@@ -183,7 +183,7 @@ def _from_name(value: Any, random_state: int, key: str) -> Any:
 
 
 def members(regressor: Any) -> dict[str, Any]:
-    """Return the regressors that a regressor hands the features on to as they are, by the name of each."""
+    """Return the regressors, by name, to which a regressor passes the features unchanged."""
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import StackingRegressor, VotingRegressor
 
@@ -211,7 +211,7 @@ def _value(value: Any) -> str:
 
 
 def threads_for(features: pd.DataFrame, threads: int) -> int:
-    """Return how many threads n × m features are worth, at most one per core."""
+    """Return the useful number of threads for n × m features, at most one per core."""
     return 1 if features.size < _FEWEST_VALUES_TO_SHARE else min(threads, int(joblib.cpu_count()))
 
 

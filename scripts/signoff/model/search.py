@@ -29,7 +29,7 @@ from signoff.model.regressor import Setting, TrainingRows, make_regressor, use_t
 
 _FOLDS = 5
 _FEWEST_ROWS = 4 * _FOLDS
-# With fewer rows in the first round, chance would decide which candidates reach the next.
+# With fewer rows in the first round, the selection of candidates would be mostly chance.
 FIRST_ROUND_ROWS = 2000
 # Each round keeps one in this many candidates, with this many times the rows.
 _FACTOR = 3
@@ -52,7 +52,7 @@ class Compared(Setting):
 
 
 class Cost(TypedDict):
-    """What a comparison costs: the number of models fitted, and the rows that all of them together learnt from."""
+    """The cost of a comparison: the number of fitted models, and the total of their training rows."""
 
     fits: int
     rows: int
@@ -145,7 +145,7 @@ def _folds_by_group(groups: np.ndarray) -> tuple[PredefinedSplit, str]:
 
 
 def cost_of(found: Iterable[Compared], folds: Any) -> Cost:
-    """Return what comparing settings cost. It is counted and not timed, so that outputs keep their bytes."""
+    """Return the cost of comparing settings. It is counted, not timed, so that outputs are reproducible."""
     compared = list(found)
     rounds = sorted({each["rows"] for each in compared})
     # Each setting took part in all rounds up to its last one.
@@ -251,7 +251,7 @@ def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> li
         space[name] = _DISTRIBUTIONS[kind](*ends)
     if drawn:
         draws = ParameterSampler(space, candidate.get("draws", _DRAWS), random_state=random_state)
-        # Four digits are what a person would write.
+        # Four digits, as a person would write.
         drawings = [{name: _plain(value) if name in drawn else value for name, value in each.items()} for each in draws]
     else:
         drawings = list(ParameterGrid(space))

@@ -74,7 +74,7 @@ def train_model(
     Raises
     ------
     TaskError
-        There is no such regressor, or it does not accept these parameters or data.
+        The regressor does not exist, or does not accept these parameters or data.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
     return _fitted(
@@ -113,7 +113,7 @@ def _fitted(
     random_state: int,
     threads: int,
 ) -> Pipeline:
-    """Return a pipeline with this regressor, fitted on at most so many threads; `setting` is named in errors."""
+    """Return a pipeline with this regressor, fitted with at most `threads` threads; `setting` is named in errors."""
     estimator, params = setting["estimator"], setting["params"]
     use_threads(regressor, min(threads, joblib.cpu_count()))
     threads, libraries = threads_for(features, threads), _libraries_with_threads(estimator)

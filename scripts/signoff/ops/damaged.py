@@ -1,7 +1,7 @@
 """Outputs that a power cut or a failing disk has damaged: the next run that needs them rebuilds them.
 
-Snakemake looks at names and times. A file that is cut or full of NUL bytes counts as an output like any other, and each
-task that reads it would fail until somebody deletes it.
+Snakemake looks at names and times. A truncated file, or one full of NUL bytes, counts as a valid output, and each task
+that reads it would fail until somebody deletes it.
 """
 
 import codecs
@@ -27,7 +27,7 @@ def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
         if problem:
             yield path, problem
         elif path.parts[-2:] == ("weeks", "plan.json"):
-            # The job writes the weeks, too.
+            # The job also writes the weeks.
             yield from ((each, "not a whole Parquet file") for each in _broken_weeks(path.parent))
 
 
@@ -56,7 +56,7 @@ def changed_files(marker: Path) -> list[str]:
 
 
 def _problem(path: Path) -> str | None:
-    """Return what is wrong with a file; None if it is whole, or of a kind that is not looked at."""
+    """Return the problem of a file; None if it is intact, or of a kind that is not checked."""
     look = _KINDS.get(path.suffix)
     if look is None:
         return None
@@ -89,7 +89,7 @@ def _csv(path: Path) -> str | None:
     head, tail = _ends(path)
     if problem or tail.endswith(b"\n"):
         return problem
-    # Somebody who edits a CSV file may leave out the last line break, but no fields.
+    # An edited CSV file may lack the last line break, but not fields.
     header, last = (
         next(csv.reader(io.StringIO(each.decode("utf-8", "replace"))), [])
         for each in (head.partition(b"\n")[0], tail.rpartition(b"\n")[2])

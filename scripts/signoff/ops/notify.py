@@ -31,10 +31,10 @@ from signoff.release.verdict import logged_summary
 from signoff.report.decision_box import decision
 from signoff.source.address import expand
 
-# The words of a command, and its environment beyond that of this process.
+# The words of a command, and the variables to add to its environment.
 _Command: TypeAlias = tuple[list[str], dict[str, str]]
 _COMMAND = "notify.command"
-# For all of them together; a scheduled run waits no longer.
+# Seconds for all of them together, the longest that a scheduled run waits.
 _TIMEOUT_S = 60
 _TITLES = {
     "failed": "the run failed",
@@ -52,15 +52,15 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
     Parameters
     ----------
     run
-        What weekly.py has found out about the run that has just ended.
+        What weekly.py has recorded about the run that has just ended.
     earlier
         The runs before it, the oldest first.
 
     Returns
     -------
     dict
-        What the line of the run keeps of it: events, notified (who got it) and notify_failed (why somebody did not).
-        Whatever goes wrong is in there; nothing is raised.
+        The keys for the line of the run: events, notified (who got it) and notify_failed (why somebody did not). All
+        errors are recorded there; nothing is raised.
     """
     try:
         settings = read_settings()
@@ -84,7 +84,7 @@ def read_settings() -> dict[str, Any]:
     Raises
     ------
     TaskError
-        The config is no YAML, or the section is not valid.
+        The config is not YAML, or the section is not valid.
     """
     path = next((each for each in USUAL if Path(each).is_file()), None)
     if path is None:
@@ -102,11 +102,11 @@ def read_settings() -> dict[str, Any]:
 
 
 def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_weeks: int, now: datetime) -> list[str]:
-    """Return what there is to tell of a run: failed, review, live, rolled_back, killed, unchanged.
+    """Return the events of a run to report: failed, review, live, rolled_back, killed, unchanged.
 
-    A failed run is told each time. A model that waits for review is told once: not again while it is the same, and not
-    where somebody has decided on it. Unchanged data are told every `unchanged_weeks` weeks. What nobody could be told
-    counts as untold. Live alarms are told when they change.
+    Each failed run is reported. A model that waits for review is reported once, unless somebody has decided on it.
+    Unchanged data are reported every `unchanged_weeks` weeks, and live alarms when they change. An event counts as
+    reported only if somebody got the message.
     """
     events, model = [], run.get("model_sha256")
     if run["exit_code"] != 0:
@@ -119,10 +119,10 @@ def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_w
         events.append("rolled_back")
     if earlier and earlier[-1]["verdict"] == "killed":
         events.append("killed")
-    # No record, or a damaged one, is for the ingest to tell.
+    # The ingest reports a missing or damaged record.
     with contextlib.suppress(OSError, TaskError):
         since = max(read_json(RECORD)["ingested_at"], _last_told("unchanged", earlier).get("at", ""))
-        # Rounded: one Monday's run starts some seconds earlier than another's.
+        # Rounded, because weekly runs do not start at exactly the same second.
         days = round((now - datetime.fromisoformat(since)).total_seconds() / 86400)
         if unchanged_weeks and days >= 7 * unchanged_weeks:
             events.append("unchanged")
@@ -136,7 +136,7 @@ def _last_told(event: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _waits_for_review(model_sha256: str) -> bool:
-    """Return whether nobody has decided on a model yet. A damaged sign-off is no decision."""
+    """Return whether nobody has decided on a model yet. A damaged sign-off does not count as a decision."""
     if any(each.get("model_sha256") == model_sha256 for each in Releases().history()):
         return False
     try:
@@ -189,7 +189,7 @@ def _box(model_sha256: str | None) -> list[str]:
     Raises
     ------
     TaskError, OSError
-        A file that it is made from is damaged or missing.
+        One of its input files is damaged or missing.
     """
     if not model_sha256 or not Path(DIAGNOSTICS).is_file():
         return []
@@ -216,7 +216,7 @@ def send(
     title, text, events
         Of the message.
     attached
-        A file for those services that take one. A service that fails with it gets the message without it.
+        A file for those services that take one. If a service fails with it, the message is sent without it.
     """
     commands, failed = _commands(settings, title, events)
     deadline = time.monotonic() + _TIMEOUT_S
@@ -260,7 +260,7 @@ def _attaching(command: _Command, attached: Path | None) -> _Command:
 def _run(commands: Mapping[str, _Command], text: str, deadline: float) -> dict[str, str | None]:
     """Run commands at once with a text as their input; return why each failed by its name, None if it did not."""
     with contextlib.ExitStack() as files:
-        # Files, not pipes: what a command leaves running in the background keeps nobody waiting.
+        # Files, not pipes, so that a background process of a command does not block this one.
         started = {}
         for name, (command, more) in commands.items():
             given, said = files.enter_context(tempfile.TemporaryFile()), files.enter_context(tempfile.TemporaryFile())
@@ -296,19 +296,19 @@ def wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> s
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command, and what it has started, if it still runs."""
+    """End a command and its child processes, if it is still running."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _without_secrets(text: str, settings: dict[str, Any]) -> str:
-    """Return what an address or the command has said, with the values of their environment variables hidden."""
+    """Return the output of an address or a command, with the values of its environment variables hidden."""
     for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
         value = os.environ.get(name, "")
         hidden = [value, quote(value, safe="")]
         if "://" in value:
-            # Of a whole address each part: a token may be one.
+            # Each part of a whole address is hidden, because it may be a token.
             hidden += [part for part in re.split(r"[/:@?&=]+", unquote(value))[1:] if len(part) > 3]
         for each in filter(None, hidden):
             text = text.replace(each, "***")

@@ -1,4 +1,4 @@
-"""One page for a project: what is deployed, how right it is, and what waits for whom; a table for many models."""
+"""One page for a project: the deployed release, its accuracy, and open tasks by person; a table for many models."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class State:
 
 
 def read_state(folder: Path = Path()) -> State:
-    """Return the state of the project in a folder. What is damaged is named in `problem`; nothing is raised."""
+    """Return the state of the project in a folder. Damaged files are named in `problem`; nothing is raised."""
     problems: list[str] = []
     with contextlib.chdir(folder):
 
@@ -157,7 +157,7 @@ def _of_project(state: State, runs: Sequence[Run]) -> list[Part]:
 
 
 def _box(state: State, runs: Sequence[Run]) -> Box:
-    """Return the box with the one thing that matters most, and everything else that needs a person."""
+    """Return the box with the most important point, and everything else that needs a person."""
     points: list[Words] = [[Alarm(each)] for each in ([state.problem] if state.problem else []) + state.warnings]
     if runs and runs[-1]["verdict"] not in ("passed", "failed"):
         points.append([Alarm(f"The last run came to no verdict: {runs[-1].get('cause') or runs[-1]['verdict']}")])
@@ -195,7 +195,7 @@ def _waiting(state: State) -> Block:
 
 
 def _deployed(state: State, numbers: dict[str, int]) -> list[Block]:
-    """Return what is deployed, since when, and by whom it was approved."""
+    """Return the deployed release, since when it is deployed, and who approved it."""
     move = last_move(state.moves)
     if state.release is None or move is None or state.release not in numbers:
         return ["Nothing is deployed." if state.release is None else "The history does not name what is deployed."]

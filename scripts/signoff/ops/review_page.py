@@ -1,4 +1,4 @@
-"""The page that a person decides on in a browser: what it shows, and what becomes of its forms."""
+"""The page in a browser for a decision: its content, and the handling of its forms."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ from signoff.report.judged import alarm_blocks, threshold_blocks
 from signoff.report.live import live_figure, live_section
 from signoff.report.page import page
 
-# What the browser may do on this page besides showing it.
+# The permissions of the page in its content security policy.
 _POLICY = "; frame-src 'self'; form-action 'self'; base-uri 'none'"
 _GIVEN = ("reviewer", "decision", "comment", "override")
 
@@ -119,7 +119,7 @@ class Desk:
 
 
 def _digest(subject: Mapping[str, Any]) -> str:
-    """Return the digest by which a form names what was decided on."""
+    """Return the digest by which a form identifies the subject of the decision."""
     return hashlib.sha256(canonical(without_commit(subject))).hexdigest()
 
 
@@ -159,7 +159,7 @@ def _signature_form(statement: str = "") -> Form:
 
 
 def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, given: Mapping[str, str]) -> list[Part]:
-    """Return what the page shows of a model that waits for a decision."""
+    """Return the part of the page on a model that waits for a decision."""
     files = subject["files"]
     metrics = cast(Metrics, parsed_json(reviewed_bytes(METRICS, files), Path(METRICS)))
     diagnostics = cast(Diagnostics, parsed_json(reviewed_bytes(DIAGNOSTICS, files), Path(DIAGNOSTICS)))
@@ -226,7 +226,7 @@ def _summary(subject: dict[str, Any]) -> Table:
 
 
 def _changes(subject: dict[str, Any]) -> list[Block]:
-    """Return the tables of what has changed since the release."""
+    """Return the tables of changes since the release."""
     found = problem_or(subject)
     if isinstance(found, str):
         return [Alarm(f"Unknown: {found}")]

@@ -50,7 +50,7 @@ class ReviewServer(ThreadingHTTPServer):
         return f"http://{self.hosts[0]}/{self.token}/"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log what went wrong with a request in one line; a browser that has gone is no fault."""
+        """Log an error of a request in one line; a closed connection is not an error."""
         error = sys.exception()
         if isinstance(error, Exception) and not isinstance(error, ConnectionError | TimeoutError):
             logging.error("[review] %s", explain(error))

@@ -28,7 +28,7 @@ def lock_entry(held: bytes) -> dict[str, Any] | None:
 
 
 def read_runs() -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the runs, the oldest first, and a warning for each line that is none, as a full disk may leave one."""
+    """Return the runs, the oldest first, and a warning for each damaged line, which a full disk may cause."""
     found, warnings = [], []
     for number, line in enumerate(run_lines(), 1):
         try:

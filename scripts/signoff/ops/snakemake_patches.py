@@ -1,8 +1,8 @@
-"""What of Snakemake this workflow replaces, each with its reason and the upstream issue if there is one.
+"""The parts of Snakemake that this workflow replaces, each with its reason and the upstream issue, if any.
 
-`patch` does it in the process of a run. tests/ops/test_snakemake_patches.py fails when Snakemake changes what is
-patched here, or no longer needs it. One replacement is elsewhere: with an object store, common.smk does not mark
-outputs with `update()`, because Snakemake would look for the old output on the local disk.
+`patch` does it in the process of a run. tests/ops/test_snakemake_patches.py fails when Snakemake changes a patched
+part, or no longer needs a patch. One replacement is elsewhere: with an object store, common.smk does not mark outputs
+with `update()`, because Snakemake would look for the old output on the local disk.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ _seen: set[str] = set()
 
 
 def patch(main_process: bool) -> None:
-    """Replace what this module replaces in this process's Snakemake.
+    """Apply the patches of this module to Snakemake in this process.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def exit_gracefully(self: Any, *_: object) -> None:
 
 
 def listen() -> None:
-    """Start the thread that ends a scheduler which `exit_gracefully` was called for."""
+    """Start the thread that ends a scheduler for which `exit_gracefully` was called."""
 
     def end() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""What a sign-off covers, and whether it holds: digests of all that was reviewed, and decisions."""
+"""What a sign-off covers, and whether it is valid: the digests of all reviewed files, and the decisions."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from signoff.base.files import WORKFLOW, parsed_json, sha256
 from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, Code, Decision, SignOff, one_of, problem_of, strict_json
 from signoff.release.signature import person_of, plain_name, verify_signature
 
-# Of a statement that is signed, so that it cannot be taken for another kind of text.
+# The type of a signed statement, so that it cannot be mistaken for another kind of text.
 _TYPE = "signoff/decision"
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _AGAIN = "Sign off again: make sign-off."
@@ -92,7 +92,7 @@ def released_as(path: str) -> str | None:
 
 
 def check_names(files: Iterable[str], known: list[str]) -> None:
-    """Raise TaskError where a sign-off names a file that nobody reviews, a link, or two files of one name.
+    """Raise TaskError if a sign-off names a file that is not reviewed, a link, or two files of one name.
 
     Parameters
     ----------
@@ -118,10 +118,10 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
 
 
 def code_state() -> Code:
-    """Return the SHA-256 of the workflow's code, which decides, and its git commit, which is noted.
+    """Return the SHA-256 of the workflow's code, which is compared, and its git commit, which is only recorded.
 
-    The commit, and whether the code was clean, are None outside of git, where another repository lies around the
-    workflow's folder, and where the checkout belongs to another account.
+    The commit, and whether the code was clean, are None outside git, if the workflow's folder is inside another
+    repository, or if the checkout belongs to another account.
     """
     parts = ["Snakefile", "workflow", "scripts"]
     files = [path for part in parts for path in (WORKFLOW / part, *(WORKFLOW / part).rglob("*"))]
@@ -140,7 +140,7 @@ def code_state() -> Code:
 
 
 def _is_clean(parts: list[str]) -> bool:
-    """Return whether the code is that of the commit, also where git was told to ignore a file or not to look at it."""
+    """Return whether the code is that of the commit, even if git is configured to ignore or skip a file."""
     status, marks = git("status", "--porcelain", "--ignored", "--", *parts), git("ls-files", "-v", "--", *parts)
     if status is None or marks is None:
         return False
@@ -157,13 +157,13 @@ def no_commit() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """Return what git says of the workflow's folder, or None where it is not a repository, or git is not installed."""
+    """Return git's output for the workflow's folder; None if it is not a repository, or git is not installed."""
     done = _git(*arguments)
     return done.stdout.strip() if done is not None and done.returncode == 0 else None
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
-    # Whoever runs this inside of git (a hook) has variables that name another repository.
+    # Inside git (a hook), environment variables may name another repository.
     kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
     command = ["git", "-C", str(WORKFLOW), *arguments]
@@ -181,7 +181,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def canonical(value: object) -> bytes:
-    """Return JSON with sorted keys and no blanks, in UTF-8: one value, one text."""
+    """Return JSON in UTF-8 with sorted keys and no blanks, so that equal values have equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -193,15 +193,15 @@ def serialised(document: Mapping[str, Any]) -> bytes:
 
 
 def subject_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a sign-off says of what was reviewed, without who has decided."""
+    """Return the part of a sign-off about the reviewed files, without the decisions."""
     return {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
 
 
 def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes:
     """Return what a reviewer signs, as canonical JSON: all that was reviewed and the decision, side by side.
 
-    Neither part can reach into the other. In the form before, their keys lay in one object: they are merged only where
-    each part has exactly its own keys, of which none is the other's.
+    The two parts are separate objects. In the older form, their keys are merged into one object, but only if each part
+    has exactly its own keys, and none of the other's.
 
     Raises
     ------
@@ -219,12 +219,12 @@ def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes
 
 
 def parse_sign_off(content: bytes, path: Path) -> SignOff:
-    """Return the sign-off whose file holds these bytes, of the written form or the one before.
+    """Return the sign-off whose file holds these bytes, in the current form or the one before.
 
     Raises
     ------
     TaskError
-        A single bit was changed, a key is unknown, missing or there twice, or the form is of another version.
+        A bit was changed, a key is unknown, missing or repeated, or the form is of another version.
     """
     try:
         document = strict_json(content)
@@ -256,7 +256,7 @@ def read_sign_off(path: Path) -> SignOff:
 
 
 def check_new(document: SignOff, path: Path) -> None:
-    """Raise TaskError where a sign-off is of the form before, which names no project: it releases nothing."""
+    """Raise TaskError if a sign-off has the older form, which names no project and cannot release anything."""
     if document["version"] != VERSION:
         raise TaskError(
             f"{path} has the form of an older workflow (version {document['version']}), which names neither the "
@@ -265,7 +265,7 @@ def check_new(document: SignOff, path: Path) -> None:
 
 
 def check_subject(document: SignOff, config: dict[str, Any], config_paths: list[str]) -> None:
-    """Raise TaskError where a file of the project, or the code, is not what was signed; the message names it."""
+    """Raise TaskError if a file of the project, or the code, differs from what was signed; the message names it."""
     known = reviewed_files(config, config_paths)
     for path in known:
         if path not in document["files"]:
@@ -281,10 +281,10 @@ def check_subject(document: SignOff, config: dict[str, Any], config_paths: list[
 
 
 def check_policy_owner(config_paths: list[str], rule: Rule) -> None:
-    """Raise TaskError if another account owns what says who may release: it could change that.
+    """Raise TaskError if another account owns a file that says who may release, since it could change the file.
 
-    Looked at are the config, the file of signers, and their folders up to the project's: whoever owns a folder can
-    rename what is in it. Root owns everything in any case.
+    The config, the file of signers, and their folders up to the project's are checked: the owner of a folder can rename
+    its files. Root is always allowed.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def check_policy_owner(config_paths: list[str], rule: Rule) -> None:
 
 
 def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
-    """Return the bytes of a reviewed file, which have, in memory, the digest in `files`.
+    """Return the bytes of a reviewed file, checked in memory against the digest in `files`.
 
     Raises
     ------
@@ -332,7 +332,7 @@ def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at:
     """
     check_decisions(document, rule, at)
     if document["version"] == OLD_VERSION:
-        # At that time, alarms needed no reason.
+        # At the time of that form, alarms needed no reason.
         return
     if diagnostics is None:
         raise TaskError(f"the sign-off does not cover {DIAGNOSTICS}. {READ_AGAIN}")
@@ -355,7 +355,7 @@ def alarms_of(diagnostics: bytes) -> list[dict[str, str]]:
 def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
 
-    Of one person, and of one key, the first approval counts, and no other.
+    Only the first approval of each person, and of each key, counts.
 
     Parameters
     ----------
@@ -396,7 +396,7 @@ def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> Non
 def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
     """Raise TaskError if a decision is older than release.valid_days, or was made in the future.
 
-    Looked at when a model is deployed, and never afterwards: a release stays approved.
+    This is checked only when a model is deployed; a release stays approved afterwards.
     """
     for decision in decisions:
         who, what = decision["reviewer"], {"approve": "approval"}.get(decision["decision"], "rejection")

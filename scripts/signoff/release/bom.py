@@ -17,7 +17,7 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^ ;\\]+)(?: *; *(.*?))? *\\
 
 
 def bill_of_materials(facts: Facts, pins: str) -> dict[str, Any]:
-    """Return the bill of materials of a release. The same release and pins give the same one.
+    """Return the bill of materials of a release. It is the same for equal inputs.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 
 def _parameters(facts: Facts) -> dict[str, Any]:
-    """Return what the model is, reads and returns."""
+    """Return the description of the model, its inputs and its outputs."""
     target, intervals = facts.metrics["target"], facts.model.get("intervals")
     outputs = [f"{target}: number"]
     if intervals:
@@ -104,7 +104,7 @@ def _metric(name: str, value: float, interval: list[float | None] | None, part: 
 
 
 def _considerations(facts: Facts) -> dict[str, list[str]]:
-    """Return the use that is known, and the limits of the model: its data, missed thresholds and alarms."""
+    """Return the stated use of the model, and its limits: its data, missed thresholds and alarms."""
     split = facts.metrics["split"]
     limits = [f"It was tested on {split['rows']['test']} held-out rows: {split['rule']}."]
     limits += [facts.measured_on] if facts.measured_on else []

@@ -1,4 +1,4 @@
-"""What one person decides, and the sign-off that holds it beside the decisions of others."""
+"""The decision of one person, and the sign-off that holds all decisions."""
 
 import logging
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from signoff.release.subject import raised
 
 
 def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
-    """Return a decision as it is written down, of this moment and not signed yet.
+    """Return a decision as it is recorded, with the current time and not signed yet.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ def decide(
 
 
 def with_others(subject: dict[str, Any], sign_off: Path) -> tuple[dict[str, Any], list[Decision]]:
-    """Return the subject as others have signed it, with the commit that was noted then, and their decisions.
+    """Return the subject as others have signed it, with the commit recorded then, and their decisions.
 
-    Without a sign-off of the same files and the same code, it is the subject that was given, and nobody's decision.
+    Without a sign-off of the same files and the same code, return the given subject, and no decision.
     """
     if sign_off.is_file():
         try:
@@ -110,6 +110,6 @@ def added(subject: dict[str, Any], others: list[Decision], decision: Decision, r
 
 
 def without_commit(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a sign-off says of what was reviewed, without the commit, which is noted and decides nothing."""
+    """Return the subject of a sign-off without the commit, which is recorded but not compared."""
     subject = subject_of(document)
     return {**subject, "code": subject["code"]["sha256"]}

@@ -1,4 +1,4 @@
-"""A statement that is signed elsewhere: one file with exactly the bytes to sign, which comes back with a signature."""
+"""A statement that is signed elsewhere: one file with exactly the bytes to sign, and its signature."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def write_statement(
     Parameters
     ----------
     here
-        What there is to decide on, as `review` returns it.
+        The subject of the decision, as `review` returns it.
     given
         As in `new_decision`.
     sign_off
@@ -100,7 +100,7 @@ def write_statement(
     _check_signers(rule)
     lines = [*map(printable, summary(here))]
     with Releases().locked("statement"):
-        # As the others have signed it, so that all signatures are about one text.
+        # The same text that the others have signed.
         subject, _ = with_others(here, sign_off)
     decision = new_decision(subject, given)
     path = output or statement_path(decision["reviewer"])
@@ -125,7 +125,7 @@ def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: 
     signature
         The file that ssh-keygen has written: the statement's name and ".sig".
     here
-        What there is to decide on now, as `review` returns it.
+        The current subject of the decision, as `review` returns it.
     sign_off
         Where the others' decisions are, if there are any.
     rule
@@ -134,13 +134,13 @@ def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: 
     Raises
     ------
     TaskError
-        The files are missing or of a wrong form, the statement is about something else than what is here or has
-        expired, or the signature is not one of an allowed signer in this reviewer's name.
+        The files are missing or of a wrong form, the statement is about other files than those here or has expired, or
+        the signature is not one of an allowed signer in this reviewer's name.
     """
     if signature.suffix != ".sig":
         raise TaskError(f"{signature} is not a signature: its name must be the statement's name and .sig.")
     path = signature.with_suffix("")
-    # Each file is read once: what is checked is what is kept.
+    # Each file is read once, so that the checked bytes are the kept ones.
     return take_statement(_read(path), _read(signature).decode("utf-8", "replace"), path, here, sign_off, rule)
 
 
@@ -205,7 +205,7 @@ def parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decisio
 def _read(path: Path) -> bytes:
     """Return the bytes of a small file. Raises TaskError if it is missing, a link, no file, or too large."""
     try:
-        # A pipe would keep us waiting.
+        # Reading a pipe could block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist. A statement and its .sig lie in one folder.") from error
@@ -223,7 +223,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check_here(subject: dict[str, Any], here: dict[str, Any], path: Path) -> None:
-    """Raise TaskError if a statement is about something else than what is here now; the message names it."""
+    """Raise TaskError if a statement is about other files than those here now; the message names the difference."""
     if subject["version"] != here["version"]:
         raise TaskError(f"{path} has the form of an older workflow. {_ANOTHER}")
     if subject["project"] != here["project"]:

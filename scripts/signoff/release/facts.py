@@ -1,4 +1,4 @@
-"""What a verified release says of itself: the input of its model card, bill of materials and statement."""
+"""Facts about a verified release: the input of its model card, bill of materials and statement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

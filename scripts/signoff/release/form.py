@@ -1,4 +1,4 @@
-"""The exact form of a sign-off: which keys it has, and what each may hold. Anything else is refused."""
+"""The exact form of a sign-off: its keys, and the values that each may have. Anything else is refused."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any, TypedDict, TypeGuard
 
 from signoff.release.signature import plain_name
 
-# Of the form that is written. The form before it is read where it has been released already.
+# The version of the form that is written. The form before it is only read, from existing releases.
 VERSION = 2
 OLD_VERSION = 1
 
@@ -86,7 +86,7 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 def matches(pattern: re.Pattern[str]) -> Check:
-    """Return a check of a text against a whole pattern."""
+    """Return a check that a whole text matches a pattern."""
     return lambda value: type(value) is str and pattern.fullmatch(value) is not None
 
 
@@ -106,7 +106,7 @@ def _list_of(check: Check) -> Check:
 
 
 def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
-    """Return a check of an object that has these keys and no others but the optional ones, each with its own check."""
+    """Return a check of an object with exactly these keys, and perhaps the optional ones, each with its own check."""
     known = {**fields, **(optional or {})}
     return lambda value: (
         isinstance(value, dict)
@@ -184,7 +184,7 @@ def is_line(value: object) -> bool:
 
 
 def strict_json(content: bytes) -> object:
-    """Return the value of JSON text. Raises ValueError where it is none, or an object has a key twice."""
+    """Return the value of JSON text. Raises ValueError if it is not JSON, or an object repeats a key."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
@@ -202,7 +202,7 @@ def strict_json(content: bytes) -> object:
 
 
 def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
-    """Return the first thing that does not belong to a sign-off's exact form, or None."""
+    """Return the first deviation from the exact form of a sign-off, or None."""
     version = subject.get("version")
     if not isinstance(version, int) or not one_of(*SUBJECT)(version):
         return f"it has the version {version!r}"
@@ -213,7 +213,7 @@ def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
 
 
 def _problem_of_decisions(decisions: object) -> str | None:
-    """Return the first thing that does not belong to the exact form of a list of decisions, or None."""
+    """Return the first deviation from the exact form of a list of decisions, or None."""
     if not isinstance(decisions, list):
         return "decisions is not a list"
     for number, decision in enumerate(decisions):

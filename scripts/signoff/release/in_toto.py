@@ -12,7 +12,7 @@ PREDICATE = "urn:x-signoff:release:v1"
 
 
 def in_toto_statement(facts: Facts) -> dict[str, Any]:
-    """Return the statement: its subjects are the release's files, its predicate is what was reviewed and decided."""
+    """Return the statement: its subjects are the release's files, its predicate is the review and the decisions."""
     document = facts.document
     alarms = [{key: each.get(key) for key in ("name", "feature", "sentence")} for each in facts.alarms]
     return {

@@ -32,12 +32,12 @@ def file_of(path: str, digest: str) -> str:
 
 
 def signed_data(document: SignOff) -> dict[str, str]:
-    """Return by path the SHA-256 of what training has read, as it was signed: the features and their description."""
+    """Return the signed SHA-256, by path, of the inputs of training: the features and their description."""
     return {path: digest for path, digest in document["files"].items() if path.startswith("data/features/")}
 
 
 def keep(document: SignOff, wish: bool | None, releases: Releases) -> list[str]:
-    """Keep what a signed model was trained from; return the names of the files in `releases.data`, none if not kept.
+    """Keep the training data of a signed model; return the names of the files in `releases.data`, if any.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def keep(document: SignOff, wish: bool | None, releases: Releases) -> list[str]:
         return []
     names = []
     releases.data.mkdir(exist_ok=True)
-    # The features before their description: if they are too large, nothing is left behind.
+    # The features come before their description, so that nothing is left behind if they are too large.
     for path, digest in sorted(signed_data(document).items()):
         place = releases.data / file_of(path, digest)
         if not _is_whole(place):
@@ -80,7 +80,7 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
     """Compress a file to `place` in one step. Raises _TooLarge, and TaskError if it has another digest."""
     found = hashlib.sha256()
     with replacing(place) as hidden:
-        # Without a name and a time, the same bytes are compressed to the same bytes.
+        # Without a name and a time in the header, compression is reproducible.
         with (
             open(path, "rb") as source,
             open(hidden, "xb") as file,
@@ -98,7 +98,7 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
 
 
 def _is_whole(place: Path) -> bool:
-    """Return whether a kept file exists and holds the bytes that its name promises."""
+    """Return whether a kept file exists and has the digest in its name."""
     try:
         unpack(place)
     except TaskError:
@@ -112,7 +112,7 @@ def unpack(place: Path, target: IO[bytes] | None = None) -> None:
     Raises
     ------
     TaskError
-        The file is gone, is a link, is damaged, or holds other bytes than its name promises.
+        The file is missing, a link, or damaged, or its digest is not the one in its name.
     """
     restore = "Restore it from a backup."
     if place.is_symlink() or not place.is_file():
@@ -141,7 +141,7 @@ def needed(history: Sequence[Line]) -> dict[str, list[str]]:
 
 
 def check(releases: Releases, history: Sequence[Line]) -> tuple[list[str], list[str]]:
-    """Return what is as it should be with the kept data, and what is not, one line each."""
+    """Return the successful checks of the kept data, and the problems, one line each."""
     files = needed(history)
     problems = []
     for name, users in files.items():
@@ -154,9 +154,9 @@ def check(releases: Releases, history: Sequence[Line]) -> tuple[list[str], list[
 
 
 def tidy(releases: Releases, history: Sequence[Line]) -> None:
-    """Delete the data that only pruned releases needed, and set aside what no line of the history names.
+    """Delete the data that only pruned releases needed, and set aside files that no line of the history names.
 
-    The second can be what a killed process left, or what a history needs that was restored from an older backup.
+    The latter may be left by a killed process, or belong to lines that a restored older history lacks.
     """
     if not releases.data.is_dir():
         return

@@ -1,4 +1,4 @@
-"""The live record: how right the predictions of each release turned out to be, as reports/live.json holds it."""
+"""The live record in reports/live.json: the accuracy of each release's predictions."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ LIVE = Path("reports/live.json")
 
 
 class Line(TypedDict):
-    """What a release predicted of one week, and how right it was. Errors are in the target's unit."""
+    """The predictions of a release for one week, and their accuracy. Errors are in the target's unit."""
 
     release: str
     week: str | None
@@ -77,7 +77,7 @@ def broken_words(broken: Broken) -> str:
 
 
 def newest_words(lines: Sequence[Line], release: str) -> str | None:
-    """Return how right a release was in its newest week with answers, in words; None without one."""
+    """Return a phrase on the accuracy of a release in its newest week with answers; None without one."""
     answered = [line for line in lines if line["release"] == release and line["answered"] and line["week"]]
     if not answered:
         return None

@@ -26,23 +26,23 @@ _ENVIRONMENT = {
 
 
 def experiment_name(config: dict[str, Any]) -> str:
-    """Return the name of the experiment: the folder's, where the config gives none."""
+    """Return the name of the experiment, which is the folder's if the config gives none."""
     return config["tracking"]["experiment"] or Path.cwd().name
 
 
 def connect(config: dict[str, Any]) -> tuple[Any, str]:
-    """Return MLflow's client and the identifier of the experiment, which is made where it is missing.
+    """Return MLflow's client and the identifier of the experiment, which is created if it is missing.
 
     Raises
     ------
     TaskError
         The experiment was deleted.
     Exception
-        Whatever MLflow's client raises where the server is away, or says no.
+        Whatever MLflow's client raises if the server cannot be reached or refuses.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Here and nowhere else, so that nothing of it is imported where it is not asked for.
+    # Imported only here, so that a project without MLflow does not import it.
     from mlflow import MlflowClient
 
     client = MlflowClient(config["tracking"]["mlflow_uri"], config["tracking"]["mlflow_uri"])
@@ -56,7 +56,7 @@ def connect(config: dict[str, Any]) -> tuple[Any, str]:
 
 
 def log_run(client: Any, experiment: str, folder: Path) -> str:
-    """Log the run in `folder`, unless MLflow has all of it, and return its identifier; the folder is gone then."""
+    """Log the run in `folder`, unless MLflow has all of it; delete the folder, and return the run's identifier."""
     from mlflow.entities import Metric, Param, RunTag
 
     run = read_json(folder / "run.json")
@@ -66,7 +66,7 @@ def log_run(client: Any, experiment: str, folder: Path) -> str:
     if logged.info.status == "FINISHED":
         logging.info("[track] the run %s is in MLflow already", identifier)
     else:
-        # A run that a kill has left half logged is logged again, to the same values.
+        # A run that a kill left half logged is logged again, with the same values.
         client.log_batch(identifier, tags=[RunTag(*each) for each in run["tags"].items()])
         client.log_batch(
             identifier, metrics=[Metric(name, value, run["at"], 0) for name, value in run["metrics"].items()]
@@ -121,11 +121,11 @@ def _log_release(client: Any, experiment: str, model: str, name: str, history: l
     for each in tags.items():
         client.set_tag(run, *each)
     with tempfile.TemporaryDirectory() as folder:
-        # What was verified, whatever lies in the release by now.
+        # The verified bytes, even if the file has changed since.
         copy = Path(folder, "sign_off.json")
         copy.write_bytes(serialised(document))
         client.log_artifact(run, str(copy), "reports")
-    # Its files are there: nothing to wait for.
+    # Its files are already there, so there is no need to wait.
     version: str = client.create_model_version(model, f"runs:/{run}/model", run, tags, await_creation_for=0).version
     logging.info("[track] logged the release %s: %s, version %s", name, model, version)
     return version

@@ -1,4 +1,4 @@
-"""What is to be logged to MLflow, on disk until the server has all of it: a folder for each run in logs/mlflow/."""
+"""Runs to log to MLflow, kept on disk until the server has all of them: a folder for each run in logs/mlflow/."""
 
 import contextlib
 import fcntl
@@ -24,13 +24,13 @@ SOURCE = Path("data/raw/raw_data.json")
 _METADATA = "model/model.json"
 # The tag by which a run is known.
 DIGEST = "signoff.digest"
-# What of the config shapes a model and its verdict.
+# The sections of the config that affect a model and its verdict.
 _SHAPING = ("reader", "validation", "cleaning", "features", "split", "model", "evaluation", "thresholds")
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Let one process at a time log; the others wait. The lock goes with its process, killed or not."""
+    """Let one process at a time log; the others wait. The lock ends with its process, even if it is killed."""
     OUTBOX.mkdir(parents=True, exist_ok=True)
     with open(open_lock(OUTBOX / ".lock"), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -96,13 +96,13 @@ def stage(
     digests
         The SHA-256 of every reviewed file, the data among them, by the same paths.
     code
-        As approval.code_state gives it.
+        As `approval.code_state` returns it.
     params, tags
-        What is known beside what the files tell.
+        Further parameters and tags that are not in the files.
     on_failure
         validation.on_failure.
     """
-    # The rest may change (a comment in the config) and it is still the same model with the same verdict.
+    # The rest may change (a comment in the config) without changing the model or its verdict.
     same = {path: each for path, each in digests.items() if path.startswith("model/") or path in (METRICS, VALIDATION)}
     digest = hashlib.sha256(canonical(same)).hexdigest()
     folder, part = OUTBOX / digest, OUTBOX / hidden_name(digest)
@@ -180,12 +180,12 @@ def _scores(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def plain(name: str) -> str:
-    """Return a name with the few signs that MLflow takes in one; a column, or a folder, may have any."""
+    """Return a name with only the characters that MLflow allows; a column or a folder may have any."""
     return re.sub(r"[^\w. -]", "_", name)
 
 
 def _as_text(value: object) -> str:
-    """Return a value of the config as text, JSON where it is none."""
+    """Return a value of the config as text, as JSON if it is not a string."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -36,7 +36,7 @@ class OwnFeatures(TypedDict):
 
 
 class Validation(TypedDict):
-    """What diagnostics.json says of the data contract."""
+    """The part of diagnostics.json on the data contract."""
 
     status: str
     contract: bool | None
@@ -75,7 +75,7 @@ class Difference(TypedDict):
 
 
 class Pair(Difference):
-    """The same for the metric that is named; `matters`: it is large enough for an alarm."""
+    """The same for the named metric; `matters` is true if it is large enough for an alarm."""
 
     metric: str
     matters: NotRequired[bool]
@@ -204,7 +204,7 @@ class Importance(TypedDict):
 
 
 class ImportanceSample(TypedDict):
-    """How many rows the importance was measured on, and how often."""
+    """The number of rows that the importance was measured on, and of shuffles."""
 
     rows: int
     repeats: int
@@ -293,7 +293,7 @@ class Diagnostics(TypedDict):
 
 
 class BudgetPoint(TypedDict):
-    """The scores with some training rows; `gain` is the MAE of the point before less its own."""
+    """The scores with some training rows; `gain` is the MAE of the point before minus its own."""
 
     rows: int
     MAE: float
@@ -303,7 +303,7 @@ class BudgetPoint(TypedDict):
 
 
 class RowBudget(TypedDict):
-    """row_budget.json: what fewer training rows cost."""
+    """row_budget.json: the loss of accuracy with fewer training rows."""
 
     model_sha256: str
     available: int

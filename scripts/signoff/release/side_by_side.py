@@ -13,13 +13,13 @@ from signoff.base.numbers import decimals
 from signoff.release.approval import METRICS, released_as, reviewed_bytes
 from signoff.release.store import Releases
 
-# What an address may hold is no secret to who reads the config, but it need not be on a page.
+# An account in an address is not secret to readers of the config, but should not be on a page.
 _HIDDEN = ("notify",)
 _ACCOUNT = re.compile(r"(?<=://)[^/?\s@]*(?=@)")
 
 
 class Change(NamedTuple):
-    """One thing in words, as it is in the release and as it is now; empty where it is missing."""
+    """One item as text, in the release and now; empty if it is missing."""
 
     name: str
     then: str
@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 
 def side_by_side(subject: Mapping[str, Any]) -> dict[str, list[Change]]:
-    """Return what differs between the release in use and what was reviewed, by kind; metrics are always shown.
+    """Return the differences between the release in use and the reviewed files, by kind; metrics are always shown.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def side_by_side(subject: Mapping[str, Any]) -> dict[str, list[Change]]:
 
 
 def _settings(content: bytes) -> Any:
-    """Return what a config or a contract says; its text, if it is not YAML."""
+    """Return the content of a config or a contract; its text, if it is not YAML."""
     try:
         return yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -125,7 +125,7 @@ def _words(value: Any) -> str:
 
 
 def problem_or(subject: Mapping[str, Any]) -> dict[str, list[Change]] | str:
-    """Return `side_by_side`, or why it is not known, in a sentence."""
+    """Return `side_by_side`, or a sentence on why it is unknown."""
     try:
         return side_by_side(subject)
     except (TaskError, OSError, KeyError) as error:

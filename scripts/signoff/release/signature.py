@@ -1,4 +1,4 @@
-"""Sign what a reviewer decides with a key of OpenSSH, and verify it."""
+"""Sign a reviewer's decision with an OpenSSH key, and verify the signature."""
 
 import base64
 import os
@@ -13,10 +13,10 @@ from typing import Any
 
 from signoff.base.errors import TaskError
 
-# Keeps a signature that was made for something else, such as a commit, from counting here.
+# The namespace keeps a signature for another purpose, such as a commit, from counting here.
 _NAMESPACE = "signoff"
 _ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n")
-# Of the group of Ed25519: a second signature can be derived from one whose number is not below it.
+# The order of the Ed25519 group: if the number in a signature is not below it, a second signature can be derived.
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
@@ -74,7 +74,7 @@ def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signer
 
 
 def is_canonical(signature: str) -> bool:
-    """Return whether a signature is written as OpenSSH writes it: OpenSSH reads texts too that differ from it."""
+    """Return whether a signature has the exact form that OpenSSH writes; OpenSSH also reads other forms."""
     armor = _ARMOR.fullmatch(signature)
     if armor is None:
         return False
@@ -94,7 +94,7 @@ def is_canonical(signature: str) -> bool:
 
 
 def _strings(blob: bytes) -> list[bytes]:
-    """Return the strings of an SSH message, each after its length; what is left over at the end as one more."""
+    """Return the length-prefixed strings of an SSH message, and any remaining bytes as one more string."""
     found = []
     while len(blob) >= 4:
         (length,) = struct.unpack(">I", blob[:4])
@@ -106,12 +106,12 @@ def _strings(blob: bytes) -> list[bytes]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name without what makes two writings of one name: case, blanks around it, forms of one letter."""
+    """Return a normalised name, in which case, surrounding blanks and Unicode forms do not matter."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
 def person_of(name: str, allowed_signers: Path) -> str:
-    """Return one name for all names of a person: those that share a line of allowed_signers belong to one person."""
+    """Return one name for each person: names on the same line of allowed_signers belong to one person."""
     same: list[set[str]] = []
     for line in allowed_signers.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
@@ -132,7 +132,7 @@ def names_of(allowed_signers: Path) -> list[str]:
 
 
 def _ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
-    """Run ssh-keygen on `content`, in UTC. Raises TaskError where it is not installed."""
+    """Run ssh-keygen on `content`, in UTC. Raises TaskError if it is not installed."""
     try:
         environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
         return subprocess.run(
@@ -143,6 +143,6 @@ def _ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess[
 
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the last thing that a command said."""
+    """Return the last line of a command's output."""
     lines = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else f"exit code {done.returncode}"

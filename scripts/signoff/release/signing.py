@@ -1,4 +1,4 @@
-"""Write a decision into the sign-off: the one way for the command line and for the page in a browser."""
+"""Write a decision into the sign-off, for the command line and for the page in a browser."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def write_decision(
     Parameters
     ----------
     subject
-        What was decided on, as `review` returned it when the person began to look.
+        The subject of the decision, as `review` returned it when the person began the review.
     config, config_paths
         As `read_config` returns them.
     sign_off
@@ -46,7 +46,7 @@ def write_decision(
     TaskError
         The decision is not complete or not allowed, or a file has changed since; nothing is written then.
     """
-    # One at a time: of two who approve at once, the second finds the first one's approval, and keeps it.
+    # One process at a time, so that of two simultaneous approvals the second keeps the first.
     with Releases().locked("sign_off"):
         document = cast(SignOff, decided())
         if review(config, config_paths) != subject:

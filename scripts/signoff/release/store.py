@@ -1,4 +1,4 @@
-"""The folder deployed/: releases that never change, a chained history, and the link that says which one is current."""
+"""The folder deployed/: immutable releases, a hash-chained history, and the link to the current release."""
 
 import contextlib
 import fcntl
@@ -71,7 +71,7 @@ class Releases:
 
     @contextlib.contextmanager
     def locked(self, task: str) -> Iterator[None]:
-        """Let one process at a time change the folder. The lock goes with its process, killed or not."""
+        """Let one process at a time change the folder. The lock ends with its process, even if it is killed."""
         self.folder.mkdir(exist_ok=True)
         for folder in (self.folder, self.releases, self.data):
             if folder.is_symlink():
@@ -128,7 +128,7 @@ class Releases:
         raise self._broken(f"line {number} was altered")
 
     def _head(self) -> str:
-        """Return the SHA-256 of the last line that history.head knows of."""
+        """Return the SHA-256 in history.head."""
         if not self.head_file.is_file():
             return _START
         return self.head_file.read_text(encoding="ascii", errors="replace").strip()
@@ -141,7 +141,7 @@ class Releases:
         )
 
     def append(self, action: str, release: str, **more: object) -> None:
-        """Add one line to the history, on disk when this returns; call it with the lock held and a checked history.
+        """Append a line to the history and flush it to disk; call it with the lock held and a checked history.
 
         Parameters
         ----------
@@ -162,12 +162,12 @@ class Releases:
         steps = [(self.history_file, text + line + b"\n")]
         steps.append((self.head_file, hashlib.sha256(line).hexdigest().encode() + b"\n"))
         if self._head() != previous:
-            # After a kill between the two. After another one, the head would be two lines behind.
+            # The head is behind after a kill between the two writes. A second kill would leave it two lines behind.
             steps.insert(0, (self.head_file, previous.encode() + b"\n"))
         if action != "prune":
             steps.insert(0, (self.marker, "".join(f"{each}\n" for each in [*self._unfinished(lines), secret]).encode()))
             if not self.marker.is_file() or self.marker.is_symlink():
-                # Whatever else is there, a folder too.
+                # Anything else, even a folder.
                 discard(self.marker)
         for path, content in steps:
             with replacing(path) as new:
@@ -227,7 +227,7 @@ class Releases:
         return expected
 
     def move_to(self, name: str) -> None:
-        """Make a release the current one: a reader sees the one before or this one, never neither."""
+        """Make a release the current one, atomically: a reader always sees either the earlier one or this one."""
         link = self.folder / hidden_name(self.link.name)
         link.symlink_to(Path("releases", name))
         try:
@@ -241,7 +241,7 @@ class Releases:
         self.marker.unlink(missing_ok=True)
 
     def project(self, make: bool = False) -> str | None:
-        """Return the random identity of this project, which lies with its releases; None if it has none yet.
+        """Return the random identity of this project, stored with its releases; None if it has none yet.
 
         With `make`, a missing or damaged one is replaced, so that earlier sign-offs no longer hold.
 
@@ -298,7 +298,7 @@ class Releases:
         Raises
         ------
         TaskError
-            A file was altered, is gone, or does not belong there; or no line of the history names the release.
+            A file was altered, is missing or unexpected, or no line of the history names the release.
         """
         document = self.sign_off(name, history)
         folder = self.releases / name
@@ -319,7 +319,7 @@ class Releases:
         return document
 
     def content(self, name: str, document: SignOff, file: str) -> bytes:
-        """Return the bytes of a release's file, which have, in memory, the signed digest.
+        """Return the bytes of a release's file, checked in memory against the signed digest.
 
         Parameters
         ----------
@@ -347,7 +347,7 @@ class Releases:
         return parsed_json(self.content(name, document, file), self.releases / name / file)
 
     def approved(self, name: str | None, rule: Rule) -> tuple[Path, SignOff]:
-        """Return the folder and the sign-off of a release that may be used: whole, and approved under `rule`.
+        """Return the folder and the sign-off of a release that may be used: intact, and approved under `rule`.
 
         Raises
         ------
@@ -364,7 +364,7 @@ class Releases:
         return self.releases / name, document
 
     def model(self, name: str | None, rule: Rule) -> tuple[Any, dict[str, Any]]:
-        """Return the model that a release predicts with and its metadata, of bytes that have the signed digests.
+        """Return the model that a release predicts with and its metadata, from bytes with the signed digests.
 
         Raises
         ------
@@ -386,7 +386,7 @@ class Releases:
         return model, self.json(name, document, "model.json")
 
     def code(self, name: str, metadata: dict[str, Any]) -> ModuleType | None:
-        """Return your own code that computes a release's features, from its copy in the release; None without such.
+        """Return the custom code that computes a release's features, from its copy in the release; None without any.
 
         `metadata` is what `model` has returned. Raises TaskError if the copy is not the file that was signed.
         """
@@ -410,8 +410,8 @@ class Releases:
     def sweep(self, history: Sequence[Line]) -> None:
         """Delete what killed processes left, and set aside releases that the history does not name.
 
-        A release that the history says is pruned is deleted. One that no line names may be signed, and the history
-        restored from an older backup, so it is kept elsewhere.
+        A release that the history says is pruned is deleted. A release that no line names may be signed, if the history
+        was restored from an older backup, so it is kept elsewhere.
         """
         delete_leftovers(self.folder)
         if self.data.is_dir():
@@ -442,7 +442,7 @@ class Releases:
         logging.warning("[release] no line of %s names %s: set aside in %s", self.history_file, folder, self.set_aside)
 
     def remove(self, name: str) -> None:
-        """Delete a release, which is out of sight at once and for ever, and then file by file."""
+        """Delete a release: rename it first, so that it disappears at once, and then delete its files."""
         hidden = self.releases / hidden_name(name)
         os.replace(self.releases / name, hidden)
         flush(self.releases)
@@ -482,7 +482,7 @@ def release_before(name: str | None, history: Sequence[Line]) -> str | None:
 
 
 def flush(path: Path) -> None:
-    """Have a file, or a folder's list of names, written to the disk before this returns."""
+    """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a person decides on: the digests of everything that was reviewed, and what they see before they decide."""
+"""The subject of a decision: the digests of all reviewed files, and the summary that a reviewer sees."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ from signoff.release.verdict import verdict
 
 
 def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
-    """Return what there is to decide on: the digests of all files and of the code, the verdict, and why it failed.
+    """Return the subject of a decision: the digests of all files and of the code, the verdict, and why it failed.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
 
 
 def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -> None:
-    """Raise TaskError if the model that was trained again on all rows is not that of the evaluated one and its rows.
+    """Raise TaskError if the refitted model does not belong to the evaluated model and its rows.
 
     The diagnostics and the report must speak of it; the parameters are as in `_check_agreement`.
     """

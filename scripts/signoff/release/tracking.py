@@ -17,10 +17,9 @@ RECORD = Path("reports/tracking.json")
 
 
 def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict[str, Any]:
-    """Log what waits, and the releases; with `config_paths` also the model on disk. Return what RECORD tells.
+    """Log waiting runs and the releases, and with `config_paths` the model on disk. Return the content of RECORD.
 
-    Whatever goes wrong becomes a warning and the record's `problem`: nothing that a tracking server does may stop a
-    run or a release.
+    Any error becomes a warning and the record's `problem`, because a tracking server must not stop a run or a release.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
                 try:
                     run = log_run(client, experiment, folder)
                 except Exception as error:
-                    # What the server does not take must not keep the others waiting.
+                    # A run that the server rejects must not block the others.
                     if _away(error):
                         raise
                     problems.append(_in_words(error, uri))
@@ -82,7 +81,7 @@ def check_tracking(config: dict[str, Any]) -> None:
     except ValueError:
         secret, good = "@" in uri, False
     if secret:
-        # It would be in the config, which is signed, released and logged.
+        # A password would be in the config, which is signed, released and logged.
         raise TaskError(
             "config: tracking.mlflow_uri carries a user name, a password or a query. Take it out, and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment."
@@ -106,7 +105,7 @@ def read_record() -> dict[str, Any]:
 
 
 def _in_words(error: Exception, uri: str) -> str:
-    """Return one sentence for what MLflow's client, or the server, raised."""
+    """Return one sentence for an error of MLflow's client or of the server."""
     if isinstance(error, TaskError):
         return str(error)
     text = " ".join(str(error).split())

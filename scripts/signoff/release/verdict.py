@@ -9,7 +9,7 @@ from typing import Any
 from signoff.base.numbers import counted, decimals
 from signoff.tables.contract import describe
 
-# What a line of the summary begins with in the log.
+# The prefix of the summary's lines in the log.
 MARK = "| "
 RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
@@ -17,14 +17,14 @@ RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 def verdict(
     validation: Mapping[str, Any], metrics: Mapping[str, Any], on_failure: str = "fail"
 ) -> tuple[list[str], list[str]]:
-    """Return the lines of the summary and the reasons why the run failed, none where it passed.
+    """Return the lines of the summary and the reasons why the run failed; no reasons if it passed.
 
     Parameters
     ----------
     validation, metrics
         What validate_data and evaluate_model wrote.
     on_failure
-        validation.on_failure: with "warn" a violated contract is no reason.
+        validation.on_failure: with "warn", a violated contract does not count.
     """
     own = (metrics.get("custom_metrics") or {"names": []})["names"]
     cleaning, violations = metrics["cleaning"], describe(validation["violations"])

@@ -1,4 +1,4 @@
-"""A release's data sheet: what is known of the data that it was trained and tested on, and what is not.
+"""A release's data sheet: the known facts about its training and test data, and what is unknown.
 
 The questions follow Gebru et al. (2021, Datasheets for Datasets, Communications of the ACM 64).
 """
@@ -16,7 +16,7 @@ from signoff.tables.contract import describe
 _STATISTICS = {"missing": "missing", "unreadable": "unreadable", "distinct": "distinct"}
 _NUMBERS = {"min": "lowest", "median": "median", "max": "highest"}
 _LEVELS = 3
-# What only people know.
+# Questions that only people can answer.
 _UNANSWERED = [
     "Why, by whom and how the data were collected, and who paid for it.",
     "Whether they concern people, and on which legal ground they are used; whether people were asked.",
@@ -50,7 +50,7 @@ def data_sheet(facts: Facts, validation: Mapping[str, Any], contract: Mapping[st
 
 
 def _composition(facts: Facts, validation: Mapping[str, Any]) -> Section:
-    """Return how many rows there are, of which time, and their digests."""
+    """Return the number of rows, their time span, and the digests of the data."""
     said: list[Words] = [f"Target: {facts.metrics['target']}"]
     if "rows" in validation:
         said.append(f"Rows as delivered: {validation['rows']:,}")
@@ -84,7 +84,7 @@ def _value(value: Any) -> Words:
 
 
 def _contract(contract: Mapping[str, Any] | None) -> Section:
-    """Return what the contract asks of the data."""
+    """Return the requirements of the contract."""
     if contract is None:
         return Section("Contract", ["No data contract: only the kinds of values were checked."])
     rows: list[list[Words]] = [
@@ -99,13 +99,13 @@ def _contract(contract: Mapping[str, Any] | None) -> Section:
 
 
 def _violations(validation: Mapping[str, Any]) -> Section:
-    """Return where the data violate their contract."""
+    """Return the violations of the contract."""
     lines: list[Words] = [*describe(validation.get("violations", []))]
     return Section("Violations", [Items(lines) if lines else "None."])
 
 
 def _preparation(facts: Facts) -> Section:
-    """Return what was done to the rows, and which were held out."""
+    """Return how the rows were cleaned, and which were held out."""
     split, cleaning = facts.metrics["split"], facts.metrics.get("cleaning")
     said: list[Words] = []
     if cleaning:

@@ -9,7 +9,7 @@ from signoff.release.records import Best, Diagnostics, Metrics, SliceRow, Week
 from signoff.release.verdict import verdict
 from signoff.report.document import Block, Box, Code, Items, Words, number
 
-# With fewer held-out rows the scores say too little, whatever their intervals are.
+# With fewer held-out rows, the scores are not reliable enough, whatever their intervals are.
 FEWEST_ROWS = 100
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
@@ -99,7 +99,7 @@ def _difference(best: Best) -> str:
 
 
 def _better_by_r2(metrics: Metrics) -> list[str]:
-    """Return for each baseline with a higher R2 than the model's that it has one."""
+    """Return a sentence for each baseline with a higher R2 than the model's."""
     ours, found = metrics["model"]["test"]["R2"], []
     for name, scores in metrics["baselines"].items():
         theirs = scores["test"]["R2"]
@@ -109,7 +109,7 @@ def _better_by_r2(metrics: Metrics) -> list[str]:
 
 
 def _scores(metrics: Metrics) -> str:
-    """Return the verdict on the thresholds, and the model's MAE beside that of the best baseline."""
+    """Return the verdict on the thresholds, and the model's MAE with that of the best baseline."""
     thresholds = metrics["thresholds"]
     missed = [each for each in thresholds if not each["passed"]]
     if missed:

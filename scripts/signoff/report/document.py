@@ -3,7 +3,7 @@
 from typing import NamedTuple, TypeAlias
 
 # Colours by name, for a light and a dark page; blue, orange and green are those of Okabe and Ito (2008), which
-# colour-blind readers can tell apart. Figures use the light ones; within a page they follow its scheme.
+# colour-blind readers can distinguish. Figures use the light ones; within a page they follow its scheme.
 COLOURS = {
     "paper": ("#ffffff", "#15181d"),
     "ink": ("#222222", "#e6e6e6"),

@@ -88,7 +88,7 @@ def save_figure(figure: "Figure", path: Path, close: bool = True) -> None:
     if close:
         plt.close(figure)
     else:
-        # The layout is done, and costs as much as drawing.
+        # The layout is already computed, and computing it again takes as long as drawing.
         figure.set_layout_engine("none")
 
 

@@ -94,5 +94,5 @@ def _release_scores(name: str, model_sha256: str, runs: Sequence[Run], moves: Se
 
 
 def shown_number(value: float | None, form: str) -> Shown | None:
-    """Return a cell with a number in it, or None."""
+    """Return a cell with a number, or None."""
     return None if value is None else Shown(format(value, form), value)

@@ -1,4 +1,4 @@
-"""The sections of the report that say what the model was made of: data, contract, model, candidates."""
+"""The sections of the report on the inputs of the model: data, contract, model, candidates."""
 
 from signoff.base.numbers import counted
 from signoff.model.regressor import words_of
@@ -28,7 +28,7 @@ def data(metrics: Metrics) -> list[Block]:
 
 
 def row_budget(found: RowBudget, target: str) -> list[Block]:
-    """Return what it costs to train on a sample of the rows."""
+    """Return the section on the cost of training on a sample of the rows."""
     curve = found["curve"]
     rows: list[list[Words]] = [
         [each["rows"], each["MAE"], each["R2"], each["gain"], span(each["interval"]) if each["interval"] else ""]
@@ -46,7 +46,7 @@ def row_budget(found: RowBudget, target: str) -> list[Block]:
 
 
 def validation_blocks(found: Validation) -> list[Block]:
-    """Return whether the raw data meet their contract, and where not."""
+    """Return the section on whether the raw data meet their contract."""
     status = "pass" if found["status"] == "pass" else Alarm("fail")
     known = "" if found["contract"] else " (no contract: only the kinds of values were checked)"
     violations, rows = counted(len(found["violations"]), "violation"), counted(found["rows"], "row")
@@ -58,7 +58,7 @@ def validation_blocks(found: Validation) -> list[Block]:
 
 
 def model(metrics: Metrics) -> list[Block]:
-    """Return what the model is made of."""
+    """Return the section on the model's estimator and features."""
     features = ", ".join(f"{name} ({kind})" for name, kind in metrics["features"].items())
     left_out = ", ".join(f"{name} ({why})" for name, why in metrics["left_out"].items())
     custom: list[Words] = [
@@ -79,7 +79,7 @@ def model(metrics: Metrics) -> list[Block]:
 
 
 def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
-    """Return which settings the model was chosen from; the chosen one was trained on so many rows."""
+    """Return the section on the settings that were compared, and the number of training rows of the chosen one."""
     settings = found["settings"]
     words = f"Chosen from {counted(len(settings), 'candidate')} by {found['folds']}, on training rows alone"
     if len({each["rows"] for each in settings}) > 1:

@@ -1,4 +1,4 @@
-"""The live record in the report and in the history: how right each release turned out to be, by week."""
+"""The live record in the report and in the history: the accuracy of each release by week."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def live_figure(live: Mapping[str, Any]) -> Figure | None:
     if not lines:
         return None
     figure, axes = new_figure(3.2)
-    # matplotlib takes times, but its types do not say so.
+    # matplotlib accepts times, but its type hints do not include them.
     drawn: Any = axes
     for release in dict.fromkeys(line["release"] for line in lines):
         own = [line for line in lines if line["release"] == release]

@@ -57,7 +57,7 @@ def front_matter(facts: Facts) -> dict[str, Any]:
 
 
 def _use(facts: Facts) -> Section:
-    """Return what the config says about the use of the model, and what it does not say."""
+    """Return the section on the use of the model, as far as the config describes it."""
     owner, use, limits = (facts.about.get(key) for key in ("owner", "intended_use", "limitations"))
     said: list[Words] = [
         f"Task: predict {facts.metrics['target']} for a row.",
@@ -110,7 +110,7 @@ def _range(interval: list[float | None] | None) -> str:
 
 
 def _limitations(facts: Facts) -> Section:
-    """Return what was found against the model, and by which reasons it was approved nevertheless."""
+    """Return the findings against the model, and the reasons why it was approved nevertheless."""
     found: list[Words] = [f"Missed: {each}" for each in facts.document["failures"]]
     found += [f"Alarm: {each['sentence']}" for each in facts.alarms]
     for each in facts.document["decisions"]:

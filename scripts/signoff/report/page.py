@@ -1,4 +1,4 @@
-"""A document as one HTML page that loads nothing. Its template, style sheet and script are files beside this one."""
+"""A document as one self-contained HTML page. Its template, style sheet and script are files beside this one."""
 
 import base64
 import functools
@@ -27,10 +27,10 @@ def page(title: str, parts: Sequence[Part], policy: str = "") -> str:
     return _environment().get_template("page.html.jinja").render(title=title, parts=parts, sections=sections, **looks)
 
 
-# One report has several pages, and compiling the template takes longer than filling it in.
+# A report has several pages, and compiling the template takes longer than rendering it.
 @functools.cache
 def _environment() -> Environment:
-    """Return the environment of the template, which escapes whatever it is given."""
+    """Return the environment of the template, which escapes all values."""
     found = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,

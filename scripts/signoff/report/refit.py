@@ -8,7 +8,7 @@ from signoff.report.document import Block, Code, Section, Words, number
 
 
 def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | None) -> Section:
-    """Return what was measured on the evaluated model, and what is known of the one that was trained again.
+    """Return the measurements of the evaluated model, and the known facts about the refitted one.
 
     `backtest` is the content of backtest.json, if there is a backtest.
     """

@@ -30,7 +30,7 @@ _ALWAYS = 6
 
 
 def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
-    """Return the scores of the model beside those of the champion and the baselines."""
+    """Return the scores of the model with those of the champion and the baselines."""
     own = metrics["custom_metrics"]["names"] if metrics["custom_metrics"] else []
     names = [*METRIC_NAMES.values(), *own]
     rows: list[list[Words]] = []
@@ -56,7 +56,7 @@ def results(metrics: Metrics, diagnostics: Diagnostics) -> list[Block]:
 
 
 def _how_sure(diagnostics: Diagnostics, own: bool) -> str:
-    """Return what the intervals of the scores are; `own` says whether there are custom metrics."""
+    """Return an explanation of the intervals of the scores; `own` says whether there are custom metrics."""
     bootstrap = diagnostics["bootstrap"]
     how = f"{bootstrap['resamples']:,} resamples of {counted(bootstrap['blocks'], bootstrap['by'].removesuffix('s'))}"
     if own and "own_metrics" in bootstrap:
@@ -99,7 +99,7 @@ def _training_sample(metrics: Metrics) -> list[Block]:
 
 
 def _tone(verdict: str) -> str:
-    """Return a verdict on a difference as a cell: what is worse must be seen."""
+    """Return a verdict on a difference as a cell, in which "worse" is highlighted."""
     return Alarm(verdict) if verdict == "worse" else verdict
 
 
@@ -119,7 +119,7 @@ def intervals_of(name: str, diagnostics: Diagnostics) -> dict[str, Interval]:
 
 
 def _champion_lines(champion: DeployedScores | None) -> list[Block]:
-    """Return what the table of results does not say about the deployed model."""
+    """Return notes on the deployed model that the table of results lacks."""
     if champion is None:
         return ["Champion: nothing is deployed yet."]
     words = f"Champion: the deployed release {champion['release']}"
@@ -130,7 +130,7 @@ def _champion_lines(champion: DeployedScores | None) -> list[Block]:
 
 
 def slices(found: Slices, level: float, target: str) -> list[Block]:
-    """Return where the model is worse than elsewhere."""
+    """Return the section on the slices where the model is worst."""
     count = found["looked_at"]
     words = f"{counted(count, 'part')} of the held-out rows {agreed(count, 'was', 'were')} looked at, each of "
     words += f"{found['min_rows']:,} rows or more."
@@ -158,7 +158,7 @@ def _slice(each: SliceRow, champion: bool) -> list[Words]:
 
 
 def drift(found: Drift) -> list[Block]:
-    """Return which columns have moved."""
+    """Return the section on drift."""
     blocks = _drift_table("Held-out rows against training rows", found["training"])
     if found["release"] is None:
         blocks.append("There is no deployed release with diagnostics to compare these data with.")
@@ -168,7 +168,7 @@ def drift(found: Drift) -> list[Block]:
 
 
 def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
-    """Return how the columns of some rows differ from those of others."""
+    """Return a table of the differences between the columns of two sets of rows."""
     order = sorted(found, key=lambda each: (not each["flagged"], -(each["psi"] or 0)))
     rows: list[list[Words]] = [
         [
@@ -194,7 +194,7 @@ def _drift_table(title: str, found: list[DriftRow]) -> list[Block]:
 
 
 def intervals(found: PredictionIntervals) -> list[Block]:
-    """Return how sure a single prediction is."""
+    """Return the section on the uncertainty of a single prediction."""
     level = f"{found['level']:.0%}"
     if found.get("mean_width") is not None:
         words = f"Each prediction has its own interval, {number(found['mean_width'])} wide on average, which should "
@@ -221,7 +221,7 @@ def intervals(found: PredictionIntervals) -> list[Block]:
 
 
 def _least_covered(found: PredictionIntervals, words: str, then: str) -> list[Block]:
-    """Return what is said about prediction intervals, with a table of the slices that they cover least."""
+    """Return the text on prediction intervals, with a table of the slices with the lowest coverage."""
     order = sorted(found["by_slice"], key=lambda each: each["coverage"])
     if not order:
         return [words]
@@ -233,7 +233,7 @@ def _least_covered(found: PredictionIntervals, words: str, then: str) -> list[Bl
 
 
 def importance(found: list[Importance], sample: ImportanceSample, target: str) -> list[Block]:
-    """Return what the model's predictions rest on."""
+    """Return the section on the features that predictions depend on."""
     rows: list[list[Words]] = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
     times = "once" if sample["repeats"] == 1 else counted(sample["repeats"], "time")
     words = f"The rise of the MAE, on the scale of {target}, when a feature is shuffled {times} among "

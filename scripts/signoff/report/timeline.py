@@ -78,7 +78,7 @@ def timeline(runs: list[Run], periods: list[Period], numbers: dict[str, int], re
 
 def _releases(strip: "Axes", periods: list[Period], numbers: dict[str, int], margin: timedelta) -> None:
     """Draw the current release as a strip, the last one to the edge."""
-    # matplotlib takes times and differences of times, but its types do not say so.
+    # matplotlib accepts times and differences of times, but its type hints do not include them.
     drawn: Any = strip
     for n, each in enumerate(periods):
         end = each.end if n + 1 < len(periods) else each.end + margin
@@ -103,7 +103,7 @@ def _scores(panel: "Axes", runs: list[Run], metric: str, released: set[str | Non
     drawn.plot(*points(judged), color=LINE, linewidth=1)
     limits = [(when(run["at"]), run["thresholds"].get(_METRICS[metric])) for run in judged if "thresholds" in run]
     if any(limit is not None for _, limit in limits):
-        # A single run has a line, too.
+        # A single run also gets a line.
         limits.append((limits[-1][0] + margin, limits[-1][1]))
         at, values = zip(*limits, strict=True)
         style = {"color": _COLOURS["threshold"], "linewidth": 1.2, "linestyle": "--", "where": "post"}

@@ -19,7 +19,7 @@ _MODEL: dict[str, Any] = {
 
 
 class NumericTable(NamedTuple):
-    """The features of n rows as n × m numbers, which of the m columns are categories, and which rows are one half."""
+    """The features of n rows (n × m numbers), which of the m columns are categories, and a mask of half of the rows."""
 
     matrix: np.ndarray
     is_category: list[bool]

@@ -24,7 +24,7 @@ BEFORE = 3
 
 @dataclass(frozen=True)
 class Periods:
-    """The period of each of n rows, from 0, the newest; -1: none. How many are whole; their days; when each begins."""
+    """The period of each of n rows (0 is the newest, -1 none), the number of whole periods, their days and starts."""
 
     codes: np.ndarray
     count: int

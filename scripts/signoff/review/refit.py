@@ -17,7 +17,7 @@ _ROUNDING = 1e-6
 
 
 def newest_rows(time: pd.Series | None, rows: int) -> np.ndarray:
-    """Return the places of the newest of n rows: the last seven days, or more for enough rows; all without a time."""
+    """Return the places of the newest of n rows: the last seven days, more if these are few; all without a time."""
     if time is None:
         return np.arange(rows)
     order = np.argsort(time.to_numpy(), kind="stable")

@@ -1,4 +1,4 @@
-"""Score raw rows with a release: its model, what prepares the rows for it, and what is said of them besides."""
+"""Score raw rows with a release: prepare the rows, predict, and add intervals, reasons and checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ def are_bins(values: pd.Series, y: np.ndarray) -> bool:
 
 
 def _density(y: np.ndarray, borders: np.ndarray) -> float:
-    """Return how dense n numbers are at the borders beside the ranges between them: the median of all borders."""
+    """Return the density of n numbers at the borders relative to that between them: the median over the borders."""
     y = np.sort(y)
     places = np.searchsorted(y, [-np.inf, *borders, np.inf], side="right")
     counts = bool((y == np.round(y)).all())

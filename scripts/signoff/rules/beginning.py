@@ -1,4 +1,4 @@
-"""What a run gives its tasks before the first one begins."""
+"""The environment and the command prefix of a run's tasks."""
 
 import atexit
 import os

@@ -16,7 +16,7 @@ from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, wri
 
 # At most this many jobs, and at least this many models for each: a process needs as long to begin as for five models.
 _JOBS, _MODELS = 50, 20
-# With so many rows, reading and fitting take far longer than the beginning of a process.
+# With this many rows, reading and fitting take far longer than starting a process.
 _ROWS = 200_000
 _RULES = ["ingest_data", "validate_data", "clean_data", "feature_engineering", "sample_features"]
 _RULES += ["train_model", "evaluate_model"]
@@ -28,10 +28,10 @@ def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]
     Parameters
     ----------
     rows
-        By model, its rows; None if nobody has counted them.
+        The number of rows of each model; None if they were not counted.
     per_job
         The models of each job. None: 20, or as many as make 50 jobs, but fewer if they have more than 200,000 rows
-        together; a model whose rows nobody has counted has a job of its own.
+        together; a model whose rows were not counted has its own job.
     """
     most = per_job or max(_MODELS, math.ceil(len(rows) / _JOBS))
     found: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""What a run says when it has ended: the summary, and for each failed task its cause and its log."""
+"""The last output of a run: the summary, and the cause and the log of each failed task."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from signoff.release.verdict import show_summary
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run says last.
+    """The last output of a run.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Ending:
     many_models
         Whether the project has many models, each with logs in its folder.
     next_command
-        What to type for the report of this run.
+        The command for the report of this run.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class Ending:
 
 
 def next_command(workflow: Any, folder: Path) -> str:
-    """Return what to type for the report of a run: what make has set, or a command of Snakemake.
+    """Return the command for the report of a run: the one that make has set, or one of Snakemake.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# What Snakemake takes as a parameter of a rule: a text, or a function of the wildcards.
+# A parameter of a rule in Snakemake: a text, or a function of the wildcards.
 Flags = str | Callable[[Any], str]
 _LESS = r"'$'\x3c''"
 

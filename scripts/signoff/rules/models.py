@@ -41,7 +41,7 @@ def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def config_of(config: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """Return the config of one model; for None, of a model without keys of its own. Raises TaskError if not valid."""
+    """Return the config of one model; for None, that of a model without its own keys. Raises TaskError if not valid."""
     by, own = config["models"]["by"], copy.deepcopy(config["models"]["each"].get(name) or {})
     settings = {key: value for key, value in copy.deepcopy(config).items() if key != "models"}
     where = f"config: models.each.{name}: "

@@ -1,4 +1,4 @@
-"""What a job asks of the machine. Each attempt asks for more than the one before."""
+"""The resources of a job. Each attempt requests more than the one before."""
 
 from collections.abc import Callable
 from typing import Any

@@ -61,7 +61,7 @@ class OneProcess:
             return None
         for each in steps:
             _command_line(each.task)
-        # A fork that looks for garbage among what was imported would copy all of it.
+        # Garbage collection of imported objects would copy their memory in a fork.
         gc.freeze()
         reading, writing = os.pipe()
         child = os.fork()
@@ -85,7 +85,7 @@ class OneProcess:
         if not said:
             return f"ended with exit code {code}"
         found = json.loads(said)
-        # What the tasks import late, the next model finds imported.
+        # Late imports of the tasks are then already done for the next model.
         for name in found["imported"]:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
@@ -103,11 +103,11 @@ class OneProcess:
             file.write(json.dumps({"failed": failed, "imported": imported}).encode())
 
     def _run(self, model: str, steps: list[Step]) -> list[str]:
-        """Run the tasks that have something to do, but none that needs what a failed one writes; return the failed."""
+        """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
         done, failed = _read_done(model), []
         new: set[str] = set()
         missing: set[str] = set()
-        # What is recorded of a task that is killed belongs to other files, so the task runs again.
+        # The record of a killed task describes other files, so that the task runs again.
         for step in steps:
             if missing.intersection(step.inputs):
                 missing.update(step.outputs)
@@ -141,7 +141,7 @@ class OneProcess:
         )
 
     def _made_from(self, step: Step) -> str:
-        """Return the digest of all that decides what a task writes."""
+        """Return the digest of everything that determines the output of a task."""
         inputs = {path: self._digest(path) for path in step.inputs}
         # Not the name of the rule, which changes when another model gets keys of its own.
         facts = [step.code, step.params, step.command, inputs]
@@ -174,7 +174,7 @@ def _done(model: str) -> Path:
 
 
 def _read_done(model: str) -> dict[str, Any]:
-    """Return what the tasks of a model were last made from; nothing if that is unknown."""
+    """Return the recorded digests of a model's tasks; empty if unknown."""
     try:
         return dict(read_json(_done(model)))
     except (FileNotFoundError, TaskError):

@@ -71,7 +71,7 @@ class Model:
 
     @property
     def trained(self) -> dict[str, object]:
-        """The options that say what is trained: one estimator, or several to choose from."""
+        """The options that select what is trained: one estimator, or several candidates."""
         if self.preset != "fast":
             return {"preset": self.preset}
         if self.candidates:
@@ -80,7 +80,7 @@ class Model:
 
     @property
     def measures_budget(self) -> bool:
-        """Whether `row_budget` measures what training on fewer rows costs."""
+        """Whether `row_budget` measures the cost of training on fewer rows."""
         return bool(self.max_rows) and not self.passes
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from signoff.base.files import read_json, replacing
 from signoff.rules.flags import quoted, unquoted
 
-# In the place of what differs from model to model. No folder and no flag has such a name.
+# Placeholders for the parts that differ between models. No folder and no flag has such a name.
 MODEL, CHAMPION, THREADS = "\x1fmodel\x1f", "\x1fchampion\x1f", "\x1fthreads\x1f"
 # Where the process of a chunk finds its models, and where it records what each was made from.
 FOLDER = Path(".snakemake/signoff_models")
@@ -105,7 +105,7 @@ class Steps:
     required_approvals: int
 
     def write(self, path: Path) -> None:
-        """Write the steps, unless the file holds them already: what was made of it is then up to date."""
+        """Write the steps, unless the file holds them already, so that its outputs stay up to date."""
         write_if_changed(path, dataclasses.asdict(self))
 
     @classmethod

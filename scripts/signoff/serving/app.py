@@ -33,7 +33,7 @@ from signoff.serving.record import Predicted
 from signoff.serving.rows import Rows, answer, csv_rows, json_rows, refusal
 from signoff.serving.served import Served, State
 
-# Seconds between two looks for another release.
+# Seconds between two checks for another release.
 _EVERY = 0.25
 _READERS: dict[str, Callable[[bytes, Form], Rows]] = {"application/json": json_rows, "text/csv": csv_rows}
 _REQUESTS = Counter("signoff_requests", "Requests to /predict", ["status"])
@@ -164,7 +164,7 @@ class _Endpoint:
         return b"".join(parts)
 
     def _answer(self, read: Callable[[bytes], Rows], body: bytes, state: State) -> dict[str, Any]:
-        """Return what is answered to a body, with the release that was current when it had arrived."""
+        """Return the response to a body, from the release that was current when it arrived."""
         options = self._options
         rows = read(body)
         found = answer(rows, state.scorer, options.form.missing, options.columns)
@@ -180,7 +180,7 @@ class _Endpoint:
             try:
                 self._record.add(release, found.scored)
             except (TaskError, OSError) as error:
-                # The answer is right, whatever becomes of the record.
+                # The answer is valid even if the record cannot be written.
                 _UNRECORDED.inc(len(found.scored))
                 logging.error("[serve] predictions are not in the live record: %s", explain(error))
         return found.content

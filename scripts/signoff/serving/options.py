@@ -1,4 +1,4 @@
-"""What a server does, by the config."""
+"""The options of a server, from the config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Options:
 
 
 def options_of(config: Mapping[str, Any], host: str) -> Options:
-    """Return what a server that listens on `host` does."""
+    """Return the options of a server that listens on `host`."""
     reader, scoring, serving = config["reader"], config["scoring"], config["serving"]
     return Options(
         config["release"],
@@ -66,6 +66,6 @@ def options_of(config: Mapping[str, Any], host: str) -> Options:
         reasons=scoring["reasons"],
         log=serving["log"],
         max_bytes=int(serving["max_mb"] * 1e6),
-        # A page in a browser could lead another name to this address, and send rows from there.
+        # A page in a browser could rebind another name to this address, and send rows from there.
         hosts=LOOPBACK if host in LOOPBACK else (),
     )

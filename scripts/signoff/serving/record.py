@@ -1,4 +1,4 @@
-"""What a server has predicted, in files below predictions/, where the live record looks for it."""
+"""The predictions of a server, in files below predictions/, where the live record reads them."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""The rows of a request, JSON or CSV, and what is answered: the same values as `make predict` writes."""
+"""The rows of a request, JSON or CSV, and the response: the same values as `make predict` writes."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from signoff.serving.options import Form
 
 # How errors name what a client has sent.
 _BODY = "the body"
-# What of a row is answered besides the reasons of its prediction.
+# The columns of a response besides the reasons of predictions.
 _ANSWERED = ("row_number", "prediction", "prediction_low", "prediction_high")
 _KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 
@@ -58,7 +58,7 @@ class Answer:
 
 
 def csv_rows(body: bytes, form: Form) -> Rows:
-    """Return the rows of a CSV text with a header. Raises TaskError if it is no table, or not in that encoding."""
+    """Return the rows of a CSV text with a header. Raises TaskError if it is not a table, or not in that encoding."""
     tables, numbers, uneven = [], [], []
     for text, count, others in blocks(io.BytesIO(body), _BODY, form.delimiter, form.encoding, form.decimal):
         tables.append(text)
@@ -73,7 +73,7 @@ def json_rows(body: bytes, form: Form) -> Rows:
     Raises
     ------
     TaskError
-        It is not JSON, or no list of objects.
+        It is not JSON, or not a list of objects.
     """
 
     def cell(digits: str) -> str:
@@ -104,7 +104,7 @@ def json_rows(body: bytes, form: Form) -> Rows:
 
 
 def _unusable(record: Any) -> str | None:
-    """Return why an element of the list is no row; None if it is one."""
+    """Return why an element of the list is not a row; None if it is one."""
     if not isinstance(record, dict):
         return "not an object with a value for each column"
     nested = [f"{name}: {_KINDS[type(value)]}, not a value" for name, value in record.items() if type(value) in _KINDS]
@@ -137,7 +137,7 @@ def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence
     """
     last = scorer.last
     if not len(rows.numbers) and rows.uneven and not rows.text.num_columns:
-        # Not one element of a JSON list was a row.
+        # No element of the JSON list was a row.
         rows = Rows(_without_rows(scorer.needed), rows.numbers, rows.uneven)
     carried = check_columns(rows.text.column_names, list(columns), scorer.needed, _BODY, [*OURS, *last])
     if not columns and scorer.released:

@@ -1,4 +1,4 @@
-"""The release that a server answers with: loaded once it was verified, and replaced when another one is deployed."""
+"""The release of a server: loaded after verification, and replaced when another one is deployed."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from signoff.release.approval import Rule, utc_now
 from signoff.release.store import Releases
 from signoff.review.row_scores import Scorer, load_scorer
 
-# How many looks at the folder pass before a release that could not be loaded is tried again.
+# The number of checks of the folder before a release that could not be loaded is tried again.
 _PATIENCE = 40
 _Seen = tuple[tuple[int, int, int] | None, ...]
 
@@ -52,7 +52,7 @@ class Served:
                 scorer = self._load()
             except Exception as error:
                 if self._look() != seen:
-                    # A release was being deployed. The next look sees the whole of it.
+                    # A release was being deployed. The next check sees all of it.
                     return
                 problem = f"the current release cannot be loaded: {explain(error)}"
                 if problem != self.state.problem:
