@@ -47,7 +47,7 @@ def backtest_week(
     kinds
         "number" or "category" for each feature.
     learning
-        What is trained. Candidates are compared on the rows to train on.
+        The estimator or candidates. Candidates are compared on the training rows.
     baseline
         A numeric feature to use as a baseline prediction, in addition to the mean of the training rows.
 

@@ -270,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.raw:
             found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]))
         found = rounded(found)
-        # What the report says of the contract comes through here, so that the report waits for no further task.
+        # The contract's part of the report is read here, so that the report does not depend on another task.
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
         write_json(args.output, {"model_sha256": metrics["model_sha256"], "validation": validation, **found})
         mae, (low, high) = metrics["model"]["test"]["MAE"], found["intervals"]["model"]["MAE"]

@@ -35,9 +35,9 @@ def diagnose(
     Parameters
     ----------
     metrics, explanation, comparison
-        What `evaluate_model`, `explain_model` and `compare_model` return.
+        The results of `evaluate_model`, `explain_model` and `compare_model`.
     refit
-        What `refit_model` returns, if the model was trained again on all rows.
+        The result of `refit_model`, if the model was trained again on all rows.
     """
     scores = {name: each["test"] for name, each in metrics["baselines"].items()}
     best = min(scores, key=lambda name: scores[name]["MAE"])
@@ -69,7 +69,7 @@ def no_signal(
     scores, intervals
         MAE and R2 of the model on the held-out rows, and their intervals.
     against_mean
-        The model beside the mean, as `intervals.paired` gives it.
+        The comparison of the model with the mean, as `intervals.paired` returns it.
     explanation
         order (see `empty_model.order`), and alarms: a single prediction for all rows has an alarm of its own.
     """

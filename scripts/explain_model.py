@@ -66,7 +66,7 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
     order = description["time_column"] if by_time else None
     unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed)
     then = train.loc[unseen.index, target]
-    # What comes closest to the held-out part.
+    # These rows are closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
     actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
     mae = float(np.abs(predicted - actual).mean())
@@ -184,7 +184,7 @@ def out_of_sample(
             fold = fit(regressor, {name: kinds[name] for name in usable}, before, before[target], seed)
             predicted = predictions(fold, after[usable])
         except (ValueError, TypeError) as error:
-            # What can be trained on all rows need not be on a part of them.
+            # A regressor that can be trained on all rows may fail on a part of them.
             logging.warning("[explain_model] not judged on training rows that it had not seen: %s", error)
             return nothing
         found.append(pd.Series(predicted, after.index, dtype="float64"))

@@ -40,7 +40,7 @@ _TABLES = {
     "Prediction intervals": "coverage",
     "Importance": "importance",
 }
-# What only a person can say, under the headings of Mitchell et al. (2019), Model cards for model reporting,
+# Statements that only a person can make, under the headings of Mitchell et al. (2019), Model cards for model reporting,
 # https://doi.org/10.1145/3287560.3287596
 _CARD = {"owner": "Owner", "intended_use": "Intended use", "limitations": "Limitations"}
 

@@ -42,7 +42,7 @@ def compare(
     rows
         The features of all rows, with the target and the split, and with the time column if there is one.
     description
-        What `feature_engineering` has written about the features.
+        The description that `feature_engineering` writes.
     typical
         The median absolute error of `model` on all held-out rows.
     threads

@@ -22,14 +22,14 @@ from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
 from signoff.serving.options import Options, options_of
 
-# A worker imports this file before it tells its parent that it is alive. The rest would take it seconds.
+# A worker imports this file before it reports to its parent that it is alive. The other imports take seconds.
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from uvicorn import Config
 
     from signoff.serving.served import Served
 
-# Seconds in which a worker must tell its parent that it is alive, on a busy machine too.
+# Seconds within which a worker must report to its parent, even on a busy machine.
 _ALIVE = 30
 
 

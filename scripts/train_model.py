@@ -76,7 +76,7 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     Parameters
     ----------
     description
-        What `feature_engineering` has written about the features.
+        The description that `feature_engineering` writes.
     rows
         The training rows, with the features, the target, and the time column if it is needed.
     """

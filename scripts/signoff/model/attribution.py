@@ -31,7 +31,7 @@ def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> Ref
     Parameters
     ----------
     profile
-        The profile of each feature in the data of the release, as `drift.profile` gives it.
+        The profile of each feature in the data of the release, as `drift.profile` returns it.
     features
         The kind of each feature of the model. A feature without any value is left out: no model can use it.
     """

@@ -91,7 +91,7 @@ def load_model(path: Path, digest: str) -> object:
                 return read()
             except InconsistentVersionWarning as other:
                 made, here = other.original_sklearn_version, other.current_sklearn_version
-            # What an older version has made is read, as far as it can be: what a newer one has, may read and then fail.
+            # Models of older versions are read if possible. A model of a newer version may load and fail later.
             if numbers(made) > numbers(here):
                 raise ValueError(f"it was made by {made}, and {here} is here")
             logging.warning("%s was made by scikit-learn %s, and %s is here: train again soon", path, made, here)

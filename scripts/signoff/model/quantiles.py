@@ -1,13 +1,13 @@
 """Prediction intervals with a width for each row: conformalized quantile regression of a model's errors.
 
 The errors are those of a model with the same setting, on training rows that it had not seen. Two gradient boostings
-learn their lower and upper quantile from the features and the prediction. Their miscoverage on errors that they were
-not fitted on is corrected, for each side, in units of their distance (Romano, Patterson, Candès 2019, Conformalized
-Quantile Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression methods, Stat
-9). Errors are learnt instead of targets, so that a better model has narrower intervals. If rows have a time, errors are
-of rows later than those that the model saw, newer errors weigh more in the correction (Barber, Candès, Ramdas,
-Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51), and it is larger if errors have
-grown.
+learn their lower and upper quantile from the features and the prediction. They are widened, on each side, by the amount
+by which they miss errors that they were not fitted on, in units of their distance (Romano, Patterson, Candès 2019,
+Conformalized Quantile Regression, NeurIPS 32; Sesia, Candès 2020, A comparison of some conformal quantile regression
+methods, Stat 9). Errors are learnt instead of targets, so that a better model has narrower intervals. If rows have a
+time, errors are of rows later than those that the model saw, newer errors weigh more in the correction (Barber, Candès,
+Ramdas, Tibshirani 2023, Conformal Prediction beyond Exchangeability, Annals of Statistics 51), and it is larger if
+errors have grown.
 """
 
 import logging

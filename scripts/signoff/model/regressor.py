@@ -24,7 +24,7 @@ _FEWEST_VALUES_TO_SHARE = 100_000
 
 
 class Regressor(Protocol):
-    """What the workflow needs of a regressor: scikit-learn's interface."""
+    """The interface of a regressor that the workflow needs, which is scikit-learn's."""
 
     def fit(self, features: object, target: object) -> object: ...
     def predict(self, features: object) -> np.ndarray: ...

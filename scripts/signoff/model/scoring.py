@@ -33,7 +33,7 @@ def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
 
 
 def has_bounds(model: Any) -> bool:
-    """Return whether a model has intervals of its own; see `quantiles.Intervals`."""
+    """Return whether a model has its own intervals; see `quantiles.Intervals`."""
     return hasattr(model, "intervals_")
 
 

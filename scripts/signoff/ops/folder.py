@@ -24,7 +24,7 @@ def described(process: psutil.Process) -> str:
 
 
 def running_snakemake() -> psutil.Process | None:
-    """Return another Snakemake that works in this folder, None if there is none."""
+    """Return another Snakemake that works in this folder, or None."""
     for process in psutil.process_iter(["cwd", "cmdline"]):
         words = process.info["cmdline"] or []
         is_snakemake = any(Path(word).name == "snakemake" for word in words[:3])

@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _allowed(self) -> str | None:
-        """Return what is asked for behind the secret; None after refusing a request that may not ask."""
+        """Return the path after the secret; None after refusing a request that is not allowed."""
         path = urlsplit(self.path).path
         token, _, name = path.removeprefix("/").partition("/")
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")

@@ -33,7 +33,7 @@ _update_needrun = DAG.update_needrun
 _ending: queue.SimpleQueue[Any] = queue.SimpleQueue()
 # Outputs of jobs that have failed, until `finished` is called for their job.
 _failed: set[str] = set()
-# Outputs that `update_needrun` has looked at.
+# Outputs that `update_needrun` has checked.
 _seen: set[str] = set()
 
 
@@ -139,7 +139,7 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
     each task that reads it fails until a person deletes it. No upstream issue: there, outputs are never read.
     """
     for job in self.jobs:
-        # Jobs are added after a checkpoint. What this run has written itself is not looked at.
+        # Jobs are added after a checkpoint. Outputs that this run has written itself are not checked.
         outputs = [str(path) for path in job.output if str(path) not in _seen and not path.is_storage]
         _seen.update(outputs)
         for path, problem in damaged(outputs):

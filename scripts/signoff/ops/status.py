@@ -24,7 +24,7 @@ from signoff.source.last_ingest import age
 
 
 class Step(NamedTuple):
-    """What waits for a person: `waits` is run, report, review, approval, deploy or nothing; `words` say what to do."""
+    """The next task for a person: `waits` is run, report, review, approval, deploy or nothing; `words` describe it."""
 
     waits: str
     words: str
@@ -93,7 +93,7 @@ def next_step(release: str | None, history: list[Line]) -> Step:
 
 
 def _signed_step(model: str) -> Step | None:
-    """Return what the sign-off of a model asks for next; None if there is no sign-off of this model."""
+    """Return the next step after the sign-off of a model; None if this model has no sign-off."""
     if not SIGN_OFF.is_file():
         return None
     try:

@@ -149,7 +149,7 @@ def _is_clean(parts: list[str]) -> bool:
 
 
 def no_commit() -> str:
-    """Return why there is no commit of the workflow's code, in words."""
+    """Return the reason why the commit of the workflow's code is unknown."""
     done = _git("ls-files", "--error-unmatch", "--", "Snakefile")
     if done is not None and "dubious ownership" in done.stderr:
         return "in a git checkout of another account, which git does not read"
@@ -198,7 +198,7 @@ def subject_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes:
-    """Return what a reviewer signs, as canonical JSON: all that was reviewed and the decision, side by side.
+    """Return the statement that a reviewer signs, as canonical JSON: the subject and the decision, side by side.
 
     The two parts are separate objects. In the older form, their keys are merged into one object, but only if each part
     has exactly its own keys, and none of the other's.

@@ -21,7 +21,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Code(TypedDict):
-    """What is known of the workflow's code."""
+    """The digest and the git commit of the workflow's code."""
 
     commit: str | None
     clean: bool | None
@@ -29,7 +29,7 @@ class Code(TypedDict):
 
 
 class Decision(TypedDict):
-    """What one person has decided, with the signature."""
+    """The decision of one person, with the signature."""
 
     reviewer: str
     decision: str

@@ -1,4 +1,4 @@
-"""What has changed since the release, side by side: config, data contract, data, features and metrics."""
+"""Changes since the release, side by side: config, data contract, data, features and metrics."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -26,7 +26,7 @@ def sign(content: bytes, key: Path) -> str:
     Raises
     ------
     TaskError
-        There is no such key, or it cannot sign.
+        The key does not exist, or cannot sign.
     """
     if not key.is_file():
         raise TaskError(f"the key {key} does not exist. Name a private key of OpenSSH: --key ~/.ssh/id_ed25519")
@@ -43,7 +43,7 @@ def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signer
     Raises
     ------
     TaskError
-        There is no signature, it is not one of this content, or allowed_signers does not have the key for this name.
+        The signature is missing or not of this content, or allowed_signers does not have the key for this name.
     """
     reviewer, signature = decision["reviewer"], decision["signature"]
     if not allowed_signers.is_file():

@@ -18,7 +18,7 @@ _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt",
 
 @dataclass(frozen=True)
 class Decision:
-    """What the box says: `deploy` is "yes", "no" or "look closer"; the other parts are sentences."""
+    """The content of the box: `deploy` is "yes", "no" or "look closer"; the other parts are sentences."""
 
     deploy: str
     why: list[str]
@@ -28,7 +28,7 @@ class Decision:
 
 
 def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = ()) -> Decision:
-    """Return what the numbers say about a deployment.
+    """Return the content of the box.
 
     "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, FEWEST_ROWS held-out
     rows, a best baseline that is beaten by an interval that excludes 0, and no baseline that is better by R2. `live`

@@ -1,3 +1,3 @@
-"""What the steps of the backtest share."""
+"""Names that the steps of the backtest share."""
 
 NEVER = "never_retrained"

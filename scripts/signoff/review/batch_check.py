@@ -85,7 +85,7 @@ class Released:
 
 
 class BatchCheck:
-    """What has been seen of a batch, block by block."""
+    """Statistics of a batch, collected block by block."""
 
     def __init__(self, released: Released):
         self.released = released
@@ -148,7 +148,7 @@ class BatchCheck:
         ]
 
     def compared(self, rejected: int) -> str:
-        """Return what of the batch was compared, in words."""
+        """Return a phrase on the part of the batch that was compared."""
         if self.scored + rejected < FEWEST_ROWS:
             return f"ranges only: shares and distributions are compared from {FEWEST_ROWS} rows on"
         if self.scored < FEWEST_ROWS:
@@ -223,7 +223,7 @@ class BatchCheck:
 
 
 def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: int) -> list[BatchFinding]:
-    """Return what has changed in a feature, among several that are compared."""
+    """Return the changes in a feature, one of `compared` features."""
     row = drift.compare(name, dict(before), values)
     if row["p"] is None:
         return []

@@ -17,13 +17,13 @@ _RESTLESS = 3
 # Errors beyond this multiple of the median are huge: nearly three standard deviations under normality.
 _HUGE = 4
 # Models that were trained on a quarter, a half and three quarters of the rows have a bias of their own in each slice,
-# as has the model that is judged. This makes the variance of the mean of their errors so many times as large: by the
+# as has the model that is judged. This multiplies the variance of the mean of their errors by this factor: by the
 # weights of the four quarters in the difference, for a model that learns a slice's mean.
 MODELS = 2.4
-# The held-out part is cut into so many spans. They are compared with earlier ones of equal length, if there are enough
-# of these, and if a slice has enough rows in a span.
+# The held-out part is cut into this many spans. They are compared with earlier ones of equal length, if there are
+# enough of these, and if a slice has enough rows in a span.
 SPANS, _FEWEST_SPANS, _FEWEST_IN_SPAN = 4, 6, 3
-# Less of a slice is not looked at for a bias of its own.
+# A slice with less is not checked for its own bias.
 _FEWEST = 10
 
 

@@ -39,7 +39,7 @@ def importance(
     found : list of dict
         feature, mean (of all shuffles), std (its standard error, over the rows).
     made_of : dict
-        rows (how many were looked at) and repeats (how often each feature was shuffled).
+        rows (the number of rows used) and repeats (how often each feature was shuffled).
     """
     random = np.random.default_rng(seed)
     repeats = int(np.clip(MOST_PREDICTIONS // (len(names) * 2 * FEWEST_ROWS), 1, REPEATS))

@@ -41,9 +41,9 @@ class Resampling:
     """How the rows are resampled, block by block.
 
     blocks
-        The block of each row, from 0, as `blocks_of` gives it.
+        The block of each row, from 0, as `blocks_of` returns it.
     drawn
-        How often each resample draws each block, as `draws` gives it.
+        How often each resample draws each block, as `draws` returns it.
     by
         What a block is: "days", in the order of time, or "rows".
     """

@@ -26,7 +26,7 @@ _DAY = 86_400_000_000
 
 
 class Released(Protocol):
-    """What the join needs of a release: its best baseline, the column with the time, and the last time of its data."""
+    """The part of a release that the join needs: its best baseline, its time column, and the last time of its data."""
 
     @property
     def baseline(self) -> str: ...

@@ -1,9 +1,8 @@
 """Columns that are computed from the target: given the target, other features do not explain them.
 
-What causes the target and what follows from it explain it equally well. They differ in what the other features add.
-Once the target is known, the other causes are informative about a cause ("explaining away": a trip that was short for
-its distance was not in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009,
-1.2).
+Causes and effects of the target explain it equally well. They differ in what the other features add. Once the target is
+known, the other causes are informative about a cause ("explaining away": a trip that was short for its distance was not
+in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009, 1.2).
 """
 
 from typing import NamedTuple

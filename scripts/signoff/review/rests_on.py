@@ -43,7 +43,7 @@ def rests_on(
     kinds, target
         The kind of each feature, and the column of the target.
     important, mae
-        What `importance` returns, and the model's MAE on held-out rows.
+        The result of `importance`, and the model's MAE on held-out rows.
     seed
         The seed of the choice of rows, and of the models.
     """

@@ -47,7 +47,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is done with the rows besides the predictions; nothing by default.
+    """Optional work on the rows besides the predictions.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def score(
     missing
         Spellings of a missing value, besides the usual ones.
     beside
-        What is done with the rows besides the predictions.
+        Optional work on the rows besides the predictions.
 
     Returns
     -------

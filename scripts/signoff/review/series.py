@@ -81,7 +81,7 @@ def newest_steps(
 
 
 class _Whitened:
-    """k series of m values under one covariance. What is whitened depends on older values alone."""
+    """k series of m values under one covariance. The whitening depends on older values alone."""
 
     def __init__(self, values: np.ndarray, scale: np.ndarray, known: np.ndarray, size: float, stays: float):
         count = values.shape[1]

@@ -53,7 +53,7 @@ def _density(y: np.ndarray, borders: np.ndarray) -> float:
                 reach = max(_NEAR * width, side * (float(first) - borders[n - 1]))
                 near = np.count_nonzero(side * (part - borders[n - 1]) <= reach)
                 sides.append((near, len(part) * reach / width))
-        # Of counts most may be zero, and far from the border of their range.
+        # Most counts may be zero, and far from the border of their range.
         shares = [near / expected for near, expected in sides]
         both = sum(near for near, _ in sides) / max(sum(expected for _, expected in sides), 1e-300)
         found.append(max(shares, default=0.0) if counts else both)

@@ -82,8 +82,8 @@ def _between(weeks: RowsByWeek, start: pd.Timestamp, end: pd.Timestamp) -> np.nd
 def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[dict[str, Any]]:
     """Return an alarm if the newest rows fit those before better with their times moved by an hour or two.
 
-    Two profiles are looked at, as they were before: how many rows each hour of the day has, and the mean of the target
-    in it (less the mean of the day).
+    Two profiles are compared with earlier ones: the number of rows by hour of the day, and the mean of the target by
+    hour (less the mean of the day).
     """
     hour = _local(time).dt.hour.to_numpy()
     if len(np.unique(hour)) < _FEWEST_HOURS:

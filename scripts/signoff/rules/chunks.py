@@ -107,7 +107,7 @@ class Chunks:
         return str(path)
 
     def inputs(self, wildcards: Any) -> list[str]:
-        """Return what the tasks of a chunk read: the steps, the code, and the rows of each model."""
+        """Return the inputs of the tasks of a chunk: the steps, the code, and the rows of each model."""
         found: set[str] = set()
         for group in {self._group(model).prefix: self._group(model) for model in self.models(wildcards)}.values():
             steps = self._steps(group)
@@ -149,7 +149,7 @@ class Chunks:
         return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
 
     def _step(self, rule: Any) -> Step:
-        """Return what a rule runs, with MODEL in the place of the model's folder."""
+        """Return the step of a rule, with MODEL in place of the model's folder."""
         job = Job(rule, self.workflow.dag, {"model": MODEL})
         words = formatted(
             rule.shellcmd,

@@ -24,7 +24,7 @@ class Parts:
     checkpoints: Any
 
     def plan(self) -> dict[str, Any]:
-        """Return what `split_source` has recorded: the parts, each with its rows and pieces."""
+        """Return the record of `split_source`: the parts, each with its rows and pieces."""
         return read_plan(self.checkpoints.split_source.get().output.record)
 
     def once_split(self, path: str) -> Callable[[Any], str]:

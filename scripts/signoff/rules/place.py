@@ -61,7 +61,7 @@ class Place:
         return flags
 
     def released(self, name: str) -> Callable[[Any], str | list[str]]:
-        """Return a file of the current release as an input: none if there is no release, or it has no such file."""
+        """Return a file of the current release as an input; an empty list without a release or without this file."""
 
         def path(wildcards: Any) -> str | list[str]:
             champion = self.champion(wildcards)

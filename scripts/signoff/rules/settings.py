@@ -182,7 +182,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Contract:
-    """What rules use of the data contract.
+    """The parts of the data contract that rules use.
 
     Attributes
     ----------

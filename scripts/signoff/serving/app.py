@@ -104,7 +104,7 @@ async def _following(served: Served) -> AsyncIterator[None]:
 
 
 class _Endpoint:
-    """What answers POST /predict. Rows are scored in one thread, so that requests do not fight over the processor."""
+    """Handles POST /predict. Rows are scored in one thread, so that requests do not compete for the cores."""
 
     def __init__(self, options: Options, served: Served):
         self._options, self._served = options, served
@@ -133,7 +133,7 @@ class _Endpoint:
         return _json(content, status)
 
     def _reader(self, request: Request) -> Callable[[bytes], Rows]:
-        """Return what reads the body, by its content type."""
+        """Return the function that parses the body, by its content type."""
         kind, _, parameters = request.headers.get("content-type", "").partition(";")
         read = _READERS.get(kind.strip().lower())
         if not read or request.headers.get("content-encoding", "identity") != "identity":

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-# A worker imports this before it tells its parent that it is alive.
+# A worker imports this before it reports to its parent that it is alive.
 if TYPE_CHECKING:
     from signoff.release.approval import Rule
 
@@ -23,7 +23,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Options:
-    """What a server does.
+    """The options of a server.
 
     Parameters
     ----------

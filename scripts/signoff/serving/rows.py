@@ -38,7 +38,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets: how the rows differ from the released data, and the rows with predictions or reasons.
+    """The response: the differences from the released data, and the rows with predictions or reasons.
 
     `scored` has the columns of a file of predictions, for the live record.
     """
@@ -112,7 +112,7 @@ def _unusable(record: Any) -> str | None:
 
 
 def _text(value: str | bool | None) -> str:
-    """Return a value as a cell of CSV has it."""
+    """Return a value as a cell of a CSV file."""
     if isinstance(value, str):
         return value
     return "" if value is None else str(value).lower()

@@ -17,7 +17,7 @@ _Seen = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True)
 class State:
-    """What a server answers with: the release, since when (UTC), and why a newer one could not be loaded, if so."""
+    """The state of a server: the release, since when (UTC), and why a newer one could not be loaded, if so."""
 
     scorer: Scorer
     since: str
@@ -77,7 +77,7 @@ class Served:
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with a file: its inode, size and time; None if it does not exist."""
+    """Return the inode, size and time of a file; None if it does not exist."""
     try:
         found = path.lstat()
     except OSError:
