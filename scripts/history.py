@@ -42,7 +42,7 @@ def history(
     warnings
         What is wrong with the list of runs.
     live
-        The live record, if there is one.
+        The live record, if any.
     """
     numbers, periods = release_numbers(moves), current_periods(moves, runs)
     passed, failed = (sum(each["verdict"] == verdict for each in runs) for verdict in ("passed", "failed"))

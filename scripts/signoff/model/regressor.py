@@ -106,7 +106,7 @@ def make_regressor(estimator: str, params: dict[str, Any], random_state: int, ke
 
     Parameters that are themselves estimators or functions may be given by name: see `_built`.
 
-    Raises TaskError if there is no such regressor, or if it does not accept these parameters.
+    Raises TaskError if the regressor does not exist, or does not accept these parameters.
     """
     regressor = _make(estimator, params, random_state, key)
     if not is_regressor(regressor):

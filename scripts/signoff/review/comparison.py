@@ -37,7 +37,7 @@ def compare_predictors(
     metrics
         As `evaluate_model` returns them.
     holdout, features
-        The n held-out rows: actual, predicted, baseline_… and, if there is one, champion; and their features.
+        The n held-out rows: actual, predicted, baseline_… and champion (if any); and their features.
     sampled, seed
         How the n rows are resampled, and the seed of every other draw.
     code

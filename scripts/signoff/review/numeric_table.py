@@ -52,7 +52,7 @@ def predicted(wanted: np.ndarray, columns: np.ndarray, is_category: list[bool], 
 
 
 def codes_of(table: NumericTable, k: int) -> np.ndarray:
-    """Return a code from 0 for each value of a feature, by quantile if it is a number; 0 where it is missing."""
+    """Return a code from 0 for each value of a feature, by quantile if it is a number; 0 if it is missing."""
     values = table.matrix[:, k]
     if table.is_category[k]:
         return np.where(np.isfinite(values), values, -1).astype("int64") + 1

@@ -18,7 +18,7 @@ class Origin:
     settings
         The checked config.
     raw
-        The file that stands for all raw data; the record of the last ingest is beside it.
+        The file that represents all raw data; the record of the last ingest is beside it.
     """
 
     settings: Settings
