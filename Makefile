@@ -267,7 +267,8 @@ $(DOCS): $(READY) requirements-docs.txt
 		> "$$(.venv/mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	@touch $@
 
+# Most of its modules are never imported, so none is compiled in advance.
 .venv/mlflow-server/.made: tests/mlflow-server.txt
 	@"$(PYTHON)" -m venv .venv/mlflow-server
-	@.venv/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@.venv/mlflow-server/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -78,7 +78,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if rule.get("valid_days"):
             # Without it, a clock that is set back stops nothing.
             check_age(document["decisions"], rule)
-        check_place(document, name, move, releases)
+        check_place(document, digest, move, releases)
         data: list[str] = []
         if name is None:
             name = new_name(digest, releases)
@@ -102,15 +102,15 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
     return name
 
 
-def check_place(document: SignOff, name: str | None, move: Line | None, releases: Releases) -> None:
+def check_place(document: SignOff, digest: str, move: Line | None, releases: Releases) -> None:
     """Raise TaskError if a sign-off is of another project, or was made before another release than the last one.
 
     Parameters
     ----------
     document
         The sign-off.
-    name
-        The release that already holds its models, or None.
+    digest
+        The SHA-256 of its evaluated model.
     move
         The last line of the history that made a release the current one; None if nothing was released yet.
     releases
@@ -123,7 +123,7 @@ def check_place(document: SignOff, name: str | None, move: Line | None, releases
     before = document["predecessor"]
     last = move["release"] if move else None
     # A deploy that was killed before the link was moved is finished by the same sign-off.
-    again = move is not None and name == move["release"] and move["from"] == before
+    again = move is not None and move.get("model_sha256") == digest and move["from"] == before
     if before != last and not again:
         raise TaskError(
             f"the sign-off was made when {before or 'nothing'} was deployed, but now {last or 'nothing'} is: it was "

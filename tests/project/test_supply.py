@@ -88,5 +88,5 @@ def test_every_pin_has_hashes_and_no_index():
 
 def test_release_notes_are_the_section_of_the_changelog(tmp_path):
     done = run(["make", "-s", "notes", "VERSION=Unreleased"], cwd=ROOT)
-    assert done.returncode == 0 and done.stdout.startswith("## Unreleased\n\n- ")
+    assert done.returncode == 0 and done.stdout.startswith("## Unreleased\n\n### ")
     assert run(["make", "-s", "notes", "VERSION=9.9.9"], cwd=ROOT).returncode != 0

@@ -20,9 +20,8 @@ from signoff.config.settings import read_config
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, train_model
-from signoff.release.approval import read_sign_off
 from signoff.release.records import Agreement
-from signoff.release.store import Releases, last_move
+from signoff.release.store import Releases
 from signoff.release.subject import changes, review
 from signoff.report.decision_box import decision
 from signoff.report.refit import refit_section
@@ -236,13 +235,3 @@ def test_passes_over_the_rows_and_a_second_model_exclude_each_other(project):
     project.configure(model={"refit": "all", "passes": 2, "max_rows": 100})
     with pytest.raises(TaskError, match=r"model\.refit: all goes with no model\.passes"):
         read_config([str(project.folder / "config.yaml")])
-
-
-def test_a_sign_off_of_the_same_evaluated_model_with_another_refit_is_superseded(refitted):
-    releases = Releases()
-    move = last_move(releases.history())
-    document = read_sign_off(Path("reports/sign_off.json"))
-    # The deploy that was killed before the link moved is finished.
-    deploy.check_place(document, move["release"], move, releases)
-    with pytest.raises(TaskError, match="superseded"):
-        deploy.check_place(document, None, move, releases)
