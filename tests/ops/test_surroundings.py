@@ -39,7 +39,7 @@ def unnamed(released) -> Project:
 @as_root
 def test_an_account_without_a_name_and_a_home_runs_the_workflow(unnamed):
     # One run is enough: each command starts in the same way.
-    for home, target in {"/": "run", "": "summary", None: "summary", "/nowhere": "summary"}.items():
+    for home, target in {"/": "run", "": "report", None: "summary", "/nowhere": "summary"}.items():
         done = make(unnamed, target, home=home)
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in done.stdout
