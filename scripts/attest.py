@@ -9,14 +9,12 @@ import logging
 from pathlib import Path
 
 from signoff.base import command_line
-from signoff.base.files import WORKFLOW, json_text, replacing
+from signoff.base.files import replacing
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule
-from signoff.release.bom import bill_of_materials
 from signoff.release.facts import read_facts
-from signoff.release.in_toto import in_toto_statement
 from signoff.release.store import Releases
-from signoff.report.model_card import model_card
+from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("attestations")
 
@@ -37,12 +35,8 @@ def attest(rule: Rule, name: str | None = None) -> Path:
         The release does not verify, or is not approved under `rule`. Nothing is written then.
     """
     facts = read_facts(name or Releases().current(), rule)
-    pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
-    texts = {
-        "README.md": model_card(facts),
-        "bom.cdx.json": json_text(bill_of_materials(facts, pins)),
-        "statement.intoto.json": json_text(in_toto_statement(facts)),
-    }
+    forms = standard_forms(facts)
+    texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():

@@ -18,17 +18,15 @@ import yaml
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, json_text, replacing, sha256
+from signoff.base.files import WORKFLOW, replacing, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule, statement
-from signoff.release.bom import bill_of_materials
 from signoff.release.facts import SIGN_OFF, Facts, read_facts
-from signoff.release.in_toto import in_toto_statement
 from signoff.release.live_record import LIVE
 from signoff.release.store import Releases
 from signoff.report.data_sheet import data_sheet
 from signoff.report.dossier import Entry, is_model, readme
-from signoff.report.model_card import model_card
+from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("dossiers")
 _SIGNED, _MADE, _NOW = "signed with the release", "made from the signed files", "the project, when the zip was made"
@@ -89,18 +87,18 @@ def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
 def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
     """Return the documents that are made from the signed files, and what each reviewer has signed."""
     validation = releases.json(facts.name, facts.document, "validation_report.json")
-    pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
+    forms = standard_forms(facts)
     texts = {
         "data-sheet.md": (
             data_sheet(facts, validation, _contract(facts, releases)),
             "statistics and contract of the data",
         ),
-        "model-card.md": (model_card(facts), "use, scores, limitations and approval of the model"),
+        "model-card.md": (forms.model_card, "use, scores, limitations and approval of the model"),
         "bom.cdx.json": (
-            json_text(bill_of_materials(facts, pins)),
+            forms.bom,
             "versions: a CycloneDX 1.6 bill of materials, with the packages that the workflow pins now",
         ),
-        "statement.intoto.json": (json_text(in_toto_statement(facts)), "an in-toto Statement of the release"),
+        "statement.intoto.json": (forms.statement, "an in-toto Statement of the release"),
     }
     found = {file: Entry(text.encode(), about, _MADE) for file, (text, about) in texts.items()}
     for number, decision in enumerate(facts.document["decisions"], 1):

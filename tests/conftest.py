@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 import warm
+from browser.chromium import chromium, found
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
@@ -373,3 +374,12 @@ def s3_server():
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A real Chromium."""
+    if not found():
+        pytest.skip("there is no Chromium: tests/browser/install.sh")
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pathlib import Path
 
+import axe_core_python
+
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
@@ -145,3 +148,9 @@ def chromium(folder: Path) -> Iterator[Chromium]:
         process.terminate()
         process.wait()
         os.close(ours_out)
+
+
+def accessible(browser: Chromium) -> list:
+    """Return what axe finds wrong with the page that is open."""
+    browser(AXE.read_text(encoding="utf-8"))
+    return browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")

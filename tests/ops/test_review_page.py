@@ -10,14 +10,13 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-import axe_core_python
 import pytest
 from test_decision import CONFIG, DIAGNOSTICS, METRICS, PAGE, digest, project, release, train, write  # noqa: F401
 from test_history import Page
 from test_statement import keys  # noqa: F401
 
 import sign_off as signing
-from browser.chromium import chromium, found
+from browser.chromium import accessible
 from conftest import ROOT, program
 from conftest import in_process as run
 from signoff.ops.review_page import Desk
@@ -26,7 +25,6 @@ from signoff.release import decision
 from signoff.release.approval import read_sign_off
 
 SIGN_OFF = Path("reports/sign_off.json")
-AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
 ADA = {"reviewer": "Ada", "decision": "approve", "comment": "Read it."}
 NOW = "2020-01-05T12:00:00Z"
 HOSTILE = '"><script>document.title = "run"</script>'
@@ -194,21 +192,6 @@ def test_the_command_ends_after_a_time_without_use_and_prints_its_address_once(p
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert re.search(r"^Open http://127\.0\.0\.1:\d+/[\w-]{43}/$", done.stdout, flags=re.M)
     assert "[review] the page is closed" in done.stderr and "http" not in done.stderr
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A real Chromium."""
-    if not found():
-        pytest.skip("there is no Chromium: tests/browser/install.sh")
-    with chromium(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
-
-
-def accessible(browser) -> list:
-    """Return what axe finds wrong with the page that is open."""
-    browser(AXE.read_text(encoding="utf-8"))
-    return browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")
 
 
 def test_a_person_reads_decides_and_signs_in_a_browser(browser, serving, keys, tmp_path):  # noqa: F811

@@ -16,7 +16,6 @@ import pytest
 import sqlalchemy
 import yaml
 from markdown_it import MarkdownIt
-from test_report import browser  # noqa: F401
 from test_sources import postgresql  # noqa: F401
 
 from conftest import ROOT, rides, run
@@ -420,7 +419,7 @@ ELEMENT = "<script>alert(1)</script><signoff-evil onclick=alert(1)><img src=x on
 HOSTILE = f"a|b{ELEMENT}[c](javascript:alert(1)) <a href='javascript:alert(1)'>`d` {{{{ 7 * 7 }}}} &lt;\n\n# e"
 
 
-def test_html_and_markdown_in_the_data_are_text_in_every_page(project, browser, tmp_path):  # noqa: F811
+def test_html_and_markdown_in_the_data_are_text_in_every_page(project, browser, tmp_path):
     """In the names of columns, in categories, in the target, in the config's words, in the cause of a failed run."""
     columns = {"minutes": f"t{HOSTILE}", "city": f"c{HOSTILE}", "km": f"k{HOSTILE}"}
     frame = rides().replace({"city": {"Köln": f"K{HOSTILE}", "Bonn": f"B{HOSTILE}"}}).rename(columns=columns)

@@ -15,7 +15,9 @@ from in_toto_attestation.v1.statement import Statement
 import attest
 from conftest import in_process
 from signoff.base.files import sha256
+from signoff.release.bom import bill_of_materials
 from signoff.release.facts import Facts
+from signoff.release.in_toto import in_toto_statement
 from signoff.release.store import Releases
 from signoff.report.model_card import model_card
 
@@ -155,7 +157,7 @@ def test_the_forms_tell_of_alarms_overrides_and_what_the_config_says():
     assert "holds no diagnostics" in model_card(facts(diagnostics={}))
 
     pins = "tomli==2.0 ; python_full_version < '3.11' \\\n    --hash=sha256:0\nNumPy_x==1.0 \\\n"
-    bom = attest.bill_of_materials(facts(), pins)
+    bom = bill_of_materials(facts(), pins)
     assert wrong(json.dumps(bom)) is None
     considered = bom["metadata"]["component"]["modelCard"]["considerations"]
     assert "Plan shifts" in considered["useCases"]
@@ -163,9 +165,9 @@ def test_the_forms_tell_of_alarms_overrides_and_what_the_config_says():
     tomli, other = (each for each in bom["components"] if each.get("purl", "").startswith("pkg:pypi"))
     assert (tomli["scope"], tomli["properties"][1]["value"]) == ("optional", "python_full_version < '3.11'")
     assert other["purl"] == "pkg:pypi/numpy-x@1.0"
-    assert bom["serialNumber"] != attest.bill_of_materials(facts(), "")["serialNumber"]
+    assert bom["serialNumber"] != bill_of_materials(facts(), "")["serialNumber"]
 
-    read = statement(json.dumps(attest.in_toto_statement(facts())))
+    read = statement(json.dumps(in_toto_statement(facts())))
     told = google.protobuf.json_format.MessageToDict(read.pb.predicate)
     assert told["alarms"] == [{"name": "drift", "feature": "x", "sentence": "x has moved."}]
     assert told["decisions"][0]["override"] == "the shop was *closed*"

@@ -6,12 +6,11 @@ import re
 import shutil
 from pathlib import Path
 
-import axe_core_python
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from browser.chromium import chromium, found
+from browser.chromium import accessible
 from conftest import ROOT, script
 from generate_report import BESIDE
 from history import history
@@ -594,17 +593,6 @@ def test_the_summary_shows_the_decision_and_the_scores(finished):
 
 # In a browser
 
-AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A real Chromium."""
-    if not found():
-        pytest.skip("there is no Chromium: tests/browser/install.sh")
-    with chromium(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
-
 
 def pages(finished_run, hostile, tmp_path) -> list[Path]:
     """Return the pages that are looked at: the report, one with hostile names, and that of the runs."""
@@ -720,8 +708,7 @@ def test_the_pages_are_accessible(browser, finished_run, hostile, tmp_path, dark
     for page in pages(finished_run, hostile, tmp_path):
         browser.look(390 if dark else 1200, dark=dark)
         browser.open(page)
-        browser(AXE.read_text(encoding="utf-8"))
-        wrong = browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")
+        wrong = accessible(browser)
         assert wrong == [], page
         paper = browser("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(21, 24, 29)") == dark

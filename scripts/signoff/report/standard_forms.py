@@ -1,0 +1,28 @@
+"""What other tools read about a release: a model card, a CycloneDX bill of materials and an in-toto Statement."""
+
+from dataclasses import dataclass
+
+from signoff.base.files import WORKFLOW, json_text
+from signoff.release.bom import bill_of_materials
+from signoff.release.facts import Facts
+from signoff.release.in_toto import in_toto_statement
+from signoff.report.model_card import model_card
+
+
+@dataclass(frozen=True)
+class StandardForms:
+    """The texts of the three files. The bill of materials and the Statement are JSON."""
+
+    model_card: str
+    bom: str
+    statement: str
+
+
+def standard_forms(facts: Facts) -> StandardForms:
+    """Describe a release. The bill of materials contains the packages that the workflow pins now."""
+    pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
+    return StandardForms(
+        model_card=model_card(facts),
+        bom=json_text(bill_of_materials(facts, pins)),
+        statement=json_text(in_toto_statement(facts)),
+    )
