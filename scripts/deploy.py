@@ -17,6 +17,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import hidden_name
 from signoff.config.settings import config_argument, read_config
+from signoff.ops.overview import update_index
 from signoff.release import kept_data
 from signoff.release.approval import (
     DIAGNOSTICS,
@@ -232,6 +233,7 @@ def main(argv: list[str] | None = None) -> None:
         before = release_before(name, releases.history())
         back = f"make rollback goes back to {before}" if before else "it is the first: there is none to go back to"
         logging.info("[deploy] %s/current points to it; %s", releases.folder, back)
+        update_index()
         if config["tracking"]["mlflow_uri"]:
             track(config)
 

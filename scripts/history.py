@@ -13,9 +13,9 @@ from typing import Any, cast
 from signoff.base import command_line
 from signoff.base.files import replacing
 from signoff.base.numbers import counted
-from signoff.ops.overview import overview
+from signoff.ops.overview import INDEX, write_index
 from signoff.ops.runs import read_runs
-from signoff.release.approval import METRICS, utc_now
+from signoff.release.approval import METRICS
 from signoff.release.form import Line
 from signoff.release.live_record import read_live
 from signoff.release.store import Releases
@@ -66,7 +66,7 @@ def history(
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--output", type=Path, default="reports/history.html", help="the page of all runs and releases")
-    parser.add_argument("--index", type=Path, default="reports/index.html", help="the page of the project")
+    parser.add_argument("--index", type=Path, default=INDEX, help="the page of the project")
     args = parser.parse_args(argv)
     with command_line.logged("history", args, Path.cwd()):
         try:
@@ -78,8 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         for each in warnings:
             logging.warning("[history] %s", each)
         # First, since it also says why the history of releases cannot be read.
-        with replacing(args.index) as new:
-            new.write_text(overview(Path.cwd().name, runs, warnings, utc_now()), encoding="utf-8")
+        write_index(args.index)
         logging.info("[history] to read in a browser: %s", args.index)
         with replacing(args.output) as new:
             new.write_text(history(runs, Releases().history(), target, warnings, read_live()), encoding="utf-8")

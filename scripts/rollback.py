@@ -11,6 +11,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, nearest
 from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
+from signoff.ops.overview import update_index
 from signoff.release.approval import Rule, check_policy_owner
 from signoff.release.store import Releases, kept_releases, last_move, release_before
 from signoff.release.tracking import track
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         check_policy_owner(paths, config["release"])
         name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
         logging.info("[rollback] completed. Current release: %s", Releases().releases / name)
+        update_index()
         if config["tracking"]["mlflow_uri"]:
             track(config)
 

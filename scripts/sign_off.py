@@ -18,6 +18,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
+from signoff.ops.overview import update_index
 from signoff.release.approval import REPORT, SIGN_OFF, Rule
 from signoff.release.decision import decide
 from signoff.release.detached import take_signature
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
                 raise TaskError("no answer: nothing was signed.") from error
         rule = config["release"]
         written = write_decision(subject, config, paths, args.output, lambda: decided(args, subject, rule))
+        update_index()
         decision, not_yet = written.decision, written.not_yet
         logging.info("[sign_off] %s: %s", decision["reviewer"], decision["decision"])
         if not decision["signature"]:

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from test_history import Page, a_run, lost
 
-from signoff.ops.overview import _waiting, overview, read_state
+import deploy
+import rollback
+import sign_off
+from conftest import in_process
+from signoff.ops.overview import _waiting, overview, read_state, update_index
 from signoff.ops.status import Step
 from signoff.release.approval import METRICS
 
@@ -136,3 +140,33 @@ def test_who_has_decided_is_not_waited_for(folder):
     state = replace(read_state(), decisions=[ada], step=Step("approval", "one more"))
     (row,) = _waiting(state).rows
     assert row[1:3] == ["bob", "Ada: approve (1 needed)"]
+
+
+def test_a_decision_a_deployment_and_a_rollback_rewrite_the_page_if_it_exists(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    one, two = sorted(path.name for path in Path("deployed/releases").iterdir())
+    index = Path("reports/index.html")
+    back, forth = (rollback, "--reason=late"), (rollback, "--reason=x", f"--release={two}")
+    assert in_process(*back)[0] == 0 and in_process(*forth)[0] == 0
+    assert not index.exists()
+    decision = (sign_off, "--reviewer=Ada", "--decision=approve", "--comment=read it")
+    for command, release in ((decision, two), ((deploy,), two), (back, one)):
+        index.write_text("old", encoding="utf-8")
+        code, said, _ = in_process(*command)
+        assert code == 0, said
+        deployed = index.read_text(encoding="utf-8").partition('id="deployed"')[2]
+        assert release in deployed.partition('id="releases"')[0]
+
+
+def test_the_page_of_many_models_is_rewritten_after_a_decision_about_one(folder, monkeypatch, caplog):
+    write("config.yaml", "raw_data_source_url: a.csv\ntarget: y\nmodels: {each: {a: {}}}\n")
+    write("reports/index.html", "old")
+    evaluated(Path("models/a"))
+    monkeypatch.chdir("models/a")
+    update_index()
+    assert not Path("reports/index.html").exists()
+    assert Page((folder / "reports/index.html").read_text("utf-8")).tables[0][1][0] == "a"
+    # The decision has taken effect, whatever happens to the page.
+    monkeypatch.setattr("signoff.ops.overview.read_runs", lost)
+    update_index()
+    assert "reports/index.html could not be rewritten" in caplog.text

@@ -63,8 +63,10 @@ def decide(server: ReviewServer, **fields: str) -> tuple[int, str]:
 
 
 def test_the_form_writes_what_the_command_line_writes(serving):
+    Path("reports/index.html").write_text("old", encoding="utf-8")
     status, text = decide(serving)
     assert status == 200
+    assert "Ada: approve" in Path("reports/index.html").read_text(encoding="utf-8")
     assert "✓ The decision of Ada was written" in text and "<code>make deploy</code>" in text
     decisions = next(table for table in Page(text).tables if table[0][0] == "reviewer")
     assert decisions[1] == ["Ada", "approve", "Read it.", "", NOW]

@@ -1,19 +1,20 @@
 """One page for a project: the deployed release, its accuracy, and open tasks by person; a table for many models."""
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import read_json
+from signoff.base.files import read_json, replacing
 from signoff.base.numbers import counted
 from signoff.config.settings import read_config
-from signoff.ops.runs import RECORD
+from signoff.ops.runs import RECORD, read_runs
 from signoff.ops.status import Step, next_step
-from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off, utc_now
 from signoff.release.form import Decision, Line
 from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.signature import names_of, plain_name
@@ -25,6 +26,7 @@ from signoff.report.page import page
 from signoff.report.timeline import Run
 from signoff.source.pieces import folder_name
 
+INDEX = Path("reports/index.html")
 _MOST_RUNS = 10
 _WAITS = {
     "run": "Nothing has been trained yet",
@@ -96,6 +98,29 @@ def read_state(folder: Path = Path()) -> State:
         )
 
 
+def write_index(path: Path = INDEX) -> None:
+    """Write the page of the project in this folder to `path`."""
+    runs, damaged = read_runs()
+    with replacing(path) as new:
+        new.write_text(overview(Path.cwd().name, cast(list[Run], runs), damaged, utc_now()), encoding="utf-8")
+
+
+def update_index() -> None:
+    """Rewrite the page of the project if it exists, after a decision or a release.
+
+    If the project is one of many models, the page of them all is also rewritten. An error is only a warning, because
+    the decision or the release has already taken effect.
+    """
+    folder = Path.cwd()
+    for each in (folder, folder.parent.parent) if folder.parent.name == "models" else (folder,):
+        try:
+            with contextlib.chdir(each):
+                if INDEX.is_file():
+                    write_index()
+        except Exception as error:
+            logging.warning("%s could not be rewritten: %s. Run make index.", each / INDEX, explain(error))
+
+
 def overview(name: str, runs: Sequence[Run], damaged: Sequence[str], at: str) -> str:
     """Return the page of the project in this folder as HTML.
 
@@ -128,7 +153,7 @@ def _as_of(at: str) -> Block:
         Code("make weekly"),
         " and ",
         Code("make index"),
-        " rewrite it.",
+        " rewrite it, as does each decision, deployment and rollback.",
     ]
 
 

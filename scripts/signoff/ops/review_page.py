@@ -9,6 +9,7 @@ from typing import Any, cast
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json
 from signoff.config.settings import read_config
+from signoff.ops.overview import update_index
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, canonical, read_sign_off, reviewed_bytes
 from signoff.release.decision import decide, without_commit
 from signoff.release.detached import take_statement, write_statement
@@ -115,6 +116,7 @@ class Desk:
                 self.sign_off,
                 lambda: take_statement(content, signature, path, subject, self.sign_off, rule),
             )
+        update_index()
         self.notices = [_after(written, self.sign_off)]
 
 
