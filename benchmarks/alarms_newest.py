@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import alarms_newest_apart as apart_shapes
 from benchmarks import alarms_newest_clean as clean_shapes
 from benchmarks.alarms import flights_of_2013, lasting, without_effects
 
@@ -300,6 +301,11 @@ SHAPES = {
     "holidays": Shape(clean_shapes.holidays, "sales", "store", "visitors", None, apart=True),
     "panel": Shape(clean_shapes.panel, "turnover", "shop", "price", None, apart=True),
     "goals": Shape(clean_shapes.goals, "incidents", "zone", "traffic", None, apart=True),
+    "energy": Shape(apart_shapes.energy, "kwh", "tariff", "wind", "warmth", apart=True),
+    "calls": Shape(apart_shapes.calls, "repeats", "queue", "tenure", None, apart=True),
+    "outlets": Shape(apart_shapes.outlets, "units", "region", "shelf", None, apart=True),
+    "little": Shape(apart_shapes.little, "yield_", "plot", "water", "warmth", apart=True),
+    "orders": Shape(apart_shapes.orders, "amount", "channel", "lines", None, apart=True),
 }
 
 # Only ever measured without a fault.
@@ -554,7 +560,7 @@ def jobs(shapes: list[str], kinds: list[str], seeds: range, keep: Path | None) -
                 impossible = (
                     (kind not in CLEAN and shape in CLEAN_SHAPES)
                     or (kind == "°C to °F" and not EVERY[shape].celsius)
-                    or (kind == "clock + 1 h" and shape in ("shops", "panel"))
+                    or (kind == "clock + 1 h" and shape in ("shops", "panel", "outlets"))
                 )
                 if not impossible:
                     yield Job(shape, kind, seed, keep)

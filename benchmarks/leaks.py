@@ -112,7 +112,9 @@ def plant(random: Random) -> pd.DataFrame:
         frame[f"sensor_{n}"] = (20 + 4 * common + 3 * random.normal(size=ROWS)).round(2)
     frame["shift"] = random.choice(["early", "late", "night"], ROWS)
     noise = 4 * alarms.lasting(random, ROWS, 0.6)
-    frame["y"] = 2 * frame["set_point"] + 0.4 * frame["sensor_0"] ** 1.3 - 5 * (frame["shift"] == "night") + noise
+    frame["y"] = (
+        2 * frame["set_point"] + 0.4 * frame["sensor_0"].clip(0) ** 1.3 - 5 * (frame["shift"] == "night") + noise
+    )
     return frame.assign(y=frame["y"].round(2))
 
 

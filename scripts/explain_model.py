@@ -22,6 +22,7 @@ from signoff.features.recipe import of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
+from signoff.release.records import Visible
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
 from signoff.review.newest_errors import error_alarms
@@ -55,7 +56,8 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
     Returns
     -------
     dict
-        importance, importance_sample, partial_dependence, rests_on and out_of_sample, as diagnostics.json has them;
+        importance, importance_sample, partial_dependence, rests_on, visible and out_of_sample, as diagnostics.json
+        has them;
         order (see `empty_model.order`); alarms: of leaks, of a model that predicts one value, of slices whose bias has
         moved.
     """
@@ -73,11 +75,13 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
     # A slice of the calendar is a few whole days, which say little.
     lasting = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
     slices = intervals.make_slices(table, lasting) if len(unseen) else {}
+    of_newest, visible = newest_errors(table, description, slices, predicted - actual, unseen - then, folds)
     return {
         "importance": importances,
         "importance_sample": made_of,
         "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
         "rests_on": rests_on(model[-1], train, kinds, target, importances, mae, seed),
+        "visible": visible,
         "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
@@ -86,7 +90,7 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
             *slice_bias(
                 table, description, slices, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed
             ),
-            *newest_errors(table, description, slices, predicted - actual, unseen - then, folds),
+            *of_newest,
         ],
     }
 
@@ -98,8 +102,8 @@ def newest_errors(
     error: np.ndarray,
     error_then: pd.Series,
     folds: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Return the alarms of `error_alarms` for the errors of held-out rows, and of training rows by index.
+) -> tuple[list[dict[str, Any]], Visible | None]:
+    """Return the result of `error_alarms` for the errors of held-out rows, and of training rows by index.
 
     `slices` are those of all rows, by feature. `folds` are those of the training rows. The models of early folds have
     seen few rows, and no whole season: under a split by time only the last fold is used, and whatever else is not older
@@ -107,7 +111,7 @@ def newest_errors(
     """
     time = description["time_column"]
     if not time or error_then.empty:
-        return []
+        return [], None
     is_test = (table["split"] == "test").to_numpy()
     then = np.flatnonzero(~is_test)[error_then.index.to_numpy()]
     if description["split"]["by"] == "time":
@@ -120,7 +124,9 @@ def newest_errors(
     errors = np.concatenate([error, error_then.to_numpy()])
     target = description["target"]
     predicted = errors + table[target].to_numpy("float64")[rows]
-    return error_alarms(table[time].iloc[rows].reset_index(drop=True), errors, predicted, slices, target)
+    moments = table[time].iloc[rows].reset_index(drop=True)
+    categories = [name for name in slices if description["features"][name] == "category"]
+    return error_alarms(moments, errors, predicted, slices, target, categories)
 
 
 def slice_bias(

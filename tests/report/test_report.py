@@ -289,6 +289,20 @@ def test_few_held_out_rows_are_no_yes(finished_run):
         assert (said.deploy, said.why) == ("look closer", [f"Only {words} held out; fewer than 100 say too little."])
 
 
+def test_a_change_that_could_go_unseen_is_no_yes_and_what_would_be_seen_is_said(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    segment = {"feature": "city", "value": "Ulm", "share": 0.38}
+    visible = {"days": 28, "share": 0.12, "segment": segment}
+    said = decision(found, diagnostics() | {"visible": visible})
+    assert said.deploy == "yes"
+    words = "A change of the targets of the newest 4 weeks would probably have been seen from ± 12% on"
+    assert said.where[-1] == f"{words}; if it concerned only the rows where city is Ulm, from ± 38% on."
+    for share, size in ((0.34, "of less than ± 34%"), (None, "of any size")):
+        said = decision(found, diagnostics() | {"visible": visible | {"share": share}})
+        why = f"The new rows are too few, or vary too much: a change {size} of all targets of the newest 4 weeks could "
+        assert (said.deploy, said.why) == ("look closer", [f"{why}go unseen."])
+
+
 def test_the_box_says_where_to_look_with_figures(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
     mae = number(found["model"]["test"]["MAE"])

@@ -8,7 +8,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, drift, joint, leaks, newest, newest_errors, periods, series, times
+from signoff.review import delivery, drift, gaps, joint, leaks, newest, newest_errors, periods, series, times
 
 WEEKS = 30
 
@@ -133,7 +133,7 @@ def errors(frame: pd.DataFrame, change: np.ndarray) -> list[dict]:
     error = random.normal(0, 3, len(frame)) + change
     predicted = random.normal(40, 6, len(frame))
     with threadpool_limits(1):
-        return newest_errors.error_alarms(frame["time"], error, predicted, {"store": (codes, list(labels))}, "sold")
+        return newest_errors.error_alarms(frame["time"], error, predicted, {"store": (codes, list(labels))}, "sold")[0]
 
 
 def test_errors_that_have_just_moved_are_named_of_all_rows_or_of_one_segment():
@@ -163,9 +163,9 @@ def test_a_target_of_another_scale_is_named_though_days_are_alike():
     predicted = random.normal(40, 6, len(frame))
     actual = predicted + random.normal(0, 4, len(frame)) + shocks
     with threadpool_limits(1):
-        assert newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold") == []
+        assert newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold")[0] == []
         actual += np.where(late(frame), 0.3, 0) * (predicted - 40)
-        (alarm,) = newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold")
+        (alarm,) = newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold")[0]
     assert "predictions of sold within one day differ by 1, targets differ by 1." in alarm["sentence"]
 
 
@@ -197,6 +197,43 @@ def test_more_decimals_than_ever_before_are_named_with_the_segment_that_has_them
     assert "sold has more than 2 decimals in" in sentence and "In all of them store is C." in sentence
     computed = shop().assign(price=lambda rows: rows["price"] / 3)
     assert found_in(computed) == {}
+
+
+@pytest.mark.parametrize("kind", ["delays", "counts"])
+def test_whole_numbers_that_were_multiplied_and_rounded_leave_gaps_that_are_named_and_a_season_leaves_none(kind):
+    random, frame = np.random.default_rng(4), shop(rows=6000)
+    numbers = random.poisson(4, len(frame)) if kind == "counts" else random.gamma(2, 25, len(frame)).round()
+    season = (frame["temperature"] + numbers).round()
+    # All rows of a day share their number.
+    by_day = random.poisson(9, 7 * WEEKS)[(frame["time"] - frame["time"].min()).dt.days]
+    columns = frame.assign(price=numbers, temperature=season, sold=by_day)
+    kinds = {"price": "number", "temperature": "number", "sold": "number"}
+    periods_ = periods.periods_of(frame["time"])
+    assert gaps.gap_alarms(columns, kinds, periods_) == []
+    columns["price"] = np.where(late(frame), (numbers * 1.19).round(), numbers)
+    (alarm,) = gaps.gap_alarms(columns, kinds, periods_)
+    assert (alarm["name"], alarm["feature"]) == ("unit_change", "price")
+    assert "price is never 3" in alarm["sentence"] or kind == "delays"
+
+
+def test_what_is_said_to_be_visible_is_seen_and_half_of_it_is_not():
+    frame = shop()
+    codes, labels = pd.factorize(frame["store"])
+    slices = {"store": (codes, list(labels))}
+    segment = (late(frame, 4) & (frame["store"] == "B")).to_numpy()
+
+    def tried(seed: int, change: np.ndarray | float) -> tuple[list, dict]:
+        random = np.random.default_rng(seed)
+        error, predicted = random.normal(0, 6, len(frame)) - change, random.normal(40, 1, len(frame))
+        with threadpool_limits(1):
+            return newest_errors.error_alarms(frame["time"], error, predicted, slices, "sold", ["store"])
+
+    _, visible = tried(0, 0.0)
+    assert visible["days"] == 28 and visible["segment"]["feature"] == "store"
+    assert 0.02 < visible["share"] < visible["segment"]["share"] < 0.3
+    for share, rows in ((visible["share"], late(frame, 4).to_numpy()), (visible["segment"]["share"], segment)):
+        seen = [sum(bool(tried(seed, 40 * share * size * rows)[0]) for seed in range(2)) for size in (1.3, 0.3)]
+        assert seen == [2, 0]
 
 
 def hourly(seed: int = 0) -> pd.DataFrame:

@@ -267,6 +267,26 @@ class Refit(TypedDict):
     agreement: Agreement
 
 
+class VisibleInSegment(TypedDict):
+    """The smallest change of a segment's newest targets that would have been seen, as a share of their mean."""
+
+    feature: str
+    value: str
+    share: float | None
+
+
+class Visible(TypedDict):
+    """The smallest change of the newest targets, of up to `days` days, that would have been seen nine times in ten.
+
+    `share` is a share of the mean target; None if no change would have been seen. The segment is that in which least is
+    seen; None if there are no categories.
+    """
+
+    days: int
+    share: float | None
+    segment: VisibleInSegment | None
+
+
 class Diagnostics(TypedDict):
     """diagnostics.json; docs/files.md says what each part is."""
 
@@ -287,6 +307,7 @@ class Diagnostics(TypedDict):
     importance_sample: ImportanceSample
     partial_dependence: dict[str, Effect]
     rests_on: NotRequired[RestsOn | None]
+    visible: NotRequired[Visible | None]
     refit: NotRequired[Refit]
     alarms: list[AlarmRecord]
     reasons: dict[str, list[str]]

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from signoff.base.numbers import agreed, counted
 from signoff.model.thresholds import Threshold
-from signoff.release.records import Best, Diagnostics, Metrics, SliceRow, Week
+from signoff.release.records import Best, Diagnostics, Metrics, SliceRow, Visible, Week
 from signoff.release.verdict import verdict
 from signoff.report.document import Block, Box, Code, Items, Words, number
 
 # With fewer held-out rows, the scores are not reliable enough, whatever their intervals are.
 FEWEST_ROWS = 100
+# The largest change of all new targets, as a share of their mean, that may go unseen.
+MOST_UNSEEN = 0.2
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
 _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
@@ -31,8 +33,9 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     """Return the content of the box.
 
     "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, FEWEST_ROWS held-out
-    rows, a best baseline that is beaten by an interval that excludes 0, and no baseline that is better by R2. `live`
-    has the warnings about the deployed release. They do not speak against the new model; `where` begins with them.
+    rows, a best baseline that is beaten by an interval that excludes 0, no baseline that is better by R2, and enough
+    new rows to see a change of MOST_UNSEEN. `live` has the warnings about the deployed release. They do not speak
+    against the new model; `where` begins with them.
     """
     _, failures = verdict(diagnostics["validation"], metrics)
     best = diagnostics["against_best"]
@@ -84,10 +87,23 @@ def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     found += [f"{each[0].upper()}{each[1:]}." for each in _better_by_r2(metrics)]
     if not metrics["thresholds"]:
         found.append("No threshold is set, so nothing says what is good enough.")
+    found += _unseen(diagnostics)
     if rows < FEWEST_ROWS:
         held_out = f"{counted(rows, 'row')} {agreed(rows, 'is', 'are')}"
         found.append(f"Only {held_out} held out; fewer than {FEWEST_ROWS} say too little.")
     return found
+
+
+def _unseen(diagnostics: Diagnostics) -> list[str]:
+    """Return a sentence if no check could have seen a change of all new targets by MOST_UNSEEN."""
+    visible = diagnostics.get("visible")
+    if visible is None:
+        return []
+    share, span = visible["share"], _span(visible["days"])
+    if share is not None and share <= MOST_UNSEEN:
+        return []
+    size = "of any size" if share is None else f"of less than ± {share:.0%}"
+    return [f"The new rows are too few, or vary too much: a change {size} of all targets of {span} could go unseen."]
 
 
 def _difference(best: Best) -> str:
@@ -150,7 +166,28 @@ def _where(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
             f"It rests on {names}: without {it} the error is {times:.1f} times as large. "
             f"{are} {names} known when predictions are made?"
         )
+    if visible := diagnostics.get("visible"):
+        found += _seen(visible)
     return found
+
+
+def _seen(visible: Visible) -> list[str]:
+    """Return a sentence on the smallest changes that would have been seen, of all new targets and of a segment."""
+    if visible["share"] is None:
+        return []
+    span = _span(visible["days"])
+    words = f"A change of the targets of {span} would probably have been seen from ± {visible['share']:.0%} on"
+    if (worst := visible["segment"]) is None:
+        return [f"{words}."]
+    of = f"if it concerned only the rows where {worst['feature']} is {worst['value']}"
+    if worst["share"] is None:
+        return [f"{words}; {of}, it would not have been seen."]
+    return [f"{words}; {of}, from ± {worst['share']:.0%} on."]
+
+
+def _span(days: int) -> str:
+    """Return a phrase for the newest days."""
+    return f"the newest {days // 7} weeks" if days % 7 == 0 and days > 7 else f"the newest {days} days"
 
 
 def _worst(rows: list[SliceRow], mae: float) -> SliceRow:

@@ -11,6 +11,7 @@ from scipy import special
 
 from signoff.features.recipe import of_a_date
 from signoff.review import drift
+from signoff.review.gaps import gap_alarms
 from signoff.review.joint import joint_alarms
 from signoff.review.periods import (
     BEFORE,
@@ -73,9 +74,11 @@ def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict
     # A step is stronger evidence than decimals.
     skip |= {each["feature"] for each in moved}
     precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
+    skip |= {each["feature"] for each in precise}
+    gaps = [each for each in gap_alarms(table, kinds, periods) if each["feature"] not in skip]
     target = table[description["target"]].to_numpy("float64", na_value=np.nan)
     clocks = clock_alarms(table[time], target, periods)
-    found = [*repeats, *stuck, *precise, *volumes, *moved, *clocks]
+    found = [*repeats, *stuck, *precise, *gaps, *volumes, *moved, *clocks]
     # A change in one column also changes its correlations.
     return found or joint_alarms(table, kinds, periods)
 

@@ -1,13 +1,14 @@
 """Recent changes in the model's errors, overall and by segment, compared with earlier spans of equal length."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from signoff.review.periods import Periods, Step, periods_of, spans_of
+from signoff.release.records import Visible, VisibleInSegment
+from signoff.review.periods import SPANS, Periods, Step, periods_of, spans_of
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
@@ -30,9 +31,12 @@ _MOST_DAYS, _MOST_PERIODS = 250, 60
 _LARGER_SIZE = 1.6
 # Spans that end with the newest row overlap, so they count as this many independent checks.
 _SPANS = 2
+_RARE = _RARE_OF_ALL / (_KINDS * _SPANS)
 _MOST_NAMED = 3
 # The minimum number of rows of a segment in a span.
 _FEWEST = 6
+# The share of all rows from which a level counts as a segment in what is said about visible changes.
+_SEGMENT = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,16 @@ class _Move:
 
 
 def error_alarms(
-    time: pd.Series, error: np.ndarray, predicted: np.ndarray, slices: Slices, unit: str
-) -> list[dict[str, str | None]]:
-    """Return an alarm if the errors of the newest rows have moved further than ever before.
+    time: pd.Series,
+    error: np.ndarray,
+    predicted: np.ndarray,
+    slices: Slices,
+    unit: str,
+    categories: Collection[str] = (),
+) -> tuple[list[dict[str, str | None]], Visible | None]:
+    """Return an alarm if the errors of the newest rows have moved further than ever before, and what can be seen.
+
+    The second part is None if there are too few rows for any comparison.
 
     Parameters
     ----------
@@ -59,10 +70,13 @@ def error_alarms(
         As `intervals.make_slices` returns them, for these rows.
     unit
         The target's name.
+    categories
+        The features among the slices whose levels are segments.
     """
     periods = periods_of(time)
     if periods is None or not len(error):
-        return []
+        return [], None
+    actual = predicted - error
     usual = float(np.median(np.abs(error)))
     most = _HUGE * usual or math.inf
     error = np.clip(error, -most, most)
@@ -70,13 +84,15 @@ def error_alarms(
     predicted = np.clip(predicted, *np.quantile(predicted, [_TAIL, 1 - _TAIL]))
     usual = float(np.abs(error).mean())
     if not usual:
-        return []
-    whole = _moves_of_all(time, error, predicted, usual, periods)
-    moves = [each for feature in slices for each in _moves_of(feature, slices, (error, predicted), usual, periods)]
-    return [
+        return [], None
+    whole = _steps_of_all(time, error, predicted, usual, periods)
+    segments = [each for feature in slices for each in _steps_of(feature, slices, (error, predicted), periods)]
+    moves = [move for each in segments for move in _moves_of(each, usual)]
+    alarms = [
         alarm("newest_errors", each.feature, _words(each, periods, unit))
-        for each in _causes(whole, moves, time, (error, predicted), slices, usual, periods)
+        for each in _causes(_moves_of_all(whole, usual), moves, time, (error, predicted), slices, usual, periods)
     ]
+    return alarms, _visible(whole, segments, actual, {name: slices[name] for name in categories}, usual, periods)
 
 
 def _causes(
@@ -101,15 +117,16 @@ def _causes(
         codes, labels = slices[str(each.feature)]
         others = codes != labels.index(str(each.level))
         rest = np.where(others, error, np.nan)
-        if others.mean() > 0.2 and not _moves_of_all(time, rest, predicted, usual, periods):
+        steps = _steps_of_all(time, rest, predicted, usual, periods) if others.mean() > 0.2 else None
+        if steps is not None and not _moves_of_all(steps, usual):
             return [each]
     return whole[:1]
 
 
-def _moves_of_all(
+def _steps_of_all(
     time: pd.Series, error: np.ndarray, predicted: np.ndarray, usual: float, periods: Periods
-) -> list[_Move]:
-    """Return the moves of the mean error of all rows, of its size, and of the slope of the target on the predictions.
+) -> dict[str, list[Step]]:
+    """Return the steps of the mean error of all rows, of its size, and of the slope of the target on the predictions.
 
     Rows whose error is NaN are left out.
     """
@@ -120,23 +137,28 @@ def _moves_of_all(
     lengths = [length for length, _ in spans_of(periods)]
     count = np.bincount(age)
     noise = _noise_of_days(count)
-    found = []
+    found = {}
     for kind in ("mean", "size"):
         values = np.abs(error) if kind == "size" else error
         with np.errstate(divide="ignore", invalid="ignore"):
             daily = np.bincount(age, values) / count
             daily = np.log(np.maximum(daily, 1e-3 * usual)) if kind == "size" else daily
         tried = newest_steps(daily[None, ::-1], noise[None, ::-1], lengths, periods.days)
-        found.append((kind, [each for _, _, each in tried]))
+        found[kind] = [each for _, _, each in tried]
     width = int(age.max()) // periods.days + 1
     slopes, chance = _slopes(age // periods.days, age, error, predicted, width)
-    found.append(("slope", [each for _, _, each in newest_steps(slopes[None, ::-1], chance[None, ::-1], lengths)]))
+    found["slope"] = [each for _, _, each in newest_steps(slopes[None, ::-1], chance[None, ::-1], lengths)]
+    return found
+
+
+def _moves_of_all(found: dict[str, list[Step]], usual: float) -> list[_Move]:
+    """Return the largest of the steps of all rows that count, of each kind."""
     moves = []
-    for kind, steps in found:
+    for kind, steps in found.items():
         news = [
             each
             for each in steps
-            if each.p < _RARE_OF_ALL / (_KINDS * _SPANS)
+            if each.p < _RARE
             and each.larger >= (_LARGER_SIZE if kind == "size" else _LARGER)
             and _matters(each, kind, usual)
         ]
@@ -178,10 +200,21 @@ def _matters(each: Step, kind: str, usual: float) -> bool:
     return abs(far) >= _MOVED * usual and abs(each.now) >= abs(each.before)
 
 
-def _moves_of(
-    feature: str, slices: Slices, rows: tuple[np.ndarray, np.ndarray], usual: float, periods: Periods
-) -> Iterator[_Move]:
-    """Yield the moves of the errors of each level of a feature, relative to those of all other rows."""
+@dataclass(frozen=True)
+class _Tried:
+    """The steps of the levels of a feature, of one kind; how many rows each level has in them; and how many checks all
+    features have together."""
+
+    feature: str
+    kind: str
+    labels: list[str]
+    steps: list[tuple[int, Step]]
+    rows: np.ndarray
+    checks: int
+
+
+def _steps_of(feature: str, slices: Slices, rows: tuple[np.ndarray, np.ndarray], periods: Periods) -> Iterator[_Tried]:
+    """Yield the steps of the errors of each level of a feature, relative to those of all other rows."""
     codes, labels = slices[feature]
     error, predicted = rows
     width, checks = min(periods.count, _MOST_PERIODS), _SPANS * _KINDS * sum(len(names) for _, names in slices.values())
@@ -204,14 +237,64 @@ def _moves_of(
             own, chance = _slopes(cells, cells, error[inside], predicted[inside], n.size)
             figures, noise = own.reshape(shape), chance.reshape(shape)
         figures[(n < (1 if kind == "mean" else _FEWEST)) | ~np.isfinite(figures)] = np.nan
-        best: dict[int, Step] = {}
-        for k, length, each in newest_steps(figures[:, ::-1], noise[:, ::-1], lengths):
-            rare = any(each.larger >= larger and each.p < p / checks for larger, p in _NEWS_OF_A_SEGMENT)
-            news = rare and _matters(each, kind, usual)
-            if news and n[k, :length].sum() >= _FEWEST and (k not in best or each.p < best[k].p):
-                best[k] = each
-        for k, each in best.items():
-            yield _Move(feature, labels[k], kind, each)
+        steps = [(k, each) for k, _, each in newest_steps(figures[:, ::-1], noise[:, ::-1], lengths)]
+        yield _Tried(feature, kind, labels, steps, np.cumsum(n, axis=1), checks)
+
+
+def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
+    """Yield the rarest step of each level that counts."""
+    best: dict[int, Step] = {}
+    for k, each in tried.steps:
+        rare = any(each.larger >= larger and each.p < p / tried.checks for larger, p in _NEWS_OF_A_SEGMENT)
+        news = rare and _matters(each, tried.kind, usual)
+        if news and tried.rows[k, each.length - 1] >= _FEWEST and (k not in best or each.p < best[k].p):
+            best[k] = each
+    for k, each in best.items():
+        yield _Move(tried.feature, tried.labels[k], tried.kind, each)
+
+
+def _visible(
+    whole: dict[str, list[Step]],
+    segments: list[_Tried],
+    actual: np.ndarray,
+    categories: Slices,
+    usual: float,
+    periods: Periods,
+) -> Visible:
+    """Return the smallest change of the newest targets that these checks would have seen, of all rows and of segments.
+
+    Only levels of these categories with _SEGMENT of the rows count as segments.
+    """
+    least = _least(whole, float(np.abs(actual.mean())), usual, ((_LARGER, _RARE),))
+    found: dict[tuple[str, int], dict[str, list[Step]]] = {}
+    for each in segments:
+        for k, step in each.steps:
+            found.setdefault((each.feature, k), {}).setdefault(each.kind, []).append(step)
+    checks = segments[0].checks if segments else 1
+    limits = tuple((larger, p / checks) for larger, p in _NEWS_OF_A_SEGMENT)
+    shares: list[tuple[float, str, str]] = []
+    for feature, (codes, labels) in categories.items():
+        for k, label in enumerate(labels):
+            if (inside := codes == k).mean() >= _SEGMENT:
+                share = _least(found.get((feature, k), {}), float(np.abs(actual[inside].mean())), usual, limits)
+                shares.append((share, feature, label))
+    worst, feature, value = max(shares, default=(math.nan, "", ""))
+    segment: VisibleInSegment = {"feature": feature, "value": value, "share": worst if math.isfinite(worst) else None}
+    return {
+        "days": max(SPANS) * periods.days,
+        "share": least if math.isfinite(least) else None,
+        "segment": segment if shares else None,
+    }
+
+
+def _least(steps: dict[str, list[Step]], mean: float, usual: float, limits: Iterable[tuple[float, float]]) -> float:
+    """Return the smallest change that is seen, as a share of a mean: by the mean error, or by the slope."""
+    found = [math.inf]
+    for kind, unit, least in (("mean", mean, _MOVED * usual), ("slope", 1.0, _SCALED)):
+        for each in steps.get(kind, []):
+            for larger, p in limits:
+                found.append(max(each.least(p, larger), least) / max(unit, 1e-300))
+    return min(each for each in found if not math.isnan(each))
 
 
 def _deviations(values: np.ndarray, codes: np.ndarray, count: int, relative: bool) -> np.ndarray:

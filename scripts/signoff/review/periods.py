@@ -20,6 +20,7 @@ FEWEST_ROWS = 12
 SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
 BEFORE = 3
+_NINE_IN_TEN = float(special.ndtri(0.9))
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,23 @@ class Periods:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a figure between the newest span and earlier ones: the periods of a span, the figures, its p-value."""
+    """A step of a figure between the newest span and earlier ones: the periods of a span, the figures, its p-value and
+    its ratio to the largest earlier step; if known, its standard error, degrees of freedom and the largest earlier t.
+    """
 
     length: int
     now: float
     before: float
     p: float
     larger: float
+    error: float = math.nan
+    degrees: float = math.nan
+    earlier: float = math.nan
+
+    def least(self, p: float, larger: float) -> float:
+        """Return the smallest step that would be seen nine times in ten, with these limits of p and `larger`."""
+        t = max(-float(special.stdtrit(self.degrees, p / 2)), larger * self.earlier)
+        return (t + _NINE_IN_TEN) * self.error
 
 
 def periods_of(time: pd.Series) -> Periods | None:

@@ -5,6 +5,7 @@ process if the noise is large, and raise alarms about its turns. Its size and pe
 are averaged, weighted by their likelihood.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -68,16 +69,18 @@ def newest_steps(
         p = sum(
             weight * 2 * special.stdtr(df, -np.abs(t)) for weight, (_, _, t, df) in zip(weights, tests, strict=True)
         )
-        before, far, now, _ = best.step(size, late, usual)
+        before, far, now, degrees = best.step(size, late, usual)
         ends = [end for end in range(size - every, 0, -every) if end <= size - late and end - late >= size // 4]
         earlier = [np.abs(best.step(end, late, usual)[2]) for end in ends]
         if len(earlier) < FEWEST_STEPS:
             continue
-        larger = np.abs(now) / np.maximum(np.max(earlier, axis=0), 1e-12)
+        most = np.maximum(np.max(earlier, axis=0), 1e-12)
         enough = known[:, size - late :].any(axis=1)
         for k in np.flatnonzero(enough & np.isfinite(p)):
-            first = float(before[k] + middle[k])
-            yield int(usable[k]), length, Step(length, first + float(far[k]), first, float(p[k]), float(larger[k]))
+            first, t = float(before[k] + middle[k]), abs(float(now[k]))
+            error = abs(float(far[k])) / t if t else math.inf
+            figures = (first + float(far[k]), first, float(p[k]), t / float(most[k]))
+            yield int(usable[k]), length, Step(length, *figures, error, float(degrees[k]), float(most[k]))
 
 
 class _Whitened:

@@ -1,0 +1,119 @@
+"""Whole numbers that have recently disappeared between their neighbours: a sign of a multiplication with rounding.
+
+Times 1.19 and rounded, 2 stays 2 and 3 becomes 4: no row is 3 any more. A season or a trend moves neighbours together
+and leaves no such gaps. Values may come in lumps (all rows of a day share its temperature), so the gaps of the newest
+span are compared with those of earlier spans.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from signoff.base.numbers import listed
+from signoff.review.periods import FEWEST_STEPS, Periods, span_sums, spans_of
+from signoff.review.reasons import alarm
+
+# Numbers with more decimals, or with more different steps between their tails, are too fine to have gaps.
+_MOST_DECIMALS, _MOST_VALUES = 2, 1500
+_TAIL = 0.005
+# A value is compared with this many neighbours on each side, and must have been in this many earlier rows.
+_NEIGHBOURS, _FEWEST_BEFORE = 3, 20
+# How many rows must be lacking: at least, in standard deviations, and as a multiple of the most in any earlier span.
+_LACKING, _SURE, _LARGER = 12.0, 5.0, 2.0
+_MOST_NAMED = 3
+
+
+class _Gap(NamedTuple):
+    """The values that are absent from the newest `length` periods, and how many rows were expected to have them."""
+
+    length: int
+    values: list[float]
+    rows: float
+
+
+def gap_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
+    """Return an alarm for each numeric column whose newest values have gaps that earlier ones did not have.
+
+    Parameters
+    ----------
+    table
+        n rows.
+    kinds
+        The kind of each column to look at.
+    """
+    found = []
+    for name in [name for name, kind in kinds.items() if kind == "number"]:
+        lattice = _lattice(table[name].to_numpy("float64", na_value=np.nan))
+        if lattice is None:
+            continue
+        if gap := _gap(*lattice, periods):
+            found.append(alarm("unit_change", name, _words(name, gap, periods)))
+    return found[:_MOST_NAMED]
+
+
+def _lattice(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the place of each number among all steps between the tails (-1: none), and these steps; None: too fine."""
+    known = values[np.isfinite(values)]
+    if len(known) < _FEWEST_BEFORE * FEWEST_STEPS:
+        return None
+    low, high = np.quantile(known, [_TAIL, 1 - _TAIL])
+    for scale in (10.0**n for n in range(_MOST_DECIMALS + 1)):
+        if np.abs(known * scale - np.round(known * scale)).max() < 1e-6:
+            break
+    else:
+        return None
+    first, last = round(low * scale), round(high * scale)
+    if not 3 <= last - first <= _MOST_VALUES:
+        return None
+    place = np.full(len(values), -1, dtype="int64")
+    inside = np.isfinite(values) & (values >= low) & (values <= high)
+    place[inside] = np.round(values[inside] * scale).astype("int64") - first
+    return place, np.arange(first, last + 1) / scale
+
+
+def _gap(place: np.ndarray, values: np.ndarray, periods: Periods) -> _Gap | None:
+    """Return the gaps of the newest span, if no earlier span had nearly as many."""
+    use = (periods.codes >= 0) & (place >= 0)
+    size = len(values)
+    rows = np.bincount(place[use] * periods.count + periods.codes[use], minlength=size * periods.count)
+    rows = rows.reshape(size, periods.count)
+    if rows.sum(axis=1).max() < _FEWEST_BEFORE:
+        return None
+    best = None
+    for length, count in spans_of(periods):
+        now = span_sums(rows, length, count)
+        before = rows.sum(axis=1)[:, None] - now
+        # The rows that a value would have if it had kept its share among its neighbours.
+        near_now, near_before = _near(now), _near(before)
+        expected = np.where(before >= _FEWEST_BEFORE, before * near_now / np.maximum(near_before, 1), 0.0)
+        # The smallest and the largest values of a span are no gaps.
+        between = (np.cumsum(now, axis=0) > 0) & (np.cumsum(now[::-1], axis=0)[::-1] > 0)
+        expected = np.where(between, expected, 0.0)
+        none = np.exp(-expected)
+        lacking = (expected * ((now == 0) - none)).sum(axis=0)
+        limit = _LACKING + _SURE * float(np.sqrt((expected[:, 0] ** 2 * none[:, 0] * (1 - none[:, 0])).sum()))
+        limit = max(limit, _LARGER * float(lacking[1:].max(initial=0.0)))
+        if count > FEWEST_STEPS and lacking[0] >= limit and (best is None or lacking[0] > best.rows):
+            absent = np.flatnonzero(now[:, 0] == 0)
+            most = sorted(absent[np.argsort(-expected[absent, 0], kind="stable")][:_MOST_NAMED])
+            best = _Gap(length, [float(values[k]) for k in most], float(expected[absent, 0].sum()))
+    return best
+
+
+def _near(rows: np.ndarray) -> np.ndarray:
+    """Return the rows of each value (the first axis) and its neighbours together."""
+    total = np.vstack([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+    place = np.arange(len(rows))
+    ends = np.minimum(place + _NEIGHBOURS + 1, len(rows)), np.maximum(place - _NEIGHBOURS, 0)
+    found: np.ndarray = total[ends[0]] - total[ends[1]]
+    return found
+
+
+def _words(name: str, gap: _Gap, periods: Periods) -> str:
+    """Return the sentence on the gaps of a column."""
+    shown = listed([f"{each:g}" for each in gap.values], "or")
+    return (
+        f"{name} is never {shown} in {periods.words(gap.length)}, though about {gap.rows:,.0f} rows with such values "
+        "were expected between their neighbours: its values may have been multiplied or converted."
+    )
