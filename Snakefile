@@ -20,8 +20,9 @@ else:
     include: "workflow/rules/model.smk"
     include: "workflow/rules/diagnose.smk"
     include: "workflow/rules/report.smk"
+    include: "workflow/rules/live.smk"
 
-    if settings.model.refit == "all":
+    if refit_path(config):
 
         include: "workflow/rules/refit.smk"
 

@@ -2,13 +2,15 @@
 
     python scripts/live_record.py --raw data/raw/raw_data.csv --target minutes --output reports/live.json
 
-Run in the project's folder. Predictions are read from predictions/. Rows that came after the data of the current
-release and were never predicted are scored with it, and marked "as if predicted". A table of the weeks goes to live.csv
-beside the output.
+Run in the project's folder, or name it with --folder. Predictions are read from its predictions/. Rows that came after
+the data of the current release and were never predicted are scored with it, and marked "as if predicted". A table of
+the weeks goes to live.csv beside the output.
 """
 
 import argparse
+import contextlib
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -234,9 +236,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mae-max", type=float, help="the largest MAE of a week of the current release")
     parser.add_argument("--coverage-min", type=float, help="the smallest coverage of its intervals in a week")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
+    parser.add_argument("--folder", type=Path, default=Path("."), help="the project's folder, if it is another one")
     config_argument(parser)
     args = parser.parse_args(argv)
-    with command_line.logged("live_record", args, _FOLDER):
+    # Paths are those of the folder in which it was started.
+    args.raw, args.cleaned = [path.absolute() for path in args.raw], args.cleaned.absolute()
+    args.config, shown, args.output = (
+        args.config and list(map(os.path.abspath, args.config)),
+        args.output,
+        args.output.absolute(),
+    )
+    with command_line.logged("live_record", args, args.folder / _FOLDER), contextlib.chdir(args.folder):
         args.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".live-") as folder:
             found = live_record(args, Path(folder))
@@ -252,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
             "[live_record] completed. Predicted rows: %d, answered: %d, unanswered: %d",
             *(found["rows"], found["answered"], found["unanswered"]),
         )
-        logging.info("[live_record] wrote the live record to %s", args.output)
+        logging.info("[live_record] wrote the live record to %s", shown)
 
 
 if __name__ == "__main__":

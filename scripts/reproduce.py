@@ -21,7 +21,7 @@ from signoff.config.settings import config_argument, read_config
 from signoff.model.model_file import load_model
 from signoff.model.scoring import predict
 from signoff.release import kept_data
-from signoff.release.approval import Rule, code_state, model_path, refit_path, released_as
+from signoff.release.approval import Rule, code_state, model_path, released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.rules.flags import words
@@ -163,8 +163,9 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
         model = Path(scratch, Path(model_path(config)).name)
         train_again(config, features, model, threads)
         made = {model_path(config): model}
-        path = refit_path(config)
-        if path and sha256(model) == document["files"][model_path(config)]:
+        # What the release holds: today's default may be another one.
+        path = str(Path(model_path(config)).with_stem("refit"))
+        if path in document["files"] and sha256(model) == document["files"][model_path(config)]:
             made[path] = Path(scratch, Path(path).name)
             refit_again(config, features, model, folder / "evaluation_metrics.json", made[path], threads)
         for path, file in made.items():

@@ -10,6 +10,7 @@ import resource
 import shlex
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,10 @@ def test_the_features_that_moved_a_prediction_most_come_after_what_is_written_wi
     words = [f"--input={week}", "--columns=ride"]
     assert in_process(script_predict, *words, f"--output={plain}")[0] == 0
     assert in_process(script_predict, *words, f"--output={more}", "--reasons=9")[0] == 0
+    with open(week, "rb") as stream, monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", SimpleNamespace(buffer=stream))
+        script_predict.main([*words, "--input=-", "--output=stream.csv", "--reasons=9"])
+    assert Path("stream.csv").read_bytes() == more.read_bytes()
     taken = str(batch(released, rides(5).assign(reason_2="x"), "taken"))
     code, said, _ = in_process(script_predict, f"--input={taken}", "--output=taken.csv", "--reasons=2")
     assert code == 1 and "the predictions have a column reason_2 of their own" in said

@@ -11,15 +11,19 @@ import pytest
 
 import attest
 import deploy
+import predict as script_predict
 import reproduce
+import rollback
+import sign_off
 import verify
 from conftest import CONFIG, Project, in_process, rides
 from diagnose import diagnose
 from signoff.base.errors import TaskError
-from signoff.config.settings import read_config
+from signoff.config.settings import SCHEMA, check_config, read_config
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, train_model
+from signoff.release.approval import refit_path, reviewed_files
 from signoff.release.records import Agreement
 from signoff.release.store import Releases
 from signoff.release.subject import changes, review
@@ -27,6 +31,7 @@ from signoff.report.decision_box import decision
 from signoff.report.refit import refit_section
 from signoff.review.champion import Champion, open_champion
 from signoff.review.refit import agreement, newest_rows, refit_alarms
+from signoff.rules.models import groups
 from signoff.tables.table import read_table
 
 REFIT = {"model": {**CONFIG["model"], "refit": "all"}}
@@ -152,6 +157,45 @@ def test_the_same_evaluated_model_without_the_second_one_is_another_release(refi
     assert "predictions: by the one trained again on all rows → by the evaluated model" in changes(name, alone)
 
 
+def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollback_returns_to_it(refitted, monkeypatch):
+    first = Releases().current()
+    rides(660).to_csv("rides.csv", index=False)
+    refitted.configure()
+    refitted.snakemake("reports/final_report.md")
+    # What was held out this week, the released model has learnt from; its evaluated model has not.
+    champion = refitted.json("reports/evaluation_metrics.json")["champion"]
+    rows, names = features(refitted.folder)
+    test = rows[rows["split"] == "test"]
+    errors = [
+        (predict(joblib.load(f"deployed/current/{name}.pkl"), test[names], 1) - test["minutes"]).abs().mean()
+        for name in ("model", "refit")
+    ]
+    assert champion["test"]["MAE"] == pytest.approx(errors[0])
+    assert errors[1] < errors[0]
+    assert "its evaluated twin is scored" in Path("reports/final_report.md").read_text("utf-8")
+    # The new week shows how right the model is that predicts.
+    new = rides(660)[600:].dropna()
+    new.to_csv("new.csv", index=False)
+    assert in_process(script_predict, "--input=new.csv", "--output=before.csv")[0] == 0
+    before = pd.read_csv("before.csv")
+    live = refitted.json("reports/live.json")
+    assert (live["release"], live["answered"]) == (first, len(new))
+    mae = sum(each["MAE"] * each["answered"] for each in live["weeks"]) / len(new)
+    assert mae == pytest.approx((before["prediction"] - before["minutes"]).abs().mean())
+    # A release without a second model follows, and is replaced again.
+    code, said, _ = in_process(sign_off, "--reviewer=Ada", "--decision=approve", "--comment=x", "--override=x")
+    assert code == 0 and "predictions: by the one trained again on all rows → by the evaluated model" in said
+    assert in_process(deploy)[0] == 0
+    assert not Path("deployed/current/refit.pkl").exists()
+    assert in_process(script_predict, "--input=new.csv", "--output=between.csv")[0] == 0
+    assert pd.read_csv("between.csv")["prediction"].tolist() != before["prediction"].tolist()
+    assert in_process(rollback, "--reason=it is worse")[0] == 0
+    assert Releases().current() == first
+    assert in_process(verify)[0] == 0
+    assert in_process(script_predict, "--input=new.csv", "--output=after.csv")[0] == 0
+    assert Path("after.csv").read_bytes() == Path("before.csv").read_bytes()
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_a_champion_is_scored_by_its_evaluated_twin_if_it_has_seen_the_held_out_rows(refitted_run, monkeypatch, later):
     monkeypatch.chdir(refitted_run.folder)
@@ -229,6 +273,38 @@ def test_the_report_names_the_error_of_the_backtest_if_there_is_one():
     words = str(refit_section(found, metrics, backtest).blocks)
     assert re.search(r"absolute error of 1\.75 in the backtest of 5 weeks \(2024-W01 to 2024-W05, 77 rows\)", words)
     assert "make backtest" not in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "second"),
+    [
+        ({"time_column": "started"}, True),
+        ({"split": {"by": "time"}}, True),
+        ({"time_column": "started", "split": {"test_weeks": 8}}, True),
+        ({}, False),
+        ({"time_column": "started", "split": {"by": "hash"}}, False),
+        ({"time_column": "started", "split": {"key": ["ride"]}}, False),
+        ({"time_column": "started", "split": {"groups": "city"}}, False),
+        ({"time_column": "started", "model": {"max_rows": 100}}, False),
+        ({"time_column": "started", "model": {"max_rows": 100, "refit": "all"}}, True),
+        ({"time_column": "started", "model": {"refit": "none"}}, False),
+        ({"model": {"refit": "all"}}, True),
+    ],
+)
+def test_rows_that_are_split_by_time_are_learnt_again_unless_the_config_says_otherwise(changes, second):
+    config: dict = {"raw_data_source_url": "rides.csv", "target": "minutes", **changes}
+    check_config(config, SCHEMA)
+    assert refit_path(config) == ("model/refit.pkl" if second else None)
+    assert {"model/refit.pkl", "model/refit.json"} & {*reviewed_files(config, [])} == (
+        {"model/refit.pkl", "model/refit.json"} if second else set()
+    )
+
+
+def test_each_of_many_models_learns_again_as_its_own_keys_say():
+    config: dict = {"raw_data_source_url": "rides.csv", "target": "minutes", "time_column": "started"}
+    config["models"] = {"by": "city", "each": {"Bonn": {"model": {"max_rows": 9, "passes": 2}}}}
+    check_config(config, SCHEMA)
+    assert [refit_path(each) for _, each in groups(config)] == [None, "model/refit.pkl"]
 
 
 def test_passes_over_the_rows_and_a_second_model_exclude_each_other(project):

@@ -71,7 +71,14 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
         re.findall(rf"\[{task}\] start: (?:models/)?(\S+?)/", done.stdout) for task in ("clean_data", "evaluate_model")
     ]
     assert started == [cities[1:2], cities[:2]], done.stdout
-    assert "Nothing to be done" in project.snakemake("all", *metrics).stdout
+    # Nothing is left to do but to see how right the released model was about the new rows.
+    done = project.snakemake("all", *metrics, "models_live")
+    assert re.findall(r"^(?:local)?rule (\w+):$", done.stdout, flags=re.M)[1:] == ["models_live"], done.stdout
+    assert [*project.folder.glob("models/*/reports/live.json")] == [koeln / "reports/live.json"]
+    live = here.json("reports/live.json")
+    assert live["release"] == Path(os.readlink(koeln / "deployed/current")).name
+    new = later[(later["city"] == "Köln") & later["km"].notna()]
+    assert (live["answered"], {each["as_if"] for each in live["weeks"]}) == (len(new), {True})
 
     # A model that cannot be trained stops no other one, whatever a profile says.
     (tmp_path / "profile").mkdir()
@@ -89,8 +96,8 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
 def test_each_model_has_the_rules_of_a_project_but_those_after_a_decision(project):
     project.configure(models={"by": "city", "each": {"Bonn": {"thresholds": {"mae_max": 3}}}})
     names = re.findall(r"^each\d*_(\w+)", project.snakemake("--list").stdout, flags=re.M)
-    assert {"ingest_data", "train_model", "generate_report", "verdict"} <= set(names)
-    assert set(names) & {"all", "track", "deploy", "predict", "live_record", "split_weeks", "backtest"} == set()
+    assert {"ingest_data", "train_model", "generate_report", "live_record", "verdict"} <= set(names)
+    assert set(names) & {"all", "track", "deploy", "predict", "split_weeks", "backtest"} == set()
 
 
 def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():

@@ -84,7 +84,7 @@ rule diagnose:
         metrics="reports/evaluation_metrics.json",
         explanation="reports/explanation.json",
         comparison="reports/comparison.json",
-        refit="model/refit.json" if settings.model.refit == "all" else [],
+        refit="model/refit.json" if refit_path(config) else [],
     output:
         update("reports/diagnostics.json"),
     log:

@@ -105,6 +105,12 @@ rule models_verdict:
         "python {input.script:q} {params.options} --output={output:q} --log={log:q}"
 
 
+rule models_live:
+    """Compare what all released models have predicted with what then happened: snakemake models_live"""
+    input:
+        lambda wildcards: [f"models/{each}/reports/live.json" for each in models.released(model_names())],
+
+
 rule models_reports:
     """Write the reports of all models; for one: snakemake models/NAME/reports/final_report.md"""
     input:

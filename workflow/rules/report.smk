@@ -1,7 +1,7 @@
 # The report, from which a person decides
 # How large errors were one week ahead. As an input, the backtest would run again for each report.
 BACKTEST = None
-if settings.model.refit == "all" and not place.folder and Path("reports/backtest.json").is_file():
+if refit_path(config) and not place.folder and Path("reports/backtest.json").is_file():
     BACKTEST = "reports/backtest.json"
 
 
@@ -16,7 +16,7 @@ rule generate_report:
         holdout="reports/holdout_predictions.csv",
         budget="reports/row_budget.json" if settings.model.measures_budget else [],
         # How right the releases turned out to be; there is none before the first.
-        live="reports/live.json" if Releases().current() and not place.folder else [],
+        live=place.live,
     output:
         markdown=report(
             update("reports/final_report.md"),

@@ -128,7 +128,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
-    if config["model"]["passes"] and config["model"]["refit"] != "none":
+    if config["model"]["passes"] and config["model"]["refit"] == "all":
         raise TaskError("config: model.refit: all goes with no model.passes. Use model.max_rows alone.")
     for number, url in enumerate(config["notify"]["urls"]):
         refuse_password(url, f"notify.urls.{number}")

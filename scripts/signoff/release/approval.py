@@ -45,10 +45,16 @@ def model_path(config: dict[str, Any]) -> str:
 
 
 def refit_path(config: dict[str, Any]) -> str | None:
-    """Return where the model is that was trained again on all rows; None without model.refit."""
-    if config["model"]["refit"] == "none":
-        return None
-    return str(Path(model_path(config)).with_stem("refit"))
+    """Return where the model is that was trained again on all rows; None if model.refit asks for none.
+
+    With `auto` it exists if the config splits rows by time. Where `model.max_rows` is set, all rows may not fit into
+    memory, so it does not.
+    """
+    model, split = config["model"], config["split"]
+    by_default = split["by"] == "auto" and config["time_column"] and not split["key"] and not split["groups"]
+    by_time = split["by"] == "time" or by_default
+    asked = model["refit"] == "all" or (model["refit"] == "auto" and by_time and not model["max_rows"])
+    return str(Path(model_path(config)).with_stem("refit")) if asked else None
 
 
 def raw_path(config: dict[str, Any]) -> str:

@@ -70,6 +70,12 @@ class Place:
 
         return path
 
+    def live(self, wildcards: Any) -> str | list[str]:
+        """Return the live record as an input; an empty list before the first release."""
+        path = f"{self.of(wildcards)}reports/live.json"
+        # Rules of one of many models get its folder as a prefix, but not for local paths.
+        return (local(path) if self.folder else path) if self.champion(wildcards) else []
+
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put a model's rows: none unless models are of a column."""
         if not self.plan or wildcards.model == MODEL:

@@ -67,7 +67,6 @@ class Model:
     passes: int | None
     max_rows: int | None
     intervals: str
-    refit: str
 
     @property
     def trained(self) -> dict[str, object]:
