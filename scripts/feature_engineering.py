@@ -2,9 +2,9 @@
 
     python scripts/feature_engineering.py --input data/processed/cleaned_data.csv --output data/features/features.csv
 
-Nothing here is learnt from the data as a whole: each row's features depend on that row alone, so that no test row
-leaks into the training part. The columns are described in the output's name with the suffix .json: with it the same
-features can be made of later rows.
+Nothing here is learnt from the data as a whole: each row's features depend on that row alone, or on rows that were
+known before it (--history), so that no test row leaks into the training part. The columns are described in the output's
+name with the suffix .json: with it the same features can be made of later rows.
 """
 
 import argparse
@@ -22,9 +22,18 @@ from signoff.base.command_line import json_object
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
 from signoff.features.evidence import Facts
+from signoff.features.history import history_features, history_of, remembered
+from signoff.features.history_state import write_state
 from signoff.features.holdout import described, head_of, kinds_of, sides_of, test_rows, together, with_split
 from signoff.features.plan import FeatureOptions, make_plan
-from signoff.features.recipe import DATE_PARTS, columns_described, features_again, make_features, warn_of_infinite
+from signoff.features.recipe import (
+    DATE_PARTS,
+    columns_described,
+    described_columns,
+    features_again,
+    make_features,
+    warn_of_infinite,
+)
 from signoff.features.records import CodeRecord, Description
 from signoff.features.row_keys import keep_keys
 from signoff.features.user_code import load_code
@@ -49,7 +58,7 @@ def feature_engineering(
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
         What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
-        derived, split_by, test_weeks, test_share, split_key and split_groups of `plan.FeatureOptions`.
+        derived, history, split_by, test_weeks, test_share, split_key and split_groups of `plan.FeatureOptions`.
 
     Returns
     -------
@@ -99,14 +108,26 @@ class _Features:
         self.plan = make_plan(facts, target, options, built_in=custom is None or custom_mode == "after")
         self.infinite: Counter[str] = Counter()
         self._sides: list[dict[str, Any]] = []
+        # What other rows need of all rows, and what each row has of earlier ones.
+        self.past: pd.DataFrame | None = None
+        self._history: dict[str, pd.Series] = {}
+        if history_of(self.plan["recipe"]):
+            parts = [remembered(frame, self.plan["recipe"]) for frame in batches()]
+            self.past = pd.concat(parts, ignore_index=True)
+            self._history = history_features(self.past, self.plan["recipe"])
 
     def tables(self) -> Iterator[pd.DataFrame]:
         """Yield the features of each batch with target and split. Raises TaskError if a part of the split is small."""
         self._sides.clear()
         self.infinite.clear()
-        plan = self.plan
+        plan, first = self.plan, 0
         for frame in self._batches():
-            features = make_features(frame, plan["recipe"], plan["target"], self.infinite)
+            history = {
+                name: values.iloc[first : first + len(frame)].set_axis(frame.index)
+                for name, values in self._history.items()
+            }
+            first += len(frame)
+            features = make_features(frame, plan["recipe"], plan["target"], self.infinite, history)
             if self._custom is not None:
                 own, plan["custom"] = own_features(
                     frame, features, cast(CodeRecord, plan), self._custom, self._custom_mode
@@ -157,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop", action="append", default=[], help="columns that are no features")
     parser.add_argument("--date-parts", action="append", choices=["", *DATE_PARTS], help="of each date")
     parser.add_argument("--derived", type=json_object, default={}, help='named expressions: {"speed": "km / hours"}')
+    parser.add_argument("--history", action="append", type=json_object, default=[], help="features of earlier rows")
+    parser.add_argument("--state", type=Path, help="with --history, the file of earlier rows that predictions need")
     parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
     parser.add_argument("--test-weeks", type=float, help="the last so many weeks are the test part")
     parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
@@ -191,7 +214,7 @@ def main(argv: list[str] | None = None) -> None:
         counts = read_json(cleaning) if cleaning.is_file() else {}
         columns = scan(args.input, counts.get("kinds"))
         target = args.target or list(columns.kinds)[-1]
-        names = ["time_column", "drop", "keep", "not_before", "derived"]
+        names = ["time_column", "drop", "keep", "not_before", "derived", "history"]
         names += ["split_by", "test_weeks", "test_share", "split_key", "split_groups"]
         options = {name: getattr(args, name) for name in names}
         if args.date_parts is not None:
@@ -199,8 +222,14 @@ def main(argv: list[str] | None = None) -> None:
         if custom:
             # The custom code gets all rows at once.
             frame = read_table(args.input, columns.kinds).frame
-            table, description = feature_engineering(frame, target, custom, args.custom_mode, **options)
+            known = FeatureOptions(**options)
+            made = _Features(
+                lambda: iter([frame]), [str(name) for name in frame], target, known, custom, args.custom_mode
+            )
+            (table,) = made.tables()
+            warn_of_infinite(made.infinite)
             write_table(table, args.output)
+            description = made.description()
             assert description["custom"] is not None
             description["custom"] |= {"file": str(args.custom), "sha256": digest}
         else:
@@ -213,7 +242,12 @@ def main(argv: list[str] | None = None) -> None:
             warn_of_infinite(made.infinite)
             description = made.description()
         _log(description)
-        used = columns_described(description, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
+        about = {"kinds": columns.kinds, "date_formats": columns.formats, **counts}
+        used = columns_described(description, about)
+        if made.past is not None and args.state:
+            state = write_state(made.past, made.plan, args.state)
+            description["history"] = {**state, "columns": described_columns([*map(str, made.past)], about)}
+            logging.info("[feature_engineering] wrote %d earlier rows to %s", state["rows"], args.state)
         cleaned = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped") if key in counts}
         # The digest of the raw data, if the cleaned data have it.
         raw = {key: counts[key] for key in ("raw_sha256",) if key in counts}

@@ -109,6 +109,9 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     if description["custom"]:
         # The same regressor with other code is another model, with another digest.
         model.custom_code_sha256 = description["custom"]["sha256"]
+    if "history" in description:
+        # So is one whose predictions start from other earlier rows.
+        model.history_sha256 = description["history"]["sha256"]
     return Trained(model, setting, comparison, learnt, time.monotonic() - started)
 
 
@@ -157,6 +160,7 @@ def metadata(trained: Trained, level: float, description: dict[str, Any], **foun
         "left_out": description["left_out"],
         "cleaning": description["cleaning"],
         **({"candidates": trained.comparison} if trained.comparison else {}),
+        **({"history": description["history"]} if "history" in description else {}),
     }
 
 

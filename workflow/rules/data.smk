@@ -107,6 +107,8 @@ rule feature_engineering:
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),
+        # The earlier rows that predictions need.
+        history=update("model/history.arrow") if settings.features.history else [],
     log:
         "logs/feature_engineering.log",
     benchmark:
@@ -114,7 +116,7 @@ rule feature_engineering:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=memory(1000, all_rows=settings.features.custom),
+        mem_mb=memory(1000, all_rows=settings.features.custom or settings.features.history),
         runtime=minutes(60),
     params:
         options=flags(
@@ -125,6 +127,7 @@ rule feature_engineering:
             not_before=settings.features.not_before,
             date_parts=settings.features.date_parts or [""],
             derived=settings.features.derived,
+            history=settings.features.history,
             split_by=settings.split.by,
             test_weeks=settings.split.test_weeks,
             test_share=settings.split.test_share,
@@ -133,8 +136,10 @@ rule feature_engineering:
             custom=settings.features.custom,
             custom_mode=settings.features.custom_mode if settings.features.custom else None,
         ),
+        state=lambda wildcards, output: words(state=output.get("history") or None),
     shell:
-        "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} --log={log:q}"
+        "python {input.script:q} --input={input.cleaned:q} --output={output.csv:q} {params.options} {params.state}"
+        " --log={log:q}"
 
 
 rule sample_features:

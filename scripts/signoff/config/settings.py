@@ -124,6 +124,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
         raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
     _check_groups(config)
+    _check_history(config)
     if config["model"]["passes"] and config["model"]["preset"] != "fast":
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
@@ -174,6 +175,19 @@ def _check_groups(config: dict[str, Any]) -> None:
         )
     if split["groups"] in (config["target"], "split"):
         raise TaskError(f"config: split.groups is {split['groups']!r}, but must be another column than that.")
+
+
+def _check_history(config: dict[str, Any]) -> None:
+    """Raise TaskError if features of earlier rows cannot be combined with another key."""
+    if not config["features"]["history"]:
+        return
+    if config["data"]["partition_by"]:
+        raise TaskError(
+            "config: features.history needs all rows, and data.partition_by computes the features of each part by "
+            "itself. Remove one of the two."
+        )
+    if config["features"]["custom"] and config["features"]["custom_mode"] == "instead":
+        raise TaskError("config: features.history is built in. Set features.custom_mode: after, or remove it.")
 
 
 def _check_candidates(model: dict[str, Any], default: str) -> None:

@@ -24,14 +24,17 @@ def _columns_given(frame: pd.DataFrame, code: ModuleType) -> dict[str, str]:
             raise TaskError(f"{code.__file__}: COLUMNS has {name!r}: {nearest(str(name), frame.columns)}")
     kinds = {}
     for name in names:
-        values = column_of(frame, name)
-        if pd.api.types.is_datetime64_any_dtype(values):
-            kinds[name] = "date"
-        elif is_boolean(values) and values.notna().any():
-            kinds[name] = "boolean"
-        else:
-            kinds[name] = "number" if pd.api.types.is_numeric_dtype(values) else "text"
+        kinds[name] = kind_of(column_of(frame, name))
     return kinds
+
+
+def kind_of(values: pd.Series) -> str:
+    """Return the kind of a column: date, boolean, number or text."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "date"
+    if is_boolean(values) and values.notna().any():
+        return "boolean"
+    return "number" if pd.api.types.is_numeric_dtype(values) else "text"
 
 
 def as_given(values: pd.Series, kind: str) -> pd.Series:

@@ -34,19 +34,24 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 
 
 def evaluate(
-    name: str, expression: str, frame: pd.DataFrame, target: str | None = None, infinite: dict[str, int] | None = None
+    name: str,
+    expression: str,
+    frame: pd.DataFrame,
+    target: str | None = None,
+    infinite: dict[str, int] | None = None,
+    key: str = "features.derived",
 ) -> pd.Series:
     """Return the values of a derived feature as float64; a difference of dates in days.
 
     The expression is walked, never executed: only the operators of OPERATORS, column names, numbers and texts are
-    understood, so it can call and import nothing.
+    understood, so it can call and import nothing. `key` is the section of the config that errors name.
 
     Raises
     ------
     TaskError
         For anything else, an unknown column, the target, or values that cannot be combined.
     """
-    where = f"features.derived.{name}: {str(expression)[:200]!r}"
+    where = f"{key}.{name}: {str(expression)[:200]!r}"
 
     def column(name: str) -> pd.Series:
         name = quoted.get(name, name)

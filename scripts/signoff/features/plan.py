@@ -9,6 +9,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit_of
+from signoff.features.history_plan import history_recipes
 from signoff.features.holdout import grouped, split_rule
 from signoff.features.recipe import DEFAULT_PARTS, parts_of
 from signoff.features.records import FeatureRecipe
@@ -33,6 +34,8 @@ class FeatureOptions:
     date_parts: tuple[str, ...] = DEFAULT_PARTS
     # Named expressions over columns, such as "(a - b) / `a long name`".
     derived: Mapping[str, str] = field(default_factory=dict)
+    # Features of earlier rows: entries with by, values, windows, lags, count, since_last and available_after.
+    history: Sequence[Mapping[str, Any]] = ()
     # "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target) decides.
     # "auto": time if there is a time column, else hash.
     split_by: str = "auto"
@@ -134,6 +137,8 @@ def _choose_features(facts: dict[str, Facts], target: str, time_column: str | No
             recipe[named(name)], kinds[named(name)] = {"column": name}, "category"
     for name, expression in (options.derived or {}).items():
         add(name, {"expression": expression}, "number")
+    for name, how in history_recipes(options.history or (), facts, target, time_column).items():
+        add(name, how, "number")
     if "split" in (*recipe, target, time_column):
         raise TaskError(
             "features: the name 'split' is taken by the workflow; rename that column in the source, or drop it."

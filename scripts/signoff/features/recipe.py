@@ -13,7 +13,8 @@ from signoff.base.errors import TaskError, nearest
 from signoff.features.custom_features import as_given, custom_features, is_number
 from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import evaluate, names_in
-from signoff.features.records import FeatureRecipe, FeatureRecord
+from signoff.features.history import Earlier, history_features
+from signoff.features.records import ColumnRecord, FeatureRecipe, FeatureRecord
 
 # Each part with its period, where it comes round again.
 _CALENDAR = {
@@ -70,6 +71,7 @@ def make_features(
     recipe: Mapping[str, FeatureRecipe],
     target: str | None = None,
     infinite: dict[str, int] | None = None,
+    history: Mapping[str, pd.Series] | None = None,
 ) -> dict[str, pd.Series]:
     """Return the features of n rows by name, each computed by its recipe.
 
@@ -84,6 +86,8 @@ def make_features(
         The column that no expression may use.
     infinite
         Where to count by feature the infinite values, which are missing ones; without it, they are logged.
+    history
+        The n rows' features of earlier rows, as `history_features` returns them.
 
     Raises
     ------
@@ -93,6 +97,10 @@ def make_features(
     features = {}
     counted = collections.Counter() if infinite is None else infinite
     for name, how in recipe.items():
+        if "history" in how:
+            assert history is not None, "the features of earlier rows are computed first"
+            features[name] = history[name]
+            continue
         if "expression" in how:
             features[name] = evaluate(name, how["expression"], frame, target, counted)
             continue
@@ -120,30 +128,39 @@ def warn_of_infinite(counts: dict[str, int]) -> None:
 
 
 def columns_used(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
-    """Return the columns that the features are made of."""
+    """Return the columns of a row that its features are made of; of earlier rows, it needs the key and the time."""
     found: dict[str, None] = {}
     for how in recipe.values():
-        if "expression" in how:
+        if "history" in how:
+            found |= dict.fromkeys([*how["by"], how["time"]])
+        elif "expression" in how:
             found |= dict.fromkeys(names_in(how["expression"]))
         else:
             found[how["column"]] = None
     return list(found)
 
 
-def columns_described(description: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
+def columns_described(description: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, ColumnRecord]:
     """Return the kind, the notation of dates and the policy of each column that features are made of."""
     own = description["custom"]["columns"] if description["custom"] else []
+    return described_columns(list(dict.fromkeys([*columns_used(description["recipe"]), *own])), counts)
+
+
+def described_columns(names: list[str], counts: Mapping[str, Any]) -> dict[str, ColumnRecord]:
+    """Return the kind, the notation of dates and the policy of columns, from the record of `clean_data`."""
     return {
         name: {
             "kind": counts["kinds"][name],
             "date_format": counts["date_formats"].get(name),
             "policy": counts.get("policies", {}).get(name, "drop"),
         }
-        for name in dict.fromkeys([*columns_used(description["recipe"]), *own])
+        for name in names
     }
 
 
-def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleType | None = None) -> pd.DataFrame:
+def features_again(
+    frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleType | None = None, earlier: Earlier | None = None
+) -> pd.DataFrame:
     """Return the features of n rows that come after the training, as the model takes them: float64 and str.
 
     Parameters
@@ -154,13 +171,17 @@ def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleTyp
         As `train_model` writes it.
     code
         The custom code that made the features, if any. Its numbers may be infinite.
+    earlier
+        The rows that features of earlier rows are computed from. Without them, `frame` has all rows.
 
     Raises
     ------
     TaskError
         A feature cannot be made.
     """
-    made: dict[str, pd.Series] | pd.DataFrame = make_features(frame, metadata["recipe"], metadata["target"])
+    recipe = metadata["recipe"]
+    history = history_features(frame, recipe, earlier)
+    made: dict[str, pd.Series] | pd.DataFrame = make_features(frame, recipe, metadata["target"], history=history)
     if code and metadata["custom"]:
         built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
         made = custom_features(frame, built_in, metadata, code)
@@ -180,7 +201,7 @@ def features_again(frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleTyp
 def of_a_date(name: str, description: Mapping[str, Any]) -> bool:
     """Return whether a feature is computed from a date, so that it changes with time by construction."""
     how = description["recipe"].get(name)
-    if not how:
+    if not how or "history" in how:
         return False
     dates = {column for column, about in description.get("columns", {}).items() if about["kind"] == "date"}
     return "part" in how or bool(dates & set(columns_used({name: how})))

@@ -4,12 +4,37 @@ from typing import Any, NotRequired, TypedDict
 
 
 class FeatureRecipe(TypedDict, total=False):
-    """How a feature is made: of a column, of a part of its dates, of the numbers before a unit, or by an expression."""
+    """How a feature is made: of a column, of a part of its dates, of the numbers before a unit, or by an expression.
+
+    `history` is "mean", "count", "lag" or "since_last" of earlier rows with the same values in the columns `by`: of the
+    expression `of`, over `window` or `lag` rows before. `time` is the column of moments, and a row is known `after`
+    that: a duration, or an expression in hours.
+    """
 
     column: str
     part: str
     unit: str
     expression: str
+    history: str
+    by: list[str]
+    time: str
+    of: str
+    window: str
+    lag: int
+    after: str
+
+
+class HistoryState(TypedDict):
+    """The earlier rows that predictions need: the file's digest, its rows, from when to when they are, their columns.
+
+    `since` and `end` are in microseconds since 1970, in UTC.
+    """
+
+    sha256: str
+    rows: int
+    since: int
+    end: int
+    columns: "dict[str, ColumnRecord]"
 
 
 class CustomCode(TypedDict):
@@ -85,3 +110,4 @@ class Description(FeatureRecord):
     columns: NotRequired[dict[str, ColumnRecord]]
     cleaning: NotRequired[dict[str, Any]]
     raw_sha256: NotRequired[str]
+    history: NotRequired[HistoryState]

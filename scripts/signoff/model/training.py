@@ -98,7 +98,7 @@ def train_again(
     regressor = bare(clone(model))
     estimator = f"{type(regressor).__module__}.{type(regressor).__qualname__}"
     found = _fitted(regressor, features, kinds, target, {"estimator": estimator, "params": {}}, random_state, threads)
-    for name in ("intervals_", "custom_code_sha256"):
+    for name in ("intervals_", "custom_code_sha256", "history_sha256"):
         if hasattr(model, name):
             setattr(found, name, getattr(model, name))
     return found

@@ -57,6 +57,11 @@ def refit_path(config: dict[str, Any]) -> str | None:
     return str(Path(model_path(config)).with_stem("refit")) if asked else None
 
 
+def history_path(config: dict[str, Any]) -> str | None:
+    """Return where the earlier rows are that predictions need; None without features.history."""
+    return "model/history.arrow" if config["features"]["history"] else None
+
+
 def raw_path(config: dict[str, Any]) -> str:
     """Return the file that identifies the raw data: the data, or the digests of their parts."""
     return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
@@ -73,6 +78,8 @@ def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
     if refit := refit_path(config):
         files += [refit, "model/refit.json"]
+    if history := history_path(config):
+        files.append(history)
     features = features_path(config)
     files += [features, features.removesuffix("csv") + "json", raw_path(config)]
     files += [*config_paths, *([contract] if contract else []), *custom_code(config)]

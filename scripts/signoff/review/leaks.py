@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
+from signoff.features.history import history_of
 from signoff.features.recipe import columns_used, of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor
@@ -41,8 +42,9 @@ def leaks(table: pd.DataFrame, description: dict[str, Any], seed: int) -> list[d
     rows = train.sample(min(len(train), _ROWS), random_state=seed).reset_index(drop=True)
     if len(rows) < 2 * MIN_ROWS or rows[target].nunique() < 3:
         return []
-    # The calendar is known in advance.
-    kinds = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
+    # The calendar is known in advance, and the target of earlier rows by construction.
+    earlier = history_of(description["recipe"])
+    kinds = {name: kind for name, kind in kinds.items() if not of_a_date(name, description) and name not in earlier}
     found = {name: _words_alone(name, *each) for name, each in _alone(rows, kinds, target, seed).items()}
     y = rows[target].to_numpy("float64")
     for name in kinds:

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from signoff.base.errors import TaskError
 from signoff.features.custom_features import infinite_values
+from signoff.features.history import Earlier
+from signoff.features.history_state import STATE, needs_state, read_state
 from signoff.features.recipe import features_again
 from signoff.model import scoring
 from signoff.model.attribution import Attribution, reference_of
@@ -37,12 +39,15 @@ class Model:
         The custom code that made the features, if there is any, as `Releases.code` returns it.
     half_width
         Half the width of all intervals, if the model has no intervals for each row: `Releases.half_width`.
+    earlier
+        The rows that features of earlier rows are computed from, if the model has any.
     """
 
     pipeline: Any
     metadata: dict[str, Any]
     code: ModuleType | None = None
     half_width: float | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataF
     if not len(frame):
         return frame
     metadata: Any = model.metadata
-    features = features_again(frame.reset_index(drop=True), metadata, model.code).set_axis(frame.index)
+    made = features_again(frame.reset_index(drop=True), metadata, model.code, model.earlier)
+    features = made.set_axis(frame.index)
     for name, infinite in infinite_values(features).items() if model.code else ():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
     return features[reasons[features.index] == ""]
@@ -215,7 +221,9 @@ def load_scorer(releases: Releases, name: str | None, rule: Rule, reasons: int =
     folder, document = releases.approved(name or releases.in_use(releases.history()), rule)
     release = folder.name
     pipeline, metadata = releases.model_of(release, document, refit=True)
-    model = Model(pipeline, metadata, releases.code(release, metadata), releases.half_width(release, document))
+    earlier = read_state(releases.content(release, document, STATE), metadata) if needs_state(metadata) else None
+    code, half_width = releases.code(release, metadata), releases.half_width(release, document)
+    model = Model(pipeline, metadata, code, half_width, earlier)
     diagnostics = _signed(releases, release, document, "diagnostics.json")
     validation = _signed(releases, release, document, "validation_report.json")
     released, attribution = None, None

@@ -45,6 +45,7 @@ class Features:
     not_before: list[str]
     date_parts: list[str]
     derived: dict[str, str]
+    history: list[dict[str, object]]
     custom: str | None
     custom_mode: str
 

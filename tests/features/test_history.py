@@ -1,0 +1,222 @@
+"""Features of earlier rows: only what was known before a row's moment, and the same values in a prediction."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_engineering import _Features, feature_engineering
+from signoff.base.errors import TaskError
+from signoff.features.history import columns_remembered, history_features, micros_of, remembered, state_of
+from signoff.features.history_plan import micros
+from signoff.features.plan import FeatureOptions
+from signoff.features.recipe import columns_used, features_again
+
+START = pd.Timestamp("2024-01-01")
+EVERYTHING = {
+    "by": "key",
+    "values": {"y": "y", "twice": "2 * y + x"},
+    "lags": [1, 3],
+    "windows": ["5h", "2d"],
+    "count": True,
+    "since_last": True,
+}
+
+
+def table(hours: list[int], keys: list[str | None], y: list[float], x: list[float] | None = None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "when": START + pd.to_timedelta(hours, "h"),
+            "key": pd.Series(keys, dtype="str"),
+            "x": x or [1.0] * len(hours),
+            "y": y,
+        }
+    )
+
+
+def made(frame: pd.DataFrame, *entries: dict, **options: object) -> _Features:
+    return _Features(
+        lambda: iter([frame]), list(frame), "y", FeatureOptions(history=entries, split_by="hash", **options)
+    )
+
+
+def recipe_of(frame: pd.DataFrame, *entries: dict) -> dict:
+    return made(frame, *entries).plan["recipe"]
+
+
+def test_only_rows_that_were_known_before_a_moment_count_and_equal_moments_do_not():
+    frame = table([0, 1, 1, 2, 9, 10], ["a", "a", "a", "a", "b", None], [1, 2, 4, 8, 16, 32])
+    entry = {"by": "key", "values": ["y"], "lags": [1], "windows": ["2h"], "count": True, "since_last": True}
+    found = history_features(frame, recipe_of(frame, entry))
+    nan = math.nan
+    expected = {
+        "y_lag_1_by_key": [nan, 1, 1, 4, nan, nan],
+        "y_mean_2h_by_key": [nan, 1, 1, 7 / 3, nan, nan],
+        # A missing key has no history; a new one has none yet.
+        "count_2h_by_key": [0, 1, 1, 3, 0, nan],
+        "hours_since_last_by_key": [nan, 1, 1, 1, nan, nan],
+    }
+    pd.testing.assert_frame_equal(pd.DataFrame(found), pd.DataFrame(expected, dtype="float64"))
+    late = history_features(frame, recipe_of(frame, {**entry, "available_after": "1h"}))
+    # At hour 2, the rows of hour 1 are known in that same moment, which is too late.
+    assert late["y_lag_1_by_key"].tolist()[3] == 1
+    # A window holds what became known in it, however late that was.
+    by_row = history_features(frame, recipe_of(frame, {**entry, "available_after": "y / 4"}))
+    assert by_row["y_mean_2h_by_key"].tolist()[3] == pytest.approx(1.5)
+
+
+def test_without_a_key_all_rows_belong_together_and_two_columns_are_one_key():
+    frame = table([0, 1, 2, 3], ["a", "b", "a", "b"], [1, 2, 4, 8], [0, 0, 0, 1])
+    found = history_features(
+        frame,
+        recipe_of(
+            frame,
+            {"values": ["y"], "lags": [1]},
+            {"by": ["key", "x"], "values": ["y"], "lags": [1]},
+            {"since_last": True},
+        ),
+    )
+    assert found["y_lag_1"].tolist()[1:] == [1, 2, 4]
+    assert found["y_lag_1_by_key_x"].fillna(-1).tolist() == [-1, -1, 1, -1]
+    assert found["hours_since_last"].tolist()[1:] == [1, 1, 1]
+
+
+RECIPE = {
+    "lag": {"history": "lag", "of": "2 * y + x", "lag": 2},
+    "mean": {"history": "mean", "of": "y", "window": "5h"},
+    "count": {"history": "count", "window": "2d"},
+    "last": {"history": "since_last"},
+}
+RECIPE = {name: {**how, "by": ["key"], "time": "when"} for name, how in RECIPE.items()}
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 60),
+        st.sampled_from(["a", "b", None]),
+        st.one_of(st.floats(-1e6, 1e6), st.sampled_from([1e300, -1e-300, math.nan])),
+        st.integers(-1, 40),
+    ),
+    min_size=2,
+    max_size=25,
+)
+
+
+def values(found: dict[str, pd.Series], rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    return np.array([each.to_numpy()[rows] for each in found.values()])
+
+
+@settings(max_examples=20, deadline=None)
+@given(ROWS, st.integers(0, 24), st.sampled_from(["0h", "3h", "x"]), st.floats(-1e9, 1e9))
+def test_no_value_of_a_later_or_equal_moment_enters_and_a_state_gives_the_same_values(rows, place, after, other):
+    hours, keys, y, x = map(list, zip(*rows, strict=True))
+    frame = table(hours, keys, y, [float(each) for each in x])
+    recipe = {name: {**how, "after": after} for name, how in RECIPE.items()}
+    found = history_features(frame, recipe)
+    moment = hours[place % len(rows)]
+    # What was not known before the moment may have any value, or not exist at all.
+    delay = {"0h": 0, "3h": 3, "x": np.maximum(x, 0)}[after]
+    late, now = np.array(hours) + delay >= moment, np.array(hours) == moment
+    changed = frame.assign(y=frame["y"].mask(late, other))
+    np.testing.assert_array_equal(values(history_features(changed, recipe), now), values(found, now))
+    fewer = history_features(frame[~late | now], recipe)
+    np.testing.assert_array_equal(values(fewer, now[~late | now]), values(found, now))
+    # From the few rows that a state holds, each later row has the values of training.
+    at = int(micros_of(pd.Series([START + pd.Timedelta(moment, "h")]))[0])
+    state = state_of(remembered(frame, recipe), recipe, at)
+    given_rows = frame[["when", "key"]]
+    after_it = np.array(hours) >= moment
+    again = history_features(given_rows, recipe, state)
+    expected = values(found, after_it)
+    # Without any row in or after the window, a state does not know the count.
+    stale = np.isnan(values(again, after_it)) & np.array([[how["history"] == "count"] for how in recipe.values()])
+    np.testing.assert_array_equal(values(again, after_it)[~stale], expected[~stale])
+    assert np.isnan(values(again, ~after_it)).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(-1e250, 1e250), min_size=2, max_size=12))
+def test_a_mean_is_exact_and_the_rows_outside_of_its_window_do_not_change_its_last_digit(y):
+    frame = table(list(range(len(y))), ["a"] * len(y), y)
+    recipe = {"mean": {"history": "mean", "of": "y", "window": "3h", "by": [], "time": "when", "after": "0h"}}
+    found = history_features(frame, recipe)["mean"]
+    for row in range(1, len(y)):
+        window = y[max(0, row - 3) : row]
+        scale = max(map(abs, window))
+        exact = float(sum(map(Fraction, window)) / len(window))
+        assert abs(found[row] - exact) <= 1e-15 * scale
+        alone = history_features(frame[max(0, row - 3) : row + 1].reset_index(drop=True), recipe)["mean"]
+        assert alone.iloc[-1] == found[row]
+
+
+def test_features_of_batches_are_those_of_the_whole_table():
+    rng = np.random.default_rng(0)
+    frame = table(
+        rng.integers(0, 500, 200).tolist(), rng.choice(["a", "b"], 200).tolist(), rng.normal(size=200).tolist()
+    )
+    whole, description = feature_engineering(frame, "y", history=[EVERYTHING], test_share=0.3)
+    batches = [frame[:70], frame[70:71], frame[71:]]
+    parts = _Features(
+        lambda: iter([each.reset_index(drop=True) for each in batches]),
+        *(list(frame), "y", FeatureOptions(history=[EVERYTHING], test_share=0.3)),
+    )
+    pd.testing.assert_frame_equal(pd.concat(parts.tables(), ignore_index=True), whole, check_exact=True)
+    names = [name for name in description["features"] if name.endswith("_by_key")]
+    assert len(names) == 11
+    # Another row needs its key and its moment, and no target.
+    assert columns_used({name: description["recipe"][name] for name in names}) == ["key", "when"]
+    assert columns_remembered(description["recipe"]) == ["key", "when", "y", "x"]
+    # The rows of a table that is whole need no state.
+    again = features_again(frame, description)
+    pd.testing.assert_frame_equal(again[names], whole[names], check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"by": "kex", "since_last": True}, "by: there is no column 'kex': did you mean key"),
+        ({"by": "y", "since_last": True}, "by: 'y' is the target"),
+        ({"by": "when", "since_last": True}, "by: 'when' is the time column"),
+        ({"values": ["z"], "lags": [1]}, "values.z: there is no column 'z'"),
+        ({"values": ["key"], "lags": [1]}, "values.key: key holds text"),
+        ({"values": ["when"], "lags": [1]}, "values.when: when holds dates"),
+        ({"values": {"v": "y +"}, "lags": [1]}, "values.v: 'y +' cannot be read"),
+        ({"values": ["y"], "windows": ["3 moons"]}, "windows: '3 moons' is not a duration such as"),
+        ({"values": ["y"], "windows": ["0h"]}, "windows: '0h' is not a duration such as"),
+        ({"values": ["y"], "lags": [1], "available_after": "soon"}, "available_after: there is no column 'soon'"),
+        ({"values": ["y"], "lags": [1], "available_after": "2 3"}, "a duration is 90min, 3h, 7d or 2w"),
+        ({"windows": ["3h"]}, "lags and windows need values"),
+        ({"values": ["y"]}, "values need lags or windows"),
+        ({"values": ["y"], "lags": [1], "count": True}, "count needs windows"),
+        ({"by": "key"}, "gives no feature"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_one_clear_error(entry, said):
+    frame = table([0, 1, 2], ["a", "a", "b"], [1.0, 2.0, 3.0])
+    with pytest.raises(TaskError, match=r"^features\.history\.0") as error:
+        made(frame, entry)
+    assert said in str(error.value).replace("Did", "did")
+
+
+def test_entries_that_clash_or_lack_a_time_are_refused():
+    frame = table([0, 1, 2], ["a", "a", "b"], [1.0, 2.0, 3.0])
+    late = {"by": "key", "since_last": True, "available_after": "1h"}
+    with pytest.raises(
+        TaskError, match=r"features\.history\.1: another entry gives a different feature 'hours_since_las"
+    ):
+        made(frame, {"by": "key", "since_last": True}, late)
+    assert made(frame, late, late).plan["features"]["hours_since_last_by_key"] == "number"
+    with pytest.raises(TaskError, match=r"features\.history\.0: earlier rows need a time column"):
+        made(frame.drop(columns="when"), late)
+
+
+def test_a_duration_is_a_whole_number_with_a_unit():
+    assert [micros(each) for each in ("90min", "3h", "7 d", "2w")] == [
+        5_400_000_000,
+        10_800_000_000,
+        604_800_000_000,
+        2 * 604_800_000_000,
+    ]
+    assert [micros(each) for each in ("3", "h", "1.5h", "-3h", "3m", "")] == [None] * 6
