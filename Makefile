@@ -96,7 +96,7 @@ rollback: $(READY) ## return to the previous release (RELEASE=another one; REASO
 verify: $(READY) ## check the history, the files of every release, and the approval of the current one
 	@$(IN_PROJECT)/verify.py
 
-attest: $(READY) ## write a release's model card, CycloneDX BOM and in-toto Statement: attestations/ (RELEASE=another one)
+attest: $(READY) ## write a release's model card, CycloneDX BOM, in-toto Statement and MLflow model: attestations/ (RELEASE=)
 	@$(IN_PROJECT)/attest.py $${RELEASE+--release="$$RELEASE"}
 
 dossier: $(READY) ## write one zip about a release for an auditor: dossiers/ (RELEASE=another one)

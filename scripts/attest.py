@@ -1,4 +1,4 @@
-"""Describe a release in forms that other tools read: a model card, a CycloneDX BOM and an in-toto Statement.
+"""Write a release in forms that other tools read: a model card, a CycloneDX BOM, an in-toto Statement, an MLflow model.
 
     python scripts/attest.py [--release NAME]
 
@@ -6,43 +6,58 @@ Run in the project's folder. The files are in attestations/<release>/. The same 
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
-from signoff.base.files import replacing
+from signoff.base.files import delete_leftovers, discard, hidden_name, replacing
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import Rule
-from signoff.release.facts import read_facts
+from signoff.release.facts import Facts, read_facts
+from signoff.release.mlflow_model import write_mlflow_model
 from signoff.release.store import Releases
 from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("attestations")
 
 
-def attest(rule: Rule, name: str | None = None) -> Path:
-    """Write the three files of a release; return their folder.
+def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
+    """Write the three files and the MLflow model of a release; return their folder.
 
     Parameters
     ----------
-    rule
-        The section `release` of the config.
+    config
+        The config, of which `release` says who must have approved.
     name
         A release; by default the current one.
 
     Raises
     ------
     TaskError
-        The release does not verify, or is not approved under `rule`. Nothing is written then.
+        The release does not verify, or is not approved. Nothing is written then.
     """
-    facts = read_facts(name or Releases().current(), rule)
+    facts = read_facts(name or Releases().current(), config["release"])
     forms = standard_forms(facts)
     texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
+    delete_leftovers(folder)
     for file, text in texts.items():
         with replacing(folder / file) as new:
             new.write_text(text, encoding="utf-8")
+    write_model(facts, config, folder / "mlflow_model")
     return folder
+
+
+def write_model(facts: Facts, config: Mapping[str, Any], folder: Path) -> None:
+    """Write a release as an MLflow model, in place of an earlier one. A reader never sees half of it."""
+    hidden = folder.with_name(hidden_name(folder.name))
+    try:
+        write_mlflow_model(hidden, facts.name, facts.document, facts.deploy["at"], config, Releases())
+        discard(folder)
+        hidden.rename(folder)
+    finally:
+        discard(hidden)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("attest", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        folder = attest(config["release"], args.release and Path(args.release).name)
+        folder = attest(config, args.release and Path(args.release).name)
         logging.info("[attest] completed. The files are not signed: %s", folder)
 
 

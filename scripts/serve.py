@@ -15,6 +15,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signoff.base import command_line
@@ -48,24 +49,27 @@ def serve(options: Options, served: "Served", at: socket.socket, workers: int) -
     """Answer requests that arrive at a socket until Ctrl-C or SIGTERM. Those that have arrived are answered first."""
     with contextlib.ExitStack() as stack:
         if workers > 1:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signoff-")))
             # Prometheus' client looks for this when it is imported.
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="signoff-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+            note = folder / "release"
+            note.write_text(served.state.scorer.release, encoding="utf-8")
         from uvicorn import Server
         from uvicorn.supervisors import Multiprocess
 
         if workers > 1:
-            Multiprocess(_configured(partial(_worker, options), workers), [at]).run()
+            Multiprocess(_configured(partial(_worker, options, note), workers), [at]).run()
         else:
             from signoff.serving.app import app_for
 
             Server(_configured(lambda: app_for(options, served))).run([at])
 
 
-def _worker(options: Options) -> "Starlette":
+def _worker(options: Options, note: Path) -> "Starlette":
     """Return the application of one of several processes."""
     from signoff.serving.app import app_of_worker
 
-    return app_of_worker(options)
+    return app_of_worker(options, note)
 
 
 def _configured(make_app: Callable[[], "Starlette"], workers: int = 1) -> "Config":

@@ -28,6 +28,7 @@ from browser.chromium import chromium, found
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "workflow", "scripts", "profiles", "schedule", "environment.yml"]
+PARTS += ["requirements.txt", "requirements-mlflow.txt"]
 # The tasks of the contract, each with the file that it makes.
 OUTPUTS = {
     "ingest_data": "data/raw/raw_data.csv",

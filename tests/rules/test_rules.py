@@ -15,8 +15,9 @@ import yaml
 
 from conftest import ROOT
 from signoff.base.errors import TaskError
+from signoff.base.modules import modules_of
 from signoff.rules.beginning import task_prefix
-from signoff.rules.code import Code, modules_of
+from signoff.rules.code import Code
 from signoff.rules.ending import Ending, next_command
 from signoff.rules.flags import flags, more_flags, words
 from signoff.rules.needs import memory, minutes

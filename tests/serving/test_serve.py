@@ -1,14 +1,16 @@
 """A server that answers with the current release: a real process on the loopback address."""
 
+import contextlib
 import io
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +25,10 @@ import rollback
 import serve
 from conftest import ROOT, Project, in_process, program, rides, run
 from signoff.base.errors import TaskError
+from signoff.config.settings import read_config
 from signoff.release.store import Releases
-from signoff.serving import record
-from signoff.serving.options import Form
+from signoff.serving import app, record
+from signoff.serving.options import Form, options_of
 from signoff.serving.rows import answer, csv_rows, json_rows, refusal
 from signoff.serving.served import Served
 
@@ -56,8 +59,17 @@ def running(released_run, tmp_path_factory) -> Iterator[Running]:
     """A server in a copy of the project with two releases. At the end, Ctrl-C stops it."""
     project = released_run.copy(tmp_path_factory.mktemp("serve") / "copy")
     project.configure(serving={"max_mb": 0.2})
+    with started(project) as server:
+        yield server
+    said = (project.folder / "serve.log").read_text(encoding="utf-8")
+    assert "Traceback" not in said and "ERROR" not in said
+
+
+@contextlib.contextmanager
+def started(project: Project, *options: str, python: str | None = None) -> Iterator[Running]:
+    """A server in a project's folder, which is stopped by Ctrl-C."""
     log = project.folder / "serve.log"
-    command = [program("python"), project.workflow / "scripts/serve.py", "--port=0"]
+    command = [python or program("python"), project.workflow / "scripts/serve.py", "--port=0", *options]
     with log.open("w", encoding="utf-8") as streams:
         process = subprocess.Popen(command, cwd=project.folder, stdout=streams, stderr=streams)
     for _ in range(600):
@@ -72,7 +84,6 @@ def running(released_run, tmp_path_factory) -> Iterator[Running]:
         process.send_signal(signal.SIGINT)
         code, said = process.wait(60), log.read_text(encoding="utf-8")
     assert code == 0 and "[serve] ended." in said
-    assert "Traceback" not in said and "ERROR" not in said
 
 
 def test_rows_get_what_make_predict_writes_to_the_last_digit(running, monkeypatch):
@@ -225,6 +236,82 @@ def test_a_release_that_does_not_verify_is_not_served(released, monkeypatch):
         served.refresh()
     assert served.state.problem is None
     assert served.state.scorer.release == one
+
+
+def test_a_process_that_restarts_while_the_current_release_is_bad_serves_the_last_good_one(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    one, two = sorted(path.name for path in Path("deployed/releases").iterdir())
+    model = Path("deployed/releases", one, "model.pkl")
+    # The environment's own Python, whose children are the processes that answer.
+    with started(released, "--workers=2", python=sys.executable) as server:
+        expected = server.post([ROW]).json()
+        assert expected["release"] == two
+        releases = Releases()
+        with releases.locked("test"):
+            releases.append("rollback", one, **{"from": two}, reason=["x"], by=["Ada"])
+            content = model.read_bytes()
+            model.write_bytes(content + b"\0")
+            releases.move_to(one)
+        killed, other = processes(server)
+        os.kill(other, signal.SIGSTOP)
+        os.kill(killed, signal.SIGKILL)
+        # Only a new process can answer now.
+        assert server.post([ROW]).json()["predictions"] == expected["predictions"]
+        health = server.get("/health").json()
+        assert (health["status"], health["release"]) == ("degraded", two)
+        assert f"{model} was altered" in health["problem"]
+        assert "signoff_release_problem 1.0" in server.get("/metrics").text
+        os.kill(other, signal.SIGCONT)
+        # The file is restored.
+        model.write_bytes(content)
+        Path("deployed/history.head").touch()
+        wait(lambda: server.get("/health").json()["release"] == one)
+    assert "Traceback" not in Path("serve.log").read_text(encoding="utf-8")
+
+
+def test_a_process_that_can_load_no_release_waits_and_ends_on_a_signal(released, tmp_path, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "gauge_livemax_4194305.db").touch()
+    release = Path(os.readlink("deployed/current")).name
+    note, model = tmp_path / "note", Path("deployed/current/model.pkl").resolve()
+    note.write_text(release, encoding="utf-8")
+    content = model.read_bytes()
+    model.write_bytes(b"")
+    waited = []
+
+    def wait_for_it(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            model.write_bytes(content)
+
+    monkeypatch.setattr(app.time, "sleep", wait_for_it)
+    options = options_of(read_config()[0], "127.0.0.1")
+    handler = signal.getsignal(signal.SIGTERM)
+    assert app.app_of_worker(options, note).routes
+    assert len(waited) == 2
+    # A process that was killed is not in the metrics any more.
+    assert not list(tmp_path.glob("gauge_live*"))
+    model.write_bytes(b"")
+    monkeypatch.setattr(app.time, "sleep", lambda _: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        app.app_of_worker(options, note)
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def processes(server: Running) -> list[int]:
+    """Return the processes of a server that answer."""
+    process = server.process.pid
+    children = map(int, Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split())
+    return [each for each in children if b"--multiprocessing-fork" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def wait(done: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    limit = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_a_release_without_the_signatures_that_are_requested_is_not_served(released, monkeypatch):

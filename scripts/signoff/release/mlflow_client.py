@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.release.approval import serialised
 from signoff.release.form import Line
+from signoff.release.mlflow_model import write_mlflow_model
 from signoff.release.outbox import DIGEST, stage_release
 from signoff.release.store import Releases, kept_releases
 
 _RELEASE, _ALIAS = "signoff.release", "champion"
+# The artefacts of a release that MLflow can load.
+_MODEL = "mlflow_model"
 # MLflow's own defaults would let a dead server hold up a run for many minutes.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -81,8 +85,10 @@ def log_run(client: Any, experiment: str, folder: Path) -> str:
     return identifier
 
 
-def log_releases(client: Any, experiment: str, model: str) -> None:
+def log_releases(client: Any, experiment: str, model: str, config: Mapping[str, Any]) -> None:
     """Register each release that MLflow does not know as a version of `model`; point _ALIAS to the current one.
+
+    A version that an older version of the workflow registered, which MLflow cannot load, is replaced by a new one.
 
     Raises
     ------
@@ -97,17 +103,19 @@ def log_releases(client: Any, experiment: str, model: str) -> None:
     found = client.search_registered_models(f"name = '{model}'")
     registered = found[0] if found else client.create_registered_model(model)
     known = client.search_model_versions(f"name = '{model}'")
-    versions = {each.tags.get(_RELEASE): each.version for each in known}
+    versions = {each.tags.get(_RELEASE): each.version for each in known if each.source.endswith(f"/{_MODEL}")}
     for name in names:
         if name not in versions:
-            versions[name] = _log_release(client, experiment, model, name, history)
+            versions[name] = _log_release(client, experiment, model, name, history, config)
     if current in versions and str(registered.aliases.get(_ALIAS)) != str(versions[current]):
         client.set_registered_model_alias(model, _ALIAS, versions[current])
         logging.info("[track] %s@%s is version %s now, the release %s", model, _ALIAS, versions[current], current)
 
 
-def _log_release(client: Any, experiment: str, model: str, name: str, history: list[Line]) -> str:
-    """Tag the run of a release, add the sign-off to it, and return the version of `model` that it becomes."""
+def _log_release(
+    client: Any, experiment: str, model: str, name: str, history: list[Line], config: Mapping[str, Any]
+) -> str:
+    """Tag the run of a release, add sign-off and MLflow model, and return the version of `model` that it becomes."""
     document = Releases().verify(name, history)
     entry = next(each for each in history if each["action"] == "deploy" and each["release"] == name)
     run = log_run(client, experiment, stage_release(name, document))
@@ -125,7 +133,10 @@ def _log_release(client: Any, experiment: str, model: str, name: str, history: l
         copy = Path(folder, "sign_off.json")
         copy.write_bytes(serialised(document))
         client.log_artifact(run, str(copy), "reports")
+        made = Path(folder, _MODEL)
+        write_mlflow_model(made, name, document, entry["at"], config, Releases())
+        client.log_artifacts(run, str(made), _MODEL)
     # Its files are already there, so there is no need to wait.
-    version: str = client.create_model_version(model, f"runs:/{run}/model", run, tags, await_creation_for=0).version
+    version: str = client.create_model_version(model, f"runs:/{run}/{_MODEL}", run, tags, await_creation_for=0).version
     logging.info("[track] logged the release %s: %s, version %s", name, model, version)
     return version

@@ -54,7 +54,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
                     continue
                 if folder == judged:
                     url = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
-            log_releases(client, experiment, plain(experiment_name(config)))
+            log_releases(client, experiment, plain(experiment_name(config)), config)
     except Exception as error:
         problems.append(_in_words(error, uri))
     problem = None

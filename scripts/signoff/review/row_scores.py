@@ -219,7 +219,26 @@ def load_scorer(releases: Releases, name: str | None, rule: Rule, reasons: int =
         Nothing is deployed, the release does not verify, or it cannot give reasons.
     """
     folder, document = releases.approved(name or releases.in_use(releases.history()), rule)
-    release = folder.name
+    return scorer_of(releases, folder.name, document, reasons, threads)
+
+
+def scorer_of(releases: Releases, release: str, document: SignOff, reasons: int = 0, threads: int = 1) -> Scorer:
+    """Load a release. Each file is read once, and checked in memory against the digest in the sign-off.
+
+    Parameters
+    ----------
+    releases, release
+        Where it is, and its name.
+    document
+        Its sign-off, which the caller trusts.
+    reasons, threads
+        As for `load_scorer`.
+
+    Raises
+    ------
+    TaskError
+        A file was altered, or the release cannot give reasons.
+    """
     pipeline, metadata = releases.model_of(release, document, refit=True)
     earlier = read_state(releases.content(release, document, STATE), metadata) if needs_state(metadata) else None
     code, half_width = releases.code(release, metadata), releases.half_width(release, document)

@@ -5,16 +5,18 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,7 +24,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.config import STARTUP_FAILURE
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
@@ -35,6 +36,8 @@ from signoff.serving.served import Served, State
 
 # Seconds between two checks for another release.
 _EVERY = 0.25
+# Seconds before a process tries again to load a release.
+_WAIT = 2.0
 _READERS: dict[str, Callable[[bytes, Form], Rows]] = {"application/json": json_rows, "text/csv": csv_rows}
 _REQUESTS = Counter("signoff_requests", "Requests to /predict", ["status"])
 _SECONDS = Histogram("signoff_request_seconds", "Duration of requests to /predict")
@@ -71,14 +74,49 @@ def app_for(options: Options, served: Served | None = None) -> Starlette:
     )
 
 
-def app_of_worker(options: Options) -> Starlette:
-    """Return the application of one of several processes. The process ends if it cannot load the release."""
+def app_of_worker(options: Options, note: Path) -> Starlette:
+    """Return the application of one of several processes; `note` is that of `Served`.
+
+    The process that starts the others has loaded the current release before. If no release can be loaded, because this
+    process was restarted and the files were altered in the meantime, it waits: an error would end the whole server,
+    and the others still answer.
+    """
     command_line.start_log()
+    _forget_dead_processes()
+    said = None
+    with _ended_by_signals():
+        while True:
+            try:
+                return app_for(options, Served(Releases(), options.rule, options.reasons, note))
+            except Exception as error:
+                if explain(error) != said:
+                    said = explain(error)
+                    logging.error("[serve] a process waits for a release that it can load: %s", said)
+                time.sleep(_WAIT)
+
+
+def _forget_dead_processes() -> None:
+    """Drop the state of processes that were killed from /metrics; their counts stay."""
+    forget: Any = mark_process_dead
+    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*.db"):
+        process = path.stem.rpartition("_")[2]
+        if not Path("/proc", process).exists():
+            forget(int(process))
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End the process at once on Ctrl-C or SIGTERM, which Uvicorn handles only when the application is loaded."""
+    before = {each: signal.signal(each, _end) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return app_for(options)
-    except Exception as error:
-        logging.error("[serve] %s", explain(error))
-        sys.exit(STARTUP_FAILURE)
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _end(*_: object) -> None:
+    sys.exit(0)
 
 
 @contextlib.asynccontextmanager
@@ -88,11 +126,11 @@ async def _following(served: Served) -> AsyncIterator[None]:
     async def follow() -> None:
         while True:
             _LOADED.labels(served.state.scorer.release).set_to_current_time()
+            _PROBLEM.set(served.state.problem is not None)
             before = served.state
             while served.state is before:
                 await asyncio.sleep(_EVERY)
                 await asyncio.to_thread(served.refresh)
-            _PROBLEM.set(served.state.problem is not None)
 
     task = asyncio.create_task(follow())
     try:

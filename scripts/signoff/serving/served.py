@@ -5,7 +5,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from signoff.base.errors import explain
+from signoff.base.errors import TaskError, explain
+from signoff.base.files import replacing
 from signoff.release.approval import Rule, utc_now
 from signoff.release.store import Releases
 from signoff.review.row_scores import Scorer, load_scorer
@@ -31,14 +32,17 @@ class Served:
     ----------
     releases, rule, reasons
         As for `load_scorer`, which raises TaskError if the current release may not be used.
+    note
+        A file that the processes of a server share. It names the release that they loaded last. A process that cannot
+        load the current release, because it was restarted after that had been altered, begins with this one.
     """
 
-    def __init__(self, releases: Releases, rule: Rule, reasons: int):
-        self._releases, self._rule, self._reasons = releases, rule, reasons
+    def __init__(self, releases: Releases, rule: Rule, reasons: int, note: Path | None = None):
+        self._releases, self._rule, self._reasons, self._note = releases, rule, reasons, note
         self._refreshing = threading.Lock()
         self._seen = self._look()
         self._waited = 0
-        self.state = State(self._load(), utc_now())
+        self.state = self._first()
 
     def refresh(self) -> None:
         """Load the current release if another one was deployed; keep what is loaded if that one does not verify."""
@@ -54,18 +58,43 @@ class Served:
                 if self._look() != seen:
                     # A release was being deployed. The next check sees all of it.
                     return
-                problem = f"the current release cannot be loaded: {explain(error)}"
+                problem = _problem(error)
                 if problem != self.state.problem:
-                    logging.error("[serve] %s The server goes on with %s.", problem, self.state.scorer.release)
+                    self._log(problem, self.state.scorer)
                 self.state = State(self.state.scorer, self.state.since, problem)
             else:
                 if scorer.release != self.state.scorer.release:
                     logging.info("[serve] release: %s, before: %s", scorer.release, self.state.scorer.release)
                 self.state = State(scorer, utc_now())
+                self._write_note()
             self._seen = seen
 
-    def _load(self) -> Scorer:
-        return load_scorer(self._releases, None, self._rule, self._reasons)
+    def _first(self) -> State:
+        """Return the state at the start: the current release or, in a process that was restarted, the last good one."""
+        try:
+            return State(self._load(), utc_now())
+        except Exception as error:
+            last = self._note and self._note.read_text(encoding="utf-8")
+            if not last:
+                raise
+            problem = _problem(error)
+            try:
+                scorer = self._load(last)
+            except Exception as other:
+                raise TaskError(f"{problem} {explain(other)}") from other
+        self._log(problem, scorer)
+        return State(scorer, utc_now(), problem)
+
+    def _load(self, release: str | None = None) -> Scorer:
+        return load_scorer(self._releases, release, self._rule, self._reasons)
+
+    def _write_note(self) -> None:
+        if self._note:
+            with replacing(self._note) as new:
+                new.write_text(self.state.scorer.release, encoding="utf-8")
+
+    def _log(self, problem: str, scorer: Scorer) -> None:
+        logging.error("[serve] %s The server goes on with %s.", problem, scorer.release)
 
     def _look(self) -> _Seen:
         """Return the state of the files that a deploy, a rollback or a change of the keys replaces."""
@@ -74,6 +103,10 @@ class Served:
         if self._rule["allowed_signers"]:
             paths.append(Path(self._rule["allowed_signers"]))
         return tuple(_state_of(path) for path in paths)
+
+
+def _problem(error: Exception) -> str:
+    return f"the current release cannot be loaded: {explain(error)}"
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
