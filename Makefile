@@ -20,7 +20,7 @@ NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-inter
 # Some shells export HOST, the name of the machine: it counts only if it is given to make.
 HOST_FROM := $(origin HOST)
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
+GIVEN := DIR CORES PRESET SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -58,9 +58,9 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
-init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder)
+init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder, PRESET=fast)
 	@$(TILDE) $(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
-		$${DIR+--output="$$DIR"} $${FORCE+--force}
+		$${DIR+--output="$$DIR"} $${PRESET+--preset="$$PRESET"} $${FORCE+--force}
 
 run: $(READY) ## ingest, validate, clean, train, evaluate and print the verdict (DIR=folder: another project)
 	@$(SNAKEMAKE)

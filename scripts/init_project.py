@@ -2,7 +2,7 @@
 
     python scripts/init_project.py --source rides.csv --target minutes [--output FOLDER]
 
-Everything that was decided, and why, is printed, and stands in the two files, where a person can change it.
+It prints every decision with its reason, and writes it to the two files, where a person can change it.
 """
 
 import functools
@@ -41,6 +41,9 @@ from signoff.tables.times import Times, in_future, ingest_time
 _MOST_LOST = 0.05
 # With more columns to blame for lost rows, none is named.
 _MOST_NAMED = 20
+# A run that compares models may take this many seconds. With fewer values, none takes that long: such a table took
+# half a minute on a slow machine.
+_LONGEST, _FEW_VALUES = 600, 300_000
 # The fewest different times for a split by time.
 _FEWEST_TIMES = 20
 _WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
@@ -71,7 +74,7 @@ _ENTITY = re.compile(r"(?:^|[_ .-])(?:id|key|code)$|[a-z](?:Id|ID)$|^[a-z]+id$")
 
 
 def init_project(
-    table: ParsedTable, target: str, now: pd.Timestamp | None = None
+    table: ParsedTable, target: str, now: pd.Timestamp | None = None, preset: str = "good"
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return the config but for its source, the data contract, and what was decided, one line each.
 
@@ -83,6 +86,8 @@ def init_project(
         The column to predict; its rows without a value are not counted as lost.
     now
         When the table was ingested (UTC, without a zone); None if unknown.
+    preset
+        model.preset of the config; good becomes fast if it would take longer than ten minutes on this machine.
     """
     if target == "split":
         raise TaskError("the name 'split' is taken by the workflow: give the target another name in the source.")
@@ -91,6 +96,8 @@ def init_project(
     split = draft.find_time()
     draft.choose_features()
     draft.choose_cleaning()
+    if preset == "good":
+        draft.choose_preset()
     if split:
         draft.config["split"] = split
     if draft.validation:
@@ -102,7 +109,8 @@ class _Draft:
     """The config of a table while it is being decided on, step by step in the order of the methods.
 
     `frame` has the rows with a target, and `kinds` the kind of each column. `empty` names the columns without a
-    value, and `units` has the unit behind the numbers of a column of text. `said` has a line for each decision.
+    value, and `units` has the unit behind the numbers of a column of text. `features` names the columns that the model
+    will use. `said` has a line for each decision.
     """
 
     def __init__(self, table: ParsedTable, target: str, now: pd.Timestamp | None):
@@ -114,6 +122,7 @@ class _Draft:
         self.time_column: str | None = None
         self.empty: list[str] = []
         self.units: dict[str, str] = {}
+        self.features: list[str] = []
         self.said: list[str] = []
         if len(self.frame) < len(table.frame):
             dropped = len(table.frame) - len(self.frame)
@@ -191,7 +200,8 @@ class _Draft:
             self.said.append(
                 f"features: {', '.join(loose)} left out, text of which more than half of the values differ"
             )
-        if not set(frame) - {self.target, *ids, *self.empty, *loose}:
+        self.features = [name for name in names if name not in (*ids, *self.empty, *loose)]
+        if not self.features:
             only = ", ".join(frame.columns.drop(self.target))
             raise TaskError(f"there is nothing to predict {self.target} from: {only} only name rows, or are empty.")
 
@@ -236,6 +246,27 @@ class _Draft:
         if share > 0.45:
             self.config.setdefault("cleaning", {})["max_rows_lost"] = float(f"{min(share + 0.1, 0.99):.2f}")
             self.said.append(f"cleaning: {share:.1%} of the rows are lost in all; max_rows_lost lets them go")
+
+    def choose_preset(self) -> None:
+        """Let several kinds of models be compared, unless that would take too long on this machine."""
+        seconds, how_long = 0.0, ""
+        if self.frame.size >= _FEW_VALUES:
+            # Imported here: only large tables need scikit-learn.
+            from signoff.model.preset_time import raw_rows, seconds_of_good
+
+            seconds = seconds_of_good(raw_rows(self.frame, self.kinds, self.features, self.target))
+            how_long = f", which takes about {max(seconds / 60, 1):,.0f} min here"
+        if seconds > _LONGEST:
+            self.said.append(
+                f"model: one model is trained, because comparing several kinds would take about {seconds / 60:,.0f} "
+                "minutes here. To compare them, set model.preset: good"
+            )
+            return
+        self.config["model"] = {"preset": "good"}
+        self.said.append(
+            f"model: several kinds of models are compared by cross-validation (model.preset: good){how_long}. For one "
+            "model, trained at once, set model.preset: fast"
+        )
 
     def contract(self) -> dict[str, Any]:
         """Return the data contract."""
@@ -420,6 +451,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
     parser.add_argument("--target", required=True, help="the column to predict")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="the project's folder; named after the source")
+    parser.add_argument(
+        "--preset",
+        choices=["fast", "good"],
+        default="good",
+        help="model.preset of the config; good becomes fast if it would take longer than ten minutes here",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite a config that is there")
     args = parser.parse_args(argv)
     # As ingest_data writes the names of columns.
@@ -442,7 +479,7 @@ def main(argv: list[str] | None = None) -> None:
             if hidden:
                 table = read_table(raw, dict.fromkeys(hidden, "date"))
             now = ingest_time(raw)
-        config, contract, said = init_project(table, args.target, now)
+        config, contract, said = init_project(table, args.target, now, args.preset)
         said = _notations(table) + said
         source = _from_folder(args.source, folder)
         reader |= {"query": args.query} if args.query else {}

@@ -13,17 +13,24 @@ from init_project import choose_time, init_project
 from signoff.source.sniffing import sniff
 from signoff.tables.table import ParsedTable
 
+PRESET = ["--preset", "fast"]
+
 
 @pytest.fixture
 def started(tmp_path):
-    """Return a function that writes a source, runs init on it, and gives what it said and the new project."""
+    """Return a function that writes a source, runs init on it, and gives what it said and the new project.
+
+    Its preset is fast, unless another is given, so that projects train in a moment.
+    """
     made = make_project(tmp_path)
 
     def init(content: bytes | pd.DataFrame, target: str, name: str = "table.csv", *more: str):
         if isinstance(content, pd.DataFrame):
             content = content.to_csv(index=False).encode()
         (tmp_path / name).write_bytes(content)
-        done = script("init_project", "--source", name, "--target", target, "--output", "new", *more, cwd=tmp_path)
+        done = script(
+            "init_project", "--source", name, "--target", target, "--output", "new", *PRESET, *more, cwd=tmp_path
+        )
         assert (tmp_path / name).read_bytes() == content, "the user's own file"
         return done, Project(tmp_path / "new", made.workflow)
 
@@ -59,11 +66,12 @@ def homes(rows: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("rows", [100, 3000])
 def test_a_dirty_table_becomes_a_project_that_runs_at_once(started, rows):
-    done, project = started(homes(rows), "price")
+    done, project = started(homes(rows), "price", "table.csv", "--preset", "good" if rows == 100 else "fast")
     assert done.returncode == 0, done.stdout
     found = config(project)
     assert found["features"]["drop"] == ["unnamed_1", "house id"]
     assert found["split"] == {"by": "hash"}
+    assert found.get("model") == ({"preset": "good"} if rows == 100 else None)
     assert set(found["cleaning"]["columns"]) == {"empty", "rooms"}
     for part in ("built does not seem to say when", "note", "without price are dropped", "make run DIR=new"):
         assert part in done.stdout
@@ -86,6 +94,23 @@ def test_a_written_project_holds_only_what_matters_and_its_comments(started):
     columns = yaml.safe_load(contract)["columns"]
     assert columns["km"]["checks"]["in_range"] == {"min_value": 0.0, "max_value": 39.0}
     project.snakemake()
+
+
+def test_small_tables_compare_models_and_those_that_would_take_too_long_do_not(monkeypatch):
+    frame = pd.DataFrame({"x": np.arange(60.0), "when": pd.Timestamp("2024-01-01"), "y": np.arange(60) % 7.0})
+    table = ParsedTable(frame.assign(text="a"), {"x": "number", "when": "date", "y": "number", "text": "text"})
+    settings, _, said = init_project(table, "y")
+    assert settings["model"] == {"preset": "good"}
+    assert any("several kinds of models are compared by cross-validation (model.preset: good). For" in x for x in said)
+    assert "model" not in init_project(table, "y", preset="fast")[0]
+    # From here on, the time is measured.
+    monkeypatch.setattr("init_project._FEW_VALUES", 1)
+    settings, _, said = init_project(table, "y")
+    assert settings["model"] == {"preset": "good"} and any("which takes about 1 min here" in line for line in said)
+    monkeypatch.setattr("init_project._LONGEST", 0.001)
+    settings, _, said = init_project(table, "y")
+    assert "model" not in settings
+    assert any("because comparing several kinds would take about 0 minutes here" in line for line in said)
 
 
 def test_what_costs_less_than_a_twentieth_of_the_rows_is_dropped(started):
@@ -406,7 +431,7 @@ def test_a_url_and_a_compressed_file_become_projects(server, tmp_path):
     made = make_project(tmp_path)
     server.answers = [(200, {"ETag": '"1"'}, gzip.compress(rides().to_csv(index=False).encode()))]
     source = f"{server.url}/some/rides.csv.gz?week=3"
-    done = script("init_project", "--source", source, "--target", "minutes", cwd=tmp_path)
+    done = script("init_project", "--source", source, "--target", "minutes", *PRESET, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     project = Project(tmp_path / "rides", made.workflow)
     assert config(project)["raw_data_source_url"] == source
@@ -418,7 +443,10 @@ def test_make_init_makes_a_project(tmp_path):
     command = ["make", "init", f"SOURCE={tmp_path}/some rides.csv", "TARGET=minutes", f"DIR={tmp_path}/it's new"]
     done = run(command, cwd=ROOT)
     assert done.returncode == 0, done.stdout
-    assert (tmp_path / "it's new/config.yaml").is_file()
+    config = yaml.safe_load((tmp_path / "it's new/config.yaml").read_text("utf-8"))
+    assert config["model"] == {"preset": "good"}
+    done = run([*command, "FORCE=1", "PRESET=quick"], cwd=ROOT)
+    assert done.returncode == 2 and "invalid choice: 'quick'" in done.stdout
 
 
 def test_wide_tables_and_few_columns(started):

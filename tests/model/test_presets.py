@@ -15,7 +15,7 @@ from conftest import Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import skops_bytes
-from signoff.model.presets import _rows_to_compare, _selected, _simplest, choose_good
+from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
 from signoff.model.search import cost_of
@@ -159,11 +159,11 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
 def test_many_rows_are_compared_on_a_sample_that_covers_all_of_the_time():
     when = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(60_000)[::-1], unit="h"))
     features, target = pd.DataFrame(index=when.index), pd.Series(0.0, when.index)
-    places = _rows_to_compare(TrainingRows(features, dict.fromkeys("abc", "number"), target, when), 0)
+    places = rows_to_compare(TrainingRows(features, dict.fromkeys("abc", "number"), target, when), 0)
     assert len(places) == 20_000 and {0, 59_999} <= set(places) and np.diff(np.sort(places)).max() <= 4
     wide = dict.fromkeys(map(str, range(100)), "number")
-    assert len(set(_rows_to_compare(TrainingRows(features, wide, target), 0))) == 6000
-    assert list(_rows_to_compare(TrainingRows(features.head(50), wide, target.head(50)), 0)) == list(range(50))
+    assert len(set(rows_to_compare(TrainingRows(features, wide, target), 0))) == 6000
+    assert list(rows_to_compare(TrainingRows(features.head(50), wide, target.head(50)), 0)) == list(range(50))
 
 
 def test_the_cost_of_a_comparison_counts_each_round_of_each_setting():

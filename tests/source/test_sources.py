@@ -33,7 +33,7 @@ def leaks(folder: Path) -> list[str]:
 def init(folder: Path, source: str, *arguments: str) -> tuple[Project, str]:
     """Return a project made of a source, and what was said."""
     project = make_project(folder)
-    options = ["--target", "minutes", "--output", "project", "--force"]
+    options = ["--target", "minutes", "--output", "project", "--force", "--preset", "fast"]
     done = script("init_project", "--source", source, *options, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout
     return project, done.stdout

@@ -47,7 +47,7 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
         logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
     settings = settings_of_good(rows.target)
-    rows = rows.at(_rows_to_compare(rows, random_state))
+    rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
     target, kept = rows.target, dict[int, pd.Series]()
@@ -76,7 +76,7 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
     return setting, {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
 
 
-def _rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
+def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
     """Return the places of the rows, at most _MOST_COMPARED, that settings are compared on; sorted, if by chance."""
     count, time = len(rows), rows.time
     size = min(count, _MOST_COMPARED, max(_MOST_VALUES // len(rows.kinds), FIRST_ROUND_ROWS))
