@@ -351,6 +351,10 @@ def test_a_slice_that_the_width_that_ships_covers_far_too_little_is_named():
     (alarm,) = comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})
     assert (alarm["name"], alarm["feature"]) == ("slice_coverage", "shop")
     assert "shop is noisy (200 held-out rows)" in alarm["sentence"]
+    # Twice as many rows outside as promised are too many, unless they are few.
+    for coverage, rows, alarms in ((0.78, 2000, 1), (0.82, 2000, 0), (0.78, 99, 0)):
+        found["by_slice"] = [{"feature": "shop", "value": "noisy", "rows": rows, "coverage": coverage}]
+        assert len(comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})) == alarms
 
 
 def test_weeks_have_their_error_and_bias():

@@ -11,10 +11,11 @@ from signoff.report.document import Block, Box, Code, Items, Words, number
 
 # With fewer held-out rows, the scores are not reliable enough, whatever their intervals are.
 FEWEST_ROWS = 100
-# The largest change of all new targets, as a share of their mean, that may go unseen.
-MOST_UNSEEN = 0.2
+# The largest change that may go unseen, as a share of the mean: of all new targets, and of those of one segment.
+MOST_UNSEEN, MOST_UNSEEN_OF_SEGMENT = 0.2, 0.5
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
+_OF_THE_VERDICT = ("Every threshold is met", "By R2 the baseline")
 _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
 
 
@@ -51,8 +52,13 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
         deploy, why = "yes", [f"{kept}held out, and the best baseline is beaten: {_difference(best)}."]
     if len(why) > _MOST_REASONS:
         why = [*why[:_MOST_REASONS], f"… and {len(why) - _MOST_REASONS} more."]
-    sides = {side: diagnostics["reasons"][side][:3] for side in ("for", "against")}
+    sides = {side: _not_yet_said(diagnostics["reasons"][side])[:3] for side in ("for", "against")}
     return Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
+
+
+def _not_yet_said(sentences: list[str]) -> list[str]:
+    """Return the reasons but those on thresholds and the best baseline, which the verdict has."""
+    return [each for each in sentences if not each.startswith(_OF_THE_VERDICT) and " of the best baseline " not in each]
 
 
 def decision_box(found: Decision) -> Box:
@@ -95,15 +101,17 @@ def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
 
 
 def _unseen(diagnostics: Diagnostics) -> list[str]:
-    """Return a sentence if no check could have seen a change of all new targets by MOST_UNSEEN."""
+    """Return a sentence if no check could have seen a large change of all new targets, or of those of a segment."""
     visible = diagnostics.get("visible")
     if visible is None:
         return []
-    share, span = visible["share"], _span(visible["days"])
+    share, worst, where = visible["share"], visible["segment"], f"all targets of {_span(visible['days'])}"
     if share is not None and share <= MOST_UNSEEN:
-        return []
+        if worst is None or (worst["share"] or 1.0) <= MOST_UNSEEN_OF_SEGMENT:
+            return []
+        share, where = worst["share"], f"the newest targets where {worst['feature']} is {worst['value']}"
     size = "of any size" if share is None else f"of less than ± {share:.0%}"
-    return [f"The new rows are too few, or vary too much: a change {size} of all targets of {span} could go unseen."]
+    return [f"The new rows are too few, or vary too much: a change {size} of {where} could go unseen."]
 
 
 def _difference(best: Best) -> str:
@@ -153,7 +161,7 @@ def _where(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     """Return where to look: the worst slice and week, the newest weeks, and the feature that the model rests on."""
     found, mae = [], float(metrics["model"]["test"]["MAE"] or 0)
     if rows := diagnostics["slices"]["rows"]:
-        found.append(f"Worst slice: {_slice(_worst(rows, mae))}. Over all held-out rows the MAE is {number(mae)}.")
+        found.append(f"Worst slice: {_slice(_worst(rows, mae))}.")
     weeks = diagnostics["by_week"]
     if len(weeks) > 1:
         found.append(f"Worst week: {_week(max(weeks, key=lambda week: week['MAE']))}.")
@@ -175,14 +183,13 @@ def _seen(visible: Visible) -> list[str]:
     """Return a sentence on the smallest changes that would have been seen, of all new targets and of a segment."""
     if visible["share"] is None:
         return []
-    span = _span(visible["days"])
-    words = f"A change of the targets of {span} would probably have been seen from ± {visible['share']:.0%} on"
+    words = f"A change of ± {visible['share']:.0%} in all targets of {_span(visible['days'])} would have been seen"
     if (worst := visible["segment"]) is None:
         return [f"{words}."]
-    of = f"if it concerned only the rows where {worst['feature']} is {worst['value']}"
+    where = f"where {worst['feature']} is {worst['value']} (the least visible segment)"
     if worst["share"] is None:
-        return [f"{words}; {of}, it would not have been seen."]
-    return [f"{words}; {of}, from ± {worst['share']:.0%} on."]
+        return [f"{words}, but none in the rows {where}."]
+    return [f"{words}, and one of ± {worst['share']:.0%} {where}."]
 
 
 def _span(days: int) -> str:
@@ -191,9 +198,12 @@ def _span(days: int) -> str:
 
 
 def _worst(rows: list[SliceRow], mae: float) -> SliceRow:
-    """Return the slice with the largest error; if possible, one whose interval lies above the MAE of all rows."""
+    """Return the slice with the largest error among those whose interval lies above the MAE of all rows.
+
+    If there are none, the one that comes closest: the largest error is often that of a few rows.
+    """
     sure = [row for row in rows if row["MAE_interval"][0] is not None and row["MAE_interval"][0] > mae]
-    return max(sure or rows, key=lambda row: row["MAE"])
+    return max(sure, key=lambda row: row["MAE"]) if sure else max(rows, key=lambda row: row["MAE_interval"][0] or 0.0)
 
 
 def _slice(row: SliceRow) -> str:

@@ -18,7 +18,7 @@ LEAST_DIFFERENCE = 0.01
 # A slice is worse than the champion if its MAE is larger by this share, and significantly so among all slices.
 _SLICE_DIFFERENCE, _RARE = 0.05, 0.005
 # A slice is undercovered if the share of its rows outside is this multiple of the promised one, and significantly so.
-_UNCOVERED, _FEWEST_COVERED = 3, 100
+_UNCOVERED, _FEWEST_COVERED = 2, 100
 
 
 def compare_predictors(
