@@ -20,7 +20,7 @@ NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-inter
 # Some shells export HOST, the name of the machine: it counts only if it is given to make.
 HOST_FROM := $(origin HOST)
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES PRESET SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
+GIVEN := DIR CORES PRESET SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE MODELS RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -82,12 +82,12 @@ statement: $(READY) ## write a decision to a file that is signed elsewhere (REVI
 review: $(READY) ## open a page in a browser to read, compare and decide on; Ctrl-C ends it (NO_BROWSER=1, PORT=)
 	@$(IN_PROJECT)/review.py $${NO_BROWSER+--no-browser} $${PORT+--port="$$PORT"}
 
-sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE=)
-	@$(IN_PROJECT)/sign_off.py $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
+sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE=; MODELS=rule)
+	@$(IN_PROJECT)/$(if $(MODELS),sign_off_models.py --rule="$$MODELS",sign_off.py) $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
 		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"} \
 		$${SIGNATURE+--signature="$$SIGNATURE"}
 
-deploy: $(READY) ## release the model that was signed off
+deploy: $(READY) ## release the model that was signed off; of many models, all that were
 	@$(IN_PROJECT)/deploy.py
 
 rollback: $(READY) ## return to the previous release (RELEASE=another one; REASON=, otherwise prompted for)

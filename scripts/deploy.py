@@ -3,25 +3,31 @@
     python scripts/deploy.py --sign-off reports/sign_off.json
 
 Everything that was signed is copied to a folder of its own under deployed/releases/, checked there, and flushed to
-disk; then the link deployed/current is moved. A model that is a release already becomes current again.
+disk; then the link deployed/current is moved. A model that is a release already becomes current again. In a project
+with many models, all that are signed are released, each in its own folder.
 """
 
+import contextlib
 import hashlib
 import logging
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from signoff.base import command_line
-from signoff.base.errors import TaskError
+from signoff.base.errors import TaskError, explain
 from signoff.base.files import hidden_name
 from signoff.config.settings import config_argument, read_config
+from signoff.ops.many import has_many_models, model_folders
 from signoff.ops.overview import update_index
+from signoff.ops.status import next_step
 from signoff.release import kept_data
 from signoff.release.approval import (
     DIAGNOSTICS,
     READ_AGAIN,
+    REPORT,
     SIGN_OFF,
     Rule,
     check_age,
@@ -220,6 +226,39 @@ def prune(keep: int | None, releases: Releases) -> None:
             logging.info("[deploy] pruned the release %s (release.keep: %d)", name, keep)
 
 
+def deploy_all(config: dict[str, Any]) -> None:
+    """Release every model that is signed and not deployed yet, each in its own folder.
+
+    Raises
+    ------
+    TaskError
+        A model could not be deployed, or no sign-off waits for its deployment; the others are deployed.
+    """
+    folders, waiting = model_folders(config), Counter[str]()
+    failed: dict[str, str] = {}
+    for folder in folders:
+        with contextlib.chdir(folder):
+            try:
+                releases = Releases()
+                step = next_step(releases.current(), releases.history())
+                waiting[step.waits] += 1
+                if step.waits == "deploy":
+                    own, paths = read_config()
+                    logging.info("[deploy] %s: current release: %s", folder.name, deploy(SIGN_OFF, own, paths))
+            except (TaskError, OSError) as error:
+                failed[folder.name] = explain(error)
+                logging.warning("[deploy] %s: %s", folder.name, failed[folder.name])
+    update_index()
+    signed = waiting["deploy"]
+    if failed:
+        first = next(iter(failed))
+        raise TaskError(f"{len(failed)} of {len(folders)} models were not deployed, such as {first}: {failed[first]}")
+    if not signed and waiting.keys() - {"nothing"}:
+        raise TaskError(f"no model is signed and not deployed yet. Read {REPORT}, then run make sign-off.")
+    others = sum(waiting.values()) - signed - waiting["nothing"]
+    logging.info("[deploy] completed. Models: %d, deployed: %d, not signed: %d", len(folders), signed, others)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--sign-off", type=Path, default=SIGN_OFF, help="what make sign-off wrote")
@@ -227,6 +266,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("deploy", args, args.sign_off):
         config, paths = read_config(args.config)
+        if has_many_models(config):
+            deploy_all(config)
+            return
         releases = Releases()
         name = deploy(args.sign_off, config, paths)
         logging.info("[deploy] completed. Current release: %s", releases.releases / name)

@@ -10,6 +10,9 @@ from typing import Any
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
+from signoff.config.settings import USUAL, read_config
+from signoff.ops.all_models import standing_of_all
+from signoff.ops.many import has_many_models
 from signoff.ops.runs import LOCK, RUNS, lock_entry, read_runs
 from signoff.ops.status import described_run, standing
 
@@ -31,7 +34,8 @@ def status(runs: int = 5) -> list[str]:
         lines.append(f"Running     since {holder['since']}, process {holder['pid']}")
     elif holder:
         lines.append(f"Killed      the run that began at {holder['since']}; the next one clears what it has left")
-    return [*lines, *standing()]
+    many = any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
+    return [*lines, *(standing_of_all() if many else standing())]
 
 
 def lock_holder() -> tuple[dict[str, Any] | None, bool]:

@@ -3,12 +3,15 @@
 python scripts/verify.py
 """
 
+import contextlib
 import logging
 import os
+from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
+from signoff.ops.many import has_many_models, model_folders
 from signoff.release import kept_data
 from signoff.release.approval import Rule, is_signed
 from signoff.release.form import SignOff
@@ -75,9 +78,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("verify", args, "deployed"):
         config, _ = read_config(args.config)
-        good, problems = verify(config["release"])
-        for line in good:
-            logging.info("[verify] %s", line)
+        problems: list[str] = []
+        # Of many models, each has releases of its own.
+        for folder in model_folders(config) if has_many_models(config) else [Path()]:
+            name = f"{folder.name}: " if folder.name else ""
+            with contextlib.chdir(folder):
+                good, found = verify(read_config()[0]["release"] if folder.name else config["release"])
+            problems += [f"{name}{each}" for each in found]
+            for line in good:
+                logging.info("[verify] %s%s", name, line)
         if problems:
             raise TaskError(" ".join(problems))
         logging.info("[verify] completed. All is well.")

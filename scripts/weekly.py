@@ -31,7 +31,9 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import WORKFLOW, read_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, read_config, refuse_code
+from signoff.ops.all_models import outcome_of_all
 from signoff.ops.folder import described, running_snakemake
+from signoff.ops.many import has_many_models
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import DIAGNOSTICS, METRICS, REPORT, utc_now
@@ -95,13 +97,16 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 def _targets() -> list[str]:
     """Return Snakemake's targets: the diagnostics of one model, its report if messages lead to it, and the live record.
 
-    All are needed even if the new model fails.
+    With many models, these are the reports of all. All targets are needed even if a new model fails.
     """
     found = [str(LIVE)] if Releases().current() else []
     # If the config is wrong, Snakemake reports it.
     with contextlib.suppress(TaskError):
         config = read_config()[0]
-        if not config["models"]["by"] and not config["models"]["each"]:
+        if has_many_models(config):
+            # With the reports of all models.
+            found += [REPORT]
+        else:
             found += [DIAGNOSTICS]
             found += [REPORT] if config["report"]["url"] or config["notify"]["attach_report"] else []
     return ["--keep-going", "all", *found] if found else []
@@ -159,9 +164,12 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
         if RECORD.is_file():
             record = read_json(RECORD)
             found |= {"source_version": record["source_version"], "rows": record["records"]}
-        verdict_log = Path("logs/verdict.log")
+        many = any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
+        verdict_log = Path("logs/models_verdict.log" if many else "logs/verdict.log")
         judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
-        if judged:
+        if judged and many:
+            found |= {"verdict": "passed" if exit_code == 0 else "failed", **outcome_of_all()}
+        elif judged:
             metrics = read_json(Path(METRICS))
             test = metrics["model"]["test"]
             found |= {"verdict": "passed" if exit_code == 0 else "failed", "MAE": test["MAE"], "R2": test["R2"]}

@@ -24,7 +24,7 @@ DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
 NO_TABLE |= {"explain_model", "compare_model", "diagnose", "summary", "backtest_week", "models", "models_chunk"}
-NO_TABLE |= {"row_budget"}
+NO_TABLE |= {"row_budget", "models_page", "sign_off_models"}
 NO_TABLE |= {"live_record", "attest", "dossier", "reproduce", "refit_model", "review", "serve", "statement", *DECISIONS}
 # What a task cannot do without, beside an input and an output.
 MORE = {"split_source": ["--by=week", "--column=day"], "gather": ["--plan=nowhere.json"]}

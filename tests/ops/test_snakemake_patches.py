@@ -193,7 +193,7 @@ def test_a_damaged_output_has_its_job_forced_once(tmp_path, monkeypatch, capsys)
     dag.forcefiles.clear()
     asyncio.run(patches.update_needrun(dag))
     assert dag.forcefiles == {chunks[1]}
-    assert "1 files of models are not as their last complete job left them, such as deleted" in capsys.readouterr().err
+    assert "1 models or files of models are not complete, or have changed, such as deleted" in capsys.readouterr().err
     # After a checkpoint, what this run has written itself is not looked at.
     dag.forcefiles.clear()
     asyncio.run(patches.update_needrun(dag))

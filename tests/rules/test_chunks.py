@@ -59,7 +59,7 @@ def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have
         inputs=["/scripts/evaluate_model.py", f"{folder}/a b.csv"],
         outputs=[f"{folder}/metrics.json"],
     )
-    found = step.of("New York", "--champion='1 2'", [])
+    found = step.of("New York", {CHAMPION: "--champion='1 2'"}, [])
     assert found.command == [
         "/scripts/evaluate_model.py",
         "--input=models/New York/a b.csv",
@@ -69,7 +69,7 @@ def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have
     own = [words(source="data/source/New York", less="a < b"), "--champion='1 2'", "--limit=1"]
     assert sorted(found.params) == sorted(map(repr, own))
     assert (found.inputs[1], found.outputs) == ("models/New York/a b.csv", ["models/New York/metrics.json"])
-    assert step.of("b", "", []).command == [
+    assert step.of("b", {CHAMPION: ""}, []).command == [
         "/scripts/evaluate_model.py",
         "--input=models/b/a b.csv",
         f"--threads={THREADS}",
@@ -145,14 +145,14 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
     assert OneProcess(threads=1, force=False)._records._read_record("models/a/b").params == ["'--new'"]
 
 
-def test_files_of_models_that_were_changed_or_deleted_are_found(tmp_path, monkeypatch):
+def test_files_of_models_that_were_changed_or_deleted_and_models_that_failed_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in "abc":
         Path(name).write_text(name, encoding="utf-8")
     files = {name: [Path(name).stat().st_size, Path(name).stat().st_mtime_ns] for name in "abc"}
-    Path("0.json").write_text(json.dumps({"files": files}), encoding="utf-8")
-    assert changed_files(Path("0.json")) == []
+    Path("0.json").write_text(json.dumps({"failed": {"d": "train_model"}, "files": files}), encoding="utf-8")
+    assert changed_files(Path("0.json")) == ["d"]
     Path("a").write_text("longer", encoding="utf-8")
     Path("b").unlink()
-    assert changed_files(Path("0.json")) == ["a", "b"]
+    assert changed_files(Path("0.json")) == ["d", "a", "b"]
     assert changed_files(Path("nowhere.json")) == []

@@ -1,7 +1,9 @@
 """Many models in one run: each in a folder that is a project of its own, and a table of all."""
 
+import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +11,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, make_project, rides
-from models import write_project
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config, read_config
+from signoff.rules.model_folder import write_project
 from signoff.rules.models import config_of, groups
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -53,28 +55,50 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     for path in ("model/model.pkl", "reports/evaluation_metrics.json"):
         assert (koeln / path).read_bytes() == (alone.folder / path).read_bytes(), path
 
-    # In its folder a person decides as in any project; the next run has the release judged beside the new model.
-    project.snakemake(f"models/{cities[1]}/reports/final_report.md")
+    # In its folder a person decides as in any project, and on all others that fit a rule at once.
+    said = project.snakemake("reports/final_report.md").stdout
+    assert said.count("rule models_reports_chunk:") == 1 and "rule each_" not in said
+    assert "Nothing to be done" in project.snakemake(f"models/{cities[1]}/reports/final_report.md").stdout
+    page = (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[(.+?)\]", page, flags=re.M)[0] == "Bonn" and "3 models of 3 wait for a person." in page
     here = type(project)(koeln, project.workflow)
     here.sign_off()
-    here.snakemake("deploy")
+    by_rule = ["--rule=Verdict passed, no  alarm", "--reviewer=Eve", "--decision=approve", "--comment=read the page"]
+    said = project.script("sign_off_models", *by_rule).stdout
+    assert "Fit         1 model\n            Trier%2C West\nWait        Bonn: threshold mae_max" in said
+    (path,) = (project.folder / "reports/signed").iterdir()
+    listed = json.loads(path.read_bytes())
+    assert (listed["rule"], [*listed["models"]]) == (["verdict passed", "no alarm"], cities[2:])
+    signed = project.json(f"models/{cities[2]}/reports/sign_off.json")
+    assert signed["decisions"][0]["comment"] == (
+        f"read the page (one of 1 models by the rule: verdict passed, no alarm; list sha256:{path.stem})"
+    )
+    # The sign-off of one model releases no other one.
+    bonn = project.folder / "models/Bonn"
+    shutil.copy(project.folder / "models" / cities[2] / "reports/sign_off.json", bonn / "reports")
+    refused = type(project)(bonn, project.workflow).script("deploy", check=False)
+    assert refused.returncode == 1 and "has changed since it was signed" in refused.stdout
+    assert "Models: 3, deployed: 2, not signed: 1" in project.script("deploy").stdout
+    assert project.script("verify").stdout.count("every file as approved by") == 2
+
+    # The next run has the releases judged beside the new models.
     later = rides(700, seed=2).iloc[600:]
     more = pd.concat([table, later[later["city"] == "Köln"]])
     more.to_csv(project.folder / "rides.csv", index=False)
     project.configure(model=MODEL, models={"by": "city"}, time_column="started")
     done = project.snakemake()
     found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
-    assert found["champion_MAE"].notna().tolist() == [False, True, False]
+    assert found["champion_MAE"].notna().tolist() == [False, True, True]
     assert found.loc[cities[1], "rows"] == (more["city"] == "Köln").sum()
-    # Of the others, Bonn alone has another config, and neither has other rows.
-    started = [
-        re.findall(rf"\[{task}\] start: (?:models/)?(\S+?)/", done.stdout) for task in ("clean_data", "evaluate_model")
-    ]
-    assert started == [cities[1:2], cities[:2]], done.stdout
-    # Nothing is left to do but to see how right the released model was about the new rows.
+    # Of the others, Bonn has another config, Trier a release, and neither has other rows.
+    tasks = ("clean_data", "evaluate_model")
+    started = [re.findall(rf"\[{task}\] start: (?:models/)?([^/\n]+)/", done.stdout) for task in tasks]
+    assert started == [cities[1:2], cities], done.stdout
+    # Nothing is left to do but to see how right the released models were about the new rows.
     done = project.snakemake("all", *metrics, "models_live")
-    assert re.findall(r"^(?:local)?rule (\w+):$", done.stdout, flags=re.M)[1:] == ["models_live"], done.stdout
-    assert [*project.folder.glob("models/*/reports/live.json")] == [koeln / "reports/live.json"]
+    ran = re.findall(r"^(?:local)?rule (\w+):$", done.stdout, flags=re.M)
+    assert ran == ["each_live_record", "each_live_record", "models_live"], done.stdout
+    assert not (bonn / "reports/live.json").exists()
     live = here.json("reports/live.json")
     assert live["release"] == Path(os.readlink(koeln / "deployed/current")).name
     new = later[(later["city"] == "Köln") & later["km"].notna()]
@@ -91,6 +115,12 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     after = [(project.folder / "models" / city / "reports/evaluation_metrics.json").stat() for city in cities]
     changed = [old.st_mtime_ns != new.st_mtime_ns for old, new in zip(before, after, strict=True)]
     assert changed == [False, True, True], done.stdout
+    found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
+    assert found["verdict"].tolist() == ["failed", "passed", "passed"]
+    assert found.loc["Bonn", "why"] == "train_model failed (models/Bonn/logs)"
+    # The next run tries it again.
+    said = project.snakemake(check=False).stdout
+    assert said.count("[train_model] start:") == said.count("[models_chunk] Bonn failed: train_model") == 1, said
 
 
 def test_each_model_has_the_rules_of_a_project_but_those_after_a_decision(project):
@@ -151,6 +181,7 @@ def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():
         ),
         ({"models": {"by": "city", "each": {"a": {"raw_data_source_url": "b.csv"}}}}, "cannot be a model's own"),
         ({"models": {"by": "city"}, "data": {"partition_by": "km"}}, "models and data.partition_by do not go together"),
+        ({"models": {"by": "city"}, "tracking": {"mlflow_uri": "x"}}, "models and tracking.mlflow_uri .*models.csv"),
     ],
 )
 def test_models_that_cannot_be_are_one_line(changes, message):

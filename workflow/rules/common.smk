@@ -17,7 +17,6 @@ if str(SCRIPTS) not in sys.path:
 from signoff.base.errors import TaskError
 from signoff.ops import snakemake_patches
 from signoff.release.approval import features_path, model_path, raw_path, refit_path
-from signoff.release.live_record import state_of_predictions
 from signoff.release.store import Releases
 from signoff.release.tracking import read_record
 from signoff.rules.batches import batch_file

@@ -69,7 +69,7 @@ rule compare_model:
             random_state=settings.random_state,
         ),
         # By itself, because Snakemake does not rerun a job if a param that uses an input changes.
-        release=lambda wildcards: words(release=place.released("diagnostics.json")(wildcards)),
+        release=place.diagnosed_flags,
         raw=lambda wildcards, input: words(raw=input.raw),
     shell:
         "python {input.script:q} --features={input.features:q} --metrics={input.metrics:q}"

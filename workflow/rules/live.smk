@@ -31,7 +31,7 @@ rule live_record:
         folder=lambda wildcards: words(folder=place.of(wildcards) or None),
         raw=lambda wildcards, input: words(raw=[input.raw] if isinstance(input.raw, str) else list(input.raw)),
         # As inputs, predictions with an earlier release would be replaced by new ones.
-        predictions=lambda wildcards: state_of_predictions(Path(place.of(wildcards), "predictions")),
+        predictions=place.predictions,
     shell:
         "python {input.script:q} --cleaned={input.cleaned:q} --output={output.json:q} {params.options} {params.folder}"
         " {params.raw} --log={log:q}"

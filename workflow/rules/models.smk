@@ -101,8 +101,9 @@ rule models_verdict:
         options=flags(config=workflow.configfiles),
         # A model that no longer exists is not in the table.
         names=lambda wildcards: list(model_names()),
+        chunks=lambda wildcards: words(chunks=chunks.number()),
     shell:
-        "python {input.script:q} {params.options} --output={output:q} --log={log:q}"
+        "python {input.script:q} {params.options} {params.chunks} --output={output:q} --log={log:q}"
 
 
 rule models_live:
@@ -111,7 +112,4 @@ rule models_live:
         lambda wildcards: [f"models/{each}/reports/live.json" for each in models.released(model_names())],
 
 
-rule models_reports:
-    """Write the reports of all models; for one: snakemake models/NAME/reports/final_report.md"""
-    input:
-        lambda wildcards: expand("models/{model}/reports/final_report.md", model=model_names()),
+include: "models_reports.smk"

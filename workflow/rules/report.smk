@@ -113,7 +113,8 @@ rule generate_report:
             backtest=BACKTEST,
         ),
         backtest=Path(BACKTEST).stat().st_mtime_ns if BACKTEST else None,
-        budget=lambda wildcards, input: words(row_budget=input.budget, live=input.live),
+        budget=lambda wildcards, input: words(row_budget=input.budget),
+        live=place.live_flags,
     shell:
         "python {input.script:q} --input={input.metrics:q} --output={output.markdown:q} {params.options}"
-        " {params.budget} --log={log:q}"
+        " {params.budget} {params.live} --log={log:q}"

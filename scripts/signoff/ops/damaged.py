@@ -32,7 +32,7 @@ def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
 
 
 def changed_files(marker: Path) -> list[str]:
-    """Return the files of models that have been changed or deleted since the job of their chunk listed them.
+    """Return the models that failed in the job of a chunk, and the files changed or deleted since it listed them.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def changed_files(marker: Path) -> list[str]:
         The output of that job. If it is damaged, the list is empty: it is rebuilt anyway.
     """
     try:
-        files = json.loads(marker.read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = json.loads(marker.read_bytes())
+        found, files = list(listed.get("failed", ())), listed["files"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    found = []
     for path, expected in files.items():
         try:
             now = os.stat(path)
@@ -117,7 +117,7 @@ def _model(path: Path) -> str | None:
     """Return the problem of a model that is not the one that the JSON beside it describes."""
     try:
         digest = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # It is rebuilt, and the model with it.
         return None
     with open(path, "rb") as file:

@@ -21,6 +21,7 @@ import yaml
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_json
 from signoff.config.settings import SCHEMA, USUAL, check_config, read_config
+from signoff.ops.all_models import standing_of_all
 from signoff.ops.runs import RECORD
 from signoff.ops.status import described_run, standing
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT, SIGN_OFF, read_sign_off
@@ -44,6 +45,7 @@ _TITLES = {
     "live": "the deployed release is less accurate than promised",
     "rolled_back": "the release before is current again",
 }
+_TITLES_OF_MANY = {"failed": "some models failed", "review": "new models wait for a person"}
 
 
 def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,10 +110,10 @@ def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_w
     Unchanged data are reported every `unchanged_weeks` weeks, and live alarms when they change. An event counts as
     reported only if somebody got the message.
     """
-    events, model = [], run.get("model_sha256")
+    events = []
     if run["exit_code"] != 0:
         events.append("failed")
-    elif model and model != _last_told("review", earlier).get("model_sha256") and _waits_for_review(model):
+    elif _waits_for_somebody(run, _last_told("review", earlier)):
         events.append("review")
     if run.get("live") and run["live"] != _last_told("live", earlier).get("live"):
         events.append("live")
@@ -135,6 +137,14 @@ def _last_told(event: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
     return next(found, {})
 
 
+def _waits_for_somebody(run: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Return whether a model waits that was not reported in the run `told`; of many models, whether others wait."""
+    if "models" in run:
+        return bool(run["models_waiting"] and run["waiting"] != told.get("waiting"))
+    model = run.get("model_sha256")
+    return model is not None and model != told.get("model_sha256") and _waits_for_review(model)
+
+
 def _waits_for_review(model_sha256: str) -> bool:
     """Return whether nobody has decided on a model yet. A damaged sign-off does not count as a decision."""
     if any(each.get("model_sha256") == model_sha256 for each in Releases().history()):
@@ -147,12 +157,13 @@ def _waits_for_review(model_sha256: str) -> bool:
 
 def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
-    title = f"Signoff {Path.cwd().name}: {', '.join(_TITLES[each] for each in events)}"
+    titles = _TITLES | (_TITLES_OF_MANY if "models" in run else {})
+    title = f"Signoff {Path.cwd().name}: {', '.join(titles[each] for each in events)}"
     lines = [f"Project     {Path.cwd()} on {gethostname()}", f"Run         {run['at']}  {described_run(run)}"]
     lines += [f"Log         {run['log']}"] if "log" in run else []
     lines += link()
     try:
-        lines += standing()
+        lines += standing_of_all() if "models" in run else standing()
     except TaskError as error:
         lines.append(f"Problem     {error}")
     with contextlib.suppress(TaskError, OSError):

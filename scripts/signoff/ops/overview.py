@@ -9,10 +9,11 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import read_json, replacing
+from signoff.base.files import read_json, replacing, sha256
 from signoff.base.numbers import counted
 from signoff.config.settings import read_config
-from signoff.ops.runs import RECORD, read_runs
+from signoff.ops.many import failed_models, model_folders
+from signoff.ops.runs import read_runs
 from signoff.ops.status import Step, next_step
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off, utc_now
 from signoff.release.form import Decision, Line
@@ -24,10 +25,9 @@ from signoff.report.history import release_numbers, release_table, report_link, 
 from signoff.report.live import live_figure, live_section
 from signoff.report.page import page
 from signoff.report.timeline import Run
-from signoff.source.pieces import folder_name
 
 INDEX = Path("reports/index.html")
-_MOST_RUNS = 10
+_MOST_RUNS, _MOST_FAILED = 10, 20
 _WAITS = {
     "run": "Nothing has been trained yet",
     "report": "A model waits for its report",
@@ -134,7 +134,7 @@ def overview(name: str, runs: Sequence[Run], damaged: Sequence[str], at: str) ->
         The present time, as `utc_now` writes it.
     """
     state = read_state()
-    models = model_folders(state)
+    models = model_folders(state.config)
     parts: list[Part] = [_as_of(at)]
     if models:
         parts += _of_models({folder.name: read_state(folder) for folder in models}, state, runs)
@@ -157,14 +157,24 @@ def _as_of(at: str) -> Block:
     ]
 
 
-def model_folders(state: State) -> list[Path]:
-    """Return the folder of each model, if the config has many models; those of a column once the data are split."""
-    models = state.config.get("models") or {}
-    names = sorted({folder_name(each) for each in models.get("each") or {}})
-    if models.get("by"):
-        with contextlib.suppress(TaskError, OSError, KeyError):
-            names = sorted(read_json(RECORD)["parts"])
-    return [Path("models", name) for name in names if Path("models", name).is_dir()]
+def models_page(name: str, config_paths: Sequence[str], at: str) -> tuple[str, list[Part]]:
+    """Return the title and the parts of the page of all models, the worst first.
+
+    Parameters
+    ----------
+    name, at
+        As in `overview`.
+    config_paths
+        The files that the config was read from.
+    """
+    state = read_state()
+    states = {folder.name: read_state(folder) for folder in model_folders(state.config)}
+    about: Block = [f"As of {at[:16].replace('T', ' ')} UTC. ", Code("make index"), " shows what waits now."]
+    reports = [Path("models", model, PAGE) for model in sorted(states)]
+    files = [path for path in [*reports, *map(Path, config_paths)] if path.is_file()]
+    # A run recognises a whole page by the digest at its end.
+    table = Table("Files", ["file", "SHA-256"], [[Code(path), Code(sha256(path))] for path in files])
+    return f"Models of {name}", [about, *_of_models(states, state, []), Section("Written from", [table])]
 
 
 def _of_project(state: State, runs: Sequence[Run]) -> list[Part]:
@@ -243,11 +253,15 @@ def _deployed(state: State, numbers: dict[str, int]) -> list[Block]:
 
 def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -> list[Part]:
     """Return the parts of the page of a project with many models."""
+    failed = failed_models()
     waiting = sum(each.step.waits != "nothing" for each in states.values())
     alarmed = sum(bool(each.warnings or each.problem) for each in states.values())
     points: list[Words] = [[Alarm(whole.problem)]] if whole.problem else []
     if runs and runs[-1]["verdict"] not in ("passed", "failed"):
         points.append([Alarm(f"The last run came to no verdict: {runs[-1].get('cause') or runs[-1]['verdict']}")])
+    points += [[Alarm(f"{name}: {why}")] for name, why in list(failed.items())[:_MOST_FAILED]]
+    if len(failed) > _MOST_FAILED:
+        points.append([Alarm(f"And {counted(len(failed) - _MOST_FAILED, 'model')} more could not be made.")])
     points.append(f"{counted(waiting, 'model')} of {len(states)} wait for a person.")
     points.append(f"{counted(alarmed, 'model')} of {len(states)} have a live alarm or a damaged file.")
     bad = bool(alarmed or len(points) > 2)
@@ -255,7 +269,7 @@ def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -
     box = Box("bad" if bad else "doubt" if waiting else "good", title, [Items(points)], {})
     names = ["model", "state", "verdict", "MAE", "best baseline", "live MAE", "promised", "alarms", "deployed since"]
     names += ["waits"]
-    rows = [_model_row(name, state) for name, state in sorted(states.items(), key=lambda each: _badness(*each))]
+    rows = [_model_row(name, state) for name, state in worst_first(states).items()]
     return [box, Section("Models", ["The worst first.", Table("Models", names, rows)])]
 
 
@@ -265,6 +279,11 @@ def _scores(state: State) -> tuple[float | None, float | None]:
         return None, None
     baselines = [each["test"]["MAE"] for each in state.metrics["baselines"].values()]
     return state.metrics["model"]["test"]["MAE"], min(baselines, default=None)
+
+
+def worst_first(states: Mapping[str, State]) -> dict[str, State]:
+    """Return the states of models, the worst first."""
+    return dict(sorted(states.items(), key=lambda each: _badness(*each)))
 
 
 def _badness(name: str, state: State) -> tuple[bool, bool, bool, float, str]:

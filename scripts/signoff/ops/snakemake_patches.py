@@ -145,10 +145,10 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
         for path, problem in damaged(outputs):
             say(f"{path} is damaged ({problem}): it is rebuilt")
             self.forcefiles.update(job.output)
-        # A job of many models lists their files, which are not its outputs.
+        # A job of many models lists their files, which are not its outputs, and those that failed.
         for marker in (path for path in map(Path, outputs) if path.parent == Path("models/.chunks")):
             if files := changed_files(marker):
-                say(f"{len(files)} files of models are not as their last complete job left them, such as {files[0]}")
+                say(f"{len(files)} models or files of models are not complete, or have changed, such as {files[0]}")
                 self.forcefiles.update(job.output)
     await _update_needrun(self, *arguments, **options)
 

@@ -38,10 +38,7 @@ def standing() -> list[str]:
     TaskError
         The history of releases was altered, or a file is damaged.
     """
-    lines = ["Data        none yet"]
-    if RECORD.is_file():
-        record = read_json(RECORD)
-        lines = [f"Data        {record['records']:,} rows of {record['source']}, new {age(record['ingested_at'])} ago"]
+    lines = [data_line()]
     release, history = Releases().current(), Releases().history()
     moved = last_move(history)
     if release is None:
@@ -57,11 +54,21 @@ def standing() -> list[str]:
     return [*lines, f"Next        {next_step(release, history).words}"]
 
 
+def data_line() -> str:
+    """Return the line on the data."""
+    if not RECORD.is_file():
+        return "Data        none yet"
+    record = read_json(RECORD)
+    return f"Data        {record['records']:,} rows of {record['source']}, new {age(record['ingested_at'])} ago"
+
+
 def described_run(run: dict[str, Any]) -> str:
     """Return a run in words."""
     words: str = run["verdict"]
     if "MAE" in run:
         words += f", MAE {run['MAE']:.4f}, R2 {run['R2']:.4f}" if run["R2"] is not None else f", MAE {run['MAE']:.4f}"
+    if "models" in run:
+        words += f", {run['models']:,} models ({run['models_failed']:,} failed, {run['models_waiting']:,} wait)"
     words += f", {run['rows']:,} rows" if "rows" in run else ""
     words += f", {run['seconds']:.0f} s" if "seconds" in run else ""
     words += ", on the last data" if "stale" in run else ""

@@ -8,7 +8,7 @@ from typing import Any, cast
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.release.approval import DIAGNOSTICS, check_approval, reviewed_bytes, serialised
-from signoff.release.form import Decision, SignOff
+from signoff.release.form import Code, Decision, SignOff
 from signoff.release.store import Releases
 from signoff.release.subject import review
 
@@ -27,6 +27,7 @@ def write_decision(
     config_paths: list[str],
     sign_off: Path,
     decided: Callable[[], Mapping[str, Any]],
+    code: Code | None = None,
 ) -> Written:
     """Write the sign-off that `decided` returns, and return its last decision.
 
@@ -40,6 +41,8 @@ def write_decision(
         The file to write.
     decided
         Adds the decision to those of others, see `decide` and `take_signature`. It is called with the lock held.
+    code
+        As in `review`.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def write_decision(
     # One process at a time, so that of two simultaneous approvals the second keeps the first.
     with Releases().locked("sign_off"):
         document = cast(SignOff, decided())
-        if review(config, config_paths) != subject:
+        if review(config, config_paths, code) != subject:
             raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
         with replacing(sign_off) as new:
             new.write_bytes(serialised(document))

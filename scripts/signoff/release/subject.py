@@ -23,14 +23,21 @@ from signoff.release.approval import (
     reviewed_bytes,
     reviewed_files,
 )
-from signoff.release.form import VERSION
+from signoff.release.form import VERSION, Code
 from signoff.release.live_record import read_live, warnings
 from signoff.release.store import Releases
 from signoff.release.verdict import verdict
 
 
-def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
+def review(config: dict[str, Any], config_paths: list[str], code: Code | None = None) -> dict[str, Any]:
     """Return the subject of a decision: the digests of all files and of the code, the verdict, and why it failed.
+
+    Parameters
+    ----------
+    config, config_paths
+        As `read_config` returns them.
+    code
+        What `code_state` has just returned; if not given, it is called.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def review(config: dict[str, Any], config_paths: list[str]) -> dict[str, Any]:
         "project": releases.project(make=True),
         "predecessor": release,
         "files": files,
-        "code": code_state(),
+        "code": code or code_state(),
         "verdict": "failed" if failures else "passed",
         "failures": failures,
     }

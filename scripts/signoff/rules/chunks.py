@@ -11,6 +11,7 @@ from typing import Any
 from snakemake.jobs import Job
 from snakemake.utils import format as formatted
 
+from signoff.release.approval import refit_path
 from signoff.rules.flags import unquoted
 from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, write_if_changed
 
@@ -18,8 +19,27 @@ from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, wri
 _JOBS, _MODELS = 50, 20
 # With this many rows, reading and fitting take far longer than starting a process.
 _ROWS = 200_000
-_RULES = ["ingest_data", "validate_data", "clean_data", "feature_engineering", "sample_features"]
-_RULES += ["train_model", "evaluate_model"]
+# The rules that a job runs for each model, by the kind of job.
+_RULES = {
+    "models": [
+        "ingest_data",
+        "validate_data",
+        "clean_data",
+        "feature_engineering",
+        "sample_features",
+        "train_model",
+        "evaluate_model",
+    ],
+    "reports": [
+        "live_record",
+        "refit_model",
+        "row_budget",
+        "explain_model",
+        "compare_model",
+        "diagnose",
+        "generate_report",
+    ],
+}
 
 
 def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
@@ -80,6 +100,8 @@ class Chunks:
         Returns what `split_source` has recorded of each model, by name; None for a model with a source of its own.
     per_job
         `models.per_job` of the config.
+    kind
+        What the jobs make: models, or reports about them.
     """
 
     workflow: Any
@@ -87,10 +109,20 @@ class Chunks:
     groups: list[Group]
     parts: Callable[[], dict[str, dict[str, Any] | None]]
     per_job: int | None
+    kind: str = "models"
+
+    @property
+    def marker(self) -> str:
+        """The pattern of the output of a chunk."""
+        return f"models/.chunks/{{chunk}}{'' if self.kind == 'models' else '.' + self.kind}.json"
 
     def markers(self, _wildcards: Any = None) -> list[str]:
         """Return the outputs of all chunks."""
-        return [f"models/.chunks/{number}.json" for number in range(len(self._chunks()))]
+        return [self.marker.format(chunk=number) for number in range(self.number())]
+
+    def number(self) -> int:
+        """Return the number of chunks."""
+        return len(self._chunks())
 
     def models(self, wildcards: Any) -> list[str]:
         """Return the models of a chunk."""
@@ -102,7 +134,7 @@ class Chunks:
             model: Member(steps=str(self._file(self._group(model))), pieces=self._pieces(model))
             for model in self.models(wildcards)
         }
-        path = FOLDER / f"chunk-{wildcards.chunk}.json"
+        path = FOLDER / f"{self.kind}-{wildcards.chunk}.json"
         write_if_changed(path, members)
         return str(path)
 
@@ -120,13 +152,21 @@ class Chunks:
 
     def releases(self, wildcards: Any) -> list[str]:
         """Return the link to the current release of each model that has one, and where it leads."""
-        links = [f"models/{model}/deployed/current" for model in self.models(wildcards)]
+        return self._releases(self.models(wildcards))
+
+    def all_releases(self) -> list[str]:
+        """Return the same for all models."""
+        return self._releases(list(self.parts()))
+
+    @staticmethod
+    def _releases(models: list[str]) -> list[str]:
+        links = [f"models/{model}/deployed/current" for model in models]
         return [f"{link} {os.readlink(link)}" for link in links if os.path.islink(link)]
 
     def forced(self) -> bool:
         """Return whether the command line asks for all models to be rebuilt, whatever has changed."""
         settings = self.workflow.dag_settings
-        return bool(settings.forceall or any(rule.endswith("models_chunk") for rule in settings.forcerun))
+        return bool(settings.forceall or any(rule.endswith(f"{self.kind}_chunk") for rule in settings.forcerun))
 
     def _chunks(self) -> list[list[str]]:
         return chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
@@ -140,11 +180,14 @@ class Chunks:
         return next(group for group in self.groups if re.fullmatch(group.names, model))
 
     def _file(self, group: Group) -> Path:
-        return FOLDER / f"{group.prefix}steps.json"
+        return FOLDER / f"{group.prefix}{self.kind}.json"
 
     def _steps(self, group: Group) -> Steps:
         """Return the steps of a group's models, from its rules."""
-        names = [each for each in _RULES if each != "sample_features" or group.config["model"]["max_rows"]]
+        model = group.config["model"]
+        asked = {"sample_features": model["max_rows"], "refit_model": refit_path(group.config)}
+        asked["row_budget"] = model["max_rows"] and not model["passes"]
+        names = [each for each in _RULES[self.kind] if asked.get(each, True)]
         steps = [self._step(getattr(self.rules, f"{group.prefix}{name}").rule) for name in names]
         return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
 

@@ -29,6 +29,11 @@ def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     by, each = config["models"]["by"], config["models"]["each"]
     if config["data"]["partition_by"]:
         raise TaskError("config: models and data.partition_by do not go together. Take out one of them.")
+    if config["tracking"]["mlflow_uri"]:
+        raise TaskError(
+            "config: models and tracking.mlflow_uri do not go together. Take out tracking.mlflow_uri. The scores of "
+            "all models are in reports/models.csv."
+        )
     alike: dict[str, list[str]] = {}
     for name, own in each.items():
         alike.setdefault(json.dumps(own, sort_keys=True), []).append(name)

@@ -26,12 +26,13 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.rules.place import Place
 from signoff.rules.settings import Release
-from signoff.rules.steps import FOLDER, THREADS, Member, Step, Steps
+from signoff.rules.steps import CHAMPION, DIAGNOSED, FOLDER, LIVE, PREDICTIONS, THREADS, Member, Step, Steps
 
 _PLACE = Place("models/{model}/")
 # The command lines that may run here, whatever the plan names.
 _TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
-_TASKS |= {"train_model", "evaluate_model"}
+_TASKS |= {"train_model", "evaluate_model", "refit_model", "row_budget"}
+_TASKS |= {"live_record", "explain_model", "compare_model", "diagnose", "generate_report"}
 
 
 @dataclass
@@ -160,7 +161,12 @@ def steps_of(model: str, member: Member) -> list[Step]:
     """Return the tasks of a model, in the order in which they run."""
     found = Steps.read(Path(member["steps"]))
     champion = _PLACE.champion_flags(Release(found.allowed_signers, found.required_approvals))
-    return [each.of(model, champion(SimpleNamespace(model=model)), member["pieces"]) for each in found.steps]
+    wildcards = SimpleNamespace(model=model)
+    own = {CHAMPION: champion(wildcards), DIAGNOSED: _PLACE.diagnosed_flags(wildcards)}
+    own |= {LIVE: _PLACE.live_flags(wildcards), PREDICTIONS: _PLACE.predictions(wildcards)}
+    steps = [each.of(model, own, member["pieces"]) for each in found.steps]
+    # Before the first release, there is nothing to compare.
+    return [each for each in steps if each.task != "live_record" or own[CHAMPION]]
 
 
 def _is_found_by(name: str, module: Any) -> bool:

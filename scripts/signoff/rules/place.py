@@ -7,10 +7,11 @@ from typing import Any
 
 from snakemake.io import local
 
+from signoff.release.live_record import state_of_predictions
 from signoff.release.store import Releases
 from signoff.rules.flags import words
 from signoff.rules.settings import Release
-from signoff.rules.steps import CHAMPION, MODEL
+from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,24 @@ class Place:
         path = f"{self.of(wildcards)}reports/live.json"
         # Rules of one of many models get its folder as a prefix, but not for local paths.
         return (local(path) if self.folder else path) if self.champion(wildcards) else []
+
+    def live_flags(self, wildcards: Any) -> str:
+        """Return the flag with the live record: empty before the first release."""
+        if self.folder and wildcards.model == MODEL:
+            return LIVE
+        return words(live=self.live(wildcards))
+
+    def predictions(self, wildcards: Any) -> str:
+        """Return a digest of the state of all files of predictions."""
+        if self.folder and wildcards.model == MODEL:
+            return PREDICTIONS
+        return state_of_predictions(Path(self.of(wildcards), "predictions"))
+
+    def diagnosed_flags(self, wildcards: Any) -> str:
+        """Return the flag with the diagnostics of the current release: empty if it has none, as old releases do."""
+        if self.folder and wildcards.model == MODEL:
+            return DIAGNOSED
+        return words(release=self.released("diagnostics.json")(wildcards))
 
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put a model's rows: none unless models are of a column."""

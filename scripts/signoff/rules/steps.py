@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,7 +12,8 @@ from signoff.base.files import read_json, replacing
 from signoff.rules.flags import quoted, unquoted
 
 # Placeholders for the parts that differ between models. No folder and no flag has such a name.
-MODEL, CHAMPION, THREADS = "\x1fmodel\x1f", "\x1fchampion\x1f", "\x1fthreads\x1f"
+MODEL, CHAMPION, DIAGNOSED = "\x1fmodel\x1f", "\x1fchampion\x1f", "\x1fdiagnosed\x1f"
+LIVE, PREDICTIONS, THREADS = "\x1flive\x1f", "\x1fpredictions\x1f", "\x1fthreads\x1f"
 # Where the process of a chunk finds its models, and where it records what each was made from.
 FOLDER = Path(".snakemake/signoff_models")
 
@@ -52,15 +53,15 @@ class Step:
         """The log of the task."""
         return Path(next(each for each in self.command if each.startswith("--log=")).removeprefix("--log="))
 
-    def of(self, model: str, champion: str, pieces: Iterable[str]) -> "Step":
+    def of(self, model: str, own: Mapping[str, str], pieces: Iterable[str]) -> "Step":
         """Return the step of one model.
 
         Parameters
         ----------
         model
             The model's folder.
-        champion
-            The flags with which its current release is scored too; empty if there is none.
+        own
+            What stands for CHAMPION, DIAGNOSED, LIVE (flags) and PREDICTIONS: it depends on the current release.
         pieces
             The files with the model's rows, which the first task reads.
         """
@@ -68,22 +69,25 @@ class Step:
         def texts(values: list[str]) -> list[str]:
             return [each.replace(MODEL, model) for each in values]
 
+        # As the rule of the report declares it, once there is a release.
+        live = [each.removeprefix("--live=") for each in unquoted(own[LIVE])] if LIVE in self.command else []
         words: list[str] = []
         for each in self.command:
-            words += unquoted(champion) if each == CHAMPION else [each]
+            words += unquoted(own[each]) if each in own else [each]
         return dataclasses.replace(
             self,
-            params=[_param(each, model, champion) for each in self.params],
+            params=[_param(each, model, own) for each in self.params],
             command=texts(words),
-            inputs=texts(self.inputs) + (list(pieces) if self.task == "ingest_data" else []),
+            inputs=texts(self.inputs) + (list(pieces) if self.task == "ingest_data" else []) + live,
             outputs=texts(self.outputs),
         )
 
 
-def _param(recorded: str, model: str, champion: str) -> str:
+def _param(recorded: str, model: str, own: Mapping[str, str]) -> str:
     """Return a param of a model as Snakemake records it: as Python writes it."""
-    if recorded == repr(CHAMPION):
-        return repr(champion)
+    for placeholder, words in own.items():
+        if recorded == repr(placeholder):
+            return repr(words)
     if repr(MODEL)[1:-1] not in recorded:
         return recorded
     # Whether a word needs quotes depends on the model's name.

@@ -1,0 +1,50 @@
+"""What a project with many models consists of: the folder of each model, and the models that could not be trained."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+from signoff.ops.runs import RECORD
+from signoff.source.pieces import folder_name
+
+MODELS = Path("models")
+_CHUNKS = MODELS / ".chunks"
+
+
+def has_many_models(config: Mapping[str, Any]) -> bool:
+    """Return whether a config asks for many models."""
+    models = config.get("models") or {}
+    return bool(models.get("by") or models.get("each"))
+
+
+def model_folders(config: Mapping[str, Any]) -> list[Path]:
+    """Return the existing folder of each model, sorted by name; none if the config has one model.
+
+    The models of a column are known once the source was split.
+    """
+    models = config.get("models") or {}
+    names = sorted({folder_name(each) for each in models.get("each") or {}})
+    if models.get("by"):
+        with contextlib.suppress(TaskError, OSError, KeyError):
+            names = sorted(read_json(RECORD)["parts"])
+    return [MODELS / name for name in names if (MODELS / name).is_dir()]
+
+
+def failed_models() -> dict[str, str]:
+    """Return the models that could not be made in the last run, each with the tasks that failed."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(_CHUNKS.glob("*.json")):
+        with contextlib.suppress(TaskError, OSError, KeyError):
+            for name, why in read_json(path)["failed"].items():
+                found.setdefault(name, []).append(why)
+    return {name: f"{', '.join(why)} failed (models/{name}/logs)" for name, why in sorted(found.items())}
+
+
+def forget_chunks(number: int) -> None:
+    """Delete the outputs of chunks that no longer exist: those whose number is `number` or more."""
+    for path in _CHUNKS.glob("*.json"):
+        if int(path.name.partition(".")[0]) >= number:
+            path.unlink()

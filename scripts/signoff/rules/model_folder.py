@@ -1,0 +1,50 @@
+"""The folder of one of many models as a project, in which people decide."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from signoff.base.files import replacing
+from signoff.release.approval import custom_code
+
+
+def write_project(folder: Path, settings: dict[str, Any]) -> None:
+    """Make a model's folder a project: write its config, and copy the data contract and the user's code.
+
+    Parameters
+    ----------
+    folder
+        The model's folder, from the project's.
+    settings
+        The model's config, as `models.config_of` returns it. It refers to the original file of signers.
+    """
+    up = Path(*[".."] * len(folder.parts))
+    source = settings["raw_data_source_url"].replace("{model}", folder.name)
+    settings = {**settings, "raw_data_source_url": str(up / source) if _is_path(source) else source}
+    settings["allow_outside"] = [str(up / path) for path in settings["allow_outside"]]
+    if signers := settings["release"]["allowed_signers"]:
+        # The original, so that a signer who is removed from it can sign nowhere. An absolute path stays absolute.
+        settings["release"] = {**settings["release"], "allowed_signers": str(up / signers)}
+        settings["allow_outside"].append(str(up / signers))
+    schema = settings["validation"]["schema"]
+    if schema and os.path.normpath(schema).startswith(("../", "/")):
+        settings["validation"] = {**settings["validation"], "schema": str(up / schema)}
+        schema = None
+    _write(folder / "config.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode())
+    for path in [schema, *custom_code(settings)]:
+        if path and Path(path).is_file():
+            _write(folder / path, Path(path).read_bytes())
+
+
+def _is_path(source: str) -> bool:
+    """Return whether a source is a path from the folder of the config."""
+    return "://" not in source and "$" not in source and not Path(source).is_absolute()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file unless it already has this content."""
+    if not path.is_file() or path.read_bytes() != content:
+        with replacing(path) as new:
+            new.write_bytes(content)
