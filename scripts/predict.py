@@ -27,9 +27,8 @@ from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.batch_check import SUFFIX, BatchReport, compared
-from signoff.review.batch_rows import OURS, blocks, check_columns, divide
+from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
 from signoff.review.row_scores import Beside, load_scorer, score
-from signoff.source.compressed import COMPRESSED, SUFFIXES, open_text, packed_as
 from signoff.tables.csv_file import rendered
 
 # Findings in the line for the screen; the report has all.
@@ -48,16 +47,6 @@ def sink(path: str | None) -> Iterator[IO[bytes] | None]:
         with replacing(Path(path)) as new, open(new, "wb") as file:
             yield file
             file.flush()
-
-
-def opened(batch: Path) -> IO[bytes]:
-    """Open a batch, plain or compressed, for reading its text. Raises TaskError if it is in another format."""
-    form = packed_as(batch)
-    if form not in (None, *COMPRESSED):
-        raise TaskError(
-            f"{batch} is a file of the format {form}. A batch is CSV, plain or compressed ({', '.join(SUFFIXES)})."
-        )
-    return open_text(batch, form, str(batch))
 
 
 def asked_for(args: argparse.Namespace) -> Rule:
@@ -142,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
         rejected = args.rejected
         if rejected is None and args.output != "-":
             rejected = f"{args.output.removesuffix('.csv')}.rejected.csv"
-        stream = sys.stdin.buffer if args.input == "-" else opened(Path(args.input))
+        stream = sys.stdin.buffer if args.input == "-" else open_batch(Path(args.input))
         rows, why = Counter(scored=0, rejected=0), Counter[str]()
         try:
             with sink(rejected) as turned_down, sink(args.output) as scored:

@@ -27,7 +27,11 @@ NO_TABLE |= {"explain_model", "compare_model", "diagnose", "summary", "backtest_
 NO_TABLE |= {"row_budget", "models_page", "sign_off_models"}
 NO_TABLE |= {"live_record", "attest", "dossier", "reproduce", "refit_model", "review", "serve", "statement", *DECISIONS}
 # What a task cannot do without, beside an input and an output.
-MORE = {"split_source": ["--by=week", "--column=day"], "gather": ["--plan=nowhere.json"]}
+MORE = {
+    "predict_models": ["--by=city"],
+    "split_source": ["--by=week", "--column=day"],
+    "gather": ["--plan=nowhere.json"],
+}
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -81,6 +81,21 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     assert "Models: 3, deployed: 2, not signed: 1" in project.script("deploy").stdout
     assert project.script("verify").stdout.count("every file as approved by") == 2
 
+    # One batch is scored with the release of each row's model, as if it was given to each model by itself.
+    (project.folder / "batch.csv").write_bytes(table[:30].to_csv(index=False).encode())
+    options = ["--input=batch.csv", "--output=scored/week.csv"]
+    project.script("predict_models", "--by=city", *options)
+    scored = pd.read_csv(project.folder / "scored/week.csv")
+    assert scored["row_number"].is_monotonic_increasing and set(scored["scored_by"]) == set(cities[1:])
+    table[:30].query("city == 'Köln'").to_csv(koeln / "batch.csv", index=False)
+    here.script("predict", *options)
+    own = pd.read_csv(koeln / "scored/week.csv").drop(columns="row_number")
+    there = scored[scored["scored_by"] == cities[1]].drop(columns=["row_number", "scored_by"])
+    pd.testing.assert_frame_equal(there.reset_index(drop=True), own)
+    rejected = pd.read_csv(project.folder / "scored/week.rejected.csv").set_index("row_number")
+    assert set(rejected["reason"][rejected["city"] == "Bonn"]) == {"the model Bonn has no release"}
+    assert len(scored) + len(rejected) == 30
+
     # The next run has the releases judged beside the new models.
     later = rides(700, seed=2).iloc[600:]
     more = pd.concat([table, later[later["city"] == "Köln"]])

@@ -1,6 +1,8 @@
 # What people need to decide on many models: the reports of all, and one page
 from dataclasses import replace
 
+from signoff.rules.chunks import releases_of
+
 reports = replace(chunks, kind="reports")
 
 
@@ -57,3 +59,34 @@ rule models_reports:
         releases=lambda wildcards: reports.all_releases(),
     shell:
         "python {input.script:q} {params.options} {params.chunks} --output={output.markdown:q} --log={log:q}"
+
+
+if settings.models.by:
+
+    rule predict:
+        """Score data/batches/BATCH.csv, each row with the release of its model: snakemake predictions/BATCH.csv"""
+        input:
+            script=script("predict_models"),
+            helpers=helpers("predict_models"),
+            batch=batch_file,
+        output:
+            scored=update("predictions/{batch}.csv"),
+            rejected=update("predictions/{batch}.rejected.csv"),
+            report=update("predictions/{batch}.report.json"),
+        log:
+            "logs/predict/{batch}.log",
+        benchmark:
+            "logs/benchmarks/predict/{batch}.tsv"
+        wildcard_constraints:
+            batch=r".*(?<!\.rejected)",
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=memory(2000),
+            runtime=minutes(60),
+        params:
+            options=flags(config=workflow.configfiles, by=settings.models.by),
+            # The data need not be split again to know which models are released.
+            releases=lambda wildcards: releases_of(path.name for path in Path("models").glob("*")),
+        shell:
+            "python {input.script:q} --input={input.batch:q} --output={output.scored:q} {params.options} --log={log:q}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -11,13 +12,23 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from signoff.base.errors import TaskError, nearest
-from signoff.source.compressed import refusing_damage
+from signoff.source.compressed import COMPRESSED, SUFFIXES, open_text, packed_as, refusing_damage
 from signoff.tables.cells import with_point
 from signoff.tables.csv_file import with_names
 
 # Bytes of text that are in memory at a time, several times over.
 BLOCK = 8 << 20
 OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
+
+
+def open_batch(batch: Path) -> IO[bytes]:
+    """Open a batch, plain or compressed, for reading its text. Raises TaskError if it is in another format."""
+    form = packed_as(batch)
+    if form not in (None, *COMPRESSED):
+        raise TaskError(
+            f"{batch} is a file of the format {form}. A batch is CSV, plain or compressed ({', '.join(SUFFIXES)})."
+        )
+    return open_text(batch, form, str(batch))
 
 
 def named(text: pa.Table, decimal: str) -> pa.Table:

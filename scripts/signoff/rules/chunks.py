@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,12 @@ def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]
         found[-1].append(name)
         held += more
     return found
+
+
+def releases_of(models: Iterable[str]) -> list[str]:
+    """Return the link to the current release of each model that has one, and where it leads, sorted by name."""
+    links = [f"models/{model}/deployed/current" for model in sorted(models)]
+    return [f"{link} {os.readlink(link)}" for link in links if os.path.islink(link)]
 
 
 @dataclass(frozen=True)
@@ -152,16 +158,11 @@ class Chunks:
 
     def releases(self, wildcards: Any) -> list[str]:
         """Return the link to the current release of each model that has one, and where it leads."""
-        return self._releases(self.models(wildcards))
+        return releases_of(self.models(wildcards))
 
     def all_releases(self) -> list[str]:
         """Return the same for all models."""
-        return self._releases(list(self.parts()))
-
-    @staticmethod
-    def _releases(models: list[str]) -> list[str]:
-        links = [f"models/{model}/deployed/current" for model in models]
-        return [f"{link} {os.readlink(link)}" for link in links if os.path.islink(link)]
+        return releases_of(self.parts())
 
     def forced(self) -> bool:
         """Return whether the command line asks for all models to be rebuilt, whatever has changed."""

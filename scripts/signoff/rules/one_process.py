@@ -123,6 +123,8 @@ class OneProcess:
                 missing.update(step.outputs)
                 continue
             new.update(step.outputs)
+            # That of an earlier job: Snakemake would take it for an output that is older than its inputs.
+            step.benchmark.unlink(missing_ok=True)
             for path in step.outputs:
                 record = MetadataRecord(rule=step.rule, code=step.code, params=step.params)
                 record.record_format_version = RECORD_FORMAT_VERSION

@@ -53,6 +53,11 @@ class Step:
         """The log of the task."""
         return Path(next(each for each in self.command if each.startswith("--log=")).removeprefix("--log="))
 
+    @property
+    def benchmark(self) -> Path:
+        """The file in which a job for this task alone records its time and memory."""
+        return self.log.parent / "benchmarks" / f"{self.log.stem}.tsv"
+
     def of(self, model: str, own: Mapping[str, str], pieces: Iterable[str]) -> "Step":
         """Return the step of one model.
 

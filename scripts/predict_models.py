@@ -1,0 +1,168 @@
+"""Score one table with the current releases of many models, each row with the model of its value.
+
+    python scripts/predict_models.py --by shop --input data/batches/week.csv --output predictions/week.csv
+
+Run in the folder of the config. The column `scored_by` names the model of each prediction. A row goes to
+predictions/week.rejected.csv with its reason if its value has no model, or its model no release, or if it cannot be
+scored. Each model's rows are compared with the data of its release; predictions/week.report.json says what differs.
+"""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from signoff.base import command_line
+from signoff.base.errors import TaskError, explain, nearest
+from signoff.base.files import replacing, write_json
+from signoff.base.numbers import counted, rounded
+from signoff.config.settings import read_config
+from signoff.ops.many import MODELS
+from signoff.release.store import Releases
+from signoff.review.batch_check import SUFFIX, BatchReport, compared
+from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
+from signoff.review.row_scores import Beside, load_scorer, score
+from signoff.source.pieces import part_names
+from signoff.tables.csv_file import rendered
+
+_SCORED_BY = "scored_by"
+_MOST = 10
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of a batch as text, with their numbers (from 1), and why rows were not read: (number, reason)."""
+
+    text: pa.Table
+    numbers: np.ndarray
+    uneven: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows of a batch that were scored and those that were not, and the report of each model."""
+
+    good: list[pa.Table]
+    bad: list[pa.Table]
+    reports: dict[str, BatchReport]
+
+
+def read_batch(path: Path, reader: dict[str, Any]) -> Batch:
+    """Return all rows of a batch."""
+    tables, numbers, uneven = [], [], []
+    with open_batch(path) as stream:
+        for text, some, wrong in blocks(stream, str(path), reader["delimiter"], reader["encoding"], reader["decimal"]):
+            tables.append(text)
+            numbers.append(some)
+            uneven += wrong
+    return Batch(pa.concat_tables(tables), np.concatenate(numbers), uneven)
+
+
+def score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> Scored:
+    """Return the rows of a batch, scored by the models in `names`, one folder for each row.
+
+    Raises
+    ------
+    TaskError
+        The batch lacks a column that a model needs, or has one that the predictions have.
+    """
+    found = Scored([], [], {})
+    columns, missing = config["scoring"]["columns"], config["reader"]["missing"]
+    for name in sorted(set(names)):
+        mine = np.flatnonzero(names == name)
+        text, numbers = batch.text.take(mine), batch.numbers[mine]
+        folder = MODELS / name
+        if not (folder / "deployed/current").exists():
+            why = "has no release" if folder.is_dir() else "does not exist"
+            found.bad.append(_rejected(text, numbers, f"the model {name} {why}", columns))
+            continue
+        try:
+            with contextlib.chdir(folder):
+                rule = read_config()[0]["release"]
+                scorer = load_scorer(Releases(), None, rule, config["scoring"]["reasons"], threads)
+                beside = Beside(scorer.check(), scorer.attribution)
+        except (TaskError, OSError) as error:
+            found.bad.append(
+                _rejected(text, numbers, f"the release of {name} cannot be used: {explain(error)}", columns)
+            )
+            continue
+        ours = [*OURS, _SCORED_BY, *scorer.last]
+        carried = check_columns(text.column_names, columns, scorer.needed, path, ours)
+        predicted, reasons = score(text, scorer.model, threads, missing, beside)
+        good, bad = divide(text.select(carried), numbers, [], predicted, reasons)
+        for title, value in ((_SCORED_BY, name), ("release", scorer.release)):
+            good = good.append_column(title, pa.array([value] * len(good), pa.string()))
+        found.good.append(good.select([*(each for each in good.column_names if each not in scorer.last), *scorer.last]))
+        found.bad.append(bad)
+        rows = Counter(scored=len(good), rejected=len(bad))
+        found.reports[name] = compared(beside.check, scorer.release, rows)
+    return found
+
+
+def _rejected(text: pa.Table, numbers: np.ndarray, reason: str, columns: Sequence[str]) -> pa.Table:
+    """Return rows that were not scored, all for the same reason."""
+    carried = text.select(columns or text.column_names)
+    nothing = pd.DataFrame(index=range(len(numbers)))
+    return divide(carried, numbers, [], nothing, pd.Series([reason] * len(numbers), dtype="str"))[1]
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Return rows of all models in the order of the batch; a column that a model lacks is empty."""
+    whole = pa.concat_tables(tables, promote_options="default")
+    return whole.take(pc.sort_indices(whole, [("row_number", "ascending")]))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_line.arguments(__doc__)
+    parser.add_argument("--input", required=True, type=Path, help="a CSV file, plain or compressed")
+    parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
+    parser.add_argument("--by", required=True, help="the column whose values name the models")
+    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--config", action="append", help="the config; by default the one in this folder")
+    args = parser.parse_args(argv)
+    with command_line.logged("predict_models", args, args.input):
+        args.input.stat()
+        config = read_config(args.config)[0]
+        batch = read_batch(args.input, config["reader"])
+        if args.by not in batch.text.column_names:
+            raise TaskError(f"{args.input} has no column {args.by!r}: {nearest(args.by, batch.text.column_names)}")
+        names = part_names(batch.text[args.by].combine_chunks(), "value", None)
+        found = score_all(batch, names, config, str(args.input), args.threads)
+        empty = batch.text.slice(0, 0)
+        found.bad.append(divide(empty, batch.numbers[:0], batch.uneven, pd.DataFrame(), pd.Series(dtype="str"))[1])
+        if not found.good:
+            why = found.bad[0]["reason"][0].as_py() if len(found.bad[0]) else "it has no rows"
+            raise TaskError(f"{args.input}: no row was scored, such as: {why}. Deploy the models, and predict again.")
+        good, bad = _joined(found.good), _joined(found.bad)
+        findings = {name: each["findings"] for name, each in found.reports.items() if each["findings"]}
+        said = [f"{name}: {each[0]['sentence']}" for name, each in list(findings.items())[:_MOST]]
+        if findings and config["scoring"]["on_drift"] == "stop":
+            raise TaskError(
+                f"batch {args.input}: {counted(len(findings), 'model')} with findings, such as {said[0]}. Nothing was "
+                "predicted. Correct the batch, or set scoring.on_drift: warn."
+            )
+        stem = str(args.output).removesuffix(".csv")
+        for path, table in ((args.output, good), (Path(f"{stem}.rejected.csv"), bad)):
+            with replacing(path) as new:
+                new.write_bytes(rendered(table, header=True))
+        write_json(Path(f"{stem}{SUFFIX}"), rounded({"models": found.reports}))
+        for line in said:
+            logging.warning("[predict_models] %s", line)
+        for reason, count in Counter(bad["reason"].to_pylist()).most_common(_MOST):
+            logging.info("[predict_models] rejected %d rows: %s", count, reason)
+        logging.info("[predict_models] models: %d, with findings: %d", len(found.reports), len(findings))
+        total = len(good) + len(bad)
+        logging.info("[predict_models] completed. Rows: %d, scored: %d, rejected: %d", total, len(good), len(bad))
+        logging.info("[predict_models] wrote predictions to %s", args.output)
+
+
+if __name__ == "__main__":
+    main()
