@@ -44,7 +44,16 @@ from signoff.release.approval import (
     utc_now,
 )
 from signoff.release.form import Line, SignOff
-from signoff.release.store import Releases, evaluated, flush, kept_releases, last_move, predicts_with, release_before
+from signoff.release.store import (
+    Releases,
+    evaluated,
+    flush,
+    kept_releases,
+    last_move,
+    predicts_with,
+    release_before,
+    signed_by,
+)
 from signoff.release.tracking import track
 
 
@@ -85,7 +94,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if rule.get("valid_days"):
             # Without it, a clock that is set back stops nothing.
             check_age(document["decisions"], rule)
-        check_place(document, digest, move, releases)
+        check_place(document, name, history, releases)
         data: list[str] = []
         if name is None:
             name = new_name(digest, releases)
@@ -100,7 +109,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             reason=[each["comment"] for each in decisions],
             override=[each["override"] for each in decisions if each["override"]],
             model_sha256=digest,
-            sign_off_sha256=hashlib.sha256(serialised(released)).hexdigest(),
+            sign_off_sha256=digest_of(released),
             **{"from": current, **({"data": data} if data else {})},
         )
         releases.move_to(name)
@@ -109,33 +118,37 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
     return name
 
 
-def check_place(document: SignOff, digest: str, move: Line | None, releases: Releases) -> None:
+def check_place(document: SignOff, name: str | None, history: list[Line], releases: Releases) -> None:
     """Raise TaskError if a sign-off is of another project, or was made before another release than the last one.
 
     Parameters
     ----------
     document
         The sign-off.
-    digest
-        The SHA-256 of its evaluated model.
-    move
-        The last line of the history that made a release the current one; None if nothing was released yet.
-    releases
-        Where the release goes.
+    name
+        The intact release of this very model, as `same_model` returns it; None if there is none.
+    history, releases
+        The history, and where the release goes.
     """
     if document["project"] != releases.project():
         raise TaskError(
             f"the sign-off was made for another project than this one ({releases.identity_file}). {READ_AGAIN}"
         )
-    before = document["predecessor"]
+    before, move = document["predecessor"], last_move(history)
     last = move["release"] if move else None
-    # A deploy that was killed before the link was moved is finished by the same sign-off.
-    again = move is not None and move.get("model_sha256") == digest and move["from"] == before
+    # A deploy that was killed before the link was moved is finished, and a damaged release is rebuilt, by the sign-off
+    # that has released it. Another sign-off of the same evaluated model, with another refit for example, is not enough.
+    again = last is not None and (name == last or signed_by(last, history) == digest_of(document))
     if before != last and not again:
         raise TaskError(
             f"the sign-off was made when {before or 'nothing'} was deployed, but now {last or 'nothing'} is: it was "
             f"superseded. {READ_AGAIN}"
         )
+
+
+def digest_of(document: SignOff) -> str:
+    """Return the SHA-256 of a sign-off's file."""
+    return hashlib.sha256(serialised(document)).hexdigest()
 
 
 def new_name(digest: str, releases: Releases) -> str:

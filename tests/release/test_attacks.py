@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_decision import (
@@ -155,6 +156,54 @@ def test_a_superseded_sign_off_releases_nothing(project):  # noqa: F811
     train(2, second)
     approve(project)
     assert deploy(project) == first
+
+
+def both_sign_offs(of: SimpleNamespace, number: int) -> tuple[bytes, bytes]:
+    """Train a model, and return two sign-offs of it with the same predecessor, which differ in a figure."""
+    model = train(number, STORE.current())
+    path, found = Path("reports/sign_off.json"), []
+    for figure in ("one", "other"):
+        write("reports/figures/residuals.png", figure)
+        approve(of)
+        found.append(path.read_bytes())
+    assert {json.loads(each)["files"]["model/model.pkl"] for each in found} == {model}
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_sign_offs_with_the_same_predecessor_one_alone_is_released(project, is_first, monkeypatch):  # noqa: F811
+    before = None if is_first else release(project, 2)
+
+    def use(sign_off: bytes, figure: str) -> str:
+        Path("reports/sign_off.json").write_bytes(sign_off)
+        write("reports/figures/residuals.png", figure)
+        return deploy(project)
+
+    def damage(name: str) -> None:
+        write(f"deployed/releases/{name}/final_report.md", "damaged")
+
+    one, other = both_sign_offs(project, 3)
+    # The first one is killed before the link moves, and its release is damaged.
+    with monkeypatch.context() as patched:
+        patched.setattr(Releases, "move_to", lambda self, name: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            use(one, "one")
+    name = STORE.history()[-1]["release"]
+    damage(name)
+    assert "it was superseded" in error(use, other, "other")
+    again = use(one, "one")
+    assert again != name and STORE.current() == again
+    if is_first:
+        return
+    # After a later release and a rollback, the same holds for the rebuilt release.
+    release(project, 4)
+    train(3, before)
+    assert "it was superseded" in error(use, one, "one")
+    rolling.rollback("late", RULE, again)
+    damage(again)
+    assert "it was superseded" in error(use, other, "other")
+    third = use(one, "one")
+    assert third not in (name, again) and STORE.verify(third, STORE.history())
 
 
 @pytest.mark.parametrize("content", [b"x", b"", b"\0" * 33, b"\xff" * 32])

@@ -285,7 +285,7 @@ class Releases:
         if name not in kept:
             known = nearest(name, kept) if history else "none is deployed."
             raise TaskError(f"{self.releases / name}: no line of {self.history_file} names this release; {known}")
-        digest = _deploy_of(name, history)["sign_off_sha256"]
+        digest = signed_by(name, history)
         path = self.releases / name / "sign_off.json"
         content = path.read_bytes() if path.is_file() else None
         if content is None or hashlib.sha256(content).hexdigest() != digest:
@@ -493,6 +493,11 @@ def flush(path: Path) -> None:
 def _deploy_of(name: str, history: Sequence[Line]) -> Line:
     """Return the first line of the history that deployed a release."""
     return next(entry for entry in history if entry["action"] == "deploy" and entry["release"] == name)
+
+
+def signed_by(name: str, history: Sequence[Line]) -> str:
+    """Return the SHA-256 of the sign-off that a release holds, as the history has it."""
+    return _deploy_of(name, history)["sign_off_sha256"]
 
 
 def _has_diagnostics(document: SignOff) -> bool:
