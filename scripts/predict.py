@@ -28,6 +28,7 @@ from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.batch_check import SUFFIX, BatchReport, compared
 from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
+from signoff.review.earlier_rows import Newer, with_newer
 from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.tables.csv_file import rendered
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")
     parser.add_argument("--decimal", choices=[".", ","], default=".", help="the decimal separator of numbers")
     parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
+    parser.add_argument("--history", type=Path, help="newer rows with their values, for features of earlier rows")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
     parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
@@ -124,7 +126,10 @@ def main(argv: list[str] | None = None) -> None:
         if args.input != "-":
             # Before anything else, so that a wrong path is reported at once.
             Path(args.input).stat()
-        scorer = load_scorer(Releases(), args.release, asked_for(args), args.reasons, args.threads)
+        form = (args.delimiter, args.encoding, args.decimal, tuple(args.missing))
+        newer = Newer(args.history, *form) if args.history else None
+        loaded = load_scorer(Releases(), args.release, asked_for(args), args.reasons, args.threads)
+        scorer = with_newer(loaded, newer)
         release, last = scorer.release, scorer.last
         beside = Beside(scorer.check(), scorer.attribution)
         logging.info("[predict] release: %s", release)

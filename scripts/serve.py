@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         from signoff.serving.served import Served
 
         options = options_of(read_config(args.config)[0], args.host)
-        served = Served(Releases(), options.rule, options.reasons)
+        served = Served(Releases(), options.rule, options.reasons, newer=options.newer)
         with listening(args.host, args.port) as at:
             host, port = at.getsockname()[:2]
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}"

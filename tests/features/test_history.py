@@ -1,20 +1,33 @@
 """Features of earlier rows: only what was known before a row's moment, and the same values in a prediction."""
 
+import json
 import math
 from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import feature_engineering as task
+import train_model
 from feature_engineering import _Features, feature_engineering
 from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+from signoff.config.settings import SCHEMA, check_config
 from signoff.features.history import columns_remembered, history_features, micros_of, remembered, state_of
 from signoff.features.history_plan import micros
+from signoff.features.history_state import read_state
 from signoff.features.plan import FeatureOptions
-from signoff.features.recipe import columns_used, features_again
+from signoff.features.recipe import columns_used, features_again, of_a_date
+from signoff.model.model_file import load_model
+from signoff.release.approval import released_as, reviewed_files
+from signoff.review.batch_check import BatchCheck, Released
+from signoff.review.earlier_rows import Newer, with_newer
+from signoff.review.leaks import leaks
+from signoff.review.row_scores import Model, Scorer, score
 
 START = pd.Timestamp("2024-01-01")
 EVERYTHING = {
@@ -220,3 +233,104 @@ def test_a_duration_is_a_whole_number_with_a_unit():
         2 * 604_800_000_000,
     ]
     assert [micros(each) for each in ("3", "h", "1.5h", "-3h", "3m", "")] == [None] * 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with 120 rows, and a scorer whose model was trained on the first 100 of them."""
+    folder = tmp_path_factory.mktemp("history")
+    rng = np.random.default_rng(0)
+    frame = table(
+        list(range(120)), rng.choice(["a", "b"], 120).tolist(), rng.normal(size=120).cumsum().round(3).tolist()
+    )
+    frame.to_csv(folder / "newer.csv", index=False)
+    frame[:100].to_csv(folder / "cleaned.csv", index=False)
+    entry = {"by": "key", "values": ["y"], "windows": ["6h"], "lags": [1], "count": True, "available_after": "1h"}
+    arguments = ["--input", f"{folder}/cleaned.csv", "--output", f"{folder}/features.csv", "--target", "y"]
+    task.main([*arguments, "--history", json.dumps(entry), "--state", f"{folder}/history.arrow"])
+    train_model.main(
+        ["--input", f"{folder}/features.csv", "--output", f"{folder}/model.pkl", "--intervals", "constant"]
+    )
+    metadata = read_json(folder / "model.json")
+    earlier = read_state((folder / "history.arrow").read_bytes(), metadata)
+    model = Model(load_model(folder / "model.pkl", metadata["sha256"]), metadata, earlier=earlier)
+    return folder, frame, Scorer("release", model, None, None)
+
+
+def text(frame: pd.DataFrame) -> pa.Table:
+    columns = frame.drop(columns="y").astype(str)
+    return pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
+
+
+def test_a_prediction_has_the_history_of_training_and_needs_few_rows_for_it(trained):
+    folder, frame, scorer = trained
+    features = pd.read_csv(folder / "features.csv")
+    held_out = features[features["split"] == "test"]
+    scored, reasons = score(text(frame[:100].iloc[held_out.index]), scorer.model)
+    assert not reasons.any()
+    expected = scorer.model.pipeline.predict(held_out[list(scorer.model.metadata["features"])])
+    np.testing.assert_array_equal(scored["prediction"], expected)
+    assert len(held_out) < len(scorer.model.earlier.rows) < 60
+    # A release with the same regressor and other earlier rows is another one.
+    assert scorer.model.pipeline.history_sha256 == scorer.model.metadata["history"]["sha256"]
+    content = (folder / "history.arrow").read_bytes()
+    with pytest.raises(TaskError, match="does not belong to this model"):
+        read_state(content[:-1] + b"x", scorer.model.metadata)
+
+
+def test_newer_rows_continue_the_history_and_older_ones_are_not_counted_twice(trained):
+    folder, frame, scorer = trained
+    names = [name for name in scorer.model.metadata["features"] if "_by_" in name]
+    later = frame[100:].reset_index(drop=True)
+    fresh = with_newer(scorer, Newer(folder / "newer.csv"))
+    # The file has all rows; those that the release knows are left out.
+    assert len(fresh.model.earlier.rows) == len(scorer.model.earlier.rows) + 20
+    found = features_again(later.drop(columns="y"), fresh.model.metadata, earlier=fresh.model.earlier)
+    expected = pd.DataFrame(history_features(frame, fresh.model.metadata["recipe"]))[100:].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found[names], expected[names], check_exact=True)
+    # Without them, what lies behind the release's data by more than the window is unknown.
+    stale = features_again(later.drop(columns="y"), scorer.model.metadata, earlier=scorer.model.earlier)
+    assert stale[["y_mean_6h_by_key", "count_6h_by_key"]][8:].isna().all(axis=None)
+    with pytest.raises(TaskError, match=r"scoring\.history: .*none.csv does not exist"):
+        with_newer(scorer, Newer(folder / "none.csv"))
+    frame.drop(columns="y").to_csv(folder / "without.csv", index=False)
+    with pytest.raises(TaskError, match="has no column 'y'"):
+        with_newer(scorer, Newer(folder / "without.csv"))
+
+
+def test_the_report_of_a_batch_counts_rows_that_lack_history(trained):
+    _, frame, scorer = trained
+    check = BatchCheck(Released(scorer.model.metadata, {}, None, {}, 0))
+    check.add_moments(micros_of(frame["when"][70:119]), scorer.model.earlier)
+    check.scored = 49
+    found = check.findings(0)
+    assert {each["what"] for each in found} == {"history"}
+    # Held-out rows begin at hour 80, and the data end at hour 99: at hour 107, nothing was known of the last 6 hours.
+    assert [each["now"] * 49 for each in found] == [pytest.approx(10), pytest.approx(12)]
+    assert "come after the last earlier row, 2024-01-05 03:00:00, by more than a window" in found[1]["sentence"]
+
+
+def test_the_target_of_earlier_rows_is_no_leak_and_no_part_of_a_date():
+    y = np.random.default_rng(0).normal(size=400).cumsum()
+    frame = pd.DataFrame({"when": pd.date_range("2024", periods=400), "last": y + 1e-3, "y": y, "split": "train"})
+    description = {"features": {"last": "number"}, "target": "y", "time_column": "when"}
+    description |= {"columns": {"when": {"kind": "date"}}}
+    how = {"history": "lag", "of": "y", "lag": 1, "by": [], "time": "when", "after": "0h"}
+    assert leaks(frame, {**description, "recipe": {"last": {"column": "last"}}}, 0)
+    assert not leaks(frame, {**description, "recipe": {"last": how}}, 0)
+    # So drift is looked for in it.
+    assert not of_a_date("last", {**description, "recipe": {"last": how}})
+
+
+def test_a_sign_off_covers_the_earlier_rows_and_keys_that_cannot_be_combined_are_refused():
+    config = {"raw_data_source_url": "x.csv", "target": "y", "time_column": "when"}
+    history = {"features": {"history": [{"since_last": True}]}}
+    with_history = {**config, **history}
+    check_config(with_history, SCHEMA)
+    assert "model/history.arrow" in reviewed_files(with_history, ["config.yaml"])
+    assert released_as("model/history.arrow") == "history.arrow"
+    with pytest.raises(TaskError, match=r"data\.partition_by computes the features of each part by itself"):
+        check_config({**config, **history, "data": {"partition_by": "week"}}, SCHEMA)
+    instead = {"features": {**history["features"], "custom": "f.py", "custom_mode": "instead"}}
+    with pytest.raises(TaskError, match=r"features\.history is built in"):
+        check_config({**config, **instead}, SCHEMA)

@@ -19,7 +19,7 @@ from signoff.ops import snakemake_patches
 from signoff.release.approval import features_path, model_path, raw_path, refit_path
 from signoff.release.store import Releases
 from signoff.release.tracking import read_record
-from signoff.rules.batches import batch_file
+from signoff.rules.batches import batch_file, state_of
 from signoff.rules.beginning import check_locale, task_prefix
 from signoff.rules.code import Code
 from signoff.rules.ending import Ending, next_command

@@ -50,6 +50,7 @@ rule predict:
             columns=settings.scoring.columns,
             on_drift=settings.scoring.on_drift,
             reasons=settings.scoring.reasons,
+            history=settings.scoring.history,
             delimiter=settings.reader["delimiter"],
             encoding=settings.reader["encoding"],
             decimal=settings.reader["decimal"],
@@ -57,6 +58,8 @@ rule predict:
             allowed_signers=settings.release.allowed_signers,
             required_approvals=settings.release.required_approvals,
         ),
+        # As an input, it could be rebuilt from the source.
+        history=state_of(settings.scoring.history),
     shell:
         "python {input.script:q} --input={input.batch:q} --output={output.scored:q} --rejected={output.rejected:q}"
         " {params.options} --log={log:q}"

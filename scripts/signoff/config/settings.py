@@ -146,6 +146,7 @@ def _check_paths(config: dict[str, Any]) -> None:
         "validation.schema": config["validation"]["schema"],
         "features.custom": config["features"]["custom"],
         "evaluation.metrics": config["evaluation"]["metrics"],
+        "scoring.history": config["scoring"]["history"],
         "release.allowed_signers": config["release"]["allowed_signers"],
     }
     for key, path in paths.items():

@@ -28,15 +28,17 @@ class Earlier:
     """Rows that the features of other rows are computed from, as `remembered` returns them.
 
     They are enough for moments from `since` on (microseconds since 1970, in UTC). The history of an earlier row is
-    missing.
+    missing. `time` is the column of moments.
     """
 
     rows: pd.DataFrame
     since: int
+    time: str
 
-    def end(self, time: str) -> int:
-        """Return the last moment."""
-        return int(micros_of(self.rows[time]).max(initial=self.since))
+    @property
+    def end(self) -> int:
+        """The last moment."""
+        return int(micros_of(self.rows[self.time]).max(initial=self.since))
 
 
 def history_of(recipe: Mapping[str, FeatureRecipe]) -> dict[str, FeatureRecipe]:
@@ -104,7 +106,7 @@ def state_of(past: pd.DataFrame, recipe: Mapping[str, FeatureRecipe], since: int
         older = np.flatnonzero(known.at < since)
         ends = np.searchsorted(known.of[older], known.of[older], side="right")
         kept[known.order[older[ends - np.arange(len(older)) <= last]]] = True
-    return Earlier(past[kept].reset_index(drop=True), since)
+    return Earlier(past[kept].reset_index(drop=True), since, next(iter(history_of(recipe).values()))["time"])
 
 
 class _Known:

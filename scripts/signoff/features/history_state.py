@@ -68,6 +68,7 @@ def read_state(content: bytes, metadata: Mapping[str, Any]) -> Earlier:
     return Earlier(
         pd.DataFrame({name: as_given(frame[name], kind_of(frame[name])) for name in frame}),
         metadata["history"]["since"],
+        metadata["time_column"],
     )
 
 

@@ -16,6 +16,7 @@ import yaml
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, write_json
 from signoff.base.modules import modules_of
+from signoff.features.history_state import STATE
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds
 from signoff.release.approval import released_as, serialised
 from signoff.release.form import SignOff
@@ -91,7 +92,7 @@ def write_mlflow_model(
 def _copy_release(folder: Path, name: str, document: SignOff, releases: Releases) -> None:
     """Copy the files of a release that predictions need, each from the bytes that were signed."""
     files = {released_as(path) for path in document["files"]}
-    needed = {predicts_with(files), *_JSON_FILES, *(each for each in files if each and each.startswith("code/"))}
+    needed = {predicts_with(files), STATE, *_JSON_FILES, *(each for each in files if each and each.startswith("code/"))}
     for each in sorted(needed & files):
         path = folder / str(each)
         path.parent.mkdir(parents=True, exist_ok=True)

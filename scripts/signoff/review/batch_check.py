@@ -16,6 +16,8 @@ import pandas as pd
 from scipy import special
 
 from signoff.base.numbers import counted
+from signoff.features.history import Earlier, history_of
+from signoff.features.history_plan import micros
 from signoff.features.recipe import of_a_date
 from signoff.release.approval import utc_now
 from signoff.review import drift
@@ -94,6 +96,7 @@ class BatchCheck:
         self.unreadable: Counter[str] = Counter()
         self.outside: Counter[str] = Counter()
         self.ends: dict[str, tuple[float, float]] = {}
+        self.outdated: dict[str, int] = {}
         self._sample: list[pd.DataFrame] = []
         self._sampled, self._halvings = 0, 0
 
@@ -110,6 +113,15 @@ class BatchCheck:
             low, high = self.ends.get(name, (math.inf, -math.inf))
             self.ends[name] = min(low, float(numbers[outside].min())), max(high, float(numbers[outside].max()))
             self.outside[name] += int(outside.sum())
+
+    def add_moments(self, moments: np.ndarray, earlier: Earlier) -> None:
+        """Count rows that are too old or too new for the features of earlier rows; moments as `micros_of`."""
+        made = [how for how in history_of(self.released.metadata["recipe"]).values() if "window" in how]
+        reach = min(((micros(how["window"]) or 0) + (micros(how["after"]) or 0) for how in made), default=None)
+        self.outdated["end"] = earlier.end
+        old, new = moments < earlier.since, moments > earlier.end + (reach or 0)
+        for what, rows in (("old", old), ("new", new & (reach is not None))):
+            self.outdated[what] = self.outdated.get(what, 0) + int(rows.sum())
 
     def add_scored(self, features: pd.DataFrame, predicted: pd.Series | np.ndarray) -> None:
         """Add a block of n scored rows: their features, and n predictions."""
@@ -144,6 +156,7 @@ class BatchCheck:
         return [
             *shifts,
             *found,
+            *self._earlier(self.scored),
             *(each for each in self._ranges(self.scored + rejected) if each["column"] not in converted),
         ]
 
@@ -184,6 +197,21 @@ class BatchCheck:
             if share - then > _RISE and _more(before, known, now, rows) < drift.RARE / len(shares):
                 sentence = f"{words.format(f'{share:.1%}')}, and {then:.1%} in the released data"
                 found.append({"column": name, "what": what, "before": then, "now": share, "sentence": sentence})
+        return found
+
+    def _earlier(self, rows: int) -> list[BatchFinding]:
+        """Return whether rows lack features of earlier rows, because they are too old or too new."""
+        found: list[BatchFinding] = []
+        for what, words in (
+            ("old", "are older than the held-out rows of the release"),
+            ("new", "come after the last earlier row, {}, by more than a window"),
+        ):
+            if count := self.outdated.get(what, 0):
+                end = str(pd.Timestamp(self.outdated["end"], unit="us"))
+                sentence = f"{count / rows:.1%} of the rows {words.format(end)}: they lack features of earlier rows"
+                found.append(
+                    {"column": None, "what": "history", "before": None, "now": count / rows, "sentence": sentence}
+                )
         return found
 
     def _ranges(self, rows: int) -> list[BatchFinding]:

@@ -151,7 +151,7 @@ def _note_on(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str 
 def _champion_features(cleaned: Path, champion: Any, code: ModuleType | None) -> pd.DataFrame:
     """Return the champion's features of the cleaned rows. Raises TaskError if these lack a column that it needs."""
     kinds = read_json(cleaned.with_suffix(".json"))["kinds"]
-    for name, how in champion["columns"].items():
+    for name, how in {**champion["columns"], **champion.get("history", {}).get("columns", {})}.items():
         if kinds.get(name) != how["kind"]:
             raise TaskError(
                 f"its features need the column {name!r} ({how['kind']}), which is {kinds.get(name, 'gone')}."

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from signoff.base.errors import TaskError
 from signoff.features.custom_features import infinite_values
-from signoff.features.history import Earlier
+from signoff.features.history import Earlier, micros_of
 from signoff.features.history_state import STATE, needs_state, read_state
 from signoff.features.recipe import features_again
 from signoff.model import scoring
@@ -95,13 +95,15 @@ def score(
     TaskError
         A feature cannot be computed.
     """
-    frame, reasons = _cleaned(text, model.metadata["columns"], missing, beside.check)
+    frame, reasons = cleaned_rows(text, model.metadata["columns"], missing, beside.check)
     scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
     if model.half_width is not None or has_bounds(model.pipeline):
         scored[list(LOW_AND_HIGH)] = np.nan
     for name in beside.attribution.columns() if beside.attribution else ():
         scored[name] = pd.Series(None, frame.index, dtype="float64" if name.endswith("_by") else "str")
     features = _features(frame[reasons == ""], model, reasons)
+    if beside.check and model.earlier and len(features):
+        beside.check.add_moments(micros_of(frame.loc[features.index, model.earlier.time]), model.earlier)
     if not len(features):
         return scored, reasons
     predicted = scoring.predict(model.pipeline, features, threads)
@@ -131,7 +133,7 @@ def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataF
     return features[reasons[features.index] == ""]
 
 
-def _cleaned(
+def cleaned_rows(
     text: pa.Table, columns: dict[str, dict[str, Any]], missing: Sequence[str], check: BatchCheck | None
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""

@@ -44,3 +44,11 @@ def batch_file(wildcards: Any) -> str:
         return str(find_batch(wildcards.batch))
     except TaskError as error:
         sys.exit(f"ERROR - {error}")
+
+
+def state_of(path: str | None) -> str | None:
+    """Return the size and the time of a file as text, which changes with it; None without a path or a file."""
+    if path is None or not Path(path).is_file():
+        return None
+    found = Path(path).stat()
+    return f"{found.st_size} {found.st_mtime_ns}"

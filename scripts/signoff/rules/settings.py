@@ -111,6 +111,7 @@ class Scoring:
     key: list[str]
     on_drift: str
     reasons: int
+    history: str | None
 
 
 @dataclass(frozen=True)

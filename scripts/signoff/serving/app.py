@@ -58,7 +58,7 @@ class _Refused(Exception):
 
 def app_for(options: Options, served: Served | None = None) -> Starlette:
     """Return the application. Without a release that is loaded, it loads the current one, which may raise TaskError."""
-    served = served or Served(Releases(), options.rule, options.reasons)
+    served = served or Served(Releases(), options.rule, options.reasons, newer=options.newer)
     routes = [
         Route("/predict", _Endpoint(options, served).predict, methods=["POST"]),
         Route("/health", partial(_health, served), methods=["GET"]),
@@ -87,7 +87,7 @@ def app_of_worker(options: Options, note: Path) -> Starlette:
     with _ended_by_signals():
         while True:
             try:
-                return app_for(options, Served(Releases(), options.rule, options.reasons, note))
+                return app_for(options, Served(Releases(), options.rule, options.reasons, note, options.newer))
             except Exception as error:
                 if explain(error) != said:
                     said = explain(error)

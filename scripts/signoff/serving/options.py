@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # A worker imports this before it reports to its parent that it is alive.
 if TYPE_CHECKING:
     from signoff.release.approval import Rule
+    from signoff.review.earlier_rows import Newer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -43,6 +45,8 @@ class Options:
         The size of a request's body, at most.
     hosts
         The names by which clients may call the server; all if empty.
+    history
+        A file of newer rows, for features of earlier rows.
     """
 
     rule: "Rule"
@@ -53,6 +57,16 @@ class Options:
     log: bool
     max_bytes: int
     hosts: tuple[str, ...] = ()
+    history: str | None = None
+
+    @property
+    def newer(self) -> "Newer | None":
+        """The file of newer rows, for features of earlier rows."""
+        from signoff.review.earlier_rows import Newer
+
+        form = self.form
+        missing = tuple(form.missing)
+        return Newer(Path(self.history), form.delimiter, form.encoding, form.decimal, missing) if self.history else None
 
 
 def options_of(config: Mapping[str, Any], host: str) -> Options:
@@ -68,4 +82,5 @@ def options_of(config: Mapping[str, Any], host: str) -> Options:
         max_bytes=int(serving["max_mb"] * 1e6),
         # A page in a browser could rebind another name to this address, and send rows from there.
         hosts=LOOPBACK if host in LOOPBACK else (),
+        history=scoring["history"],
     )

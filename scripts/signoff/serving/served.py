@@ -9,6 +9,7 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import replacing
 from signoff.release.approval import Rule, utc_now
 from signoff.release.store import Releases
+from signoff.review.earlier_rows import Newer, with_newer
 from signoff.review.row_scores import Scorer, load_scorer
 
 # The number of checks of the folder before a release that could not be loaded is tried again.
@@ -35,10 +36,14 @@ class Served:
     note
         A file that the processes of a server share. It names the release that they loaded last. A process that cannot
         load the current release, because it was restarted after that had been altered, begins with this one.
+    newer
+        Newer rows for features of earlier rows; read again when the file changes.
     """
 
-    def __init__(self, releases: Releases, rule: Rule, reasons: int, note: Path | None = None):
-        self._releases, self._rule, self._reasons, self._note = releases, rule, reasons, note
+    def __init__(
+        self, releases: Releases, rule: Rule, reasons: int, note: Path | None = None, newer: Newer | None = None
+    ):
+        self._releases, self._rule, self._reasons, self._note, self._newer = releases, rule, reasons, note, newer
         self._refreshing = threading.Lock()
         self._seen = self._look()
         self._waited = 0
@@ -86,7 +91,7 @@ class Served:
         return State(scorer, utc_now(), problem)
 
     def _load(self, release: str | None = None) -> Scorer:
-        return load_scorer(self._releases, release, self._rule, self._reasons)
+        return with_newer(load_scorer(self._releases, release, self._rule, self._reasons), self._newer)
 
     def _write_note(self) -> None:
         if self._note:
@@ -102,6 +107,8 @@ class Served:
         paths = [stored.link, stored.history_file, stored.head_file, stored.marker]
         if self._rule["allowed_signers"]:
             paths.append(Path(self._rule["allowed_signers"]))
+        if self._newer:
+            paths.append(self._newer.path)
         return tuple(_state_of(path) for path in paths)
 
 
