@@ -64,9 +64,9 @@ def homes(rows: int) -> pd.DataFrame:
     return frame
 
 
-@pytest.mark.parametrize("rows", [100, 3000])
-def test_a_dirty_table_becomes_a_project_that_runs_at_once(started, rows):
-    done, project = started(homes(rows), "price", "table.csv", "--preset", "good" if rows == 100 else "fast")
+def test_a_dirty_table_becomes_a_project_that_runs_at_once(started):
+    rows = 100
+    done, project = started(homes(rows), "price", "table.csv", "--preset", "good")
     assert done.returncode == 0, done.stdout
     found = config(project)
     assert found["features"]["drop"] == ["unnamed_1", "house id"]

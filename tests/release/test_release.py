@@ -18,7 +18,7 @@ from conftest import Project, run
 from verify import verify
 
 RULE = {"allowed_signers": None, "required_approvals": 1}
-KILLS = 12
+KILLS = 8
 
 
 def error(done: subprocess.CompletedProcess) -> str:
