@@ -1,4 +1,4 @@
-"""Write a release in forms that other tools read: a model card, a CycloneDX BOM, an in-toto Statement, an MLflow model.
+"""Write a release in forms that other tools read: a model card, a CycloneDX BOM, in-toto Statements, an MLflow model.
 
     python scripts/attest.py [--release NAME]
 
@@ -19,10 +19,11 @@ from signoff.release.store import Releases
 from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("attestations")
+ENVELOPES = "sign_off.intoto.jsonl"
 
 
 def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
-    """Write the three files and the MLflow model of a release; return their folder.
+    """Write the files and the MLflow model of a release, and envelopes of its signed decisions; return their folder.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
     facts = read_facts(name or Releases().current(), config["release"])
     forms = standard_forms(facts)
     texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
+    if forms.envelopes:
+        texts[ENVELOPES] = forms.envelopes
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
     delete_leftovers(folder)
@@ -68,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("attest", args, args.release or "the current release"):
         config, _ = read_config(args.config)
         folder = attest(config, args.release and Path(args.release).name)
-        logging.info("[attest] completed. The files are not signed: %s", folder)
+        logging.info("[attest] completed: %s", folder)
+        if not (folder / ENVELOPES).is_file():
+            logging.info("[attest] nothing of it is signed: the decisions are not, or are of an older version")
 
 
 if __name__ == "__main__":

@@ -104,8 +104,8 @@ def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
     for number, decision in enumerate(facts.document["decisions"], 1):
         if decision["signature"]:
             content, who = statement(facts.document, decision), decision["reviewer"]
-            found[f"signatures/{number}.json"] = Entry(content, f"what {who} has signed", _SIGNED)
-            found[f"signatures/{number}.json.sig"] = Entry(
+            found[f"signatures/{number}.signed"] = Entry(content, f"what {who} has signed", _SIGNED)
+            found[f"signatures/{number}.signed.sig"] = Entry(
                 decision["signature"].encode(), f"the signature of {who}", _SIGNED
             )
     return found

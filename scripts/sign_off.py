@@ -1,7 +1,7 @@
 """Show what the decision needs, ask for it, and write down who has decided what on exactly which files.
 
     python scripts/sign_off.py [--reviewer NAME --decision approve|reject --comment TEXT] [--override REASON]
-    python scripts/sign_off.py --signature reports/statement-NAME.json.sig
+    python scripts/sign_off.py --signature reports/statement-NAME.dsse.sig
 
 Run in the project's folder. What is not given is asked for on a terminal. A second reviewer of the same files is added
 to the sign-off; whoever decides again replaces their decision. A statement of `statement.py` that was signed
@@ -24,7 +24,7 @@ from signoff.release.decision import decide
 from signoff.release.detached import take_signature
 from signoff.release.form import SignOff
 from signoff.release.signing import write_decision
-from signoff.release.subject import raised, review, summary
+from signoff.release.subject import review, summary
 
 _DECIDED = ("reviewer", "decision", "comment")
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty() and not args.signature:
             try:
-                ask(args, subject["failures"], [each["name"] for each in raised(subject)])
+                ask(args, subject["failures"], [each["name"] for each in subject["alarms"]])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         rule = config["release"]

@@ -2,8 +2,8 @@
 
     python scripts/statement.py --reviewer NAME --decision approve|reject --comment TEXT [--override REASON]
 
-Run in the project's folder. The statement holds exactly the bytes to sign; `sign_off.py --signature` takes the
-signature.
+Run in the project's folder. The statement holds exactly the bytes to sign, an in-toto Statement encoded for a DSSE
+envelope; `sign_off.py --signature` takes the signature.
 """
 
 import logging
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--comment", required=True, help="what the reviewer has looked at, and why they decide so")
     parser.add_argument("--override", metavar="REASON", help="why a model that failed or raised alarms is approved")
     parser.add_argument("--sign-off", type=Path, default=SIGN_OFF, help="where the decisions of others are")
-    parser.add_argument("--output", type=Path, help="the statement; by default reports/statement-REVIEWER.json")
+    parser.add_argument("--output", type=Path, help="the statement; by default reports/statement-REVIEWER.dsse")
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("statement", args, REPORT):

@@ -172,11 +172,11 @@ def test_with_keys_a_statement_goes_out_and_its_signature_comes_back(serving, ke
     write("config.yaml", CONFIG + "release: {allowed_signers: signers}\n")
     assert decide(serving, reviewer="ada")[0] == 422 and not SIGN_OFF.exists()
     status, text = post(serving, "statement", **ADA | {"reviewer": "ada"})
-    assert status == 200 and 'download="statement-ada.json"' in text
-    path = tmp_path / "statement-ada.json"
+    assert status == 200 and 'download="statement-ada.dsse"' in text
+    path = tmp_path / "statement-ada.dsse"
     with urllib.request.urlopen(re.search(r'href="(data:[^"]+)"', text)[1]) as saved:
         path.write_bytes(saved.read())
-    assert path.read_bytes() == Path("reports/statement-ada.json").read_bytes()
+    assert path.read_bytes() == Path("reports/statement-ada.dsse").read_bytes()
     for key, wanted in (("bob", 422), ("ada", 200)):
         Path(f"{path}.sig").unlink(missing_ok=True)
         command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(keys / key), "-n", "signoff", str(path)]
@@ -216,7 +216,7 @@ def test_a_person_reads_decides_and_signs_in_a_browser(browser, serving, keys, t
     assert browser("document.querySelector('h2').textContent") == "Sign the statement"
     assert accessible(browser) == []
     assert browser("document.documentElement.scrollWidth") <= 390
-    path = tmp_path / "statement-ada.json"
+    path = tmp_path / "statement-ada.dsse"
     path.write_text(browser("document.querySelector('[name=statement]').value"), encoding="utf-8")
     command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(keys / "ada"), "-n", "signoff", str(path)]
     subprocess.run(command, check=True, capture_output=True)

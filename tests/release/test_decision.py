@@ -39,6 +39,7 @@ from signoff.release.approval import (
     statement,
 )
 from signoff.release.decision import decide
+from signoff.release.envelope import parts, payload_of
 from signoff.release.store import Releases, kept_releases, release_before
 from signoff.release.subject import changes, review, summary
 from signoff.release.verdict import verdict
@@ -372,7 +373,7 @@ def changes_since(name: str) -> list[str]:
 def review_of(name: str) -> dict:
     code = {"commit": None, "clean": None, "sha256": CODE}
     files = {path: digest(path) for path in (METRICS, VALIDATION, DIAGNOSTICS, JSON)}
-    return {"code": code, "verdict": "passed", "failures": [], "predecessor": name, "files": files}
+    return {"code": code, "verdict": "passed", "failures": [], "alarms": [], "predecessor": name, "files": files}
 
 
 def test_another_version_of_the_same_code_file_is_a_change(project):
@@ -415,12 +416,13 @@ def test_a_sign_off_holds_the_decision_and_its_own_digest(project):
         "decision": "approve",
         "comment": "fine",
         "override": None,
+        "valid_until": None,
         "signature": None,
     }
-    assert document["version"] == 2
+    assert document["version"] == 3 and document["alarms"] == []
     body = {key: value for key, value in document.items() if key != "sha256"}
     assert document["sha256"] == hashlib.sha256(canonical(body)).hexdigest()
-    assert Path("reports/sign_off.json").read_text("utf-8").startswith('{\n  "version": 2,')
+    assert Path("reports/sign_off.json").read_text("utf-8").startswith('{\n  "version": 3,')
 
 
 def test_canonical_json_is_one_text_for_one_value():
@@ -436,12 +438,18 @@ def test_canonical_json_is_one_text_for_one_value():
 def test_what_is_signed_is_the_subject_and_the_decision_without_its_signature(project):
     document = approve(project)
     (decision,) = document["decisions"]
-    said = json.loads(statement(document, {**decision, "signature": "s"}))
-    assert said == {
-        "_type": "signoff/decision",
-        "subject": {key: value for key, value in document.items() if key not in ("decisions", "sha256")},
-        "decision": {key: value for key, value in decision.items() if key != "signature"},
-    }
+    said = json.loads(payload_of(statement(document, {**decision, "signature": "s"})))
+    assert parts(said) == (
+        {key: value for key, value in document.items() if key not in ("decisions", "sha256")},
+        {key: value for key, value in decision.items() if key != "signature"},
+    )
+    # Files are called as in a release, and data, which it does not hold, are named beside them.
+    assert {"name": "model.pkl", "digest": {"sha256": document["files"]["model/model.pkl"]}} in [
+        {key: each[key] for key in ("name", "digest")} for each in said["subject"]
+    ]
+    assert [each["name"] for each in said["predicate"]["data"]] == sorted(
+        path for path in document["files"] if path.startswith("data/")
+    )
 
 
 @pytest.mark.parametrize("name", ["reviewer", "comment"])
@@ -1016,9 +1024,9 @@ def test_what_a_killed_deploy_has_left_is_gone_with_the_next_and_not_worth_a_wor
 
 def test_a_sign_off_of_another_form_is_refused(project):
     path = Path("reports/sign_off.json")
-    path.write_bytes(serialised(approve(project) | {"version": 3}))
+    path.write_bytes(serialised(approve(project) | {"version": 4}))
     assert error(read_sign_off, path) == (
-        f"{path} has the version 3, and this workflow reads 2. Use the workflow that has written it, or sign off "
+        f"{path} has the version 4, and this workflow reads 3. Use the workflow that has written it, or sign off "
         "again: make sign-off."
     )
 
@@ -1125,7 +1133,8 @@ def test_what_is_swapped_after_its_digest_was_taken_is_not_shown(project):
         Path(path).write_bytes(content + b" ")
         told = f"{path} has changed while it was read. Wait for the run to end, and look again."
         assert error(approval.reviewed_bytes, path, subject["files"]) == told
-        if path != JSON:
+        # The alarms are in the subject.
+        if path not in (JSON, DIAGNOSTICS):
             assert error(summary, subject) == told
         Path(path).write_bytes(content)
     name = release(project, 2)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from securesystemslib.dsse import Envelope
 
+import attest as attesting
 import deploy as deploying
 import dossier as collecting
 import sign_off as signing
@@ -104,7 +106,16 @@ def test_openssh_alone_checks_the_signatures_of_a_dossier(finished, monkeypatch)
     assert "not signed with keys" not in readme
     command = re.search(r"`(ssh-keygen .*)`", readme)[1].replace("NAME", "ada")
     assert subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True).stdout.startswith(b"Good")
-    about = folder / "signatures/1.json"
+    # The same decision as an in-toto bundle.
+    assert in_process(attesting, *CONFIG)[0] == 0
+    (bundle,) = Path("attestations").glob("*/sign_off.intoto.jsonl")
+    made = Envelope.from_dict(json.loads(bundle.read_text("utf-8")))
+    assert made.pae() == (folder / "signatures/1.signed").read_bytes()
+    (signature,) = made.signatures.values()
+    assert bytes.fromhex(signature.signature) == (folder / "signatures/1.signed.sig").read_bytes()
+    shown = subprocess.run(["ssh-keygen", "-lf", "key.pub"], capture_output=True, text=True, check=True).stdout
+    assert shown.split()[1] == signature.keyid
+    about = folder / "signatures/1.signed"
     about.write_bytes(about.read_bytes().replace(b"approve", b"xpprove"))
     assert subprocess.run(["sh", "-c", command], cwd=folder, check=False, capture_output=True).returncode != 0
 

@@ -114,6 +114,6 @@ def test_a_sign_off_of_a_later_form_is_refused(tmp_path, command, monkeypatch): 
     unpack("diagnosed", tmp_path)
     monkeypatch.chdir(tmp_path)
     path = Path("reports/sign_off.json")
-    path.write_bytes(serialised(json.loads(path.read_bytes()) | {"version": 3}))
+    path.write_bytes(serialised(json.loads(path.read_bytes()) | {"version": 4}))
     code, said = command("deploy")
-    assert code == 1 and "has the version 3, and this workflow reads 2. Use the workflow that has written it" in said
+    assert code == 1 and "has the version 4, and this workflow reads 3. Use the workflow that has written it" in said

@@ -505,6 +505,8 @@ def keys(finished) -> dict[str, Path]:
 
 
 def test_a_signed_release_verifies_and_openssh_itself_agrees(finished, keys):
+    from signoff.release.approval import statement
+
     finished.sign_off("--key", keys["ada"], reviewer="ada")
     finished.snakemake("deploy")
     assert "(signed)" in finished.script("verify").stdout
@@ -512,8 +514,7 @@ def test_a_signed_release_verifies_and_openssh_itself_agrees(finished, keys):
     (decision,) = document.pop("decisions")
     del document["sha256"]
     (finished.folder / "ada.sig").write_text(decision.pop("signature"), encoding="utf-8")
-    said = {"_type": "signoff/decision", "subject": document, "decision": decision}
-    content = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    content = statement(document, decision).decode()
     command = ["ssh-keygen", "-Y", "verify", "-f", "signers", "-I", "ada", "-n", "signoff", "-s", "ada.sig"]
     assert run(command, cwd=finished.folder, input=content).returncode == 0
     assert run(command, cwd=finished.folder, input=content + " ").returncode != 0

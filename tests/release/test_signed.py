@@ -8,9 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import google.protobuf.json_format
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import Key
 
 from signoff.base.errors import TaskError
 from signoff.release.approval import (
@@ -23,6 +29,8 @@ from signoff.release.approval import (
     serialised,
     statement,
 )
+from signoff.release.detached import parse_statement
+from signoff.release.envelope import envelope, pae, payload_of
 from signoff.release.form import is_line, strict_json
 from signoff.release.signature import is_canonical, person_of, sign
 from signoff.release.store import Releases
@@ -31,15 +39,17 @@ SIGN_OFF = Path("reports/sign_off.json")
 NAMES = ("ada", "bob")
 STORE = Releases()
 SUBJECT = {
-    "version": 2,
+    "version": 3,
     "project": "ab" * 16,
     "predecessor": "20260101T000000Z-0123456789ab",
     "files": {"model/model.pkl": "1" * 64, "reports/final_report.md": "2" * 64, "config.yaml": "3" * 64},
     "code": {"commit": "c" * 40, "clean": True, "sha256": "4" * 64},
     "verdict": "failed",
     "failures": ["threshold mae_max 1: MAE is 1.5000", "another"],
+    "alarms": [{"name": "drift", "feature": "x", "sentence": "x has moved."}],
 }
-OLD = {key: value for key, value in SUBJECT.items() if key not in ("project", "predecessor")}
+NESTED = {key: value for key, value in SUBJECT.items() if key != "alarms"} | {"version": 2}
+OLD = {key: value for key, value in NESTED.items() if key not in ("project", "predecessor")}
 OLD |= {"version": 1, "compared_with": SUBJECT["predecessor"]}
 LINES = [
     {"action": "deploy", "by": ["ada"], "reason": ["r"], "override": [], "model_sha256": "5" * 64, "from": None},
@@ -83,6 +93,8 @@ def rule(keys: Path) -> dict:
 def decided(subject: dict, keys: Path, name: str, key: str | None = None) -> dict:
     decision = {"reviewer": name, "decision": "approve", "comment": "fine", "override": "it must be"}
     decision["signed_at"] = "2026-01-05T03:00:00Z"
+    if subject["version"] == 3:
+        decision["valid_until"] = "2026-02-05T03:00:00Z"
     return {**decision, "signature": sign(statement(subject, decision), keys / (key or name))}
 
 
@@ -266,7 +278,7 @@ def test_a_second_writing_of_one_signature_is_not_canonical(signed):
 
 
 def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
-    for version, subject in ((2, SUBJECT), (1, OLD)):
+    for version, subject in ((3, SUBJECT), (2, NESTED), (1, OLD)):
         document = {**subject, "decisions": [decided(subject, keys, name) for name in NAMES]}
         moved = copy.deepcopy(document)
         moved["files"]["model/model.pkl"] = "9" * 64
@@ -276,9 +288,9 @@ def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
             parse_sign_off(serialised(moved), SIGN_OFF)
         with pytest.raises(TaskError, match="wrong form"):
             check_decisions(moved, rule(keys))
-        # The statement of the form before was one object: it still verifies where each key has its place.
+        # What was signed in the forms before still verifies, where each key has its place.
         check_decisions(parse_sign_off(serialised(document), SIGN_OFF), rule(keys))
-        assert accepted(serialised(document), keys) == (version == 2)
+        assert accepted(serialised(document), keys) == (version == 3)
     with pytest.raises(TaskError, match=r"an older workflow .version 1.*then run make sign-off"):
         check_new(document, SIGN_OFF)
 
@@ -286,7 +298,7 @@ def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
 def test_a_key_that_is_there_twice_is_refused(signed):
     content = serialised(signed)
     for twice in (
-        content.replace(b'"version": 2,', b'"version": 2,\n  "version": 2,'),
+        content.replace(b'"version": 3,', b'"version": 3,\n  "version": 3,'),
         content.replace(b'"comment": "fine",', b'"comment": "other",\n      "comment": "fine",', 1),
     ):
         assert twice != content
@@ -299,10 +311,83 @@ def test_a_key_that_is_there_twice_is_refused(signed):
             strict_json(word)
 
 
-@pytest.mark.parametrize("version", [True, 1.0, "2", None, [2], 0, 3])
+@pytest.mark.parametrize("version", [True, 1.0, "3", None, [3], 0, 1, 2, 4])
 def test_a_version_is_a_number_that_is_known(signed, version):
     with pytest.raises(TaskError):
         parse_sign_off(serialised({**signed, "version": version}), SIGN_OFF)
+
+
+# The forms that other tools read
+
+
+class OpenSSH(Key):
+    """A public key in a file, whose signatures ssh-keygen checks for securesystemslib."""
+
+    @classmethod
+    def of(cls, name: str, keys: Path) -> "OpenSSH":
+        shown = subprocess.run(["ssh-keygen", "-lf", keys / f"{name}.pub"], capture_output=True, check=True, text=True)
+        return cls(shown.stdout.split()[1], "ssh", "ssh", {"public": str(keys / name)})
+
+    def verify_signature(self, signature, data: bytes) -> None:
+        file = Path(f"{self.keyval['public']}.sig")
+        file.write_bytes(bytes.fromhex(signature.signature))
+        name, signers = file.stem, file.with_name("signers")
+        command = ["ssh-keygen", "-Y", "verify", "-f", signers, "-I", name, "-n", "signoff", "-s", file]
+        if subprocess.run(command, input=data, capture_output=True, check=False).returncode != 0:
+            raise UnverifiedSignatureError
+
+    def to_dict(self) -> dict:
+        raise NotImplementedError
+
+    @classmethod
+    def from_dict(cls, keyid, key_dict) -> "OpenSSH":
+        raise NotImplementedError
+
+
+def test_securesystemslib_and_in_toto_read_the_envelope_of_each_decision(signed, keys):
+    for decision in signed["decisions"]:
+        name, content = decision["reviewer"], statement(signed, decision)
+        made = Envelope.from_dict(json.loads(json.dumps(envelope(content, decision["signature"]))))
+        assert made.pae() == content
+        assert [*made.verify([OpenSSH.of("bob", keys), OpenSSH.of("ada", keys)], 1).values()] == [
+            OpenSSH.of(name, keys)
+        ]
+        read = google.protobuf.json_format.Parse(made.payload, statement_pb2.Statement())
+        Statement.copy_from_pb(read).validate()
+        assert {(each.name, each.digest["sha256"]) for each in read.subject} == {
+            (released_as(path), digest) for path, digest in SUBJECT["files"].items()
+        }
+        said = google.protobuf.json_format.MessageToDict(read.predicate)
+        assert said["decision"] == {key: value for key, value in decision.items() if key != "signature"}
+        assert said["alarms"] == SUBJECT["alarms"] and said["verdict"] == "failed" and said["data"] == []
+        # The other's signature, and one other byte.
+        with pytest.raises(VerificationError):
+            made.verify([OpenSSH.of("second", keys)], 1)
+        made.payload = made.payload.replace(b"approve", b"approvf")
+        with pytest.raises(VerificationError):
+            made.verify([OpenSSH.of(name, keys)], 1)
+
+
+@MANY
+@given(st.data())
+def test_no_other_text_is_parsed_as_the_statement(signed, data):
+    subject, decision = SUBJECT, {**signed["decisions"][0], "signature": None}
+    content = statement(subject, decision)
+    assert parse_statement(content, SIGN_OFF) == (subject, decision)
+    if data.draw(st.booleans()):
+        said = json.dumps(changed(json.loads(payload_of(content)), data), indent=2, ensure_ascii=False)
+        other = pae(said.encode("utf-8", "replace"))
+    else:
+        at, more = data.draw(st.integers(0, len(content))), data.draw(st.sampled_from([b"", b" ", b"\n", b'"', b"0"]))
+        other = content[:at] + more + content[at + data.draw(st.integers(0, 2)) :]
+        if data.draw(st.booleans()):
+            other = pae(other.split(b" ", 4)[-1])
+    if other != content:
+        try:
+            found = parse_statement(other, SIGN_OFF)
+        except TaskError:
+            return
+        assert found != (subject, decision)
 
 
 # Who has signed

@@ -19,12 +19,13 @@ from conftest import in_process as run
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release import approval, decision
-from signoff.release.approval import canonical, check_age, read_sign_off
+from signoff.release.approval import check_age, read_sign_off
+from signoff.release.envelope import pae, payload_of
 from signoff.release.store import Releases
 
 SIGN_OFF = Path("reports/sign_off.json")
-STATEMENT = Path("reports/statement-ada.json")
-SIGNATURE = Path("reports/statement-ada.json.sig")
+STATEMENT = Path("reports/statement-ada.dsse")
+SIGNATURE = Path("reports/statement-ada.dsse.sig")
 WORDS = ["--reviewer", "ada", "--decision", "approve", "--comment", "Read it."]
 RELEASE = "release: {allowed_signers: signers, valid_days: 30}\n"
 
@@ -70,11 +71,17 @@ def refused(*words: str) -> str:
     return log[-1].removeprefix("ERROR - [sign_off] ")
 
 
+def stated_value() -> dict:
+    """Return the in-toto Statement in the statement's file."""
+    return json.loads(payload_of(STATEMENT.read_bytes()))
+
+
 def rewritten(elsewhere: Path, change) -> None:
     """Change the statement's value in the reviewer's folder, as canonical JSON, before it is signed."""
-    value = json.loads(STATEMENT.read_bytes())
+    value = stated_value()
     change(value)
-    (elsewhere / STATEMENT.name).write_bytes(canonical(value))
+    content = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    (elsewhere / STATEMENT.name).write_bytes(pae(content))
 
 
 def test_a_reviewer_signs_elsewhere_and_the_model_is_deployed(stated, keys, monkeypatch):
@@ -82,14 +89,15 @@ def test_a_reviewer_signs_elsewhere_and_the_model_is_deployed(stated, keys, monk
     text = STATEMENT.with_suffix(".txt").read_text("utf-8")
     for part in ("Reviewer    ada", "Decision    approve", "Verdict     passed", "Changes     nothing is deployed yet"):
         assert part in text
-    made = datetime.fromisoformat(json.loads(STATEMENT.read_bytes())["decision"]["signed_at"])
+    made = datetime.fromisoformat(stated_value()["predicate"]["decision"]["signed_at"])
     assert f"Expires     {made + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}" in text
     check, beginning, command = re.findall(r"^    (\S.+)$", text, flags=re.M)
     assert subprocess.run(["sh", "-c", check], cwd=stated, check=True, capture_output=True).stdout == (
         b"final_report.html: OK\n"
     )
     shown = subprocess.run(["sh", "-c", beginning], cwd=stated, check=True, capture_output=True).stdout
-    assert shown.startswith(b'{"_type":"signoff/decision","decision":{"comment":"Read it.","decision":"approve"')
+    for part in (b'"reviewer": "ada"', b'"decision": "approve"', b'"comment": "Read it."', b'"verdict": "passed"'):
+        assert part in shown
     command = command.replace(" KEY ", f" {keys / 'ada'} ")
     subprocess.run(["sh", "-c", command], cwd=stated, check=True, capture_output=True)
     shutil.copy(stated / SIGNATURE.name, SIGNATURE)
@@ -139,21 +147,25 @@ def test_no_changed_byte_of_a_statement_is_taken(stated, keys, place):
 @pytest.mark.parametrize(
     ("part", "changes", "told"),
     [
-        ("subject", {"project": "0" * 32}, "was written for another project than this one"),
+        ("predicate", {"project": "0" * 32}, "was written for another project than this one"),
         (
-            "subject",
+            "predicate",
             {"predecessor": "20260101T000000Z-0123456789ab"},
             "was written when 20260101T000000Z-0123456789ab was deployed, but now nothing is: it was superseded",
         ),
         (
-            "subject",
+            "predicate",
             {"code": {"commit": None, "clean": None, "sha256": "0" * 64}},
             "the workflow's code is not",
         ),
-        ("subject", {"failures": ["x"], "verdict": "failed"}, "is not the one of these files"),
-        ("subject", {"version": 3}, "is not a statement: it has the version 3"),
+        ("predicate", {"failures": ["x"], "verdict": "failed"}, "is not the one of these files"),
+        ("predicate", {"version": 4}, "is not a statement: it has the version 4"),
+        ("predicate", {"alarms": [{"name": "a", "feature": None, "sentence": "x"}]}, "is not the one of these files"),
+        ("predicate", {"more": 1}, "it is not the text that make statement has written"),
+        ("predicate", {"decision": {}}, "is not a statement: a key is missing"),
+        ("subject", [], "model/model.pkl is not the one that reports/statement-ada.dsse is about"),
         ("decision", {"reviewer": "bob"}, "bob may not sign with this key: it is a stranger to signers"),
-        ("decision", {"more": 1}, "is not a statement: the key decisions.0.more is unknown"),
+        ("decision", {"more": 1}, "it is not the text that make statement has written"),
         ("decision", {"signed_at": "2099-01-01T00:00:00Z"}, "which is in the future"),
         (
             "decision",
@@ -161,12 +173,14 @@ def test_no_changed_byte_of_a_statement_is_taken(stated, keys, place):
             "ada's approval of 2026-01-05T03:00:00Z expired on 2026-02-04T03:00:00Z (release.valid_days: 30). Sign off "
             "again: make sign-off.",
         ),
-        ("_type", "signoff/other", "it is not the text that make statement has written"),
+        ("decision", {"valid_until": "2026-02-04T03:00:00Z"}, "expired on 2026-02-04T03:00:00Z"),
+        ("_type", "https://in-toto.io/Statement/v0.1", "it is not the text that make statement has written"),
     ],
 )
 def test_what_ada_has_signed_about_something_else_is_refused(stated, keys, part, changes, told):
     def alter(value: dict) -> None:
-        value[part] = changes if isinstance(changes, str) else value[part] | changes
+        inner = value["predicate"] if part == "decision" else value
+        inner[part] = inner[part] | changes if isinstance(changes, dict) else changes
 
     rewritten(stated, alter)
     sign(stated, keys / "ada")
@@ -177,14 +191,14 @@ def test_a_superseded_statement_is_refused(stated, keys):
     sign(stated, keys / "ada")
     train(2)
     told = refused()
-    assert told.startswith("model/model.pkl is not the one that reports/statement-ada.json is about.")
+    assert told.startswith("model/model.pkl is not the one that reports/statement-ada.dsse is about.")
     assert told.endswith("Read the report again. Write another statement: make statement.")
 
 
 def test_a_key_that_is_repeated_is_refused_although_it_was_signed(stated, keys):
-    content = STATEMENT.read_bytes()
+    content = payload_of(STATEMENT.read_bytes())
     twice = content.replace(b'"comment":', b'"comment":"No.","comment":', 1)
-    (stated / STATEMENT.name).write_bytes(twice)
+    (stated / STATEMENT.name).write_bytes(pae(twice))
     sign(stated, keys / "ada")
     assert "is not a statement: a key is there twice" in refused()
 
@@ -196,7 +210,7 @@ def test_a_failed_model_needs_a_reason_in_its_statement_too(stated, keys):
     assert run(stating, *WORDS, "--override", "late")[0] == 0
     shutil.copy(STATEMENT, stated)
     assert "Override    late" in STATEMENT.with_suffix(".txt").read_text("utf-8")
-    rewritten(stated, lambda value: value["decision"].update(override=None))
+    rewritten(stated, lambda value: value["predicate"]["decision"].update(override=None))
     sign(stated, keys / "ada")
     assert "this model has failed" in refused()
 
@@ -269,4 +283,4 @@ def test_signatures_need_a_list_and_bring_their_decision(stated, keys):
 def test_a_statement_has_a_name_of_plain_letters(stated):
     words = ["--reviewer", "../ada b", *WORDS[2:]]
     assert run(stating, *words)[0] == 0
-    assert Path("reports/statement-..-ada-b.json").is_file() and Path("reports/statement-..-ada-b.txt").is_file()
+    assert Path("reports/statement-..-ada-b.dsse").is_file() and Path("reports/statement-..-ada-b.txt").is_file()

@@ -18,7 +18,7 @@ from signoff.release.live_record import read_live, warnings
 from signoff.release.records import Diagnostics, Metrics
 from signoff.release.side_by_side import problem_or
 from signoff.release.signing import Written, write_decision
-from signoff.release.subject import raised, review, summary
+from signoff.release.subject import review, summary
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import (
     Alarm,
@@ -175,7 +175,7 @@ def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, give
         parts.append(f"Verdict: {subject['verdict']}")
     parts.append([Link("Read the report", "report"), " in full before you decide."])
     parts.append(Section("Thresholds", threshold_blocks(metrics["thresholds"])))
-    found = raised(subject)
+    found = subject["alarms"]
     parts.append(Section("Alarms", alarm_blocks(cast(Any, found)) if found else ["No alarm was raised."]))
     parts.append(Section("What is decided on", [_summary(subject)]))
     parts.append(Section("Changes since the release", _changes(subject)))

@@ -12,10 +12,23 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, sha256
-from signoff.release.form import OLD_VERSION, SUBJECT, VERSION, Code, Decision, SignOff, one_of, problem_of, strict_json
+from signoff.release.envelope import pae, payload
+from signoff.release.form import (
+    NESTED_VERSION,
+    OLD_VERSION,
+    SUBJECT,
+    VERSION,
+    Alarm,
+    Code,
+    Decision,
+    SignOff,
+    one_of,
+    problem_of,
+    strict_json,
+)
 from signoff.release.signature import person_of, plain_name, verify_signature
 
-# The type of a signed statement, so that it cannot be mistaken for another kind of text.
+# The type of a signed statement of version 2, so that it cannot be mistaken for another kind of text.
 _TYPE = "signoff/decision"
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _AGAIN = "Sign off again: make sign-off."
@@ -211,10 +224,10 @@ def subject_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes:
-    """Return the statement that a reviewer signs, as canonical JSON: the subject and the decision, side by side.
+    """Return the bytes that a reviewer signs: an in-toto Statement of the subject and the decision, encoded for DSSE.
 
-    The two parts are separate objects. In the older form, their keys are merged into one object, but only if each part
-    has exactly its own keys, and none of the other's.
+    In version 2, they are canonical JSON with the two parts side by side. In version 1, the keys of both are merged
+    into one object, but only if each part has exactly its own keys, and none of the other's.
 
     Raises
     ------
@@ -228,7 +241,9 @@ def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes
         raise TaskError(f"the sign-off has a wrong form: {problem}. {_AGAIN}")
     if subject["version"] == OLD_VERSION:
         return canonical({**subject, **said})
-    return canonical({"_type": _TYPE, "subject": subject, "decision": said})
+    if subject["version"] == NESTED_VERSION:
+        return canonical({"_type": _TYPE, "subject": subject, "decision": said})
+    return pae(payload(subject, said, {path: released_as(path) for path in subject["files"]}))
 
 
 def parse_sign_off(content: bytes, path: Path) -> SignOff:
@@ -269,11 +284,11 @@ def read_sign_off(path: Path) -> SignOff:
 
 
 def check_new(document: SignOff, path: Path) -> None:
-    """Raise TaskError if a sign-off has the older form, which names no project and cannot release anything."""
+    """Raise TaskError if a sign-off has an older form, which is read in releases and cannot release anything."""
     if document["version"] != VERSION:
         raise TaskError(
-            f"{path} has the form of an older workflow (version {document['version']}), which names neither the "
-            f"project nor the release before it. {READ_AGAIN}"
+            f"{path} has the form of an older workflow (version {document['version']}), which can be read "
+            f"but not deployed. {READ_AGAIN}"
         )
 
 
@@ -350,6 +365,8 @@ def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at:
     if diagnostics is None:
         raise TaskError(f"the sign-off does not cover {DIAGNOSTICS}. {READ_AGAIN}")
     alarms = alarms_of(diagnostics)
+    if document.get("alarms", alarms) != alarms:
+        raise TaskError(f"the sign-off names other alarms than {DIAGNOSTICS}. {READ_AGAIN}")
     for decision in document["decisions"]:
         if alarms and not decision["override"]:
             names = ", ".join(each["name"] for each in alarms)
@@ -359,10 +376,10 @@ def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at:
             )
 
 
-def alarms_of(diagnostics: bytes) -> list[dict[str, str]]:
-    """Return the alarms in the content of the diagnostics, each with its name and its sentence."""
-    alarms: list[dict[str, str]] = parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
-    return alarms
+def alarms_of(diagnostics: bytes) -> list[Alarm]:
+    """Return the alarms in the content of the diagnostics."""
+    alarms = parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
+    return [{"name": each["name"], "feature": each.get("feature"), "sentence": each["sentence"]} for each in alarms]
 
 
 def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
@@ -419,15 +436,19 @@ def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
         if until is not None and until < utc_now():
             raise TaskError(
                 f"{who}'s {what} of {decision['signed_at']} expired on {until} (release.valid_days: "
-                f"{rule['valid_days']}). {_AGAIN}"
+                f"{rule.get('valid_days')}). {_AGAIN}"
             )
 
 
 def expiry(decision: Decision, valid_days: int | None) -> str | None:
-    """Return when a decision expires, as `utc_now` writes it; None if it never does."""
-    if valid_days is None:
-        return None
-    return _moment(datetime.fromisoformat(decision["signed_at"]) + timedelta(days=valid_days))
+    """Return when a decision expires, as `utc_now` writes it; None if it never does.
+
+    It is the earlier of what was signed and of what the config says now.
+    """
+    found = [decision.get("valid_until")]
+    if valid_days is not None:
+        found.append(_moment(datetime.fromisoformat(decision["signed_at"]) + timedelta(days=valid_days)))
+    return min((each for each in found if each is not None), default=None)
 
 
 def is_signed(document: SignOff, rule: Rule, at: str) -> bool:

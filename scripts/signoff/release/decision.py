@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import TaskError
-from signoff.release.approval import Rule, read_sign_off, statement, subject_of, utc_now
+from signoff.release.approval import Rule, expiry, read_sign_off, statement, subject_of, utc_now
 from signoff.release.form import Decision
 from signoff.release.signature import plain_name, sign, verify_signature
-from signoff.release.subject import raised
 
 
-def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
+def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) -> Decision:
     """Return a decision as it is recorded, with the current time and not signed yet.
 
     Parameters
@@ -21,6 +20,8 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
         As `review` returns it.
     given
         reviewer, decision ("approve" or "reject"), comment, and override (None without a failure or an alarm).
+    rule
+        The section `release` of the config, which says when the decision expires.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
     for name in ("reviewer", "comment"):
         if not text[name]:
             raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
-    alarms = [each["name"] for each in raised(subject)]
+    alarms = [each["name"] for each in subject["alarms"]]
     doubt = f"raises alarms ({', '.join(alarms)})" if alarms else None
     doubt = f"has failed ({'; '.join(subject['failures'])})" if subject["failures"] else doubt
     if doubt and text["decision"] == "approve" and not text["override"]:
@@ -39,14 +40,16 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any]) -> Decision:
             f"this model {doubt}. To approve it all the same, give the reason: --override REASON (make sign-off "
             "OVERRIDE=…). It is kept and shown ever after."
         )
-    return {
+    decision: Decision = {
         "reviewer": text["reviewer"],
         "decision": text["decision"],
         "comment": text["comment"],
         "override": (text["override"] or None) if doubt else None,
         "signed_at": utc_now(),
+        "valid_until": None,
         "signature": None,
     }
+    return {**decision, "valid_until": expiry(decision, rule.get("valid_days"))}
 
 
 def decide(
@@ -70,7 +73,7 @@ def decide(
     TaskError
         Something is missing, or the key is not one of those that may sign.
     """
-    decision = new_decision(subject, given)
+    decision = new_decision(subject, given, rule)
     if rule["allowed_signers"] and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
     subject, others = with_others(subject, sign_off)

@@ -12,6 +12,7 @@ from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
 from signoff.release.decision import added, new_decision, with_others, without_commit
+from signoff.release.envelope import parts, payload_of
 from signoff.release.form import Decision, problem_of, strict_json
 from signoff.release.signature import plain_name
 from signoff.release.store import Releases
@@ -24,7 +25,7 @@ _ANOTHER = "Write another statement: make statement."
 
 def statement_path(reviewer: str) -> Path:
     """Return where the statement of a reviewer is written by default."""
-    return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.json")
+    return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.dsse")
 
 
 def instructions(path: Path, subject: dict[str, Any], decision: Decision, lines: list[str], rule: Rule) -> str:
@@ -53,16 +54,18 @@ def instructions(path: Path, subject: dict[str, Any], decision: Decision, lines:
         f"Digest      {subject['files'][PAGE]} ({PAGE})",
     ]
     page = Path(PAGE).name
-    pattern = PAGE.replace("/", r"\/")
+    # A line of JSON is a name or a digest as a whole, so no comment can pass for one.
+    line, digest = f'^ *"name": "{page}",$', '^ *"sha256": "\\(.*\\)"$'
     return "\n".join(
         [
             *shown,
             "",
             f"Put {path.name} and the report that you have read, {page}, into one folder. Check that the statement is",
-            "about this report (the answer must be OK), and that the statement begins with your decision:",
+            "about this report (the answer must be OK), and that it begins with your decision; it is an in-toto",
+            "Statement as JSON, and can be read as a whole:",
             "",
-            f"""    sed 's/.*"{pattern}":"\\([0-9a-f]*\\)".*/\\1  {page}/' {path.name} | sha256sum --check""",
-            f"    head -c 600 {path.name}",
+            f"""    sed -n '/{line}/,/}}/s/{digest}/\\1  {page}/p' {path.name} | sha256sum --check""",
+            f"    head -n 13 {path.name}",
             "",
             "Sign it with your key (a file, an agent or a hardware key), and send back the signature:",
             "",
@@ -102,7 +105,7 @@ def write_statement(
     with Releases().locked("statement"):
         # The same text that the others have signed.
         subject, _ = with_others(here, sign_off)
-    decision = new_decision(subject, given)
+    decision = new_decision(subject, given, rule)
     path = output or statement_path(decision["reviewer"])
     text = instructions(path, subject, decision, lines, rule)
     for each, content in ((path, statement(subject, decision)), (path.with_suffix(".txt"), text.encode())):
@@ -163,7 +166,7 @@ def take_statement(
     decision["signature"] = signature
     _check_here(subject, here, path)
     # It needs a comment, and a reason to override, like any other.
-    new_decision(here, decision)
+    new_decision(here, decision, rule)
     check_age([decision], rule)
     _, others = stored = with_others(subject, sign_off)
     if others and stored[0] != subject:
@@ -187,14 +190,9 @@ def parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decisio
     """
     problem: str | None = "it is not the text that make statement has written"
     try:
-        value = strict_json(content)
-        if (
-            isinstance(value, dict)
-            and isinstance(value.get("subject"), dict)
-            and isinstance(value.get("decision"), dict)
-        ):
-            subject, decision = value["subject"], {**value["decision"], "signature": None}
-            problem = problem_of(subject, [decision]) or (problem if statement(subject, decision) != content else None)
+        subject, decision = parts(strict_json(payload_of(content)))
+        decision["signature"] = None
+        problem = problem_of(subject, [decision]) or (problem if statement(subject, decision) != content else None)
     except ValueError as error:
         problem = str(error)
     if problem:

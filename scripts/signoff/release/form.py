@@ -4,12 +4,15 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypedDict, TypeGuard
+from typing import Any, NotRequired, TypedDict, TypeGuard
 
 from signoff.release.signature import plain_name
 
-# The version of the form that is written. The form before it is only read, from existing releases.
-VERSION = 2
+# The version of the form that is written. The forms before it are only read, from existing releases.
+VERSION = 3
+# What is signed is one JSON object, with the subject and the decision side by side.
+NESTED_VERSION = 2
+# What is signed is the subject and the decision, merged into one object.
 OLD_VERSION = 1
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -28,21 +31,31 @@ class Code(TypedDict):
     sha256: str
 
 
+class Alarm(TypedDict):
+    """An alarm that the reviewer was shown: its name, the feature that it concerns, and its sentence."""
+
+    name: str
+    feature: str | None
+    sentence: str
+
+
 class Decision(TypedDict):
-    """The decision of one person, with the signature."""
+    """The decision of one person, with the signature. Only version 3 has `valid_until`, which may be None."""
 
     reviewer: str
     decision: str
     comment: str
     override: str | None
     signed_at: str
+    valid_until: NotRequired[str | None]
     signature: str | None
 
 
 class SignOff(TypedDict):
     """What was reviewed (the subject, all but the last two), the decisions, and a digest of all of it.
 
-    A sign-off of the old version has `compared_with` in place of `project` and `predecessor`.
+    A sign-off of version 2 has no `alarms`. One of version 1 has also `compared_with` in place of `project` and
+    `predecessor`.
     """
 
     version: int
@@ -52,6 +65,7 @@ class SignOff(TypedDict):
     code: Code
     verdict: str
     failures: list[str]
+    alarms: NotRequired[list[Alarm]]
     decisions: list[Decision]
     sha256: str
 
@@ -130,7 +144,7 @@ def _is_stripped(value: object) -> bool:
 
 DIGEST = matches(SHA256)
 _CODE = exactly({"commit": _or_none(matches(_COMMIT)), "clean": _or_none(one_of(True, False)), "sha256": DIGEST})
-DECISION: dict[str, Check] = {
+_DECISION: dict[str, Check] = {
     "reviewer": _is_stripped,
     "decision": one_of("approve", "reject"),
     "comment": _is_stripped,
@@ -138,20 +152,23 @@ DECISION: dict[str, Check] = {
     "signed_at": matches(_MOMENT),
     "signature": _or_none(is_text),
 }
+DECISION: dict[int, dict[str, Check]] = {
+    OLD_VERSION: _DECISION,
+    NESTED_VERSION: _DECISION,
+    VERSION: {**_DECISION, "valid_until": _or_none(matches(_MOMENT))},
+}
 _REVIEWED: dict[str, Check] = {
     "files": _is_files,
     "code": _CODE,
     "verdict": one_of("passed", "failed"),
     "failures": _list_of(is_text),
 }
+_ALARM = exactly({"name": is_text, "feature": _or_none(is_text), "sentence": is_text})
+_NESTED: dict[str, Check] = {"project": matches(PROJECT), "predecessor": _or_none(matches(_RELEASE)), **_REVIEWED}
 SUBJECT: dict[int, dict[str, Check]] = {
     OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": _or_none(matches(_RELEASE))},
-    VERSION: {
-        "version": one_of(VERSION),
-        "project": matches(PROJECT),
-        "predecessor": _or_none(matches(_RELEASE)),
-        **_REVIEWED,
-    },
+    NESTED_VERSION: {"version": one_of(NESTED_VERSION), **_NESTED},
+    VERSION: {"version": one_of(VERSION), **_NESTED, "alarms": _list_of(_ALARM)},
 }
 
 _MOVE: dict[str, Check] = {"at": matches(_MOMENT), "release": matches(_RELEASE), "previous": DIGEST}
@@ -209,17 +226,17 @@ def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
     problem = _wrong(subject, SUBJECT[version])
     if problem is None and (subject["verdict"] == "failed") != bool(subject["failures"]):
         problem = "verdict and failures do not agree"
-    return problem or _problem_of_decisions(decisions)
+    return problem or _problem_of_decisions(decisions, DECISION[version])
 
 
-def _problem_of_decisions(decisions: object) -> str | None:
+def _problem_of_decisions(decisions: object, fields: dict[str, Check]) -> str | None:
     """Return the first deviation from the exact form of a list of decisions, or None."""
     if not isinstance(decisions, list):
         return "decisions is not a list"
     for number, decision in enumerate(decisions):
         if not isinstance(decision, dict):
             return f"decisions.{number} is not an object"
-        if problem := _wrong(decision, DECISION, f"decisions.{number}."):
+        if problem := _wrong(decision, fields, f"decisions.{number}."):
             return problem
     names = {plain_name(decision["reviewer"]) for decision in decisions}
     return "one reviewer has two decisions" if len(names) < len(decisions) else None

@@ -1,13 +1,16 @@
-"""A release as an in-toto Statement, version 1, which is not signed.
+"""A release as an in-toto Statement, version 1, which is not signed, and its sign-off as a bundle of DSSE envelopes.
 
 The format: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 """
 
+import json
 from typing import Any
 
+from signoff.release.approval import statement
+from signoff.release.envelope import STATEMENT, envelope
 from signoff.release.facts import Facts
+from signoff.release.form import VERSION
 
-STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:x-signoff:release:v1"
 
 
@@ -32,6 +35,21 @@ def in_toto_statement(facts: Facts) -> dict[str, Any]:
             "data": [_resource(path, digest) for path, digest in facts.data.items()],
         },
     }
+
+
+def envelopes(facts: Facts) -> str:
+    """Return the signed decisions as an in-toto bundle: JSON lines, each the DSSE envelope of one decision.
+
+    It is empty without signatures, or if an older version of the workflow has written the sign-off: at that time, other
+    texts were signed.
+    """
+    document = facts.document
+    if document["version"] != VERSION:
+        return ""
+    made = [
+        envelope(statement(document, each), each["signature"]) for each in document["decisions"] if each["signature"]
+    ]
+    return "".join(f"{json.dumps(each)}\n" for each in made)
 
 
 def _resource(name: str, digest: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Sign a reviewer's decision with an OpenSSH key, and verify the signature."""
 
 import base64
+import hashlib
 import os
 import re
 import struct
@@ -91,6 +92,15 @@ def is_canonical(signature: str) -> bool:
         return False
     as_written = magic == b"SSHSIG\0\0\0\1" and namespace == _NAMESPACE.encode() and reserved == b""
     return as_written and len(fields) == 5 and armor[1] == "\n".join(lines)
+
+
+def fingerprint(signature: str) -> str:
+    """Return the fingerprint of the key that has made an armored signature, as ssh-keygen shows it; "" without one."""
+    armor = _ARMOR.fullmatch(signature)
+    if armor is None:
+        return ""
+    key = _strings(base64.b64decode(armor[1])[10:])[0]
+    return f"SHA256:{base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip('=')}"
 
 
 def _strings(blob: bytes) -> list[bytes]:

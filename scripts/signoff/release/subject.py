@@ -30,7 +30,7 @@ from signoff.release.verdict import verdict
 
 
 def review(config: dict[str, Any], config_paths: list[str], code: Code | None = None) -> dict[str, Any]:
-    """Return the subject of a decision: the digests of all files and of the code, the verdict, and why it failed.
+    """Return the subject of a decision: the digests of all files and of the code, the verdict, why, and the alarms.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ def review(config: dict[str, Any], config_paths: list[str], code: Code | None = 
         "code": code or code_state(),
         "verdict": "failed" if failures else "passed",
         "failures": failures,
+        "alarms": alarms_of(reviewed_bytes(DIAGNOSTICS, files)),
     }
 
 
@@ -153,7 +154,7 @@ def summary(subject: dict[str, Any]) -> list[str]:
         *verdict(validation, metrics)[0],
         f"Verdict     {subject['verdict']}",
         *(f"            {each}" for each in subject["failures"]),
-        *(f"Alarm       {each['name']}: {each['sentence']}" for each in raised(subject)),
+        *(f"Alarm       {each['name']}: {each['sentence']}" for each in subject["alarms"]),
         *(f"Live        {each}" for each in warnings(read_live(), subject["predecessor"])),
         f"Model       {metrics['estimator']}, {metrics['model_sha256'][:12]}",
         f"Code        {code['commit'] or code['sha256'][:12]} ({state})",
@@ -163,11 +164,6 @@ def summary(subject: dict[str, Any]) -> list[str]:
         for n, each in enumerate(changes(subject["predecessor"], subject["files"]))
     ]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
-
-
-def raised(subject: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the alarms of the reviewed diagnostics, each with its name and its sentence."""
-    return alarms_of(reviewed_bytes(DIAGNOSTICS, subject["files"]))
 
 
 def changes(release: str | None, files: dict[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from signoff.release.facts import Facts
 from signoff.report.document import Code, Items, Part, Section, Strong, Table, Words
 from signoff.report.markdown import markdown
 
-_VERIFY = "ssh-keygen -Y verify -f allowed_signers -I NAME -n signoff -s signatures/1.json.sig < signatures/1.json"
+_VERIFY = "ssh-keygen -Y verify -f allowed_signers -I NAME -n signoff -s signatures/1.signed.sig < signatures/1.signed"
 
 
 @dataclass(frozen=True)

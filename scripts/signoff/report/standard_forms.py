@@ -1,21 +1,22 @@
-"""What other tools read about a release: a model card, a CycloneDX bill of materials and an in-toto Statement."""
+"""What other tools read about a release: a model card, a CycloneDX bill of materials and in-toto Statements."""
 
 from dataclasses import dataclass
 
 from signoff.base.files import WORKFLOW, json_text
 from signoff.release.bom import bill_of_materials
 from signoff.release.facts import Facts
-from signoff.release.in_toto import in_toto_statement
+from signoff.release.in_toto import envelopes, in_toto_statement
 from signoff.report.model_card import model_card
 
 
 @dataclass(frozen=True)
 class StandardForms:
-    """The texts of the three files. The bill of materials and the Statement are JSON."""
+    """The texts of the files: Markdown, JSON, and JSON lines for the envelopes, which are "" without signatures."""
 
     model_card: str
     bom: str
     statement: str
+    envelopes: str
 
 
 def standard_forms(facts: Facts) -> StandardForms:
@@ -25,4 +26,5 @@ def standard_forms(facts: Facts) -> StandardForms:
         model_card=model_card(facts),
         bom=json_text(bill_of_materials(facts, pins)),
         statement=json_text(in_toto_statement(facts)),
+        envelopes=envelopes(facts),
     )
