@@ -1099,6 +1099,8 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     document = approve(project, override=" a season ")
     assert document["decisions"][0]["override"] == "a season"
     # Whoever writes the sign-off by hand gets no further than the command does, neither at deploy nor afterwards.
+    Path("reports/sign_off.json").write_bytes(serialised({**document, "alarms": []}))
+    assert error(deploy, project).startswith("the sign-off names other alarms than reports/diagnostics.json.")
     document["decisions"][0]["override"] = None
     Path("reports/sign_off.json").write_bytes(serialised(document))
     told = (
