@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from signoff.base.errors import TaskError
-from signoff.release.approval import DIAGNOSTICS, METRICS
+from signoff.release.approval import METRICS
 from signoff.release.rule_decision import comment_of, list_of_models, parse_rule, problems
 
 ALL = ["verdict passed", "no alarm", "better than the champion", "no champion", "better than every baseline"]
@@ -46,11 +46,12 @@ def test_a_model_fits_only_if_each_clause_holds(tmp_path, monkeypatch, mae, cham
     Path("reports").mkdir()
     scored = {"champion": champion and {"test": {"MAE": champion}}, "model": {"test": {"MAE": mae}}}
     scored["baselines"] = {"mean": {"test": {"MAE": 9.0}}, "km": {"test": {"MAE": baseline}}}
-    found = {METRICS: scored, DIAGNOSTICS: {"alarms": [{"name": each, "sentence": "x"} for each in alarms]}}
+    found = {METRICS: scored}
     for path, content in found.items():
         Path(path).write_text(json.dumps(content), encoding="utf-8")
     files = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in found}
     subject = {"files": files, "failures": failures, "predecessor": "r" if champion else None}
+    subject["alarms"] = [{"name": each, "feature": None, "sentence": "x"} for each in alarms]
     assert {each for each in ALL if problems(subject, [each])} == why
 
 
