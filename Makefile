@@ -52,7 +52,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary review statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest dossier reproduce serve bench-serve
+	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest signing dossier reproduce serve bench-serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -96,8 +96,10 @@ rollback: $(READY) ## return to the previous release (RELEASE=another one; REASO
 verify: $(READY) ## check the history, the files of every release, and the approval of the current one
 	@$(IN_PROJECT)/verify.py
 
-attest: $(READY) ## write a release's model card, CycloneDX BOM, in-toto Statement and MLflow model: attestations/ (RELEASE=)
-	@$(IN_PROJECT)/attest.py $${RELEASE+--release="$$RELEASE"}
+attest: $(READY) ## write a release's model card, CycloneDX BOM, in-toto Statement and MLflow model: attestations/ (RELEASE= KEY=)
+	@$(IN_PROJECT)/attest.py $${RELEASE+--release="$$RELEASE"} $${KEY:+--key="$$KEY"}
+
+signing: $(READY) .venv/signing/.made ## install OpenSSF's model_signing, needed for make attest KEY=
 
 dossier: $(READY) ## write one zip about a release for an auditor: dossiers/ (RELEASE=another one)
 	@$(IN_PROJECT)/dossier.py $${RELEASE+--release="$$RELEASE"}
@@ -162,7 +164,7 @@ compat: $(DEV) .venv/audit/.made ## run part of the tests with the oldest and th
 	@tests/compat.sh
 
 audit: .venv/audit/.made ## check all pinned packages for known vulnerabilities (queries PyPI)
-	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-serve requirements-audit; do \
+	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-serve requirements-signing requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
 
 licences: $(DEV) .venv/audit/.made ## write LICENCES.md; fail if a licence is not in the list of permitted ones
@@ -252,6 +254,11 @@ $(DOCS): $(READY) requirements-docs.txt
 
 .venv/.serving: requirements-serve.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/signing/.made: requirements-signing.txt
+	@"$(PYTHON)" -m venv .venv/signing
+	@.venv/signing/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .venv/audit/.made: requirements-audit.txt

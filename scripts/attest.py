@@ -1,8 +1,9 @@
 """Write a release in forms that other tools read: a model card, a CycloneDX BOM, in-toto Statements, an MLflow model.
 
-    python scripts/attest.py [--release NAME]
+    python scripts/attest.py [--release NAME] [--key PATH]
 
-Run in the project's folder. The files are in attestations/<release>/. The same release gives the same bytes.
+Run in the project's folder. The files are in attestations/<release>/. The same release gives the same bytes, except for
+model_signing.sig, which is written only with a key.
 """
 
 import logging
@@ -15,14 +16,16 @@ from signoff.base.files import delete_leftovers, discard, hidden_name, replacing
 from signoff.config.settings import config_argument, read_config
 from signoff.release.facts import Facts, read_facts
 from signoff.release.mlflow_model import write_mlflow_model
+from signoff.release.model_signature import write_model_signature
 from signoff.release.store import Releases
 from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("attestations")
 ENVELOPES = "sign_off.intoto.jsonl"
+SIGNATURE = "model_signing.sig"
 
 
-def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
+def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None = None) -> Path:
     """Write the files and the MLflow model of a release, and envelopes of its signed decisions; return their folder.
 
     Parameters
@@ -31,11 +34,13 @@ def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
         The config, of which `release` says who must have approved.
     name
         A release; by default the current one.
+    key
+        Sign the release's folder with this private key, for OpenSSF's model_signing.
 
     Raises
     ------
     TaskError
-        The release does not verify, or is not approved. Nothing is written then.
+        The release does not verify, or is not approved, or cannot be signed with the key. Nothing is written then.
     """
     facts = read_facts(name or Releases().current(), config["release"])
     forms = standard_forms(facts)
@@ -45,6 +50,8 @@ def attest(config: Mapping[str, Any], name: str | None = None) -> Path:
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
     delete_leftovers(folder)
+    if key:
+        write_model_signature(Releases().releases / facts.name, facts.files, key, folder / SIGNATURE)
     for file, text in texts.items():
         with replacing(folder / file) as new:
             new.write_text(text, encoding="utf-8")
@@ -66,11 +73,12 @@ def write_model(facts: Facts, config: Mapping[str, Any], folder: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--release", help="its name; the current one if not given")
+    parser.add_argument("--key", type=Path, help="sign its folder for model_signing with this private key (PEM)")
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("attest", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        folder = attest(config, args.release and Path(args.release).name)
+        folder = attest(config, args.release and Path(args.release).name, args.key and args.key.expanduser())
         logging.info("[attest] completed: %s", folder)
         if not (folder / ENVELOPES).is_file():
             logging.info("[attest] nothing of it is signed: the decisions are not, or are of an older version")

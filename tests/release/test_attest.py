@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import google.protobuf.json_format
@@ -14,11 +15,14 @@ from in_toto_attestation.v1.statement import Statement
 
 import attest
 from conftest import in_process
+from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import read_config
+from signoff.release import model_signature
 from signoff.release.bom import bill_of_materials
 from signoff.release.facts import Facts
 from signoff.release.in_toto import in_toto_statement
+from signoff.release.model_signature import write_model_signature
 from signoff.release.store import Releases
 from signoff.report.model_card import model_card
 
@@ -125,6 +129,49 @@ def test_an_altered_release_is_refused_before_anything_is_written(released, monk
     assert code == 1
     assert any("names this release" in line for line in log)
     assert not Path("attestations").exists()
+
+
+@pytest.fixture
+def folder_and_key(tmp_path) -> tuple[Path, Path]:
+    """A folder like that of a release, and a private key on the curve P-256 with its public key in `key.pub`."""
+    folder, key = tmp_path / "release", tmp_path / "key"
+    (folder / "config").mkdir(parents=True)
+    (folder / "model.pkl").write_bytes(b"model")
+    (folder / "config/config.yaml").write_bytes(b"target: y\n")
+    for words in (["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], ["ec", "-in", key, "-pubout"]):
+        done = subprocess.run(["openssl", *words], check=True, capture_output=True)
+    (tmp_path / "key.pub").write_bytes(done.stdout)
+    return folder, key
+
+
+@pytest.mark.skipif(not model_signature._PROGRAM.exists(), reason="model_signing is not installed: make signing")
+def test_model_signing_verifies_the_folder_of_a_release_until_a_byte_changes(folder_and_key, tmp_path):
+    folder, key = folder_and_key
+    files = {name: sha256(folder / name) for name in ("model.pkl", "config/config.yaml")}
+    output = tmp_path / "model_signing.sig"
+    write_model_signature(folder, files, key, output)
+    options = ["--signature", output, "--public_key", tmp_path / "key.pub"]
+    command = [model_signature._PROGRAM, "verify", "key", folder, *options]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    (folder / "model.pkl").write_bytes(b"modem")
+    assert b"mismatch for 'model.pkl'" in subprocess.run(command, check=False, capture_output=True).stderr
+    before = output.read_bytes()
+    with pytest.raises(TaskError, match=r"release has changed while it was signed. Run make verify"):
+        write_model_signature(folder, files, key, output)
+    key.write_text("no key", encoding="ascii")
+    with pytest.raises(TaskError, match=r"model_signing cannot sign with .*key: "):
+        write_model_signature(folder, files, key, output)
+    assert output.read_bytes() == before
+
+
+def test_a_folder_is_signed_only_with_the_tool_and_a_key(folder_and_key, tmp_path, monkeypatch):
+    folder, key = folder_and_key
+    monkeypatch.setattr(model_signature, "_PROGRAM", tmp_path / "none")
+    with pytest.raises(TaskError, match=r"model_signing is not installed. Install it: make signing"):
+        write_model_signature(folder, {}, key, tmp_path / "model_signing.sig")
+    with pytest.raises(TaskError, match=r"does not exist. Create one: openssl"):
+        write_model_signature(folder, {}, tmp_path / "none", tmp_path / "model_signing.sig")
+    assert not (tmp_path / "model_signing.sig").exists()
 
 
 def facts(**changes: object) -> Facts:
