@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
@@ -25,7 +26,11 @@ from signoff.base.numbers import decimals
 from signoff.model.regressor import Learning, TrainingRows, add_model
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import choose, train_model
+from signoff.model.weights import Weighting, add_weight, given, weights_of
 from signoff.review.evaluation import baseline_column
+
+# A column that no feature has the name of: features cannot be called `split`.
+WEEK = "split"
 
 
 def backtest_week(
@@ -35,13 +40,15 @@ def backtest_week(
     target: str,
     learning: Learning,
     baseline: str | None = None,
+    weighting: Weighting | None = None,
 ) -> dict[str, Any]:
     """Return the digest of the model trained on `train`, and the scores of it and of the baselines on each week.
 
     Parameters
     ----------
     train
-        The rows to train on, in the order of their weeks, with the features that `kinds` names and the target.
+        The rows to train on, in the order of their weeks, with the features that `kinds` names, the target, the column
+        of weights if there is one, and, for a half-life, WEEK (when each row's week begins).
     weeks
         By week the rows to score, with the same columns.
     kinds
@@ -50,6 +57,8 @@ def backtest_week(
         The estimator or candidates. Candidates are compared on the training rows.
     baseline
         A numeric feature to use as a baseline prediction, in addition to the mean of the training rows.
+    weighting
+        How the training rows are weighted.
 
     Returns
     -------
@@ -64,9 +73,10 @@ def backtest_week(
         The model cannot be trained, or the baseline is not a numeric feature, or has missing values.
     """
     order = pd.Series(range(len(train)), train.index)
-    setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order))
+    weights = weights_of(train, weighting, WEEK)
+    setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order, weights=weights))
     seed, threads = learning.random_state, learning.threads
-    model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads)
+    model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads, weights=weights)
     pickled = io.BytesIO()
     joblib.dump(model, pickled)
     scores: dict[str, dict[str, Any]] = {}
@@ -87,6 +97,13 @@ def backtest_week(
     return found | ({"chosen": setting} if learning.candidates or learning.preset != "fast" else {})
 
 
+def _mondays(paths: list[Path]) -> np.ndarray:
+    """Return when the week of each row begins, by the names of the files, such as 2013-W09."""
+    rows = [pa.parquet.read_metadata(path).num_rows for path in paths]
+    mondays = [pd.to_datetime(f"{path.stem}-1", format="%G-W%V-%u") for path in paths]
+    return np.repeat(np.array(mondays, dtype="datetime64[ns]"), rows)
+
+
 def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the rows of weeks that `split_weeks` wrote, concatenated, and the kind of each column."""
     try:
@@ -103,6 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--score", required=True, type=Path, nargs="+", help="the weeks to score: .parquet files")
     parser.add_argument("--output", required=True, type=Path, help="the JSON scores to write")
     add_model(parser)
+    add_weight(parser)
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
@@ -111,7 +129,13 @@ def main(argv: list[str] | None = None) -> None:
         # The last column is the target.
         target, _ = kinds.popitem()
         weeks = {path.stem: read_weeks([path])[0] for path in args.score}
-        found = backtest_week(train, weeks, kinds, target, Learning.given(args), args.baseline)
+        weighting = given(args)
+        if args.weight:
+            # It is not a feature.
+            del kinds[args.weight]
+        if args.half_life_weeks:
+            train[WEEK] = _mondays(args.train)
+        found = backtest_week(train, weeks, kinds, target, Learning.given(args), args.baseline, weighting)
         write_json(args.output, {"target": target, "trained_on": [path.stem for path in args.train], **found})
         for week, scores in found["scores"].items():
             logging.info(

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         found = {**evaluation, "custom_metrics": custom}
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: metadata[name] for name in [*context, "custom"]}
-        found |= {name: metadata[name] for name in ["candidates", "intervals"] if name in metadata}
+        found |= {name: metadata[name] for name in ["candidates", "weight", "intervals"] if name in metadata}
         found["model_sha256"] = metadata["sha256"]
         if args.validation_report:
             report = read_json(args.validation_report)

@@ -22,6 +22,7 @@ from signoff.features.recipe import of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
+from signoff.model.weights import Weighting, weights_of
 from signoff.release.records import Visible
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
@@ -39,7 +40,9 @@ _SPANS = 4
 RECENT_WEEKS = 24
 
 
-def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+def explain_model(
+    model: Any, table: pd.DataFrame, description: dict[str, Any], seed: int = 0, weighting: Weighting | None = None
+) -> dict[str, Any]:
     """Return the diagnostics of the model and its rows alone.
 
     Parameters
@@ -52,6 +55,8 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
         The JSON beside them.
     seed
         The seed of every draw and shuffle.
+    weighting
+        How the training rows were weighted.
 
     Returns
     -------
@@ -66,7 +71,8 @@ def explain_model(model: Any, table: pd.DataFrame, description: dict[str, Any], 
     importances, made_of = importance.importance(model, test, list(kinds), test[target], seed)
     groups = description["split"].get("groups")
     order = description["time_column"] if by_time else None
-    unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed)
+    weights = weights_of(train, weighting, description["time_column"])
+    unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed, weights)
     then = train.loc[unseen.index, target]
     # These rows are closest to the held-out part.
     last = folds == folds.max(initial=0) if by_time else folds >= 0
@@ -162,6 +168,7 @@ def out_of_sample(
     time: str | None,
     groups: str | None,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> tuple[pd.Series, np.ndarray]:
     """Return predictions for rows of the training part, by its index, by models that have not seen them.
 
@@ -173,6 +180,7 @@ def out_of_sample(
     nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
     rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if time else rows
+    weight = None if weights is None else weights[rows.index]
     together = pd.factorize(rows[groups], use_na_sentinel=False)[0] if groups else None
     if len(rows) < FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < FOLDS):
         return nothing
@@ -187,7 +195,14 @@ def out_of_sample(
             # Set for the columns of the whole training part.
             regressor.set_params(categorical_features=None)
         try:
-            fold = fit(regressor, {name: kinds[name] for name in usable}, before, before[target], seed)
+            fold = fit(
+                regressor,
+                {name: kinds[name] for name in usable},
+                before,
+                before[target],
+                seed,
+                None if weight is None else weight[seen],
+            )
             predicted = predictions(fold, after[usable])
         except (ValueError, TypeError) as error:
             # A regressor that can be trained on all rows may fail on a part of them.
@@ -225,7 +240,7 @@ def main(argv: list[str] | None = None) -> None:
         table, _, _ = sample(args.features, scan(args.features, description["kinds"]), description["split"]["rows"])
         # Everything here is small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            found = explain_model(model, table, description, args.random_state)
+            found = explain_model(model, table, description, args.random_state, metadata.get("weight"))
         write_json(args.output, {"model_sha256": metadata["sha256"], **rounded(found)})
         most = [each["feature"] for each in found["importance"][:3] if each["mean"] > 0]
         logging.info("[explain_model] completed. Rests most on: %s", ", ".join(most) or "nothing")

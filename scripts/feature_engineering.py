@@ -24,7 +24,16 @@ from signoff.features.custom_features import is_number, own_features, refuse_inf
 from signoff.features.evidence import Facts
 from signoff.features.history import history_features, history_of, remembered
 from signoff.features.history_state import write_state
-from signoff.features.holdout import described, head_of, kinds_of, sides_of, test_rows, together, with_split
+from signoff.features.holdout import (
+    described,
+    head_of,
+    kinds_of,
+    refuse_names,
+    sides_of,
+    test_rows,
+    together,
+    with_split,
+)
 from signoff.features.plan import FeatureOptions, make_plan
 from signoff.features.recipe import (
     DATE_PARTS,
@@ -58,7 +67,7 @@ def feature_engineering(
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
         What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
-        derived, history, split_by, test_weeks, test_share, split_key and split_groups of `plan.FeatureOptions`.
+        derived, history, split_by, test_weeks, test_share, split_key, split_groups and weight of `plan.FeatureOptions`.
 
     Returns
     -------
@@ -134,6 +143,7 @@ class _Features:
                 )
                 plan["features"] = {name: "number" if is_number(own[name]) else "category" for name in own}
                 features = {str(name): own[name] for name in own}
+                refuse_names(features, frame, plan)
             table, side = with_split(frame, features, plan)
             self._sides.append(side)
             yield table
@@ -187,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"
     )
     parser.add_argument("--split-groups", metavar="COLUMN", help="rows with the same value are on the same side")
+    parser.add_argument("--weight", metavar="COLUMN", help="the weight of each row in training; it is not a feature")
     parser.add_argument("--custom", type=Path, help="a Python file with a function `features` of yours")
     parser.add_argument(
         "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
@@ -215,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         columns = scan(args.input, counts.get("kinds"))
         target = args.target or list(columns.kinds)[-1]
         names = ["time_column", "drop", "keep", "not_before", "derived", "history"]
-        names += ["split_by", "test_weeks", "test_share", "split_key", "split_groups"]
+        names += ["split_by", "test_weeks", "test_share", "split_key", "split_groups", "weight"]
         options = {name: getattr(args, name) for name in names}
         if args.date_parts is not None:
             options["date_parts"] = tuple(each for each in args.date_parts if each)

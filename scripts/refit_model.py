@@ -25,6 +25,7 @@ from signoff.base.numbers import rounded
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, versions
+from signoff.model.weights import columns_of, weights_of
 from signoff.release.records import Agreement
 from signoff.review.refit import agreement, newest_rows, refit_alarms
 from signoff.tables.batches import read_rows
@@ -68,13 +69,15 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
         raise TaskError(f"{args.metrics} was computed for a different model than {args.model}. Run make run.")
     description = read_json(args.input.with_suffix(".json"))
     kinds, target, when = description["features"], description["target"], description["time_column"]
-    names = [*([when] if when else []), *kinds, target, "split"]
+    weighting = metadata.get("weight")
+    names = [*dict.fromkeys([*([when] if when else []), *columns_of(weighting, when), *kinds, target, "split"])]
     rows = read_rows(
         args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
     )
     model: Any = load_model(args.model, metadata["sha256"])
     started = time.monotonic()
-    refit = train_again(model, rows, kinds, rows[target], args.random_state, args.threads)
+    weights = weights_of(rows, weighting, when)
+    refit = train_again(model, rows, kinds, rows[target], args.random_state, args.threads, weights)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
     typical = metrics["model"]["test"]["median_absolute_error"]
     found = compare(model, refit, rows, description, typical, args.threads)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import joblib
+import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
@@ -26,6 +27,7 @@ from signoff.features.records import Description, FeatureRecord
 from signoff.model.model_file import load_model
 from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
+from signoff.model.weights import Weighting, fit_weighted, weights_of
 from signoff.release.records import BudgetPoint
 from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table
@@ -36,7 +38,12 @@ _FEWEST_ROWS = 50
 
 
 def row_budget(
-    model: Any, samples: list[pd.DataFrame], description: FeatureRecord, threads: int, seed: int
+    model: Any,
+    samples: list[pd.DataFrame],
+    description: FeatureRecord,
+    threads: int,
+    seed: int,
+    weighting: Weighting | None = None,
 ) -> list[BudgetPoint]:
     """Return the scores of a model on the held-out rows when it is trained on larger and larger samples.
 
@@ -50,6 +57,8 @@ def row_budget(
         As `feature_engineering` writes it.
     threads, seed
         How many cores to use at most, and the seed of the resamples.
+    weighting
+        How the training rows are weighted.
 
     Returns
     -------
@@ -63,7 +72,11 @@ def row_budget(
     actual, before, found = test[target].to_numpy("float64"), None, []
     for n, sample in enumerate(samples):
         train = sample[sample["split"] == "train"]
-        fitted = model if n == len(samples) - 1 else _fit_again(model, train[kinds], train[target], threads)
+        fitted = (
+            model
+            if n == len(samples) - 1
+            else _fit_again(model, train[kinds], train[target], threads, weights_of(train, weighting, time))
+        )
         predicted = predict(fitted, test[kinds], threads)
         score = metrics(test[target], predicted)
         mae, r2 = score["MAE"], score["R2"]
@@ -78,12 +91,12 @@ def row_budget(
     return found
 
 
-def _fit_again(model: Any, features: pd.DataFrame, target: pd.Series, threads: int) -> Any:
+def _fit_again(model: Any, features: pd.DataFrame, target: pd.Series, threads: int, weights: np.ndarray | None) -> Any:
     """Return a model of the same class and parameters, fitted on other rows."""
     again = clone(model)
     use_threads(again[-1], min(threads, joblib.cpu_count()))
     with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
-        return again.fit(features, target)
+        return fit_weighted(again, features, target, weights)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -110,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
                 gather_features([args.features], smaller, description, max_rows=rows // share)
                 samples.append(read_table(smaller, description["kinds"]).frame)
         samples.append(read_table(args.features, description["kinds"]).frame)
-        found = row_budget(model, samples, description, args.threads, args.random_state)
+        found = row_budget(model, samples, description, args.threads, args.random_state, metadata.get("weight"))
         split = description["split"]
         about = {"max_rows": split["max_rows"], "available": split["available"], "level": LEVEL}
         write_json(args.output, {"model_sha256": metadata["sha256"], **about, "curve": rounded(found)})

@@ -20,7 +20,9 @@ from signoff.review.backtest import NEVER
 from signoff.tables.table import read_table
 
 
-def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], target: str) -> dict[str, pa.Table]:
+def split_weeks(
+    frame: pd.DataFrame, time_column: str, kinds: dict[str, str], target: str, weight: str | None = None
+) -> dict[str, pa.Table]:
     """Return the rows of each week that has any, the first week first.
 
     Parameters
@@ -29,12 +31,14 @@ def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], ta
         n rows as `feature_engineering` writes them: the time column (datetime64), the features and the target.
     kinds
         "number" or "category" for each feature.
+    weight
+        The column with the weight of each row, if there is one.
 
     Returns
     -------
     dict
-        ISO week → its rows in their order: the features and, last, the target. Numbers are float64 and categories
-        text whatever the other weeks hold, so that a new week changes no earlier one.
+        ISO week → its rows in their order: the weight, the features and, last, the target. Numbers are float64 and
+        categories text whatever the other weeks hold, so that a new week changes no earlier one.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def split_weeks(frame: pd.DataFrame, time_column: str, kinds: dict[str, str], ta
     days = frame[time_column].dt.normalize()
     weeks = days.map({day: day.strftime("%G-W%V") for day in days.unique()})
     types = {name: pa.string() if kind == "category" else pa.float64() for name, kind in kinds.items()}
-    schema = pa.schema([*types.items(), (target, pa.float64())])
+    schema = pa.schema([*([(weight, pa.float64())] if weight else []), *types.items(), (target, pa.float64())])
     table = pa.table(
         [pa.array(frame[name], type, from_pandas=True) for name, type in zip(schema.names, schema.types, strict=True)],
         schema,
@@ -111,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
         if time_column is None:
             raise TaskError("backtest: a week needs a column of dates. Name it as time_column in the config.")
         frame = read_table(args.input, description["kinds"]).frame
-        weeks = split_weeks(frame, time_column, description["features"], target)
+        weeks = split_weeks(frame, time_column, description["features"], target, description.get("weight"))
         plan = plan_weeks(list(weeks), args.window, args.weeks, args.min_train_weeks)
         written = [week for week, rows in weeks.items() if write_week(rows, args.output.with_name(f"{week}.parquet"))]
         for path in args.output.parent.glob("*.parquet"):

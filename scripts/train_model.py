@@ -28,6 +28,7 @@ from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, Setting, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
 from signoff.model.training import choose, train_model, versions
+from signoff.model.weights import Weighting, add_weight, columns_of, given, weights_of
 from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
 
@@ -48,6 +49,8 @@ class Trained:
         The estimator and its parameters.
     comparison
         How the candidates compare; None if there was only one.
+    weighting
+        How the rows are weighted, and what that gains; None if they are not.
     rows
         The rows that each pass has learnt from.
     seconds
@@ -57,6 +60,7 @@ class Trained:
     model: Pipeline
     setting: Setting
     comparison: "Comparison | None"
+    weighting: Weighting | None
     rows: int
     seconds: float
 
@@ -85,8 +89,10 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    groups = _groups(rows, description)
-    setting, comparison = choose(learning, TrainingRows(rows, kinds, target, moments, groups))
+    groups, weighting = _groups(rows, description), given(args)
+    weights = weights_of(rows, weighting, description["time_column"])
+    every = TrainingRows(rows, kinds, target, moments, groups, weights)
+    setting, comparison = choose(learning, every)
     if comparison:
         logging.info("[train_model] the comparison took %.2f s", time.monotonic() - started)
     logging.info("[train_model] estimator: %s, parameters: %s", setting["estimator"], setting["params"] or "defaults")
@@ -99,10 +105,15 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
         model, seen = fit_in_passes(rows, kinds, description["target"], blocks, **setting, random_state=seed)
         learnt = seen // args.passes
     else:
-        model = train_model(rows, kinds, target, **setting, random_state=seed, threads=threads)
+        model = train_model(rows, kinds, target, **setting, random_state=seed, threads=threads, weights=weights)
+    if weighting:
+        # Imported here: only some runs need it.
+        from signoff.model.weight_gain import gain_of
+
+        weighting["gain"] = gain_of(every, setting, seed, threads)
     if args.intervals == "quantile":
         later = moments if description["split"]["by"] == "time" else None
-        learnt_from = TrainingRows(rows, kinds, target, later, groups)
+        learnt_from = TrainingRows(rows, kinds, target, later, groups, weights)
         intervals = fit_intervals(learnt_from, setting, args.interval_level, seed, threads)
         if intervals:
             model.intervals_ = intervals
@@ -112,7 +123,7 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     if "history" in description:
         # So is one whose predictions start from other earlier rows.
         model.history_sha256 = description["history"]["sha256"]
-    return Trained(model, setting, comparison, learnt, time.monotonic() - started)
+    return Trained(model, setting, comparison, weighting, learnt, time.monotonic() - started)
 
 
 def _groups(rows: pd.DataFrame, description: dict[str, Any]) -> np.ndarray | None:
@@ -160,6 +171,7 @@ def metadata(trained: Trained, level: float, description: dict[str, Any], **foun
         "left_out": description["left_out"],
         "cleaning": description["cleaning"],
         **({"candidates": trained.comparison} if trained.comparison else {}),
+        **({"weight": trained.weighting} if trained.weighting else {}),
         **({"history": description["history"]} if "history" in description else {}),
     }
 
@@ -169,6 +181,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
     add_model(parser)
+    add_weight(parser)
     parser.add_argument(
         "--intervals",
         choices=["quantile", "constant"],
@@ -190,11 +203,13 @@ def main(argv: list[str] | None = None) -> None:
             make_regressor(args.estimator, args.params, args.random_state)
         description = read_json(args.input.with_suffix(".json"))
         kinds, target = description["features"], description["target"]
-        compares = args.candidates or args.preset != "fast"
+        weighting = given(args)
+        compares = args.candidates or args.preset != "fast" or weighting
         needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
         group = [each for each in [description["split"].get("groups")] if each]
-        names = list(dict.fromkeys([*when, *group, *kinds, target]))
+        weight = columns_of(weighting, description["time_column"])
+        names = list(dict.fromkeys([*when, *group, *weight, *kinds, target]))
         with ThreadPoolExecutor(1) as beside:
             digest_of_input = beside.submit(sha256, args.input)
             # Every encoding turns features into float64.

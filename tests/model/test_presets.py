@@ -20,6 +20,7 @@ from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
 from signoff.model.search import cost_of
 from signoff.model.training import train_model
+from signoff.model.weight_gain import words_of_gain
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
 VOTING, LOGARITHM = "sklearn.ensemble.VotingRegressor", "sklearn.compose.TransformedTargetRegressor"
@@ -132,7 +133,8 @@ def test_the_backtest_chooses_as_the_preset_does():
 
 def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_choice(finished: Project):
     rides(150).to_csv(finished.folder / "rides.csv", index=False)
-    finished.configure(model={"preset": "good"})
+    # The number of riders is then not a feature.
+    finished.configure(model={"preset": "good", "weight": "riders", "refit": "all"})
     finished.snakemake("reports/final_report.md", "all")
     found = finished.json("model/model.json")["candidates"]
     metrics = finished.json("reports/evaluation_metrics.json")
@@ -144,10 +146,12 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
         assert all(f"{each['MAE']:.4g}" in text and f"{each['spread']:.4g}" in text for each in found["settings"])
         assert "simpler one is preferred if it is within one standard error" in text
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
+        assert f"Training rows are weighted by riders: {words_of_gain(metrics['weight']['gain'])}" in text
+    assert "riders" not in metrics["features"]
     finished.sign_off()
     finished.script("deploy")
     (finished.folder / "data/batches").mkdir()
-    rides(20, seed=2).drop(columns="minutes").to_csv(finished.folder / "data/batches/new.csv", index=False)
+    rides(20, seed=2).drop(columns=["minutes", "riders"]).to_csv(finished.folder / "data/batches/new.csv", index=False)
     finished.snakemake("predictions/new.csv")
     assert pd.read_csv(finished.folder / "predictions/new.csv")["prediction"].notna().all()
     # The week after, the release is the champion.

@@ -133,6 +133,7 @@ rule feature_engineering:
             test_share=settings.split.test_share,
             split_key=settings.split.key,
             split_groups=settings.split.groups,
+            weight=settings.model.weight_column,
             custom=settings.features.custom,
             custom_mode=settings.features.custom_mode if settings.features.custom else None,
         ),

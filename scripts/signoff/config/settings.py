@@ -129,6 +129,10 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
+    if config["model"]["passes"] and config["model"]["weight"]:
+        raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
+    if config["model"]["weight"] == config["target"]:
+        raise TaskError(f"config: model.weight is {config['target']!r}, which is the target. Name another column.")
     if config["model"]["passes"] and config["model"]["refit"] == "all":
         raise TaskError("config: model.refit: all goes with no model.passes. Use model.max_rows alone.")
     for number, url in enumerate(config["notify"]["urls"]):

@@ -41,12 +41,28 @@ def grouped(column: str, facts: Facts, test_share: float) -> dict[str, Any]:
 
 
 def head_of(frame: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, pd.Series]:
-    """Return the columns of the table before its features: the time, and the group if it is not a feature."""
+    """Return the columns of the table before its features: the time, the group if it is not a feature, the weight."""
     time, groups = plan["time_column"], plan["split"].get("groups")
     head = {time: frame[time]} if time else {}
     if groups and groups not in (time, *plan["features"]):
         head |= make_features(frame, {groups: {"column": groups}})
+    if "weight" in plan:
+        head[plan["weight"]] = frame[plan["weight"]]
     return head
+
+
+def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: Mapping[str, Any]) -> None:
+    """Raise TaskError if custom code returns other values by the name of the column of groups or of weights."""
+    for name, key in ((plan["split"].get("groups"), "split.groups"), (plan.get("weight"), "model.weight")):
+        if (
+            name
+            and name in features
+            and not features[name].equals(make_features(frame, {name: {"column": name}})[name])
+        ):
+            raise TaskError(
+                f"features.custom returns a feature {name!r} with other values than the column of that name, which is "
+                f"{key}. Give the feature another name."
+            )
 
 
 def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict[str, Any]:
@@ -100,6 +116,8 @@ def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
     groups = plan["split"].get("groups")
     if groups and groups not in (*head, *plan["features"]):
         head[groups] = plan["split"]["groups_kind"]
+    if "weight" in plan:
+        head[plan["weight"]] = "number"
     kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 

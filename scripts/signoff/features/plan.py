@@ -46,6 +46,8 @@ class FeatureOptions:
     split_key: Sequence[str] = ()
     # The column by which rows belong together: those of a group are on one side, and in one fold.
     split_groups: str | None = None
+    # The column with the weight of each row in training, which is not a feature.
+    weight: str | None = None
 
 
 def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> dict[str, Any]:
@@ -61,8 +63,8 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     """
     drop, keep, not_before = list(options.drop or ()), list(options.keep or ()), list(options.not_before or ())
     split_key, time_column = list(options.split_key or ()), options.time_column
-    groups = options.split_groups
-    named = [*drop, *keep, *not_before, *split_key, *([groups] if groups else [])]
+    groups, weight = options.split_groups, options.weight
+    named = [*drop, *keep, *not_before, *split_key, *(each for each in (groups, weight) if each)]
     for column in (target, *([time_column] if time_column else []), *named):
         if column not in facts:
             raise TaskError(f"features: there is no column {column!r}: {nearest(column, facts)}")
@@ -76,6 +78,8 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
+    if weight:
+        _refuse_weight(weight, facts[weight], (target, groups), keep)
     chosen: _Chosen = {}, {}, {}
     if built_in:
         chosen = _choose_features(facts, target, time_column, options)
@@ -91,7 +95,23 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
         "left_out": left_out,
         "not_before": not_before,
         "split": split or split_rule(facts, target, time_column, *split_options),
+        **({"weight": weight} if weight else {}),
     }
+
+
+def _refuse_weight(weight: str, facts: Facts, taken: tuple[str | None, ...], keep: list[str]) -> None:
+    """Raise TaskError if a column cannot be the weight of rows."""
+    if weight in taken:
+        raise TaskError(
+            f"model.weight is {weight!r}, which is already the target or split.groups. Name another column."
+        )
+    if facts.is_date() or not facts.is_number():
+        raise TaskError(f"model.weight: column {weight} is not numeric. Name a column of numbers.")
+    if weight in keep:
+        raise TaskError(
+            f"features.keep names {weight}, which is model.weight and so is not a feature. Remove it there, and add a "
+            f"feature such as `features.derived: {{weight_: {weight} * 1}}` if the model is to use it."
+        )
 
 
 def _choose_features(facts: dict[str, Facts], target: str, time_column: str | None, options: FeatureOptions) -> _Chosen:
@@ -99,6 +119,8 @@ def _choose_features(facts: dict[str, Facts], target: str, time_column: str | No
     recipe: dict[str, FeatureRecipe] = {}
     kinds: dict[str, str] = {}
     left_out = dict.fromkeys(options.drop or (), "dropped in the config")
+    if options.weight:
+        left_out[options.weight] = "the weight of each row"
     keep = options.keep or ()
 
     def named(column: str) -> str:

@@ -12,23 +12,30 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import Regressor
+from signoff.model.weights import fit_weighted
 
 
 def fit(
-    regressor: Regressor, kinds: dict[str, str], features: pd.DataFrame, target: pd.Series, random_state: int
+    regressor: Regressor,
+    kinds: dict[str, str],
+    features: pd.DataFrame,
+    target: pd.Series,
+    random_state: int,
+    weights: np.ndarray | None = None,
 ) -> Pipeline:
     """Return the pipeline of `make_pipeline`, fitted to the same bytes as by its own `fit`.
 
-    An encoder needs to see each level only once.
+    An encoder needs to see each level only once. With n weights, the regressor gets them, and the encoding does not.
     """
     levels = levels_of(features, kinds)
     pipeline = make_pipeline(regressor, kinds, features, levels, random_state)
     encode = pipeline[0]
     if not _looked_up(getattr(encode, "transformers", [])):
-        return pipeline.fit(features[list(kinds)], target)
+        fit_weighted(pipeline, features[list(kinds)], target, weights)
+        return pipeline
     few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
-    regressor.fit(encoded(encode, features), target)
+    fit_weighted(regressor, encoded(encode, features), target, weights)
     return pipeline
 
 

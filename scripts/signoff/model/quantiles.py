@@ -84,7 +84,8 @@ def fit_intervals(
     ----------
     rows
         What the model learns from. It has times only if later rows are to be predicted; without, rows are in no order.
-        Rows of one group are not used both to fit and to calibrate.
+        Rows of one group are not used both to fit and to calibrate. Weights count in the models whose errors are
+        learnt, but not in the quantiles, because the intervals are to cover a share of all rows.
     random_state, threads
         As for `train_model`.
     setting
@@ -191,8 +192,9 @@ def _errors(
     """Return the unseen rows' places, their predictions by a model of the seen rows, and their errors."""
     before, after, target = rows.features.iloc[seen], rows.features.iloc[unseen], rows.target
     usable = {name: kind for name, kind in rows.kinds.items() if before[name].notna().any()}
+    weights = None if rows.weights is None else rows.weights[seen]
     model: Pipeline = train_model(
-        before, usable, target.iloc[seen], **setting, random_state=random_state, threads=threads
+        before, usable, target.iloc[seen], **setting, random_state=random_state, threads=threads, weights=weights
     )
     with threadpool_limits({"openmp": threads_for(after, threads), "blas": 1}):
         predicted = np.asarray(predictions(model, after[list(usable)]), dtype="float64")

@@ -64,7 +64,8 @@ class Learning:
 class TrainingRows:
     """The training data: n rows of features (as for `train_model`), their kinds, and n targets.
 
-    Also n times if known, and the number of each row's group if rows of one group must not be learnt from and scored.
+    Also, if known, n times, the number of each row's group if rows of one group must not be learnt from and scored, and
+    n weights.
     """
 
     features: pd.DataFrame
@@ -72,6 +73,7 @@ class TrainingRows:
     target: pd.Series
     time: pd.Series | None = None
     groups: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -82,7 +84,8 @@ class TrainingRows:
         target = self.target.iloc[places].reset_index(drop=True)
         time = None if self.time is None else self.time.iloc[places].reset_index(drop=True)
         groups = None if self.groups is None else self.groups[places]
-        return TrainingRows(features, self.kinds, target, time, groups)
+        weights = None if self.weights is None else self.weights[places]
+        return TrainingRows(features, self.kinds, target, time, groups, weights)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import Setting, TrainingRows, make_regressor, use_threads, words_of
 
 _FOLDS = 5
-_FEWEST_ROWS = 4 * _FOLDS
+FEWEST_ROWS = 4 * _FOLDS
 # With fewer rows in the first round, the selection of candidates would be mostly chance.
 FIRST_ROUND_ROWS = 2000
 # Each round keeps one in this many candidates, with this many times the rows.
@@ -100,9 +100,9 @@ def choose_model(
         A regressor or parameter is unknown, there are too few rows, or no candidate can be trained.
     """
     settings = [each for n, candidate in enumerate(candidates) for each in settings_of(candidate, n, random_state)]
-    if len(rows) < _FEWEST_ROWS:
+    if len(rows) < FEWEST_ROWS:
         raise TaskError(
-            f"model.candidates: {len(rows)} training rows are too few to compare on; at least {_FEWEST_ROWS} are "
+            f"model.candidates: {len(rows)} training rows are too few to compare on; at least {FEWEST_ROWS} are "
             "needed. Bring more rows, or name one model.estimator instead."
         )
     order, folds, said = folds_of(rows, random_state)
@@ -189,7 +189,8 @@ def halved(
     cores = min(threads, cpu_count())
     with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=cores), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
-        search.fit(rows.features, rows.target)
+        # Named otherwise than for scikit-learn, which would also weight the scores.
+        search.fit(rows.features, rows.target, **({} if rows.weights is None else {"weights": rows.weights}))
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")
     found: dict[int, Compared] = {}
     for chosen, mean, spread, resources in zip(*(search.cv_results_[name] for name in columns), strict=True):
@@ -277,7 +278,7 @@ class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         self.random_state = random_state
         self.setting = setting
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> "_Candidate":
+    def fit(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None = None) -> "_Candidate":
         # An early fold may have no values of a feature that the whole training part has.
         self.names_ = [name for name in self.kinds if features[name].notna().any()]
         self.problem_: Exception | None = None
@@ -287,7 +288,7 @@ class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit
             kinds = {name: self.kinds[name] for name in self.names_}
             # The folds share the cores; OpenMP's limit holds for the thread that sets it.
             with threadpool_limits({"openmp": 1}):
-                self.pipeline_ = fit(regressor, kinds, features, target, self.random_state)
+                self.pipeline_ = fit(regressor, kinds, features, target, self.random_state, weights)
         except Exception as error:
             self.problem_ = error
         return self

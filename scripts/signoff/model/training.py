@@ -53,6 +53,7 @@ def train_model(
     params: dict[str, Any] | None = None,
     random_state: int = 0,
     threads: int = 1,
+    weights: np.ndarray | None = None,
 ) -> Pipeline:
     """Return a pipeline fitted on `features`.
 
@@ -70,16 +71,18 @@ def train_model(
         The seed, if the regressor has one.
     threads
         How many cores to use, at most.
+    weights
+        The weight of each row, if rows are weighted.
 
     Raises
     ------
     TaskError
-        The regressor does not exist, or does not accept these parameters or data.
+        The regressor does not exist, or does not accept these parameters or data, or weights.
     """
     regressor = make_regressor(estimator, params or {}, random_state)
-    return _fitted(
-        regressor, features, kinds, target, {"estimator": estimator, "params": params or {}}, random_state, threads
-    )
+    setting: Setting = {"estimator": estimator, "params": params or {}}
+    rows = TrainingRows(features, kinds, target, weights=weights)
+    return _fitted(regressor, rows, setting, random_state, threads)
 
 
 def train_again(
@@ -89,6 +92,7 @@ def train_again(
     target: pd.Series,
     random_state: int = 0,
     threads: int = 1,
+    weights: np.ndarray | None = None,
 ) -> Pipeline:
     """Return a pipeline with the regressor and the kinds of encoders of `model`, fitted on other rows.
 
@@ -97,30 +101,23 @@ def train_again(
     """
     regressor = bare(clone(model))
     estimator = f"{type(regressor).__module__}.{type(regressor).__qualname__}"
-    found = _fitted(regressor, features, kinds, target, {"estimator": estimator, "params": {}}, random_state, threads)
+    rows = TrainingRows(features, kinds, target, weights=weights)
+    found = _fitted(regressor, rows, {"estimator": estimator, "params": {}}, random_state, threads)
     for name in ("intervals_", "custom_code_sha256", "history_sha256"):
         if hasattr(model, name):
             setattr(found, name, getattr(model, name))
     return found
 
 
-def _fitted(
-    regressor: Regressor,
-    features: pd.DataFrame,
-    kinds: dict[str, str],
-    target: pd.Series,
-    setting: Setting,
-    random_state: int,
-    threads: int,
-) -> Pipeline:
+def _fitted(regressor: Regressor, rows: TrainingRows, setting: Setting, random_state: int, threads: int) -> Pipeline:
     """Return a pipeline with this regressor, fitted with at most `threads` threads; `setting` is named in errors."""
-    estimator, params = setting["estimator"], setting["params"]
+    estimator, params, features, kinds = setting["estimator"], setting["params"], rows.features, rows.kinds
     use_threads(regressor, min(threads, joblib.cpu_count()))
     threads, libraries = threads_for(features, threads), _libraries_with_threads(estimator)
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
-            pipeline = fit(regressor, kinds, features, target, random_state)
+            pipeline = fit(regressor, kinds, features, rows.target, random_state, rows.weights)
         # Other regressors than the default may check their parameters against the data only here.
         if estimator != DEFAULT_ESTIMATOR:
             with libraries.limit(limits=1):

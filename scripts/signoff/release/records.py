@@ -6,6 +6,7 @@ from signoff.features.records import Split
 from signoff.model.scoring import Scores
 from signoff.model.search import Comparison
 from signoff.model.thresholds import DeployedScores, Threshold
+from signoff.model.weights import Weighting
 from signoff.tables.delivery_checks import Violation
 
 # The lower and the upper end.
@@ -63,6 +64,7 @@ class Metrics(TypedDict):
     versions: dict[str, str]
     custom: OwnFeatures | None
     candidates: NotRequired[Comparison]
+    weight: NotRequired[Weighting]
     model_sha256: str
 
 

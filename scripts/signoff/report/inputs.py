@@ -3,6 +3,8 @@
 from signoff.base.numbers import counted
 from signoff.model.regressor import words_of
 from signoff.model.search import Compared, Comparison
+from signoff.model.weight_gain import words_of_gain
+from signoff.model.weights import Weighting
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
@@ -73,9 +75,19 @@ def model(metrics: Metrics) -> list[Block]:
         *custom,
         f"Left out: {left_out or 'none'}.",
     ]
+    if "weight" in metrics:
+        items.append(_weight(metrics["weight"]))
     if "candidates" not in metrics:
         return [Items(items)]
     return [Items(items), *_candidates(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"])]
+
+
+def _weight(weighting: Weighting) -> str:
+    """Return how the training rows are weighted, and what that gains."""
+    by = weighting.get("column") or f"a half-life of {weighting['half_life_weeks']:g} weeks"
+    gain = weighting.get("gain")
+    found = f"{words_of_gain(gain)} ({gain['folds']})" if gain else "there are too few rows to measure what that gains"
+    return f"Training rows are weighted by {by}: {found}."
 
 
 def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:

@@ -65,18 +65,26 @@ class Model:
     params: dict[str, object]
     candidates: list[dict[str, object]]
     preset: str
+    weight: str | dict[str, float] | None
     passes: int | None
     max_rows: int | None
     intervals: str
 
     @property
     def trained(self) -> dict[str, object]:
-        """The options that select what is trained: one estimator, or several candidates."""
+        """The options that select what is trained: one estimator, or several candidates; and how rows are weighted."""
+        half_life = self.weight["half_life_weeks"] if isinstance(self.weight, dict) else None
+        weights: dict[str, object] = {"weight": self.weight_column, "half_life_weeks": half_life}
         if self.preset != "fast":
-            return {"preset": self.preset}
+            return {"preset": self.preset, **weights}
         if self.candidates:
-            return {"candidates": self.candidates}
-        return {"estimator": self.estimator, "params": self.params}
+            return {"candidates": self.candidates, **weights}
+        return {"estimator": self.estimator, "params": self.params, **weights}
+
+    @property
+    def weight_column(self) -> str | None:
+        """The column with the weight of each row."""
+        return self.weight if isinstance(self.weight, str) else None
 
     @property
     def measures_budget(self) -> bool:

@@ -1,0 +1,166 @@
+"""The weights of training rows: where they come from, which models get them, and what the report says of their gain."""
+
+import argparse
+import io
+import re
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from test_model import KINDS, SCHEMA, table
+from test_presets import COMPOSED, RIDGE
+
+import backtest_week
+from conftest import in_process
+from feature_engineering import feature_engineering
+from signoff.base.errors import TaskError
+from signoff.base.files import read_json
+from signoff.config.settings import check_config
+from signoff.features.user_code import load_code
+from signoff.model.encoding import predictions
+from signoff.model.model_file import skops_bytes
+from signoff.model.quantiles import fit_intervals
+from signoff.model.regressor import Learning, TrainingRows
+from signoff.model.training import train_again, train_model
+from signoff.model.weight_gain import gain_of, words_of_gain
+from signoff.model.weights import columns_of, given, weights_of
+from split_weeks import split_weeks
+
+HALF_LIFE = {"half_life_weeks": 2}
+
+
+def changed(rows: int = 200) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """Return rows of which the newer half follows another rule, and when each happened."""
+    features, target = table(rows)
+    when = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(rows), unit="D"))
+    return features, target.where(np.arange(rows) < rows / 2, 3 * target + 50), when
+
+
+@pytest.mark.parametrize(("estimator", "params"), [(RIDGE, {}), *COMPOSED[:4]])
+def test_weights_reach_each_regressor_within_a_model_and_a_refit(estimator, params):
+    features, target, _ = changed()
+    weights = np.repeat([0.001, 2], 100)
+    written, found = [], []
+    for given_weights in (weights, weights, None):
+        model = train_model(features, KINDS, target, estimator, params, weights=given_weights)
+        file = io.BytesIO()
+        joblib.dump(model, file)
+        written.append(file.getvalue())
+        found.append(float((predictions(model, features) - target)[100:].abs().mean()))
+    assert written[0] == written[1] and skops_bytes(model)
+    assert found[0] < 0.6 * found[2]
+    again = train_again(model, features, KINDS, target, weights=weights)
+    assert float((predictions(again, features) - target)[100:].abs().mean()) == pytest.approx(found[0])
+
+
+def test_a_regressor_without_weights_is_one_clear_error():
+    features, target, _ = changed(40)
+    message = "KNeighborsRegressor accepts no weights of rows \\(model.weight\\)"
+    for estimator, params in (
+        ("sklearn.neighbors.KNeighborsRegressor", {}),
+        ("sklearn.ensemble.VotingRegressor", {"estimators": ["sklearn.neighbors.KNeighborsRegressor"]}),
+    ):
+        with pytest.raises(TaskError, match=message):
+            train_model(features, KINDS, target, estimator, params, weights=np.ones(40))
+
+
+def test_weights_halve_with_age_and_are_one_on_average():
+    when = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-29", "2024-01-15"]))
+    found = weights_of(when.to_frame("when"), HALF_LIFE, "when")
+    assert found / found[1] == pytest.approx([0.25, 1, 0.5]) and found.mean() == pytest.approx(1)
+    assert weights_of(when.to_frame("when"), None, "when") is None
+    found = weights_of(pd.DataFrame({"w": [0, 30, 90]}), {"column": "w"}, None)
+    assert found == pytest.approx([0, 0.75, 2.25])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, -2.0], "1 of 2 training rows have a weight in w that is missing, negative or infinite, such as -2.0"),
+        ([1.0, np.nan], "such as nan"),
+        ([np.inf, 1.0], "such as inf"),
+        ([0.0, 0.0], "the weight of each training row is 0 in w"),
+        (["a", "b"], "column w is not numeric"),
+    ],
+)
+def test_wrong_weights_are_one_clear_error(values, message):
+    with pytest.raises(TaskError, match=re.escape(message)):
+        weights_of(pd.DataFrame({"w": values}), {"column": "w"}, None)
+
+
+def test_a_half_life_needs_a_time():
+    assert given(argparse.Namespace(weight=None, half_life_weeks=3)) == {"half_life_weeks": 3}
+    with pytest.raises(TaskError, match=r"model\.weight\.half_life_weeks needs the age of each row"):
+        columns_of(HALF_LIFE, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"weight": "y"}, "model.weight is 'y', which is the target"),
+        ({"weight": {"half_life_weeks": 0}}, "model.weight"),
+        ({"weight": {"half_life": 3}}, "model.weight"),
+        ({"weight": "w", "passes": 2, "max_rows": 9}, "model.weight goes with no model.passes"),
+    ],
+)
+def test_a_wrong_weight_in_the_config_is_one_clear_error(model, message):
+    with pytest.raises(TaskError, match=re.escape(message)):
+        check_config({"raw_data_source_url": "a.csv", "target": "y", "model": model}, SCHEMA)
+
+
+def test_the_gain_is_measured_and_its_sentence_says_when_weights_do_harm():
+    features, target, when = changed()
+    weights = weights_of(when.to_frame("when"), HALF_LIFE, "when")
+    rows = TrainingRows(features, KINDS, target, when, weights=weights)
+    gain = gain_of(rows, {"estimator": RIDGE, "params": {}}, 0, 1)
+    assert gain["difference"] == pytest.approx(gain["MAE_without"] - gain["MAE_with"])
+    assert gain["difference"] > gain["standard_error"] > 0 and "in the order of time" in gain["folds"]
+    assert words_of_gain(gain).endswith("so the weights lower it")
+    assert "remove model.weight" in words_of_gain(gain | {"difference": -5.0, "standard_error": 1.0})
+    assert "no established difference" in words_of_gain(gain | {"difference": -5.0, "standard_error": 6.0})
+    unweighted = fit_intervals(TrainingRows(features, KINDS, target, when), {"estimator": RIDGE, "params": {}}, 0.9)
+    weighted = fit_intervals(rows, {"estimator": RIDGE, "params": {}}, 0.9)
+    assert weighted["below"] != unweighted["below"]
+
+
+def test_the_column_of_weights_is_not_a_feature_and_custom_features_may_not_replace_it(tmp_path):
+    features, target = table(60)
+    frame = features.assign(w=np.arange(60) + 1.0, minutes=target)
+    made, description = feature_engineering(frame, "minutes", weight="w")
+    assert set(description["features"]) == set(KINDS) and description["weight"] == "w"
+    assert list(made["w"]) == list(frame["w"]) and description["left_out"]["w"] == "the weight of each row"
+    with pytest.raises(TaskError, match="column town is not numeric"):
+        feature_engineering(frame, "minutes", weight="town")
+    with pytest.raises(TaskError, match=r"features\.keep names w, which is model\.weight"):
+        feature_engineering(frame, "minutes", weight="w", keep=["w"])
+    (tmp_path / "features.py").write_text(
+        "def features(rows, built_in):\n    return built_in.assign(w=0.0, town='x')\n", encoding="utf-8"
+    )
+    code, _ = load_code(tmp_path / "features.py")
+    for options, key in (({"weight": "w"}, "model.weight"), ({"split_groups": "town"}, "split.groups")):
+        with pytest.raises(TaskError, match=f"other values than the column of that name, which is {re.escape(key)}"):
+            feature_engineering(frame, "minutes", code, **options)
+
+
+def test_the_backtest_weights_the_rows_of_each_week(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    features, target, when = changed(80)
+    frame = features.assign(minutes=target.astype("float64"), when=when, w=np.repeat([0.001, 1.0], 40))
+    weeks = split_weeks(frame, "when", KINDS, "minutes", weight="w")
+    for week, rows in weeks.items():
+        pa.parquet.write_table(rows, f"{week}.parquet")
+    errors = []
+    for options in (["--weight=w"], ["--half-life-weeks=1"]):
+        paths = [f"{week}.parquet" for week in weeks]
+        arguments = ["--train", *paths, "--score", paths[-1], "--output=found.json", f"--estimator={RIDGE}", *options]
+        code, said, _ = in_process(backtest_week, *arguments)
+        assert code == 0, said
+        errors.append(read_json(Path("found.json"))["scores"][list(weeks)[-1]]["model"]["MAE"])
+    rows, last = (
+        each.to_pandas().drop(columns="w") for each in (pa.concat_tables(weeks.values()), weeks[list(weeks)[-1]])
+    )
+    plain = backtest_week.backtest_week(rows, {"last": last}, KINDS, "minutes", Learning(RIDGE))
+    assert max(errors) < 0.6 * plain["scores"]["last"]["model"]["MAE"]
