@@ -47,7 +47,9 @@ def leaves(schema: dict, prefix: str = "") -> list[tuple[str, dict]]:
     """Return each key of a schema with its rule; those of a section by section.key."""
     found = []
     for name, rule in schema["properties"].items():
-        found += leaves(rule, f"{prefix}{name}.") if "properties" in rule else [(prefix + name, rule)]
+        # A section is a mapping and nothing else.
+        is_section = "properties" in rule and rule["type"] == "object"
+        found += leaves(rule, f"{prefix}{name}.") if is_section else [(prefix + name, rule)]
     return found
 
 

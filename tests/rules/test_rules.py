@@ -126,6 +126,9 @@ def test_settings_say_what_is_trained_and_what_is_checked():
     assert set(settings()[0].model.trained) == {"estimator", "params"}
     candidates = [{"estimator": "sklearn.linear_model.Ridge"}]
     assert settings(model={"candidates": candidates})[0].model.trained == {"candidates": candidates}
+    assert settings(model={"preset": "good", "weight": "w"})[0].model.trained == {"preset": "good", "weight": "w"}
+    weighted = settings(model={"weight": {"half_life_weeks": 4}})[0].model
+    assert weighted.trained["half_life_weeks"] == 4 and weighted.weight_column is None
     assert settings(model={"max_rows": 9})[0].model.measures_budget
     assert not settings(model={"max_rows": 9, "passes": 2})[0].model.measures_budget
     own = {"mae_max": 3, "custom": {"bias": {"max": 1}}}

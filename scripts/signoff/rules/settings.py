@@ -73,8 +73,11 @@ class Model:
     @property
     def trained(self) -> dict[str, object]:
         """The options that select what is trained: one estimator, or several candidates; and how rows are weighted."""
-        half_life = self.weight["half_life_weeks"] if isinstance(self.weight, dict) else None
-        weights: dict[str, object] = {"weight": self.weight_column, "half_life_weeks": half_life}
+        weights: dict[str, object] = {}
+        if isinstance(self.weight, str):
+            weights = {"weight": self.weight}
+        elif self.weight:
+            weights = {"half_life_weeks": self.weight["half_life_weeks"]}
         if self.preset != "fast":
             return {"preset": self.preset, **weights}
         if self.candidates:
