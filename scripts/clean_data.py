@@ -19,7 +19,7 @@ import pandas as pd
 from signoff.base import command_line
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import sha256, write_json
+from signoff.base.files import read_json, sha256, write_json
 from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.cleaning import by_policy, refuse_loss
 from signoff.tables.counting import row_hashes
@@ -299,8 +299,18 @@ def main(argv: list[str] | None = None) -> None:
             "date_formats": columns.formats,
             "policies": {name: policies.of(name) for name in columns.kinds},
         }
-        write_json(args.output.with_suffix(".json"), {**counts, **found, "raw_sha256": sha256(args.input)})
+        digest = sha256(args.input)
+        if not args.like and digest != ingested_digest(args.input, digest):
+            logging.warning("[clean_data] %s was edited or cut since it was ingested; it is used as it is", args.input)
+        write_json(args.output.with_suffix(".json"), {**counts, **found, "raw_sha256": digest})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
+
+
+def ingested_digest(raw: Path, default: str) -> str:
+    """Return the SHA-256 that raw data had when they were ingested; `default` without a record beside them."""
+    record = raw.with_suffix(".json")
+    found: str = read_json(record).get("sha256", default) if record.is_file() else default
+    return found
 
 
 def _times_of(args: argparse.Namespace, kinds: dict[str, str]) -> Times | None:

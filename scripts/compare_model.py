@@ -21,6 +21,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
+from signoff.features.holdout import check_count
 from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.user_code import load_code
 from signoff.model.scoring import LOW_AND_HIGH
@@ -35,7 +36,10 @@ from signoff.review.sample import held_out, sample
 from signoff.review.times import RowsByWeek, past_alarms, rows_by_week
 from signoff.tables.batches import chosen, scan
 
-OTHER_ROWS = "the held-out predictions are not those of these features. Run make run, and make report again."
+OTHER_ROWS = (
+    "the held-out predictions are not those of these features. Delete reports/holdout_predictions.csv, and run make "
+    "report."
+)
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,9 @@ def main(argv: list[str] | None = None) -> None:
         columns = scan(args.features, description["kinds"])
         table, alike, rows = sample(args.features, columns, sizes)
         holdout, again = held_out(args.metrics.with_name("holdout_predictions.csv"), sizes["test"])
-        if rows != sizes or again != sizes["test"]:
+        for part, kind in (("train", "training"), ("test", "held-out")):
+            check_count(args.features, rows[part], sizes[part], kind)
+        if again != sizes["test"]:
             raise TaskError(OTHER_ROWS)
         sampled = None
         if len(table) < sum(sizes.values()):

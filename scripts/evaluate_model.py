@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from signoff.base import command_line
 from signoff.base.command_line import json_object
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import decimals
+from signoff.features.holdout import check_count
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.scoring import BUILT_IN, Scores
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         code, digest = load_code(args.metrics) if args.metrics else (None, None)
         metadata = read_json(args.model.with_suffix(".json"))
         evaluation = evaluate_model(args, metadata, code)
+        held_out = cast(int, evaluation["model"]["test"]["rows"])
+        check_count(args.features, held_out, metadata["split"]["rows"]["test"], "held-out")
         names = [each for each in evaluation["model"]["test"] if each not in BUILT_IN]
         custom = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         found = {**evaluation, "custom_metrics": custom}

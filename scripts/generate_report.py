@@ -147,7 +147,10 @@ def main(argv: list[str] | None = None) -> None:
         contents = {path: path.read_bytes() for path in paths[:2]}
         metrics = cast(Metrics, parsed_json(contents[paths[0]], paths[0]))
         diagnostics = cast(Diagnostics, parsed_json(contents[paths[1]], paths[1]))
-        holdout, _ = held_out(paths[2], cast(int, metrics["model"]["test"]["rows"]))
+        rows = cast(int, metrics["model"]["test"]["rows"])
+        holdout, found = held_out(paths[2], rows)
+        if found != rows:
+            raise TaskError(f"{paths[2]} has {found:,} rows instead of {rows:,}. Delete it, and run make report again.")
         drawn: dict[str, dict[str, str]] = {}
         for section, name, figure in figures(metrics, diagnostics, holdout):
             save_figure(figure, args.output.parent / "figures" / f"{name}.png", close=False)

@@ -22,6 +22,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded
+from signoff.features.holdout import check_count
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, versions
@@ -74,6 +75,7 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     rows = read_rows(
         args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
     )
+    check_count(args.input, len(rows), sum(description["split"]["rows"].values()), "training and held-out")
     model: Any = load_model(args.model, metadata["sha256"])
     started = time.monotonic()
     weights = weights_of(rows, weighting, when)

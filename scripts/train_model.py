@@ -23,6 +23,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
+from signoff.features.holdout import check_count
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, Setting, TrainingRows, add_model, make_regressor
@@ -214,6 +215,7 @@ def main(argv: list[str] | None = None) -> None:
             digest_of_input = beside.submit(sha256, args.input)
             # Every encoding turns features into float64.
             rows = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
+        check_count(args.input, len(rows), description["split"]["rows"]["train"], "training")
         trained = train(args, description, rows)
         score = training_score(trained.model, rows, list(kinds), target, args)
         logging.info(

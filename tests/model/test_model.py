@@ -146,7 +146,7 @@ def test_a_model_is_the_same_bytes_whether_its_numbers_were_kept_narrow_or_read_
     whole |= {"gap": features["age"].where(features["age"] > 9), "minutes": target.round().astype("int64")}
     frame = features.assign(**whole, split=["train", "train", "test", "train", "train"] * 100)
     described = json.loads((finished_run.folder / "data/features/features.json").read_text(encoding="utf-8"))
-    described["split"]["by"] = "hash"
+    described["split"] |= {"by": "hash", "rows": frame["split"].value_counts().to_dict()}
     described |= {"features": kinds, "kinds": dict.fromkeys(frame, "number") | {"town": "text", "split": "text"}}
     path = tmp_path / "features.csv"
     write_frames(lambda: iter([frame]), path, described["kinds"])

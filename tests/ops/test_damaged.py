@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import clean_data
+import evaluate_model
+import feature_engineering
+import generate_report
+import train_model
+from conftest import in_process
+from signoff.base.files import read_json
 from signoff.ops.damaged import damaged
 from signoff.ops.runs import read_runs
 from signoff.release import outbox
@@ -121,3 +128,45 @@ def test_the_next_run_rebuilds_whatever_is_damaged(finished):
     assert {**after, record: None} == {**before, record: None}
     assert json.loads(after[record])["source_sha256"] == json.loads(before[record])["source_sha256"]
     assert "Nothing to be done" in finished.snakemake("reports/final_report.md").stdout
+
+
+def test_a_file_that_is_cut_between_two_rows_is_noticed(finished, monkeypatch):
+    monkeypatch.chdir(finished.folder)
+
+    def cut(path: str, lines: int = 1) -> None:
+        whole = Path(path).read_bytes().splitlines(keepends=True)
+        Path(path).write_bytes(b"".join(whole[:-lines]))
+
+    # The next run rebuilds what nobody edits.
+    holdout, report = Path("reports/holdout_predictions.csv"), Path("reports/final_report.md")
+    rows = len(holdout.read_bytes().splitlines()) - 1
+    assert list(damaged([str(holdout), str(report)])) == []
+    cut(str(holdout))
+    cut(str(report))
+    assert list(damaged([str(holdout), str(report)])) == [
+        (holdout, f"it has {rows - 1} rows instead of {rows}"),
+        (report, "its end is missing"),
+    ]
+    code, _, log = in_process(generate_report, "--input=reports/evaluation_metrics.json", "--output=out.md")
+    assert (code, Path("out.md").exists()) == (1, False)
+    assert f"{holdout} has {rows - 1} rows instead of {rows}. Delete it" in log[-1]
+    # What somebody may have edited is used as it is, and one line says so.
+    features, cleaned, raw = "data/features/features.csv", "data/processed/cleaned_data.csv", "data/raw/raw_data.csv"
+    for path, task, words in (
+        (raw, clean_data, [f"--input={raw}", "--output=cleaned.csv"]),
+        (cleaned, feature_engineering, [f"--input={cleaned}", "--output=made.csv", "--target=minutes"]),
+    ):
+        cut(path)
+        code, _, log = in_process(task, *words)
+        assert code == 0 and any(f"{path} was edited or cut since it was " in line for line in log), log
+    before = read_json(Path("data/features/features.json"))["split"]["rows"]
+    assert sum(read_json(Path("made.json"))["split"]["rows"].values()) == sum(before.values()) - 1
+    # The number of the features' rows is known.
+    for lines, task, words, kind in (
+        (1, evaluate_model, ["--model=model/model.pkl", f"--features={features}", "--output=new.json"], "held-out"),
+        (before["test"], train_model, [f"--input={features}", "--output=new.pkl"], "training"),
+    ):
+        cut(features, lines)
+        code, _, log = in_process(task, *words)
+        assert code == 1 and not Path("new.json").exists()
+        assert f"{features} has" in log[-1] and f"{kind} rows, but data/features/features.json counts" in log[-1]

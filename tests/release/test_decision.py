@@ -306,6 +306,11 @@ def test_the_summary_says_what_is_decided_on(project):
         "Data window 2026-01-01 … 2026-01-04 (when)",
     ]
     assert lines[3:-5] == verdict(json.loads(Path(VALIDATION).read_text()), json.loads(Path(METRICS).read_text()))[0]
+    change("data/raw/raw_data.json", sha256="0" * 64)
+    edited = "Edited      data/raw/raw_data.csv was edited or cut since it was ingested"
+    assert summary(subject) == [*lines[:2], edited, *lines[2:]]
+    change("data/raw/raw_data.json", sha256=digest(RAW))
+    assert summary(subject) == lines
     model = digest(MODEL)[:12]
     assert lines[-5:] == [
         "Verdict     passed",

@@ -85,8 +85,9 @@ def test_the_model_of_a_week_is_the_one_that_train_model_trains_on_what_was_know
     features = pd.read_csv(replayed_run.folder / "data/features/features.csv")
     known = pd.to_datetime(features["started"]).dt.strftime("%G-W%V") < "2024-W10"
     features[known].assign(split="train").to_csv(tmp_path / "features.csv", index=False)
-    description = (replayed_run.folder / "data/features/features.json").read_text(encoding="utf-8")
-    (tmp_path / "features.json").write_text(description, encoding="utf-8")
+    description = replayed_run.json("data/features/features.json")
+    description["split"]["rows"] = {"train": int(known.sum()), "test": 0}
+    (tmp_path / "features.json").write_text(json.dumps(description), encoding="utf-8")
     # The backtest needs no intervals.
     words = ["--input=features.csv", "--output=model.pkl", '--params={"max_iter": 20}', "--intervals=constant"]
     script("train_model", *words, cwd=tmp_path)

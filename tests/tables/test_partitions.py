@@ -528,7 +528,7 @@ def test_passes_learn_from_all_parts_in_order_and_from_no_test_row(tmp_path):
     weeks = write_parts(table.drop(columns="split"), tmp_path)
     table.iloc[::5].to_csv(tmp_path / "sample.csv", index=False)
     last = str(table["t"][table["split"] == "train"].max())
-    split = {"by": "time", "last_train": last, "rows": {}}
+    split = {"by": "time", "last_train": last, "rows": table.iloc[::5]["split"].value_counts().to_dict()}
     rest = {"features": {"x": "number", "c": "category"}, "recipe": {}, "custom": None, "columns": {}, "left_out": {}}
     write_json(tmp_path / "sample.json", {**LIKE, **rest, "split": split, "cleaning": {}})
     for name in ("model.pkl", "again.pkl"):

@@ -23,7 +23,7 @@ from signoff.tables import batches, counting, spill
 from signoff.tables.arrow_copy import open_side, side_chosen, side_frames, side_path
 from signoff.tables.counting import Counts, row_hashes
 from signoff.tables.spill import Spill, repeats
-from signoff.tables.table import read_table
+from signoff.tables.table import read_table, write_table
 from signoff.tables.writer import SideWriter, write_frames
 
 DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
@@ -340,6 +340,11 @@ def test_a_side_file_gives_what_its_csv_gives_and_a_csv_that_was_changed_wins(tm
     path.write_text(path.read_text(encoding="utf-8").replace("ä", "ö"), encoding="utf-8")
     assert batches.scan(path, kinds).side is None
     assert len(batches.read_rows(path, kinds, ["text"], "text", lambda text: text == "ö, b")) == len(chosen)
+    told = f"{path} was edited or cut since it was written with {side_path(path)}; it is read as it is"
+    assert caplog.text.count(told) == 1
+    # A CSV file that is written without a side file has none of an earlier one.
+    write_table(frame, path)
+    assert not side_path(path).exists()
 
 
 def test_numbers_are_kept_as_narrow_as_the_first_rows_allow_until_others_do_not_fit(tmp_path):

@@ -13,6 +13,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.features.records import KeyRecord, SplitRows
 from signoff.features.row_keys import is_training, read_blocks, read_keys
+from signoff.tables.arrow_copy import side_path
 from signoff.tables.csv_file import parse_options
 from signoff.tables.spill import GOLDEN
 from signoff.tables.table import parse_table
@@ -137,6 +138,8 @@ def _write_rows(
     # Like `feature_engineering`: text is quoted if any value of the table needs quotes.
     quoted = any(parse_options(path).newlines_in_values for path in paths)
     style = "needed" if quoted else "none"
+    # A run without parts, before, may have written it.
+    side_path(output).unlink(missing_ok=True)
     with replacing(output) as new, open(new, "wb") as file:
         for block in read_blocks(paths):
             train = is_training(block, cut, like["time_column"] or "time")

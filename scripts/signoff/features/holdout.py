@@ -1,6 +1,7 @@
 """Which rows train the model and which test it: by time, or by a hash of each row that no other row changes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -128,6 +129,25 @@ def together(sides: list[dict[str, Any]]) -> dict[str, Any]:
     # Some rows may all be on one side: no time is the last one of the other.
     found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}
     return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
+
+
+def check_count(path: Path, found: int, expected: int, kind: str) -> None:
+    """Raise TaskError if a file of features does not have the rows that its description counts: it may be cut.
+
+    Parameters
+    ----------
+    path
+        The file of features; its description is beside it.
+    found, expected
+        How many rows of a kind were read, and how many the description counts.
+    kind
+        Which rows were counted: "training", "held-out", or "training and held-out".
+    """
+    if found != expected:
+        raise TaskError(
+            f"{path} has {found:,} {kind} rows, but {path.with_suffix('.json')} counts {expected:,}: it was cut, or "
+            "edited by hand. Delete it, and run make run to compute it again. To change rows, edit the cleaned data."
+        )
 
 
 def described(plan: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, Any]:

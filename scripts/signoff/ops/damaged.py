@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 _PIECE = 1 << 16
+_HEX = re.compile(rb"[0-9a-f]{64}")
 _DIGEST = rb"[0-9a-f]{64}` \|\n$"
 
 
@@ -87,8 +88,13 @@ def _text(path: Path) -> str | None:
 def _csv(path: Path) -> str | None:
     problem = _text(path)
     head, tail = _ends(path)
-    if problem or tail.endswith(b"\n"):
+    if problem:
         return problem
+    if path.name == "holdout_predictions.csv":
+        # Nobody edits it, and no cell has a line break: a file that was cut between two rows is noticed, too.
+        return _rows_missing(path)
+    if tail.endswith(b"\n"):
+        return None
     # An edited CSV file may lack the last line break, but not fields.
     header, last = (
         next(csv.reader(io.StringIO(each.decode("utf-8", "replace"))), [])
@@ -97,14 +103,32 @@ def _csv(path: Path) -> str | None:
     return "its last row is cut" if len(last) < len(header) else None
 
 
+def _rows_missing(path: Path) -> str | None:
+    """Return the problem of the held-out rows if they are fewer or more than the metrics beside them count."""
+    try:
+        rows = json.loads(path.with_name("evaluation_metrics.json").read_bytes())["model"]["test"]["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # The metrics are rebuilt, and the rows with them.
+        return None
+    with open(path, "rb") as file:
+        found = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1
+    return None if found == rows else f"it has {found:,} rows instead of {rows:,}"
+
+
 def _page(path: Path) -> str | None:
     return _text(path) or (None if _ends(path)[1].rstrip().endswith(b"</html>") else "its end is missing")
 
 
 def _markdown(path: Path) -> str | None:
-    # The report ends with the digests of what it was written from.
-    end = _DIGEST if path.name == "final_report.md" else b"\n$"
-    return _text(path) or (None if re.search(end, _ends(path)[1]) else "its end is missing")
+    problem, end = _text(path), _ends(path)[1]
+    # The report ends with the digests of what it was written from, and the page with the same ones.
+    if path.name == "final_report.md" and not problem:
+        page = path.with_suffix(".html")
+        last = _HEX.findall(_ends(page)[1])[-1:] if page.is_file() else []
+        whole = re.search(_DIGEST, end) and (not last or _HEX.findall(end)[-1:] == last)
+    else:
+        whole = end.endswith(b"\n")
+    return problem or (None if whole else "its end is missing")
 
 
 def _picture(path: Path) -> str | None:

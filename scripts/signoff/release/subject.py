@@ -150,6 +150,7 @@ def summary(subject: dict[str, Any]) -> list[str]:
     lines = [
         f"Target      {metrics['target']}",
         f"Source      {source['source']}, ingested {source['ingested_at']}",
+        *_edited(source, subject["files"]),
         f"Data window {window}",
         *verdict(validation, metrics)[0],
         f"Verdict     {subject['verdict']}",
@@ -164,6 +165,14 @@ def summary(subject: dict[str, Any]) -> list[str]:
         for n, each in enumerate(changes(subject["predecessor"], subject["files"]))
     ]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
+
+
+def _edited(source: dict[str, Any], files: dict[str, str]) -> list[str]:
+    """Return a line if the raw data are not those that were ingested: somebody has edited them, or they were cut."""
+    found = files.get("data/raw/raw_data.csv")
+    if found is None or source.get("sha256", found) == found:
+        return []
+    return ["Edited      data/raw/raw_data.csv was edited or cut since it was ingested"]
 
 
 def changes(release: str | None, files: dict[str, str]) -> list[str]:

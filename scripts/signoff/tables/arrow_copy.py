@@ -58,6 +58,7 @@ def open_side(path: Path, kinds: dict[str, str] | None) -> SideFile | None:
         with ThreadPoolExecutor(1) as other:
             own = other.submit(_own_digest, side, about["body"])
             if about["sha256"] != sha256(path):
+                _say_changed(side, path)
                 return None
             if own.result()[0] != about["body"]:
                 raise ValueError
@@ -103,6 +104,12 @@ def seal(side: Path) -> None:
 def _say_damaged(side: Path, path: Path) -> None:
     """Log once that a side file is not used."""
     logging.warning("%s is damaged, or of another version; %s is read in its place", side, path)
+
+
+@functools.cache
+def _say_changed(side: Path, path: Path) -> None:
+    """Log once that a CSV file is not the one that the workflow has written: somebody has edited it, or it was cut."""
+    logging.warning("%s was edited or cut since it was written with %s; it is read as it is", path, side)
 
 
 def _side_blocks(side: SideFile, names: list[str], mapped: bool = False) -> Iterator[Callable[[], pa.Table]]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from signoff.base.files import replacing
+from signoff.tables.arrow_copy import side_path
 from signoff.tables.cells import is_blank, parse_number, without_blanks
 from signoff.tables.column import PARSERS, Column
 from signoff.tables.csv_file import (
@@ -110,3 +111,4 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with replacing(path) as new:
         quoted_where_needed(lambda style: write_csv(table, new, style))
+        side_path(path).unlink(missing_ok=True)
