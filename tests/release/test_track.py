@@ -1,25 +1,37 @@
 """Runs and releases in MLflow, on a real server on the loopback address: `make mlflow` installs it."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import requests
 import yaml
 
-from conftest import ROOT, rides
+import deploy
+import predict
+import rollback
+import sign_off
+import track
+from conftest import CONFIG, ROOT, in_process
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config
+from signoff.model.scoring import LOW_AND_HIGH
 from signoff.release import mlflow_client, outbox, tracking
 
 MLFLOW = ROOT / ".venv/mlflow-server/bin/mlflow"
+DECISION = ("--reviewer=Ada", "--decision=approve", "--comment=read it")
 needs_client = pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow's client is not installed: make mlflow")
 
 
@@ -102,10 +114,13 @@ def expected_metrics(metrics: dict) -> dict[str, float]:
     return {f"{name}/{key}": value for name, group in groups.items() for key, value in group.items()}
 
 
-def test_a_server_that_is_down_stops_neither_run_nor_release_and_the_next_run_catches_up(finished, mlflow_installed):
-    # The first, so that the server need not be started twice.
-    server, experiment = mlflow_installed, "it was down"
-    finished.configure(tracking={"mlflow_uri": server.url, "experiment": experiment})
+def test_runs_and_releases_are_logged_once_and_wait_while_the_server_is_down(
+    finished, mlflow_installed, tmp_path, monkeypatch
+):
+    # The first, so that the server need not be started twice. The experiment is the project's folder by default.
+    server, experiment = mlflow_installed, "project"
+    finished.configure(tracking={"mlflow_uri": server.url})
+    monkeypatch.chdir(finished.folder)
     server.stop()
     try:
         said = finished.snakemake().stdout
@@ -113,78 +128,96 @@ def test_a_server_that_is_down_stops_neither_run_nor_release_and_the_next_run_ca
         assert f"\nWarning     {warning}runs that wait in logs/mlflow: 1; the next run tries again\n" in said
         # It is tried again, and said again, until it is there.
         assert finished.jobs() == {"track", "verdict"}
-        finished.sign_off()
-        assert f"WARNING - [track] {warning}" in finished.snakemake("deploy").stdout
+        assert in_process(sign_off, *DECISION)[0] == 0
+        assert f"WARNING - [track] {warning}" in in_process(deploy)[1]
+        before = finished.contents() | {"config/config.yaml": Path("config.yaml").read_bytes()}
         # The week after, with another model and the server still away.
-        rides(660).to_csv(finished.folder / "rides.csv", index=False)
+        finished.configure(tracking={"mlflow_uri": server.url}, model={**CONFIG["model"], "params": {"max_iter": 21}})
         assert "runs that wait in logs/mlflow: 2;" in finished.snakemake().stdout
     finally:
         server.start()
-    assert "\nTracking    http" in finished.snakemake().stdout
+    said = finished.snakemake().stdout
     assert finished.jobs() == set()
     second, first = server.runs(experiment)
+    address = rf"^Tracking    {server.url}/#/experiments/\d+/runs/{second.info.run_id}$"
+    assert re.search(address, said, flags=re.M)
     assert "champion/MAE" in second.data.metrics
-    assert first.data.tags["signoff.release"] == os.readlink(finished.folder / "deployed/current").split("/")[1]
+    release = os.readlink("deployed/current").split("/")[1]
+    assert first.data.tags["signoff.release"] == release
     assert server.client.get_model_version_by_alias(experiment, "champion").run_id == first.info.run_id
-    assert [path.name for path in (finished.folder / "logs/mlflow").iterdir()] == [".lock"]
+    assert [path.name for path in Path("logs/mlflow").iterdir()] == [".lock"]
+    check_run(first, before, server.files(first, tmp_path / "first"))
+
+    # A record that is lost leads to no second run.
+    Path("reports/tracking.json").unlink()
+    assert finished.jobs() == {"track", "verdict"}
+    assert in_process(track)[0] == 0
+    assert [each.info.run_id for each in server.runs(experiment)] == [second.info.run_id, first.info.run_id]
+
+    # The release of a run that was logged is that run, and not another one.
+    finished.snakemake("reports/final_report.md")
+    assert in_process(sign_off, *DECISION)[0] == 0
+    said = in_process(deploy)[1]
+    champion = server.client.get_model_version_by_alias(experiment, "champion")
+    assert champion.run_id == second.info.run_id
+    assert f"[track] logged the release {champion.tags['signoff.release']}: {experiment}, version" in said
+    assert (
+        second.data.metrics["champion/MAE"]
+        == finished.json("reports/evaluation_metrics.json")["champion"]["test"]["MAE"]
+    )
+    in_process(deploy)
+    assert len(server.runs(experiment)) == 2
+    assert len(server.client.search_model_versions(f"name = '{experiment}'")) == 2
+
+    # The same model fails its threshold: the run exits 1, and is logged with its report.
+    finished.configure(
+        tracking={"mlflow_uri": server.url},
+        model={**CONFIG["model"], "params": {"max_iter": 21}},
+        thresholds={"mae_max": 0.01},
+    )
+    assert finished.snakemake(check=False).returncode == 1
+    third = server.runs(experiment)[0]
+    assert third.data.params["estimator.max_iter"] == "21"
+    assert third.data.tags["signoff.verdict"] == "failed"
+    assert third.data.tags["signoff.failures"].startswith("threshold mae_max 0.01: MAE is")
+    report = server.files(third, tmp_path / "third")["reports/final_report.md"]
+    assert report == Path("reports/final_report.md").read_bytes()
+    assert finished.json("model/model.json")["sha256"].encode() in report
 
 
-def test_a_model_and_its_verdict_are_one_run_with_their_numbers_and_files(finished, mlflow_server, tmp_path):
-    # The experiment is the project's folder, where nothing else is said.
-    finished.configure(tracking={"mlflow_uri": mlflow_server.url})
-    said = finished.snakemake().stdout
-    [run] = mlflow_server.runs("project")
+def check_run(run, outputs: dict[str, bytes], files: dict[str, bytes]) -> None:
+    """Check that a run has the numbers and the files of the model that was evaluated."""
     assert run.info.status == "FINISHED"
-    assert re.search(rf"^Tracking    {mlflow_server.url}/#/experiments/\d+/runs/{run.info.run_id}$", said, flags=re.M)
-    metrics, metadata = finished.json("reports/evaluation_metrics.json"), finished.json("model/model.json")
+    metrics, metadata, record = (
+        json.loads(outputs[path])
+        for path in ("reports/evaluation_metrics.json", "model/model.json", "data/raw/raw_data.json")
+    )
     assert run.data.metrics == {**expected_metrics(metrics), "contract_violations": 0}
     assert run.data.params["model.params"] == '{"max_iter": 20}'
     assert run.data.params["estimator.max_iter"] == "20"
     assert run.data.params["features"] == ", ".join(metadata["features"])
     assert run.data.params["thresholds.mae_max"] == "10"
     assert run.data.tags["signoff.verdict"] == "passed"
-    record = finished.json("data/raw/raw_data.json")
     assert run.data.tags["signoff.source_version"] == "sha256:" + record["source_sha256"]
     assert run.data.tags["signoff.sha256 data/raw/raw_data.csv"] == record["sha256"]
-    files = mlflow_server.files(run, tmp_path / "first")
-    for path in ("model/model.pkl", "model/model.json", "reports/validation_report.json", "reports/final_report.md"):
-        assert files.pop(path) == (finished.folder / path).read_bytes()
-    assert files.pop("config/config.yaml") == (finished.folder / "config.yaml").read_bytes()
-    rest = {"evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv", "final_report.html"}
-    rest |= {f"figures/{path.name}" for path in (finished.folder / "reports/figures").glob("*.png")}
-    assert len(rest) > 10
-    assert files.keys() == {"data/raw/raw_data.json", *(f"reports/{name}" for name in rest)}
-    assert all(content == (finished.folder / path).read_bytes() for path, content in files.items())
-
-    # Again: nothing to do; and where the record is lost, nothing that is logged twice.
-    assert finished.jobs() == set()
-    (finished.folder / "reports/tracking.json").unlink()
-    assert finished.jobs() == {"track", "verdict"}
-    finished.snakemake()
-    assert [each.info.run_id for each in mlflow_server.runs("project")] == [run.info.run_id]
-
-    # Another model that fails its threshold: the run exits 1, and is logged with its report.
-    finished.configure(
-        tracking={"mlflow_uri": mlflow_server.url}, model={"params": {"max_iter": 21}}, thresholds={"mae_max": 0.01}
-    )
-    assert finished.snakemake(check=False).returncode == 1
-    second, first = mlflow_server.runs("project")
-    assert first.info.run_id == run.info.run_id
-    assert second.data.params["estimator.max_iter"] == "21"
-    assert second.data.tags["signoff.verdict"] == "failed"
-    assert second.data.tags["signoff.failures"].startswith("threshold mae_max 0.01: MAE is")
-    report = mlflow_server.files(second, tmp_path / "second")["reports/final_report.md"]
-    assert report == (finished.folder / "reports/final_report.md").read_bytes()
-    assert finished.json("model/model.json")["sha256"].encode() in report
+    expected = {"model/model.pkl", "model/model.json", "config/config.yaml", "data/raw/raw_data.json"}
+    names = ["validation_report.json", "final_report.md", "final_report.html", "evaluation_metrics.json"]
+    names += ["diagnostics.json", "holdout_predictions.csv", "sign_off.json"]
+    figures = {path for path in outputs if path.startswith("reports/figures/")}
+    assert len(figures) > 5
+    expected |= {f"reports/{name}" for name in names} | figures
+    assert {path for path in files if not path.startswith("mlflow_model/")} == expected
+    assert all(files[path] == outputs[path] for path in expected)
 
 
-def test_releases_are_versions_of_a_registered_model_and_the_alias_follows(released, mlflow_server, tmp_path):
+def test_releases_are_versions_of_a_registered_model_that_mlflow_serves(released, mlflow_server, tmp_path, monkeypatch):
     # Both were made before tracking was on. The name has what MLflow takes in an experiment, and in no model's name.
     experiment, model = 'it\'s a "Straße"/1: x', "it_s a _Straße__1_ x"
     tracking = {"mlflow_uri": mlflow_server.url, "experiment": experiment}
     released.configure(tracking=tracking)
-    released.snakemake()
-    history = [json.loads(line) for line in (released.folder / "deployed/history.jsonl").open(encoding="utf-8")]
+    monkeypatch.chdir(released.folder)
+    assert in_process(track)[0] == 0
+    history = [json.loads(line) for line in Path("deployed/history.jsonl").read_text("utf-8").splitlines()]
     one, two = (entry["release"] for entry in history)
     client = mlflow_server.client
 
@@ -200,32 +233,67 @@ def test_releases_are_versions_of_a_registered_model_and_the_alias_follows(relea
         assert run.data.tags["signoff.released_at"] == entry["at"]
         assert run.data.tags["signoff.reviewers"] == "Ada"
         assert run.data.tags["signoff.comments"] == "read it"
-        folder = released.folder / "deployed/releases" / entry["release"]
+        folder = Path("deployed/releases", entry["release"])
         files = mlflow_server.files(run, tmp_path / entry["release"])
         assert files["reports/sign_off.json"] == (folder / "sign_off.json").read_bytes()
         assert files["model/model.pkl"] == (folder / "model.pkl").read_bytes()
 
-    released.script("rollback", "--reason", "late")
+    assert in_process(rollback, "--reason=late")[0] == 0
     assert champion().tags["signoff.release"] == one
-    released.script("rollback", "--release", two, "--reason", "it was not")
+    assert in_process(rollback, f"--release={two}", "--reason=it was not")[0] == 0
     assert champion().version == versions[two].version
 
-    # A release of a run that was logged is that run, and not another one.
-    rides(700).to_csv(released.folder / "rides.csv", index=False)
-    released.snakemake()
-    newest = mlflow_server.runs(experiment)[0]
-    released.snakemake("reports/final_report.md")
-    released.sign_off()
-    said = released.snakemake("deploy").stdout
-    assert champion().run_id == newest.info.run_id
-    assert champion().version not in [each.version for each in versions.values()]
-    assert f"[track] logged the release {champion().tags['signoff.release']}: {model}, version" in said
-    metrics = released.json("reports/evaluation_metrics.json")
-    assert newest.data.metrics["champion/MAE"] == metrics["champion"]["test"]["MAE"]
-    count = len(mlflow_server.runs(experiment))
-    released.snakemake("deploy")
-    assert len(mlflow_server.runs(experiment)) == count
-    assert len(client.search_model_versions(f"name = '{model}'")) == 3
+    # A raw row, and one that cannot be scored.
+    row = {"started": "2024-05-01 03:00:00", "city": "Bonn", "km": 3.5, "riders": 2}
+    pd.DataFrame([row]).to_csv("row.csv", index=False)
+    assert in_process(predict, "--input=row.csv", "--output=out.csv")[0] == 0
+    expected = {name: pd.read_csv("out.csv", dtype=str)[name][0] for name in ("prediction", *LOW_AND_HIGH)}
+    with served(f"models:/{model}@champion", mlflow_server.url) as url:
+        asked = json.dumps({"dataframe_records": [row, row | {"km": None}]})
+        for body, kind, others in (
+            (asked, "application/json", ["km is missing"]),
+            (Path("row.csv").read_text("utf-8"), "text/csv", []),
+        ):
+            got = requests.post(url, data=body.encode(), headers={"Content-Type": kind}, timeout=60).json()
+            good, *bad = got["predictions"]
+            assert {name: str(good[name]) for name in expected} == expected
+            assert good["rejected"] is None
+            assert [each["rejected"] for each in bad] == others
+
+
+@contextlib.contextmanager
+def served(model: str, tracking_uri: str) -> Iterator[str]:
+    """Have MLflow serve a model, without a package of ours, and yield the address that takes rows."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = Path(sys.executable).parent
+    quiet = {"MLFLOW_TRACKING_URI": tracking_uri, "PATH": f"{folder}:{os.environ['PATH']}"}
+    command = [
+        folder / "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        model,
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
+    with open("mlflow.log", "w", encoding="utf-8") as log:
+        options = {"stdout": log, "stderr": log, "start_new_session": True}
+        process = subprocess.Popen(command, env={**os.environ, **quiet}, **options)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+                break
+            assert process.poll() is None, Path("mlflow.log").read_text("utf-8")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
 
 
 def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_other(
@@ -247,7 +315,7 @@ def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_
     run |= {"metrics": {"{": 1}, "tags": {"signoff.digest": "0"}}
     (finished.folder / "logs/mlflow/bad/artifacts").mkdir(parents=True)
     (finished.folder / "logs/mlflow/bad/run.json").write_text(json.dumps(run), encoding="utf-8")
-    said = finished.script("track").stdout
+    said = in_process(track)[1]
     assert f"not all is in MLflow: {mlflow_server.url}: INVALID_PARAMETER_VALUE: Invalid value" in said
     assert "runs that wait in logs/mlflow: 1;" in said
     _, run = mlflow_server.runs("half")
@@ -262,23 +330,32 @@ raise ImportError("this is no MLflow")
 """
 
 
-def test_without_the_key_nothing_of_mlflow_is_imported(project, tmp_path, monkeypatch):
+def test_without_the_key_nothing_of_mlflow_is_imported(finished, tmp_path, monkeypatch):
     marker = tmp_path / "imported"
     # Beside the scripts, where Python looks first.
-    (project.workflow / "scripts/mlflow").mkdir()
+    (finished.workflow / "scripts/mlflow").mkdir()
     poison = POISON.format(marker=str(marker))
-    (project.workflow / "scripts/mlflow/__init__.py").write_text(poison, encoding="utf-8")
-    project.snakemake("all", "reports/final_report.md")
-    project.sign_off()
-    project.snakemake("deploy")
+    (finished.workflow / "scripts/mlflow/__init__.py").write_text(poison, encoding="utf-8")
+    finished.configure(thresholds={"mae_max": 9})
+    finished.snakemake("all", "reports/final_report.md")
+    finished.sign_off()
+    finished.script("deploy")
     assert not marker.exists()
-    assert not (project.folder / "logs/mlflow").exists()
-    assert "track" not in project.jobs("--forceall")
+    assert not (finished.folder / "logs/mlflow").exists()
+    assert "track" not in finished.jobs("--forceall")
     # With it, it is: and what is wrong with an import is a warning, too. In programs that have not imported it before.
     monkeypatch.delenv("SIGNOFF_PROGRAMS")
-    project.configure(tracking={"mlflow_uri": "http://127.0.0.1:9"})
-    assert "not all is in MLflow: " in project.snakemake().stdout
+    finished.configure(tracking={"mlflow_uri": "http://127.0.0.1:9"})
+    assert "not all is in MLflow: " in finished.script("track").stdout
     assert marker.exists()
+
+
+def test_only_the_client_imports_mlflow_and_only_in_functions():
+    scripts = [
+        path for path in (ROOT / "scripts").rglob("*.py") if re.search(r"(from|import) mlflow\b", path.read_text())
+    ]
+    assert [path.name for path in scripts] == ["mlflow_client.py"]
+    assert not re.search(r"^(from|import) mlflow\b", scripts[0].read_text("utf-8"), flags=re.M)
 
 
 def test_a_client_that_is_not_installed_is_reported_before_any_job(project, tmp_path, monkeypatch):
@@ -332,11 +409,12 @@ def test_credentials_come_from_the_environment_and_stay_there(finished, server, 
     finished.configure(tracking={"mlflow_uri": server.url})
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
-    done = finished.snakemake()
-    assert f"not all is in MLflow: {server.url}: " in done.stdout
-    assert "401" in done.stdout
+    monkeypatch.chdir(finished.folder)
+    said = in_process(track)[1]
+    assert f"not all is in MLflow: {server.url}: " in said
+    assert "401" in said
     for secret in ("hunter2", "YWRhOmh1bnRlcjI="):
-        assert secret not in done.stdout
+        assert secret not in said
         assert secret.encode() not in contents(finished.folder)
 
 
@@ -346,7 +424,8 @@ def test_a_server_that_never_answers_is_given_up(finished, monkeypatch):
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         finished.configure(tracking={"mlflow_uri": url})
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        said = finished.script("track").stdout
+        monkeypatch.chdir(finished.folder)
+        said = in_process(track)[1]
     assert f"not all is in MLflow: {url} cannot be reached (no answer in time); runs that wait" in said
 
 

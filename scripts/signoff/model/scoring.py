@@ -1,7 +1,10 @@
 """Predictions and metrics, shared by training, evaluation, backtest and scoring."""
 
+import contextlib
+import functools
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,13 +26,29 @@ Scores = dict[str, float | int | None]
 
 def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, on at most this many cores."""
-    from threadpoolctl import threadpool_limits
-
     from signoff.model.encoding import predictions
+
+    with _limited(features, threads):
+        return pd.Series(predictions(model, features), features.index)
+
+
+def _limited(features: pd.DataFrame, threads: int) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which the libraries use at most this many cores."""
     from signoff.model.regressor import threads_for
 
-    with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
-        return pd.Series(predictions(model, features), features.index)
+    limits = {"openmp": threads_for(features, threads), "blas": 1}
+    return cast(contextlib.AbstractContextManager[Any], _libraries(len(sys.modules)).limit(limits=limits))
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """Return what limits the libraries that are loaded. To find them takes a tenth of the time of a request.
+
+    Libraries are loaded by imports, so they are looked for again if the number of `modules` is another one.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def has_bounds(model: Any) -> bool:
@@ -45,12 +64,9 @@ def bounds(
         return None
     if predicted.empty:
         return predicted, predicted
-    from threadpoolctl import threadpool_limits
-
     from signoff.model.quantiles import ends
-    from signoff.model.regressor import threads_for
 
-    with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
+    with _limited(features, threads):
         low, high = ends(model.intervals_, features, predicted.to_numpy("float64"))
     return pd.Series(low, predicted.index), pd.Series(high, predicted.index)
 

@@ -16,11 +16,10 @@ import yaml
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, write_json
 from signoff.base.modules import modules_of
-from signoff.features.history_state import STATE
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds
 from signoff.release.approval import released_as, serialised
 from signoff.release.form import SignOff
-from signoff.release.store import Releases, predicts_with
+from signoff.release.store import Releases, evaluated, predicts_with
 
 # The file with the scoring options, in the folder of data.
 SCORING = "scoring.json"
@@ -30,7 +29,8 @@ _LOADER = "signoff.serving.mlflow_loader"
 _CODE, _DATA = "code", "data"
 # What the loader and the models import, by their names in requirements.txt.
 _PACKAGES = ("joblib", "numpy", "pandas", "pyarrow", "pyyaml", "scikit-learn", "scipy", "skops", "threadpoolctl")
-_JSON_FILES = ("model.json", "diagnostics.json", "validation_report.json")
+# What rows are compared with.
+_PROFILES = ("diagnostics.json", "validation_report.json")
 
 
 def write_mlflow_model(
@@ -91,12 +91,13 @@ def write_mlflow_model(
 
 def _copy_release(folder: Path, name: str, document: SignOff, releases: Releases) -> None:
     """Copy the files of a release that predictions need, each from the bytes that were signed."""
-    files = {released_as(path) for path in document["files"]}
-    needed = {predicts_with(files), STATE, *_JSON_FILES, *(each for each in files if each and each.startswith("code/"))}
-    for each in sorted(needed & files):
-        path = folder / str(each)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(releases.content(name, document, str(each)))
+    files = {path: place for path in document["files"] if (place := released_as(path))}
+    unused = {evaluated(files.values())} - {predicts_with(files.values())}
+    for path, place in files.items():
+        if (path.startswith("model/") or place.startswith("code/") or place in _PROFILES) and place not in unused:
+            copy = folder / place
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(releases.content(name, document, place))
     (folder / "sign_off.json").write_bytes(serialised(document))
 
 

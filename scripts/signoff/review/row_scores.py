@@ -96,29 +96,33 @@ def score(
         A feature cannot be computed.
     """
     frame, reasons = cleaned_rows(text, model.metadata["columns"], missing, beside.check)
-    scored = pd.DataFrame({"prediction": pd.Series(np.nan, frame.index)})
+    features = _features(frame if _all_good(reasons) else frame[reasons == ""], model, reasons)
+    found: dict[str, Any] = {"prediction": pd.Series(dtype="float64")}
     if model.half_width is not None or has_bounds(model.pipeline):
-        scored[list(LOW_AND_HIGH)] = np.nan
+        found |= {name: pd.Series(dtype="float64") for name in LOW_AND_HIGH}
     for name in beside.attribution.columns() if beside.attribution else ():
-        scored[name] = pd.Series(None, frame.index, dtype="float64" if name.endswith("_by") else "str")
-    features = _features(frame[reasons == ""], model, reasons)
-    if beside.check and model.earlier and len(features):
-        beside.check.add_moments(micros_of(frame.loc[features.index, model.earlier.time]), model.earlier)
-    if not len(features):
-        return scored, reasons
-    predicted = scoring.predict(model.pipeline, features, threads)
-    scored.loc[features.index, "prediction"] = predicted
-    if beside.check:
-        beside.check.add_scored(features, predicted)
-    ends = bounds(model.pipeline, features, predicted, threads)
-    if ends is None and model.half_width is not None:
-        ends = predicted - model.half_width, predicted + model.half_width
-    for name, each in zip(LOW_AND_HIGH, ends or (), strict=False):
-        scored.loc[features.index, name] = each
-    if beside.attribution:
-        found = beside.attribution.reasons(features, predicted)
-        scored.loc[features.index, list(found)] = found
-    return scored, reasons
+        found[name] = pd.Series(dtype="float64" if name.endswith("_by") else "str")
+    if len(features):
+        if beside.check and model.earlier:
+            beside.check.add_moments(micros_of(frame.loc[features.index, model.earlier.time]), model.earlier)
+        predicted = scoring.predict(model.pipeline, features, threads)
+        found["prediction"] = predicted
+        if beside.check:
+            beside.check.add_scored(features, predicted)
+        ends = bounds(model.pipeline, features, predicted, threads)
+        if ends is None and model.half_width is not None:
+            ends = predicted - model.half_width, predicted + model.half_width
+        found |= dict(zip(LOW_AND_HIGH, ends or (), strict=False))
+        if beside.attribution:
+            reasons_found = beside.attribution.reasons(features, predicted)
+            found |= {str(name): reasons_found[name] for name in reasons_found}
+    scored = pd.DataFrame(found, columns=list(found))
+    return scored if len(scored) == len(frame) else scored.reindex(frame.index), reasons
+
+
+def _all_good(reasons: pd.Series) -> bool:
+    """Return whether no row has a reason to be rejected; much cheaper than a comparison of a few rows in pandas."""
+    return not any(reasons.array)
 
 
 def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataFrame:
@@ -130,16 +134,16 @@ def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataF
     features = made.set_axis(frame.index)
     for name, infinite in infinite_values(features).items() if model.code else ():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
-    return features[reasons[features.index] == ""]
+    return features if not model.code or _all_good(reasons) else features[reasons[features.index] == ""]
 
 
 def cleaned_rows(
     text: pa.Table, columns: dict[str, dict[str, Any]], missing: Sequence[str], check: BatchCheck | None
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
-    known = {}
+    known, spellings = {}, pa.array([*MISSING, *missing])
     for name in columns:
-        is_missing = pc.is_in(text[name], pa.array([*MISSING, *missing]))
+        is_missing = pc.is_in(text[name], spellings)
         known[name] = pc.if_else(is_missing, None, text[name])
     formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
     table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
@@ -156,10 +160,12 @@ def cleaned_rows(
             check.add_column(name, values, wrong)
         cleaned, done = by_policy(values, how["policy"], wrong)
         if done == "dropped":
-            reasons[values.isna() & ~wrong] += f"{name} is missing; "
+            dropped = values.isna().to_numpy() & ~wrong
+            if dropped.any():
+                reasons[dropped] += f"{name} is missing; "
         if cleaned is not values:
             frame[name] = cleaned
-    return frame, reasons.str.removesuffix("; ")
+    return frame, reasons if _all_good(reasons) else reasons.str.removesuffix("; ")
 
 
 @dataclass(frozen=True)
