@@ -14,7 +14,7 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
-from signoff.rules.one_process import OneProcess, steps_of
+from signoff.rules.one_process import OneProcess
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,14 +30,15 @@ def main(argv: list[str] | None = None) -> None:
         models = {model: member for model, member in read_json(args.plan).items() if model not in out}
         process = OneProcess(args.threads, args.force == "yes")
         failed, files = {}, {}
-        for model, member in models.items():
-            started = time.monotonic()
-            if why := process.bring_up_to_date(model, member):
+        started = time.monotonic()
+        for model, why, steps in process.bring_up_to_date(models):
+            if why:
                 failed[model] = why
                 logging.warning("[models_chunk] %s failed: %s", model, why)
             else:
                 logging.info("[models_chunk] %s is up to date after %.1f s", model, time.monotonic() - started)
-            for path in sorted({path for step in steps_of(model, member) for path in step.outputs}):
+            started = time.monotonic()
+            for path in sorted({path for step in steps for path in step.outputs}):
                 if Path(path).is_file():
                     files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
         write_json(args.output, {"failed": failed, "files": files})

@@ -34,8 +34,9 @@ def main(arguments):
 @pytest.mark.parametrize(
     ("rows", "per_job", "sizes"),
     [
-        ([300] * 45, None, [20, 20, 5]),
-        ([300] * 2000, None, [40] * 50),
+        ([300] * 105, None, [50, 50, 5]),
+        ([300] * 1000, None, [100] * 10),
+        ([30] * 10_000, None, [200] * 50),
         ([150_000, 60_000, 300, 500_000, 300], None, [1, 2, 1, 1]),
         ([300] * 5, 2, [2, 2, 1]),
         ([500_000] * 3, 3, [3]),
@@ -123,8 +124,8 @@ def test_a_model_that_fails_or_is_killed_leaves_the_others_alone(steps):
         Path("models", model).mkdir(parents=True)
         Path("models", model, "a").write_text(text, encoding="utf-8")
     process = OneProcess(threads=3, force=False)
-    said = [process.bring_up_to_date(model, steps) for model in "abcd"]
-    assert said == [None, "killed by SIGKILL", "chunk_first", None]
+    said = [(model, why) for model, why, _ in process.bring_up_to_date(dict.fromkeys("abcd", steps))]
+    assert said == [("a", None), ("b", "killed by SIGKILL"), ("c", "chunk_first"), ("d", None)]
     assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good33"
     # What needs the failed task's output did not begin.
     assert not Path("models/c/logs/chunk_second.log").exists()
@@ -134,7 +135,7 @@ def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):
     Path("models/a").mkdir(parents=True)
     monkeypatch.setattr(one_process, "_TASKS", {"chunk_first"})
     with pytest.raises(TaskError, match="chunk_second is not a task of a model"):
-        OneProcess(threads=1, force=False).bring_up_to_date("a", steps)
+        next(OneProcess(threads=1, force=False).bring_up_to_date({"a": steps}))
 
 
 def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, monkeypatch):
@@ -146,7 +147,8 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
         """Return of which of the tasks the next run is."""
         for log in logs:
             log.unlink(missing_ok=True)
-        assert OneProcess(threads=1, force=force).bring_up_to_date("a", steps) is None
+        ((_, why, _),) = OneProcess(threads=1, force=force).bring_up_to_date({"a": steps})
+        assert why is None
         return [log.exists() for log in logs]
 
     assert run() == [True, True]
@@ -166,7 +168,7 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
     Path("steps.json").write_text(json.dumps(content), encoding="utf-8")
     assert run() == [True, True]
     # The records of Snakemake are those of single jobs.
-    assert OneProcess(threads=1, force=False)._records._read_record("models/a/b").params == ["'--new'"]
+    assert one_process._records()._read_record("models/a/b").params == ["'--new'"]
 
 
 def test_files_of_models_that_were_changed_or_deleted_and_models_that_failed_are_found(tmp_path, monkeypatch):

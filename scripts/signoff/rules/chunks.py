@@ -15,8 +15,9 @@ from signoff.release.approval import refit_path
 from signoff.rules.flags import unquoted
 from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, write_if_changed
 
-# At most this many jobs, and at least this many models for each: a process needs as long to begin as for five models.
-_JOBS, _MODELS = 50, 20
+# At most this many jobs. A process needs as long to begin as for five models, so a job makes at least 50, and 100 if
+# there are ten jobs.
+_JOBS, _MODELS = 50, 50
 # With this many rows, reading and fitting take far longer than starting a process.
 _ROWS = 200_000
 # The rules that a job runs for each model, by the kind of job.
@@ -50,10 +51,10 @@ def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]
     rows
         The number of rows of each model; None if they were not counted.
     per_job
-        The models of each job. None: 20, or as many as make 50 jobs, but fewer if they have more than 200,000 rows
-        together; a model whose rows were not counted has its own job.
+        The models of each job. None: 50, 100 for more than 500 models, or as many as make 50 jobs, but fewer if they
+        have more than 200,000 rows together; a model whose rows were not counted has its own job.
     """
-    most = per_job or max(_MODELS, math.ceil(len(rows) / _JOBS))
+    most = per_job or max(_MODELS, min(2 * _MODELS, math.ceil(len(rows) / 10)), math.ceil(len(rows) / _JOBS))
     found: list[list[str]] = []
     held = 0
     for name in sorted(rows):

@@ -1,10 +1,12 @@
-"""The tasks of many models in one process, which has imported once and forks for each model.
+"""The tasks of many models in one process, which has imported once and forks for some models at a time.
 
-A fork has its own log, memory and signals, so a model that fails, or is killed, leaves the others alone. A task is
-skipped if its command, its code and the content of its inputs and outputs are those of its last run.
+A model that fails leaves the others alone. If a fork is killed, its current model has failed, and another fork goes on
+with the next one. A task is skipped if its command, its code and the content of its inputs and outputs are those of its
+last run.
 """
 
 import contextlib
+import functools
 import gc
 import hashlib
 import importlib
@@ -14,13 +16,11 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
-from snakemake.persistence.file import FilePersistence
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
@@ -29,6 +29,8 @@ from signoff.rules.settings import Release
 from signoff.rules.steps import CHAMPION, DIAGNOSED, FOLDER, LIVE, PREDICTIONS, THREADS, Member, Step, Steps
 
 _PLACE = Place("models/{model}/")
+# A fork costs as much as a third of a small model, and its memory may grow.
+_MODELS_PER_FORK = 20
 # The command lines that may run here, whatever the plan names.
 _TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
 _TASKS |= {"train_model", "evaluate_model", "refit_model", "row_budget"}
@@ -49,59 +51,89 @@ class OneProcess:
 
     threads: int
     force: bool
-    _records: FilePersistence = field(init=False)
     _digests: dict[str, str] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._records = FilePersistence(nolock=True, path=Path(".snakemake"))
+    def bring_up_to_date(self, models: Mapping[str, Member]) -> Iterator[tuple[str, str | None, list[Step]]]:
+        """Run the tasks whose inputs have changed; yield each model with what went wrong, if anything, and its steps.
 
-    def bring_up_to_date(self, model: str, member: Member) -> str | None:
-        """Run the tasks of a model whose inputs have changed, in a fork; return what went wrong, if anything did."""
-        steps = steps_of(model, member)
-        if not self.force and all(self._is_done(each, _read_done(model)) for each in steps):
-            return None
-        for each in steps:
-            _command_line(each.task)
+        Raises
+        ------
+        TaskError
+            A task was stopped from outside.
+        """
+        all_steps = {model: steps_of(model, member) for model, member in models.items()}
+        waiting = []
+        for model, steps in all_steps.items():
+            done = _read_done(model)
+            if not self.force and all(self._is_done(each, done) for each in steps):
+                yield model, None, steps
+            else:
+                waiting.append(model)
+        for task in {each.task for steps in all_steps.values() for each in steps} if waiting else ():
+            _command_line(task)
+        if waiting:
+            # In this process, so that no fork imports it again.
+            _records()
+        while waiting:
+            # Code of the user could change what the next model's tasks find.
+            alone = any(_runs_own_code(each) for each in all_steps[waiting[0]])
+            some = waiting[: 1 if alone else _MODELS_PER_FORK]
+            for model, why in self._in_forks({model: all_steps[model] for model in some}):
+                waiting.remove(model)
+                yield model, why, all_steps[model]
+
+    def _in_forks(self, models: Mapping[str, list[Step]]) -> Iterator[tuple[str, str | None]]:
+        """Run the outdated tasks of models in a fork; yield each model that it has ended with, and what went wrong.
+
+        If the fork dies, its model is the last one, and the models after it are left.
+        """
         # Garbage collection of imported objects would copy their memory in a fork.
         gc.freeze()
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
             os.close(reading)
-            _end(lambda: self._in_fork(model, steps, writing))
+            _end(lambda: self._in_fork(models, writing))
         os.close(writing)
-        status = None
+        status, left = None, list(models)
         try:
-            with open(reading, "rb") as file:
-                said = file.read()
+            with open(reading, encoding="utf-8") as lines:
+                for line in lines:
+                    found = json.loads(line)
+                    # Late imports of the tasks are then already done for the next fork.
+                    for name in found["imported"]:
+                        with contextlib.suppress(ImportError):
+                            importlib.import_module(name)
+                    yield left.pop(0), ", ".join(found["failed"]) or None
             status = os.waitpid(child, 0)[1]
         finally:
             if status is None:
                 _stop(child)
         code = os.waitstatus_to_exitcode(status)
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        if code >= 128:
-            raise TaskError(f"{model}: stopped from outside (exit code {code}). Run it again to go on.")
-        if not said:
-            return f"ended with exit code {code}"
-        found = json.loads(said)
-        # Late imports of the tasks are then already done for the next model.
-        for name in found["imported"]:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-        return ", ".join(found["failed"]) or None
+        if left and code < 0:
+            yield left[0], f"killed by {signal.Signals(-code).name}"
+        elif left and code >= 128:
+            raise TaskError(f"{left[0]}: stopped from outside (exit code {code}). Run it again to go on.")
+        elif left:
+            yield left[0], f"ended with exit code {code}"
 
-    def _in_fork(self, model: str, steps: list[Step], writing: int) -> None:
-        """Run the tasks, and write which failed."""
-        before = set(sys.modules)
-        failed = self._run(model, steps)
-        imported = [
-            name for name, module in list(sys.modules.items()) if name not in before and _is_found_by(name, module)
-        ]
-        # If this process's parent was killed, nobody reads it, and the next run finds the model up to date.
-        with contextlib.suppress(BrokenPipeError), open(writing, "wb") as file:
-            file.write(json.dumps({"failed": failed, "imported": imported}).encode())
+    def _in_fork(self, models: Mapping[str, list[Step]], writing: int) -> None:
+        """Run the tasks, and write a line for each model: which failed."""
+        with open(writing, "w", encoding="utf-8") as file:
+            for model, steps in models.items():
+                before = set(sys.modules)
+                failed = self._run(model, steps)
+                imported = [
+                    name
+                    for name, module in list(sys.modules.items())
+                    if name not in before and _is_found_by(name, module)
+                ]
+                file.write(json.dumps({"failed": failed, "imported": imported}) + "\n")
+                try:
+                    file.flush()
+                except BrokenPipeError:
+                    # The parent was killed. The next run finds this model up to date, and goes on with the next one.
+                    os._exit(1)
 
     def _run(self, model: str, steps: list[Step]) -> list[str]:
         """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
@@ -125,10 +157,7 @@ class OneProcess:
             new.update(step.outputs)
             # That of an earlier job: Snakemake would take it for an output that is older than its inputs.
             step.benchmark.unlink(missing_ok=True)
-            for path in step.outputs:
-                record = MetadataRecord(rule=step.rule, code=step.code, params=step.params)
-                record.record_format_version = RECORD_FORMAT_VERSION
-                self._records._write_record(path, record)
+            _record(step)
             done[step.task] = {"made_from": made_from, "outputs": {path: sha256(Path(path)) for path in step.outputs}}
         write_json(_done(model), done)
         return failed
@@ -159,9 +188,16 @@ class OneProcess:
         return self._digests[path]
 
 
+@functools.cache
+def _read_steps(path: Path, _changed: int) -> Steps:
+    """Return the steps of models with the same config; the file is read once for all of them."""
+    return Steps.read(path)
+
+
 def steps_of(model: str, member: Member) -> list[Step]:
     """Return the tasks of a model, in the order in which they run."""
-    found = Steps.read(Path(member["steps"]))
+    path = Path(member["steps"]).absolute()
+    found = _read_steps(path, path.stat().st_mtime_ns)
     champion = _PLACE.champion_flags(Release(found.allowed_signers, found.required_approvals))
     wildcards = SimpleNamespace(model=model)
     own = {CHAMPION: champion(wildcards), DIAGNOSED: _PLACE.diagnosed_flags(wildcards)}
@@ -169,6 +205,11 @@ def steps_of(model: str, member: Member) -> list[Step]:
     steps = [each.of(model, own, member["pieces"]) for each in found.steps]
     # Before the first release, there is nothing to compare.
     return [each for each in steps if each.task != "live_record" or own[CHAMPION]]
+
+
+def _runs_own_code(step: Step) -> bool:
+    """Return whether a task runs code of the user."""
+    return any(each.startswith(("--custom=", "--metrics=")) for each in step.command)
 
 
 def _is_found_by(name: str, module: Any) -> bool:
@@ -187,6 +228,24 @@ def _read_done(model: str) -> dict[str, Any]:
         return dict(read_json(_done(model)))
     except (FileNotFoundError, TaskError):
         return {}
+
+
+def _records() -> Any:
+    """Return Snakemake's records. Its import takes as long as two small models, so it waits until a task runs."""
+    from snakemake.persistence.file import FilePersistence
+
+    return FilePersistence(nolock=True, path=Path(".snakemake"))
+
+
+def _record(step: Step) -> None:
+    """Record what the outputs of a task were made from, as Snakemake does for a job."""
+    from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
+
+    records = _records()
+    for path in step.outputs:
+        record = MetadataRecord(rule=step.rule, code=step.code, params=step.params)
+        record.record_format_version = RECORD_FORMAT_VERSION
+        records._write_record(path, record)
 
 
 def _command_line(task: str) -> Any:
