@@ -51,6 +51,17 @@ def sign_off(project: Project, **changes: str) -> str:
     return script(project, DEPLOYER, "sign_off", *(f"--{name}={value}" for name, value in said.items()))
 
 
+def signed_elsewhere(signature: Path, key: Path) -> None:
+    """Sign the statement beside a signature with a key in another folder, and bring the signature back."""
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        copy = Path(shutil.copy(signature.with_suffix(""), elsewhere))
+        subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "signoff", copy], check=True)
+        shutil.copy(f"{copy}.sig", signature)
+    os.chown(signature, SCHEDULED, GROUP)
+
+
 def owned(path: Path, who: int, group: int | None = None) -> None:
     for each in (path, *path.rglob("*")):
         os.chown(each, who, who if group is None else group, follow_symlinks=False)
@@ -89,7 +100,15 @@ def two_accounts(finished_run) -> Iterator[Project]:
 
 def test_one_account_runs_the_schedule_and_another_one_deploys(two_accounts):
     project, deployed = two_accounts, two_accounts.folder / "deployed"
-    assert "next: make deploy" in sign_off(project)
+    # Ada's key is on another machine: a statement goes there, and its signature comes back through a folder that the
+    # other account may write. It signs in her name, too.
+    decision = ["--reviewer=ada", "--decision=approve", "--comment=read it"]
+    assert "Permission denied" in script(project, SCHEDULED, "statement", *decision, code=1)
+    script(project, DEPLOYER, "statement", *decision)
+    signature = project.folder / "reports/statement-ada.dsse.sig"
+    for who, code, told in ((SCHEDULED, 1, "ada may not sign with this key"), (DEPLOYER, 0, "next: make deploy")):
+        signed_elsewhere(signature, project.folder.parent / f"home-{who}/key")
+        assert told in script(project, DEPLOYER, "sign_off", f"--signature={signature}", code=code)
     script(project, DEPLOYER, "deploy")
     assert "(signed)" in script(project, DEPLOYER, "verify")
     first = os.readlink(deployed / "current")

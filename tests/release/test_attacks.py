@@ -38,6 +38,19 @@ def point(name: str) -> None:
     Path("deployed/current").symlink_to(f"releases/{name}")
 
 
+# The history
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+def test_a_history_whose_last_line_break_was_changed_is_continued(project, end):  # noqa: F811
+    release(project, 2)
+    path = Path("deployed/history.jsonl")
+    path.write_bytes(path.read_bytes().removesuffix(b"\n") + end)
+    release(project, 3)
+    assert verifying.verify(RULE)[1] == [] and len(STORE.history()) == path.read_bytes().count(b"\n") == 2
+    assert b"\r" not in path.read_bytes()
+
+
 # The link
 
 

@@ -159,7 +159,8 @@ class Releases:
         if action != "prune":
             more["move"] = _digest_of(secret)
         line = canonical({"at": utc_now(), "action": action, "release": release, **more, "previous": previous})
-        steps = [(self.history_file, text + line + b"\n")]
+        # The last line may have lost its line break.
+        steps = [(self.history_file, b"".join(each + b"\n" for each in [*lines, line]))]
         steps.append((self.head_file, hashlib.sha256(line).hexdigest().encode() + b"\n"))
         if self._head() != previous:
             # The head is behind after a kill between the two writes. A second kill would leave it two lines behind.
