@@ -29,6 +29,7 @@ from signoff.base.files import beside, open_lock, replacing
 from signoff.release import outbox
 from signoff.release.approval import canonical, serialised
 from signoff.release.store import Releases, kept_releases
+from signoff.release.subject import review
 
 STORE = Releases()
 
@@ -413,3 +414,16 @@ def test_a_rewritten_history_reaches_no_other_folder(project):  # noqa: F811
     Path("deployed/history.jsonl").write_bytes(canonical(line) + b"\n")
     Path("deployed/history.head").write_text(hashlib.sha256(canonical(line)).hexdigest() + "\n", encoding="ascii")
     assert "line 1 was altered" in error(STORE.history)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "told"),
+    [
+        ("reports/final_report.html", b"\xff\xfe", "it is not UTF-8"),
+        ("reports/validation_report.json", b"[" * 100_000, "it is not valid JSON (maximum recursion depth"),
+    ],
+    ids=["page", "JSON"],
+)
+def test_a_damaged_file_that_is_reviewed_is_named_in_one_line(project, path, content, told):  # noqa: F811
+    Path(path).write_bytes(content)
+    assert f"{path} is damaged: {told}" in error(review, project.config, project.paths)

@@ -169,7 +169,7 @@ def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
 
     try:
         found = json.loads(content.decode("utf-8"), object_hook=recorded)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"{path} is damaged: it is not valid JSON ({error}). Run make run to rebuild it.") from error
     if not isinstance(found, dict):
         raise TaskError(f"{path} is damaged: it does not hold a JSON object. Run make run to rebuild it.")

@@ -107,7 +107,7 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
     if diagnostics.get("metrics_sha256") != files[METRICS]:
         raise TaskError(f"{DIAGNOSTICS} was computed for a different evaluation than {METRICS}. Run make report.")
     for path in (REPORT, PAGE):
-        text = reviewed_bytes(path, files).decode()
+        text = _text_as_reviewed(path, files)
         if files[model] not in text:
             raise TaskError(f"{path} was computed for a different model than {model}. Run make report.")
         for other in (METRICS, DIAGNOSTICS):
@@ -129,7 +129,7 @@ def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -
     found = (refit["sha256"], refit["model_sha256"], refit["inputs"].get(Path(features).name))
     if found != (files[path], files[model_path(config)], files[features]):
         raise TaskError(f"{path} is not {model_path(config)} trained again on {features}. Run make report.")
-    pages = [reviewed_bytes(page, files).decode() for page in (REPORT, PAGE)]
+    pages = [_text_as_reviewed(page, files) for page in (REPORT, PAGE)]
     if (told or {}).get("sha256") != files[path] or not all(files[path] in page for page in pages):
         raise TaskError(f"{DIAGNOSTICS} or {REPORT} was computed for a different model than {path}. Run make report.")
 
@@ -137,6 +137,14 @@ def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -
 def _as_reviewed(path: str, files: dict[str, str]) -> dict[str, Any]:
     """Return the content of a reviewed JSON file; raises as `reviewed_bytes`."""
     return parsed_json(reviewed_bytes(path, files), Path(path))
+
+
+def _text_as_reviewed(path: str, files: dict[str, str]) -> str:
+    """Return the text of a reviewed page. Raises as `reviewed_bytes`, and TaskError if it is not text."""
+    try:
+        return reviewed_bytes(path, files).decode()
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{path} is damaged: it is not UTF-8 ({error}). Run make report to rebuild it.") from error
 
 
 def summary(subject: dict[str, Any]) -> list[str]:
