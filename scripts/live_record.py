@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from signoff.release.live_record import Line, LiveAlarm, broken_words
 from signoff.release.store import Releases, kept_releases
 from signoff.review.batch_check import SUFFIX
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
-from signoff.review.live_join import Batch, Kinds, Record, training_means
+from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
 from signoff.tables.batches import text_batches
-from signoff.tables.csv_file import header_of_table, quoted_where_needed, write_csv
+from signoff.tables.csv_file import header_of_table, rendered
 
 OURS = ("row_number", "prediction", "prediction_low", "prediction_high", "release")
 # Where make predict writes.
@@ -110,36 +110,24 @@ def grouped_by_key(
 
 
 def as_if_predicted(
-    raw: Sequence[Path],
-    used: np.ndarray,
-    record: Record,
-    release: str,
-    promise: Promise,
-    configs: Sequence[str],
-    folder: Path,
+    raw: Sequence[Path], wanted: np.ndarray, record: Record, release: str, configs: Sequence[str], folder: Path
 ) -> Batch | None:
-    """Score the rows that came after the data of a release and were never predicted; return the file, if there are any.
+    """Score rows of the raw data that were never predicted; return the file, if there are any.
 
-    `used` marks the rows of the raw data that a prediction was matched with. The rows are written to `folder`, and
-    their targets are added to `record`.
+    `wanted` marks these rows. They are written to `folder`, and their targets are added to `record`.
     """
-    rows_path, output = folder / "rows.csv", folder / "as_if.csv"
-    start, tables = 0, []
-    assert record.time is not None and promise.until is not None
-    for path in raw:
-        columns = header_of_table(path)
-        typed = record.kinds.read(path, [record.time, record.target])
-        for text, frame in zip(text_batches(path, columns), typed, strict=True):
-            new = (frame[record.time] > promise.until) & frame[record.target].notna()
-            new &= ~used[start : start + len(frame)]
-            start += len(frame)
-            if new.any():
-                tables.append(text.filter(pa.array(new.to_numpy())))
-    if not tables:
+    if not wanted.any():
         return None
-    rows = pa.concat_tables(tables)
-    quoted_where_needed(lambda style: write_csv(rows, rows_path, style))
-    record.add_answers(rows_path)
+    rows_path, output = folder / "rows.csv", folder / "as_if.csv"
+    start = 0
+    with open(rows_path, "wb") as file:
+        for path in raw:
+            for text in text_batches(path, header_of_table(raw[0])):
+                new = wanted[start : start + len(text)]
+                file.write(rendered(text.filter(pa.array(new)), header=start == 0))
+                start += len(text)
+    for frame in record.kinds.read(rows_path, [*record.key, record.target]):
+        record.add_answers(frame)
     script = Path(__file__).with_name("predict.py")
     command = [sys.executable, str(script), f"--input={rows_path}", f"--output={output}"]
     command += [f"--release={release}", *(f"--config={each}" for each in configs)]
@@ -151,6 +139,41 @@ def as_if_predicted(
     return Batch(output, 0, as_if=True)
 
 
+def read_answers(
+    raw: Sequence[Path], records: Iterable[Record], means: TrainingMeans, promise: Promise | None
+) -> tuple[dict[str, float], np.ndarray]:
+    """Read the raw data once: add the answers to each record, and return the training means of the releases.
+
+    The second value marks the rows with an answer that came after the data of the current release, whose promise is
+    `promise`; none if it has no time.
+    """
+    records = list(records)
+    kinds, target = means.kinds, means.target
+    names = list(dict.fromkeys([*means.columns, *(name for record in records for name in record.key)]))
+    new = [np.zeros(0, dtype=bool)]
+    for path in raw:
+        for frame in kinds.read(path, names):
+            means.add(frame)
+            for record in records:
+                record.add_answers(frame)
+            if promise is None or promise.time is None or promise.until is None:
+                new.append(np.zeros(len(frame), dtype=bool))
+            else:
+                later = (frame[promise.time] > promise.until) & frame[target].notna()
+                new.append(later.to_numpy())
+    return means.by_release(), np.concatenate(new)
+
+
+def summed(record: Record, unused: np.ndarray | None = None) -> Sums:
+    """Return the sums over a record; clear in `unused` the rows of the raw data that a prediction is matched with."""
+    sums = Sums()
+    for rows in record.joined():
+        sums.add(rows)
+        if unused is not None:
+            unused[rows["place"].dropna().to_numpy("int64")] = False
+    return sums
+
+
 def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the record as it is written to live.json; `folder` is for temporary files."""
     history = Releases().history()
@@ -159,34 +182,23 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     known = read_json(args.cleaned)
     kinds = Kinds({**known["kinds"], args.target: "number"}, known["date_formats"])
     time = promises[current].time if current in promises else None
-    means = training_means(args.raw, kinds, args.target, promises)
     groups, problems = grouped_by_key(batches(), args.key, columns, args.target)
-    used = np.zeros(0, dtype=bool)
+    records = {key: Record(folder, key, kinds, args.target, time) for key in groups}
+    means, new = read_answers(
+        args.raw, records.values(), TrainingMeans(kinds, args.target, promises), promises.get(current or "")
+    )
     everything: list[tuple[Record, Sums]] = []
-    for key, files in groups.items():
-        record, sums = Record(folder, key, kinds, args.target, time), Sums()
-        for path in args.raw:
-            record.add_answers(path)
-        for batch in files:
+    for key, record in records.items():
+        for batch in groups[key]:
             record.add_predictions(batch, promises, means)
-        used = used if len(used) else np.zeros(len(record.answers), dtype=bool)
-        for rows in record.joined():
-            sums.add(rows)
-            used[rows["place"].dropna().to_numpy("int64")] = True
-        everything.append((record, sums))
+        everything.append((record, summed(record, new)))
     if current in promises and promises[current].until is not None:
         key = tuple(args.key) or tuple(name for name in columns if name != args.target)
-        record, sums = Record(folder, key, kinds, args.target, time), Sums()
-        if not len(used):
-            used = np.zeros(
-                sum(len(batch) for path in args.raw for batch in text_batches(path, columns[:1])), dtype=bool
-            )
-        new = as_if_predicted(args.raw, used, record, current, promises[current], args.config or (), folder)
-        if new:
-            record.add_predictions(new, promises, means)
-            for rows in record.joined():
-                sums.add(rows)
-            everything.append((record, sums))
+        record = Record(folder, key, kinds, args.target, time)
+        scored = as_if_predicted(args.raw, new, record, current, args.config or (), folder)
+        if scored:
+            record.add_predictions(scored, promises, means)
+            everything.append((record, summed(record)))
     lines = [line for record, sums in everything for line in lines_of(record, sums, promises)]
     lines = merged(earlier_lines(args.output), lines, kept_releases(history))
     alarms: list[LiveAlarm] = []

@@ -6,7 +6,7 @@ import pytest
 
 from signoff.release.live_record import broken_words, newest_words, warnings
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
-from signoff.review.live_join import Batch, Kinds, Record, training_means
+from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
 
 KINDS = Kinds({"when": "date", "shop": "text", "size": "number", "sold": "number"}, {"when": "ISO8601"})
 
@@ -25,8 +25,11 @@ def record_of(tmp_path, batches: list[pd.DataFrame], answers: pd.DataFrame, key=
     answers.to_csv(tmp_path / "raw.csv", index=False)
     promises = {"r1": promise(), "r2": promise()}
     record = Record(tmp_path, key, KINDS, "sold", "when")
-    record.add_answers(tmp_path / "raw.csv")
-    means = training_means([tmp_path / "raw.csv"], KINDS, "sold", {name: promise(time=None) for name in promises})
+    training = TrainingMeans(KINDS, "sold", {name: promise(time=None) for name in promises})
+    for frame in KINDS.read(tmp_path / "raw.csv", [*key, "sold"]):
+        record.add_answers(frame)
+        training.add(frame)
+    means = training.by_release()
     for n, batch in enumerate(batches):
         batch.to_csv(tmp_path / f"batch{n}.csv", index=False)
         record.add_predictions(Batch(tmp_path / f"batch{n}.csv", 19_000 + n, **options), promises, means)
@@ -85,8 +88,8 @@ def test_a_key_matches_however_its_values_are_written(tmp_path):
 
 
 def test_many_rows_are_joined_in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("signoff.review.live_join.PIECE", 64)
-    monkeypatch.setattr("signoff.tables.spill.PIECE", 64)
+    monkeypatch.setattr("signoff.review.live_join._MOST_ROWS", 64)
+    monkeypatch.setattr("signoff.tables.batches.BLOCK", 5_000)
     days = pd.date_range("2024-01-01", periods=2000, freq="h").strftime("%Y-%m-%d %H:%M:%S")
     batch = predictions([(day, "a", float(n)) for n, day in enumerate(days)])
     raw = answers([(day, "a", 3 * n) for n, day in enumerate(days)]).sample(frac=1, random_state=0)

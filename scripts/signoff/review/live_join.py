@@ -1,9 +1,12 @@
 """Join predictions with the values that came later, in memory that does not grow with the number of rows.
 
-Rows are matched by a 64-bit hash of their key. Both sides are written to temporary files and joined group by group.
+Rows are matched by a 64-bit hash of their key. Both sides are written to temporary files, in
+groups by their key, and joined group by group.
 """
 
 import math
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +18,15 @@ import pandas as pd
 from signoff.tables.batches import text_batches
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import header_of_table
-from signoff.tables.spill import GOLDEN, PIECE, Spill, pieces
+from signoff.tables.spill import GOLDEN
 from signoff.tables.table import parse_column
 
 # The largest number of text columns whose levels are slices, and the largest number of levels of each.
 MOST_COLUMNS = 8
 _MOST_LEVELS = 30
+# Groups by the first byte of a hash, and the number of rows of both sides that are joined at a time, if more than one
+# group fits.
+_GROUPS, _MOST_ROWS = 256, 500_000
 NO_WEEK = np.iinfo("int64").min
 _DAY = 86_400_000_000
 
@@ -62,30 +68,37 @@ class Kinds:
 
 
 class _Rows:
-    """Columns of 8-byte numbers in files, one entry per row."""
+    """Rows of 8-byte numbers in a file without a name, in groups by a hash of the key, each in its order."""
 
     def __init__(self, folder: Path, **dtypes: str):
-        self.columns = {name: Spill(folder, dtype) for name, dtype in dtypes.items()}
+        self.dtype = np.dtype([*dtypes.items(), ("place", "int64")])
+        self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        # Where each group begins in each batch, in rows of the file.
+        self.starts: list[np.ndarray] = []
+        self.counts = np.zeros(_GROUPS, dtype="int64")
 
     def add(self, **values: np.ndarray) -> None:
+        """Add a batch: a number for each row and column. Rows are numbered in the order in which they come."""
+        before = len(self)
+        rows = np.empty(len(values["key"]), self.dtype)
         for name, each in values.items():
-            self.columns[name].add(each)
+            rows[name] = each
+        rows["place"] = np.arange(before, before + len(rows))
+        group = (rows["key"] * GOLDEN >> np.uint64(56)).astype("uint8")
+        self.file.write(rows[np.argsort(group, kind="stable")].tobytes())
+        counts = np.bincount(group, minlength=_GROUPS)
+        self.starts.append(before + np.concatenate([[0], np.cumsum(counts)]))
+        self.counts += counts
 
     def __len__(self) -> int:
-        return len(self.columns["key"])
+        return int(self.counts.sum())
 
-    def group(self, bits: int, group: int) -> pd.DataFrame:
-        """Return the rows whose hash belongs to one of 2 ** `bits` groups, with their place."""
-        parts = []
-        for n, keys in enumerate(pieces(self.columns["key"])):
-            inside = np.arange(len(keys))
-            if bits:
-                inside = np.flatnonzero(keys * GOLDEN >> np.uint64(64 - bits) == group)
-            rows = slice(n * PIECE, n * PIECE + len(keys))
-            values = {name: column[rows][inside] for name, column in self.columns.items()}
-            places = np.arange(rows.start, rows.stop)[inside]
-            parts.append(pd.DataFrame({**values, "place": places}))
-        return pd.concat(parts) if parts else pd.DataFrame({name: [] for name in [*self.columns, "place"]})
+    def of(self, first: int, end: int) -> pd.DataFrame:
+        """Return the rows of some groups, with their place."""
+        size, file = self.dtype.itemsize, self.file.fileno()
+        found = [os.pread(file, size * int(at[end] - at[first]), size * int(at[first])) for at in self.starts]
+        rows = np.frombuffer(b"".join(found), self.dtype)
+        return pd.DataFrame({name: rows[name] for name in self.dtype.names or ()})
 
 
 @dataclass(frozen=True)
@@ -110,12 +123,12 @@ class Record:
         codes = dict.fromkeys(["release", "week", "as_if", "file"], "int64")
         slices = {f"slice_{n}": "int64" for n in range(MOST_COLUMNS)}
         self.predicted = _Rows(folder, key="uint64", **numbers, **codes, **slices)
-        self.answers = _Rows(folder, key="uint64", target="float64", week="int64")
+        self.answers = _Rows(folder, key="uint64", target="float64")
 
     def add_predictions(self, batch: Batch, promises: Mapping[str, Released], means: Mapping[str, float]) -> None:
         """Add a file of predictions. Call it in the order in which the files were written.
 
-        `means` has for each release the mean of its target, as `training_means` returns it.
+        `means` has for each release the mean of its target, as `TrainingMeans.by_release` returns it.
         """
         header = header_of_table(batch.path)
         baselines = {each.baseline for each in promises.values() if each.baseline in header}
@@ -125,8 +138,8 @@ class Record:
         numbers = dict.fromkeys([*ours[:3], *baselines], "number")
         kinds = Kinds({**self.kinds.kinds, **numbers, "release": "text"}, self.kinds.formats)
         for frame in kinds.read(batch.path, names):
-            release = frame["release"].astype("str")
-            codes = release.map({name: self._code(name) for name in release.unique()}).to_numpy("int64")
+            places, different = pd.factorize(frame["release"].astype("str"))
+            codes = np.array([self._code(name) for name in different], dtype="int64")[places]
             rows = len(frame)
             missing = np.full(rows, np.nan)
             low, high = (
@@ -134,7 +147,7 @@ class Record:
             )
             baseline = np.full(rows, np.nan)
             for name, promise in promises.items():
-                inside = (release == name).to_numpy()
+                inside = codes == (self.releases.index(name) if name in self.releases else -1)
                 if promise.baseline in frame:
                     baseline[inside] = frame[promise.baseline].to_numpy()[inside]
                 elif promise.baseline == "mean" and inside.any():
@@ -158,15 +171,9 @@ class Record:
             )
         self._files += 1
 
-    def add_answers(self, path: Path) -> None:
-        """Add a file of rows with their target."""
-        names = list(dict.fromkeys([*self.key, self.target, *([self.time] if self.time else [])]))
-        for frame in self.kinds.read(path, names):
-            self.answers.add(
-                key=row_hashes(frame[self.key]),
-                target=frame[self.target].to_numpy("float64"),
-                week=_weeks(frame[self.time]) if self.time else np.full(len(frame), NO_WEEK),
-            )
+    def add_answers(self, frame: pd.DataFrame) -> None:
+        """Add rows with their key and target, as `Kinds.read` yields them."""
+        self.answers.add(key=row_hashes(frame[self.key]), target=frame[self.target].to_numpy("float64"))
 
     def joined(self) -> Iterator[pd.DataFrame]:
         """Yield the predictions, each row once, with `target` (missing without an answer) and the answer's `place`.
@@ -174,14 +181,20 @@ class Record:
         Of several predictions of one row, the last file counts; of several answers, the last one (a correction). If a
         key occurs several times within a file, its last occurrence belongs to the last answer, and so on backwards.
         """
-        bits = max((len(self.predicted) + len(self.answers)) // (2 * PIECE), 0).bit_length()
-        for group in range(1 << bits):
-            predicted, answers = (rows.group(bits, group) for rows in (self.predicted, self.answers))
+        counts = self.predicted.counts + self.answers.counts
+        first = 0
+        for end in range(1, _GROUPS + 1):
+            if end < _GROUPS and counts[first : end + 1].sum() <= _MOST_ROWS:
+                continue
+            predicted, answers = self.predicted.of(first, end), self.answers.of(first, end)
             answers = answers[answers["target"].notna()]
-            predicted["rank"] = predicted.groupby(["key", "file"]).cumcount(ascending=False)
-            answers["rank"] = answers.groupby("key").cumcount(ascending=False)
+            first = end
+            predicted["rank"] = _from_the_end(predicted, ["key", "file"])
+            answers = answers.assign(rank=_from_the_end(answers, ["key"]))
             predicted = predicted.drop_duplicates(["key", "rank"], keep="last").drop(columns="place")
-            yield predicted.merge(answers.drop(columns="week"), on=["key", "rank"], how="left")
+            # Most often each key occurs once.
+            on = ["key", "rank"] if answers["rank"].any() or predicted["rank"].any() else ["key"]
+            yield predicted.merge(answers[[*on, "target", "place"]], on=on, how="left")
 
     def _code(self, release: str) -> int:
         if release not in self.releases:
@@ -191,29 +204,42 @@ class Record:
     def _levels(self, column: str, values: pd.Series) -> np.ndarray:
         """Return the code of each value of a column, -1 for missing and rare values."""
         known = self.levels[column]
-        for value in values.dropna().unique()[: _MOST_LEVELS * 2]:
+        places, different = pd.factorize(values)
+        for value in different[: _MOST_LEVELS * 2]:
             if value not in known and len(known) < _MOST_LEVELS:
                 known.append(value)
-        return values.map({value: n for n, value in enumerate(known)}).fillna(-1).to_numpy("int64")
+        return np.append(pd.Index(known, dtype=values.dtype).get_indexer(different), -1)[places]
 
 
-def training_means(
-    raw: Sequence[Path], kinds: Kinds, target: str, promises: Mapping[str, Released]
-) -> dict[str, float]:
-    """Return for each release the mean of the targets that it was made from, which the baseline "mean" predicts.
+class TrainingMeans:
+    """For each release the mean of the targets that it was made from, which the baseline "mean" predicts.
 
     These are the targets up to the release's last time, or all of them if rows have no time.
     """
-    totals = {name: [0.0, 0] for name in promises}
-    times = {each.time for each in promises.values() if each.time}
-    for path in raw:
-        for frame in kinds.read(path, [target, *sorted(times)]):
-            known = frame[target].notna()
-            for name, promise in promises.items():
-                use = known & (frame[promise.time] <= promise.until) if promise.time else known
-                totals[name][0] += float(frame[target][use].sum())
-                totals[name][1] += int(use.sum())
-    return {name: total / count if count else math.nan for name, (total, count) in totals.items()}
+
+    def __init__(self, kinds: Kinds, target: str, promises: Mapping[str, Released]):
+        self.kinds, self.target, self.promises = kinds, target, promises
+        self.columns = sorted({target, *(each.time for each in promises.values() if each.time)})
+        self._totals = dict.fromkeys(promises, (0.0, 0))
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Add rows, as `Kinds.read` yields them."""
+        known = frame[self.target].notna()
+        for name, promise in self.promises.items():
+            use = known & (frame[promise.time] <= promise.until) if promise.time else known
+            total, count = self._totals[name]
+            self._totals[name] = total + float(frame[self.target][use].sum()), count + int(use.sum())
+
+    def by_release(self) -> dict[str, float]:
+        """Return the means."""
+        return {name: total / count if count else math.nan for name, (total, count) in self._totals.items()}
+
+
+def _from_the_end(rows: pd.DataFrame, by: list[str]) -> np.ndarray:
+    """Return the number of later rows with the same values for each row."""
+    if not rows["key"].duplicated().any():
+        return np.zeros(len(rows), dtype="int64")
+    return rows.groupby(by).cumcount(ascending=False).to_numpy()
 
 
 def _weeks(time: pd.Series) -> np.ndarray:
