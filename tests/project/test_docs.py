@@ -32,7 +32,6 @@ SHOWN = {"yaml", "json", "text", "ini", "{toctree}", "{include} ../README.md", "
 # What cannot run here, by how the command begins: why, and what is checked instead.
 NOT_RUN = {
     "make backtest": "takes minutes on the flights; tests/review/test_backtest.py runs it on fewer rows",
-    ".venv/bin/mlflow artifacts download": "needs a server; tests/release/test_track.py downloads from one",
     "make serve": "goes on until Ctrl-C; tests/serving/test_serve.py starts the server",
     "make review": "goes on until Ctrl-C; tests/ops/test_review_page.py starts the server",
     "mlserver start": "a server of its own requirements, which are not those of the project; tried by hand",
