@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from signoff.base.errors import TaskError
+from signoff.release import rule_decision
 from signoff.release.approval import METRICS
 from signoff.release.rule_decision import comment_of, list_of_models, parse_rule, problems
 
@@ -65,3 +66,18 @@ def test_the_list_changes_with_the_rule_and_with_each_subject_and_the_comment_na
     digest = hashlib.sha256(content).hexdigest()
     words = comment_of(" fine ", ["no alarm"], content, 2)
     assert words == f"fine (one of 2 models by the rule: no alarm; list sha256:{digest})"
+
+
+def test_a_model_that_somebody_has_rejected_does_not_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subject = {"files": {"x": "1"}, "failures": [], "alarms": [], "code": {"commit": "a", "sha256": "c"}}
+    said = [{"reviewer": "Ada", "decision": "approve"}, {"reviewer": "Bob", "decision": "reject"}]
+    found = {"then": {**subject, "code": {"commit": "b", "sha256": "c"}, "decisions": said, "sha256": "d"}}
+    monkeypatch.setattr(rule_decision, "read_sign_off", lambda path: found["then"])
+    assert problems(subject, ["no alarm"]) == []
+    Path("reports").mkdir()
+    Path("reports/sign_off.json").touch()
+    assert problems(subject, ["no alarm"]) == ["Bob has rejected it"]
+    # A rejection of an earlier model says nothing about this one.
+    found["then"]["files"] = {"x": "0"}
+    assert problems(subject, ["no alarm"]) == []
