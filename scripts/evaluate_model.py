@@ -20,6 +20,7 @@ from signoff.base import command_line
 from signoff.base.command_line import json_object
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import decimals
+from signoff.features.history_state import history_facts
 from signoff.features.holdout import check_count
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
@@ -76,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: metadata[name] for name in [*context, "custom"]}
         found |= {name: metadata[name] for name in ["candidates", "weight", "intervals"] if name in metadata}
+        if "history" in metadata:
+            found["history"] = history_facts(metadata)
         found["model_sha256"] = metadata["sha256"]
         if args.validation_report:
             report = read_json(args.validation_report)

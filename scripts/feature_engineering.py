@@ -19,6 +19,7 @@ import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.command_line import json_object
+from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
 from signoff.features.evidence import Facts
@@ -217,6 +218,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.like:
             _features_of_part(args.input, args.output, cast(Description, read_json(args.like)), custom)
             return
+        if args.history and not args.state:
+            raise TaskError("--history needs --state: the file of earlier rows that predictions need.")
         if custom and args.custom_mode == "instead" and (args.drop or args.derived):
             logging.warning(
                 "[feature_engineering] features.drop and derived do nothing (features.custom_mode: instead)"
@@ -255,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         _log(description)
         about = {"kinds": columns.kinds, "date_formats": columns.formats, **counts}
         used = columns_described(description, about)
-        if made.past is not None and args.state:
+        if made.past is not None:
             state = write_state(made.past, made.plan, args.state)
             description["history"] = {**state, "columns": described_columns([*map(str, made.past)], about)}
             logging.info("[feature_engineering] wrote %d earlier rows to %s", state["rows"], args.state)

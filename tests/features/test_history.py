@@ -15,16 +15,18 @@ import feature_engineering as task
 import train_model
 from feature_engineering import _Features, feature_engineering
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json
+from signoff.base.files import read_json, write_json
 from signoff.config.settings import SCHEMA, check_config
 from signoff.features.history import columns_remembered, history_features, micros_of, remembered, state_of
 from signoff.features.history_plan import micros
-from signoff.features.history_state import read_state
+from signoff.features.history_state import history_facts, read_state
 from signoff.features.plan import FeatureOptions
 from signoff.features.recipe import columns_used, features_again, of_a_date
 from signoff.model.model_file import load_model
 from signoff.release.approval import released_as, reviewed_files
+from signoff.report import inputs
 from signoff.review.batch_check import BatchCheck, Released
+from signoff.review.champion import _champion_features
 from signoff.review.earlier_rows import Newer, with_newer
 from signoff.review.leaks import leaks
 from signoff.review.row_scores import Model, Scorer, score
@@ -101,7 +103,7 @@ def test_without_a_key_all_rows_belong_together_and_two_columns_are_one_key():
 RECIPE = {
     "lag": {"history": "lag", "of": "2 * y + x", "lag": 2},
     "mean": {"history": "mean", "of": "y", "window": "5h"},
-    "count": {"history": "count", "window": "2d"},
+    "count": {"history": "count", "window": "8h"},
     "last": {"history": "since_last"},
 }
 RECIPE = {name: {**how, "by": ["key"], "time": "when"} for name, how in RECIPE.items()}
@@ -121,7 +123,32 @@ def values(found: dict[str, pd.Series], rows: np.ndarray | slice = slice(None)) 
     return np.array([each.to_numpy()[rows] for each in found.values()])
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("after", ["0h", "3h", "x"])
+def test_every_value_is_that_of_a_loop_over_the_rows_and_a_state_has_all_that_it_needs(after):
+    rng = np.random.default_rng(1)
+    hours, x, y = rng.integers(0, 60, 80), rng.integers(-2, 9, 80), rng.integers(-9, 9, 80)
+    frame = table(hours.tolist(), rng.choice(["a", "b"], 80).tolist(), y.tolist(), x.tolist())
+    recipe = {name: {**how, "after": after} for name, how in RECIPE.items()}
+    known = hours + {"0h": 0, "3h": 3, "x": np.maximum(x, 0)}[after]
+    expected = np.full((4, 80), math.nan)
+    for row in range(80):
+        same = [each for each in range(80) if frame["key"][each] == frame["key"][row] and known[each] < hours[row]]
+        last = sorted(same, key=lambda each: (known[each], hours[each], each))
+        window = [y[each] for each in last if known[each] >= hours[row] - 5]
+        expected[0, row] = 2 * y[last[-2]] + x[last[-2]] if len(last) > 1 else math.nan
+        expected[1, row] = np.mean(window) if window else math.nan
+        expected[2, row] = sum(known[each] >= hours[row] - 8 for each in last)
+        expected[3, row] = hours[row] - hours[last[-1]] if last else math.nan
+    np.testing.assert_allclose(values(history_features(frame, recipe)), expected, rtol=1e-15)
+    for since in (25, 40, 55):
+        at = int(micros_of(pd.Series([START + pd.Timedelta(since, "h")]))[0])
+        state = state_of(remembered(frame, recipe), recipe, at)
+        found = values(history_features(frame[["when", "key"]], recipe, state), hours >= since)
+        np.testing.assert_allclose(found, expected[:, hours >= since], rtol=1e-15)
+        assert len(state.rows) < 80
+
+
+@settings(max_examples=15, deadline=None)
 @given(ROWS, st.integers(0, 24), st.sampled_from(["0h", "3h", "x"]), st.floats(-1e9, 1e9))
 def test_no_value_of_a_later_or_equal_moment_enters_and_a_state_gives_the_same_values(rows, place, after, other):
     hours, keys, y, x = map(list, zip(*rows, strict=True))
@@ -149,7 +176,7 @@ def test_no_value_of_a_later_or_equal_moment_enters_and_a_state_gives_the_same_v
     assert np.isnan(values(again, ~after_it)).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(-1e250, 1e250), min_size=2, max_size=12))
 def test_a_mean_is_exact_and_the_rows_outside_of_its_window_do_not_change_its_last_digit(y):
     frame = table(list(range(len(y))), ["a"] * len(y), y)
@@ -276,6 +303,28 @@ def test_a_prediction_has_the_history_of_training_and_needs_few_rows_for_it(trai
     content = (folder / "history.arrow").read_bytes()
     with pytest.raises(TaskError, match="does not belong to this model"):
         read_state(content[:-1] + b"x", scorer.model.metadata)
+
+
+def test_the_features_of_a_champion_are_made_again_of_all_rows(trained):
+    folder, _, scorer = trained
+    metadata = scorer.model.metadata
+    write_json(folder / "cleaned.json", {"kinds": {"when": "date", "key": "text", "x": "number", "y": "number"}})
+    found = _champion_features(folder / "cleaned.csv", metadata, None)
+    features = pd.read_csv(folder / "features.csv")
+    pd.testing.assert_frame_equal(found[list(found)[4:]], features[list(found)[4:]], check_dtype=False)
+    # A value is needed as much as a key is.
+    write_json(folder / "cleaned.json", {"kinds": {"when": "date", "key": "text", "x": "number"}})
+    with pytest.raises(TaskError, match=r"its features need the column 'y' \(number\), which is gone"):
+        _champion_features(folder / "cleaned.csv", metadata, None)
+
+
+def test_the_report_names_the_features_of_earlier_rows_and_asks_when_these_are_known(trained):
+    metadata = trained[2].model.metadata
+    metrics = {**metadata, "custom": None, "custom_metrics": None, "history": history_facts(metadata)}
+    said = "\n".join(map(str, inputs.model(metrics)))
+    assert "Features of earlier rows: y_lag_1_by_key, y_mean_6h_by_key, count_6h_by_key. A row counts for those" in said
+    assert "later than 1h after it: is all of it known by then? A release predicts with" in said
+    assert "the last of 2024-01-05 03:00:00." in said
 
 
 def test_newer_rows_continue_the_history_and_older_ones_are_not_counted_twice(trained):

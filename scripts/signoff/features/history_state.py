@@ -13,7 +13,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.features.custom_features import as_given, kind_of
 from signoff.features.history import Earlier, history_of, micros_of, state_of
-from signoff.features.records import HistoryState
+from signoff.features.records import HistoryFacts, HistoryState
 
 # The name of the file in a release.
 STATE = "history.arrow"
@@ -70,6 +70,17 @@ def read_state(content: bytes, metadata: Mapping[str, Any]) -> Earlier:
         metadata["history"]["since"],
         metadata["time_column"],
     )
+
+
+def history_facts(metadata: Mapping[str, Any]) -> HistoryFacts:
+    """Return what the report says of the features of earlier rows of a model that has some."""
+    history, state = history_of(metadata["recipe"]), metadata["history"]
+    return {
+        "features": [name for name in history if name in metadata["features"]],
+        "after": list(dict.fromkeys(how["after"] for how in history.values())),
+        "rows": state["rows"],
+        "end": str(pd.Timestamp(state["end"], unit="us")),
+    }
 
 
 def needs_state(metadata: Mapping[str, Any]) -> bool:

@@ -100,6 +100,18 @@ class KeyRecord(TypedDict):
     kinds: dict[str, str]
 
 
+class HistoryFacts(TypedDict):
+    """What evaluation_metrics.json says of the features of earlier rows: their names, and when a row is known.
+
+    `after` has durations, and expressions in hours; `rows` are released, the last of `end`.
+    """
+
+    features: list[str]
+    after: list[str]
+    rows: int
+    end: str
+
+
 class Description(FeatureRecord):
     """The JSON beside features.csv; `columns`, `cleaning` and `raw_sha256` are added when it is written."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from signoff.features.records import Split
+from signoff.features.records import HistoryFacts, Split
 from signoff.model.scoring import Scores
 from signoff.model.search import Comparison
 from signoff.model.thresholds import DeployedScores, Threshold
@@ -65,6 +65,7 @@ class Metrics(TypedDict):
     custom: OwnFeatures | None
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
+    history: NotRequired[HistoryFacts]
     model_sha256: str
 
 

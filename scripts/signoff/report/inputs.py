@@ -1,6 +1,8 @@
 """The sections of the report on the inputs of the model: data, contract, model, candidates."""
 
 from signoff.base.numbers import counted
+from signoff.features.history_plan import micros
+from signoff.features.records import HistoryFacts
 from signoff.model.regressor import words_of
 from signoff.model.search import Compared, Comparison
 from signoff.model.weight_gain import words_of_gain
@@ -73,6 +75,7 @@ def model(metrics: Metrics) -> list[Block]:
         f"Target: {metrics['target']}.",
         f"Features: {features}.",
         *custom,
+        *([_history(metrics["history"])] if "history" in metrics else []),
         f"Left out: {left_out or 'none'}.",
     ]
     if "weight" in metrics:
@@ -88,6 +91,16 @@ def _weight(weighting: Weighting) -> str:
     gain = weighting.get("gain")
     found = f"{words_of_gain(gain)} ({gain['folds']})" if gain else "there are too few rows to measure what that gains"
     return f"Training rows are weighted by {by}: {found}."
+
+
+def _history(found: HistoryFacts) -> Words:
+    """Return the item on the features of earlier rows, and when these are known."""
+    known = " or ".join(after if micros(after) is not None else f"{after} (in hours)" for after in found["after"])
+    return (
+        f"Features of earlier rows: {', '.join(found['features'])}. A row counts for those that come later than "
+        f"{known} after it: is all of it known by then? A release predicts with "
+        f"{counted(found['rows'], 'earlier row')}, the last of {found['end']}."
+    )
 
 
 def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
