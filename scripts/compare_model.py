@@ -61,6 +61,11 @@ class Before:
     rows: int | None = None
     weeks: RowsByWeek | None = None
 
+    @property
+    def newest(self) -> pd.Timestamp | None:
+        """The day of its newest row."""
+        return pd.Timestamp(self.weeks["newest"]) if self.weeks else None
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -193,9 +198,9 @@ def compare_rows(
         *findings.drift_alarms(training, "the held-out part"),
         *(findings.last_seen(in_time[0], in_time[1], kinds, time) if by_time else []),
         *findings.drift_alarms(release or [], "these data, set beside those of the deployed release"),
-        *newest_alarms(alike, description),
+        *newest_alarms(alike, description, before.newest),
     ]
-    return {"drift": {"training": training, "release": release}, "profile": profile}, alarms
+    return {"drift": {"training": training, "release": release}, "profile": profile}, findings.each_level_once(alarms)
 
 
 def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str]) -> None:
@@ -274,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
             found = compare_model(table, description, holdout, metrics, options, before, sampled)
         found["alarms"] += history_alarms(said["rows"], before.rows)
         if args.raw:
-            found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]))
+            found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]), before.newest)
         found = rounded(found)
         # The contract's part of the report is read here, so that the report does not depend on another task.
         validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}

@@ -337,6 +337,11 @@ def test_the_box_says_where_to_look_with_figures(finished_run):
 def test_the_reasons_beside_the_verdict_do_not_repeat_it(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
     against = ["Its MAE cannot be told apart from that of the best baseline (mean), 2 against 2.1.", "a", "b", "c"]
+    against = [
+        "1 of 2 thresholds is missed (r2_min 0.8: R2 is 0.7).",
+        "The data contract is violated 2 times.",
+        *against,
+    ]
     reasons = {"for": ["Every threshold is met: MAE 2 (mae_max 3).", "d"], "against": against}
     assert decision(found, diagnostics() | {"reasons": reasons}).sides == {"for": ["d"], "against": ["a", "b", "c"]}
 

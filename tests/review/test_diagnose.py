@@ -494,6 +494,17 @@ def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
     assert sorted(drift.news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
 
 
+def test_a_level_that_has_vanished_is_named_once():
+    sentences = ["shop is “B” for the last time at 2024-05-05.", "shop is “B” in 0 rows of the last week."]
+    alarms = [{"name": "vanished_category", "feature": "shop", "sentence": each} for each in sentences]
+    other = alarms[1] | {"sentence": "shop is “C” in 0 rows of the last week."}
+    assert findings.each_level_once([*alarms, other, other | {"name": "drift"}]) == [
+        alarms[0],
+        other,
+        other | {"name": "drift"},
+    ]
+
+
 def test_a_level_that_is_new_by_chance_is_not_news():
     """Five rows of a level of which the training part would have had six: it may just have had none."""
     before = pd.Series(["A"] * 50 + ["B"] * 50)

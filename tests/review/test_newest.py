@@ -86,6 +86,24 @@ def test_another_unit_in_the_newest_weeks_is_named(factor):
     assert "its median is" in next(iter(found.values()))[1]
 
 
+def test_what_has_changed_since_a_release_of_many_weeks_ago_is_named_beside_the_rows_before_it():
+    random = np.random.default_rng(5)
+    days = np.repeat(np.arange(7 * 80), 4)
+    frame = pd.DataFrame({"time": pd.Timestamp("2023-01-02") + pd.to_timedelta(days, unit="D")})
+    # Months are alike.
+    wandering_ = np.repeat(random.normal(0, 0.4, 20), 28 * 4)
+    since = days >= 7 * 70
+    frame["sold"] = (40 + random.normal(0, 4, len(frame))).round(1)
+    frame["price"] = (20 + wandering_ + random.normal(0, 3, len(frame)) + 3.5 * since).round(1)
+    table, description = feature_engineering(frame, "sold", time_column="time", test_share=0.2)
+    assert newest.newest_alarms(table, description) == []
+    released = pd.Timestamp("2023-01-02") + pd.Timedelta(days=7 * 70 - 1)
+    (alarm,) = newest.newest_alarms(table, description, released)
+    assert (alarm["name"], alarm["feature"]) == ("drift", "price")
+    assert "in the 10 weeks since the deployed release (from 2024-05-06)" in alarm["sentence"]
+    assert newest.newest_alarms(table.assign(price=table["price"] - 3.5 * since), description, released) == []
+
+
 def test_a_segment_that_is_not_delivered_is_named():
     frame = shop()
     feature, sentence = found_in(frame[~(late(frame, 2) & (frame["store"] == "C"))])["vanished_category"]
@@ -251,6 +269,16 @@ def test_a_clock_that_was_set_to_another_hour_is_named(seed):
     assert found_in(frame) == {}
     frame["time"] += pd.to_timedelta(np.where(late(frame), 1, 0), unit="h")
     assert "look 1 hour later than before" in found_in(frame)["times"][1]
+
+
+def test_days_and_months_that_are_swapped_in_the_newest_weeks_are_named_without_a_release_too():
+    frame = shop()
+    time, newest_rows = frame["time"], late(frame, 8)
+    assert times.swap_alarms(time) == times.swap_alarms(time[time.dt.day_of_week == 0]) == []
+    swapped = [each.replace(day=each.month, month=each.day) if each.day <= 12 else each for each in time[newest_rows]]
+    time = time.mask(newest_rows, pd.Series(swapped, time.index[newest_rows]))
+    (alarm,) = times.swap_alarms(time[time < frame["time"].max()])
+    assert alarm["name"] == "times" and "days 1 to 12 of the months have " in alarm["sentence"]
 
 
 def test_rows_that_have_come_to_or_gone_from_weeks_long_before_the_release_are_named():

@@ -1,5 +1,6 @@
 """Whether the numbers support a deployment (yes, no, or look closer), and why: the box at the top of the report."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,11 @@ FEWEST_ROWS = 100
 MOST_UNSEEN, MOST_UNSEEN_OF_SEGMENT = 0.2, 0.5
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
-_OF_THE_VERDICT = ("Every threshold is met", "By R2 the baseline")
+# What these reasons say is above them in the box.
+_SAID_ABOVE = re.compile(
+    r"Every threshold is met|\d+ of \S+ thresholds? (is|are) missed|The data contract is violated|By R2 the baseline|"
+    r"Its MAE (is|cannot be told apart from).* of the best baseline "
+)
 _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
 
 
@@ -57,8 +62,8 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
 
 
 def _not_yet_said(sentences: list[str]) -> list[str]:
-    """Return the reasons but those on thresholds and the best baseline, which the verdict has."""
-    return [each for each in sentences if not each.startswith(_OF_THE_VERDICT) and " of the best baseline " not in each]
+    """Return the reasons but those on thresholds, the contract and the best baseline, which the box has above them."""
+    return [each for each in sentences if not _SAID_ABOVE.match(each)]
 
 
 def decision_box(found: Decision) -> Box:

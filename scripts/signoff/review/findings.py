@@ -1,5 +1,6 @@
 """Alarms about shifts in the rows, each judged by its size."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from signoff.release.records import DriftRow
 from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
 from signoff.review.reasons import alarm
 
+_QUOTED = re.compile("“(.*?)”")
 # At most this many shifted columns get their own sentence.
 _MOST_SHIFTED = 3
 
@@ -36,6 +38,18 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
                     f"{name} is “{levels[int(k)]}” for the last time at {moment}, {silent:,} held-out rows before "
                 )
                 found.append(alarm("vanished_category", name, f"{sentence}the end."))
+    return found
+
+
+def each_level_once(alarms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return alarms without a second one on a level that has vanished: from the held-out part, or the newest weeks."""
+    found: list[dict[str, Any]] = []
+    gone: set[tuple[str | None, str]] = set()
+    for each in alarms:
+        levels = {(each["feature"], level) for level in _QUOTED.findall(each["sentence"])}
+        if each["name"] != "vanished_category" or not levels or levels - gone:
+            found.append(each)
+            gone |= levels if each["name"] == "vanished_category" else set()
     return found
 
 

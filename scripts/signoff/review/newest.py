@@ -23,6 +23,7 @@ from signoff.review.periods import (
     enough_rows,
     means,
     periods_of,
+    since,
     span_sums,
     spans_of,
     step,
@@ -30,7 +31,7 @@ from signoff.review.periods import (
 from signoff.review.precision import precision_alarms
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
-from signoff.review.times import clock_alarms
+from signoff.review.times import clock_alarms, swap_alarms
 
 # A step counts if it is this many times the largest earlier step, and this rare over all checks.
 _LARGER = 1.5
@@ -47,7 +48,9 @@ _MOST_SEGMENTS = 60
 _IN_A_ROW = 3
 
 
-def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict[str, Any]]:
+def newest_alarms(
+    table: pd.DataFrame, description: dict[str, Any], released: pd.Timestamp | None = None
+) -> list[dict[str, Any]]:
     """Return the alarms of what has just changed in the rows.
 
     Parameters
@@ -56,12 +59,14 @@ def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict
         The features of n rows, with the target, the time and the split. A sample must have the same share of each part.
     description
         The description that `feature_engineering` writes.
+    released
+        The day of the newest row of the deployed release. The rows since then are a span, too.
     """
     time = description["time_column"]
     if not time:
         return []
     table = table if table[time].is_monotonic_increasing else table.sort_values(time, kind="stable")
-    periods = periods_of(table[time])
+    periods = periods_of(table[time], released)
     if periods is None:
         return []
     kinds = {name: kind for name, kind in drift.columns(description) if not of_a_date(name, description)}
@@ -78,7 +83,7 @@ def newest_alarms(table: pd.DataFrame, description: dict[str, Any]) -> list[dict
     gaps = [each for each in gap_alarms(table, kinds, periods) if each["feature"] not in skip]
     target = table[description["target"]].to_numpy("float64", na_value=np.nan)
     clocks = clock_alarms(table[time], target, periods)
-    found = [*repeats, *stuck, *precise, *gaps, *volumes, *moved, *clocks]
+    found = [*repeats, *stuck, *precise, *gaps, *volumes, *moved, *clocks, *swap_alarms(table[time])]
     # A change in one column also changes its correlations.
     return found or joint_alarms(table, kinds, periods)
 
@@ -312,10 +317,10 @@ def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     return lacking.groupby(days.dt.floor("D").to_numpy()).sum()
 
 
-def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict[str, Any]]:
+def missing_alarms(parts: Iterable[pd.DataFrame], released: pd.Timestamp | None = None) -> list[dict[str, Any]]:
     """Return an alarm for each column that is missing more often in the newest rows than ever before.
 
-    `parts` are results of `days_of`, each for some of the rows.
+    `parts` are results of `days_of`, each for some of the rows; `released` is as `newest_alarms` takes it.
     """
     several = list(parts)
     days = pd.concat(several).groupby(level=0).sum() if several else pd.DataFrame()
@@ -327,7 +332,9 @@ def missing_alarms(parts: Iterable[pd.DataFrame]) -> list[dict[str, Any]]:
     if length is None:
         return []
     count = int((age.max() + 1) // length)
-    periods = Periods(np.where(age < count * length, age // length, -1), count, length, days.index.max())
+    last = days.index.max()
+    codes = np.where(age < count * length, age // length, -1)
+    periods = Periods(codes, count, length, last, since(released, last, length))
     use = periods.codes >= 0
     by_period = {name: np.bincount(periods.codes[use], days[name].to_numpy("float64")[use], count) for name in days}
     for name in [each for each in days.columns if each]:

@@ -25,12 +25,14 @@ _NINE_IN_TEN = float(special.ndtri(0.9))
 
 @dataclass(frozen=True)
 class Periods:
-    """The period of each of n rows (0 is the newest, -1 none), the number of whole periods, their days and starts."""
+    """The period of each of n rows (0 is the newest, -1 none), the number of whole periods, their days, the last day,
+    and how many periods have begun since the deployed release (0: unknown)."""
 
     codes: np.ndarray
     count: int
     days: int
     last: pd.Timestamp
+    since: int = 0
 
     def begins(self, length: int) -> str:
         """Return the first day of the newest `length` periods."""
@@ -40,6 +42,8 @@ class Periods:
         """Return a phrase for the newest `length` periods."""
         days = length * self.days
         span = f"{days // 7} weeks" if days % 7 == 0 and days > 7 else "week" if days == 7 else f"{days} days"
+        if length == self.since and length not in SPANS:
+            return f"the {span} since the deployed release (from {self.begins(length)})"
         return f"the last {span if days > 1 else 'day'} (from {self.begins(length)})"
 
 
@@ -64,8 +68,11 @@ class Step:
         return (t + _NINE_IN_TEN) * self.error
 
 
-def periods_of(time: pd.Series) -> Periods | None:
-    """Return the periods of rows by their time; None if there are too few rows or too short a time."""
+def periods_of(time: pd.Series, released: pd.Timestamp | None = None) -> Periods | None:
+    """Return the periods of rows by their time; None if there are too few rows or too short a time.
+
+    `released` is the day of the newest row of the deployed release.
+    """
     known = time.dropna()
     if len(known) < FEWEST_PERIODS * FEWEST_ROWS:
         return None
@@ -77,7 +84,13 @@ def periods_of(time: pd.Series) -> Periods | None:
     if length is None:
         return None
     count = int((age.max() + 1) // length)
-    return Periods(np.where((age >= 0) & (age < count * length), age // length, -1), count, length, last)
+    codes = np.where((age >= 0) & (age < count * length), age // length, -1)
+    return Periods(codes, count, length, last, since(released, last, length))
+
+
+def since(released: pd.Timestamp | None, last: pd.Timestamp, length: int) -> int:
+    """Return how many periods of `length` days have begun since a day; 0 if it is unknown."""
+    return 0 if released is None else max(math.ceil((last - released).days / length), 0)
 
 
 def compared_periods(time: pd.Series | None, sampled: bool = False) -> dict[str, int | bool] | None:
@@ -143,8 +156,8 @@ def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float
 
 
 def spans_of(periods: Periods) -> Iterator[tuple[int, int]]:
-    """Yield each span length, in periods, and the number of spans."""
-    for length in SPANS:
+    """Yield each span length, in periods, and the number of spans; one is that since the deployed release."""
+    for length in sorted({*SPANS, *([periods.since] if periods.since else [])}):
         if periods.count // length >= FEWEST_STEPS + 2:
             yield length, periods.count // length
 

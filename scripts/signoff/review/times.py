@@ -1,4 +1,4 @@
-"""Checks of times: rows that were added to the past since the release, and clocks that were shifted."""
+"""Checks of times: rows that were added to the past since the release, shifted clocks, and swapped days and months."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from signoff.review.periods import Periods, spans_of
+from signoff.review.periods import FEWEST_STEPS, Periods, spans_of
 from signoff.review.reasons import alarm
 
 
@@ -29,6 +29,9 @@ _SHIFTS = (-2, -1, 1, 2)
 # / 1000, by Markov's inequality, and several shifts and spans are tried), and how often as much as ever before.
 _BETTER, _LARGER = math.log(1000), 2.0
 _FEWEST_HOURS, _FEWEST_ROWS = 6, 30
+# Days that may be swapped with a month, the days of a span, the share of the usual rows below which such days have
+# too few, and the least number of rows that they would usually have.
+_MONTHS, _SPAN_OF_SWAPS, _FEW_OF_SWAPS, _FEWEST_OF_SWAPS = 12, 28, 0.5, 30
 # Around these days many clocks change to or from summer time.
 _SUMMER_TIME = ((3, 8, 31), (10, 25, 31), (11, 1, 7))
 
@@ -102,6 +105,42 @@ def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[
         words = f"{abs(shift)} hour{'s' if abs(shift) > 1 else ''} {'later' if shift > 0 else 'earlier'}"
         sentence = f"The times of {periods.words(length)} look {words} than before, by the rows and the target of each "
         return [alarm("times", None, f"{sentence}hour of the day: a clock or a time zone may have changed.")]
+    return []
+
+
+def swap_alarms(time: pd.Series) -> list[dict[str, Any]]:
+    """Return an alarm if the first twelve days of months have hardly any rows in the newest weeks, for the first time.
+
+    If day and month are swapped, rows of these days go to other months, but for days like 5 May.
+    """
+    days = _local(time).dropna().dt.floor("D")
+    if not len(days):
+        return []
+    last = days.max()
+    calendar = pd.date_range(days.min(), last, freq="D")
+    rows = days.value_counts().reindex(calendar, fill_value=0).to_numpy()
+    swaps = (calendar.day <= _MONTHS) & (calendar.day != calendar.month)
+    age = np.arange(len(calendar))[::-1] // _SPAN_OF_SWAPS
+    count = len(calendar) // _SPAN_OF_SWAPS
+    for length in (1, 2):
+        span, spans = age // length, count // length
+        if spans < FEWEST_STEPS + 1:
+            continue
+        inside = span < spans
+        early, others = (
+            np.bincount(span[each], rows[each], spans)[:spans] / np.maximum(np.bincount(span[each], minlength=spans), 1)
+            for each in (inside & swaps, inside & ~swaps)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = early / others
+        # The swaps may have begun some spans ago.
+        usual, expected = float(np.nanmin(ratio[1 + spans // 6 :])), others[0] * (swaps & (span == 0)).sum()
+        if ratio[0] < _FEW_OF_SWAPS * usual and usual * expected >= _FEWEST_OF_SWAPS:
+            start = last - pd.Timedelta(days=length * _SPAN_OF_SWAPS - 1)
+            now = int(rows[swaps & (span == 0)].sum())
+            sentence = f"Since {start:%Y-%m-%d}, days 1 to 12 of the months have {now:,} rows, where about "
+            sentence += f"{usual * expected:,.0f} were expected: their day and month may be swapped."
+            return [alarm("times", None, sentence)]
     return []
 
 
