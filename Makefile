@@ -82,10 +82,10 @@ statement: $(READY) ## write a decision to a file that is signed elsewhere (REVI
 review: $(READY) ## open a page in a browser to read, compare and decide on; Ctrl-C ends it (NO_BROWSER=1, PORT=)
 	@$(IN_PROJECT)/review.py $${NO_BROWSER+--no-browser} $${PORT+--port="$$PORT"}
 
-sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE=; MODELS=rule)
+sign-off: $(READY) ## approve or reject (REVIEWER= DECISION= COMMENT= OVERRIDE= KEY=, otherwise prompted for; or SIGNATURE= or COMMIT=; MODELS=rule)
 	@$(IN_PROJECT)/$(if $(MODELS),sign_off_models.py --rule="$$MODELS",sign_off.py) $${REVIEWER+--reviewer="$$REVIEWER"} $${DECISION+--decision="$$DECISION"} \
 		$${COMMENT+--comment="$$COMMENT"} $${OVERRIDE+--override="$$OVERRIDE"} $${KEY+--key="$$KEY"} \
-		$${SIGNATURE+--signature="$$SIGNATURE"}
+		$${SIGNATURE+--signature="$$SIGNATURE"} $${COMMIT+--commit="$$COMMIT"}
 
 deploy: $(READY) ## release the model that was signed off; of many models, all that were
 	@$(IN_PROJECT)/deploy.py

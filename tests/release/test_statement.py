@@ -280,6 +280,92 @@ def test_signatures_need_a_list_and_bring_their_decision(stated, keys):
     assert "release.allowed_signers is not set" in run(stating, *WORDS)[2][-1]
 
 
+# In a merge
+
+
+def git(*words: object) -> str:
+    """Run git with fixed names, and without the settings of whoever runs the tests; return what it says."""
+    quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    names = {f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["git", *map(str, words)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | quiet | names).stdout
+
+
+def merge(keys: Path, key: str | None, *more: object) -> None:
+    """Merge the branch into main as someone with this key does, or with none."""
+    signed = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={keys / key}"] if key else []
+    git("checkout", "-q", "main")
+    git(*signed, "merge", "-q", "--no-ff", "-m", "Merge", *(["-S"] if key else []), "branch", *more)
+
+
+@pytest.fixture
+def proposed(stated, keys, tmp_path) -> Path:
+    """A clone of a bare repository with a branch that holds the statement of Ada and her signature."""
+    sign(stated, keys / "ada")
+    bare = tmp_path / "origin.git"
+    git("init", "-q", "--bare", "-b", "main", bare)
+    git("init", "-q", "-b", "main", ".")
+    git("add", "config.yaml")
+    git("commit", "-q", "-m", "Config")
+    git("checkout", "-q", "-b", "branch")
+    git("add", "-f", STATEMENT, SIGNATURE)
+    git("commit", "-q", "-m", "A decision")
+    git("push", "-q", bare, "main", "branch")
+    return bare
+
+
+def of_commit(commit: str = "HEAD") -> tuple[int, str]:
+    """Take the decisions of a commit; return the exit code and the last line."""
+    code, _, log = run(signing, "--commit", commit)
+    return code, log[-1].removeprefix("ERROR - [sign_off] ")
+
+
+def test_a_merge_signed_by_an_allowed_person_brings_the_decision(proposed, keys):
+    merge(keys, "bob")
+    git("push", "-q", proposed, "main")
+    git("reset", "-q", "--hard", "HEAD^1")
+    # What lies in the folder does not count.
+    for path in (STATEMENT, SIGNATURE):
+        path.unlink(missing_ok=True)
+    git("fetch", "-q", proposed, "main")
+    assert of_commit("FETCH_HEAD")[0] == 0
+    (decision,) = read_sign_off(SIGN_OFF)["decisions"]
+    assert (decision["reviewer"], decision["comment"]) == ("ada", "Read it.")
+    assert run(deploying)[0] == 0
+
+
+@pytest.mark.parametrize(("key", "told"), [(None, "no signature"), ("eve", "eve|principal|Good")])
+def test_a_merge_by_anybody_else_brings_nothing(proposed, keys, key, told):
+    merge(keys, key)
+    code, line = of_commit()
+    assert code == 1 and re.match(f"the commit HEAD is not signed with a key in signers .*({told})", line), line
+    assert not SIGN_OFF.exists()
+
+
+def test_a_merge_brings_signed_statements_as_files_and_nothing_else(proposed, keys):
+    assert "git knows no commit -x in this folder" in run(signing, "--commit=-x")[2][-1]
+    # A merge that someone has changed while they made it: the statement, or a link in its place.
+    for alter, told in (
+        (
+            lambda: STATEMENT.write_bytes(STATEMENT.read_bytes().replace(b"Read it.", b"Read on.")),
+            "the signature of ada",
+        ),
+        (lambda: (STATEMENT.unlink(), STATEMENT.symlink_to("other")), f"{STATEMENT} is not a file in the commit HEAD"),
+        (lambda: STATEMENT.unlink(), f"{STATEMENT} is not a file in the commit HEAD"),
+        (lambda: SIGNATURE.unlink(), "the commit HEAD brings no signature of a statement"),
+    ):
+        merge(keys, "bob", "--no-commit")
+        alter()
+        git("add", "-u")
+        git("-c", "gpg.format=ssh", "-c", f"user.signingKey={keys / 'bob'}", "commit", "-q", "-S", "-m", "Merge")
+        code, line = of_commit()
+        assert code == 1 and told in line, line
+        git("reset", "-q", "--hard", "HEAD^1")
+    code, said, _ = run(signing, "--commit", "HEAD", "--reviewer", "bob")
+    assert code == 2 and "give --commit without --reviewer" in said
+    assert not SIGN_OFF.exists()
+
+
 def test_a_statement_has_a_name_of_plain_letters(stated):
     words = ["--reviewer", "../ada b", *WORDS[2:]]
     assert run(stating, *words)[0] == 0

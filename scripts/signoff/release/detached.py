@@ -19,7 +19,7 @@ from signoff.release.store import Releases
 from signoff.release.subject import summary
 
 # Each reviewed file takes about a hundred bytes.
-_LARGEST = 1 << 20
+LARGEST = 1 << 20
 _ANOTHER = "Write another statement: make statement."
 
 
@@ -100,7 +100,7 @@ def write_statement(
     TaskError
         The decision is not complete, or no signature could be checked.
     """
-    _check_signers(rule)
+    check_signers(rule)
     lines = [*map(printable, summary(here))]
     with Releases().locked("statement"):
         # The same text that the others have signed.
@@ -114,7 +114,7 @@ def write_statement(
     return path, text
 
 
-def _check_signers(rule: Rule) -> None:
+def check_signers(rule: Rule) -> None:
     """Raise TaskError if no signature can be checked."""
     if not rule["allowed_signers"]:
         raise TaskError("release.allowed_signers is not set, so no signature can be checked. Set it in the config.")
@@ -161,7 +161,7 @@ def take_statement(
     here, sign_off, rule
         As in `take_signature`.
     """
-    _check_signers(rule)
+    check_signers(rule)
     subject, decision = parse_statement(content, path)
     decision["signature"] = signature
     _check_here(subject, here, path)
@@ -214,9 +214,9 @@ def _read(path: Path) -> bytes:
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise TaskError(f"{path} is not a file. Put the file that ssh-keygen has signed there, and its .sig.")
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise TaskError(f"{path} has more than {_LARGEST:,} bytes, so it is neither a statement nor a signature.")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise TaskError(f"{path} has more than {LARGEST:,} bytes, so it is neither a statement nor a signature.")
     return content
 
 
