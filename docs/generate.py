@@ -56,7 +56,7 @@ def leaves(schema: dict, prefix: str = "") -> list[tuple[str, dict]]:
 def kind(rule: dict) -> str:
     """Return in words what values a rule of JSON Schema allows."""
     if "enum" in rule:
-        return " or ".join(f"`{each}`" for each in rule["enum"])
+        return " or ".join(f"`{each}`" for each in rule["enum"] if each is not None)
     for choice in ("oneOf", "anyOf"):
         if choice in rule:
             return ", or ".join(kind(each) for each in rule[choice])

@@ -44,6 +44,8 @@ _MOST_NAMED = 20
 # A run that compares models may take this many seconds. With fewer values, none takes that long: such a table took
 # half a minute on a slow machine.
 _LONGEST, _FEW_VALUES = 600, 300_000
+# A smaller rank correlation of an id with the target is not worth a note.
+_LEAST_CORRELATION = 0.1
 # The fewest different times for a split by time.
 _FEWEST_TIMES = 20
 _WHEN = re.compile(r"time|date|stamp|when|day|month|datum|zeit|tag|fecha|heure|created|started|period", re.IGNORECASE)
@@ -180,6 +182,7 @@ class _Draft:
         if ids:
             self.config["features"] = {"drop": ids}
             self.said.append(f"features: {', '.join(ids)} left out, whole numbers that only name the row")
+            self.said += _ordered(frame[ids], frame[self.target])
         dates = [facts[name] for name in names if self.kinds[name] == "date"]
         if dates and not any(each.has_time for each in dates):
             self.config.setdefault("features", {})["date_parts"] = ["year", "month", "day", "day_of_week"]
@@ -340,6 +343,19 @@ def _parts_of_dates(frame: pd.DataFrame) -> list[str]:
             ):
                 found.append(name)
     return found if len(found) >= 2 and str(found[0]).lower().endswith("year") else []
+
+
+def _ordered(ids: pd.DataFrame, target: pd.Series) -> list[str]:
+    """Return the notes on ids in whose order the target rises or falls."""
+    said = []
+    for name, values in ids.items():
+        correlation = values.rank().corr(target.rank())
+        if abs(correlation) > max(_LEAST_CORRELATION, 3 / len(ids) ** 0.5):
+            said.append(
+                f"features: the order of {name} goes with {target.name} (rank correlation {correlation:.2f}). If it "
+                f"still does for new rows, it may help: move {name} from features.drop to features.keep, and compare"
+            )
+    return said
 
 
 def _entities(frame: pd.DataFrame, target: str) -> list[str]:

@@ -360,6 +360,18 @@ def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
     assert not any("seem to say together" in line for line in init_project(plain, "y")[2])
 
 
+def test_ids_in_whose_order_the_target_rises_are_said():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"sale id": np.arange(1000, 1300), "other id": random.permutation(300) + 10_000})
+    frame["x"] = random.normal(size=300)
+    frame["y"] = frame["x"] + np.arange(300) / 100
+    settings, _, said = init_project(ParsedTable(frame, dict.fromkeys(frame, "number")), "y")
+    assert settings["features"] == {"drop": ["sale id", "other id"]}
+    (line,) = [line for line in said if "rank correlation" in line]
+    assert line.startswith("features: the order of sale id goes with y (rank correlation 0.")
+    assert line.endswith("move sale id from features.drop to features.keep, and compare")
+
+
 def test_lines_above_the_header_are_named(started):
     frame = pd.DataFrame({"a": range(50), "b": [1.5] * 50, "y": np.arange(50) * 2})
     done, _ = started(b"# exported by a tool\n\n" + frame.to_csv(index=False, sep=";").encode(), "y")

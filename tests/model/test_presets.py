@@ -134,7 +134,7 @@ def test_the_backtest_chooses_as_the_preset_does():
 def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_choice(finished: Project):
     rides(150).to_csv(finished.folder / "rides.csv", index=False)
     # The number of riders is then not a feature.
-    finished.configure(model={"preset": "good", "weight": "riders", "refit": "all"})
+    finished.configure(model={"preset": "good", "metric": "RMSE", "weight": "riders", "refit": "all"})
     finished.snakemake("reports/final_report.md", "all")
     found = finished.json("model/model.json")["candidates"]
     metrics = finished.json("reports/evaluation_metrics.json")
@@ -143,7 +143,8 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
     markdown, page = ((finished.folder / f"reports/final_report.{x}").read_text("utf-8") for x in ("md", "html"))
     for text in (markdown, page):
         assert f"Chosen from {len(found['settings'])} candidates by 5 folds in the order of time" in text
-        assert all(f"{each['MAE']:.4g}" in text and f"{each['spread']:.4g}" in text for each in found["settings"])
+        assert all(f"{each['RMSE']:.4g}" in text and f"{each['spread']:.4g}" in text for each in found["settings"])
+        assert "RMSE is on the scale of minutes" in text and found["metric"] == "RMSE"
         assert "simpler one is preferred if it is within one standard error" in text
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
         assert f"Training rows are weighted by riders: {words_of_gain(metrics['weight']['gain'])}" in text

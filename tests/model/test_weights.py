@@ -15,7 +15,9 @@ from test_presets import COMPOSED, RIDGE
 
 import backtest_week
 from conftest import in_process
+from explain_model import out_of_sample
 from feature_engineering import feature_engineering
+from row_budget import row_budget
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.config.settings import check_config
@@ -124,6 +126,24 @@ def test_the_gain_is_measured_and_its_sentence_says_when_weights_do_harm():
     unweighted = fit_intervals(TrainingRows(features, KINDS, target, when), {"estimator": RIDGE, "params": {}}, 0.9)
     weighted = fit_intervals(rows, {"estimator": RIDGE, "params": {}}, 0.9)
     assert weighted["below"] != unweighted["below"]
+
+
+def test_the_diagnostics_fit_their_models_with_weights():
+    features, target, when = changed(400)
+    rows = features.assign(minutes=target, when=when, w=np.repeat([0.001, 2], 200), split="train")
+    model = train_model(features, KINDS, target, RIDGE, weights=rows["w"].to_numpy())
+    errors = []
+    for weights in (rows["w"].to_numpy(), None):
+        found, _ = out_of_sample(model, rows, KINDS, "minutes", None, None, 0, weights)
+        errors.append((found - rows["minutes"])[200:].abs().mean())
+    assert errors[0] < 0.6 * errors[1]
+    rows.loc[::5, "split"] = "test"
+    description = {"features": KINDS, "target": "minutes", "time_column": "when"}
+    samples = [rows, rows[200:]]
+    (plain, _), (weighted, _) = (
+        row_budget(model, samples, description, 1, 0, each) for each in (None, {"column": "w"})
+    )
+    assert weighted["MAE"] != plain["MAE"]
 
 
 def test_the_column_of_weights_is_not_a_feature_and_custom_features_may_not_replace_it(tmp_path):

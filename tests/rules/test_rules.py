@@ -129,6 +129,11 @@ def test_settings_say_what_is_trained_and_what_is_checked():
     assert settings(model={"preset": "good", "weight": "w"})[0].model.trained == {"preset": "good", "weight": "w"}
     weighted = settings(model={"weight": {"half_life_weeks": 4}})[0].model
     assert weighted.trained["half_life_weeks"] == 4 and weighted.weight_column is None
+    by_r2 = {"model": {"candidates": candidates}, "thresholds": {"r2_min": 0.5}}
+    assert settings(**by_r2)[0].trained == {"candidates": candidates, "metric": "RMSE"}
+    assert "metric" not in settings(**by_r2 | {"thresholds": {"r2_min": 0.5, "mae_max": 1}})[0].trained
+    assert "metric" not in settings(thresholds={"r2_min": 0.5})[0].training
+    assert settings(model={"preset": "good", "metric": "RMSE"})[0].training["metric"] == "RMSE"
     assert settings(model={"max_rows": 9})[0].model.measures_budget
     assert not settings(model={"max_rows": 9, "passes": 2})[0].model.measures_budget
     own = {"mae_max": 3, "custom": {"bias": {"max": 1}}}

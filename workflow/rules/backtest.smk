@@ -50,7 +50,7 @@ rule backtest_week:
         runtime=minutes(60),
     params:
         options=flags(
-            **settings.model.trained,
+            **settings.trained,
             random_state=settings.random_state,
             baseline=settings.evaluation.baseline,
         ),

@@ -129,6 +129,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
+    _check_metric(config["model"])
     if config["model"]["passes"] and config["model"]["weight"]:
         raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
     if config["model"]["weight"] == config["target"]:
@@ -193,6 +194,15 @@ def _check_history(config: dict[str, Any]) -> None:
         )
     if config["features"]["custom"] and config["features"]["custom_mode"] == "instead":
         raise TaskError("config: features.history is built in. Set features.custom_mode: after, or remove it.")
+
+
+def _check_metric(model: dict[str, Any]) -> None:
+    """Raise TaskError if a metric is to decide between models, but only one is trained."""
+    if model["metric"] and model["preset"] == "fast" and not model["candidates"]:
+        raise TaskError(
+            f"config: model.metric: {model['metric']} decides between several models, but only one is trained. Set "
+            "model.preset: good or model.candidates, or remove it and name a loss in model.params."
+        )
 
 
 def _check_candidates(model: dict[str, Any], default: str) -> None:

@@ -8,8 +8,10 @@ import pandas as pd
 from scipy import stats
 
 from signoff.base.errors import TaskError
+from signoff.model.metric import Metric, deviance_loss, error_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows, words_of
-from signoff.model.search import FIRST_ROUND_ROWS, Compared, Comparison, cost_of, folds_of, halved
+from signoff.model.search import FIRST_ROUND_ROWS, Comparison, cost_of, folds_of, halved, naming, ranked
+from signoff.model.search import compared as compared_with
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
@@ -26,14 +28,16 @@ _MOST_LEAVES = 2500
 _MOST_MEMBERS, _STEPS = 3, 20
 
 
-def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> tuple[Setting, Comparison | None]:
+def choose_good(
+    rows: TrainingRows, random_state: int = 0, threads: int = 1, metric: Metric = "MAE"
+) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
 
-    Of those within one standard error of the best, paired over the folds, the simplest is chosen (Breiman, Friedman,
-    Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best replaces it if it is
-    better by more than one standard error. The weights are those of ensemble selection (Caruana, Niculescu-Mizil, Crew,
-    Ksikes 2004, Ensemble Selection from Libraries of Models, ICML), and are scored on folds that they were not selected
-    on.
+    Of those within one standard error of the best by the metric, paired over the folds, the simplest is chosen
+    (Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best
+    replaces it if it is better by more than one standard error. The weights are those of ensemble selection (Caruana,
+    Niculescu-Mizil, Crew, Ksikes 2004, Ensemble Selection from Libraries of Models, ICML), and are scored on folds that
+    they were not selected on.
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
     rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random.
@@ -46,34 +50,34 @@ def choose_good(rows: TrainingRows, random_state: int = 0, threads: int = 1) -> 
     if len(rows) < _FEWEST_ROWS:
         logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
-    settings = settings_of_good(rows.target)
+    settings = settings_of_good(rows.target, metric)
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
     target, kept = rows.target, dict[int, pd.Series]()
-    found = halved(settings, rows, folds, said, random_state, threads, kept)
+    found = halved(settings, rows, folds, said, random_state, threads, kept, metric)
     if not kept:
         raise TaskError(f"model.preset: no model can be trained. {words_of(found[0])}: {found[0]['problem']}")
     most = max(found[n]["rows"] for n in kept)
     finalists = sorted(n for n in kept if found[n]["rows"] == most)
-    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, rows.features)
+    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, metric)
     chosen, why = _simplest(errors, settings)
-    mean = _mean(target, {n: kept[n] for n in finalists}, errors, places)
+    mean = _mean(target, {n: kept[n] for n in finalists}, errors, places, metric)
     compared = dict(found)
     if mean is not None:
         weights, scores = mean
-        compared[-1] = _compared(_voting(settings, weights), scores, most)
+        compared[-1] = compared_with(_voting(settings, weights), metric, (scores.mean(), scores.std()), most)
         gain, error = _paired(errors[chosen], scores)
         if gain > error:
             why = f"the weighted mean is better than {words_of(settings[chosen])} by {gain:.4g} ± {error:.2g}"
             chosen = -1
-    ranked = sorted(compared.values(), key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
     first = compared[chosen]
-    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f: %s", words_of(first), first["MAE"], why)
+    logging.info("[train_model] chosen: %s, cross-validated %s %.4f: %s", words_of(first), metric, first[metric], why)
     setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
-    others = [each for each in ranked if each is not first]
+    others = [each for each in ranked(compared.values(), metric) if each is not first]
     cost = cost_of(found.values(), folds)
-    return setting, {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
+    comparison: Comparison = {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
+    return setting, naming(comparison, metric)
 
 
 def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
@@ -89,13 +93,18 @@ def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
     return np.sort(np.random.default_rng(random_state).choice(count, size, replace=False))
 
 
-def settings_of_good(target: pd.Series) -> list[Setting]:
-    """Return the settings that the preset compares for n values of the target, the simplest first."""
+def settings_of_good(target: pd.Series, metric: Metric = "MAE") -> list[Setting]:
+    """Return the settings that the preset compares for n values of the target, the simplest first.
+
+    If the metric is a deviance, gradient boosting with that loss is one of them.
+    """
     rows, least = len(target), float(target.min())
     found: list[Setting] = [
         {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}},
         {"estimator": DEFAULT_ESTIMATOR, "params": {}},
     ]
+    if loss := deviance_loss(metric):
+        found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": loss}})
     if rows <= _FEW_ROWS:
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
@@ -109,13 +118,15 @@ def settings_of_good(target: pd.Series) -> list[Setting]:
 
 
 def _errors(
-    target: pd.Series, predicted: dict[int, pd.Series], folds: Any, features: pd.DataFrame
+    target: pd.Series, predicted: dict[int, pd.Series], folds: Any, metric: Metric
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
-    """Return the MAE of each setting on each fold, and the rows of each fold that all settings predicted."""
+    """Return the error of each setting on each fold, and the rows of each fold that all settings predicted."""
     known = set.intersection(*(set(each.index) for each in predicted.values()))
-    places = [np.array(sorted(known.intersection(unseen)), dtype="int64") for _, unseen in folds.split(features)]
+    places = [np.array(sorted(known.intersection(unseen)), dtype="int64") for _, unseen in folds.split(target)]
     errors = {
-        n: np.array([float((each[rows] - target[rows]).abs().mean()) for rows in places])
+        n: np.array(
+            [error_of(metric, target[rows].to_numpy("float64"), each[rows].to_numpy("float64")) for rows in places]
+        )
         for n, each in predicted.items()
     }
     return errors, places
@@ -143,27 +154,31 @@ def _simplest(errors: dict[int, np.ndarray], settings: list[Setting]) -> tuple[i
 
 
 def _mean(
-    target: pd.Series, predicted: dict[int, pd.Series], errors: dict[int, np.ndarray], places: list[np.ndarray]
+    target: pd.Series,
+    predicted: dict[int, pd.Series],
+    errors: dict[int, np.ndarray],
+    places: list[np.ndarray],
+    metric: Metric = "MAE",
 ) -> tuple[dict[int, float], np.ndarray] | None:
-    """Return the weights of the best settings, and the MAE of such a mean on each fold; None if it has one member."""
+    """Return the weights of the best settings, and the error of such a mean on each fold; None if it has one member."""
     best = sorted(predicted, key=lambda n: float(errors[n].mean()))[:_MOST_MEMBERS]
     matrix = np.column_stack([predicted[n].reindex(target.index).to_numpy("float64") for n in best])
     actual, scores = target.to_numpy("float64"), []
     for k, rows in enumerate(places):
         others = np.concatenate([each for number, each in enumerate(places) if number != k])
-        weights = _selected(matrix[others], actual[others])
-        scores.append(float(np.abs(matrix[rows] @ weights - actual[rows]).mean()))
+        weights = _selected(matrix[others], actual[others], metric)
+        scores.append(error_of(metric, actual[rows], matrix[rows] @ weights))
     every = np.concatenate(places)
-    weights = _selected(matrix[every], actual[every])
+    weights = _selected(matrix[every], actual[every], metric)
     found = {n: float(weight) for n, weight in zip(best, weights, strict=True) if weight > 0}
     return (found, np.array(scores)) if len(found) > 1 else None
 
 
-def _selected(matrix: np.ndarray, actual: np.ndarray) -> np.ndarray:
+def _selected(matrix: np.ndarray, actual: np.ndarray, metric: Metric = "MAE") -> np.ndarray:
     """Return the weights of m columns of predictions: in each step, the most helpful one counts once more."""
     counts, total = np.zeros(matrix.shape[1]), np.zeros(len(actual))
     for step in range(1, _STEPS + 1):
-        errors = [np.abs((total + column) / step - actual).mean() for column in matrix.T]
+        errors = [error_of(metric, actual, (total + column) / step) for column in matrix.T]
         best = int(np.argmin(errors))
         counts[best] += 1
         total = total + matrix[:, best]
@@ -174,9 +189,3 @@ def _voting(settings: list[Setting], weights: dict[int, float]) -> Setting:
     """Return the weighted mean of settings."""
     estimators = [[f"model{k + 1}", dict(settings[n])] for k, n in enumerate(weights)]
     return {"estimator": _MEAN, "params": {"estimators": estimators, "weights": list(weights.values())}}
-
-
-def _compared(setting: Setting, scores: np.ndarray, rows: int) -> Compared:
-    """Return a setting with its scores over the folds."""
-    mean, spread = float(scores.mean()), float(scores.std())
-    return {**setting, "MAE": mean, "spread": spread, "rows": rows, "problem": None}

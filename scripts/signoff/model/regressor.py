@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
+from signoff.model.metric import METRICS
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 # Parameters that are an estimator, several of them, or a function.
@@ -42,7 +43,7 @@ class Setting(TypedDict):
 
 @dataclass(frozen=True)
 class Learning:
-    """What is trained: one estimator, or the best of several candidates or of a preset.
+    """What is trained: one estimator, or the best of several candidates or of a preset by a metric.
 
     With the seed and the most cores to use.
     """
@@ -51,13 +52,15 @@ class Learning:
     params: dict[str, Any] | None = None
     candidates: list[dict[str, Any]] | None = None
     preset: str = "fast"
+    metric: str = "MAE"
     random_state: int = 0
     threads: int = 1
 
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
         """Return the training options from those of `add_model` and --threads."""
-        return cls(args.estimator, args.params, args.candidates, args.preset, args.random_state, args.threads)
+        names = ("estimator", "params", "candidates", "preset", "metric", "random_state", "threads")
+        return cls(**{name: getattr(args, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="fast: the estimator; good: the best of several models by cross-validation",
     )
+    parser.add_argument("--metric", choices=METRICS, default="MAE", help="what decides which model is the best")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
 
 

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
+from signoff.model.metric import Metric, error_of
 from signoff.model.regressor import Setting, TrainingRows, make_regressor, use_threads, words_of
 
 _FOLDS = 5
@@ -43,9 +44,12 @@ _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Compared(Setting):
-    """A setting with its scores, or the problem that prevents training."""
+    """A setting with its error by the metric of the comparison, or the problem that prevents training."""
 
-    MAE: float | None
+    MAE: NotRequired[float | None]
+    RMSE: NotRequired[float | None]
+    poisson_deviance: NotRequired[float | None]
+    gamma_deviance: NotRequired[float | None]
     spread: float | None
     rows: int
     problem: str | None
@@ -59,16 +63,22 @@ class Cost(TypedDict):
 
 
 class Comparison(TypedDict):
-    """All settings, the chosen one first, and the folds in words; with a preset, why that one, and what it cost."""
+    """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost."""
 
     folds: str
+    # Only if it is not the MAE.
+    metric: NotRequired[Metric]
     why: NotRequired[str]
     cost: NotRequired[Cost]
     settings: list[Compared]
 
 
 def choose_model(
-    candidates: list[dict[str, Any]], rows: TrainingRows, random_state: int = 0, threads: int = 1
+    candidates: list[dict[str, Any]],
+    rows: TrainingRows,
+    random_state: int = 0,
+    threads: int = 1,
+    metric: Metric = "MAE",
 ) -> tuple[Setting, Comparison]:
     """Return the best setting of the candidates, and the comparison.
 
@@ -84,15 +94,17 @@ def choose_model(
         rows later than its training rows; without one, folds are random.
     random_state, threads
         As for `train_model`.
+    metric
+        What decides; the smaller, the better.
 
     Returns
     -------
     chosen : dict
         estimator and params for `train_model`.
     comparison : dict
-        folds (in words) and settings, the chosen one first: estimator, params, MAE (mean over the folds, in the
-        target's unit), spread (its standard deviation), rows (of the last round), and problem (None, or what prevents
-        training: MAE and spread are then None).
+        folds (in words), metric (if it is not the MAE) and settings, the chosen one first: estimator, params, the value
+        of the metric (mean over the folds), spread (its standard deviation), rows (of the last round), and problem
+        (None, or what prevents training: the metric and spread are then None).
 
     Raises
     ------
@@ -106,13 +118,23 @@ def choose_model(
             "needed. Bring more rows, or name one model.estimator instead."
         )
     order, folds, said = folds_of(rows, random_state)
-    found = list(halved(settings, rows.at(order), folds, said, random_state, threads).values())
+    found = list(halved(settings, rows.at(order), folds, said, random_state, threads, metric=metric).values())
     if all(each["problem"] for each in found):
         raise TaskError(f"model.candidates: none can be trained. {words_of(found[0])}: {found[0]['problem']}")
-    ordered = sorted(found, key=lambda each: (each["MAE"] is None, -each["rows"], each["MAE"] or 0))
-    logging.info("[train_model] chosen: %s, cross-validated MAE %.4f", words_of(ordered[0]), ordered[0]["MAE"])
+    ordered = ranked(found, metric)
+    logging.info("[train_model] chosen: %s, cross-validated %s %.4f", words_of(ordered[0]), metric, ordered[0][metric])
     chosen: Setting = {"estimator": ordered[0]["estimator"], "params": ordered[0]["params"]}
-    return chosen, {"folds": said, "settings": ordered}
+    return chosen, naming({"folds": said, "settings": ordered}, metric)
+
+
+def ranked(found: Iterable[Compared], metric: Metric) -> list[Compared]:
+    """Return settings, the best first: those of the last round, and those that cannot be trained at the end."""
+    return sorted(found, key=lambda each: (each[metric] is None, -each["rows"], each[metric] or 0))
+
+
+def naming(found: Comparison, metric: Metric) -> Comparison:
+    """Return a comparison that names its metric if it is not the MAE."""
+    return found if metric == "MAE" else {**found, "metric": metric}
 
 
 def folds_of(rows: TrainingRows, random_state: int) -> tuple[np.ndarray, Any, str]:
@@ -163,6 +185,7 @@ def halved(
     random_state: int,
     threads: int,
     kept: dict[int, pd.Series] | None = None,
+    metric: Metric = "MAE",
 ) -> dict[int, Compared]:
     """Return the settings, by number, with their scores in the last round that each reached.
 
@@ -173,7 +196,7 @@ def halved(
     while _FACTOR ** (further_rounds + 1) <= min(len(settings), len(rows) // FIRST_ROUND_ROWS):
         further_rounds += 1
     logging.info("[train_model] candidates: %d, in %d rounds, %s", len(settings), further_rounds + 1, said)
-    scorer = _Scorer(keep=kept is not None)
+    scorer = _Scorer(metric, keep=kept is not None)
     search = HalvingGridSearchCV(
         _Candidate(settings, rows.kinds, random_state),
         {"setting": list(range(len(settings)))},
@@ -196,14 +219,9 @@ def halved(
     for chosen, mean, spread, resources in zip(*(search.cv_results_[name] for name in columns), strict=True):
         n, failed = chosen["setting"], np.isnan(mean)
         # A later round replaces the ones before it.
-        found[n] = {
-            "estimator": settings[n]["estimator"],
-            "params": settings[n]["params"],
-            "MAE": None if failed else -float(mean),
-            "spread": None if failed else float(spread),
-            "rows": int(resources),
-            "problem": scorer.problems[n] if failed else None,
-        }
+        problem = scorer.problems[n] if failed else None
+        error = (None, None) if failed else (-float(mean), float(spread))
+        found[n] = compared(settings[n], metric, error, int(resources), problem)
     for number, each in found.items():
         if each["problem"]:
             logging.warning("[train_model] %s cannot be trained: %s", words_of(each), each["problem"])
@@ -212,10 +230,19 @@ def halved(
     return found
 
 
+def compared(
+    setting: Setting, metric: Metric, error: tuple[float | None, float | None], rows: int, problem: str | None = None
+) -> Compared:
+    """Return a setting with its error and the spread of that."""
+    found = {**setting, metric: error[0], "spread": error[1], "rows": rows, "problem": problem}
+    return cast(Compared, found)
+
+
 class _Scorer:
     """Scores candidates on rows that they have not seen, for scikit-learn's search; keeps the predictions if asked."""
 
-    def __init__(self, keep: bool):
+    def __init__(self, metric: Metric, keep: bool):
+        self._metric = metric
         self.problems: dict[int, str] = {}
         self._keep = keep
         self._made: list[tuple[int, pd.Series]] = []
@@ -223,10 +250,15 @@ class _Scorer:
     def __call__(self, model: "_Candidate", rows: pd.DataFrame, actual: pd.Series) -> float:
         try:
             predicted = model.predict(rows)
-            error = -float(mean_absolute_error(actual, predicted))
+            if self._metric == "MAE":
+                error = float(mean_absolute_error(actual, predicted))
+            else:
+                error = error_of(self._metric, actual.to_numpy("float64"), predicted)
+            if not np.isfinite(error):
+                raise ValueError(f"a prediction is not above 0, so the {self._metric} is infinite")
             if self._keep:
                 self._made.append((model.setting, pd.Series(predicted, rows.index)))
-            return error
+            return -error
         # If one candidate fails, the others can still be compared.
         except Exception as failure:
             self.problems[model.setting] = " ".join(str(failure).split()) or type(failure).__name__

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
+from signoff.model.metric import refuse_target
 from signoff.model.pipeline import bare
 from signoff.model.regressor import (
     DEFAULT_ESTIMATOR,
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
 
 def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, "Comparison | None"]:
     """Return the setting to train on these rows, and how candidates or those of a preset compare."""
+    metric = refuse_target(learning.metric, rows.target)
     if learning.candidates:
         # Imported here: only some runs need it.
         from signoff.model.search import choose_model
 
-        return choose_model(learning.candidates, rows, learning.random_state, learning.threads)
+        return choose_model(learning.candidates, rows, learning.random_state, learning.threads, metric)
     if learning.preset == "good":
         # Imported here: only some runs need it.
         from signoff.model.presets import choose_good
 
-        return choose_good(rows, learning.random_state, learning.threads)
+        return choose_good(rows, learning.random_state, learning.threads, metric)
     return {"estimator": learning.estimator, "params": learning.params or {}}, None
 
 

@@ -3,6 +3,7 @@
 from signoff.base.numbers import counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
+from signoff.model.metric import Metric
 from signoff.model.regressor import words_of
 from signoff.model.search import Compared, Comparison
 from signoff.model.weight_gain import words_of_gain
@@ -117,15 +118,18 @@ def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
             f". The choice cost {counted(cost['fits'], 'fit')}, which learnt from {cost['rows'] / trained:.3g} times "
             "as many rows as the chosen model; logs/train_model.log has the seconds"
         )
-    words += f". MAE is on the scale of {target}. {rest(len(settings), 'evaluation_metrics.json')}"
-    names = ["estimator", "parameters", "MAE", "spread (standard deviation)", "rows", "verdict"]
-    rows = [_candidate(each, n == 0) for n, each in enumerate(settings[:MOST])]
+    metric = found.get("metric", "MAE")
+    if metric in ("MAE", "RMSE"):
+        words += f". {metric} is on the scale of {target}"
+    words += f". {rest(len(settings), 'evaluation_metrics.json')}"
+    names = ["estimator", "parameters", metric, "spread (standard deviation)", "rows", "verdict"]
+    rows = [_candidate(each, metric, n == 0) for n, each in enumerate(settings[:MOST])]
     return [words.strip(), Table("Candidates", names, rows)]
 
 
-def _candidate(each: Compared, chosen: bool) -> list[Words]:
+def _candidate(each: Compared, metric: Metric, chosen: bool) -> list[Words]:
     """Return the row of a setting."""
     # Parameters may be estimators themselves.
     parameters = words_of(each).partition("(")[2].removesuffix(")") or "its defaults"
     verdict = Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else Strong("chosen") if chosen else ""
-    return [Code(each["estimator"].rpartition(".")[2]), parameters, each["MAE"], each["spread"], each["rows"], verdict]
+    return [Code(each["estimator"].rpartition(".")[2]), parameters, each[metric], each["spread"], each["rows"], verdict]

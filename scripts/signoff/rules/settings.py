@@ -66,6 +66,7 @@ class Model:
     candidates: list[dict[str, object]]
     preset: str
     weight: str | dict[str, float] | None
+    metric: str | None
     passes: int | None
     max_rows: int | None
     intervals: str
@@ -166,10 +167,19 @@ class Settings:
         return bool(self.models.by or self.models.each)
 
     @property
+    def trained(self) -> dict[str, object]:
+        """The options that select what is trained, and the metric that decides between several models, if not MAE."""
+        # The model with the lowest RMSE has the highest R2.
+        by_r2 = self.thresholds["r2_min"] is not None and self.thresholds["mae_max"] is None
+        metric = self.model.metric or ("RMSE" if by_r2 else "MAE")
+        compares = self.model.preset != "fast" or self.model.candidates
+        return self.model.trained | ({"metric": metric} if compares and metric != "MAE" else {})
+
+    @property
     def training(self) -> dict[str, object]:
         """The options of `train_model` that do not name a file."""
         return {
-            **self.model.trained,
+            **self.trained,
             "intervals": self.model.intervals,
             "interval_level": self.evaluation.interval_level,
             "random_state": self.random_state,

@@ -1,0 +1,68 @@
+"""The metric that decides between models."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+from test_model import KINDS, SCHEMA, table
+
+from signoff.base.errors import TaskError
+from signoff.config.settings import check_config
+from signoff.model.metric import error_of, refuse_target
+from signoff.model.presets import choose_good, settings_of_good
+from signoff.model.regressor import Learning, TrainingRows
+from signoff.model.training import choose
+
+DUMMY = "sklearn.dummy.DummyRegressor"
+CONSTANTS = [{"estimator": DUMMY, "params": {"strategy": ["mean", "median"]}}]
+
+
+def test_errors_are_those_of_scikit_learn():
+    actual, predicted = np.array([1.0, 2, 5]), np.array([2.0, 2, 4.5])
+    assert error_of("MAE", actual, predicted) == pytest.approx(metrics.mean_absolute_error(actual, predicted))
+    assert error_of("RMSE", actual, predicted) == pytest.approx(metrics.root_mean_squared_error(actual, predicted))
+    for name, theirs in (
+        ("poisson_deviance", metrics.mean_poisson_deviance),
+        ("gamma_deviance", metrics.mean_gamma_deviance),
+    ):
+        assert error_of(name, actual, predicted) == pytest.approx(theirs(actual, predicted))
+        assert error_of(name, actual, predicted - 2) == np.inf
+    assert error_of("poisson_deviance", np.array([0.0]), np.array([2.0])) == 4
+
+
+def test_candidates_are_ranked_by_the_metric():
+    features, _ = table(200)
+    target = pd.Series(np.exp(np.random.default_rng(0).normal(0, 1.5, 200)))
+    for metric, best in (("MAE", "median"), ("RMSE", "mean"), ("poisson_deviance", "mean")):
+        learning = Learning(candidates=CONSTANTS, metric=metric)
+        setting, found = choose(learning, TrainingRows(features, KINDS, target))
+        assert setting["params"] == {"strategy": best}
+        assert found.get("metric", "MAE") == metric and found["settings"][0][metric] < found["settings"][1][metric]
+        assert set(found["settings"][0]) == {"estimator", "params", metric, "spread", "rows", "problem"}
+
+
+def test_the_preset_compares_by_the_metric_and_adds_the_loss_of_a_deviance():
+    features, _ = table(60)
+    random = np.random.default_rng(0)
+    target = pd.Series(random.poisson(np.exp(features["age"] / 40)).astype("float64"))
+    setting, found = choose_good(TrainingRows(features, KINDS, target), metric="poisson_deviance")
+    assert found["metric"] == "poisson_deviance" and found["settings"][0]["params"] == setting["params"]
+    tried = [each["params"].get("loss") for each in found["settings"]]
+    assert "poisson" in tried and "gamma" not in str(tried)
+    assert all(each["poisson_deviance"] is not None or "not above 0" in each["problem"] for each in found["settings"])
+    assert not any("poisson" in str(each) for each in settings_of_good(target))
+
+
+@pytest.mark.parametrize(("metric", "least"), [("poisson_deviance", -1.0), ("gamma_deviance", 0.0)])
+def test_a_target_outside_of_the_metric_is_one_clear_error(metric, least):
+    with pytest.raises(TaskError, match=rf"{metric} needs a target .* 1 of 2 training rows .* such as {least:g}\."):
+        refuse_target(metric, pd.Series([least, 3.0]))
+    assert refuse_target("RMSE", pd.Series([-1.0])) == "RMSE"
+
+
+def test_a_metric_without_a_choice_is_one_clear_error():
+    config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"metric": "RMSE"}}
+    with pytest.raises(TaskError, match=re.escape("model.metric: RMSE decides between several models, but only one")):
+        check_config(config, SCHEMA)
