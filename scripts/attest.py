@@ -21,7 +21,7 @@ from signoff.release.store import Releases
 from signoff.report.standard_forms import standard_forms
 
 FOLDER = Path("attestations")
-ENVELOPES = "sign_off.intoto.jsonl"
+_ENVELOPES = "sign_off.intoto.jsonl"
 SIGNATURE = "model_signing.sig"
 
 
@@ -46,7 +46,7 @@ def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None 
     forms = standard_forms(facts)
     texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
     if forms.envelopes:
-        texts[ENVELOPES] = forms.envelopes
+        texts[_ENVELOPES] = forms.envelopes
     folder = FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
     delete_leftovers(folder)
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         config, _ = read_config(args.config)
         folder = attest(config, args.release and Path(args.release).name, args.key and args.key.expanduser())
         logging.info("[attest] completed: %s", folder)
-        if not (folder / ENVELOPES).is_file():
+        if not (folder / _ENVELOPES).is_file():
             logging.info("[attest] nothing of it is signed: the decisions are not, or are of an older version")
 
 

@@ -81,7 +81,7 @@ def backtest(
         "last_week": rows[-1]["week"],
         "weeks": len(weeks),
         "rows": int(weeks["rows"].sum()),
-        "without_rows": weeks_between(list(weeks["week"])),
+        "without_rows": _weeks_between(list(weeks["week"])),
         "overall": overall,
         "retraining_is_worth": overall[NEVER]["MAE"] - overall[_RETRAINED]["MAE"],
         "weeks_better": int((weeks[f"{_RETRAINED}_MAE"] < weeks[f"{NEVER}_MAE"]).sum()),
@@ -99,7 +99,7 @@ def _over_all_rows(weeks: pd.DataFrame, name: str) -> dict[str, float]:
     return {"MAE": float((mae * share).sum()), "RMSE": squared**0.5, "bias": float((bias * share).sum())}
 
 
-def weeks_between(weeks: list[str]) -> list[str]:
+def _weeks_between(weeks: list[str]) -> list[str]:
     """Return the weeks without rows between weeks that have some; of a longer gap, those of its first year."""
     found: list[str] = []
     for before, after in itertools.pairwise(weeks):
@@ -138,7 +138,7 @@ def _worth(summary: dict[str, Any]) -> str:
     )
 
 
-def backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -> str:
+def _backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -> str:
     """Return the report as Markdown; `figure` is the name of the image beside it."""
     overall = summary["overall"]
     best = _best_baseline(overall)
@@ -220,13 +220,13 @@ def _week_cells(week: dict[Hashable, Any], best: str) -> list[str]:
     ]
 
 
-def draw_backtest(weeks: pd.DataFrame, summary: dict[str, Any], path: Path) -> None:
+def _draw_backtest(weeks: pd.DataFrame, summary: dict[str, Any], path: Path) -> None:
     """Draw the error by week, and below it what retraining is worth by week, as a PNG file."""
     plt = plotting()
     target = summary["target"].replace("$", r"\$")
     # A week without rows is a gap in the lines.
     weeks = weeks.set_index(pd.DatetimeIndex([_monday(week) for week in weeks["week"]]))
-    gaps = pd.DatetimeIndex([_monday(week) for week in weeks_between(list(weeks["week"]))])
+    gaps = pd.DatetimeIndex([_monday(week) for week in _weeks_between(list(weeks["week"]))])
     weeks = weeks.reindex(weeks.index.union(gaps))
     figure, (above, below) = plt.subplots(2, figsize=(9, 6), sharex=True, height_ratios=[2, 1])
     best = _best_baseline(summary["overall"])
@@ -269,9 +269,9 @@ def main(argv: list[str] | None = None) -> None:
         write_table(weeks, args.output)
         write_json(args.output.with_suffix(".json"), summary)
         figure = args.output.with_suffix(".png")
-        draw_backtest(weeks, summary, figure)
+        _draw_backtest(weeks, summary, figure)
         with replacing(args.output.with_suffix(".md")) as new:
-            new.write_text(backtest_report(weeks, summary, figure.name), encoding="utf-8")
+            new.write_text(_backtest_report(weeks, summary, figure.name), encoding="utf-8")
         logging.info("[backtest] completed. %s.", _worth(summary).replace("\\", ""))
         logging.info("[backtest] stopped by the gate: %s", ", ".join(summary["stopped"]) or "none")
         logging.info("[backtest] wrote the report to %s", args.output.with_suffix(".md"))

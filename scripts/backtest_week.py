@@ -79,22 +79,24 @@ def backtest_week(
     model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads, weights=weights)
     pickled = io.BytesIO()
     joblib.dump(model, pickled)
-    scores: dict[str, dict[str, Any]] = {}
+    features = list(kinds)
+    scores = {}
     for week, rows in weeks.items():
         predictions = {
-            "model": predict(model, rows[list(kinds)], threads),
+            "model": predict(model, rows[features], threads),
             "mean": pd.Series(train[target].mean(), rows.index),
         }
         if baseline:
             name = f"column {baseline}" if baseline in predictions else baseline
             predictions[name] = baseline_column(rows, baseline, kinds)
-        scores[week] = {
-            name: {**metrics(rows[target], predicted), "bias": float((predicted - rows[target]).mean())}
-            for name, predicted in predictions.items()
-        }
+        scores[week] = {name: _scores(rows[target], predicted) for name, predicted in predictions.items()}
     digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
     found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
     return found | ({"chosen": setting} if learning.candidates or learning.preset != "fast" else {})
+
+
+def _scores(actual: pd.Series, predicted: pd.Series) -> dict[str, Any]:
+    return {**metrics(actual, predicted), "bias": float((predicted - actual).mean())}
 
 
 def _mondays(paths: list[Path]) -> np.ndarray:
@@ -104,7 +106,7 @@ def _mondays(paths: list[Path]) -> np.ndarray:
     return np.repeat(np.array(mondays, dtype="datetime64[ns]"), rows)
 
 
-def read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the rows of weeks that `split_weeks` wrote, concatenated, and the kind of each column."""
     try:
         table = pa.concat_tables([pa.parquet.read_table(path, use_threads=False) for path in paths])
@@ -125,10 +127,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)
     with command_line.logged("backtest_week", args, args.output.stem):
-        train, kinds = read_weeks(args.train)
+        train, kinds = _read_weeks(args.train)
         # The last column is the target.
         target, _ = kinds.popitem()
-        weeks = {path.stem: read_weeks([path])[0] for path in args.score}
+        weeks = {path.stem: _read_weeks([path])[0] for path in args.score}
         weighting = given(args)
         if args.weight:
             # It is not a feature.

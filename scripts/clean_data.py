@@ -32,7 +32,7 @@ from signoff.tables.times import Times, ingest_time, time_column_of
 from signoff.tables.writer import write_frames
 
 # The hash of a missing value: 0 is that of the number 0.
-MISSING_HASH = 1
+_MISSING_HASH = 1
 
 
 class _FarTimes(Exception):
@@ -230,7 +230,7 @@ def _clean_file(
 def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
     """Yield `frames`, and add a hash of each row to `hashes` while the next frame is computed."""
     for frame in read_ahead(frames):
-        hashes.add(row_hashes(frame, MISSING_HASH))
+        hashes.add(row_hashes(frame, _MISSING_HASH))
         yield frame
 
 
@@ -290,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
         for line in _lines_of(cleaning, columns.kinds):
             logging.warning("[clean_data] %s", line)
         logging.info("[clean_data] completed. Rows before: %d, rows after: %d.", counts["rows_in"], counts["rows_out"])
-        logging.info("[clean_data] nulls handled: %s", nulls_handled(counts))
+        logging.info("[clean_data] nulls handled: %s", _nulls_handled(counts))
         logging.info(
             "[clean_data] duplicate rows: %d, dropped: %d", counts["duplicates"], counts["rows_dropped"]["duplicates"]
         )
@@ -300,13 +300,13 @@ def main(argv: list[str] | None = None) -> None:
             "policies": {name: policies.of(name) for name in columns.kinds},
         }
         digest = sha256(args.input)
-        if not args.like and digest != ingested_digest(args.input, digest):
+        if not args.like and digest != _ingested_digest(args.input, digest):
             logging.warning("[clean_data] %s was edited or cut since it was ingested; it is used as it is", args.input)
         write_json(args.output.with_suffix(".json"), {**counts, **found, "raw_sha256": digest})
         logging.info("[clean_data] wrote cleaned data to %s", args.output)
 
 
-def ingested_digest(raw: Path, default: str) -> str:
+def _ingested_digest(raw: Path, default: str) -> str:
     """Return the SHA-256 that raw data had when they were ingested; `default` without a record beside them."""
     record = raw.with_suffix(".json")
     found: str = read_json(record).get("sha256", default) if record.is_file() else default
@@ -348,7 +348,7 @@ def _refuse_ambiguous(formats: dict[str, str]) -> None:
             )
 
 
-def nulls_handled(counts: dict[str, Any]) -> str:
+def _nulls_handled(counts: dict[str, Any]) -> str:
     """Return in words what was done with the missing values of each column that has any."""
     done = [
         f"{name} {each[action]} {action}"

@@ -36,7 +36,7 @@ from signoff.review.sample import held_out, sample
 from signoff.review.times import RowsByWeek, past_alarms, rows_by_week
 from signoff.tables.batches import chosen, scan
 
-OTHER_ROWS = (
+_OTHER_ROWS = (
     "the held-out predictions are not those of these features. Delete reports/holdout_predictions.csv, and run make "
     "report."
 )
@@ -131,7 +131,7 @@ def compare_model(
         "prediction_interval": _covered(holdout, moments, description["split"]["by"] == "time", slices, drawn, options),
         "baselines": baselines,
     }
-    of_rows, alarms = compare_rows(table, description, options.seed, before, sampled)
+    of_rows, alarms = _compare_rows(table, description, options.seed, before, sampled)
     found |= of_rows | {"predictions_profile": drift.profile(holdout["predicted"], "number")}
     found["alarms"] = [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *comparison_alarms(found)]
     return found
@@ -167,7 +167,7 @@ def _covered(
     )
 
 
-def compare_rows(
+def _compare_rows(
     table: pd.DataFrame, description: dict[str, Any], seed: int, before: Before, sampled: Sampled | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return how later rows differ from earlier ones (drift, and the profile for the next release), and the alarms.
@@ -209,7 +209,7 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str])
         if name not in holdout:
             raise TaskError(f"the held-out predictions have no column {name}. Run make run, and make report again.")
     if not np.array_equal(holdout["actual"], test):
-        raise TaskError(OTHER_ROWS)
+        raise TaskError(_OTHER_ROWS)
 
 
 def released(path: Path) -> Before:
@@ -262,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
         for part, kind in (("train", "training"), ("test", "held-out")):
             check_count(args.features, rows[part], sizes[part], kind)
         if again != sizes["test"]:
-            raise TaskError(OTHER_ROWS)
+            raise TaskError(_OTHER_ROWS)
         sampled = None
         if len(table) < sum(sizes.values()):
             logging.info("[compare_model] looks at %d of %d rows", len(table), sum(sizes.values()))

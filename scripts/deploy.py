@@ -87,7 +87,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         history = releases.history()
         releases.sweep(history)
         current, move = releases.current(), last_move(history)
-        name, released = same_model(digest, served, rule, history, releases) or (None, document)
+        name, released = _same_model(digest, served, rule, history, releases) or (None, document)
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
@@ -97,10 +97,10 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         check_place(document, name, history, releases)
         data: list[str] = []
         if name is None:
-            name = new_name(digest, releases)
+            name = _new_name(digest, releases)
             # First, so that a release that the history names has its data.
             data = keep_data(document, config, releases)
-            copy_release(document, releases.releases / name)
+            _copy_release(document, releases.releases / name)
         decisions = document["decisions"]
         releases.append(
             "deploy",
@@ -109,7 +109,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             reason=[each["comment"] for each in decisions],
             override=[each["override"] for each in decisions if each["override"]],
             model_sha256=digest,
-            sign_off_sha256=digest_of(released),
+            sign_off_sha256=_digest_of(released),
             **{"from": current, **({"data": data} if data else {})},
         )
         releases.move_to(name)
@@ -138,7 +138,7 @@ def check_place(document: SignOff, name: str | None, history: list[Line], releas
     last = move["release"] if move else None
     # A deploy that was killed before the link was moved is finished, and a damaged release is rebuilt, by the sign-off
     # that has released it. Another sign-off of the same evaluated model, with another refit for example, is not enough.
-    again = last is not None and (name == last or signed_by(last, history) == digest_of(document))
+    again = last is not None and (name == last or signed_by(last, history) == _digest_of(document))
     if before != last and not again:
         raise TaskError(
             f"the sign-off was made when {before or 'nothing'} was deployed, but now {last or 'nothing'} is: it was "
@@ -146,12 +146,12 @@ def check_place(document: SignOff, name: str | None, history: list[Line], releas
         )
 
 
-def digest_of(document: SignOff) -> str:
+def _digest_of(document: SignOff) -> str:
     """Return the SHA-256 of a sign-off's file."""
     return hashlib.sha256(serialised(document)).hexdigest()
 
 
-def new_name(digest: str, releases: Releases) -> str:
+def _new_name(digest: str, releases: Releases) -> str:
     """Return the name of a new release: the time to the second, and the first digits of the model's digest."""
     while True:
         name = f"{utc_now().replace('-', '').replace(':', '')}-{digest[:12]}"
@@ -160,7 +160,7 @@ def new_name(digest: str, releases: Releases) -> str:
         time.sleep(0.1)
 
 
-def same_model(
+def _same_model(
     digest: str, served: str, rule: Rule, history: list[Line], releases: Releases
 ) -> tuple[str, SignOff] | None:
     """Return the release of that model, and its sign-off, if one is whole and approved under today's rule.
@@ -189,7 +189,7 @@ def keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> 
     return kept_data.keep(document, wish, releases)
 
 
-def copy_release(document: SignOff, folder: Path) -> None:
+def _copy_release(document: SignOff, folder: Path) -> None:
     """Copy what was signed to a new release, which is seen when all of it is there, checked, and on disk."""
     hidden = folder.with_name(hidden_name(folder.name))
     hidden.mkdir()
@@ -239,7 +239,7 @@ def prune(keep: int | None, releases: Releases) -> None:
             logging.info("[deploy] pruned the release %s (release.keep: %d)", name, keep)
 
 
-def deploy_all(config: dict[str, Any]) -> None:
+def _deploy_all(config: dict[str, Any]) -> None:
     """Release every model that is signed and not deployed yet, each in its own folder.
 
     Raises
@@ -280,7 +280,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("deploy", args, args.sign_off):
         config, paths = read_config(args.config)
         if has_many_models(config):
-            deploy_all(config)
+            _deploy_all(config)
             return
         releases = Releases()
         name = deploy(args.sign_off, config, paths)

@@ -32,12 +32,12 @@ from signoff.review.sample import sample
 from signoff.tables.batches import scan
 
 # Rows of the training part that are enough to know the errors to a percent.
-CV_ROWS = 30_000
-FOLDS = 3
+_CV_ROWS = 30_000
+_FOLDS = 3
 # The number of spans of unseen rows, of which the one with the smallest error is used.
 _SPANS = 4
 # How far back errors are compared with those of the newest rows, at least.
-RECENT_WEEKS = 24
+_RECENT_WEEKS = 24
 
 
 def explain_model(
@@ -88,7 +88,7 @@ def explain_model(
         "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
         "rests_on": rests_on(model[-1], train, kinds, target, importances, mae, seed),
         "visible": visible,
-        "out_of_sample": out_of_sample_scores(then[last], unseen[last]),
+        "out_of_sample": _out_of_sample_scores(then[last], unseen[last]),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
             *leaks(table, description, seed),
@@ -122,7 +122,7 @@ def newest_errors(
     then = np.flatnonzero(~is_test)[error_then.index.to_numpy()]
     if description["split"]["by"] == "time":
         moments = table[time].iloc[then]
-        recent = table[time].max() - pd.Timedelta(weeks=RECENT_WEEKS)
+        recent = table[time].max() - pd.Timedelta(weeks=_RECENT_WEEKS)
         near = ((folds == folds.max()) | (moments >= recent)).to_numpy()
         then, error_then = then[near], error_then[near]
     rows = np.concatenate([np.flatnonzero(is_test), then])
@@ -178,15 +178,15 @@ def out_of_sample(
     regressor cannot be trained on a part.
     """
     nothing = pd.Series(dtype="float64"), np.array([], dtype="int64")
-    rows = train.sample(min(len(train), CV_ROWS), random_state=seed)
+    rows = train.sample(min(len(train), _CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if time else rows
     weight = None if weights is None else weights[rows.index]
     together = pd.factorize(rows[groups], use_na_sentinel=False)[0] if groups else None
-    if len(rows) < FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < FOLDS):
+    if len(rows) < _FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < _FOLDS):
         return nothing
-    folds = TimeSeriesSplit(FOLDS) if time else KFold(FOLDS, shuffle=True, random_state=seed)
+    folds = TimeSeriesSplit(_FOLDS) if time else KFold(_FOLDS, shuffle=True, random_state=seed)
     found = []
-    for seen, unseen in (folds if together is None else GroupKFold(FOLDS)).split(rows, groups=together):
+    for seen, unseen in (folds if together is None else GroupKFold(_FOLDS)).split(rows, groups=together):
         before, after = rows.iloc[seen], rows.iloc[unseen]
         usable = [name for name in kinds if before[name].notna().any()]
         regressor = clone(model[-1])
@@ -209,10 +209,10 @@ def out_of_sample(
             logging.warning("[explain_model] not judged on training rows that it had not seen: %s", error)
             return nothing
         found.append(pd.Series(predicted, after.index, dtype="float64"))
-    return pd.concat(found), np.repeat(range(FOLDS), [len(each) for each in found])
+    return pd.concat(found), np.repeat(range(_FOLDS), [len(each) for each in found])
 
 
-def out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict[str, Any] | None:
+def _out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict[str, Any] | None:
     """Return the scores on training rows that the model had not seen; None if there are none."""
     if not len(y):
         return None

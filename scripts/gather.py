@@ -23,7 +23,7 @@ from signoff.tables.parts import gather_counts
 from signoff.tables.times import ingest_time, time_column_of
 
 
-def gather_tables(tables: list[Path], output: Path) -> None:
+def _gather_tables(tables: list[Path], output: Path) -> None:
     """Concatenate CSV files with the same header in `output`.
 
     Raises
@@ -52,7 +52,7 @@ def _columns(head: bytes) -> list[str]:
     return next(csv.reader([head.decode("utf-8-sig")]))
 
 
-def gather_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
+def _gather_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the validation reports of all parts as one.
 
     The profile has no distinct values, quartiles and most frequent values, since these cannot be added up.
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         paths = [args.input / f"{name}{args.output.suffix}" for name in names]
         if args.output.suffix == ".json":
             reports = [read_json(path) for path in paths]
-            report = {**gather_reports(reports), "raw_sha256": sha256(args.plan)}
+            report = {**_gather_reports(reports), "raw_sha256": sha256(args.plan)}
             rules = delivery_rules(read_contract(args.schema) if args.schema else None)
             delivery = Delivery(rules.levels, rules.max_missing)
             for each in reports if rules.any() else []:
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
                 logging.warning("[gather] %s", line)
             write_json(args.output, report)
         else:
-            gather_tables(paths, args.output)
+            _gather_tables(paths, args.output)
             if (counted := [path.with_suffix(".json") for path in paths])[0].is_file():
                 counts = [read_json(path) for path in counted]
                 if "policies" in counts[0]:

@@ -30,7 +30,7 @@ from signoff.report.results import drift, importance, intervals, results, slices
 from signoff.review.sample import held_out
 
 # The files that are read, all in one folder.
-BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
+_BESIDE = ["evaluation_metrics.json", "diagnostics.json", "holdout_predictions.csv"]
 # The sections whose tables have a page of their own, for Snakemake's report.
 _TABLES = {
     "Model": "model",
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--backtest", type=Path, help="also say how large errors were one week ahead")
     args = parser.parse_args(argv)
     with command_line.logged("generate_report", args, args.input):
-        paths = [args.input, *(args.input.with_name(name) for name in BESIDE[1:])]
+        paths = [args.input, *(args.input.with_name(name) for name in _BESIDE[1:])]
         contents = {path: path.read_bytes() for path in paths[:2]}
         metrics = cast(Metrics, parsed_json(contents[paths[0]], paths[0]))
         diagnostics = cast(Diagnostics, parsed_json(contents[paths[1]], paths[1]))

@@ -154,7 +154,7 @@ class _Draft:
 
     def find_time(self) -> dict[str, str]:
         """Find the time column, and set wrong times to missing; return the section `split` of the config."""
-        time, split, why = choose_time(self.frame, self.kinds, self.target)
+        time, split, why = _choose_time(self.frame, self.kinds, self.target)
         self.time_column = time
         self.said.append(why)
         if not time:
@@ -289,7 +289,7 @@ class _Draft:
         return expected | {"columns": columns}
 
 
-def choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict[str, str], str]:
+def _choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict[str, str], str]:
     """Return the column that says when a row happened (None where none does), the split, and why."""
     dates = [name for name in map(str, frame) if kinds[name] == "date" and name != target]
     candidates = []

@@ -41,7 +41,7 @@ OURS = ("row_number", "prediction", "prediction_low", "prediction_high", "releas
 _FOLDER = Path("predictions")
 
 
-def promises_of(history: Sequence[Move]) -> dict[str, Promise]:
+def _promises_of(history: Sequence[Move]) -> dict[str, Promise]:
     """Return the promises in the report of each release; old releases without diagnostics are left out."""
     found = {}
     releases = Releases()
@@ -74,7 +74,7 @@ def _written(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def key_of(batch: Batch, key: Sequence[str], columns: Sequence[str], target: str) -> tuple[str, ...]:
+def _key_of(batch: Batch, key: Sequence[str], columns: Sequence[str], target: str) -> tuple[str, ...]:
     """Return the columns that identify a row of a batch: the key, or all columns that the batch shares with the data.
 
     Raises TaskError if a column of the key is missing, or if nothing is shared.
@@ -95,7 +95,7 @@ def key_of(batch: Batch, key: Sequence[str], columns: Sequence[str], target: str
     return shared
 
 
-def grouped_by_key(
+def _grouped_by_key(
     found: Sequence[Batch], key: Sequence[str], columns: Sequence[str], target: str
 ) -> tuple[dict[tuple[str, ...], list[Batch]], list[str]]:
     """Return the batches by the columns that identify their rows, and what is wrong with those that cannot be read."""
@@ -103,13 +103,13 @@ def grouped_by_key(
     problems = []
     for batch in found:
         try:
-            groups.setdefault(key_of(batch, key, columns, target), []).append(batch)
+            groups.setdefault(_key_of(batch, key, columns, target), []).append(batch)
         except (TaskError, OSError) as error:
             problems.append(explain(error))
     return groups, problems
 
 
-def as_if_predicted(
+def _as_if_predicted(
     raw: Sequence[Path], wanted: np.ndarray, record: Record, release: str, configs: Sequence[str], folder: Path
 ) -> Batch | None:
     """Score rows of the raw data that were never predicted; return the file, if there are any.
@@ -139,7 +139,7 @@ def as_if_predicted(
     return Batch(output, 0, as_if=True)
 
 
-def read_answers(
+def _read_answers(
     raw: Sequence[Path], records: Iterable[Record], means: TrainingMeans, promise: Promise | None
 ) -> tuple[dict[str, float], np.ndarray]:
     """Read the raw data once: add the answers to each record, and return the training means of the releases.
@@ -177,14 +177,14 @@ def summed(record: Record, unused: np.ndarray | None = None) -> Sums:
 def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the record as it is written to live.json; `folder` is for temporary files."""
     history = Releases().history()
-    current, promises = Releases().in_use(history), promises_of(history)
+    current, promises = Releases().in_use(history), _promises_of(history)
     columns = header_of_table(args.raw[0])
     known = read_json(args.cleaned)
     kinds = Kinds({**known["kinds"], args.target: "number"}, known["date_formats"])
     time = promises[current].time if current in promises else None
-    groups, problems = grouped_by_key(batches(), args.key, columns, args.target)
+    groups, problems = _grouped_by_key(batches(), args.key, columns, args.target)
     records = {key: Record(folder, key, kinds, args.target, time) for key in groups}
-    means, new = read_answers(
+    means, new = _read_answers(
         args.raw, records.values(), TrainingMeans(kinds, args.target, promises), promises.get(current or "")
     )
     everything: list[tuple[Record, Sums]] = []
@@ -195,12 +195,12 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if current in promises and promises[current].until is not None:
         key = tuple(args.key) or tuple(name for name in columns if name != args.target)
         record = Record(folder, key, kinds, args.target, time)
-        scored = as_if_predicted(args.raw, new, record, current, args.config or (), folder)
+        scored = _as_if_predicted(args.raw, new, record, current, args.config or (), folder)
         if scored:
             record.add_predictions(scored, promises, means)
             everything.append((record, summed(record)))
     lines = [line for record, sums in everything for line in lines_of(record, sums, promises)]
-    lines = merged(earlier_lines(args.output), lines, kept_releases(history))
+    lines = merged(_earlier_lines(args.output), lines, kept_releases(history))
     alarms: list[LiveAlarm] = []
     broken = []
     if current in promises:
@@ -222,7 +222,7 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def earlier_lines(path: Path) -> list[Line]:
+def _earlier_lines(path: Path) -> list[Line]:
     """Return the lines of the record that is replaced; none if it is missing or damaged."""
     try:
         return read_json(path)["weeks"] if path.is_file() else []

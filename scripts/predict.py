@@ -33,7 +33,7 @@ from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.tables.csv_file import rendered
 
 # Findings in the line for the screen; the report has all.
-MOST_SAID = 5
+_MOST_SAID = 5
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def sink(path: str | None) -> Iterator[IO[bytes] | None]:
             file.flush()
 
 
-def asked_for(args: argparse.Namespace) -> Rule:
+def _asked_for(args: argparse.Namespace) -> Rule:
     """Return the approvals that a release must have: those of the project's config, or more by the command line."""
     rule: Rule = {"allowed_signers": None, "required_approvals": 1}
     if args.config or any(Path(each).is_file() for each in USUAL):
@@ -93,8 +93,8 @@ def _say(report: BatchReport, batch: str, on_drift: str) -> None:
         like = "" if report["compared"].startswith("nothing") else "the batch is like the released data; "
         logging.info("[predict] %scompared: %s", like, report["compared"])
         return
-    said = "; ".join(each["sentence"] for each in found[:MOST_SAID])
-    more = f"; and {len(found) - MOST_SAID} more" if len(found) > MOST_SAID else ""
+    said = "; ".join(each["sentence"] for each in found[:_MOST_SAID])
+    more = f"; and {len(found) - _MOST_SAID} more" if len(found) > _MOST_SAID else ""
     line = f"batch {batch}: {counted(len(found), 'finding')}: {said}{more}"
     if on_drift == "stop":
         raise TaskError(f"{line}. Nothing was predicted. Correct the batch, or set scoring.on_drift: warn.")
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
             Path(args.input).stat()
         form = (args.delimiter, args.encoding, args.decimal, tuple(args.missing))
         newer = Newer(args.history, *form) if args.history else None
-        loaded = load_scorer(Releases(), args.release, asked_for(args), args.reasons, args.threads)
+        loaded = load_scorer(Releases(), args.release, _asked_for(args), args.reasons, args.threads)
         scorer = with_newer(loaded, newer)
         release, last = scorer.release, scorer.last
         beside = Beside(scorer.check(), scorer.attribution)

@@ -55,7 +55,7 @@ class Scored:
     reports: dict[str, BatchReport]
 
 
-def read_batch(path: Path, reader: dict[str, Any]) -> Batch:
+def _read_batch(path: Path, reader: dict[str, Any]) -> Batch:
     """Return all rows of a batch."""
     tables, numbers, uneven = [], [], []
     with open_batch(path) as stream:
@@ -66,7 +66,7 @@ def read_batch(path: Path, reader: dict[str, Any]) -> Batch:
     return Batch(pa.concat_tables(tables), np.concatenate(numbers), uneven)
 
 
-def score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> Scored:
+def _score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> Scored:
     """Return the rows of a batch, scored by the models in `names`, one folder for each row.
 
     Raises
@@ -131,11 +131,11 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("predict_models", args, args.input):
         args.input.stat()
         config = read_config(args.config)[0]
-        batch = read_batch(args.input, config["reader"])
+        batch = _read_batch(args.input, config["reader"])
         if args.by not in batch.text.column_names:
             raise TaskError(f"{args.input} has no column {args.by!r}: {nearest(args.by, batch.text.column_names)}")
         names = part_names(batch.text[args.by].combine_chunks(), "value", None)
-        found = score_all(batch, names, config, str(args.input), args.threads)
+        found = _score_all(batch, names, config, str(args.input), args.threads)
         empty = batch.text.slice(0, 0)
         found.bad.append(divide(empty, batch.numbers[:0], batch.uneven, pd.DataFrame(), pd.Series(dtype="str"))[1])
         if not found.good:

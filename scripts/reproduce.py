@@ -52,7 +52,7 @@ def config_of(folder: Path, document: SignOff) -> dict[str, Any]:
     raise TaskError(f"the config of {folder} cannot be read by this version of the workflow: {problem}")
 
 
-def unpack_data(name: str, document: SignOff, releases: Releases, folder: Path) -> Path:
+def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path) -> Path:
     """Write the kept training data of a release to `folder`; return the path of the features.
 
     Raises
@@ -81,7 +81,7 @@ def train_again(config: dict[str, Any], features: Path, model: Path, threads: in
     _run("train_model", words(**section(Settings, config).training), input=features, output=model, threads=threads)
 
 
-def refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
+def _refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
     """Train a model again on all rows with the command line of the rule refit_model; raises as `train_again`."""
     paths = {"model": model, "input": features, "metrics": metrics, "output": refit}
     _run("refit_model", words(random_state=config["random_state"]), **paths, threads=threads)
@@ -112,7 +112,7 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     ]
 
 
-def largest_difference(old: object, new: object, features: Path, threads: int) -> tuple[float, int]:
+def _largest_difference(old: object, new: object, features: Path, threads: int) -> tuple[float, int]:
     """Return how far two models' predictions of a held-out row differ at most, in the target's unit, and n rows."""
     description = read_json(features.with_suffix(".json"))
     kinds = description["features"]
@@ -132,7 +132,7 @@ def why(name: str, document: SignOff, releases: Releases, features: Path, model:
     try:
         old = releases.model_of(name, document, refit=model.stem == "refit")[0]
         new = load_model(model, sha256(model))
-        most, rows = largest_difference(old, new, features, threads)
+        most, rows = _largest_difference(old, new, features, threads)
     except TaskError as error:
         return f"{found} The predictions cannot be compared: {error}"
     return f"{found} Predictions of {rows} held-out rows differ by {most:.6g} at most."
@@ -159,7 +159,7 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     folder, document = releases.approved(name or releases.current(), rule)
     config = config_of(folder, document)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
-        features = unpack_data(folder.name, document, releases, Path(scratch))
+        features = _unpack_data(folder.name, document, releases, Path(scratch))
         model = Path(scratch, Path(model_path(config)).name)
         train_again(config, features, model, threads)
         made = {model_path(config): model}
@@ -167,7 +167,7 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
         path = str(Path(model_path(config)).with_stem("refit"))
         if path in document["files"] and sha256(model) == document["files"][model_path(config)]:
             made[path] = Path(scratch, Path(path).name)
-            refit_again(config, features, model, folder / "evaluation_metrics.json", made[path], threads)
+            _refit_again(config, features, model, folder / "evaluation_metrics.json", made[path], threads)
         for path, file in made.items():
             signed, found = document["files"][path], sha256(file)
             if found != signed:

@@ -22,7 +22,7 @@ from signoff.release.approval import REPORT, SIGN_OFF
 
 
 @contextlib.contextmanager
-def in_browser(address: str) -> Iterator[None]:
+def _in_browser(address: str) -> Iterator[None]:
     """Open the address in a browser, by a private file: everybody on the machine can read a command line."""
     with tempfile.NamedTemporaryFile("w", prefix="review-", suffix=".html", encoding="utf-8") as file:
         file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">')
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError(f"port {args.port} of 127.0.0.1 cannot be used: {error}. Name another: --port") from error
         # Printed, not logged: whoever has the address can decide.
         print(f"\nOpen {server.address}\nCtrl-C ends it.\n", flush=True)
-        shown = contextlib.nullcontext() if args.no_browser else in_browser(server.address)
+        shown = contextlib.nullcontext() if args.no_browser else _in_browser(server.address)
         with server, shown, contextlib.suppress(KeyboardInterrupt):
             server.serve_until_idle()
         logging.info("[review] the page is closed")

@@ -13,7 +13,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW
 
-SCHEDULERS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
+_SCHEDULERS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
 
 
 def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = sys.executable) -> str:
@@ -56,7 +56,7 @@ _ESCAPES: dict[str, Callable[[str, str], str]] = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--kind", required=True, choices=SCHEDULERS, help="the scheduler")
+    parser.add_argument("--kind", required=True, choices=_SCHEDULERS, help="the scheduler")
     args = parser.parse_args(argv)
     try:
         text = schedule(args.kind, Path.cwd())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _ALIVE = 30
 
 
-def listening(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises TaskError if the address is not of this machine, or is in use."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
 
         options = options_of(read_config(args.config)[0], args.host)
         served = Served(Releases(), options.rule, options.reasons, newer=options.newer)
-        with listening(args.host, args.port) as at:
+        with _listening(args.host, args.port) as at:
             host, port = at.getsockname()[:2]
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             logging.info("[serve] release: %s", served.state.scorer.release)

@@ -47,7 +47,7 @@ class Model:
     subject: dict[str, Any]
 
 
-def sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, Model], dict[str, str]]:
+def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, Model], dict[str, str]]:
     """Return the models that fit a rule by folder, and by name why each of the others does not.
 
     A model whose last model is deployed, or signed and ready to deploy, is in neither.
@@ -85,7 +85,7 @@ def ask(args: argparse.Namespace, number: int) -> None:
         args.comment = input("Comment: ")
 
 
-def sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
+def _sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
     """Write the list and the sign-off of each model; return by name why a model was not signed, or not fully."""
     content = list_of_models(clauses, {folder.name: model.subject for folder, model in fit.items()})
     path = _LISTS / f"{hashlib.sha256(content).hexdigest()}.json"
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         clauses, code = parse_rule(args.rule), code_state()
         if config["release"]["allowed_signers"] and args.key is None:
             raise TaskError("release.allowed_signers asks for a signature: name your key (make sign-off KEY=…).")
-        fit, others = sorted_out(model_folders(config), clauses, code)
+        fit, others = _sorted_out(model_folders(config), clauses, code)
         lines = [f"Rule        {', '.join(clauses)}", f"Fit         {counted(len(fit), 'model')}"]
         lines += [f"{'':<12}{', '.join(each.name for each in list(fit)[:_MOST])}{', …' if len(fit) > _MOST else ''}"]
         print("", *map(printable, [*lines, *shown(others, "Wait")]), "", sep="\n", flush=True)
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
                 ask(args, len(fit))
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
-        failed = sign_all(fit, args, clauses, code)
+        failed = _sign_all(fit, args, clauses, code)
         update_index()
         if code_state()["sha256"] != code["sha256"]:
             raise TaskError("the workflow's code has changed while you were deciding. Sign off again: make sign-off.")

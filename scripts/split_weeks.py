@@ -62,7 +62,7 @@ def split_weeks(
     return {week: table.take(pa.array(rows)) for week, rows in sorted(weeks.groupby(weeks).indices.items())}
 
 
-def plan_weeks(
+def _plan_weeks(
     weeks: list[str], window: int | None = None, last_weeks: int | None = None, min_train_weeks: int = 8
 ) -> dict[str, dict[str, list[str]]]:
     """Return for each model of the backtest the weeks that train it and the weeks that it is scored on.
@@ -116,8 +116,8 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError("backtest: a week needs a column of dates. Name it as time_column in the config.")
         frame = read_table(args.input, description["kinds"]).frame
         weeks = split_weeks(frame, time_column, description["features"], target, description.get("weight"))
-        plan = plan_weeks(list(weeks), args.window, args.weeks, args.min_train_weeks)
-        written = [week for week, rows in weeks.items() if write_week(rows, args.output.with_name(f"{week}.parquet"))]
+        plan = _plan_weeks(list(weeks), args.window, args.weeks, args.min_train_weeks)
+        written = [week for week, rows in weeks.items() if _write_week(rows, args.output.with_name(f"{week}.parquet"))]
         for path in args.output.parent.glob("*.parquet"):
             if path.stem not in weeks:
                 path.unlink()
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[split_weeks] wrote the plan to %s", args.output)
 
 
-def write_week(rows: pa.Table, path: Path) -> bool:
+def _write_week(rows: pa.Table, path: Path) -> bool:
     """Write a week's rows, atomically, unless the file holds them already; return whether it was written."""
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(rows, sink)

@@ -29,7 +29,7 @@ def status(runs: int = 5) -> list[str]:
     last = reversed(found[-runs:])
     lines = [f"{'Runs' if n == 0 else '':<12}{each['at']}  {described_run(each)}" for n, each in enumerate(last)]
     lines = [*(lines or [f"Runs        none yet ({RUNS})"]), *(f"Warning     {each}" for each in warnings)]
-    holder, alive = lock_holder()
+    holder, alive = _lock_holder()
     if holder and alive:
         lines.append(f"Running     since {holder['since']}, process {holder['pid']}")
     elif holder:
@@ -38,7 +38,7 @@ def status(runs: int = 5) -> list[str]:
     return [*lines, *(standing_of_all() if many else standing())]
 
 
-def lock_holder() -> tuple[dict[str, Any] | None, bool]:
+def _lock_holder() -> tuple[dict[str, Any] | None, bool]:
     """Return the process and the time of a weekly run, and whether it still runs; None without a run."""
     import fcntl
 

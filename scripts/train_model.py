@@ -66,7 +66,7 @@ class Trained:
     seconds: float
 
 
-def refuse_violations(report: Path) -> None:
+def _refuse_violations(report: Path) -> None:
     """Raise TaskError if the validation report names violations of the data contract."""
     if violations := read_json(report)["violations"]:
         raise TaskError(
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("train_model", args, args.input):
         if args.halt_on:
-            refuse_violations(args.halt_on)
+            _refuse_violations(args.halt_on)
         if not args.candidates and args.preset == "fast":
             # A wrong name is reported before the rows are read.
             make_regressor(args.estimator, args.params, args.random_state)

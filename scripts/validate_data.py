@@ -63,10 +63,10 @@ def validate_data(
     TaskError
         The contract is not a pandera schema.
     """
-    return validate_tables(lambda: [table], table.kinds, contract, times=times)[0]
+    return _validate_tables(lambda: [table], table.kinds, contract, times=times)[0]
 
 
-def validate_tables(
+def _validate_tables(
     make: Callable[[], Iterable[ParsedTable]],
     kinds: dict[str, str],
     contract: dict[str, Any] | None,
@@ -294,12 +294,12 @@ def main(argv: list[str] | None = None) -> None:
         if args.like or contracts.looks_at_all_rows(contract):
             table = read_part(args.input, args.like) if args.like else read_table(args.input, kinds, formats)
             times = _times_of(args, table.kinds, contract)
-            report, delivery = validate_tables(lambda: [table], table.kinds, contract, times=times)
+            report, delivery = _validate_tables(lambda: [table], table.kinds, contract, times=times)
         else:
 
             def validated(columns: Columns) -> tuple[dict[str, Any], Delivery]:
                 times = _times_of(args, columns.kinds, contract)
-                return validate_tables(
+                return _validate_tables(
                     lambda: tables(args.input, columns), columns.kinds, contract, args.output.parent, times
                 )
 

@@ -47,7 +47,7 @@ _SAID = Path("logs/weekly.txt")
 
 
 @contextlib.contextmanager
-def only_one(at: str) -> Iterator[dict[str, Any] | None]:
+def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
     """Yield what a killed run left in the lock, or None. The lock records `at`, and ends with its process.
 
     Raises
@@ -104,8 +104,8 @@ def _targets() -> list[str]:
     with contextlib.suppress(TaskError):
         config = read_config()[0]
         if has_many_models(config):
-            # With the reports of all models.
-            found += [REPORT]
+            # With the reports and live records of all models.
+            found = [REPORT]
         else:
             found += [DIAGNOSTICS]
             found += [REPORT] if config["report"]["url"] or config["notify"]["attach_report"] else []
@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     at, started, exit_code = utc_now(), time.time(), None
     try:
-        with only_one(at) as killed:
+        with _only_one(at) as killed:
             # A run that is killed while it notifies people already has its line.
             if killed and killed["since"] not in {run["at"] for run in read_runs()[0]}:
                 lost = {"at": killed["since"], "exit_code": None, "verdict": "killed", "cause": "it was killed"}

@@ -99,7 +99,7 @@ def keys(tmp_path, monkeypatch) -> Path:
 
 def test_no_secret_is_written_by_runs_that_fail_and_runs_that_do_not(project: Project, guarded, keys, monkeypatch):
     url = f"http://me:${{PASSWORD}}@{guarded.host}/${{TOKEN}}/rides.csv?key=${{TOKEN}}"
-    whole = address.VARIABLE.sub(lambda found: quote(CANARIES[found[1]], safe=""), url)
+    whole = address._VARIABLE.sub(lambda found: quote(CANARIES[found[1]], safe=""), url)
     environment = {"SOURCE": whole, "SIGNOFF_VERBOSE": "1", "MLFLOW_TRACKING_USERNAME": "me"}
     for name, value in {**CANARIES, **environment}.items():
         monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ import pytest
 
 from signoff.config.expectations import expectations
 from signoff.tables.delivery import Delivery, Record
-from signoff.tables.delivery_checks import Violation, check_delivery
+from signoff.tables.delivery_checks import Violation, _check_delivery
 from signoff.tables.own_keys import DeliveryRules, delivery_rules
 
 KINDS = {"day": "date", "kind": "text", "open": "boolean", "x": "number", "y": "number"}
@@ -63,7 +63,7 @@ def inferred(frame: pd.DataFrame, now: pd.Timestamp) -> DeliveryRules:
 def judged(rules: DeliveryRules, frame: pd.DataFrame, last: Record | None, now: pd.Timestamp) -> list[Violation]:
     delivery = Delivery(rules.levels, rules.max_missing)
     delivery.look(frame, frame["day"])
-    return check_delivery(rules, delivery, last, "day", now)
+    return _check_delivery(rules, delivery, last, "day", now)
 
 
 SHAPES = [business_days, few_rows_a_week, panel, hours_with_a_trend]

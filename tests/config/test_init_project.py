@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, make_project, rides, run, script
-from init_project import choose_time, init_project
+from init_project import _choose_time, init_project
 from signoff.source.sniffing import sniff
 from signoff.tables.table import ParsedTable
 
@@ -326,7 +326,7 @@ def test_dates_that_look_like_numbers_are_dates_and_names_lose_their_spaces(star
 def test_a_name_says_whether_dates_are_when_a_row_happened(name, is_time):
     frame = pd.DataFrame({name: pd.date_range("2024-01-01", periods=60), "x": range(60), "y": 1.0})
     kinds = {name: "date", "x": "number", "y": "number"}
-    assert choose_time(frame, kinds, "y")[0] == (name if is_time else None)
+    assert _choose_time(frame, kinds, "y")[0] == (name if is_time else None)
 
 
 def test_times_that_cannot_be_right_are_said_and_each_run_warns_of_them():

@@ -16,7 +16,7 @@ from conftest import ROOT, Project, make_project, program, rides
 from feature_engineering import feature_engineering
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
-from signoff.features.custom_features import ROWS_ALONE
+from signoff.features.custom_features import _ROWS_ALONE
 from signoff.features.user_code import load_code
 from signoff.review import batch_rows
 from signoff.review.custom_metrics import call_metrics
@@ -202,8 +202,8 @@ def test_a_feature_that_depends_on_other_rows_is_refused(tmp_path, returned):
 
 
 def test_a_table_shorter_than_the_rows_that_are_given_alone_is_fine(tmp_path):
-    table, _ = make(tmp_path, "def features(rows):\n    return rows[['km']] / 3", table=frame(ROWS_ALONE - 2))
-    assert len(table) == ROWS_ALONE - 2
+    table, _ = make(tmp_path, "def features(rows):\n    return rows[['km']] / 3", table=frame(_ROWS_ALONE - 2))
+    assert len(table) == _ROWS_ALONE - 2
 
 
 def judge(tmp_path, returned: str, name: str = "model"):

@@ -15,7 +15,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import check_config
 from signoff.model.regressor import Learning, TrainingRows
-from signoff.model.search import FIRST_ROUND_ROWS, choose_model, settings_of
+from signoff.model.search import FIRST_ROUND_ROWS, _settings_of, choose_model
 
 LINEAR, DUMMY = "sklearn.linear_model.LinearRegression", "sklearn.dummy.DummyRegressor"
 RIDGE, BOOSTING = "sklearn.linear_model.Ridge", "sklearn.ensemble.HistGradientBoostingRegressor"
@@ -106,7 +106,7 @@ def test_any_number_of_cores_gives_the_same_comparison():
 def test_a_grid_is_tried_whole_and_distributions_are_drawn_between_their_ends_by_the_seed():
     def tried(seed: int, draws: int | None = None, **params: object) -> list[dict]:
         candidate = {"estimator": BOOSTING, "params": params} | ({"draws": draws} if draws else {})
-        return [each["params"] for each in settings_of(candidate, 0, seed)]
+        return [each["params"] for each in _settings_of(candidate, 0, seed)]
 
     grid = tried(0, max_iter=[10, 20], max_depth=[2, None], loss="absolute_error")
     assert len(grid) == 4 and all(each["loss"] == "absolute_error" for each in grid)

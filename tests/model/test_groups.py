@@ -110,7 +110,7 @@ def test_training_rows_are_explained_by_models_of_other_groups(monkeypatch):
     monkeypatch.setattr(explain_model, "fit", spy)
     unseen, folds = explain_model.out_of_sample(model, train, KINDS, "y", None, "who", 0)
     assert sorted(unseen.index) == list(range(400))
-    predicted = [set(train.loc[unseen.index[folds == n], "who"]) for n in range(explain_model.FOLDS)]
+    predicted = [set(train.loc[unseen.index[folds == n], "who"]) for n in range(explain_model._FOLDS)]
     assert all(not before & after and after for before, after in zip(fitted, predicted, strict=True))
     few = train.assign(who=train["who"] % 2)
     assert explain_model.out_of_sample(model, few, KINDS, "y", None, "who", 0)[0].empty

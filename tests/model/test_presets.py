@@ -14,7 +14,7 @@ from backtest_week import backtest_week
 from conftest import Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
-from signoff.model.model_file import skops_bytes
+from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
@@ -95,7 +95,7 @@ def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_interv
         model = train_model(features, KINDS, target + 1, estimator, params, threads=threads)
         joblib.dump(model, file)
         written.append(file.getvalue())
-    assert written[1] == written[2] and skops_bytes(model)
+    assert written[1] == written[2] and _skops_bytes(model)
     new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
     assert np.isfinite(model.predict(new)).all()
     setting = {"estimator": estimator, "params": params}

@@ -12,7 +12,7 @@ from conftest import in_process
 from signoff.base.errors import TaskError
 from signoff.model import quantiles
 from signoff.model.model_file import load_model, write_model
-from signoff.model.quantiles import fit_intervals, weighted_quantile
+from signoff.model.quantiles import _weighted_quantile, fit_intervals
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.scoring import bounds, has_bounds, predict
 from signoff.model.training import train_model
@@ -110,11 +110,11 @@ def test_a_pickle_is_read_without_this_project(model):
 def test_the_quantile_is_that_of_split_conformal_prediction_and_heavier_scores_move_it():
     scores = np.random.default_rng(0).normal(size=200)
     rank = int(np.ceil(201 * 0.95))
-    assert weighted_quantile(scores, np.ones(200), 0.95) == np.sort(scores)[rank - 1]
-    assert weighted_quantile(scores[:10], np.ones(10), 0.95) == np.inf
+    assert _weighted_quantile(scores, np.ones(200), 0.95) == np.sort(scores)[rank - 1]
+    assert _weighted_quantile(scores[:10], np.ones(10), 0.95) == np.inf
     newest = np.where(np.arange(200) >= 150, 1.0, 0.01)
     scores[150:] += 5
-    assert weighted_quantile(scores, newest, 0.5) > 4 > weighted_quantile(scores, np.ones(200), 0.5)
+    assert _weighted_quantile(scores, newest, 0.5) > 4 > _weighted_quantile(scores, np.ones(200), 0.5)
 
 
 @pytest.mark.parametrize("rows", [7, 1000, quantiles._ENOUGH_ROWS])

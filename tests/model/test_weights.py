@@ -23,7 +23,7 @@ from signoff.base.files import read_json
 from signoff.config.settings import check_config
 from signoff.features.user_code import load_code
 from signoff.model.encoding import predictions
-from signoff.model.model_file import skops_bytes
+from signoff.model.model_file import _skops_bytes
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.training import train_again, train_model
@@ -52,7 +52,7 @@ def test_weights_reach_each_regressor_within_a_model_and_a_refit(estimator, para
         joblib.dump(model, file)
         written.append(file.getvalue())
         found.append(float((predictions(model, features) - target)[100:].abs().mean()))
-    assert written[0] == written[1] and skops_bytes(model)
+    assert written[0] == written[1] and _skops_bytes(model)
     assert found[0] < 0.6 * found[2]
     again = train_again(model, features, KINDS, target, weights=weights)
     assert float((predictions(again, features) - target)[100:].abs().mean()) == pytest.approx(found[0])

@@ -176,10 +176,10 @@ def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_
     # A service that fails with the file gets the message without it, and the report of another model is not sent.
     hook.most = 100_000
     settings = {"urls": [hook.url], "command": None}
-    page = notify.report_of(model)
+    page = notify._report_of(model)
     assert notify.send(settings, "title", "text", ["review"], page) == (["notify.urls, number 1 (json)"], [])
     assert [len(each["attachments"]) for each in hook.messages] == [1, 0]
-    assert notify.report_of("0" * 64) is None
+    assert notify._report_of("0" * 64) is None
     assert "Deploy?" not in notify.message({**run, "model_sha256": "0" * 64}, ["failed"])[1]
     released.configure(notify=settings)
     assert weekly_script._targets()[-1] == "reports/diagnostics.json"

@@ -216,14 +216,14 @@ def test_a_lock_is_cleared_only_if_no_other_snakemake_is_there(tmp_path, monkeyp
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", opening)
-        patches.clear_dead_lock()
+        patches._clear_dead_lock()
     assert not left.exists() and [each.pid for each in waited] == [7]
     assert "waiting for process 7, a task that a killed Snakemake has left" in capsys.readouterr().err
     # The first call still holds the lock of the system, as another process would.
     left.touch()
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", opening)
-        patches.clear_dead_lock()
+        patches._clear_dead_lock()
     assert left.exists()
     for each in opened:
         os.close(each)

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, rides, run, script
-from schedule import SCHEDULERS, schedule
-from status import lock_holder
-from weekly import only_one
+from schedule import _SCHEDULERS, schedule
+from status import _lock_holder
+from weekly import _only_one
 
 
 def runs(project: Project) -> list[dict]:
@@ -139,10 +139,10 @@ def test_a_lock_that_a_crash_has_damaged_stops_nothing(tmp_path, monkeypatch, da
     monkeypatch.chdir(tmp_path)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/weekly.lock").write_bytes(damage)
-    assert lock_holder() == (None, False)
-    with only_one("2026-01-05T03:00:00Z") as killed:
+    assert _lock_holder() == (None, False)
+    with _only_one("2026-01-05T03:00:00Z") as killed:
         assert killed is None
-        assert lock_holder() == ({"pid": os.getpid(), "since": "2026-01-05T03:00:00Z"}, True)
+        assert _lock_holder() == ({"pid": os.getpid(), "since": "2026-01-05T03:00:00Z"}, True)
     assert (tmp_path / "logs/weekly.lock").read_bytes() == b""
 
 
@@ -234,9 +234,9 @@ def test_a_folder_that_ends_in_a_backslash_keeps_its_line_of_the_unit():
     assert not [line for line in lines if line.endswith("\\")]
 
 
-@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("kind", _SCHEDULERS)
 def test_a_schedule_is_printed_for_this_folder(finished, kind):
-    assert {"cron", "systemd", "slurm", "github"} <= {*SCHEDULERS}
+    assert {"cron", "systemd", "slurm", "github"} <= {*_SCHEDULERS}
     text = finished.script("schedule", "--kind", kind).stdout
     assert "$" not in text
     if kind != "github":

@@ -34,6 +34,8 @@ NOT_RUN = {
     "make backtest": "takes minutes on the flights; tests/review/test_backtest.py runs it on fewer rows",
     "make serve": "goes on until Ctrl-C; tests/serving/test_serve.py starts the server",
     "make review": "goes on until Ctrl-C; tests/ops/test_review_page.py starts the server",
+    "mlflow models serve": "goes on until Ctrl-C; tests/release/test_track.py serves a release from a real registry",
+    'curl -H "Content-Type: application/json" http://127.0.0.1:5001': "asks that server",
     "mlserver start": "a server of its own requirements, which are not those of the project; tried by hand",
     "make signing": "installs a tool of its own requirements; tests/release/test_attest.py uses it if it is there",
     "make attest DIR=delays KEY=": "needs that tool",

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from test_sources import postgresql  # noqa: F401
 
 from conftest import ROOT, rides, run
-from schedule import SCHEDULERS, schedule
+from schedule import _SCHEDULERS, schedule
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config
@@ -211,7 +211,7 @@ def test_a_schedule_runs_this_folder_and_nothing_that_its_name_says(tmp_path):
     python.write_text('#!/bin/sh\npwd > "$1.told"\n', encoding="utf-8")
     python.chmod(0o755)
     # A shell reads the last line of the others.
-    for kind in set(SCHEDULERS) - {"systemd", "github"}:
+    for kind in set(_SCHEDULERS) - {"systemd", "github"}:
         line = schedule(kind, folder, workflow, str(python)).splitlines()[-1].removeprefix("0 3 * * 1 ")
         if kind == "cron":
             assert line.count("%") == line.count(r"\%")

@@ -30,8 +30,8 @@ from signoff.release import approval, signature
 from signoff.release import store as releasing
 from signoff.release import subject as reviewing
 from signoff.release.approval import (
+    _check_decisions,
     canonical,
-    check_decisions,
     check_subject,
     read_sign_off,
     released_as,
@@ -474,10 +474,10 @@ def test_a_failed_model_needs_a_reason_to_be_approved_and_none_to_be_rejected(pr
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
     assert approve(project, override=" late ")["decisions"][0]["override"] == "late"
     document = approve(project, override="late")
-    check_decisions(document, RULE)
+    _check_decisions(document, RULE)
     document["decisions"][0]["override"] = None
     told = "Ada has approved a failed model without an override: threshold mae_max 1: MAE is 1.5000"
-    assert error(check_decisions, document, RULE) == told
+    assert error(_check_decisions, document, RULE) == told
 
 
 def test_decisions_on_the_same_files_stand_side_by_side_and_the_last_of_a_person_counts(project):
@@ -486,8 +486,8 @@ def test_decisions_on_the_same_files_stand_side_by_side_and_the_last_of_a_person
     names = [each["reviewer"] for each in approve(project, "ADA", comment="second")["decisions"]]
     assert names == ["Bob", "ADA"]
     document = read_sign_off(Path("reports/sign_off.json"))
-    check_decisions(document, RULE | {"required_approvals": 2})
-    assert error(check_decisions, document, RULE | {"required_approvals": 3}) == (
+    _check_decisions(document, RULE | {"required_approvals": 2})
+    assert error(_check_decisions, document, RULE | {"required_approvals": 3}) == (
         "3 different people must approve (release.required_approvals); so far Bob, ADA. 1 more must run make sign-off."
     )
     # Of other files, nobody's decision counts any more.
@@ -511,15 +511,15 @@ def test_a_commit_between_two_approvals_keeps_the_first(project, monkeypatch, ca
 def test_one_person_counts_once_and_nobody_is_named(project):
     document = approve(project, "Ada")
     document["decisions"].append({**document["decisions"][0], "reviewer": "ada"})
-    told = error(check_decisions, document, RULE | {"required_approvals": 2})
+    told = error(_check_decisions, document, RULE | {"required_approvals": 2})
     assert told.startswith("2 different people must approve (release.required_approvals); so far Ada, ada. 1 more")
     document["decisions"] = []
-    assert "so far nobody. 1 more must run make sign-off." in error(check_decisions, document, RULE)
+    assert "so far nobody. 1 more must run make sign-off." in error(_check_decisions, document, RULE)
 
 
 def test_a_rejection_is_final(project):
     document = approve(project, decision="reject", comment="too late")
-    assert error(check_decisions, document, RULE) == "Ada has rejected this model: too late. Train another one."
+    assert error(_check_decisions, document, RULE) == "Ada has rejected this model: too late. Train another one."
     approve(project, "Bob")
     assert "Ada has rejected" in error(deploy, project)
 
@@ -635,7 +635,7 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
     rule = RULE | {"allowed_signers": str(keys / "signers")}
     approve(project, "ada", rule, keys / "ada")
     document = approve(project, "bob", rule, keys / "bob")
-    check_decisions(document, rule | {"required_approvals": 2})
+    _check_decisions(document, rule | {"required_approvals": 2})
     ada, bob = document["decisions"]
     altered = (
         "the signature of {} is not one of this sign-off in the namespace 'signoff': it, or what it signs, was "
@@ -652,17 +652,17 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
         (ada | {"signature": None}, unsigned),
         (ada | {"signature": ""}, unsigned),
     ):
-        assert told == error(check_decisions, document | {"decisions": [decision]}, rule)
+        assert told == error(_check_decisions, document | {"decisions": [decision]}, rule)
     for subject in (
         {"files": {}},
         {"failures": ["x"], "verdict": "failed", "decisions": [ada | {"override": "y"}]},
         {"project": "0" * 32},
         {"predecessor": "20260101T000000Z-0123456789ab"},
     ):
-        told = error(check_decisions, {**document, "decisions": [ada], **subject}, rule)
+        told = error(_check_decisions, {**document, "decisions": [ada], **subject}, rule)
         assert altered.format("ada") in told
     # Twice the same key is one person, whatever is written.
-    told = error(check_decisions, document | {"decisions": [ada, ada]}, rule | {"required_approvals": 2})
+    told = error(_check_decisions, document | {"decisions": [ada, ada]}, rule | {"required_approvals": 2})
     assert "so far ada, ada. 1 more" in told
 
 
@@ -686,9 +686,9 @@ def test_a_key_that_may_not_sign_signs_nothing(project, keys, reviewer, key, tol
 def test_a_key_that_has_expired_since_the_release_still_counts_for_it(project, keys):
     document = approve(project, "old", RULE, keys / "old")
     rule = RULE | {"allowed_signers": str(keys / "signers")}
-    check_decisions(document, rule, "2024-12-31T23:00:00Z")
-    assert "or not valid at that time" in error(check_decisions, document, rule, "2025-01-01T01:00:00Z")
-    assert "or not valid at that time" in error(check_decisions, document, rule)
+    _check_decisions(document, rule, "2024-12-31T23:00:00Z")
+    assert "or not valid at that time" in error(_check_decisions, document, rule, "2025-01-01T01:00:00Z")
+    assert "or not valid at that time" in error(_check_decisions, document, rule)
 
 
 def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypatch):
@@ -710,7 +710,7 @@ def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypat
 def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, keys, monkeypatch):
     rule = RULE | {"allowed_signers": "nowhere"}
     told = "release.allowed_signers: nowhere does not exist. Write it, or correct the config."
-    assert error(check_decisions, approve(project, "ada", RULE, keys / "ada"), rule) == told
+    assert error(_check_decisions, approve(project, "ada", RULE, keys / "ada"), rule) == told
     monkeypatch.setenv("PATH", "")
     told = "ssh-keygen is not installed: signatures need OpenSSH 8.2 or newer."
     assert error(approve, project, "ada", RULE, keys / "ada") == told

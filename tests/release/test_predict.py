@@ -21,7 +21,7 @@ import predict as script_predict
 from conftest import ROOT, Project, in_process, program, rides, run
 from signoff.base.errors import TaskError
 from signoff.review import batch_rows, row_scores
-from signoff.rules.batches import find_batch
+from signoff.rules.batches import _find_batch
 
 
 def batch(project: Project, frame: pd.DataFrame | str, name: str = "week") -> Path:
@@ -146,9 +146,9 @@ def test_a_batch_that_cannot_be_found_is_refused_in_one_line(tmp_path, monkeypat
     for path in ("one.csv", "one.csv.xz", "2024/two.csv.zst"):
         (tmp_path / "data/batches" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data/batches" / path).touch()
-    assert str(find_batch("2024/two")) == "data/batches/2024/two.csv.zst"
+    assert str(_find_batch("2024/two")) == "data/batches/2024/two.csv.zst"
     with pytest.raises(TaskError, match=message):
-        find_batch(name)
+        _find_batch(name)
 
 
 @pytest.mark.parametrize("name", ["week", "week.csv", "week.csv.gz", "data/batches/week.csv.zst"])

@@ -151,8 +151,8 @@ def test_the_same_evaluated_model_without_the_second_one_is_another_release(refi
     both = releases.sign_off(name, history)["files"]
     alone = {path: digest for path, digest in both.items() if "refit" not in path}
     digests = both["model/model.pkl"], both["model/refit.pkl"]
-    assert deploy.same_model(*digests, RULE, history, releases)[0] == name
-    assert deploy.same_model(digests[0], digests[0], RULE, history, releases) is None
+    assert deploy._same_model(*digests, RULE, history, releases)[0] == name
+    assert deploy._same_model(digests[0], digests[0], RULE, history, releases) is None
     assert changes(name, both) == [f"none: this very model is deployed as {name}"]
     assert "predictions: by the one trained again on all rows → by the evaluated model" in changes(name, alone)
 

@@ -20,8 +20,8 @@ from securesystemslib.signer import Key
 
 from signoff.base.errors import TaskError
 from signoff.release.approval import (
+    _check_decisions,
     canonical,
-    check_decisions,
     check_names,
     check_new,
     parse_sign_off,
@@ -29,10 +29,10 @@ from signoff.release.approval import (
     serialised,
     statement,
 )
-from signoff.release.detached import parse_statement
+from signoff.release.detached import _parse_statement
 from signoff.release.envelope import envelope, pae, payload_of
 from signoff.release.form import is_line, strict_json
-from signoff.release.signature import is_canonical, person_of, sign
+from signoff.release.signature import _is_canonical, person_of, sign
 from signoff.release.store import Releases
 
 SIGN_OFF = Path("reports/sign_off.json")
@@ -109,7 +109,7 @@ def accepted(content: bytes, keys: Path) -> bool:
     try:
         document = parse_sign_off(content, SIGN_OFF)
         check_new(document, SIGN_OFF)
-        check_decisions(document, rule(keys))
+        _check_decisions(document, rule(keys))
     except TaskError:
         return False
     return True
@@ -266,15 +266,15 @@ def armored(blob: bytes) -> str:
 def test_a_second_writing_of_one_signature_is_not_canonical(signed):
     text = signed["decisions"][0]["signature"]
     blob = base64.b64decode("".join(text.splitlines()[1:-1]))
-    assert armored(blob) == text and is_canonical(text)
+    assert armored(blob) == text and _is_canonical(text)
     # The number of Ed25519, with the group's order added, is the same number to a verifier that does not look.
     order = 2**252 + 27742317777372353535851937790883648493
     higher = (int.from_bytes(blob[-32:], "little") + order).to_bytes(32, "little")
-    assert not is_canonical(armored(blob[:-32] + higher))
+    assert not _is_canonical(armored(blob[:-32] + higher))
     # A reserved field that OpenSSH does not look at.
     place = blob.index(b"\0\0\0\x07signoff") + 11
     assert blob[place : place + 4] == b"\0\0\0\0"
-    assert not is_canonical(armored(blob[:place] + b"\0\0\0\x01x" + blob[place + 4 :]))
+    assert not _is_canonical(armored(blob[:place] + b"\0\0\0\x01x" + blob[place + 4 :]))
 
 
 def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
@@ -287,9 +287,9 @@ def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
         with pytest.raises(TaskError, match=r"wrong form: the key decisions\.0\.files is unknown"):
             parse_sign_off(serialised(moved), SIGN_OFF)
         with pytest.raises(TaskError, match="wrong form"):
-            check_decisions(moved, rule(keys))
+            _check_decisions(moved, rule(keys))
         # What was signed in the forms before still verifies, where each key has its place.
-        check_decisions(parse_sign_off(serialised(document), SIGN_OFF), rule(keys))
+        _check_decisions(parse_sign_off(serialised(document), SIGN_OFF), rule(keys))
         assert accepted(serialised(document), keys) == (version == 3)
     with pytest.raises(TaskError, match=r"an older workflow .version 1.*then run make sign-off"):
         check_new(document, SIGN_OFF)
@@ -373,7 +373,7 @@ def test_securesystemslib_and_in_toto_read_the_envelope_of_each_decision(signed,
 def test_no_other_text_is_parsed_as_the_statement(signed, data):
     subject, decision = SUBJECT, {**signed["decisions"][0], "signature": None}
     content = statement(subject, decision)
-    assert parse_statement(content, SIGN_OFF) == (subject, decision)
+    assert _parse_statement(content, SIGN_OFF) == (subject, decision)
     if data.draw(st.booleans()):
         said = json.dumps(changed(json.loads(payload_of(content)), data), indent=2, ensure_ascii=False)
         other = pae(said.encode("utf-8", "replace"))
@@ -384,7 +384,7 @@ def test_no_other_text_is_parsed_as_the_statement(signed, data):
             other = pae(other.split(b" ", 4)[-1])
     if other != content:
         try:
-            found = parse_statement(other, SIGN_OFF)
+            found = _parse_statement(other, SIGN_OFF)
         except TaskError:
             return
         assert found != (subject, decision)
@@ -403,10 +403,10 @@ def test_two_approvals_are_of_two_people_with_two_keys(keys):
     ):
         document = {**SUBJECT, "decisions": [decided(SUBJECT, keys, name, key) for name, key in (one, other)]}
         if enough:
-            check_decisions(document, rule(keys))
+            _check_decisions(document, rule(keys))
         else:
             with pytest.raises(TaskError, match=r"2 different people must approve.*1 more must run make sign-off"):
-                check_decisions(document, rule(keys))
+                _check_decisions(document, rule(keys))
     assert person_of("ADA@home", keys / "signers") == person_of("ada", keys / "signers") != "bob"
 
 
@@ -430,9 +430,9 @@ def test_two_certificates_of_one_person_count_once(tmp_path):
         (tmp_path / f"{name}-cert.pub").rename(tmp_path / f"{name}.pub")
     (tmp_path / "signers").write_text(f"* cert-authority {(tmp_path / 'ca.pub').read_text('utf-8')}", encoding="utf-8")
     document = {**SUBJECT, "decisions": [decided(SUBJECT, tmp_path, "ada", key) for key in ("one", "two")]}
-    check_decisions(document, rule(tmp_path) | {"required_approvals": 1})
+    _check_decisions(document, rule(tmp_path) | {"required_approvals": 1})
     with pytest.raises(TaskError, match="1 more must run make sign-off"):
-        check_decisions(document, rule(tmp_path))
+        _check_decisions(document, rule(tmp_path))
 
 
 # What may be named

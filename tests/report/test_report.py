@@ -12,7 +12,7 @@ import pytest
 
 from browser.chromium import accessible
 from conftest import ROOT, script
-from generate_report import BESIDE
+from generate_report import _BESIDE
 from history import history
 from signoff.base.files import sha256
 from signoff.ops.overview import overview
@@ -181,7 +181,7 @@ def test_both_forms_hold_every_section_and_number(finished_run):
     markdown, page = ((finished_run.folder / name).read_text(encoding="utf-8") for name in BOTH)
     assert re.findall(r"^## (.*)$", markdown, flags=re.M) == SECTIONS
     assert re.findall(r'<h2 id="(?!decision)[\w-]+">(.*?)</h2>', page) == SECTIONS
-    digests = [sha256(finished_run.folder / "reports" / name) for name in BESIDE]
+    digests = [sha256(finished_run.folder / "reports" / name) for name in _BESIDE]
     found = finished_run.json("reports/diagnostics.json")
     low, high = map(number, found["intervals"]["model"]["MAE"])
     covered = f"{found['prediction_interval']['coverage']:.1%}"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from backtest import backtest, backtest_report, draw_backtest, weeks_between
+from backtest import _backtest_report, _draw_backtest, _weeks_between, backtest
 from conftest import Project, rides, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.tables.table import write_table
-from split_weeks import plan_weeks
+from split_weeks import _plan_weeks
 
 WEEKS = ["2024-W09", "2024-W10", "2024-W11"]
 MODELS = {"never_retrained", *WEEKS}
@@ -212,8 +212,8 @@ def test_rows_that_make_no_weeks_are_said_in_one_line(tmp_path, frame, descripti
 
 
 def test_of_a_long_gap_between_weeks_a_year_is_named():
-    assert weeks_between(["2024-W50", "2024-W52", "2025-W01", "2025-W03"]) == ["2024-W51", "2025-W02"]
-    found = weeks_between(["2024-W50", "9999-W52"])
+    assert _weeks_between(["2024-W50", "2024-W52", "2025-W01", "2025-W03"]) == ["2024-W51", "2025-W02"]
+    found = _weeks_between(["2024-W50", "9999-W52"])
     assert (len(found), found[0], found[-1]) == (53, "2024-W51", "2025-W51")
 
 
@@ -236,21 +236,21 @@ def test_a_week_goes_from_monday_to_sunday_and_one_without_rows_has_no_file(tmp_
 
 def test_the_window_and_the_number_of_weeks_choose_what_trains():
     weeks = ["a", "b", "c", "d", "e", "f"]
-    assert plan_weeks(weeks, min_train_weeks=4) == {
+    assert _plan_weeks(weeks, min_train_weeks=4) == {
         "never_retrained": {"train": ["a", "b", "c", "d"], "score": ["e", "f"]},
         "e": {"train": ["a", "b", "c", "d"], "score": ["e"]},
         "f": {"train": ["a", "b", "c", "d", "e"], "score": ["f"]},
     }
-    windowed = plan_weeks(weeks, window=2, last_weeks=3, min_train_weeks=1)
+    windowed = _plan_weeks(weeks, window=2, last_weeks=3, min_train_weeks=1)
     assert {name: each["train"] for name, each in windowed.items()} == {
         "never_retrained": ["b", "c"],
         "d": ["b", "c"],
         "e": ["c", "d"],
         "f": ["d", "e"],
     }
-    assert set(plan_weeks(weeks, last_weeks=100, min_train_weeks=5)) == {"never_retrained", "f"}
+    assert set(_plan_weeks(weeks, last_weeks=100, min_train_weeks=5)) == {"never_retrained", "f"}
     with pytest.raises(TaskError, match="only 6 weeks have rows"):
-        plan_weeks(weeks, min_train_weeks=6)
+        _plan_weeks(weeks, min_train_weeks=6)
 
 
 def scored(mae: float, r2: float | None, rows: int = 10) -> dict:
@@ -273,16 +273,16 @@ def test_the_gate_the_gaps_and_what_retraining_costs_are_told(tmp_path):
     assert summary["stopped"] == {"2025-W01": ["mae_max", "max_regression"]}
     assert summary["without_rows"] == ["2025-W02"]
     assert summary["retraining_is_worth"] == pytest.approx((5 * 10 + 6 * 30 + 9 * 10 - 5 * 10 - 8 * 30 - 7 * 10) / 50)
-    report = backtest_report(table, summary, "backtest.png")
+    report = _backtest_report(table, summary, "backtest.png")
     assert "Retraining every week adds 0.8 (12.5%) to the mean absolute error of cost\\_of \\| all" in report
     assert "Of 3 weeks it is better in 1 and worse in 1" in report
     assert "**1 of 3** releases (mae_max 1, max_regression 1)" in report
     assert "Without rows: 2025-W02." in report
     write_table(table, tmp_path / "backtest.csv")
     assert pd.read_csv(tmp_path / "backtest.csv")["retrained_R2"].isna().all()
-    draw_backtest(table, summary, tmp_path / "backtest.png")
+    _draw_backtest(table, summary, tmp_path / "backtest.png")
     assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
     _, free = backtest(models)
-    assert "No threshold is set" in backtest_report(table, free, "backtest.png")
+    assert "No threshold is set" in _backtest_report(table, free, "backtest.png")
     # An R2 that is not defined keeps no threshold.
     assert set(backtest(models, {"r2_min": 0.1})[1]["stopped"]) == set(maes)

@@ -137,7 +137,7 @@ def test_the_p_of_two_rows_of_counts_is_that_of_scipy():
     random = np.random.default_rng(5)
     for levels in (2, 2, 3, 8):
         counts = random.integers(1, 60, (2, levels))
-        assert drift.chi_squared(counts) == pytest.approx(stats.chi2_contingency(counts).pvalue, rel=1e-9)
+        assert drift._chi_squared(counts) == pytest.approx(stats.chi2_contingency(counts).pvalue, rel=1e-9)
 
 
 def test_intervals_are_those_of_scipy():
@@ -187,7 +187,7 @@ def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
     actual, predicted = np.zeros(4000), weather + random.normal(0, 1, 4000)
     wide = metric_intervals(actual, predicted, made_of(blocks, 500, by="days"))["MAE"]
     single, _ = intervals.blocks_of(None, 4000, 0)
-    assert single.max() + 1 == intervals.MOST_BLOCKS
+    assert single.max() + 1 == intervals._MOST_BLOCKS
     narrow = metric_intervals(actual, predicted, made_of(single, 500))["MAE"]
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
     # A reference that sees each day once.
@@ -808,7 +808,7 @@ def test_importances_cost_no_more_predictions_and_calls_with_more_rows_or_featur
     _, found = importance.importance(model, table, list(table), pd.Series(np.zeros(rows)), 0)
     assert found == (made_of or {"rows": rows, "repeats": 5})
     # Beside those of the rows as they are.
-    assert model.rows <= importance.MOST_PREDICTIONS + found["rows"] and model.calls <= 10
+    assert model.rows <= importance._MOST_PREDICTIONS + found["rows"] and model.calls <= 10
 
 
 # In the workflow

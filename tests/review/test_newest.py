@@ -357,8 +357,8 @@ def test_numbers_that_move_with_the_season_are_in_no_other_unit():
     season = 20 + 16 * np.cos(2 * np.pi * days / 365) + random.normal(0, 1, 3000)
     before, after = season[:2400], season[2400:]
     row = drift.compare("x", drift.profile(before, "number"), after)
-    assert not drift.jumped(before, after) and drift.news(row | {"unit": "feet"}, before, after)["unit"] is None
-    assert drift.jumped(before, after * 1.8 + 32)
+    assert not drift._jumped(before, after) and drift.news(row | {"unit": "feet"}, before, after)["unit"] is None
+    assert drift._jumped(before, after * 1.8 + 32)
 
 
 def test_numbers_whose_sum_is_the_target_are_named_and_no_others():

@@ -9,7 +9,7 @@ import pytest
 from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
 from signoff.rules import one_process
-from signoff.rules.chunks import chunked
+from signoff.rules.chunks import _chunked
 from signoff.rules.flags import words
 from signoff.rules.one_process import OneProcess, steps_of
 from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, Step, Steps
@@ -45,7 +45,7 @@ def main(arguments):
 )
 def test_a_job_makes_as_many_models_as_their_rows_allow(rows, per_job, sizes):
     names = [f"m{number:04d}" for number in range(len(rows))]
-    found = chunked(dict(zip(reversed(names), reversed(rows), strict=True)), per_job)
+    found = _chunked(dict(zip(reversed(names), reversed(rows), strict=True)), per_job)
     assert [len(each) for each in found] == sizes
     assert [name for chunk in found for name in chunk] == names
 

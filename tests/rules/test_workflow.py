@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import OUTPUTS, ROOT, Project, program, rides, run
+from conftest import OUTPUTS, PARTS, ROOT, Project, program, rides, run
 
 EDGES = {
     ("ingest_data", "validate_data"),
@@ -189,7 +189,7 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
     [
         ({"raw_data_source_url": "./rides.csv"}, ["ingest_data"]),
         ({"target": "km", "evaluation": {}}, ["ingest_data"]),
-        ({"time_column": "started"}, ["validate_data", "clean_data"]),
+        ({"time_column": "started"}, ["validate_data", "clean_data", "refit_model"]),
         ({"random_state": 7}, ["train_model"]),
         ({"reader": {"timeout_s": 5}}, ["ingest_data"]),
         ({"validation": {"schema": "schema.yaml"}}, ["validate_data", "clean_data"]),
@@ -383,7 +383,7 @@ def test_two_keys_are_a_config(project):
 
 def test_every_output_lies_in_the_project_and_the_workflow_stays_untouched(finished_run):
     names = {path.name for path in finished_run.workflow.iterdir()}
-    assert names - {"scripts"} == {"Snakefile", "workflow", "profiles", "schedule", "environment.yml"}
+    assert names - {"scripts"} == set(PARTS) - {"scripts"}
     assert {"data", "model", "reports", "logs"} <= {path.name for path in finished_run.folder.iterdir()}
 
 

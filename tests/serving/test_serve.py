@@ -322,10 +322,10 @@ def test_a_release_without_the_signatures_that_are_requested_is_not_served(relea
     assert code == 1 and "ERROR - [serve] " in said and "sign" in said.rpartition("ERROR")[2]
     released.configure()
     with (
-        serve.listening("127.0.0.1", 0) as taken,
+        serve._listening("127.0.0.1", 0) as taken,
         pytest.raises(TaskError, match=r"Address already in use\. Set HOST="),
     ):
-        serve.listening("127.0.0.1", taken.getsockname()[1])
+        serve._listening("127.0.0.1", taken.getsockname()[1])
 
 
 def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_config_says_so(released, monkeypatch):

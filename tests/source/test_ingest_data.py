@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, rides, run, script
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
-from signoff.source.checks import mentions_infinity
+from signoff.source.checks import _mentions_infinity
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
 from signoff.source.options import Reader
@@ -395,9 +395,9 @@ def test_an_infinity_is_found_wherever_the_pieces_end_that_a_file_is_read_in(tmp
     path = tmp_path / "a.csv"
     for before in range(1 << 20, (1 << 20) - 5, -1):
         path.write_text(f"a,y\n1,1\n{' ' * (before - 8)}{word},3\n", encoding="utf-8")
-        assert mentions_infinity(path)
+        assert _mentions_infinity(path)
     path.write_text("a,y\n1,1\ni n f,3\nI,Nf\n", encoding="utf-8")
-    assert not mentions_infinity(path)
+    assert not _mentions_infinity(path)
 
 
 def test_words_that_begin_as_an_infinity_are_none(tmp_path):

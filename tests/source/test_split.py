@@ -34,9 +34,9 @@ from signoff.source.pieces import (
     whole,
     writing,
 )
-from signoff.source.split import Split, replace_pieces, split_source
+from signoff.source.split import Split, _replace_pieces, split_source
 from signoff.tables.counting import row_hashes
-from split_weeks import plan_weeks, write_week
+from split_weeks import _plan_weeks, _write_week
 
 DAYS = pd.date_range("2024-01-01", periods=10, freq="D")
 TABLE = pd.DataFrame({"when": DAYS, "a": np.arange(10.0), "b": list("xyxyxyxyxy"), "y": np.arange(10.0)})
@@ -216,16 +216,16 @@ def test_a_row_without_a_time_or_a_target_makes_no_week(column, rows):
 
 def test_which_weeks_train_and_score():
     weeks = [f"w{n}" for n in range(12)]
-    plan = plan_weeks(weeks)
+    plan = _plan_weeks(weeks)
     assert list(plan) == ["never_retrained", "w8", "w9", "w10", "w11"]
     assert plan["never_retrained"] == {"train": weeks[:8], "score": weeks[8:]}
     assert plan["w10"] == {"train": weeks[:10], "score": ["w10"]}
-    assert list(plan_weeks(weeks, last_weeks=2)) == ["never_retrained", "w10", "w11"]
-    windowed = plan_weeks(weeks, window=9)
+    assert list(_plan_weeks(weeks, last_weeks=2)) == ["never_retrained", "w10", "w11"]
+    windowed = _plan_weeks(weeks, window=9)
     assert (windowed["w8"]["train"], windowed["w11"]["train"]) == (weeks[:8], weeks[2:11])
     for fewest, few in ((8, weeks[:8]), (12, weeks)):
         with pytest.raises(TaskError) as raised:
-            plan_weeks(few, min_train_weeks=fewest)
+            _plan_weeks(few, min_train_weeks=fewest)
         assert str(raised.value) == (
             f"backtest.min_train_weeks: {fewest} weeks to train on and one to score are needed, but only {fewest} "
             "weeks have rows. Lower it, or bring more rows."
@@ -234,12 +234,12 @@ def test_which_weeks_train_and_score():
 
 def test_a_week_is_written_only_where_its_file_holds_something_else(tmp_path):
     rows, path = pa.table({"y": [1.0, 2.0]}), tmp_path / "weeks/2024-W01.parquet"
-    assert write_week(rows, path) is True
+    assert _write_week(rows, path) is True
     assert pa.parquet.read_table(path) == rows
     before = path.stat()
-    assert write_week(rows, path) is False
+    assert _write_week(rows, path) is False
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert write_week(rows[:1], path) is True and pa.parquet.read_table(path) == rows[:1]
+    assert _write_week(rows[:1], path) is True and pa.parquet.read_table(path) == rows[:1]
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
@@ -266,10 +266,10 @@ def test_the_command_line_of_weeks_writes_plan_and_weeks_and_deletes_what_is_non
         *(f"{week}.parquet" for week in weeks),
         *("notes.txt", "plan.json"),
     ]
-    assert json.loads(Path("weeks/plan.json").read_text("utf-8")) == plan_weeks(weeks)
+    assert json.loads(Path("weeks/plan.json").read_text("utf-8")) == _plan_weeks(weeks)
     code, _, log = in_process(split_weeks, *words, "--window=3", "--weeks=4", "--min-train-weeks=2")
     assert log[1] == said.format(0, "4 (from 2024-W07)")
-    assert json.loads(Path("weeks/plan.json").read_text("utf-8")) == plan_weeks(weeks, 3, 4, 2)
+    assert json.loads(Path("weeks/plan.json").read_text("utf-8")) == _plan_weeks(weeks, 3, 4, 2)
     Path("features.json").write_text(json.dumps(about | {"time_column": None}), encoding="utf-8")
     code, _, log = in_process(split_weeks, *words)
     told = "backtest: a week needs a column of dates. Name it as time_column in the config."
@@ -450,7 +450,7 @@ def test_pieces_that_changed_take_their_place_and_those_of_no_file_go(tmp_path):
     write(fresh / "a/1.csv", "old a/1.csv")
     write(fresh / "b/1.csv", "new")
     write(fresh / "e/2.csv", "new")
-    replace_pieces(
+    _replace_pieces(
         fresh, pieces, {"x": {"id": "1.csv", "parts": {"a": 1, "b": 1}}, "y": {"id": "2.csv", "parts": {"e": 1}}}
     )
     found = {str(each.relative_to(pieces)): each.read_text("utf-8") for each in pieces.rglob("*") if each.is_file()}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import clean_data as cleaning
-from clean_data import MISSING_HASH, clean_data, hashed, nulls_handled
+from clean_data import _MISSING_HASH, _nulls_handled, clean_data, hashed
 from conftest import in_process, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
@@ -242,9 +242,9 @@ def test_handled_nulls_are_counted_by_column_and_action():
     def column(dropped: int = 0, filled: int = 0, left: int = 0) -> dict:
         return {"missing": 9, "dropped": dropped, "filled": filled, "left": left}
 
-    assert nulls_handled({"columns": {"a": column(), "b": column()}}) == "none were missing"
+    assert _nulls_handled({"columns": {"a": column(), "b": column()}}) == "none were missing"
     counts = {"columns": {"a": column(left=1), "b": column(dropped=2), "c": column(), "d": column(filled=3)}}
-    assert nulls_handled(counts) == "a 1 left, b 2 dropped, d 3 filled"
+    assert _nulls_handled(counts) == "a 1 left, b 2 dropped, d 3 filled"
 
 
 def test_hashes_of_rows_are_kept_in_order_and_no_further_behind_than_one_frame():
@@ -252,7 +252,7 @@ def test_hashes_of_rows_are_kept_in_order_and_no_further_behind_than_one_frame()
     for n, (found, frame) in enumerate(zip(hashed(iter(frames), hashes), frames, strict=True)):
         assert found is frame
         assert n <= len(hashes) <= n + 1
-    expected = np.concatenate([row_hashes(frame, MISSING_HASH) for frame in frames])
+    expected = np.concatenate([row_hashes(frame, _MISSING_HASH) for frame in frames])
     np.testing.assert_array_equal(hashes[:], expected)
 
 

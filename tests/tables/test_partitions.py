@@ -14,12 +14,12 @@ from sklearn.linear_model import SGDRegressor
 
 import split_source as split_source_module
 from conftest import in_process, rides, script
-from gather import gather_reports, gather_tables
+from gather import _gather_reports, _gather_tables
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.features import row_keys
-from signoff.features.gathering import choose, gather_features, quotas_of
-from signoff.features.row_keys import keep_keys, kept_keys, kept_path, read_keys
+from signoff.features.gathering import _quotas_of, choose, gather_features
+from signoff.features.row_keys import _kept_keys, _kept_path, keep_keys, read_keys
 from signoff.source import split as splitting
 from signoff.source.pieces import Rows, folder_name, split_table
 from signoff.source.split import Split, split_source
@@ -100,7 +100,7 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     assert not (project.folder / "data/features/features.csv").exists()
     parts = list((project.folder / "data/features/parts").glob("*.csv"))
     like = project.json("data/features/first_rows.json")
-    assert len(parts) > 2 and all(kept_keys(each, like) for each in parts)
+    assert len(parts) > 2 and all(_kept_keys(each, like) for each in parts)
     sample = pd.read_csv(project.folder / "data/features/sample.csv")
     split = project.json("reports/evaluation_metrics.json")["split"]
     trained = project.json("model/model.json")["training_rows"]
@@ -289,11 +289,11 @@ def test_tables_are_gathered_byte_by_byte_and_need_the_same_columns(tmp_path):
     for n, text in enumerate(['a,"b"\n1,2\n', "a,b\n", "a,b\n3,4"]):
         paths.append(tmp_path / f"{n}.csv")
         paths[-1].write_text(text, encoding="utf-8")
-    gather_tables(paths, tmp_path / "all.csv")
+    _gather_tables(paths, tmp_path / "all.csv")
     assert (tmp_path / "all.csv").read_text(encoding="utf-8") == 'a,"b"\n1,2\n3,4\n'
     paths[1].write_text("b,a\n", encoding="utf-8")
     with pytest.raises(TaskError, match=r"1\.csv has other columns than"):
-        gather_tables(paths, tmp_path / "all.csv")
+        _gather_tables(paths, tmp_path / "all.csv")
 
 
 def test_gathered_reports_number_rows_through_and_keep_five_examples(tmp_path):
@@ -304,7 +304,7 @@ def test_gathered_reports_number_rows_through_and_keep_five_examples(tmp_path):
         rows = ["7"] * 30 + ["x"] * 2
         (tmp_path / "part.csv").write_text("a\n" + "\n".join(rows) + "\n", encoding="utf-8")
         parts.append(validate_data(read_table(tmp_path / "part.csv")))
-    found = gather_reports(parts)
+    found = _gather_reports(parts)
     assert (found["status"], found["rows"]) == ("fail", 96)
     (violation,) = found["violations"]
     assert violation["rows"] == 6
@@ -422,7 +422,7 @@ def test_no_more_than_twice_the_budget_is_kept_in_mind():
     strata = np.arange(10_000) % 3
     numbers = np.arange(10_000)
     blocks = ((numbers[n : n + 50], strata[n : n + 50], hashes[n : n + 50]) for n in range(0, 10_000, 50))
-    quotas = quotas_of({0: 3334, 1: 3333, 2: 3333}, 99)
+    quotas = _quotas_of({0: 3334, 1: 3333, 2: 3333}, 99)
     assert quotas == {0: 33, 1: 32, 2: 32}
     found = choose(blocks, quotas, 99)
     for stratum, quota in quotas.items():
@@ -461,7 +461,7 @@ def test_the_keys_that_are_kept_beside_a_part_are_those_of_its_rows(tmp_path, mo
     assert len(frames) > 1
     read = pd.concat([each.assign(time=pd.to_datetime(each["time"], utc=True)) if time else each for each in frames])
     keep_keys(path, like)
-    pd.testing.assert_frame_equal(kept_keys(path, like).to_pandas(), read.reset_index(drop=True))
+    pd.testing.assert_frame_equal(_kept_keys(path, like).to_pandas(), read.reset_index(drop=True))
     assert read["hash"].nunique() == 900 and read["stratum"].nunique() > 2
 
 
@@ -479,20 +479,20 @@ def test_a_sample_reads_the_kept_keys_of_a_part_and_the_rows_of_one_that_was_cha
     read.clear()
     assert sampled("b.csv") == without
     assert read == []
-    kept = kept_path(path).read_bytes()
+    kept = _kept_path(path).read_bytes()
     flips = np.random.default_rng(1).integers(0, len(kept), 50)
     for damaged in (kept[:n] + bytes([kept[n] ^ 1]) + kept[n + 1 :] for n in flips):
-        kept_path(path).write_bytes(damaged)
-        assert kept_keys(path, LIKE) is None
+        _kept_path(path).write_bytes(damaged)
+        assert _kept_keys(path, LIKE) is None
     for damaged in (kept[:-100], b"", b"other", kept[:-30] + b"\xff" * 20 + kept[-10:]):
-        kept_path(path).write_bytes(damaged)
+        _kept_path(path).write_bytes(damaged)
         assert sampled("c.csv") == without
     assert sum(read) == 4 * 2000
-    kept_path(path).write_bytes(kept)
-    assert kept_keys(path, LIKE) and not kept_keys(path, {**LIKE, "time_column": None})
+    _kept_path(path).write_bytes(kept)
+    assert _kept_keys(path, LIKE) and not _kept_keys(path, {**LIKE, "time_column": None})
     features_table(2000, seed=1).to_csv(path, index=False)
     changed = sampled("d.csv")
-    kept_path(path).unlink()
+    _kept_path(path).unlink()
     assert changed == sampled("e.csv") != without
 
 

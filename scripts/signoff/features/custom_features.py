@@ -144,7 +144,7 @@ def infinite_values(features: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 # The features of this many rows are computed again, one row at a time.
-ROWS_ALONE = 10
+_ROWS_ALONE = 10
 
 
 def own_features(
@@ -170,7 +170,7 @@ def _check_rows_alone(
     TaskError
         They do not, so a row's score would depend on its batch; the message names the feature.
     """
-    for row in sorted({round(each) for each in np.linspace(0, len(rows) - 1, ROWS_ALONE)}):
+    for row in sorted({round(each) for each in np.linspace(0, len(rows) - 1, _ROWS_ALONE)}):
         one = rows.iloc[[row]].reset_index(drop=True)
         its_own = None if built_in is None else built_in.iloc[[row]].reset_index(drop=True)
         alone = f"{code.__file__}: row {row + 1} of the cleaned data, given alone:"

@@ -54,7 +54,7 @@ def choose(blocks: Iterator[_Keys], quotas: dict[int, int], max_rows: int) -> np
     return np.sort(lowest(np.concatenate(kept))["row"])
 
 
-def quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:
+def _quotas_of(sizes: dict[int, int], max_rows: int) -> dict[int, int]:
     """Return how many rows of each stratum are chosen: its share of the budget, rounded down."""
     total = sum(sizes.values())
     return sizes if total <= max_rows else {each: max_rows * size // total for each, size in sizes.items()}
@@ -101,7 +101,7 @@ def gather_features(
             newest = keys["time"].to_pandas()[train].max()
             last = newest if last is None else max(last, newest)
     available = sum(sizes.values())
-    quotas = quotas_of(sizes, max_rows) if max_rows else sizes
+    quotas = _quotas_of(sizes, max_rows) if max_rows else sizes
     count = sum(quotas.values())
     if min(count, tests) < 2:
         raise TaskError(

@@ -46,7 +46,7 @@ def history_of(recipe: Mapping[str, FeatureRecipe]) -> dict[str, FeatureRecipe]:
     return {name: how for name, how in recipe.items() if "history" in how}
 
 
-def columns_remembered(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
+def _columns_remembered(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
     """Return the columns of earlier rows that the features need."""
     found: dict[str, None] = {}
     for how in history_of(recipe).values():
@@ -57,7 +57,7 @@ def columns_remembered(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
 
 def remembered(frame: pd.DataFrame, recipe: Mapping[str, FeatureRecipe]) -> pd.DataFrame:
     """Return the columns that the history of other rows needs of n rows, in dtypes that no batch changes."""
-    return pd.DataFrame({name: as_given(frame[name], kind_of(frame[name])) for name in columns_remembered(recipe)})
+    return pd.DataFrame({name: as_given(frame[name], kind_of(frame[name])) for name in _columns_remembered(recipe)})
 
 
 def history_features(

@@ -109,7 +109,7 @@ def is_training(rows: pa.Table, cut: pd.Timestamp | None, time: str = "time") ->
     return cast(np.ndarray, (times.to_pandas() <= cut).to_numpy())
 
 
-def kept_path(features: Path) -> Path:
+def _kept_path(features: Path) -> Path:
     """Return the path of the keys of a part's features."""
     return features.with_name(f".{features.stem}.keys.arrow")
 
@@ -126,7 +126,7 @@ def keep_keys(features: Path, like: KeyRecord) -> None:
     # A block without any time has no time zone, either.
     zoned = (each.schema for each in blocks if like["time_column"] and each.schema.field("time").type.tz)
     schema = next(zoned, blocks[0].schema).with_metadata(_made_of(features, like))
-    with replacing(kept_path(features)) as new:
+    with replacing(_kept_path(features)) as new:
         with pa.ipc.new_file(str(new), schema) as file:
             for block in blocks:
                 file.write_table(block.cast(schema))
@@ -141,7 +141,7 @@ def read_keys(paths: list[Path], like: KeyRecord, hashed: bool = True) -> Iterat
 
     def each() -> Iterator[pa.Table]:
         for path in paths:
-            if keys := kept_keys(path, like):
+            if keys := _kept_keys(path, like):
                 yield keys if hashed else keys.drop_columns("hash")
                 continue
             few = [name for name in header(path) if name in ("split", like["time_column"] or like["target"])]
@@ -151,9 +151,9 @@ def read_keys(paths: list[Path], like: KeyRecord, hashed: bool = True) -> Iterat
     return _combined(each())
 
 
-def kept_keys(features: Path, like: KeyRecord) -> pa.Table | None:
+def _kept_keys(features: Path, like: KeyRecord) -> pa.Table | None:
     """Return the stored keys of a part's features; None if they are missing or outdated."""
-    path = kept_path(features)
+    path = _kept_path(features)
     if not path.is_file():
         return None
     try:

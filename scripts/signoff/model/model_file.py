@@ -52,7 +52,7 @@ def write_model(model: object, path: Path) -> str:
     """
     with replacing(path) as new:
         if path.suffix == ".skops":
-            new.write_bytes(skops_bytes(model))
+            new.write_bytes(_skops_bytes(model))
         else:
             import joblib
 
@@ -109,7 +109,7 @@ def numbers(version: str) -> list[int]:
     return [int(each) for each in re.findall(r"\d+", version)]
 
 
-def skops_bytes(model: object) -> bytes:
+def _skops_bytes(model: object) -> bytes:
     """Return a model in skops' format, with the same bytes each time.
 
     skops names each part by its address in memory, and the archive holds the time: both are taken out.

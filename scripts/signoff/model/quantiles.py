@@ -127,7 +127,7 @@ def ends(intervals: Intervals, features: pd.DataFrame, predicted: np.ndarray) ->
     return np.minimum(low, predicted), np.maximum(high, predicted)
 
 
-def weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> float:
+def _weighted_quantile(scores: np.ndarray, weights: np.ndarray, level: float) -> float:
     """Return the smallest of n scores that a new one exceeds with probability ≤ 1 − `level`; inf if n is too small.
 
     The new score is as likely as the heaviest of them to be the largest. With equal weights it is the score of rank
@@ -251,7 +251,7 @@ def _corrections(missed: np.ndarray, tail: float, by_time: bool) -> list[float]:
     count = missed.shape[1]
     age = np.arange(count)[::-1] / count
     weights = 0.5 ** (age / _HALF_LIFE) if by_time else np.ones(count)
-    return [weighted_quantile(each, weights, 1 - tail) for each in missed]
+    return [_weighted_quantile(each, weights, 1 - tail) for each in missed]
 
 
 def _drifting(missed: np.ndarray, tail: float) -> float:

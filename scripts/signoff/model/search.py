@@ -111,7 +111,7 @@ def choose_model(
     TaskError
         A regressor or parameter is unknown, there are too few rows, or no candidate can be trained.
     """
-    settings = [each for n, candidate in enumerate(candidates) for each in settings_of(candidate, n, random_state)]
+    settings = [each for n, candidate in enumerate(candidates) for each in _settings_of(candidate, n, random_state)]
     if len(rows) < FEWEST_ROWS:
         raise TaskError(
             f"model.candidates: {len(rows)} training rows are too few to compare on; at least {FEWEST_ROWS} are "
@@ -271,7 +271,7 @@ class _Scorer:
         return parts[~parts.index.duplicated(keep="last")].sort_index()
 
 
-def settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:
+def _settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:
     """Return the settings of one candidate: its whole grid, or draws if it has a distribution.
 
     Raises TaskError if the estimator or one of its parameters is unknown.

@@ -71,7 +71,7 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
         events = _find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
         if not events:
             return {}
-        attached = report_of(run.get("model_sha256")) if settings["attach_report"] else None
+        attached = _report_of(run.get("model_sha256")) if settings["attach_report"] else None
         notified, failed = send(settings, *message(run, events), events, attached)
     except Exception as error:
         events, notified, failed = [], [], [explain(error)]
@@ -186,7 +186,7 @@ def link() -> list[str]:
     return [f"Report      {url}"] if url else []
 
 
-def report_of(model_sha256: str | None) -> Path | None:
+def _report_of(model_sha256: str | None) -> Path | None:
     """Return the page of the report on a model; None if there is no report on this model."""
     report, page = Path(REPORT), Path(PAGE)
     if not model_sha256 or not report.is_file() or not page.is_file():

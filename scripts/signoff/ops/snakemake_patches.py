@@ -46,13 +46,13 @@ def patch(main_process: bool) -> None:
         False in the process of a single job, which Snakemake starts itself and which takes no lock.
     """
     if main_process:
-        clear_dead_lock()
+        _clear_dead_lock()
         PersistenceBase.lock = lock
         listen()
         JobScheduler.exit_gracefully = exit_gracefully
         DAG.update_needrun = update_needrun
-    FileBackupMixin.backup_output = backup_output
-    FileBackupMixin.restore_output = restore_output
+    FileBackupMixin.backup_output = _backup_output
+    FileBackupMixin.restore_output = _restore_output
     PersistenceBase.finished = finished
 
 
@@ -70,7 +70,7 @@ def keep_going() -> None:
     JobScheduler.__init__ = begin
 
 
-def clear_dead_lock() -> None:
+def _clear_dead_lock() -> None:
     """Delete the lock that a killed Snakemake has left in this folder. It replaces `snakemake --unlock`.
 
     Reason: a scheduled run must not wait for a person after a power cut, and `--unlock` does not check whether another
@@ -153,7 +153,7 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
     await _update_needrun(self, *arguments, **options)
 
 
-def backup_output(self: Any, path: Path) -> None:
+def _backup_output(self: Any, path: Path) -> None:
     """Copy an output before its job runs, together with its modification time.
 
     Reason: Snakemake's backup has the time of today, so that an output restored from it seems newer than the inputs
@@ -165,7 +165,7 @@ def backup_output(self: Any, path: Path) -> None:
     shutil.copy2(path, backup)
 
 
-def restore_output(self: Any, path: Path) -> bool:
+def _restore_output(self: Any, path: Path) -> bool:
     """Restore an output of a failed job in one step; return whether there was a backup.
 
     Reason: Snakemake copies into the existing file, which somebody may be reading, and which is left half written if

@@ -70,7 +70,7 @@ def refit_path(config: dict[str, Any]) -> str | None:
     return str(Path(model_path(config)).with_stem("refit")) if asked else None
 
 
-def history_path(config: dict[str, Any]) -> str | None:
+def _history_path(config: dict[str, Any]) -> str | None:
     """Return where the earlier rows are that predictions need; None without features.history."""
     return "model/history.arrow" if config["features"]["history"] else None
 
@@ -91,7 +91,7 @@ def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
     if refit := refit_path(config):
         files += [refit, "model/refit.json"]
-    if history := history_path(config):
+    if history := _history_path(config):
         files.append(history)
     features = features_path(config)
     files += [features, features.removesuffix("csv") + "json", raw_path(config)]
@@ -358,7 +358,7 @@ def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at:
     diagnostics
         The content of the diagnostics, which has the digest that was signed; None if the sign-off covers none.
     """
-    check_decisions(document, rule, at)
+    _check_decisions(document, rule, at)
     if document["version"] == OLD_VERSION:
         # At the time of that form, alarms needed no reason.
         return
@@ -382,7 +382,7 @@ def alarms_of(diagnostics: bytes) -> list[Alarm]:
     return [{"name": each["name"], "feature": each.get("feature"), "sentence": each["sentence"]} for each in alarms]
 
 
-def check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
+def _check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
 
     Only the first approval of each person, and of each key, counts.

@@ -23,12 +23,12 @@ LARGEST = 1 << 20
 _ANOTHER = "Write another statement: make statement."
 
 
-def statement_path(reviewer: str) -> Path:
+def _statement_path(reviewer: str) -> Path:
     """Return where the statement of a reviewer is written by default."""
     return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.dsse")
 
 
-def instructions(path: Path, subject: dict[str, Any], decision: Decision, lines: list[str], rule: Rule) -> str:
+def _instructions(path: Path, subject: dict[str, Any], decision: Decision, lines: list[str], rule: Rule) -> str:
     """Return the text for the reviewer: the decision, what it is about, and the commands that check and sign it.
 
     Parameters
@@ -106,8 +106,8 @@ def write_statement(
         # The same text that the others have signed.
         subject, _ = with_others(here, sign_off)
     decision = new_decision(subject, given, rule)
-    path = output or statement_path(decision["reviewer"])
-    text = instructions(path, subject, decision, lines, rule)
+    path = output or _statement_path(decision["reviewer"])
+    text = _instructions(path, subject, decision, lines, rule)
     for each, content in ((path, statement(subject, decision)), (path.with_suffix(".txt"), text.encode())):
         with replacing(each) as new:
             new.write_bytes(content)
@@ -162,7 +162,7 @@ def take_statement(
         As in `take_signature`.
     """
     check_signers(rule)
-    subject, decision = parse_statement(content, path)
+    subject, decision = _parse_statement(content, path)
     decision["signature"] = signature
     _check_here(subject, here, path)
     # It needs a comment, and a reason to override, like any other.
@@ -180,7 +180,7 @@ def take_statement(
     return added(subject, others, decision, rule)
 
 
-def parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decision]:
+def _parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decision]:
     """Return the subject and the decision of a statement whose file holds these bytes.
 
     Raises

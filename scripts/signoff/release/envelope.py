@@ -13,7 +13,7 @@ from signoff.release.signature import fingerprint
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:x-signoff:decision:v1"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # The parts of the subject beside its files, and of the decision, in the order of the text: what a reader looks for is
 # at the beginning.
 _SUBJECT = ("verdict", "failures", "alarms", "predecessor", "project", "code", "version")
@@ -73,7 +73,7 @@ def parts(value: object) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def pae(content: bytes) -> bytes:
     """Return the pre-authentication encoding of a payload: the bytes that are signed."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(content), content)
+    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(content), content)
 
 
 def payload_of(signed: bytes) -> bytes:
@@ -96,4 +96,4 @@ def envelope(signed: bytes, signature: str) -> dict[str, Any]:
     """
     made = {"keyid": fingerprint(signature), "sig": base64.b64encode(signature.encode()).decode()}
     content = base64.b64encode(payload_of(signed)).decode()
-    return {"payload": content, "payloadType": PAYLOAD_TYPE, "signatures": [made]}
+    return {"payload": content, "payloadType": _PAYLOAD_TYPE, "signatures": [made]}

@@ -129,13 +129,13 @@ def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) 
     )
 
 
-def is_path(value: object) -> TypeGuard[str]:
+def _is_path(value: object) -> TypeGuard[str]:
     """Return whether a value is a path in its shortest form, so that one file has one name."""
     return is_text(value) and value not in ("", ".") and "\0" not in value and os.path.normpath(value) == value
 
 
 def _is_files(value: object) -> bool:
-    return isinstance(value, dict) and all(map(is_path, value)) and all(map(DIGEST, value.values()))
+    return isinstance(value, dict) and all(map(_is_path, value)) and all(map(DIGEST, value.values()))
 
 
 def _is_stripped(value: object) -> bool:

@@ -59,7 +59,7 @@ def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signer
         file.flush()
         check = ["-n", _NAMESPACE, "-s", file.name]
         novalidate = ["-Y", "check-novalidate", *check]
-        if not is_canonical(signature) or _ssh_keygen(*novalidate, content=content).returncode != 0:
+        if not _is_canonical(signature) or _ssh_keygen(*novalidate, content=content).returncode != 0:
             raise TaskError(
                 f"the signature of {reviewer} is not one of this sign-off in the namespace {_NAMESPACE!r}: it, or what "
                 "it signs, was altered, or it was made for something else. Sign off again: make sign-off KEY=…"
@@ -74,7 +74,7 @@ def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signer
     return done.stdout.decode().split()[-1]
 
 
-def is_canonical(signature: str) -> bool:
+def _is_canonical(signature: str) -> bool:
     """Return whether a signature has the exact form that OpenSSH writes; OpenSSH also reads other forms."""
     armor = _ARMOR.fullmatch(signature)
     if armor is None:

@@ -20,7 +20,7 @@ _SLICES = 5
 def model_card(facts: Facts) -> str:
     """Return the model card of a release."""
     target = facts.metrics["target"]
-    front = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
     parts: list[Part] = [
         f"Release {facts.name}, deployed at {facts.deploy['at']}.",
         _use(facts),
@@ -33,7 +33,7 @@ def model_card(facts: Facts) -> str:
     return f"---\n{front}---\n\n{markdown(f'Model of {target}', parts)}"
 
 
-def front_matter(facts: Facts) -> dict[str, Any]:
+def _front_matter(facts: Facts) -> dict[str, Any]:
     """Return the metadata of the card: the library, the tags and the held-out scores."""
     target = facts.metrics["target"]
     scores = {name: value for name, value in facts.metrics["model"]["test"].items() if name != "rows"}

@@ -190,11 +190,11 @@ def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Seri
         if n >= SHARE * known and level not in found.index and never_by_chance(n / known, rows, len(levels))
     ][:_MOST_NAMES]
     used = np.array([then, now])[:, (then + now) > 0]
-    p = chi_squared(used) if used.shape[1] > 1 else 1.0
+    p = _chi_squared(used) if used.shape[1] > 1 else 1.0
     return then, now, float(np.abs(then / known - now / rows).sum() / 2), p
 
 
-def chi_squared(counts: np.ndarray) -> float:
+def _chi_squared(counts: np.ndarray) -> float:
     """Return the p-value of Pearson's test that two rows of counts (2 × k, no empty column) share a distribution.
 
     The result is that of scipy.stats.chi2_contingency, with Yates's correction if k is 2. Importing scipy.stats takes
@@ -231,7 +231,7 @@ def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
         compare(row["feature"], profile(before[place != k], row["kind"]), before[place == k]) for k in range(count)
     )
     largest = max(each["size"] or 0.0 for each in periods)
-    if row["unit"] and jumped(before, after):
+    if row["unit"] and _jumped(before, after):
         return row
     is_news = row["size"] > _SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
     return {**row, "flagged": bool(is_news), "unit": None}
@@ -252,7 +252,7 @@ def _shifted(before: pd.Series, after: pd.Series) -> bool:
     return False
 
 
-def jumped(before: pd.Series, after: pd.Series) -> bool:
+def _jumped(before: pd.Series, after: pd.Series) -> bool:
     """Return whether the jump from the end of `before` to `after` is larger than any jump before.
 
     A season can move numbers as far as a conversion, but slowly: the rows on both sides of the border differ no more

@@ -15,18 +15,18 @@ from signoff.release.records import CoveredSlice, CoveredWeek, Difference, Inter
 
 LEVEL = 0.95
 # An interval of 95 % is wrong to one side in one of forty runs, which is too often for an alarm.
-SURE_LEVEL = 0.99
+_SURE_LEVEL = 0.99
 RESAMPLES = 1000
 # This many random groups of rows vary like single rows, to within a few percent, at a bounded cost.
-MOST_BLOCKS = 2000
+_MOST_BLOCKS = 2000
 # Fewer days are too few to estimate how days differ.
-FEWEST_DAYS = 10
+_FEWEST_DAYS = 10
 # If there are more days, neighbours are joined, so that the resamples can estimate each block's contribution.
-MOST_DAYS = 400
+_MOST_DAYS = 400
 # Days per week, and how few weeks say how much a slice's errors differ from week to week.
 WEEK, FEWEST_WEEKS = 7, 5
 # The correlation of one day with the next that an interval from few days allows for; see `serial_error`.
-USUAL_CORRELATION = 0.68
+_USUAL_CORRELATION = 0.68
 MOST_VALUES = 2000
 MIN_ROWS = 30
 MOST_LEVELS = 50
@@ -107,7 +107,7 @@ def _cosines(count: int) -> tuple[np.ndarray, float]:
     slowest = np.arange(1, max(int(count**0.6 / 2.6), 1) + 1)
     cosines = math.sqrt(2 / count) * np.cos(np.pi * np.outer(slowest, np.arange(count) + 0.5) / count)
     # The covariance of days whose autocorrelation falls off exponentially, as in an AR(1) process.
-    alike = USUAL_CORRELATION ** np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    alike = _USUAL_CORRELATION ** np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     seen = np.einsum("ki,ij,kj->k", cosines, alike, cosines).mean()
     return cosines, math.sqrt(alike.sum() / count / seen)
 
@@ -122,9 +122,9 @@ def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray,
     if time is not None and not time.isna().any():
         days, _ = pd.factorize(time.dt.floor("D"), sort=True)
         count = int(days.max()) + 1
-        if count >= FEWEST_DAYS:
-            return (days * MOST_DAYS // count if count > MOST_DAYS else days), "days"
-    return np.random.default_rng(seed).permutation(rows) % min(rows, MOST_BLOCKS), "rows"
+        if count >= _FEWEST_DAYS:
+            return (days * _MOST_DAYS // count if count > _MOST_DAYS else days), "days"
+    return np.random.default_rng(seed).permutation(rows) % min(rows, _MOST_BLOCKS), "rows"
 
 
 def draws(blocks: int, resamples: int, seed: int) -> np.ndarray:
@@ -198,7 +198,7 @@ def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, sampled: Resamp
 
 
 # The least and the largest value of a metric.
-RANGES = {
+_RANGES = {
     "MAE": (0.0, math.inf),
     "RMSE": (0.0, math.inf),
     "median_absolute_error": (0.0, math.inf),
@@ -209,7 +209,7 @@ RANGES = {
 def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> dict[str, Interval]:
     """Return the lower and the upper end of each metric's interval."""
     anywhere = (-math.inf, math.inf)
-    return {name: bounds(values, sampled, LEVEL, *RANGES.get(name, anywhere)) for name, values in resampled.items()}
+    return {name: bounds(values, sampled, LEVEL, *_RANGES.get(name, anywhere)) for name, values in resampled.items()}
 
 
 def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> Difference:
@@ -242,7 +242,7 @@ def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Re
 
 def sure_interval(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> list[float]:
     """Return the interval of our MAE minus theirs at the alarm level, SURE_LEVEL; both ends are 0 if undefined."""
-    found = bounds(_difference(actual, ours, theirs, sampled)[1], sampled, SURE_LEVEL)
+    found = bounds(_difference(actual, ours, theirs, sampled)[1], sampled, _SURE_LEVEL)
     return [0.0 if each is None else each for each in found]
 
 

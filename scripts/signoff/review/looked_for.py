@@ -15,7 +15,7 @@ ROWS = {
     "drift": "drift",
     "slice_bias": "slices whose bias has moved",
 }
-NEWEST = {
+_NEWEST = {
     "stuck": "stuck columns",
     "duplicates": "rows loaded twice",
     "stale": "rows copied from earlier ones",
@@ -25,7 +25,7 @@ NEWEST = {
     "times": "shifted clocks",
     "joint_change": "columns that go together in another way",
 }
-SINCE_RELEASE = {"history": "a shorter history"}
+_SINCE_RELEASE = {"history": "a shorter history"}
 # A word in the name of a check of the contract, and the alarm that it corresponds to.
 _CHECKS = [("before", "unit_change"), ("range", "unit_change"), ("greater", "unit_change"), ("less", "unit_change")]
 _CHECKS += [("unique", "duplicates"), ("isin", "new_category"), ("complete", "vanished_category")]
@@ -55,12 +55,12 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
     if "drift" in ROWS.keys() - present and any((row["psi"] or 0) >= LARGE_PSI for row in drift):
         words[words.index("drift")] = "drift beyond the season's"
     if found.get("drift", {}).get("release") is not None:
-        words += [text for name, text in SINCE_RELEASE.items() if name not in present]
+        words += [text for name, text in _SINCE_RELEASE.items() if name not in present]
     sentence = f"nothing was found of {listed(words, 'or')}" if words else ""
     if newest := found.get("newest"):
         # A sample rarely holds both a row and its copy.
         unseen = {"duplicates", "stale"} if newest.get("sampled") else set()
-        words = [text for name, text in NEWEST.items() if name not in present | unseen]
+        words = [text for name, text in _NEWEST.items() if name not in present | unseen]
         if words:
             where = f"in the newest {_SPANS[newest['days']]}"
             said = f"{where} of {listed(words, 'or')}"

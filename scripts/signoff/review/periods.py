@@ -14,7 +14,7 @@ from scipy import special
 
 # The lengths of a period, in days, the first that has enough rows and periods is used.
 LENGTHS = (7, 1, 28)
-FEWEST_PERIODS = 10
+_FEWEST_PERIODS = 10
 FEWEST_ROWS = 12
 # The lengths of a span, in periods.
 SPANS = (1, 2, 3, 4)
@@ -74,7 +74,7 @@ def periods_of(time: pd.Series, released: pd.Timestamp | None = None) -> Periods
     `released` is the day of the newest row of the deployed release.
     """
     known = time.dropna()
-    if len(known) < FEWEST_PERIODS * FEWEST_ROWS:
+    if len(known) < _FEWEST_PERIODS * FEWEST_ROWS:
         return None
     days = time.dt.tz_localize(None) if time.dt.tz is not None else time
     days = days.dt.floor("D")
@@ -108,7 +108,7 @@ def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
     """Return whether there are enough periods of this length, with enough rows each."""
     count = int((age.max() + 1) // length)
     inside = age < count * length
-    if count < FEWEST_PERIODS:
+    if count < _FEWEST_PERIODS:
         return False
     return bool(np.median(np.bincount(age[inside] // length, rows[inside], count)) >= FEWEST_ROWS)
 

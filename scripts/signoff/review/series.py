@@ -21,7 +21,7 @@ _UNKNOWN = 1e6
 # Statistical Applications in Genetics and Molecular Biology 3: moderated t).
 _SHARED = 8
 # The minimum number of older values in a series.
-FEWEST_KNOWN = 6
+_FEWEST_KNOWN = 6
 
 
 def newest_steps(
@@ -50,7 +50,7 @@ def newest_steps(
     known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
     size = values.shape[1]
     longest = max(lengths, default=0) * every
-    usable = np.flatnonzero(known[:, : max(size - longest, 0)].sum(axis=1) >= FEWEST_KNOWN)
+    usable = np.flatnonzero(known[:, : max(size - longest, 0)].sum(axis=1) >= _FEWEST_KNOWN)
     if not len(usable):
         return
     values, noise, known = values[usable], noise[usable], known[usable]

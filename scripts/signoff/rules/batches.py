@@ -10,7 +10,7 @@ from signoff.source.compressed import SUFFIXES
 _BATCHES = Path("data/batches")
 
 
-def find_batch(name: str) -> Path:
+def _find_batch(name: str) -> Path:
     """Return the file of a batch in data/batches, NAME.csv or the same compressed.
 
     Raises
@@ -41,7 +41,7 @@ def find_batch(name: str) -> Path:
 def batch_file(wildcards: Any) -> str:
     """Return the file of a batch, for the rule that scores it. Ends the run with one line if `find_batch` raises."""
     try:
-        return str(find_batch(wildcards.batch))
+        return str(_find_batch(wildcards.batch))
     except TaskError as error:
         sys.exit(f"ERROR - {error}")
 

@@ -43,7 +43,7 @@ _RULES = {
 }
 
 
-def chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
+def _chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
     """Return the models of each job, sorted by name.
 
     Parameters
@@ -171,7 +171,7 @@ class Chunks:
         return bool(settings.forceall or any(rule.endswith(f"{self.kind}_chunk") for rule in settings.forcerun))
 
     def _chunks(self) -> list[list[str]]:
-        return chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
+        return _chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
 
     def _pieces(self, model: str) -> list[str]:
         """Return the files in which `split_source` has put a model's rows."""

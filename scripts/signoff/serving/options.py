@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from signoff.release.approval import Rule
     from signoff.review.earlier_rows import Newer
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,6 @@ def options_of(config: Mapping[str, Any], host: str) -> Options:
         log=serving["log"],
         max_bytes=int(serving["max_mb"] * 1e6),
         # A page in a browser could rebind another name to this address, and send rows from there.
-        hosts=LOOPBACK if host in LOOPBACK else (),
+        hosts=_LOOPBACK if host in _LOOPBACK else (),
         history=scoring["history"],
     )

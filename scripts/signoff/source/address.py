@@ -8,8 +8,8 @@ from signoff.base.errors import TaskError
 from signoff.base.redaction import keep_secret
 
 PATTERN = re.compile(r"[*?\[]")
-VARIABLE = re.compile(r"\$\{(\w+)\}")
-SECRET = re.compile(
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SECRET = re.compile(
     r"(?i:(^|[_.-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$)"
     r"|(?i:(access|session|client|refresh|id|account|private|shared|api)(key|token|secret)$)"
     r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
@@ -56,7 +56,7 @@ def expand(source: str) -> str:
         keep_secret(quote(known, safe=""), name)
         return quote(known, safe="")
 
-    return VARIABLE.sub(value, source)
+    return _VARIABLE.sub(value, source)
 
 
 def split_url(source: str) -> SplitResult:
@@ -80,11 +80,11 @@ def shown(source: str) -> str:
         return re.sub(r"(?<=://)[^/\s]*(?=@)|(?<==)[^&\s]+", "***", source)
     if "@" in parts.netloc:
         text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
-    if SECRET.search(parts.fragment.partition("=")[0]):
+    if _SECRET.search(parts.fragment.partition("=")[0]):
         text = text.replace(f"#{parts.fragment}", f"#{parts.fragment.partition('=')[0]}=***", 1)
     known = [each.partition("=") for each in parts.query.split("&")]
     # A value that itself contains pairs is for an ODBC driver, with its password.
-    hidden = [SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
+    hidden = [_SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
     masked = "&".join(
         name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
     )
@@ -102,8 +102,8 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
     except ValueError as error:
         raise TaskError(f"{key}: {error}. It is not a valid URL.") from error
     pairs = [each.partition("=") for each in re.split("[&;]", f"{unquote(parts.query)}&{unquote(parts.fragment)}")]
-    secrets += [value for name, _, value in pairs if SECRET.search(name.rpartition("=")[2])]
-    if any(each and not VARIABLE.search(each) for each in secrets):
+    secrets += [value for name, _, value in pairs if _SECRET.search(name.rpartition("=")[2])]
+    if any(each and not _VARIABLE.search(each) for each in secrets):
         raise TaskError(
             f"{key} {shown(source)} holds a password or a token. Put it into an environment variable, and write its "
             "name instead: ${NAME}."

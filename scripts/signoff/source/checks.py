@@ -75,7 +75,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
     """
     columns, records = header(table), 0
     # Reading a column takes longer than searching the bytes for the word.
-    suspects = columns if mentions_infinity(table) else []
+    suspects = columns if _mentions_infinity(table) else []
     wanted = dict.fromkeys([*suspects, target or columns[0]])
     try:
         options = {"parse_options": parse_options(table), "convert_options": text_options([*wanted])}
@@ -91,7 +91,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
     return records
 
 
-def mentions_infinity(table: Path) -> bool:
+def _mentions_infinity(table: Path) -> bool:
     """Return whether a file contains the letters with which an infinity begins, even inside another word."""
     with open(table, "rb") as file:
         end = b""

@@ -101,7 +101,7 @@ def split_source(
         # From here on nothing can be wrong with the source.
         if run.deciding:
             head.replace(run.first)
-    replace_pieces(run.fresh, split.pieces, run.files)
+    _replace_pieces(run.fresh, split.pieces, run.files)
     plan = summed(split.pieces, run.files)
     total = hashlib.sha256("".join(f"{name} {each['sha256']}\n" for name, each in plan.items()).encode()).hexdigest()
     size = sum(path.stat().st_size for path in split.pieces.glob("*/*.csv"))
@@ -187,7 +187,7 @@ class _Run:
             self.date_format = format_of_dates(head if self.deciding else self.first, self.split.column, self.split.by)
 
 
-def replace_pieces(fresh: Path, pieces: Path, files: dict[str, FileRecord]) -> None:
+def _replace_pieces(fresh: Path, pieces: Path, files: dict[str, FileRecord]) -> None:
     """Replace the pieces that differ from new ones, and delete those that no file of the source has any more."""
     for path in sorted(fresh.glob("*/*.csv")):
         old = pieces / path.relative_to(fresh)

@@ -27,9 +27,9 @@ from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write
 # Names of columns may begin with a bracket.
 JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
 # One page of a Parquet file, one batch, one stripe or one cell is unpacked as a whole.
-MEMORY = 2 << 30
+_MEMORY = 2 << 30
 _COLUMNAR = ("Parquet", "Arrow", "ORC")
-READ = (
+_READ = (
     "CSV or JSON lines (plain, or packed by gzip, xz, bzip2, zstd or zip), Parquet, Feather (Arrow), ORC and Excel "
     "(.xlsx) are read"
 )
@@ -85,18 +85,18 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
             else:
                 _copy_text(opened, table, name, reader)
         else:
-            raise TaskError(f"{name} is a file of the format {found}, which is not read. {READ}.")
+            raise TaskError(f"{name} is a file of the format {found}, which is not read. {_READ}.")
 
 
 @contextlib.contextmanager
 def _bounded_memory(name: str) -> Iterator[None]:
     """Raise TaskError if what is read in the block needs more than MEMORY at a time, beyond what the process holds."""
     try:
-        with limited_memory(MEMORY):
+        with limited_memory(_MEMORY):
             yield
     except MemoryError as error:
         raise TaskError(
-            f"{name} takes more than {MEMORY >> 20:,} MiB of memory to unpack. Write it in smaller parts (row groups, "
+            f"{name} takes more than {_MEMORY >> 20:,} MiB of memory to unpack. Write it in smaller parts (row groups, "
             "batches, stripes), or as CSV."
         ) from error
 

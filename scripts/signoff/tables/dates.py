@@ -18,9 +18,9 @@ DATE_FORMATS = [day + time for day in DAYS for time in _TIMES]
 DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
 # These are ambiguous, so they are dates only if a column is known to hold dates.
 _DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
-NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
+_NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
 PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
-DATE_FORMATS += [each for each in (*NUMBERS, *PERIODS) if each not in DATE_FORMATS]
+DATE_FORMATS += [each for each in (*_NUMBERS, *PERIODS) if each not in DATE_FORMATS]
 # The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
 # What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
@@ -46,7 +46,7 @@ _MONTH_NAMES = {
 _EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
 _QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
 # The names of columns whose numbers are seconds since 1970.
-TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
+_TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
 # With fewer distinct values than this, months, quarters and weeks are codes.
 _MONTHS = 12
 # This many distinct texts show which notations a column may have.
@@ -63,7 +63,7 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     if date_format == "ambiguous":
         return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
     text = values.astype("object")
-    if date_format in NUMBERS:
+    if date_format in _NUMBERS:
         # As pandas writes whole numbers among which some are missing.
         text = text.str.replace(r"^(\d+)\.0$", r"\1", regex=True)
     if date_format in _DIGITS:
@@ -136,8 +136,8 @@ def hides_dates(name: str, values: pd.Series) -> bool:
     if not is_whole and not isinstance(known.dtype, pd.StringDtype):
         return False
     text = (known.astype("int64") if is_whole and known.abs().max() < 1e15 else known).astype("str")
-    for each in NUMBERS if is_whole else PERIODS:
-        if each in _EPOCH and not TIME.search(name):
+    for each in _NUMBERS if is_whole else PERIODS:
+        if each in _EPOCH and not _TIME.search(name):
             continue
         if len(known) <= _MONTHS and each not in ("%Y%m%d", "%Y%m%d%H%M%S"):
             continue

@@ -34,7 +34,7 @@ class Violation(TypedDict):
     found: NotRequired[str]
 
 
-def check_delivery(
+def _check_delivery(
     rules: DeliveryRules, found: Delivery, last: Record | None, time: str | None, now: pd.Timestamp | None
 ) -> list[Violation]:
     """Return the violations of a delivery as a whole.
@@ -91,7 +91,7 @@ def with_delivery(
         logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
         earlier = None
     last = _last_record(earlier, report["raw_sha256"], report["profile"])
-    violations = report["violations"] + check_delivery(rules, delivery, last, time, now)
+    violations = report["violations"] + _check_delivery(rules, delivery, last, time, now)
     record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
     return {**report, "status": "fail" if violations else "pass", "violations": violations} | record
 

@@ -17,7 +17,7 @@ from feature_engineering import _Features, feature_engineering
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.config.settings import SCHEMA, check_config
-from signoff.features.history import columns_remembered, history_features, micros_of, remembered, state_of
+from signoff.features.history import _columns_remembered, history_features, micros_of, remembered, state_of
 from signoff.features.history_plan import micros
 from signoff.features.history_state import history_facts, read_state
 from signoff.features.plan import FeatureOptions
@@ -207,7 +207,7 @@ def test_features_of_batches_are_those_of_the_whole_table():
     assert len(names) == 11
     # Another row needs its key and its moment, and no target.
     assert columns_used({name: description["recipe"][name] for name in names}) == ["key", "when"]
-    assert columns_remembered(description["recipe"]) == ["key", "when", "y", "x"]
+    assert _columns_remembered(description["recipe"]) == ["key", "when", "y", "x"]
     # The rows of a table that is whole need no state.
     again = features_again(frame, description)
     pd.testing.assert_frame_equal(again[names], whole[names], check_exact=True)
