@@ -108,7 +108,7 @@ def test_a_kill_between_the_data_and_the_release_leaves_nothing_wrong(finished, 
     finished.sign_off()
     monkeypatch.chdir(finished.folder)
     code = f"import os, sys; sys.path.insert(0, {str(finished.workflow / 'scripts')!r})\nimport deploy\n"
-    code += "deploy.copy_release = lambda *_: os.kill(os.getpid(), 9)\ndeploy.main([])"
+    code += "deploy._copy_release = lambda *_: os.kill(os.getpid(), 9)\ndeploy.main([])"
     for _ in range(2):
         assert run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
         assert len(list(STORE.data.iterdir())) == 2

@@ -278,7 +278,7 @@ def cell_bomb(path: Path) -> None:
 @pytest.mark.parametrize(("name", "make"), [("a.orc", stripe_bomb), ("a.xlsx", cell_bomb)])
 def test_a_stripe_or_a_cell_that_needs_more_memory_than_is_allowed_is_refused(tmp_path, name, make):
     make(tmp_path / name)
-    less = "import signoff.source.unpacking; signoff.source.unpacking.MEMORY = 100 << 20"
+    less = "import signoff.source.unpacking; signoff.source.unpacking._MEMORY = 100 << 20"
     told, peak = refused(tmp_path, name, less, max_bytes=5_000_000_000)
     assert f"{name} takes more than 100 MiB of memory to unpack" in told
     assert peak < 500, f"{peak} MB"

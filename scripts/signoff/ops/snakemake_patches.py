@@ -51,8 +51,8 @@ def patch(main_process: bool) -> None:
         listen()
         JobScheduler.exit_gracefully = exit_gracefully
         DAG.update_needrun = update_needrun
-    FileBackupMixin.backup_output = _backup_output
-    FileBackupMixin.restore_output = _restore_output
+    FileBackupMixin.backup_output = backup_output
+    FileBackupMixin.restore_output = restore_output
     PersistenceBase.finished = finished
 
 
@@ -153,7 +153,7 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
     await _update_needrun(self, *arguments, **options)
 
 
-def _backup_output(self: Any, path: Path) -> None:
+def backup_output(self: Any, path: Path) -> None:
     """Copy an output before its job runs, together with its modification time.
 
     Reason: Snakemake's backup has the time of today, so that an output restored from it seems newer than the inputs
@@ -165,7 +165,7 @@ def _backup_output(self: Any, path: Path) -> None:
     shutil.copy2(path, backup)
 
 
-def _restore_output(self: Any, path: Path) -> bool:
+def restore_output(self: Any, path: Path) -> bool:
     """Restore an output of a failed job in one step; return whether there was a backup.
 
     Reason: Snakemake copies into the existing file, which somebody may be reading, and which is left half written if
