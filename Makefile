@@ -139,7 +139,7 @@ unit: $(DEV) ## run the tests of functions and scripts that need no run of the w
 
 test: $(DEV) ## run all tests
 	@# More than there are cores: many tests wait for a server, a lock or a retry.
-	@$(BIN)/python -m pytest -n 5 --dist loadgroup
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 year: $(DEV) ## run the test of a year: 52 Mondays with many kinds of failures (about ten minutes)
 	@SIGNOFF_WEEKS=52 $(BIN)/python -m pytest tests/ops/test_year.py

@@ -31,11 +31,11 @@ def table(path) -> list[dict]:
 
 
 def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
-    words = ["--rows", 5_000, "--runs", 1, "--only", "--tools", "make", "--output", tmp_path]
+    words = ["--rows", 5_000, "--runs", 1, "--only", "--tools", "--output", tmp_path]
     said = bench("bench", *words, python=program("python"))
     rows = table(tmp_path / "bench.csv")
     whole = {row["name"]: row for row in rows if row["part"].startswith("All seven tasks")}
-    assert list(whole) == ["Signoff", "plain script", "bare floor", "make", "our processes, only started"]
+    assert list(whole) == ["Signoff", "plain script", "bare floor", "our processes, only started"]
     assert whole.pop("our processes, only started")["mae"] == ""
     fits = {row["name"]: row for row in rows if row["part"].startswith("The fit alone")}
     assert list(fits) == ["Signoff", "the same matrix, bare", "Signoff, once in a process"]
