@@ -39,6 +39,7 @@ TABLES = [
     "requests",
     "tenacity",
     "yaml",
+    "jinja2",
 ]
 SNAKEMAKE = [
     "snakemake.cli",
