@@ -86,11 +86,17 @@ def feature_engineering(
         A name is unknown or taken, an expression cannot be computed, a part of the split is too small, or the
         custom code fails, returns no features, or computes them from more than one row.
     """
-    known = FeatureOptions(**options)
-    made = _Features(lambda: iter([frame]), [str(name) for name in frame], target, known, custom, custom_mode)
+    made = _of_frame(frame, target, FeatureOptions(**options), custom, custom_mode)
     (table,) = made.tables()
     warn_of_infinite(made.infinite)
     return table, made.description()
+
+
+def _of_frame(
+    frame: pd.DataFrame, target: str, options: FeatureOptions, custom: ModuleType | None, custom_mode: str
+) -> "_Features":
+    """Return the features of a frame, which is one batch."""
+    return _Features(lambda: iter([frame]), [str(name) for name in frame], target, options, custom, custom_mode)
 
 
 class _Features:
@@ -233,28 +239,24 @@ def main(argv: list[str] | None = None) -> None:
         options = {name: getattr(args, name) for name in names}
         if args.date_parts is not None:
             options["date_parts"] = tuple(each for each in args.date_parts if each)
+        known = FeatureOptions(**options)
         if custom:
             # The custom code gets all rows at once.
             frame = read_table(args.input, columns.kinds).frame
-            known = FeatureOptions(**options)
-            made = _Features(
-                lambda: iter([frame]), [str(name) for name in frame], target, known, custom, args.custom_mode
-            )
+            made = _of_frame(frame, target, known, custom, args.custom_mode)
             (table,) = made.tables()
-            warn_of_infinite(made.infinite)
             write_table(table, args.output)
-            description = made.description()
-            assert description["custom"] is not None
-            description["custom"] |= {"file": str(args.custom), "sha256": digest}
         else:
             made = _Features(
                 lambda: (rows.frame for rows in tables(args.input, columns)),
-                *(list(columns.kinds), target, FeatureOptions(**options)),
+                *(list(columns.kinds), target, known),
                 folder=args.output.parent,
             )
             write_frames(made.tables, args.output, kinds_of(made.plan))
-            warn_of_infinite(made.infinite)
-            description = made.description()
+        warn_of_infinite(made.infinite)
+        description = made.description()
+        if description["custom"] is not None:
+            description["custom"] |= {"file": str(args.custom), "sha256": digest}
         _log(description)
         about = {"kinds": columns.kinds, "date_formats": columns.formats, **counts}
         used = columns_described(description, about)

@@ -10,9 +10,8 @@ from typing import Any
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
-from signoff.config.settings import USUAL, read_config
 from signoff.ops.all_models import standing_of_all
-from signoff.ops.many import has_many_models
+from signoff.ops.many import many_models_here
 from signoff.ops.runs import LOCK, RUNS, lock_entry, read_runs
 from signoff.ops.status import described_run, standing
 
@@ -34,8 +33,7 @@ def status(runs: int = 5) -> list[str]:
         lines.append(f"Running     since {holder['since']}, process {holder['pid']}")
     elif holder:
         lines.append(f"Killed      the run that began at {holder['since']}; the next one clears what it has left")
-    many = any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
-    return [*lines, *(standing_of_all() if many else standing())]
+    return [*lines, *(standing_of_all() if many_models_here() else standing())]
 
 
 def _lock_holder() -> tuple[dict[str, Any] | None, bool]:

@@ -33,7 +33,7 @@ from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.all_models import outcome_of_all
 from signoff.ops.folder import described, running_snakemake
-from signoff.ops.many import has_many_models
+from signoff.ops.many import has_many_models, many_models_here
 from signoff.ops.notify import notify
 from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import DIAGNOSTICS, METRICS, REPORT, utc_now
@@ -164,7 +164,7 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
         if RECORD.is_file():
             record = read_json(RECORD)
             found |= {"source_version": record["source_version"], "rows": record["records"]}
-        many = any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
+        many = many_models_here()
         verdict_log = Path("logs/models_verdict.log" if many else "logs/verdict.log")
         judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
         if judged and many:

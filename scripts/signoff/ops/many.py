@@ -7,6 +7,7 @@ from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
+from signoff.config.settings import USUAL, read_config
 from signoff.ops.runs import RECORD
 from signoff.source.pieces import folder_name
 
@@ -18,6 +19,11 @@ def has_many_models(config: Mapping[str, Any]) -> bool:
     """Return whether a config asks for many models."""
     models = config.get("models") or {}
     return bool(models.get("by") or models.get("each"))
+
+
+def many_models_here() -> bool:
+    """Return whether the config in this folder asks for many models; False if there is no config."""
+    return any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
 
 
 def model_folders(config: Mapping[str, Any]) -> list[Path]:
