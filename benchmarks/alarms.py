@@ -311,7 +311,7 @@ def diagnosed_here(
 def named(found: dict, fault: str, table: str = "flights") -> bool:
     """Tell whether an alarm of the fault, on its column, is among the first three reasons against."""
     told = [each["sentence"] for each in found["alarms"] if names(each, fault, table)]
-    return any(sentence in found["reasons"]["against"][:3] for sentence in told)
+    return any(each["sentence"] in told for each in found["reasons"]["against"][:3])
 
 
 def names(alarm: dict, fault: str, table: str) -> bool:

@@ -114,7 +114,7 @@ def test_an_alarm_about_the_second_model_makes_the_box_look_closer(refitted_run)
     assert decision(parts[0], diagnose(*parts, refit)).deploy == "yes"
     refit["alarms"] = [{"name": "refit_differs", "feature": None, "sentence": "It differs."}]
     found = diagnose(*parts, refit)
-    assert "It differs." in found["reasons"]["against"]
+    assert {"about": "refit_differs", "sentence": "It differs."} in found["reasons"]["against"]
     box = decision(parts[0], found)
     assert box.deploy == "look closer"
     assert "refit differs" in box.why[0]

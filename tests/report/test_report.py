@@ -14,6 +14,7 @@ from browser.chromium import accessible
 from conftest import ROOT, script
 from generate_report import _BESIDE
 from history import history
+from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.ops.overview import overview
 from signoff.report import inputs, results
@@ -102,8 +103,8 @@ def diagnostics() -> dict:
         },
         "alarms": [],
         "reasons": {
-            "for": [f"For reason {n}, with {n}.5 in numbers." for n in range(1, 5)],
-            "against": ["Against, the feature km has drifted (PSI 0.31)."],
+            "for": [{"about": "error", "sentence": f"For reason {n}, with {n}.5 in numbers."} for n in range(1, 5)],
+            "against": [{"about": "drift", "sentence": "Against, the feature km has drifted (PSI 0.31)."}],
         },
     }
 
@@ -336,14 +337,16 @@ def test_the_box_says_where_to_look_with_figures(finished_run):
 
 def test_the_reasons_beside_the_verdict_do_not_repeat_it(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
-    against = ["Its MAE cannot be told apart from that of the best baseline (mean), 2 against 2.1.", "a", "b", "c"]
-    against = [
-        "1 of 2 thresholds is missed (r2_min 0.8: R2 is 0.7).",
-        "The data contract is violated 2 times.",
-        *against,
-    ]
-    reasons = {"for": ["Every threshold is met: MAE 2 (mae_max 3).", "d"], "against": against}
-    assert decision(found, diagnostics() | {"reasons": reasons}).sides == {"for": ["d"], "against": ["a", "b", "c"]}
+    given = {
+        "for": ["thresholds", "error"],
+        "against": ["thresholds", "contract", "baselines", "bias", "drift", "times"],
+    }
+    reasons = {side: [{"about": about, "sentence": f"On {about}."} for about in each] for side, each in given.items()}
+    sides = decision(found, diagnostics() | {"reasons": reasons}).sides
+    assert sides == {"for": ["On error."], "against": ["On bias.", "On drift.", "On times."]}
+    # Older versions wrote sentences alone.
+    with pytest.raises(TaskError, match="written by another version of the workflow"):
+        decision(found, diagnostics() | {"reasons": {"for": ["A sentence."], "against": []}})
 
 
 @pytest.mark.parametrize(

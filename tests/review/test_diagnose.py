@@ -545,7 +545,7 @@ def test_missing_values_that_come_or_go_are_named():
 def test_clean_data_raise_no_alarm():
     found = found_in(flights(0, rows=ROWS))
     assert found["alarms"] == []
-    assert "No alarm" in " ".join(found["reasons"]["for"])
+    assert any("No alarm" in each["sentence"] for each in found["reasons"]["for"])
     assert found["importance"][0]["feature"] == "dep_delay"
     first, second, *_ = found["importance"]
     assert first["mean"] > 5 * second["mean"] and 0 < first["std"] < 0.2 * first["mean"]
@@ -724,6 +724,11 @@ def test_a_slice_whose_bias_wanders_for_weeks_by_itself_has_no_new_bias_and_a_st
     assert named["wandering"] <= 1 and named["stepped"] == 20
 
 
+def said_of(metrics: dict, found: dict) -> dict[str, list[str]]:
+    """Return the sentences of the reasons of each side."""
+    return {side: [each["sentence"] for each in given] for side, given in reasons.reasons(metrics, found).items()}
+
+
 def test_what_is_missed_leaves_room_for_its_causes():
     scores = {"MAE": 3.0, "R2": None, "rows": 9}
     limits = [("mae_max", "MAE", 1.0, 3.0), ("r2_min", "R2", 0.5, None), ("max_regression", "MAE", 0.1, 0.05)]
@@ -736,18 +741,22 @@ def test_what_is_missed_leaves_room_for_its_causes():
     found = {"paired": None, "alarms": [reasons.alarm("unit_change", "km", "km is in miles.")]}
     found |= {"intervals": {"model": {"MAE": [2.5, 3.5], "bias": [-0.1, 0.1]}}, "slices": {"looked_at": 0, "rows": []}}
     found |= {"against_best": {"name": "mean", "verdict": "worse"}, "prediction_interval": {"coverage": None}}
-    against = reasons.reasons(metrics, found)["against"]
+    against = said_of(metrics, found)["against"]
     assert against[0] == "2 of 3 thresholds are missed (mae_max 1: MAE is 3; r2_min 0.5: R2 is undefined)."
     assert against[1] == "km is in miles." and "50.0% above that of the best baseline" in against[2]
+    metrics["validation"] = {"violations": [{}]}
+    about = [each["about"] for each in reasons.reasons(metrics, found)["against"]]
+    assert about == ["thresholds", "unit_change", "baselines", "contract"]
+    del metrics["validation"]
     # A threshold that is met narrowly, and a bias, weigh less than any alarm.
     thresholds[0] |= {"limit": 3.2, "passed": True}
     found["intervals"]["model"]["bias"] = [0.5, 1.5]
-    against = reasons.reasons(metrics, found)["against"]
+    against = said_of(metrics, found)["against"]
     assert "mae_max 3.2 is met narrowly: the 95% interval of MAE goes from 2.5 to 3.5." in against[3]
     assert "off to one side: by +0.5 to +1.5 on average on the target's scale" in against[4]
     # What is among the reasons against is not said to be absent.
     metrics["thresholds"] = []
-    said = reasons.reasons(metrics, found | {"alarms": []})["for"]
+    said = said_of(metrics, found | {"alarms": []})["for"]
     assert any("nothing was found of" in each and "bias" not in each for each in said)
 
 

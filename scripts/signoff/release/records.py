@@ -238,6 +238,13 @@ class AlarmRecord(TypedDict):
     sentence: str
 
 
+class Reason(TypedDict):
+    """A reason for or against the model: what it is about (an alarm by its name), and its sentence."""
+
+    about: str
+    sentence: str
+
+
 class Agreement(TypedDict):
     """How the predictions of two models differ on the newest held-out rows.
 
@@ -313,7 +320,7 @@ class Diagnostics(TypedDict):
     visible: NotRequired[Visible | None]
     refit: NotRequired[Refit]
     alarms: list[AlarmRecord]
-    reasons: dict[str, list[str]]
+    reasons: dict[str, list[Reason]]
 
 
 class BudgetPoint(TypedDict):

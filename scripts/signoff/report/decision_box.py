@@ -1,12 +1,12 @@
 """Whether the numbers support a deployment (yes, no, or look closer), and why: the box at the top of the report."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from signoff.base.errors import TaskError
 from signoff.base.numbers import agreed, counted
 from signoff.model.thresholds import Threshold
-from signoff.release.records import Best, Diagnostics, Metrics, SliceRow, Visible, Week
+from signoff.release.records import Best, Diagnostics, Metrics, Reason, SliceRow, Visible, Week
 from signoff.release.verdict import verdict
 from signoff.report.document import Block, Box, Code, Items, Words, number
 
@@ -16,11 +16,8 @@ FEWEST_ROWS = 100
 MOST_UNSEEN, MOST_UNSEEN_OF_SEGMENT = 0.2, 0.5
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
-# What these reasons say is above them in the box.
-_SAID_ABOVE = re.compile(
-    r"Every threshold is met|\d+ of \S+ thresholds? (is|are) missed|The data contract is violated|By R2 the baseline|"
-    r"Its MAE (is|cannot be told apart from).* of the best baseline "
-)
+# Reasons about these repeat what the box says above them.
+_SAID_ABOVE = {"thresholds", "contract", "baselines"}
 _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt", "⚠")}
 
 
@@ -42,6 +39,11 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     rows, a best baseline that is beaten by an interval that excludes 0, no baseline that is better by R2, and enough
     new rows to see a change of MOST_UNSEEN. `live` has the warnings about the deployed release. They do not speak
     against the new model; `where` begins with them.
+
+    Raises
+    ------
+    TaskError
+        The diagnostics were written by an older version of the workflow.
     """
     _, failures = verdict(diagnostics["validation"], metrics)
     best = diagnostics["against_best"]
@@ -61,9 +63,19 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     return Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
 
 
-def _not_yet_said(sentences: list[str]) -> list[str]:
-    """Return the reasons but those on thresholds, the contract and the best baseline, which the box has above them."""
-    return [each for each in sentences if not _SAID_ABOVE.match(each)]
+def _not_yet_said(reasons: list[Reason]) -> list[str]:
+    """Return the sentences of the reasons that the box does not give above them.
+
+    Raises
+    ------
+    TaskError
+        Older versions of the workflow did not write what a reason is about.
+    """
+    try:
+        return [each["sentence"] for each in reasons if each["about"] not in _SAID_ABOVE]
+    except TypeError:
+        message = "The diagnostics were written by another version of the workflow. Run make report."
+        raise TaskError(message) from None
 
 
 def decision_box(found: Decision) -> Box:

@@ -1,9 +1,11 @@
 """Why to deploy a model and why not, in sentences; the weightiest first."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from signoff.base.numbers import agreed, counted
+from signoff.release.records import Reason
 from signoff.review.looked_for import nothing_found
 
 # In standard errors; chance exceeds it once in two hundred times.
@@ -58,20 +60,35 @@ def short_of(covered: Mapping[str, Any]) -> str | None:
     return f"{sentence.rstrip()}; {covered['level']:.0%} were promised."
 
 
+@dataclass(frozen=True)
 class _Weighed:
-    """Sentences for the model and against it, each with its weight."""
+    """A reason with its weight."""
+
+    weight: int
+    about: str
+    sentence: str
+
+
+class _Sides:
+    """The reasons for the model and against it."""
 
     def __init__(self) -> None:
-        self.good: list[tuple[int, str]] = []
-        self.bad: list[tuple[int, str]] = []
+        self.good: list[_Weighed] = []
+        self.bad: list[_Weighed] = []
 
-    def ordered(self) -> dict[str, list[str]]:
-        """Return the sentences, the weightiest first."""
-        pairs = {"for": self.good, "against": self.bad}
-        return {name: [words for _, words in sorted(each, key=lambda pair: -pair[0])] for name, each in pairs.items()}
+    def ordered(self) -> dict[str, list[Reason]]:
+        """Return the reasons of each side, the weightiest first."""
+        sides = {"for": self.good, "against": self.bad}
+        return {
+            side: [
+                {"about": each.about, "sentence": each.sentence}
+                for each in sorted(found, key=lambda each: -each.weight)
+            ]
+            for side, found in sides.items()
+        }
 
 
-def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[str]]:
+def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[Reason]]:
     """Return the reasons for and against the model, one sentence each, the weightiest first.
 
     Parameters
@@ -82,34 +99,38 @@ def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[st
         intervals, paired, against_best (None, or as `intervals.paired` returns it, for the best baseline with its
         name), slices, prediction_interval and alarms.
     """
-    weighed, spans = _Weighed(), found["intervals"]["model"]
-    _say_of_thresholds(weighed, metrics["thresholds"])
-    weighed.bad += [(WEIGHTS[each["name"]], each["sentence"]) for each in found["alarms"] if each["name"] != "coverage"]
-    _say_of_narrow_thresholds(weighed, metrics["thresholds"], spans)
+    sides, spans = _Sides(), found["intervals"]["model"]
+    _say_of_thresholds(sides, metrics["thresholds"])
+    sides.bad += [
+        _Weighed(WEIGHTS[each["name"]], each["name"], each["sentence"])
+        for each in found["alarms"]
+        if each["name"] != "coverage"
+    ]
+    _say_of_narrow_thresholds(sides, metrics["thresholds"], spans)
     low, high = spans["bias"]
     biased = low * high > 0
     if biased and min(abs(low), abs(high)) >= 0.05 * metrics["model"]["test"]["MAE"]:
         words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
-        weighed.bad.append((48, f"{words} {_UNIT} (95% interval)."))
-    _say_of_champion(weighed, metrics["champion"] or {}, found["paired"])
-    _say_of_baselines(weighed, metrics, found["against_best"])
+        sides.bad.append(_Weighed(48, "bias", f"{words} {_UNIT} (95% interval)."))
+    _say_of_champion(sides, metrics["champion"] or {}, found["paired"])
+    _say_of_baselines(sides, metrics, found["against_best"])
     violations = (metrics.get("validation") or {}).get("violations")
     if violations:
-        weighed.bad.append((58, f"The data contract is violated {counted(len(violations), 'time')}."))
+        sides.bad.append(_Weighed(58, "contract", f"The data contract is violated {counted(len(violations), 'time')}."))
     slices = found["slices"]
     if found["paired"] and slices["looked_at"] and not any(each["worse"] for each in slices["rows"]):
         sentence = f"In none of {slices['looked_at']:,} slices is it significantly worse than the deployed release."
-        weighed.good.append((60, sentence))
+        sides.good.append(_Weighed(60, "slices", sentence))
     if not found["alarms"]:
-        weighed.good.append((70, nothing_found(metrics, found, biased)))
-    _say_of_intervals(weighed, found["prediction_interval"])
+        sides.good.append(_Weighed(70, "alarms", nothing_found(metrics, found, biased)))
+    _say_of_intervals(sides, found["prediction_interval"])
     low, high = spans["MAE"]
     sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {_UNIT} (95% interval)."
-    weighed.good.append((20, sentence))
-    return weighed.ordered()
+    sides.good.append(_Weighed(20, "error", sentence))
+    return sides.ordered()
 
 
-def _say_of_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]]) -> None:
+def _say_of_thresholds(sides: _Sides, thresholds: list[dict[str, Any]]) -> None:
     """Add whether every threshold is met."""
     missed = [
         f"{each['name']} {each['limit']:g}: {each['metric']} is "
@@ -120,67 +141,79 @@ def _say_of_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]]) -> N
     if missed:
         # One sentence for all, which leaves room for their possible causes.
         words = f"{len(missed)} of {counted(len(thresholds), 'threshold')} {agreed(len(missed), 'is', 'are')} missed"
-        weighed.bad.append((100, f"{words} ({'; '.join(missed)})."))
+        sides.bad.append(_Weighed(100, "thresholds", f"{words} ({'; '.join(missed)})."))
     elif thresholds:
         kept = ", ".join(
             f"{each['metric']} {each['value']:.4g} ({each['name']} {each['limit']:g})" for each in thresholds
         )
-        weighed.good.append((90, f"Every threshold is met: {kept}."))
+        sides.good.append(_Weighed(90, "thresholds", f"Every threshold is met: {kept}."))
 
 
-def _say_of_narrow_thresholds(weighed: _Weighed, thresholds: list[dict[str, Any]], spans: Mapping[str, Any]) -> None:
+def _say_of_narrow_thresholds(sides: _Sides, thresholds: list[dict[str, Any]], spans: Mapping[str, Any]) -> None:
     """Add the thresholds that lie inside the interval of their metric."""
     for each in thresholds:
         low, high = spans.get(each["metric"], (None, None))
         if each["passed"] and None not in (low, high) and low < each["limit"] < high:
             words = f"The threshold {each['name']} {each['limit']:g} is met narrowly: the 95% interval of "
-            weighed.bad.append((50, f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}."))
+            sides.bad.append(
+                _Weighed(50, "narrow_thresholds", f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}.")
+            )
 
 
-def _say_of_champion(weighed: _Weighed, champion: Mapping[str, Any], ours: Mapping[str, Any] | None) -> None:
+def _say_of_champion(sides: _Sides, champion: Mapping[str, Any], ours: Mapping[str, Any] | None) -> None:
     """Add how the MAE differs from the deployed release's."""
     if not ours:
         if "problem" in champion:
-            weighed.bad.append((66, f"The deployed release could not be scored beside it: {champion['problem']}"))
+            sides.bad.append(
+                _Weighed(66, "champion", f"The deployed release could not be scored beside it: {champion['problem']}")
+            )
         return
     lower, upper = ours["interval"]
     span = f"{ours['difference']:+.3g} (95% interval {lower:+.3g} to {upper:+.3g}) {_UNIT}"
     if ours["verdict"] == "better":
-        weighed.good.append((95, f"It is better than the deployed release: MAE differs by {span}."))
+        sides.good.append(_Weighed(95, "champion", f"It is better than the deployed release: MAE differs by {span}."))
     elif ours["verdict"] == "worse" and not ours.get("matters", True):
-        weighed.bad.append((40, f"It is slightly worse than the deployed release: MAE differs by {span}."))
+        sides.bad.append(
+            _Weighed(40, "champion", f"It is slightly worse than the deployed release: MAE differs by {span}.")
+        )
     elif ours["verdict"] == "cannot be told apart":
-        weighed.bad.append((30, f"It cannot be told apart from the deployed release: MAE differs by {span}."))
+        sides.bad.append(
+            _Weighed(30, "champion", f"It cannot be told apart from the deployed release: MAE differs by {span}.")
+        )
     elif not ours["matters"]:
         words = "It is worse than the deployed release by too little for an alarm"
-        weighed.bad.append((45, f"{words}: MAE differs by {span}."))
+        sides.bad.append(_Weighed(45, "champion", f"{words}: MAE differs by {span}."))
 
 
-def _say_of_baselines(weighed: _Weighed, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+def _say_of_baselines(sides: _Sides, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> None:
     """Add how the MAE differs from the best baseline's, and which baselines are better by R2."""
     model, theirs = metrics["model"]["test"], metrics["baselines"][best["name"]]["test"]
     share = 1 - model["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
     words = f"of the best baseline ({best['name']}), {model['MAE']:.4g} against {theirs['MAE']:.4g} {_UNIT}"
     if best["verdict"] == "better":
-        weighed.good.append((80, f"Its MAE is {share:.1%} below that {words}."))
+        sides.good.append(_Weighed(80, "baselines", f"Its MAE is {share:.1%} below that {words}."))
     elif best["verdict"] == "worse":
-        weighed.bad.append((84, f"Its MAE is {-share:.1%} above that {words}."))
+        sides.bad.append(_Weighed(84, "baselines", f"Its MAE is {-share:.1%} above that {words}."))
     else:
-        weighed.bad.append((68, f"Its MAE cannot be told apart from that {words}."))
+        sides.bad.append(_Weighed(68, "baselines", f"Its MAE cannot be told apart from that {words}."))
     for name, scores in metrics["baselines"].items():
         r2 = scores["test"]["R2"]
         if None not in (r2, model["R2"]) and r2 > model["R2"]:
-            weighed.bad.append((35, f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}."))
+            sides.bad.append(
+                _Weighed(35, "baselines", f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}.")
+            )
 
 
-def _say_of_intervals(weighed: _Weighed, covered: Mapping[str, Any]) -> None:
+def _say_of_intervals(sides: _Sides, covered: Mapping[str, Any]) -> None:
     """Add whether the prediction intervals cover as much as they promise."""
     if (too_few := short_of(covered)) is not None:
-        weighed.bad.append((WEIGHTS["coverage"], too_few))
+        sides.bad.append(_Weighed(WEIGHTS["coverage"], "coverage", too_few))
     if covered["coverage"] is not None and abs(covered["coverage"] - covered["level"]) <= 0.03:
         half = covered.get("fitted_half_width") or covered["half_width"]
         width = f"± {half:.4g}" if half else f"{covered['mean_width']:.4g} wide on average, they"
         sentence = f"Its prediction intervals hold: {width} covered {covered['coverage']:.1%} of "
-        weighed.good.append(
-            (40, f"{sentence}rows that they were not fitted on ({covered['level']:.0%} were promised).")
+        sides.good.append(
+            _Weighed(
+                40, "coverage", f"{sentence}rows that they were not fitted on ({covered['level']:.0%} were promised)."
+            )
         )
