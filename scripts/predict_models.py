@@ -5,6 +5,7 @@
 Run in the folder of the config. The column `scored_by` names the model of each prediction. A row goes to
 predictions/week.rejected.csv with its reason if its value has no model, or its model no release, or if it cannot be
 scored. Each model's rows are compared with the data of its release; predictions/week.report.json says what differs.
+A model's live record needs its own predictions, so models/NAME/predictions/shared/week.csv holds them once more.
 """
 
 import contextlib
@@ -35,6 +36,8 @@ from signoff.tables.csv_file import rendered
 
 _SCORED_BY = "scored_by"
 _MOST = 10
+# The folders of predictions: of all models, and in a model's folder.
+_FOLDER, _OWN = Path("predictions"), Path("predictions/shared")
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of a batch that were scored and those that were not, and the report of each model."""
+    """The rows of a batch that were scored, by model, those that were not, and the report of each model."""
 
-    good: list[pa.Table]
+    good: dict[str, pa.Table]
     bad: list[pa.Table]
     reports: dict[str, BatchReport]
 
@@ -74,7 +77,7 @@ def _score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: st
     TaskError
         The batch lacks a column that a model needs, or has one that the predictions have.
     """
-    found = Scored([], [], {})
+    found = Scored({}, [], {})
     columns, missing = config["scoring"]["columns"], config["reader"]["missing"]
     for name in sorted(set(names)):
         mine = np.flatnonzero(names == name)
@@ -100,7 +103,7 @@ def _score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: st
         good, bad = divide(text.select(carried), numbers, [], predicted, reasons)
         for title, value in ((_SCORED_BY, name), ("release", scorer.release)):
             good = good.append_column(title, pa.array([value] * len(good), pa.string()))
-        found.good.append(good.select([*(each for each in good.column_names if each not in scorer.last), *scorer.last]))
+        found.good[name] = good.select([*(each for each in good.column_names if each not in scorer.last), *scorer.last])
         found.bad.append(bad)
         rows = Counter(scored=len(good), rejected=len(bad))
         found.reports[name] = compared(beside.check, scorer.release, rows)
@@ -118,6 +121,27 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     """Return rows of all models in the order of the batch; a column that a model lacks is empty."""
     whole = pa.concat_tables(tables, promote_options="default")
     return whole.take(pc.sort_indices(whole, [("row_number", "ascending")]))
+
+
+def _write_own(found: Scored, output: Path) -> None:
+    """Write each model's predictions to its folder, where its live record reads them.
+
+    Files of an earlier run of the batch are replaced, and deleted if the model has no rows any more.
+    """
+    if not output.is_relative_to(_FOLDER):
+        # The live record reads no other folder.
+        return
+    name = _OWN / output.relative_to(_FOLDER)
+    for folder in filter(Path.is_dir, MODELS.iterdir()):
+        path = folder / name
+        report = path.with_name(path.name.removesuffix(".csv") + SUFFIX)
+        if folder.name in found.good:
+            with replacing(path) as new:
+                new.write_bytes(rendered(found.good[folder.name], header=True))
+            write_json(report, rounded(found.reports[folder.name]))
+        else:
+            path.unlink(missing_ok=True)
+            report.unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
         if not found.good:
             why = found.bad[0]["reason"][0].as_py() if len(found.bad[0]) else "it has no rows"
             raise TaskError(f"{args.input}: no row was scored, such as: {why}. Deploy the models, and predict again.")
-        good, bad = _joined(found.good), _joined(found.bad)
+        good, bad = _joined([*found.good.values()]), _joined(found.bad)
         findings = {name: each["findings"] for name, each in found.reports.items() if each["findings"]}
         said = [f"{name}: {each[0]['sentence']}" for name, each in list(findings.items())[:_MOST]]
         if findings and config["scoring"]["on_drift"] == "stop":
@@ -149,6 +173,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"batch {args.input}: {counted(len(findings), 'model')} with findings, such as {said[0]}. Nothing was "
                 "predicted. Correct the batch, or set scoring.on_drift: warn."
             )
+        _write_own(found, args.output)
         stem = str(args.output).removesuffix(".csv")
         for path, table in ((args.output, good), (Path(f"{stem}.rejected.csv"), bad)):
             with replacing(path) as new:

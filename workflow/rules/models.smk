@@ -106,10 +106,4 @@ rule models_verdict:
         "python {input.script:q} {params.options} {params.chunks} --output={output:q} --log={log:q}"
 
 
-rule models_live:
-    """Compare what all released models have predicted with what then happened: snakemake models_live"""
-    input:
-        lambda wildcards: [f"models/{each}/reports/live.json" for each in models.released(model_names())],
-
-
 include: "models_reports.smk"

@@ -30,6 +30,8 @@ rule models_reports_chunk:
         runtime=minutes(60),
     params:
         releases=reports.releases,
+        # The live record of a model compares new ones, too.
+        predictions=reports.predictions,
         force=lambda wildcards, input: words(force="yes" if reports.forced() else None),
     shell:
         "python {input.script:q} --plan={input.plan:q} --output={output:q} --after={input.after:q} {params.force}"

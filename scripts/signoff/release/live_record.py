@@ -48,9 +48,10 @@ class Broken(TypedDict):
     week: str
 
 
-def state_of_predictions(folder: Path) -> str:
+def state_of_predictions(*folders: Path) -> str:
     """Return a digest of the names, sizes and times of all files of predictions: it changes when one of them does."""
-    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*.csv"))]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.csv"))]
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ from snakemake.jobs import Job
 from snakemake.utils import format as formatted
 
 from signoff.release.approval import refit_path
+from signoff.release.live_record import state_of_predictions
 from signoff.rules.flags import unquoted
 from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, write_if_changed
 
@@ -160,6 +161,10 @@ class Chunks:
     def releases(self, wildcards: Any) -> list[str]:
         """Return the link to the current release of each model that has one, and where it leads."""
         return releases_of(self.models(wildcards))
+
+    def predictions(self, wildcards: Any) -> str:
+        """Return a digest of the state of all files of the models' predictions."""
+        return state_of_predictions(*(Path("models", model, "predictions") for model in self.models(wildcards)))
 
     def all_releases(self) -> list[str]:
         """Return the same for all models."""

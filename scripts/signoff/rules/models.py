@@ -3,13 +3,10 @@
 import copy
 import json
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config, merge
-from signoff.release.store import Releases
 from signoff.source.pieces import folder_name
 
 
@@ -46,11 +43,6 @@ def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         named = "".join(f"(?!{re.escape(folder_name(name))}/)" for name in each)
         found.append((f"{named}[^/]+", config_of(config, None)))
     return found
-
-
-def released(names: Iterable[str]) -> list[str]:
-    """Return which of these models, by their folders, have a current release."""
-    return [each for each in names if Releases(Path("models", each, "deployed")).current()]
 
 
 def config_of(config: dict[str, Any], name: str | None) -> dict[str, Any]:
