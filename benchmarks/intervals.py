@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
 
 from signoff.model.quantiles import ends, fit_intervals  # noqa: E402
-from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows  # noqa: E402
+from signoff.model.records import Setting  # noqa: E402
+from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows  # noqa: E402
 from signoff.model.scoring import predict  # noqa: E402
 from signoff.model.training import train_model  # noqa: E402
 from signoff.review.intervals import half_width  # noqa: E402

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 from signoff.model.presets import choose_good  # noqa: E402
-from signoff.model.regressor import TrainingRows, words_of  # noqa: E402
+from signoff.model.records import words_of  # noqa: E402
+from signoff.model.regressor import TrainingRows  # noqa: E402
 from signoff.model.training import train_model  # noqa: E402
 from tables import TABLES  # noqa: E402
 

@@ -23,10 +23,11 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.base.numbers import decimals
+from signoff.model.records import Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import choose, train_model
-from signoff.model.weights import Weighting, add_weight, given, weights_of
+from signoff.model.weights import add_weight, given, weights_of
 from signoff.review.evaluation import baseline_column
 
 # A column that no feature has the name of: features cannot be called `split`.

@@ -21,8 +21,9 @@ from signoff.base.numbers import rounded
 from signoff.features.recipe import of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
+from signoff.model.records import Weighting
 from signoff.model.regressor import use_threads
-from signoff.model.weights import Weighting, weights_of
+from signoff.model.weights import weights_of
 from signoff.release.records import Visible
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks

@@ -25,9 +25,10 @@ from signoff.base.numbers import rounded
 from signoff.features.gathering import gather_features
 from signoff.features.records import Description, FeatureRecord
 from signoff.model.model_file import load_model
+from signoff.model.records import Weighting
 from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
-from signoff.model.weights import Weighting, fit_weighted, weights_of
+from signoff.model.weights import fit_weighted, weights_of
 from signoff.release.records import BudgetPoint
 from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table

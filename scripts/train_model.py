@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,15 +26,13 @@ from signoff.base.numbers import decimals
 from signoff.features.holdout import check_count
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import Learning, Setting, TrainingRows, add_model, make_regressor
+from signoff.model.records import Comparison, Setting, Weighting
+from signoff.model.regressor import Learning, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
 from signoff.model.training import choose, train_model, versions
-from signoff.model.weights import Weighting, add_weight, columns_of, given, weights_of
+from signoff.model.weights import add_weight, columns_of, given, weights_of
 from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
-
-if TYPE_CHECKING:
-    from signoff.model.search import Comparison
 
 # With more rows, the training score would change in the third digit at most.
 MOST_ROWS_TO_SCORE = 100_000
@@ -60,7 +58,7 @@ class Trained:
 
     model: Pipeline
     setting: Setting
-    comparison: "Comparison | None"
+    comparison: Comparison | None
     weighting: Weighting | None
     rows: int
     seconds: float

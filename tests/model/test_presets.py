@@ -17,10 +17,10 @@ from signoff.config.settings import check_config
 from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import Learning, TrainingRows, make_regressor, words_of
+from signoff.model.records import words_of, words_of_gain
+from signoff.model.regressor import Learning, TrainingRows, make_regressor
 from signoff.model.search import cost_of
 from signoff.model.training import train_model
-from signoff.model.weight_gain import words_of_gain
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
 VOTING, LOGARITHM = "sklearn.ensemble.VotingRegressor", "sklearn.compose.TransformedTargetRegressor"

@@ -25,9 +25,10 @@ from signoff.features.user_code import load_code
 from signoff.model.encoding import predictions
 from signoff.model.model_file import _skops_bytes
 from signoff.model.quantiles import fit_intervals
+from signoff.model.records import words_of_gain
 from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.training import train_again, train_model
-from signoff.model.weight_gain import gain_of, words_of_gain
+from signoff.model.weight_gain import gain_of
 from signoff.model.weights import columns_of, given, weights_of
 from split_weeks import split_weeks
 

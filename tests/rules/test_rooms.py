@@ -12,6 +12,10 @@ from conftest import ROOT, run
 # Functions of more than 60 lines or 8 parameters, each with the reason.
 LONG: dict[str, str] = {}
 COMMANDS = sorted((ROOT / "scripts").glob("*.py"))
+# The commands that train, score or compare models. All others begin without scikit-learn and SciPy, whose import takes
+# longer than most commands work.
+WITH_MODELS = {"train_model", "refit_model", "evaluate_model", "explain_model", "compare_model", "row_budget"}
+WITH_MODELS |= {"backtest_week", "predict", "predict_models", "live_record"}
 
 
 def imported(path: Path) -> set[str]:
@@ -27,6 +31,15 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
 def test_no_command_line_imports_another(path):
     assert imported(path) & {each.stem for each in COMMANDS} == set()
+
+
+def test_only_commands_that_need_a_model_import_scikit_learn():
+    others = [path.stem for path in COMMANDS if path.stem not in WITH_MODELS]
+    code = "import sys\n" + "".join(
+        f"import {name}\nassert not {{'sklearn', 'scipy'}} & set(sys.modules), '{name}'\n" for name in others
+    )
+    done = run([sys.executable, "-c", code], cwd=ROOT / "scripts")
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_room_imports_only_rooms_below_it():

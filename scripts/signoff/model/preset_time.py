@@ -8,7 +8,8 @@ from joblib import cpu_count
 
 from signoff.base.errors import TaskError
 from signoff.model.presets import rows_to_compare, settings_of_good
-from signoff.model.regressor import Setting, TrainingRows
+from signoff.model.records import Setting
+from signoff.model.regressor import TrainingRows
 from signoff.model.training import train_model
 
 # Times of this many rows are extrapolated; the difference between both gives the time of each further row.

@@ -9,8 +9,9 @@ from scipy import stats
 
 from signoff.base.errors import TaskError
 from signoff.model.metric import Metric, deviance_loss, error_of
-from signoff.model.regressor import DEFAULT_ESTIMATOR, Setting, TrainingRows, words_of
-from signoff.model.search import FIRST_ROUND_ROWS, Comparison, cost_of, folds_of, halved, naming, ranked
+from signoff.model.records import Comparison, Setting, words_of
+from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
+from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import compared as compared_with
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"

@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError, explain
 from signoff.model.encoding import encoded, predictions
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
-from signoff.model.regressor import Setting, TrainingRows, threads_for, use_threads
+from signoff.model.records import Setting
+from signoff.model.regressor import TrainingRows, threads_for, use_threads
 from signoff.model.training import train_model
 
 # This many training rows are enough to learn the size of errors.

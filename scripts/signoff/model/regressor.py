@@ -3,7 +3,7 @@
 import argparse
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, Protocol, cast
 
 import joblib
 import numpy as np
@@ -32,13 +32,6 @@ class Regressor(Protocol):
     def get_params(self) -> dict[str, Any]: ...
     def set_params(self, **params: object) -> object: ...
     def __sklearn_tags__(self) -> Any: ...
-
-
-class Setting(TypedDict):
-    """A regressor by its dotted name, and its parameters."""
-
-    estimator: str
-    params: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -200,21 +193,6 @@ def members(regressor: Any) -> dict[str, Any]:
     if isinstance(regressor, VotingRegressor) or stacked:
         return {name: each for name, each in regressor.estimators if each != "drop"}
     return {}
-
-
-def words_of(setting: Setting) -> str:
-    """Return a setting in words, such as Ridge(alpha=0.1)."""
-    params = ", ".join(f"{name}={_value(value)}" for name, value in setting["params"].items())
-    return f"{setting['estimator'].rpartition('.')[2]}({params})"
-
-
-def _value(value: Any) -> str:
-    """Return a parameter's value in words; an estimator among them as `words_of` writes it."""
-    if isinstance(value, dict) and isinstance(value.get("estimator"), str):
-        return words_of({"estimator": value["estimator"], "params": value.get("params") or {}})
-    if isinstance(value, list | tuple) and any(isinstance(each, dict | list | tuple) for each in value):
-        return f"[{', '.join(map(_value, value))}]"
-    return repr(value)
 
 
 def threads_for(features: pd.DataFrame, threads: int) -> int:

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.metric import Metric, error_of
-from signoff.model.regressor import Setting, TrainingRows, make_regressor, use_threads, words_of
+from signoff.model.records import Compared, Comparison, Cost, Setting, words_of
+from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 
 _FOLDS = 5
 FEWEST_ROWS = 4 * _FOLDS
@@ -41,36 +42,6 @@ _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "loguniform": stats.loguniform,
     "randint": lambda low, high: stats.randint(low, high + 1),
 }
-
-
-class Compared(Setting):
-    """A setting with its error by the metric of the comparison, or the problem that prevents training."""
-
-    MAE: NotRequired[float | None]
-    RMSE: NotRequired[float | None]
-    poisson_deviance: NotRequired[float | None]
-    gamma_deviance: NotRequired[float | None]
-    spread: float | None
-    rows: int
-    problem: str | None
-
-
-class Cost(TypedDict):
-    """The cost of a comparison: the number of fitted models, and the total of their training rows."""
-
-    fits: int
-    rows: int
-
-
-class Comparison(TypedDict):
-    """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost."""
-
-    folds: str
-    # Only if it is not the MAE.
-    metric: NotRequired[Metric]
-    why: NotRequired[str]
-    cost: NotRequired[Cost]
-    settings: list[Compared]
 
 
 def choose_model(

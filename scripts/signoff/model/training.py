@@ -2,7 +2,7 @@
 
 import platform
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
 import numpy as np
@@ -16,22 +16,19 @@ from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.metric import refuse_target
 from signoff.model.pipeline import bare
+from signoff.model.records import Comparison, Setting
 from signoff.model.regressor import (
     DEFAULT_ESTIMATOR,
     Learning,
     Regressor,
-    Setting,
     TrainingRows,
     make_regressor,
     threads_for,
     use_threads,
 )
 
-if TYPE_CHECKING:
-    from signoff.model.search import Comparison
 
-
-def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, "Comparison | None"]:
+def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, Comparison | None]:
     """Return the setting to train on these rows, and how candidates or those of a preset compare."""
     metric = refuse_target(learning.metric, rows.target)
     if learning.candidates:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from signoff.model.presets import rows_to_compare
-from signoff.model.regressor import Setting, TrainingRows
+from signoff.model.records import Gain, Setting, words_of_gain
+from signoff.model.regressor import TrainingRows
 from signoff.model.search import FEWEST_ROWS, folds_of, halved
-from signoff.model.weights import Gain
 
 
 def gain_of(rows: TrainingRows, setting: Setting, random_state: int, threads: int) -> Gain | None:
@@ -40,16 +40,3 @@ def gain_of(rows: TrainingRows, setting: Setting, random_state: int, threads: in
     }
     logging.info("[train_model] %s", words_of_gain(found))
     return found
-
-
-def words_of_gain(gain: Gain) -> str:
-    """Return a sentence on what weights gain."""
-    by, error = gain["difference"], gain["standard_error"]
-    if abs(by) <= error:
-        verdict = "which is no established difference"
-    else:
-        verdict = "so the weights lower it" if by > 0 else "so the weights raise it: remove model.weight"
-    return (
-        f"cross-validated MAE with the weights {gain['MAE_with']:.4g}, without them {gain['MAE_without']:.4g}; "
-        f"the difference is {by:.3g} ± {error:.2g}, {verdict}"
-    )

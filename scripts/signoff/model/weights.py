@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,32 +11,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from signoff.base.errors import TaskError
+from signoff.model.records import Weighting
 from signoff.model.regressor import members
 
 # The attributes of an estimator that hold others.
 _WITHIN = {"steps", "transformers", "transformers_", "estimators", "estimators_", "regressor", "regressor_"}
 _WITHIN |= {"final_estimator", "final_estimator_"}
-
-
-class Gain(TypedDict):
-    """The MAE of the chosen setting without and with the weights, and their difference, by cross-validation.
-
-    The standard error is that of the difference, paired over the folds. A positive difference says that weights help.
-    """
-
-    folds: str
-    MAE_without: float
-    MAE_with: float
-    difference: float
-    standard_error: float
-
-
-class Weighting(TypedDict):
-    """How rows are weighted: by the values of a column, or half as much for each half-life of age, in weeks."""
-
-    column: NotRequired[str]
-    half_life_weeks: NotRequired[float]
-    gain: NotRequired[Gain | None]
 
 
 def add_weight(parser: argparse.ArgumentParser) -> None:

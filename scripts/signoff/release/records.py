@@ -3,10 +3,9 @@
 from typing import Any, NotRequired, TypedDict
 
 from signoff.features.records import HistoryFacts, Split
+from signoff.model.records import Comparison, Weighting
 from signoff.model.scoring import Scores
-from signoff.model.search import Comparison
 from signoff.model.thresholds import DeployedScores, Threshold
-from signoff.model.weights import Weighting
 from signoff.tables.delivery_checks import Violation
 
 # The lower and the upper end.

@@ -4,10 +4,7 @@ from signoff.base.numbers import counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
 from signoff.model.metric import Metric
-from signoff.model.regressor import words_of
-from signoff.model.search import Compared, Comparison
-from signoff.model.weight_gain import words_of_gain
-from signoff.model.weights import Weighting
+from signoff.model.records import Compared, Comparison, Weighting, words_of, words_of_gain
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span

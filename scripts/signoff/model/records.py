@@ -1,0 +1,94 @@
+"""The types of model.json on how a model was chosen, and their words.
+
+A report needs them, and no scikit-learn: to import it would take longer than to write the report.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+from signoff.model.metric import Metric
+
+
+class Setting(TypedDict):
+    """A regressor by its dotted name, and its parameters."""
+
+    estimator: str
+    params: dict[str, Any]
+
+
+class Compared(Setting):
+    """A setting with its error by the metric of the comparison, or the problem that prevents training."""
+
+    MAE: NotRequired[float | None]
+    RMSE: NotRequired[float | None]
+    poisson_deviance: NotRequired[float | None]
+    gamma_deviance: NotRequired[float | None]
+    spread: float | None
+    rows: int
+    problem: str | None
+
+
+class Cost(TypedDict):
+    """The cost of a comparison: the number of fitted models, and the total of their training rows."""
+
+    fits: int
+    rows: int
+
+
+class Comparison(TypedDict):
+    """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost."""
+
+    folds: str
+    # Only if it is not the MAE.
+    metric: NotRequired[Metric]
+    why: NotRequired[str]
+    cost: NotRequired[Cost]
+    settings: list[Compared]
+
+
+class Gain(TypedDict):
+    """The MAE of the chosen setting without and with the weights, and their difference, by cross-validation.
+
+    The standard error is that of the difference, paired over the folds. A positive difference says that weights help.
+    """
+
+    folds: str
+    MAE_without: float
+    MAE_with: float
+    difference: float
+    standard_error: float
+
+
+class Weighting(TypedDict):
+    """How rows are weighted: by the values of a column, or half as much for each half-life of age, in weeks."""
+
+    column: NotRequired[str]
+    half_life_weeks: NotRequired[float]
+    gain: NotRequired[Gain | None]
+
+
+def words_of(setting: Setting) -> str:
+    """Return a setting in words, such as Ridge(alpha=0.1)."""
+    params = ", ".join(f"{name}={_value(value)}" for name, value in setting["params"].items())
+    return f"{setting['estimator'].rpartition('.')[2]}({params})"
+
+
+def _value(value: Any) -> str:
+    """Return a parameter's value in words; an estimator among them as `words_of` writes it."""
+    if isinstance(value, dict) and isinstance(value.get("estimator"), str):
+        return words_of({"estimator": value["estimator"], "params": value.get("params") or {}})
+    if isinstance(value, list | tuple) and any(isinstance(each, dict | list | tuple) for each in value):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)
+
+
+def words_of_gain(gain: Gain) -> str:
+    """Return a sentence on what weights gain."""
+    by, error = gain["difference"], gain["standard_error"]
+    if abs(by) <= error:
+        verdict = "which is no established difference"
+    else:
+        verdict = "so the weights lower it" if by > 0 else "so the weights raise it: remove model.weight"
+    return (
+        f"cross-validated MAE with the weights {gain['MAE_with']:.4g}, without them {gain['MAE_without']:.4g}; "
+        f"the difference is {by:.3g} ± {error:.2g}, {verdict}"
+    )
