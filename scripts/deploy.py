@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
+import stat
 import time
 from collections import Counter
 from pathlib import Path
@@ -192,7 +193,9 @@ def keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> 
 def _copy_release(document: SignOff, folder: Path) -> None:
     """Copy what was signed to a new release, which is seen when all of it is there, checked, and on disk."""
     hidden = folder.with_name(hidden_name(folder.name))
-    hidden.mkdir()
+    # A file may have been replaced by a link to another one since it was checked: nobody else reads what has not the
+    # digest that was signed.
+    hidden.mkdir(0o700)
     try:
         for path, digest in document["files"].items():
             place = released_as(path)
@@ -210,6 +213,7 @@ def _copy_release(document: SignOff, folder: Path) -> None:
         # For example, the disk is full, and half a release would help to keep it full.
         shutil.rmtree(hidden, ignore_errors=True)
         raise
+    hidden.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
     for each in (*hidden.rglob("*"), hidden):
         flush(each)
     hidden.rename(folder)

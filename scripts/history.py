@@ -5,13 +5,12 @@
 Run in the project's folder. Neither page loads anything. The same runs and releases give the same bytes of the history.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, cast
 
 from signoff.base import command_line
-from signoff.base.files import replacing
+from signoff.base.files import any_json, replacing
 from signoff.base.numbers import counted
 from signoff.ops.overview import INDEX, write_index
 from signoff.ops.runs import read_runs
@@ -70,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("history", args, Path.cwd()):
         try:
-            target = json.loads(Path(METRICS).read_text("utf-8"))["target"]
-        except (OSError, ValueError, KeyError):
+            target = any_json(Path(METRICS).read_bytes())["target"]
+        except (OSError, ValueError, KeyError, TypeError):
             target = None
         found, warnings = read_runs()
         runs = cast(list[Run], found)

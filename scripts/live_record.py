@@ -28,7 +28,7 @@ from signoff.base.files import read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
 from signoff.release.form import Line as Move
-from signoff.release.live_record import Line, LiveAlarm, broken_words
+from signoff.release.live_record import Line, LiveAlarm, broken_words, read_live
 from signoff.release.store import Releases, kept_releases
 from signoff.review.batch_check import SUFFIX
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
@@ -224,11 +224,10 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _earlier_lines(path: Path) -> list[Line]:
     """Return the lines of the record that is replaced; none if it is missing or damaged."""
-    try:
-        return read_json(path)["weeks"] if path.is_file() else []
-    except (TaskError, KeyError):
+    live = read_live(path)
+    if live is None and os.path.lexists(path):
         logging.warning("[live_record] %s was damaged. It is rebuilt from the predictions and the data.", path)
-        return []
+    return live["weeks"] if live else []
 
 
 def write_table(lines: Sequence[Line], path: Path) -> None:

@@ -28,7 +28,7 @@ import psutil
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import WORKFLOW, read_json
+from signoff.base.files import WORKFLOW, discard, open_lock, read_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.all_models import outcome_of_all
@@ -56,8 +56,8 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
         Another process holds it. The message names the process and when it began.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with open(LOCK, "a+b") as file:
-        file.seek(0)
+    # A crash may have damaged it. Nothing is written before it is held.
+    with open(open_lock(LOCK), "r+b") as file:
         held = lock_entry(file.read())
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +65,7 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
             holder = held or {"pid": "?", "since": "just now"}
             raise BlockingIOError(f"process {holder['pid']} runs since {holder['since']}") from error
         file.truncate(0)
+        file.seek(0)
         file.write(json.dumps({"pid": os.getpid(), "since": at}).encode())
         file.flush()
         try:
@@ -119,7 +120,7 @@ def weekly(cores: str) -> int:
 
     The caller has made sure that no other Snakemake runs here.
     """
-    _SAID.unlink(missing_ok=True)
+    discard(_SAID)
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(_SAID, "wb") as said, open(_SAID, encoding="utf-8", errors="replace") as new:
@@ -176,7 +177,7 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
             found["model_sha256"] = metrics["model_sha256"]
             found["alarms"] = _alarms_of_model(metrics["model_sha256"])
             found["thresholds"] = {each["name"]: each["limit"] for each in metrics["thresholds"]}
-    except (TaskError, OSError) as error:
+    except Exception as error:
         # The run has its line whatever state the files are in.
         found["cause"] = found["cause"] or explain(error)
     return found
@@ -193,7 +194,7 @@ def _live_outcome() -> dict[str, Any]:
     found: dict[str, Any] = {}
     if names := sorted({each["name"] for each in live["alarms"]} | {f"live.{each['name']}" for each in live["broken"]}):
         found["live"] = names
-    if live["broken"] and read_config()[0]["live"]["on_failure"] == "rollback":
+    if live["broken"] and _asks_for_rollback():
         reason = f"by the rule live.on_failure: {broken_words(live['broken'][0])}"
         command = [sys.executable, str(Path(__file__).with_name("rollback.py")), f"--reason={reason}"]
         command += ["--log", "logs/rollback.log"]
@@ -207,6 +208,15 @@ def _live_outcome() -> dict[str, Any]:
             found |= {"rolled_back": release, "release": Releases().current()}
             logging.warning("[weekly] %s is current again instead of %s: %s", found["release"], release, reason)
     return found
+
+
+def _asks_for_rollback() -> bool:
+    """Return whether the config asks for a rollback if a limit is broken; a config that is wrong asks for none."""
+    try:
+        return bool(read_config()[0]["live"]["on_failure"] == "rollback")
+    except TaskError:
+        # The run has failed for this reason, and its line says so.
+        return False
 
 
 def _alarms_of_model(model_sha256: str) -> list[dict[str, Any]]:
@@ -258,7 +268,7 @@ def main(argv: list[str] | None = None) -> None:
     except BlockingIOError as error:
         logging.error("[weekly] %s in %s. Try again later.", error, Path.cwd())
         sys.exit(_BUSY)
-    except OSError as error:
+    except (TaskError, OSError) as error:
         # For example, the disk is full: the run is over, but cannot be recorded.
         logging.error("[weekly] %s", explain(error))
         sys.exit(exit_code or 1)

@@ -88,6 +88,24 @@ def test_a_folder_that_cannot_be_made_is_one_error_line(tmp_path):
     assert "Traceback" not in done.stdout
 
 
+def test_a_log_that_cannot_be_written_is_one_error_line(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "in.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    done = script("clean_data", "--input", "in.csv", "--output", "out.csv", "--log", "taken", cwd=tmp_path)
+    assert done.returncode == 1 and "taken: Is a directory" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_a_folder_where_a_file_belongs_is_set_aside(tmp_path, caplog):
+    for name in ("file", "lock"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inside").touch()
+    files.write_json(tmp_path / "file", {"a": 1})
+    os.close(files.open_lock(tmp_path / "lock"))
+    assert files.read_json(tmp_path / "file") == {"a": 1} and (tmp_path / "lock").is_file()
+    assert len(list(tmp_path.glob("*.set-aside-*/inside"))) == 2
+    assert f"{tmp_path / 'file'} is a folder, and must be a file: set aside as file.set-aside-" in caplog.text
+
+
 def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "deep" / "file"
     with files.replacing(path) as new:

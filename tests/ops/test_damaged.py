@@ -12,8 +12,9 @@ import generate_report
 import train_model
 from conftest import in_process
 from signoff.base.files import read_json
-from signoff.ops.damaged import damaged
-from signoff.ops.runs import read_runs
+from signoff.ops.damaged import changed_files, damaged
+from signoff.ops.runs import lock_entry, read_runs, write_runs
+from signoff.release import live_record as live
 from signoff.release import outbox
 from signoff.release.tracking import read_record
 from signoff.release.verdict import logged_summary
@@ -47,6 +48,9 @@ def test_a_damaged_file_is_noticed_by_its_kind(tmp_path, name, damage):
     path.write_bytes(DAMAGES[damage](WHOLE[name]))
     assert [each for each, _ in damaged([str(path)])] == [path] * (name != "a.txt")
     assert list(damaged([str(tmp_path / "gone.json")])) == []
+    path.unlink()
+    path.mkdir()
+    assert list(damaged([str(path)])) == [(path, "a folder")] * (name != "a.txt")
 
 
 def test_a_table_that_somebody_has_edited_is_whole(tmp_path):
@@ -71,7 +75,9 @@ def test_a_model_is_whole_if_it_is_the_one_that_its_json_describes(tmp_path):
         assert [path for path, _ in damaged([str(weeks / "plan.json")])] == found
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 50, b"\xff\xfe{", b"[]", b'{"a": '])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 50, b"\xff\xfe{", b"[]", b'{"a": ', b"[" * 100_000], ids=lambda each: each[:9]
+)
 def test_damaged_records_and_logs_stop_nothing(tmp_path, monkeypatch, content, caplog):
     monkeypatch.chdir(tmp_path)
     files = ["reports/tracking.json", "logs/runs.jsonl", "logs/verdict.log", "logs/mlflow/0/run.json", "raw_data.json"]
@@ -81,9 +87,41 @@ def test_damaged_records_and_logs_stop_nothing(tmp_path, monkeypatch, content, c
     assert read_record() == {} and last_ingest("x", None, Path("raw_data.json")) is None
     assert read_runs() == ([], ["line 1 of logs/runs.jsonl is damaged, and left out"] if content else [])
     assert logged_summary(Path("logs/verdict.log")) == []
+    for path in ("model/model.pkl", "reports/holdout_predictions.csv"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"a\n")
+    Path("model/model.json").write_bytes(content)
+    Path("reports/evaluation_metrics.json").write_bytes(content)
+    assert list(damaged(["model/model.pkl", "reports/holdout_predictions.csv"])) == []
+    Path(live.LIVE).write_bytes(content)
+    assert live.read_live() is None and lock_entry(content) is None and changed_files(live.LIVE) == []
     outbox.discard_damaged()
     assert outbox.waiting() == []
     assert "logs/mlflow/0/run.json is damaged and cannot be logged: deleted" in caplog.text
+
+
+@pytest.mark.parametrize("key", [None, "release", "rows", "weeks", "alarms", "broken"])
+def test_a_live_record_with_a_wrong_key_is_none(tmp_path, key):
+    path, week = tmp_path / "live.json", dict.fromkeys(live.Line.__annotations__, 1)
+    week |= {"release": "r", "baseline": "mean", "week": "2026-01-05", "as_if": False, "alarms": []}
+    broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
+    whole = {"release": "r", "rows": 1, "answered": 1, "weeks": [week], "broken": [broken]}
+    whole["alarms"] = [{"name": "live_error", "slice": None, "sentence": "It was off."}]
+    path.write_text(json.dumps(whole | ({key: [{"name": "x"}]} if key else {})), encoding="utf-8")
+    assert (live.read_live(path) == whole) == (key is None)
+    if key:
+        assert live.read_live(path) is None
+        del whole[key]
+        path.write_text(json.dumps(whole), encoding="utf-8")
+        assert live.read_live(path) is None
+
+
+@pytest.mark.parametrize("changes", [{"verdict": 1}, {"alarms": "x"}, {"MAE": "1"}, {"thresholds": []}])
+def test_a_line_of_a_run_with_a_value_of_a_wrong_type_is_left_out(tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(tmp_path)
+    run = {"at": "2026-01-05T03:00:00Z", "verdict": "passed", "exit_code": 0, "cause": None, "MAE": 1.5, "alarms": []}
+    write_runs([], run, run | changes)
+    assert read_runs() == ([run], ["line 2 of logs/runs.jsonl is damaged, and left out"])
 
 
 FILES = {

@@ -16,8 +16,11 @@ import yaml
 
 from conftest import ROOT, Project, rides, run, script
 from schedule import _SCHEDULERS, schedule
+from signoff.base.errors import TaskError
+from signoff.base.files import write_json
+from signoff.ops.runs import RECORD
 from status import _lock_holder
-from weekly import _only_one
+from weekly import LIVE, METRICS, _live_outcome, _only_one, _outcome
 
 
 def runs(project: Project) -> list[dict]:
@@ -133,7 +136,9 @@ def test_make_reads_no_profile_but_that_of_the_workflow(tmp_path, quick_make):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"\0" * 44, b"\xff\xfe{", b"[]", b'{"pid": 1, "since"', b'{"pid": 1, "since": null}']
+    "damage",
+    [b"\0" * 44, b"\xff\xfe{", b"[]", b'{"pid": 1, "since"', b'{"pid": 1, "since": null}', b"[" * 100_000],
+    ids=lambda each: str(len(each)),
 )
 def test_a_lock_that_a_crash_has_damaged_stops_nothing(tmp_path, monkeypatch, damage):
     monkeypatch.chdir(tmp_path)
@@ -144,6 +149,35 @@ def test_a_lock_that_a_crash_has_damaged_stops_nothing(tmp_path, monkeypatch, da
         assert killed is None
         assert _lock_holder() == ({"pid": os.getpid(), "since": "2026-01-05T03:00:00Z"}, True)
     assert (tmp_path / "logs/weekly.lock").read_bytes() == b""
+
+
+def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("logs").mkdir()
+    Path("precious").write_text("precious", encoding="utf-8")
+    Path("logs/weekly.lock").symlink_to("../precious")
+    with pytest.raises(TaskError, match="is a link, and must be a file"), _only_one("2026-01-05T03:00:00Z"):
+        pass
+    assert Path("precious").read_text(encoding="utf-8") == "precious"
+
+
+def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_json(Path(METRICS), {"model": []})
+    write_json(RECORD, {"source_version": "x", "records": 1})
+    Path("config.yaml").write_text("target: [", encoding="utf-8")
+    assert _outcome(0, 1)["cause"]
+    Path("config.yaml").write_text("raw_data_source_url: a.csv\ntarget: y\n", encoding="utf-8")
+    found = _outcome(0, 0)
+    assert found["verdict"] == "error" and "unexpected failure (TypeError" in found["cause"]
+    # A config that is wrong asks for no rollback.
+    Path("deployed").mkdir()
+    Path("deployed/current").symlink_to("releases/r")
+    broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
+    live = {"release": "r", "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]}
+    write_json(LIVE, live)
+    Path("config.yaml").write_text("target: [", encoding="utf-8")
+    assert _live_outcome() == {"live": ["live.mae_max"]}
 
 
 def test_a_second_run_says_who_runs_and_exits_75(slow):

@@ -1,5 +1,6 @@
 """What somebody can try who may write the project's folder, but holds no key: links, swaps, foreign sign-offs."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -21,12 +22,13 @@ from test_decision import (
     write,
 )
 
+import deploy as deploying
 import predict as predicting
 import rollback as rolling
 import verify as verifying
 from conftest import in_process
 from signoff.base.files import beside, open_lock, replacing
-from signoff.release import outbox
+from signoff.release import kept_data, outbox
 from signoff.release.approval import canonical, serialised
 from signoff.release.store import Releases, kept_releases
 from signoff.release.subject import review
@@ -276,6 +278,49 @@ def test_a_planted_lock_changes_no_other_file(project, tmp_path):  # noqa: F811
     # A lock that is held, or holds something, is left as it is.
     os.close(open_lock(victim))
     assert victim.read_text("utf-8") == "precious"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "large", "folder"])
+def test_a_sign_off_is_a_small_file_and_no_link(project, kind, tmp_path):  # noqa: F811
+    approve(project)
+    path = Path("reports/sign_off.json")
+    path.rename("elsewhere")
+    make = {
+        "link": lambda: path.symlink_to(tmp_path / "elsewhere"),
+        "pipe": lambda: os.mkfifo(path),
+        "large": lambda: path.write_bytes(b" " * ((1 << 24) + 1)),
+        "folder": path.mkdir,
+    }
+    make[kind]()
+    told = {"link": "is a link", "large": "has more than 16,777,216 bytes"}.get(kind, "is not a file")
+    assert error(deploy, project).startswith(f"{path} {told}")
+
+
+def test_nobody_else_reads_a_copy_before_its_digest_was_checked(project, monkeypatch):  # noqa: F811
+    modes, copied, packed = [], deploying.copied, gzip.GzipFile
+    report = Path("reports/final_report.md")
+
+    def copy(path: Path, place: Path) -> str:
+        modes.append(next(each for each in place.parents if each.suffix == ".part").stat().st_mode & 0o777)
+        if path == report:
+            # As a link to a private file would, which was put there after the digest was checked.
+            report.write_text("private", encoding="utf-8")
+        return copied(path, place)
+
+    def pack(name: str, mode: str, level: int, file, mtime: int):
+        modes.append(os.fstat(file.fileno()).st_mode & 0o777)
+        return packed(name, mode, level, file, mtime=mtime)
+
+    approve(project)
+    with monkeypatch.context() as patched:
+        patched.setattr(deploying, "copied", copy)
+        patched.setattr(kept_data.gzip, "GzipFile", pack)
+        assert "changed while it was copied" in error(deploy, project)
+    assert modes[:2] == [0o600, 0o600] and set(modes[2:]) == {0o700} and not list(STORE.releases.iterdir())
+    folder = STORE.releases / release(project, 2)
+    usual = STORE.folder.stat().st_mode
+    assert folder.stat().st_mode == usual
+    assert {path.stat().st_mode & 0o777 for path in STORE.data.iterdir()} == {usual & 0o666}
 
 
 def test_the_name_of_a_part_cannot_be_guessed(tmp_path):

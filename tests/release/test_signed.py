@@ -32,7 +32,7 @@ from signoff.release.approval import (
 from signoff.release.detached import _parse_statement
 from signoff.release.envelope import envelope, pae, payload_of
 from signoff.release.form import is_line, strict_json
-from signoff.release.signature import _is_canonical, person_of, sign
+from signoff.release.signature import _is_canonical, names_of, person_of, sign
 from signoff.release.store import Releases
 
 SIGN_OFF = Path("reports/sign_off.json")
@@ -408,6 +408,18 @@ def test_two_approvals_are_of_two_people_with_two_keys(keys):
             with pytest.raises(TaskError, match=r"2 different people must approve.*1 more must run make sign-off"):
                 _check_decisions(document, rule(keys))
     assert person_of("ADA@home", keys / "signers") == person_of("ada", keys / "signers") != "bob"
+
+
+def test_a_quoted_name_is_one_name_of_its_line(keys, tmp_path):
+    public = {name: (keys / f"{name}.pub").read_text("utf-8") for name in ("ada", "second")}
+    signers = tmp_path / "signers"
+    signers.write_text(f'# "Ada,bob"\n"Ada Lovelace,ada" {public["ada"]}\n  ada {public["second"]}', encoding="utf-8")
+    named = (("Ada Lovelace", "ada"), ("ada", "second"))
+    document = {**SUBJECT, "decisions": [decided(SUBJECT, keys, name, key) for name, key in named]}
+    _check_decisions(document, {"allowed_signers": str(signers), "required_approvals": 1})
+    with pytest.raises(TaskError, match="1 more must run make sign-off"):
+        _check_decisions(document, {"allowed_signers": str(signers), "required_approvals": 2})
+    assert names_of(signers) == ["Ada Lovelace", "ada"] and person_of("ada lovelace", signers) == "ada"
 
 
 def test_two_certificates_of_one_person_count_once(tmp_path):

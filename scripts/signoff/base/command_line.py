@@ -70,16 +70,15 @@ def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[Non
     SystemExit
         With code 1 after any exception of the block, 128 + n after signal n.
     """
-    handlers = []
-    if args.log:
-        args.log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
-    start_log(*handlers)
+    start_log()
     # Without a handler, SIGTERM would end the process at once and leave a half-written file behind.
     signal.signal(signal.SIGTERM, _stop)
     started = time.monotonic()
-    logging.info("[%s] start: %s", task, subject)
     try:
+        if args.log:
+            args.log.parent.mkdir(parents=True, exist_ok=True)
+            start_log(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
+        logging.info("[%s] start: %s", task, subject)
         yield
     except KeyboardInterrupt:
         logging.error("[%s] interrupted. Run it again to go on.", task)

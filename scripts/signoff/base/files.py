@@ -4,10 +4,12 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
 import socket
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +40,13 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def put_folder_aside(path: Path) -> None:
+    """Rename a folder that is where a file of the workflow belongs, so that the file can be written."""
+    aside = path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}")
+    os.rename(path, aside)
+    logging.warning("%s is a folder, and must be a file: set aside as %s", path, aside.name)
+
+
 def hidden_name(name: str) -> str:
     """Return the name of a part that is being written: it names the process, and nobody can guess it before."""
     return f".{name}.{socket.gethostname()}-{os.getpid()}.{secrets.token_hex(8)}.part"
@@ -51,6 +60,8 @@ def open_lock(path: Path) -> int:
     TaskError
         The path is a link, which could lead to any file.
     """
+    if path.is_dir() and not path.is_symlink():
+        put_folder_aside(path)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -93,6 +104,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with _synced(new):
             yield new
         _sync(new)
+        if path.is_dir() and not path.is_symlink():
+            put_folder_aside(path)
         os.replace(new, path)
 
 
@@ -154,6 +167,14 @@ class _Recorded(dict[str, Any]):
         )
 
 
+def any_json(content: bytes) -> Any:
+    """Return the value of JSON text in UTF-8. Raises ValueError for anything else, even if it is nested too deeply."""
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`. Raises TaskError if it is damaged, and later for a missing key."""
     return parsed_json(Path(path).read_bytes(), path)
@@ -174,6 +195,36 @@ def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TaskError(f"{path} is damaged: it does not hold a JSON object. Run make run to rebuild it.")
     return found
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """Return the bytes of a file that somebody else may have put there.
+
+    Raises
+    ------
+    FileNotFoundError
+        It does not exist.
+    TaskError
+        It is a link, not a file (reading a pipe could block), or larger than `most` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise
+        if path.is_symlink():
+            raise TaskError(f"{path} is a link. Put the file itself there.") from error
+        raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TaskError(f"{path} is not a file. Put a file there.")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > most:
+        raise TaskError(f"{path} has more than {most:,} bytes.")
+    return content
 
 
 def sha256(path: Path) -> str:

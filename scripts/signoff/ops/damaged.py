@@ -8,11 +8,12 @@ import codecs
 import csv
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from signoff.base.files import any_json
 
 _PIECE = 1 << 16
 _HEX = re.compile(rb"[0-9a-f]{64}")
@@ -22,6 +23,8 @@ _DIGEST = rb"[0-9a-f]{64}` \|\n$"
 def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield the damaged files among the outputs of a job, each with its problem in words."""
     for path in map(Path, outputs):
+        if path.is_dir() and path.suffix in _KINDS:
+            yield path, "a folder"
         if not path.is_file():
             continue
         problem = _problem(path)
@@ -41,8 +44,8 @@ def changed_files(marker: Path) -> list[str]:
         The output of that job. If it is damaged, the list is empty: it is rebuilt anyway.
     """
     try:
-        listed = json.loads(marker.read_bytes())
-        found, files = list(listed.get("failed", ())), listed["files"]
+        listed = any_json(marker.read_bytes())
+        found, files = list(listed.get("failed", ())), dict(listed["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
     for path, expected in files.items():
@@ -66,8 +69,8 @@ def _problem(path: Path) -> str | None:
 
 def _json(path: Path) -> str | None:
     try:
-        return None if isinstance(json.loads(path.read_bytes()), dict) else "not a JSON object"
-    except (ValueError, RecursionError):
+        return None if isinstance(any_json(path.read_bytes()), dict) else "not a JSON object"
+    except ValueError:
         return "not valid JSON"
 
 
@@ -106,7 +109,7 @@ def _csv(path: Path) -> str | None:
 def _rows_missing(path: Path) -> str | None:
     """Return the problem of the held-out rows if they are fewer or more than the metrics beside them count."""
     try:
-        rows = json.loads(path.with_name("evaluation_metrics.json").read_bytes())["model"]["test"]["rows"]
+        rows = any_json(path.with_name("evaluation_metrics.json").read_bytes())["model"]["test"]["rows"]
     except (OSError, ValueError, KeyError, TypeError):
         # The metrics are rebuilt, and the rows with them.
         return None
@@ -140,7 +143,7 @@ def _picture(path: Path) -> str | None:
 def _model(path: Path) -> str | None:
     """Return the problem of a model that is not the one that the JSON beside it describes."""
     try:
-        digest = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
+        digest = any_json(path.with_suffix(".json").read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # It is rebuilt, and the model with it.
         return None

@@ -36,7 +36,8 @@ def model_folders(config: Mapping[str, Any]) -> list[Path]:
     if models.get("by"):
         with contextlib.suppress(TaskError, OSError, KeyError):
             names = sorted(read_json(RECORD)["parts"])
-    return [MODELS / name for name in names if (MODELS / name).is_dir()]
+    # Each name is that of a folder within models/.
+    return [MODELS / name for name in names if name == Path(name).name and (MODELS / name).is_dir()]
 
 
 def failed_models() -> dict[str, str]:

@@ -5,11 +5,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from signoff.base.files import replacing
+from signoff.base.files import any_json, replacing
 
 RUNS = Path("logs/runs.jsonl")
 LOCK = Path("logs/weekly.lock")
 RECORD = Path("data/raw/raw_data.json")
+# The types of what a run's line may hold; other values could not be shown.
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("at", "verdict"), str),
+    **dict.fromkeys(("cause", "stale", "log", "release", "model_sha256"), str | None),
+    **dict.fromkeys(("seconds", "MAE", "R2"), float | int | None),
+    **dict.fromkeys(("rows", "models", "models_failed", "models_waiting"), int),
+    **dict.fromkeys(("alarms", "live", "events", "notified"), list),
+    "thresholds": dict,
+}
 
 
 def run_lines() -> list[str]:
@@ -20,7 +29,7 @@ def run_lines() -> list[str]:
 def lock_entry(held: bytes) -> dict[str, Any] | None:
     """Return process and time that the lock of the weekly run holds; None if it is empty, or was damaged by a crash."""
     try:
-        found = json.loads(held.decode("utf-8"))
+        found = any_json(held)
         datetime.fromisoformat(found["since"])
         return {"pid": found["pid"], "since": found["since"]}
     except (ValueError, TypeError, KeyError):
@@ -32,10 +41,12 @@ def read_runs() -> tuple[list[dict[str, Any]], list[str]]:
     found, warnings = [], []
     for number, line in enumerate(run_lines(), 1):
         try:
-            run = json.loads(line)
+            run = any_json(line.encode("utf-8", "surrogateescape"))
             datetime.fromisoformat(run["at"])
+            if any(not isinstance(value, _TYPES.get(key, object)) for key, value in run.items()):
+                raise TypeError
             found.append({"exit_code": None, "cause": None, **run, "at": run["at"], "verdict": run["verdict"]})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             warnings.append(f"line {number} of {RUNS} is damaged, and left out")
     return found, warnings
 

@@ -19,7 +19,7 @@ from snakemake.dag import DAG
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from signoff.base.files import replacing
+from signoff.base.files import put_folder_aside, replacing
 from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import described, orphans, running_snakemake, say
 
@@ -160,6 +160,10 @@ def backup_output(self: Any, path: Path) -> None:
     with which the job failed, and the next run has nothing to do. No upstream issue was found; the backup came with
     https://github.com/snakemake/snakemake/pull/3833.
     """
+    if path.is_dir():
+        # A folder in the place of an output; none of the outputs is one.
+        put_folder_aside(path)
+        return
     backup = self._get_backup_path(path)
     backup.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(path, backup)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, parsed_json, sha256
+from signoff.base.files import WORKFLOW, parsed_json, read_plain, sha256
 from signoff.release.envelope import pae, payload
 from signoff.release.form import (
     NESTED_VERSION,
@@ -34,6 +34,8 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 _AGAIN = "Sign off again: make sign-off."
 READ_AGAIN = "Read the report again (make report), then run make sign-off."
 SIGN_OFF = Path("reports/sign_off.json")
+# Bytes of a sign-off: each file and each decision takes some hundreds.
+_LARGEST = 1 << 24
 REPORT = "reports/final_report.md"
 # The same as a page.
 PAGE = "reports/final_report.html"
@@ -273,9 +275,9 @@ def parse_sign_off(content: bytes, path: Path) -> SignOff:
 
 
 def read_sign_off(path: Path) -> SignOff:
-    """Return a sign-off. Raises TaskError if the file does not exist, and as `parse_sign_off`."""
+    """Return a sign-off. Raises TaskError if the file does not exist, and as `read_plain` and `parse_sign_off`."""
     try:
-        content = path.read_bytes()
+        content = read_plain(path, _LARGEST)
     except FileNotFoundError as error:
         raise TaskError(
             f"{path} does not exist: nobody has signed off this model. Read {REPORT}, then run make sign-off."

@@ -1,14 +1,12 @@
 """A statement that is signed elsewhere: one file with exactly the bytes to sign, and its signature."""
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from signoff.base.errors import TaskError
-from signoff.base.files import replacing
+from signoff.base.files import read_plain, replacing
 from signoff.base.redaction import printable
 from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
 from signoff.release.decision import added, new_decision, with_others, without_commit
@@ -201,23 +199,11 @@ def _parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decisi
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a small file. Raises TaskError if it is missing, a link, no file, or too large."""
+    """Return the bytes of a small file. Raises TaskError if it is missing, and as `read_plain`."""
     try:
-        # Reading a pipe could block.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_plain(path, LARGEST)
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist. A statement and its .sig lie in one folder.") from error
-    except OSError as error:
-        if path.is_symlink():
-            raise TaskError(f"{path} is a link. Put the file itself there.") from error
-        raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TaskError(f"{path} is not a file. Put the file that ssh-keygen has signed there, and its .sig.")
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise TaskError(f"{path} has more than {LARGEST:,} bytes, so it is neither a statement nor a signature.")
-    return content
 
 
 def _check_here(subject: dict[str, Any], here: dict[str, Any], path: Path) -> None:

@@ -80,10 +80,12 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
     """Compress a file to `place` in one step. Raises _TooLarge, and TaskError if it has another digest."""
     found = hashlib.sha256()
     with replacing(place) as hidden:
+        # Nobody else reads what has not the digest that was signed, see deploy.
+        hidden.touch(0o600)
         # Without a name and a time in the header, compression is reproducible.
         with (
             open(path, "rb") as source,
-            open(hidden, "xb") as file,
+            open(hidden, "wb") as file,
             gzip.GzipFile("", "wb", 6, file, mtime=0) as target,
         ):
             while piece := source.read(_PIECE):
@@ -95,6 +97,7 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
             raise _TooLarge
         if found.hexdigest() != digest:
             raise TaskError(f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again.")
+        hidden.chmod(place.parent.stat().st_mode & 0o666)
 
 
 def _is_whole(place: Path) -> bool:

@@ -9,6 +9,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 
 LIVE = Path("reports/live.json")
+_BROKEN_WORDS = {"mae_max": "an MAE", "coverage_min": "a coverage"}
 
 
 class Line(TypedDict):
@@ -48,6 +49,22 @@ class Broken(TypedDict):
     week: str
 
 
+_NUMBER = int | float
+_WEEK: dict[str, Any] = {
+    **dict.fromkeys(("release", "baseline"), str),
+    "week": str | None,
+    "as_if": bool,
+    **dict.fromkeys(("rows", "answered"), int),
+    **dict.fromkeys(
+        ("MAE", "bias", "coverage", "width", "baseline_MAE", "promised_low", "promised_high"), _NUMBER | None
+    ),
+    "promised_MAE": _NUMBER,
+    "alarms": list,
+}
+_ALARM = {"name": str, "sentence": str}
+_BROKEN: dict[str, Any] = {"name": str, "week": str, **dict.fromkeys(("limit", "value"), _NUMBER)}
+
+
 def state_of_predictions(*folders: Path) -> str:
     """Return a digest of the names, sizes and times of all files of predictions: it changes when one of them does."""
     files = [path for folder in folders for path in sorted(folder.rglob("*.csv"))]
@@ -58,9 +75,26 @@ def state_of_predictions(*folders: Path) -> str:
 def read_live(path: Path = LIVE) -> dict[str, Any] | None:
     """Return the live record; None if it does not exist yet, or is damaged: the next run then rebuilds it."""
     try:
-        return read_json(path) if path.is_file() else None
+        found = read_json(path) if path.is_file() else None
     except TaskError:
         return None
+    return found if _is_live(found) else None
+
+
+def _is_live(value: Any) -> bool:
+    """Return whether a value has the keys of a live record, each with a value of its type."""
+    parts = {"weeks": _WEEK, "alarms": _ALARM, "broken": _BROKEN}
+    return (
+        _has({"release": str | None, **dict.fromkeys(("rows", "answered"), int)}, value)
+        and all(isinstance(value.get(key), list) for key in parts)
+        and all(_has(types, each) for key, types in parts.items() for each in value[key])
+        and all(each["name"] in _BROKEN_WORDS for each in value["broken"])
+    )
+
+
+def _has(types: Mapping[str, Any], value: Any) -> bool:
+    """Return whether a value is an object with these keys, each with a value of its type."""
+    return isinstance(value, dict) and all(key in value and isinstance(value[key], types[key]) for key in types)
 
 
 def warnings(live: Mapping[str, Any] | None, release: str | None) -> list[str]:
@@ -72,7 +106,7 @@ def warnings(live: Mapping[str, Any] | None, release: str | None) -> list[str]:
 
 def broken_words(broken: Broken) -> str:
     """Return the sentence about a broken limit."""
-    what = {"mae_max": "an MAE", "coverage_min": "a coverage"}[broken["name"]]
+    what = _BROKEN_WORDS[broken["name"]]
     words = f"The deployed release had {what} of {broken['value']:.4g} in the week from {broken['week']}"
     return f"{words}; live.{broken['name']} is {broken['limit']:g}."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import TaskError
-from signoff.base.files import discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
+from signoff.base.files import any_json, discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
 from signoff.release.form import Code, SignOff
 from signoff.release.store import Releases
@@ -47,7 +47,7 @@ def discard_damaged() -> None:
     """Delete the folders that a power cut has damaged, with a warning: the model on disk is staged again."""
     for folder in waiting():
         try:
-            whole = isinstance(json.loads((folder / "run.json").read_bytes()), dict)
+            whole = isinstance(any_json((folder / "run.json").read_bytes()), dict)
         except (OSError, ValueError):
             whole = False
         if not whole:

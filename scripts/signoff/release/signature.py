@@ -17,6 +17,7 @@ from signoff.base.errors import TaskError
 # The namespace keeps a signature for another purpose, such as a commit, from counting here.
 _NAMESPACE = "signoff"
 _ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n")
+_PRINCIPALS = re.compile(r'^[ \t]*(?:"([^"\n]+)"|([^\s#"]\S*))', re.M)
 # The order of the Ed25519 group: if the number in a signature is not below it, a second signature can be derived.
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 
@@ -123,12 +124,10 @@ def plain_name(name: str) -> str:
 def person_of(name: str, allowed_signers: Path) -> str:
     """Return one name for each person: names on the same line of allowed_signers belong to one person."""
     same: list[set[str]] = []
-    for line in allowed_signers.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            names = {plain_name(each) for each in line.split()[0].strip('"').split(",")}
-            names = {each for each in names if not set(each) & set("*?!")}
-            others = [each for each in same if each & names]
-            same = [each for each in same if not each & names] + [names.union(*others)]
+    for principals in _principals(allowed_signers):
+        names = {plain_name(each) for each in principals if not set(each) & set("*?!")}
+        others = [each for each in same if each & names]
+        same = [each for each in same if not each & names] + [names.union(*others)]
     return min(next((each for each in same if plain_name(name) in each), {plain_name(name)}))
 
 
@@ -136,9 +135,13 @@ def names_of(allowed_signers: Path) -> list[str]:
     """Return the first name of each line of allowed_signers; none if the file is missing."""
     if not allowed_signers.is_file():
         return []
-    lines = allowed_signers.read_text(encoding="utf-8", errors="replace").splitlines()
-    named = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return list(dict.fromkeys(each.strip('"').split(",")[0] for each in named))
+    return list(dict.fromkeys(principals[0] for principals in _principals(allowed_signers)))
+
+
+def _principals(allowed_signers: Path) -> list[list[str]]:
+    """Return the names at the beginning of each line of allowed_signers; as in OpenSSH, quoted ones may have blanks."""
+    text = allowed_signers.read_text(encoding="utf-8", errors="replace")
+    return [(quoted or plain).split(",") for quoted, plain in _PRINCIPALS.findall(text)]
 
 
 def _ssh_keygen(*arguments: str, content: bytes) -> subprocess.CompletedProcess[bytes]:

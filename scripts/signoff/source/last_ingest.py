@@ -1,11 +1,11 @@
 """What an ingest records of the source, and going on with the last one if the source cannot be reached."""
 
 import datetime
-import json
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
+from signoff.base.files import any_json
 from signoff.base.redaction import redact
 from signoff.source.address import Cut, Unreachable, shown
 from signoff.source.options import Reader
@@ -75,7 +75,7 @@ GOING_ON = "going on with"
 def read_record(source: str, query: str | None, record: Path) -> IngestRecord | None:
     """Return the record of the last ingest; None if there is none, or it is of another source."""
     try:
-        last = json.loads(record.read_text(encoding="utf-8"))
+        last = any_json(record.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(last, dict):
