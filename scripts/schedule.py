@@ -13,7 +13,9 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW
 
-_SCHEDULERS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir())
+_SCHEDULERS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir() if not path.suffix)
+# They run on machines of the host, where the paths of this folder mean nothing; their dollars are those of a shell.
+_HOSTED = {"github", "gitlab"}
 
 
 def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = sys.executable) -> str:
@@ -24,13 +26,15 @@ def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = s
     TaskError
         A path contains a line break or another character that no scheduler can read.
     """
+    text = (WORKFLOW / "schedule" / kind).read_text(encoding="utf-8")
+    if kind in _HOSTED:
+        return text
     paths = {"FOLDER": str(folder.resolve()), "WORKFLOW": str(workflow), "PYTHON": python}
     for path in paths.values():
         if not path.isprintable():
             raise TaskError(f"{path!r} cannot be written down for a scheduler. Rename the folder.")
     escape = _ESCAPES.get(kind, _in_shell)
-    template = string.Template((WORKFLOW / "schedule" / kind).read_text(encoding="utf-8"))
-    return template.substitute({name: escape(name, path) for name, path in paths.items()})
+    return string.Template(text).substitute({name: escape(name, path) for name, path in paths.items()})
 
 
 def _in_shell(name: str, path: str) -> str:

@@ -270,10 +270,12 @@ def test_a_folder_that_ends_in_a_backslash_keeps_its_line_of_the_unit():
 
 @pytest.mark.parametrize("kind", _SCHEDULERS)
 def test_a_schedule_is_printed_for_this_folder(finished, kind):
-    assert {"cron", "systemd", "slurm", "github"} <= {*_SCHEDULERS}
+    assert {*_SCHEDULERS} == {"cron", "systemd", "slurm", "github", "gitlab"}
     text = finished.script("schedule", "--kind", kind).stdout
-    assert "$" not in text
-    if kind != "github":
+    if kind in ("github", "gitlab"):
+        assert text == (finished.workflow / "schedule" / kind).read_text("utf-8")
+    else:
+        assert "$" not in text
         assert str(finished.folder) in text
         assert f"{finished.workflow}/scripts/weekly.py" in text
     assert finished.script("schedule", "--kind", "at", check=False).returncode == 2

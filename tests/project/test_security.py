@@ -211,7 +211,7 @@ def test_a_schedule_runs_this_folder_and_nothing_that_its_name_says(tmp_path):
     python.write_text('#!/bin/sh\npwd > "$1.told"\n', encoding="utf-8")
     python.chmod(0o755)
     # A shell reads the last line of the others.
-    for kind in set(_SCHEDULERS) - {"systemd", "github"}:
+    for kind in set(_SCHEDULERS) - {"systemd", "github", "gitlab"}:
         line = schedule(kind, folder, workflow, str(python)).splitlines()[-1].removeprefix("0 3 * * 1 ")
         if kind == "cron":
             assert line.count("%") == line.count(r"\%")
