@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
+from signoff.features.holdout import groups_of
 from signoff.features.recipe import of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
@@ -152,8 +153,11 @@ def slice_bias(
     slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     time = table[description["time_column"]] if description["time_column"] else None
+    groups = groups_of(table, description)
     (blocks, _), (blocks_then, by) = (
-        intervals.blocks_of(None if time is None else time.iloc[rows], len(rows), seed)
+        intervals.blocks_of(
+            None if time is None else time.iloc[rows], len(rows), seed, None if groups is None else groups[rows]
+        )
         for rows in (np.flatnonzero(is_test), np.flatnonzero(~is_test)[then])
     )
     return bias.slice_bias(
@@ -182,7 +186,7 @@ def out_of_sample(
     rows = train.sample(min(len(train), _CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if time else rows
     weight = None if weights is None else weights[rows.index]
-    together = pd.factorize(rows[groups], use_na_sentinel=False)[0] if groups else None
+    together = groups_of(rows, {"split": {"groups": groups}})
     if len(rows) < _FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < _FOLDS):
         return nothing
     folds = TimeSeriesSplit(_FOLDS) if time else KFold(_FOLDS, shuffle=True, random_state=seed)
@@ -203,6 +207,7 @@ def out_of_sample(
                 before[target],
                 seed,
                 None if weight is None else weight[seen],
+                None if together is None else together[seen],
             )
             predicted = predictions(fold, after[usable])
         except (ValueError, TypeError) as error:

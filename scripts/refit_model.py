@@ -22,7 +22,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded
-from signoff.features.holdout import check_count
+from signoff.features.holdout import check_count, groups_of
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, versions
@@ -71,7 +71,8 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     description = read_json(args.input.with_suffix(".json"))
     kinds, target, when = description["features"], description["target"], description["time_column"]
     weighting = metadata.get("weight")
-    names = [*dict.fromkeys([*([when] if when else []), *columns_of(weighting, when), *kinds, target, "split"])]
+    group = [each for each in [description["split"].get("groups")] if each]
+    names = [*dict.fromkeys([*([when] if when else []), *group, *columns_of(weighting, when), *kinds, target, "split"])]
     rows = read_rows(
         args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
     )
@@ -79,7 +80,8 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     model: Any = load_model(args.model, metadata["sha256"])
     started = time.monotonic()
     weights = weights_of(rows, weighting, when)
-    refit = train_again(model, rows, kinds, rows[target], args.random_state, args.threads, weights)
+    options = (args.random_state, args.threads, weights, groups_of(rows, description))
+    refit = train_again(model, rows, kinds, rows[target], *options)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
     typical = metrics["model"]["test"]["median_absolute_error"]
     found = compare(model, refit, rows, description, typical, args.threads)

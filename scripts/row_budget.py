@@ -13,22 +13,19 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-import joblib
-import numpy as np
 import pandas as pd
-from sklearn.base import clone
-from threadpoolctl import threadpool_limits
 
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.gathering import gather_features
+from signoff.features.holdout import groups_of
 from signoff.features.records import Description, FeatureRecord
 from signoff.model.model_file import load_model
 from signoff.model.records import Weighting
-from signoff.model.regressor import use_threads
 from signoff.model.scoring import metrics, predict
-from signoff.model.weights import fit_weighted, weights_of
+from signoff.model.training import train_again
+from signoff.model.weights import weights_of
 from signoff.release.records import BudgetPoint
 from signoff.review.intervals import LEVEL, paired, resampling
 from signoff.tables.table import read_table
@@ -69,15 +66,12 @@ def row_budget(
     """
     kinds, target, time = list(description["features"]), description["target"], description["time_column"]
     test = samples[-1][samples[-1]["split"] == "test"].reset_index(drop=True)
-    sampled = resampling(test[time] if time else None, len(test), seed)
+    groups = groups_of(test, description)
+    sampled = resampling(test[time] if time else None, len(test), seed, groups=groups)
     actual, before, found = test[target].to_numpy("float64"), None, []
     for n, sample in enumerate(samples):
         train = sample[sample["split"] == "train"]
-        fitted = (
-            model
-            if n == len(samples) - 1
-            else _fit_again(model, train[kinds], train[target], threads, weights_of(train, weighting, time))
-        )
+        fitted = model if n == len(samples) - 1 else _fit_again(model, train, description, (seed, threads), weighting)
         predicted = predict(fitted, test[kinds], threads)
         score = metrics(test[target], predicted)
         mae, r2 = score["MAE"], score["R2"]
@@ -92,12 +86,13 @@ def row_budget(
     return found
 
 
-def _fit_again(model: Any, features: pd.DataFrame, target: pd.Series, threads: int, weights: np.ndarray | None) -> Any:
-    """Return a model of the same class and parameters, fitted on other rows."""
-    again = clone(model)
-    use_threads(again[-1], min(threads, joblib.cpu_count()))
-    with threadpool_limits({"openmp": min(threads, joblib.cpu_count()), "blas": 1}):
-        return fit_weighted(again, features, target, weights)
+def _fit_again(
+    model: Any, train: pd.DataFrame, description: FeatureRecord, options: tuple[int, int], weighting: Weighting | None
+) -> Any:
+    """Return a model of the same class and parameters, fitted on other rows; `options` are the seed and the threads."""
+    weights = weights_of(train, weighting, description["time_column"])
+    groups, target = groups_of(train, description), train[description["target"]]
+    return train_again(model, train, description["features"], target, *options, weights, groups)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -23,13 +23,13 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
-from signoff.features.holdout import check_count
+from signoff.features.holdout import check_count, groups_of
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import Comparison, Setting, Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
-from signoff.model.training import choose, train_model, versions
+from signoff.model.training import choose, train_setting, versions
 from signoff.model.weights import add_weight, columns_of, given, weights_of
 from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
@@ -88,7 +88,7 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    groups, weighting = _groups(rows, description), given(args)
+    groups, weighting = groups_of(rows, description), given(args)
     weights = weights_of(rows, weighting, description["time_column"])
     every = TrainingRows(rows, kinds, target, moments, groups, weights)
     setting, comparison = choose(learning, every)
@@ -104,7 +104,7 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
         model, seen = fit_in_passes(rows, kinds, description["target"], blocks, **setting, random_state=seed)
         learnt = seen // args.passes
     else:
-        model = train_model(rows, kinds, target, **setting, random_state=seed, threads=threads, weights=weights)
+        model = train_setting(every, setting, seed, threads)
     if weighting:
         # Imported here: only some runs need it.
         from signoff.model.weight_gain import gain_of
@@ -123,12 +123,6 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
         # So is one whose predictions start from other earlier rows.
         model.history_sha256 = description["history"]["sha256"]
     return Trained(model, setting, comparison, weighting, learnt, time.monotonic() - started)
-
-
-def _groups(rows: pd.DataFrame, description: dict[str, Any]) -> np.ndarray | None:
-    """Return the number of each row's group, from 0, if split.groups is set; missing values are one group."""
-    column = description["split"].get("groups")
-    return pd.factorize(rows[column], use_na_sentinel=False)[0] if column else None
 
 
 def training_score(

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import PredefinedSplit
+from sklearn.preprocessing import TargetEncoder
 from test_model import KINDS, SCHEMA, table
 
 import explain_model
@@ -15,11 +17,15 @@ from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.features.holdout import described, kinds_of
 from signoff.model import quantiles
+from signoff.model.model_file import _skops_bytes
+from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.quantiles import fit_intervals
-from signoff.model.regressor import TrainingRows
+from signoff.model.regressor import TrainingRows, estimators, make_regressor
 from signoff.model.search import folds_of
-from signoff.model.training import train_model
+from signoff.model.training import train_again, train_model, train_setting
 
+BOOSTING, STACKING = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.ensemble.StackingRegressor"
+FEW = {"estimator": BOOSTING, "params": {"max_iter": 5}}
 RIDGE = {"estimator": "sklearn.linear_model.Ridge", "params": {}}
 
 
@@ -68,6 +74,49 @@ def test_intervals_are_fitted_and_calibrated_on_different_groups(count, monkeypa
     for part in folds:
         others = whole - part
         assert others and not {group[each] for each in part} & {group[each] for each in others}
+
+
+def one_level_per_group() -> TrainingRows:
+    random, which = np.random.default_rng(4), np.repeat(np.arange(100), 4)
+    target = pd.Series(random.normal(size=100)[which] + 0.1 * random.normal(size=400))
+    features = pd.DataFrame({"town": pd.Series([f"town {n:03d}" for n in which], dtype="str"), "km": np.arange(400.0)})
+    return TrainingRows(features, {"town": "category", "km": "number"}, target, groups=which)
+
+
+def test_the_mean_that_encodes_a_level_is_not_learnt_from_the_rows_own_group():
+    rows, found = one_level_per_group(), {}
+    levels = levels_of(rows.features, rows.kinds)
+    for groups in (None, rows.groups):
+        pipeline = make_pipeline(make_regressor(BOOSTING, {}, 0), rows.kinds, rows.features, levels, 0, groups)
+        pipeline[0].set_params(verbose_feature_names_out=True)
+        made = pd.DataFrame(
+            pipeline[0].fit_transform(rows.features, rows.target), columns=pipeline[0].get_feature_names_out()
+        )
+        found[groups is None] = made["means__town"]
+    assert np.corrcoef(found[True], rows.target)[0, 1] > 0.8
+    # No other group has that level, so the mean of all others stands for it.
+    assert found[False].nunique() == 5 and np.corrcoef(found[False], rows.target)[0, 1] < 0
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params"),
+    [
+        (BOOSTING, {"max_iter": 5}),
+        ("sklearn.ensemble.VotingRegressor", {"estimators": [FEW, RIDGE]}),
+        (STACKING, {"estimators": [FEW, RIDGE], "final_estimator": RIDGE}),
+    ],
+)
+def test_a_model_of_groups_does_not_hold_the_group_of_each_row(estimator, params):
+    rows, setting = one_level_per_group(), {"estimator": estimator, "params": params}
+    model = train_setting(rows, setting)
+    encoders = [each for each in estimators(model) if isinstance(each, TargetEncoder)]
+    assert encoders and not any(isinstance(each.cv, PredefinedSplit) for each in encoders) and _skops_bytes(model)
+    other = train_model(rows.features, rows.kinds, rows.target, **setting)
+    differs = not np.array_equal(model.predict(rows.features), other.predict(rows.features))
+    # Stacking fits its members on parts of the rows as well.
+    assert differs == (estimator != STACKING)
+    again = train_again(model, rows.features, rows.kinds, rows.target, groups=rows.groups)
+    assert np.array_equal(again.predict(rows.features), model.predict(rows.features))
 
 
 def test_a_column_that_is_no_feature_still_groups_the_rows_of_every_task(tmp_path):

@@ -23,6 +23,7 @@ from signoff.model.search import cost_of
 from signoff.model.training import train_model
 
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
+RESIDUALS = "signoff.model.residuals.ResidualRegressor"
 VOTING, LOGARITHM = "sklearn.ensemble.VotingRegressor", "sklearn.compose.TransformedTargetRegressor"
 FEW = {"estimator": BOOSTING, "params": {"max_iter": 5}}
 TREES = {"estimator": "sklearn.ensemble.ExtraTreesRegressor", "params": {"n_estimators": 4}}
@@ -31,6 +32,7 @@ COMPOSED = [
     (VOTING, {"estimators": [["boosting", FEW], ["ridge", RIDGE], ["trees", TREES]], "weights": [0.5, 0.2, 0.3]}),
     (VOTING, {"estimators": [RIDGE, {"estimator": LOGARITHM, "params": WITHIN}]}),
     (LOGARITHM, WITHIN),
+    (RESIDUALS, {"estimators": [["linear", RIDGE], ["boosting", FEW]]}),
     ("sklearn.ensemble.StackingRegressor", {"estimators": {"a": FEW, "b": RIDGE}, "final_estimator": RIDGE}),
     ("sklearn.ensemble.BaggingRegressor", {"estimator": RIDGE, "n_estimators": 3}),
 ]
@@ -75,6 +77,25 @@ def test_rows_with_a_time_are_compared_in_its_order_and_few_rows_not_at_all():
         {"estimator": BOOSTING, "params": {}},
         None,
     )
+
+
+def test_a_trend_goes_on_after_the_last_training_row():
+    when = pd.Series(pd.date_range("2021-01-01", periods=400))
+    random = np.random.default_rng(0)
+    features = pd.DataFrame(
+        {"days": np.arange(400.0), "a": random.uniform(-1, 1, 400), "b": random.uniform(-1, 1, 400)}
+    )
+    # What a linear model does not see.
+    target = features["days"] / 5 + 15 * (features["a"] * features["b"] > 0) + random.normal(size=400)
+    kinds, seen = dict.fromkeys(features, "number"), slice(0, 320)
+    rows = TrainingRows(features[seen], kinds, target[seen], when[seen])
+    setting, found = choose_good(rows)
+    assert setting["estimator"] == RESIDUALS and RESIDUALS in {each["estimator"] for each in found["settings"]}
+    model = train_model(features[seen], kinds, target[seen], **setting)
+    linear = model[-1].estimators_[0].predict(features)
+    assert np.abs(model.predict(features) - target)[320:].mean() < 0.5 * np.abs(linear - target)[320:].mean()
+    _, found = choose_good(TrainingRows(features[seen], kinds, target[seen]))
+    assert RESIDUALS not in {each["estimator"] for each in found["settings"]}
 
 
 def test_any_number_of_threads_gives_the_same_choice():

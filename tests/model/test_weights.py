@@ -139,7 +139,7 @@ def test_the_diagnostics_fit_their_models_with_weights():
         errors.append((found - rows["minutes"])[200:].abs().mean())
     assert errors[0] < 0.6 * errors[1]
     rows.loc[::5, "split"] = "test"
-    description = {"features": KINDS, "target": "minutes", "time_column": "when"}
+    description = {"features": KINDS, "target": "minutes", "time_column": "when", "split": {"by": "time"}}
     samples = [rows, rows[200:]]
     (plain, _), (weighted, _) = (
         row_budget(model, samples, description, 1, 0, each) for each in (None, {"column": "w"})

@@ -197,6 +197,24 @@ def test_days_are_drawn_as_a_whole_so_that_weather_makes_the_intervals_wider():
     assert intervals.blocks_of(time.head(300), 300, 0)[1] == "rows"
 
 
+def test_groups_are_drawn_as_a_whole_even_if_rows_have_a_time():
+    random, time = np.random.default_rng(1), pd.Series(pd.date_range("2024-01-01", periods=4000, freq="15min"))
+    which = random.integers(0, 40, 4000)
+    actual, predicted = np.zeros(4000), random.normal(0, 5, 40)[which] + random.normal(0, 1, 4000)
+    by_group = intervals.resampling(time, 4000, 0, 500, which)
+    by_row = intervals.resampling(None, 4000, 0, 500)
+    assert by_group.by == "groups" and by_group.drawn.shape[1] == 40
+    wide, narrow = (metric_intervals(actual, predicted, each)["MAE"] for each in (by_group, by_row))
+    # About the square root of the hundred rows of a group.
+    assert wide[1] - wide[0] > 5 * (narrow[1] - narrow[0])
+    many = intervals.resampling(None, 9000, 0, 10, np.repeat(np.arange(3000), 3))
+    assert (
+        many.drawn.shape[1] == 2000 and pd.Series(many.blocks).groupby(np.repeat(range(3000), 3)).nunique().max() == 1
+    )
+    # One group says nothing about others.
+    assert intervals.blocks_of(None, 50, 0, np.zeros(50))[1] == "rows"
+
+
 def days_in_a_row(count: int, correlation: float, tables: int, seed: int) -> np.ndarray:
     """Return daily values (tables × count) of mean 0, each day correlated with the one before (an AR(1) process)."""
     values = np.random.default_rng(seed).normal(size=(tables, count))

@@ -52,6 +52,12 @@ def head_of(frame: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, pd.Series
     return head
 
 
+def groups_of(rows: pd.DataFrame, description: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the number of each row's group, from 0, if split.groups is set; missing values are one group."""
+    column = description["split"].get("groups")
+    return pd.factorize(rows[column], use_na_sentinel=False)[0] if column else None
+
+
 def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: Mapping[str, Any]) -> None:
     """Raise TaskError if custom code returns other values by the name of the column of groups or of weights."""
     for name, key in ((plan["split"].get("groups"), "split.groups"), (plan.get("weight"), "model.weight")):

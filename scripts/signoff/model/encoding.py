@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-from signoff.model.pipeline import levels_of, make_pipeline
+from signoff.model.pipeline import forget_groups, levels_of, make_pipeline
 from signoff.model.regressor import Regressor
 from signoff.model.weights import fit_weighted
 
@@ -22,16 +22,20 @@ def fit(
     target: pd.Series,
     random_state: int,
     weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Pipeline:
     """Return the pipeline of `make_pipeline`, fitted to the same bytes as by its own `fit`.
 
     An encoder needs to see each level only once. With n weights, the regressor gets them, and the encoding does not.
+    With the number of each row's group, no encoding of a row learns from the targets of its own group.
     """
     levels = levels_of(features, kinds)
-    pipeline = make_pipeline(regressor, kinds, features, levels, random_state)
+    pipeline = make_pipeline(regressor, kinds, features, levels, random_state, groups)
     encode = pipeline[0]
     if not _looked_up(getattr(encode, "transformers", [])):
         fit_weighted(pipeline, features[list(kinds)], target, weights)
+        if groups is not None:
+            forget_groups(pipeline)
         return pipeline
     few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))

@@ -36,6 +36,7 @@ _NEEDED = {
     "sklearn.tree._tree.Tree",
     # A dictionary: the members of a mean by their names.
     "sklearn.utils._bunch.Bunch",
+    "signoff.model.residuals.ResidualRegressor",
     _CHECK,
     *(f"sklearn.metrics._dist_metrics.{name}" for name in _DISTANCES),
     *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),

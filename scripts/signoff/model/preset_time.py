@@ -30,7 +30,7 @@ def seconds_of_good(rows: TrainingRows, random_state: int = 0) -> float:
     few, more = (rows.at(drawn[:size]) for size in _ROWS_TIMED)
     compared = len(rows_to_compare(rows, random_state))
     choosing, training = 0.0, []
-    for setting in settings_of_good(rows.target):
+    for setting in settings_of_good(rows.target, trend=rows.time is not None):
         short, long = (_seconds(each, setting) for each in (few, more))
         a_row = max(long - short, 0) / max(len(more) - len(few), 1)
         choosing += _FITS * (long + a_row * max(compared - len(more), 0))

@@ -15,6 +15,7 @@ from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, na
 from signoff.model.search import compared as compared_with
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
+_RESIDUALS = "signoff.model.residuals.ResidualRegressor"
 _LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
@@ -51,7 +52,7 @@ def choose_good(
     if len(rows) < _FEWEST_ROWS:
         logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
-    settings = settings_of_good(rows.target, metric)
+    settings = settings_of_good(rows.target, metric, trend=rows.time is not None)
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
@@ -94,16 +95,19 @@ def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
     return np.sort(np.random.default_rng(random_state).choice(count, size, replace=False))
 
 
-def settings_of_good(target: pd.Series, metric: Metric = "MAE") -> list[Setting]:
+def settings_of_good(target: pd.Series, metric: Metric = "MAE", trend: bool = False) -> list[Setting]:
     """Return the settings that the preset compares for n values of the target, the simplest first.
 
-    If the metric is a deviance, gradient boosting with that loss is one of them.
+    If the metric is a deviance, gradient boosting with that loss is one of them. If there may be a `trend`, one is
+    ridge regression with gradient boosting on its residuals.
     """
     rows, least = len(target), float(target.min())
-    found: list[Setting] = [
-        {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}},
-        {"estimator": DEFAULT_ESTIMATOR, "params": {}},
-    ]
+    ridge: Setting = {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
+    boosting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
+    found = [ridge, boosting]
+    if trend:
+        steps = [["linear", ridge], ["boosting", boosting]]
+        found.append({"estimator": _RESIDUALS, "params": {"estimators": steps}})
     if loss := deviance_loss(metric):
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": loss}})
     if rows <= _FEW_ROWS:

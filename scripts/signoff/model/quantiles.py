@@ -13,12 +13,12 @@ errors have grown.
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError, explain
@@ -26,7 +26,7 @@ from signoff.model.encoding import encoded, predictions
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
 from signoff.model.records import Setting
 from signoff.model.regressor import TrainingRows, threads_for, use_threads
-from signoff.model.training import train_model
+from signoff.model.training import train_setting
 
 # This many training rows are enough to learn the size of errors.
 _MOST_ROWS, _MOST_ERRORS = 200_000, 25_000
@@ -193,10 +193,7 @@ def _errors(
     """Return the unseen rows' places, their predictions by a model of the seen rows, and their errors."""
     before, after, target = rows.features.iloc[seen], rows.features.iloc[unseen], rows.target
     usable = {name: kind for name, kind in rows.kinds.items() if before[name].notna().any()}
-    weights = None if rows.weights is None else rows.weights[seen]
-    model: Pipeline = train_model(
-        before, usable, target.iloc[seen], **setting, random_state=random_state, threads=threads, weights=weights
-    )
+    model = train_setting(replace(rows.at(seen), kinds=usable), setting, random_state, threads)
     with threadpool_limits({"openmp": threads_for(after, threads), "blas": 1}):
         predicted = np.asarray(predictions(model, after[list(usable)]), dtype="float64")
     if not np.isfinite(predicted).all():

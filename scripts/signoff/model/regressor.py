@@ -2,13 +2,14 @@
 
 import argparse
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import is_regressor
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
@@ -20,6 +21,9 @@ DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 _ONE = ("estimator", "regressor", "final_estimator", "transformer")
 _SEVERAL = ("estimators", "steps")
 _FUNCTIONS = ("func", "inverse_func")
+# The attributes of an estimator that hold others.
+_WITHIN = {"steps", "transformers", "transformers_", "estimators", "estimators_", "regressor", "regressor_"}
+_WITHIN |= {"final_estimator", "final_estimator_"}
 # With fewer values, threads wait for each other longer than they work: on a busy machine, hundreds of times as long.
 _FEWEST_VALUES_TO_SHARE = 100_000
 
@@ -187,12 +191,28 @@ def members(regressor: Any) -> dict[str, Any]:
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import StackingRegressor, VotingRegressor
 
+    # That module imports this one.
+    from signoff.model.residuals import ResidualRegressor
+
     if isinstance(regressor, TransformedTargetRegressor) and regressor.regressor is not None:
         return {"regressor": regressor.regressor}
     stacked = isinstance(regressor, StackingRegressor) and not regressor.passthrough
-    if isinstance(regressor, VotingRegressor) or stacked:
+    if isinstance(regressor, VotingRegressor | ResidualRegressor) or stacked:
         return {name: each for name, each in regressor.estimators if each != "drop"}
     return {}
+
+
+def estimators(value: Any) -> Iterator[Any]:
+    """Yield each estimator within an estimator, fitted ones too, and itself."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from estimators(each)
+    elif isinstance(value, BaseEstimator):
+        yield value
+        # Trees are many, and get their weights from the forest.
+        for name, each in vars(value).items():
+            if name in _WITHIN:
+                yield from estimators(each)
 
 
 def threads_for(features: pd.DataFrame, threads: int) -> int:

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import (
-    GroupKFold,
     HalvingGridSearchCV,
     KFold,
     ParameterGrid,
@@ -26,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.metric import Metric, error_of
+from signoff.model.pipeline import by_group
 from signoff.model.records import Compared, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 
@@ -125,16 +125,13 @@ def folds_of(rows: TrainingRows, random_state: int) -> tuple[np.ndarray, Any, st
 
 def _folds_by_group(groups: np.ndarray) -> tuple[PredefinedSplit, str]:
     """Return a splitter that has each group in one fold, for the group's number of each row; and the folds in words."""
-    count = min(_FOLDS, len(np.unique(groups)))
-    if count < 2:
+    folds = by_group(groups, _FOLDS)
+    if folds is None:
         raise TaskError(
             "split.groups: all training rows have the same value, so no model can be judged on another one. Bring rows "
             "of other groups, or remove split.groups."
         )
-    fold = np.empty(len(groups), dtype="int64")
-    for number, (_, unseen) in enumerate(GroupKFold(count).split(groups, groups=groups)):
-        fold[unseen] = number
-    return PredefinedSplit(fold), f"{count} folds, all rows of a group in the same one"
+    return folds, f"{folds.get_n_splits()} folds, all rows of a group in the same one"
 
 
 def cost_of(found: Iterable[Compared], folds: Any) -> Cost:
@@ -183,8 +180,9 @@ def halved(
     cores = min(threads, cpu_count())
     with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=cores), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
-        # Named otherwise than for scikit-learn, which would also weight the scores.
-        search.fit(rows.features, rows.target, **({} if rows.weights is None else {"weights": rows.weights}))
+        # Named otherwise than for scikit-learn, which would also weight the scores, and split by the groups itself.
+        by_row = {"weights": rows.weights, "together": rows.groups}
+        search.fit(rows.features, rows.target, **{name: each for name, each in by_row.items() if each is not None})
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")
     found: dict[int, Compared] = {}
     for chosen, mean, spread, resources in zip(*(search.cv_results_[name] for name in columns), strict=True):
@@ -281,7 +279,13 @@ class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         self.random_state = random_state
         self.setting = setting
 
-    def fit(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None = None) -> "_Candidate":
+    def fit(
+        self,
+        features: pd.DataFrame,
+        target: pd.Series,
+        weights: np.ndarray | None = None,
+        together: np.ndarray | None = None,
+    ) -> "_Candidate":
         # An early fold may have no values of a feature that the whole training part has.
         self.names_ = [name for name in self.kinds if features[name].notna().any()]
         self.problem_: Exception | None = None
@@ -291,7 +295,7 @@ class _Candidate(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit
             kinds = {name: self.kinds[name] for name in self.names_}
             # The folds share the cores; OpenMP's limit holds for the thread that sets it.
             with threadpool_limits({"openmp": 1}):
-                self.pipeline_ = fit(regressor, kinds, features, target, self.random_state, weights)
+                self.pipeline_ = fit(regressor, kinds, features, target, self.random_state, weights, together)
         except Exception as error:
             self.problem_ = error
         return self

@@ -78,9 +78,13 @@ def train_model(
     TaskError
         The regressor does not exist, or does not accept these parameters or data, or weights.
     """
-    regressor = make_regressor(estimator, params or {}, random_state)
     setting: Setting = {"estimator": estimator, "params": params or {}}
-    rows = TrainingRows(features, kinds, target, weights=weights)
+    return train_setting(TrainingRows(features, kinds, target, weights=weights), setting, random_state, threads)
+
+
+def train_setting(rows: TrainingRows, setting: Setting, random_state: int = 0, threads: int = 1) -> Pipeline:
+    """Return a pipeline fitted on rows with their weights and groups, if any; otherwise as `train_model`."""
+    regressor = make_regressor(**setting, random_state=random_state)
     return _fitted(regressor, rows, setting, random_state, threads)
 
 
@@ -92,15 +96,17 @@ def train_again(
     random_state: int = 0,
     threads: int = 1,
     weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Pipeline:
     """Return a pipeline with the regressor and the kinds of encoders of `model`, fitted on other rows.
 
     The intervals of `model` are kept: they were fitted on errors of rows that their models had not seen. So is the
-    digest of the code that computes the features. The other parameters, and what is raised, are as for `train_model`.
+    digest of the code that computes the features. `groups` has the number of each row's group, if rows are grouped. The
+    other parameters, and what is raised, are as for `train_model`.
     """
     regressor = bare(clone(model))
     estimator = f"{type(regressor).__module__}.{type(regressor).__qualname__}"
-    rows = TrainingRows(features, kinds, target, weights=weights)
+    rows = TrainingRows(features, kinds, target, groups=groups, weights=weights)
     found = _fitted(regressor, rows, {"estimator": estimator, "params": {}}, random_state, threads)
     for name in ("intervals_", "custom_code_sha256", "history_sha256"):
         if hasattr(model, name):
@@ -116,7 +122,7 @@ def _fitted(regressor: Regressor, rows: TrainingRows, setting: Setting, random_s
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
         with libraries.limit(limits={"openmp": threads, "blas": 1}):
-            pipeline = fit(regressor, kinds, features, rows.target, random_state, rows.weights)
+            pipeline = fit(regressor, kinds, features, rows.target, random_state, rows.weights, rows.groups)
         # Other regressors than the default may check their parameters against the data only here.
         if estimator != DEFAULT_ESTIMATOR:
             with libraries.limit(limits=1):

@@ -12,11 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from signoff.base.errors import TaskError
 from signoff.model.records import Weighting
-from signoff.model.regressor import members
-
-# The attributes of an estimator that hold others.
-_WITHIN = {"steps", "transformers", "transformers_", "estimators", "estimators_", "regressor", "regressor_"}
-_WITHIN |= {"final_estimator", "final_estimator_"}
+from signoff.model.regressor import estimators, members
 
 
 def add_weight(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +92,13 @@ def fit_weighted(regressor: Any, features: Any, target: pd.Series, weights: np.n
         return regressor.fit(features, target, sample_weight=weights)
     # Regressors pass weights on to those within only by this interface of scikit-learn. It is removed again, so that
     # the model can also be fitted without weights.
-    every = list(_estimators(regressor))
+    every = list(estimators(regressor))
     with sklearn.config_context(enable_metadata_routing=True):
         for each in every:
             if has_fit_parameter(each, "sample_weight") and hasattr(each, "set_fit_request"):
                 each.set_fit_request(sample_weight=hasattr(each, "predict"))
         regressor.fit(features, target, sample_weight=weights)
-    for each in (*every, *_estimators(regressor)):
+    for each in (*every, *estimators(regressor)):
         vars(each).pop("_metadata_request", None)
     return regressor
 
@@ -114,16 +110,3 @@ def _leaves(regressor: Any) -> Iterator[Any]:
         yield from _leaves(each[-1] if isinstance(each, Pipeline) else each)
     if not inner:
         yield regressor
-
-
-def _estimators(value: Any) -> Iterator[Any]:
-    """Yield each estimator within an estimator, fitted ones too, and itself."""
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _estimators(each)
-    elif isinstance(value, sklearn.base.BaseEstimator):
-        yield value
-        # Trees are many, and get their weights from the forest.
-        for name, each in vars(value).items():
-            if name in _WITHIN:
-                yield from _estimators(each)

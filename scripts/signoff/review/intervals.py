@@ -45,7 +45,7 @@ class Resampling:
     drawn
         How often each resample draws each block, as `draws` returns it.
     by
-        What a block is: "days", in the order of time, or "rows".
+        What a block is: "days", in the order of time, "groups" of split.groups, or "rows".
     """
 
     blocks: np.ndarray
@@ -79,9 +79,11 @@ class Resampling:
         return Resampling(blocks, draws(count, resamples, seed), self.by)
 
 
-def resampling(time: pd.Series | None, rows: int, seed: int, resamples: int = RESAMPLES) -> Resampling:
-    """Return how `rows` rows are resampled: by day if `time` allows it."""
-    blocks, by = blocks_of(time, rows, seed)
+def resampling(
+    time: pd.Series | None, rows: int, seed: int, resamples: int = RESAMPLES, groups: np.ndarray | None = None
+) -> Resampling:
+    """Return how `rows` rows are resampled: by group if there are any, or by day if `time` allows it."""
+    blocks, by = blocks_of(time, rows, seed, groups)
     return Resampling(blocks, draws(int(blocks.max()) + 1, resamples, seed), by)
 
 
@@ -112,13 +114,21 @@ def _cosines(count: int) -> tuple[np.ndarray, float]:
     return cosines, math.sqrt(alike.sum() / count / seen)
 
 
-def blocks_of(time: pd.Series | None, rows: int, seed: int) -> tuple[np.ndarray, str]:
-    """Return the block of each row (from 0), which is drawn as a whole, and what a block is: "days" or "rows".
+def blocks_of(time: pd.Series | None, rows: int, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+    """Return the block of each row (from 0), which is drawn as a whole, and what it is: "groups", "days" or "rows".
+
+    `groups` has the number of each row's group if whole groups are held out (split.groups): the question is then how
+    well the model predicts other groups, whatever the day. A single group says nothing about that. More than
+    MOST_BLOCKS groups are joined at random.
 
     Rows of one day are alike (weather, prices), so drawing single rows would make the intervals too narrow. Days are
     numbered in the order of time; if there are more than MOST_DAYS, neighbours are joined. If a row has no time, or
     there are few days, blocks are rows, or random groups of rows if there are more than MOST_BLOCKS.
     """
+    if groups is not None:
+        which, count = pd.factorize(groups)[0], len(np.unique(groups))
+        if count > 1:
+            return (np.random.default_rng(seed).permutation(count) % min(count, _MOST_BLOCKS))[which], "groups"
     if time is not None and not time.isna().any():
         days, _ = pd.factorize(time.dt.floor("D"), sort=True)
         count = int(days.max()) + 1
