@@ -10,7 +10,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-from signoff.model.pipeline import forget_groups, levels_of, make_pipeline
+from signoff.model.group_folds import forget_groups
+from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import Regressor
 from signoff.model.weights import fit_weighted
 

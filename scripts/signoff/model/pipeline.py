@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 from sklearn.compose import ColumnTransformer
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit
+from sklearn.model_selection import KFold, PredefinedSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from signoff.base.errors import TaskError
-from signoff.model.regressor import Regressor, estimators, members
+from signoff.model.group_folds import inner_folds
+from signoff.model.regressor import Regressor, members
 
 # Gradient boosting puts each feature's values into at most 255 bins.
 _MOST_LEVELS = 254
 # It ignores levels with fewer than ten rows. Below this average, it would miss most levels.
 _FEWEST_ROWS_A_LEVEL = 12
 _MOST_DUMMIES = 50
-_INNER_FOLDS = 5
 # By name, the encoder and its columns.
 _Encoders = list[tuple[str, Any, list[str]]]
 
@@ -43,7 +43,7 @@ def make_pipeline(
     Histogram gradient boosting accepts missing values and splits on sets of categories, so it gets ordinal codes; a
     level that the training part lacks counts as missing. A category with too many levels becomes two numbers: the
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder; with the number
-    of each row's group, the mean for a row comes from rows of other groups (see also `forget_groups`). Any other
+    of each row's group, the mean for a row comes from rows of other groups (see also `group_folds.forget_groups`). Any other
     regressor gets scaled numbers, the median for missing values, and one column for each of the most frequent levels.
     A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
@@ -70,36 +70,12 @@ def make_pipeline(
         return Pipeline([("encode", FunctionTransformer(feature_names_out="one-to-one")), ("regress", regressor)])
     boosting = isinstance(regressor, HistGradientBoostingRegressor)
     columns = (
-        _codes(regressor, categories, numbers, features, levels, _inner_folds(len(features), random_state, groups))
+        _codes(regressor, categories, numbers, features, levels, inner_folds(len(features), random_state, groups))
         if boosting
         else _dummies(regressor, categories, numbers)
     )
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     return Pipeline([("encode", encode), ("regress", regressor)])
-
-
-def by_group(groups: np.ndarray, most: int) -> PredefinedSplit | None:
-    """Return a splitter into at most `most` folds with each group in one of them; None if there is only one group."""
-    count = min(most, len(np.unique(groups)))
-    if count < 2:
-        return None
-    fold = np.empty(len(groups), dtype="int64")
-    for number, (_, unseen) in enumerate(GroupKFold(count).split(groups, groups=groups)):
-        fold[unseen] = number
-    return PredefinedSplit(fold)
-
-
-def _inner_folds(rows: int, random_state: int, groups: np.ndarray | None) -> KFold | PredefinedSplit:
-    """Return the folds in which the means of a target are cross-fitted."""
-    folds = None if groups is None else by_group(groups, _INNER_FOLDS)
-    return folds or KFold(min(_INNER_FOLDS, rows), shuffle=True, random_state=random_state)
-
-
-def forget_groups(estimator: Any) -> None:
-    """Remove the fold of each training row from the encoders of a fitted pipeline, which no prediction needs."""
-    for each in estimators(estimator):
-        if isinstance(each, TargetEncoder) and isinstance(each.cv, PredefinedSplit):
-            each.cv = KFold(_INNER_FOLDS)
 
 
 def bare(regressor: Any) -> Any:

@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
+from signoff.model.group_folds import by_group
 from signoff.model.metric import Metric, error_of
-from signoff.model.pipeline import by_group
 from signoff.model.records import Compared, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 
