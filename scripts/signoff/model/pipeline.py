@@ -43,7 +43,7 @@ def make_pipeline(
     Histogram gradient boosting accepts missing values and splits on sets of categories, so it gets ordinal codes; a
     level that the training part lacks counts as missing. A category with too many levels becomes two numbers: the
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder; with the number
-    of each row's group, the mean for a row comes from rows of other groups (see also `group_folds.forget_groups`). Any other
+    of each row's group, the mean for a row comes from rows of other groups. Any other
     regressor gets scaled numbers, the median for missing values, and one column for each of the most frequent levels.
     A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
