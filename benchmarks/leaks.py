@@ -118,8 +118,44 @@ def plant(random: Random) -> pd.DataFrame:
     return frame.assign(y=frame["y"].round(2))
 
 
+def meals(random: Random) -> pd.DataFrame:
+    """Return what tables spend: a product of guests, prices and a season; many small restaurants."""
+    frame = pd.DataFrame(
+        {"time": pd.date_range("2023-01-01", periods=ROWS, freq="3h"), "guests": 1 + random.poisson(3, ROWS)}
+    )
+    place = random.integers(0, 60, ROWS)
+    frame["restaurant"], frame["courses"] = [f"R{n:02}" for n in place], random.integers(1, 5, ROWS)
+    season = 0.1 * np.cos(2 * np.pi * frame["time"].dt.day_of_year / 365)
+    logarithm = 2 + random.normal(0, 0.2, 60)[place] + np.log(frame["guests"]) + 0.3 * np.log(frame["courses"]) + season
+    return frame.assign(y=np.exp(logarithm + random.normal(0, 0.3, ROWS)).round(2))
+
+
+def visits(random: Random) -> pd.DataFrame:
+    """Return counts of visits with more spread than Poisson's, in two regions."""
+    frame = pd.DataFrame({"ads": random.poisson(4, ROWS), "rank": random.integers(1, 40, ROWS)})
+    frame["region"], frame["age"] = random.choice(["old", "new"], ROWS, p=[0.8, 0.2]), random.gamma(2, 8, ROWS).round()
+    rate = np.exp(1 + 0.1 * frame["ads"] - 0.03 * frame["rank"] + 0.4 * (frame["region"] == "new"))
+    return frame.assign(y=random.poisson(rate * random.gamma(2, 0.5, ROWS)))
+
+
+def payouts(random: Random) -> pd.DataFrame:
+    """Return payments with Pareto's tail, of which the features explain little."""
+    frame = pd.DataFrame({"sum": np.exp(random.normal(7, 0.8, ROWS)).round(), "years": random.integers(0, 20, ROWS)})
+    frame["cause"] = random.choice(["fire", "water", "theft", "storm"], ROWS, p=[0.1, 0.4, 0.3, 0.2])
+    effect = frame["cause"].map({"fire": 0.8, "water": 0.0, "theft": -0.3, "storm": 0.3})
+    return frame.assign(y=(np.exp(3 + effect + 0.3 * np.log(frame["sum"])) * (0.2 + random.pareto(2.2, ROWS))).round(2))
+
+
+def trials(random: Random) -> pd.DataFrame:
+    """Return 1,000 rows only: the dose explains most of an effect."""
+    frame = pd.DataFrame({"dose": random.uniform(0, 10, 1000).round(1), "weight": random.normal(75, 12, 1000).round()})
+    frame["site"], frame["batch"] = random.choice(list("ABC"), 1000), random.integers(1, 9, 1000)
+    effect = 40 / (1 + np.exp(4 - frame["dose"])) - 0.1 * frame["weight"] + 3 * (frame["site"] == "B")
+    return frame.assign(y=(effect + random.normal(0, 4, 1000)).round(2))
+
+
 TUNED = {each.__name__: each for each in (season, homes, weak, tails, counts, panel)}
-APART = {each.__name__: each for each in (trips, plant)}
+APART = {each.__name__: each for each in (trips, plant, meals, visits, payouts, trials)}
 
 
 def spread(values: pd.Series) -> float:

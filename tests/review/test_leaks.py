@@ -87,6 +87,18 @@ def test_without_other_features_that_explain_the_target_nothing_follows():
     assert post_outcome(rows, {"bill": "number"}, "minutes", 0) == []
 
 
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_beside_features_that_explain_a_twentieth_an_effect_is_named_and_a_cause_is_not(seed):
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame(random.normal(size=(ROWS, 4)), columns=list("abcd")).assign(x=random.normal(size=ROWS))
+    weak, noise = 0.23 * rows["a"], random.normal(size=ROWS)
+    kinds = dict.fromkeys(rows, "number")
+    afterwards = rows.assign(y=weak + noise)
+    afterwards["x"] += 4 * afterwards["y"]
+    assert [each.name for each in post_outcome(afterwards, kinds, "y", 0)] == ["x"]
+    assert post_outcome(rows.assign(y=4 * rows["x"] + weak + noise), kinds, "y", 0) == []
+
+
 def test_a_mean_by_group_with_its_own_row_is_named_and_one_of_earlier_rows_is_not():
     frame, random = trips(), np.random.default_rng(0)
     groups = random.integers(0, 400, ROWS)

@@ -38,6 +38,16 @@ def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) ->
     return Gain(share, math.sqrt(4 * positive * (1 - positive) ** 2 / left + 2 * added / left**2), f)
 
 
+def t_of(known: list[np.ndarray], values: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the t statistic of a column beside the columns `known` in a least-squares fit of `wanted` (n numbers)."""
+    own, rest = rest_of(known, values), rest_of(known, wanted)
+    squares = float(own @ own) or 1e-300
+    slope = float(own @ rest) / squares
+    left = rest - slope * own
+    degrees = len(wanted) - 2 - sum(each.shape[1] for each in known)
+    return slope / math.sqrt(max(float(left @ left), 1e-300) / max(degrees, 1) / squares)
+
+
 def spline(values: np.ndarray) -> np.ndarray:
     """Return cubic splines of n numbers, with knots at quantiles; a missing value counts as the middle."""
     filled = np.where(np.isfinite(values), values, np.nanmedian(values))

@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from signoff.review.least_squares import BINS, normal_scores, spline
 
 _MOST_LEVELS = 254
+_MOST_COLUMNS = 12
 _MODEL: dict[str, Any] = {
     "max_iter": 30,
     "max_leaf_nodes": 12,
@@ -49,6 +50,31 @@ def predicted(wanted: np.ndarray, columns: np.ndarray, is_category: list[bool], 
         model = HistGradientBoostingRegressor(**_MODEL, categorical_features=categories, random_state=table.seed)
         found[~half] = model.fit(columns[half], wanted[half]).predict(columns[~half])
     return found
+
+
+def with_linear(predictions: np.ndarray, wanted: np.ndarray, table: NumericTable) -> np.ndarray:
+    """Return n predictions mixed with those of a linear model of the other half, as fits best.
+
+    Boosted models of few rows miss weak effects that a linear model of normal scores finds.
+    """
+    columns = np.hstack([np.ones((len(wanted), 1)), *(_few_columns(table, k) for k in range(table.matrix.shape[1]))])
+    linear = np.zeros(len(wanted))
+    for half in (table.half, ~table.half):
+        weights, *_ = np.linalg.lstsq(columns[half], wanted[half], rcond=1e-10)
+        linear[~half] = columns[~half] @ weights
+    both = np.column_stack([predictions, linear])
+    weights, *_ = np.linalg.lstsq(both - both.mean(axis=0), wanted - wanted.mean(), rcond=1e-10)
+    found: np.ndarray = both @ np.maximum(weights, 0.0)
+    return found
+
+
+def _few_columns(table: NumericTable, k: int) -> np.ndarray:
+    """Return a column of normal scores, or one for each of the most frequent levels of a category."""
+    if not table.is_category[k]:
+        return np.nan_to_num(normal_scores(table.matrix[:, k]))[:, None]
+    codes = codes_of(table, k)
+    levels = np.argsort(-np.bincount(codes), kind="stable")[:_MOST_COLUMNS]
+    return (codes[:, None] == levels[1:]).astype("float64")
 
 
 def codes_of(table: NumericTable, k: int) -> np.ndarray:

@@ -5,13 +5,14 @@ known, the other causes are informative about a cause ("explaining away": a trip
 in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009, 1.2).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from signoff.review.least_squares import gain, normal_scores, rest_of, spline
-from signoff.review.numeric_table import NumericTable, codes_of, columns_of, matrix_of, predicted
+from signoff.review.least_squares import gain, normal_scores, rest_of, spline, t_of
+from signoff.review.numeric_table import NumericTable, codes_of, columns_of, matrix_of, predicted, with_linear
 
 _ROWS = 5_000
 _FEWEST_ROWS = 300
@@ -25,6 +26,9 @@ _SURE = 12.0
 # There, the effect of the other features must also be within this many standard errors: if a cause acts differently by
 # group, it is small, but not zero.
 _BY_CHANCE = 2.2
+# With too few rows for these limits, what decides is how much likelier the effect of the other features is if there is
+# none than if it were that of a cause (a logarithm), if a flexible model of them finds nothing either (F).
+_LIKELIER, _FOUND = math.log(10), 4.6
 # If the candidate adds less than this share to the others, the test is inconclusive.
 _LEAST_SHARE = 0.03
 
@@ -91,16 +95,42 @@ def _computed_from(x: np.ndarray, y: np.ndarray, table: NumericTable) -> int | N
     rest = rest_of([spline(y)], x)
     with_y = np.column_stack([table.matrix, y])
     more = np.column_stack([by_others, predicted(rest, with_y, [*table.is_category, False], table)])
-    for also in (-1, _most_related(rest, table)):
-        further = [] if also < 0 else [columns_of(table, also)]
-        both = [] if also < 0 or table.is_category[also] else [_surface(y, table.matrix[:, also])]
+    candidates = (-1, _most_related(rest, table))
+    for also in candidates:
+        further, both = _beside(also, y, table)
         limit = _NOTHING if also < 0 else _NOTHING_BESIDE
         of_y = gain([spline(x), *further], [by_others[:, None]], y)
         of_x = gain([spline(y), *further, *both], [more], x)
         nothing = also < 0 or of_x.share <= _BY_CHANCE * of_x.error
         if nothing and of_y.f >= _SURE and of_x.share + 2 * of_x.error < limit * share * of_y.share:
             return also
-    return None
+    by_others = with_linear(by_others, y, table)
+    more = np.column_stack([by_others, more[:, 1]])
+    return next((also for also in candidates if _likely(x, y, by_others, more, _beside(also, y, table))), None)
+
+
+def _likely(
+    x: np.ndarray,
+    y: np.ndarray,
+    by_others: np.ndarray,
+    more: np.ndarray,
+    beside: tuple[list[np.ndarray], list[np.ndarray]],
+) -> bool:
+    """Return whether the others' effect on x, given y, is likelier none than that on a cause of y, of few rows too."""
+    further, both = beside
+    share = gain([spline(by_others)], [spline(x)], y).share
+    # The t statistic that is expected of a cause is less than 0 ("explaining away").
+    of_cause = -math.sqrt(max(share * gain([spline(x), *further], [by_others[:, None]], y).f, 0.0))
+    t = t_of([spline(y), *further, *both], by_others, x) * np.sign(np.corrcoef(x, y)[0, 1])
+    found = gain([spline(y), *further, *both], [more], x).f >= _FOUND
+    return not found and of_cause * (of_cause / 2 - t) >= _LIKELIER
+
+
+def _beside(also: int, y: np.ndarray, table: NumericTable) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the columns of a feature that x may also be computed from, and its products with y."""
+    if also < 0:
+        return [], []
+    return [columns_of(table, also)], [] if table.is_category[also] else [_surface(y, table.matrix[:, also])]
 
 
 def _surface(y: np.ndarray, values: np.ndarray) -> np.ndarray:
