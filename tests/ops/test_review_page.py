@@ -165,6 +165,10 @@ def test_the_report_is_shown_as_it_is_without_an_origin(serving):
     with urllib.request.urlopen(f"{serving.address}report", timeout=10) as answer:
         assert answer.read() == Path(PAGE).read_bytes()
         assert answer.headers["Content-Security-Policy"].startswith("sandbox allow-scripts;")
+    with urllib.request.urlopen(serving.address, timeout=10) as answer:
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert "script-src" in answer.read().decode().partition("Content-Security-Policy")[2].partition(">")[0]
+    assert serving.server_address[0] == "127.0.0.1"
 
 
 def test_with_keys_a_statement_goes_out_and_its_signature_comes_back(serving, keys, tmp_path):  # noqa: F811

@@ -19,6 +19,7 @@ from schedule import _SCHEDULERS, schedule
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.ops.runs import RECORD
+from signoff.ops.status import described_run
 from status import _lock_holder
 from weekly import LIVE, METRICS, _live_outcome, _only_one, _outcome
 
@@ -170,12 +171,18 @@ def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatc
     Path("config.yaml").write_text("raw_data_source_url: a.csv\ntarget: y\n", encoding="utf-8")
     found = _outcome(0, 0)
     assert found["verdict"] == "error" and "unexpected failure (TypeError" in found["cause"]
-    # A config that is wrong asks for no rollback.
     Path("deployed").mkdir()
     Path("deployed/current").symlink_to("releases/r")
     broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
     live = {"release": "r", "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]}
     write_json(LIVE, live)
+    rule = "live: {mae_max: 1, on_failure: rollback}"
+    Path("config.yaml").write_text(f"raw_data_source_url: a.csv\ntarget: y\n{rule}\n", encoding="utf-8")
+    # As for the account of the schedule, if another one deploys.
+    found = _live_outcome()
+    assert found["live"] == ["live.mae_max"] and found["rollback_failed"]
+    assert f": the rollback failed: {found['rollback_failed']}" in described_run({"verdict": "passed", **found})
+    # A config that is wrong asks for no rollback.
     Path("config.yaml").write_text("target: [", encoding="utf-8")
     assert _live_outcome() == {"live": ["live.mae_max"]}
 

@@ -32,6 +32,7 @@ from signoff.release import kept_data, outbox
 from signoff.release.approval import canonical, serialised
 from signoff.release.store import Releases, kept_releases
 from signoff.release.subject import review
+from weekly import _live_outcome
 
 STORE = Releases()
 
@@ -437,6 +438,46 @@ def test_signed_is_said_of_verified_signatures_alone(project, keys):  # noqa: F8
     second = deploy(project, **rule)
     assert f"release {second}: every file as approved by ada (signed)" in verifying.verify(rule)[0]
     assert f"{line}(unsigned: its" in " ".join(verifying.verify(rule)[0])
+
+
+def test_a_release_is_verified_under_the_config_of_whoever_verifies(project, keys, tmp_path):  # noqa: F811
+    # Whoever owns the folder has taken release.allowed_signers out of the config: the signature stays in the release.
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(keys / "signers", own)
+    release_of_signers = "release: {allowed_signers: own/signers}\n"
+    write("own/config.yaml", f"raw_data_source_url: a.csv\ntarget: y\n{release_of_signers}")
+    signed = approve(project, "ada", RULE, keys / "ada") and deploy(project)
+    words = ["--config", "own/config.yaml"]
+    assert "(unsigned: its" in " ".join(in_process(verifying)[2])
+    code, _, log = in_process(verifying, *words)
+    assert code == 0 and f"[verify] release {signed}: every file as approved by ada (signed)" in " ".join(log)
+    unsigned = release(project, 3)
+    assert in_process(verifying)[0] == 0
+    code, _, log = in_process(verifying, *words)
+    assert code == 1 and f"{unsigned} is current, but not approved under the config" in log[-1]
+
+
+def test_what_messages_and_records_say_decides_nothing(project):  # noqa: F811
+    first = release(project, 2)
+    failed = {"name": "mae_max", "metric": "MAE", "limit": 1, "value": 1.5, "passed": False}
+    train(3, first, thresholds=[failed])
+    run = {"at": "2026-01-05T03:00:00Z", "verdict": "passed", "exit_code": 0, "cause": None, "release": "another"}
+    broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
+    live = {"release": first, "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]}
+    message = {**run, "events": ["review"], "notified": ["Ada"], "model_sha256": "0" * 64}
+    write("logs/runs.jsonl", f"{json.dumps(message)}\n")
+    write("reports/verdict.json", {"verdict": "passed"})
+    write("reports/live.json", live)
+    # Nothing of it passes a model that has failed, or moves a release.
+    assert "this model has failed (threshold mae_max" in error(approve, project)
+    assert _live_outcome() == {"live": ["live.mae_max"]} and STORE.current() == first
+    # A report that was changed on its way to a reader, or in its place, is not the one that is decided on.
+    approve(project, override="it must be")
+    page = Path("reports/final_report.html")
+    page.write_text(page.read_text("utf-8") + "All is well.", encoding="utf-8")
+    assert f"{page} has changed since it was signed" in error(deploy, project)
+    assert STORE.current() == first and verifying.verify(RULE)[1] == []
 
 
 def test_predict_as_a_filter_asks_for_what_the_project_asks_for(project, keys):  # noqa: F811

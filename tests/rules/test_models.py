@@ -9,10 +9,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from test_decision import CODE, CONFIG, train, write
 
-from conftest import ROOT, make_project, rides
+import deploy
+import sign_off_models
+from conftest import ROOT, in_process, make_project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config, read_config
+from signoff.release import approval
+from signoff.release import subject as reviewing
+from signoff.release.approval import check_policy_owner
 from signoff.rules.model_folder import write_project
 from signoff.rules.models import config_of, groups
 
@@ -182,6 +188,61 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
     write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
     monkeypatch.chdir(root / "models/south")
     assert os.path.samefile(read_config()[0]["release"]["allowed_signers"], signers)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
+def test_a_deployer_releases_no_model_whose_config_the_scheduled_run_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    settings = config(release={"allowed_signers": None})
+    write_project(Path("models/north"), settings)
+    monkeypatch.chdir("models/north")
+    check_policy_owner(["config.yaml"], settings["release"])
+    # As after a run of the scheduled account.
+    os.chown("config.yaml", 1, 1)
+    with pytest.raises(TaskError, match=r"config\.yaml belongs to another account \(uid 1\)"):
+        check_policy_owner(["config.yaml"], settings["release"])
+
+
+@pytest.fixture
+def two_models(tmp_path, monkeypatch) -> Path:
+    """A project of two models that were trained and reviewed, each of which two people must approve."""
+    monkeypatch.chdir(tmp_path)
+    code_state = lambda: {"commit": None, "clean": None, "sha256": CODE}  # noqa: E731
+    for module in (approval, reviewing, sign_off_models):
+        monkeypatch.setattr(module, "code_state", code_state)
+    two = "release: {required_approvals: 2}\n"
+    write("config.yaml", f"{CONFIG}models: {{each: {{north: {{}}, south: {{}}}}}}\n{two}")
+    for name in ("north", "south"):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        write("config.yaml", CONFIG + two)
+        train(1 + (name == "south"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_each_of_many_models_is_approved_by_as_many_people_as_one_model(two_models):
+    def sign(reviewer: str) -> tuple[int, str]:
+        words = [
+            "--rule=verdict passed, no alarm",
+            f"--reviewer={reviewer}",
+            "--decision=approve",
+            "--comment=read the page",
+        ]
+        code, _, log = in_process(sign_off_models, *words)
+        return code, log[-1]
+
+    for reviewer in ("Ada", " ada "):
+        code, told = sign(reviewer)
+        assert code == 1 and "no model can be deployed yet" in told and "1 more must run make sign-off" in told
+    code, _, log = in_process(deploy)
+    assert code == 1 and "no model is signed and not deployed yet" in log[-1]
+    assert not list(two_models.glob("models/*/deployed/current"))
+    assert sign("Bob")[0] == 0
+    assert in_process(deploy)[0] == 0
+    assert len(list(two_models.glob("models/*/deployed/current/model.pkl"))) == 2
 
 
 def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():

@@ -344,6 +344,18 @@ def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_con
     assert "outside the released range" in refusal(report, "stop")
 
 
+def test_rows_that_were_sent_are_kept_unless_the_log_is_off(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    served, body = Served(Releases(), RULE, 0), json.dumps([ROW]).encode()
+    for log in (False, True):
+        released.configure(serving={"log": log})
+        endpoint = app._Endpoint(options_of(read_config()[0], "127.0.0.1"), served)
+        assert endpoint._answer(lambda body: json_rows(body, Form()), body, served.state)["predictions"]
+        assert Path("predictions").exists() == log
+    [kept] = Path("predictions/served").iterdir()
+    assert len(pd.read_csv(kept)) == 1
+
+
 def test_the_server_leaves_the_loopback_address_only_if_make_is_told_so(monkeypatch):
     # Some shells export it.
     monkeypatch.setenv("HOST", "machine.example")

@@ -75,6 +75,7 @@ def described_run(run: dict[str, Any]) -> str:
     if alarms := run.get("alarms"):
         words += f", {len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(each['name'] for each in alarms)})"
     why = [run[key] for key in ("cause", "stale") if run.get(key)]
+    why += [f"the rollback failed: {run['rollback_failed']}"] if "rollback_failed" in run else []
     return words + (f": {'; '.join(why)}" if why else "")
 
 
