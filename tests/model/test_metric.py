@@ -11,9 +11,10 @@ from test_model import KINDS, SCHEMA, table
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.metric import error_of, refuse_target
+from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import choose_good, settings_of_good
 from signoff.model.regressor import Learning, TrainingRows
-from signoff.model.training import choose
+from signoff.model.training import choose, train_setting
 
 DUMMY = "sklearn.dummy.DummyRegressor"
 CONSTANTS = [{"estimator": DUMMY, "params": {"strategy": ["mean", "median"]}}]
@@ -60,6 +61,35 @@ def test_a_target_outside_of_the_metric_is_one_clear_error(metric, least):
     with pytest.raises(TaskError, match=rf"{metric} needs a target .* 1 of 2 training rows .* such as {least:g}\."):
         refuse_target(metric, pd.Series([least, 3.0]))
     assert refuse_target("RMSE", pd.Series([-1.0])) == "RMSE"
+
+
+@pytest.mark.parametrize(("transform", "function"), [("log", np.log), ("log1p", np.log1p), ("sqrt", np.sqrt)])
+def test_a_transformed_target_is_learnt_and_predictions_are_in_its_unit(transform, function):
+    features, target = table(60)
+    target = np.exp(target / 20)
+    rows = TrainingRows(features, KINDS, target)
+    upper = {"estimator": DUMMY, "params": {"strategy": "quantile", "quantile": 0.9}}
+    several = Learning(candidates=[upper, {"estimator": DUMMY}], target_transform=transform)
+    for learning in (Learning(DUMMY, target_transform=transform), several):
+        model = train_setting(rows, choose(learning, rows)[0])
+        assert function(model.predict(features)) == pytest.approx(function(target).mean()) and _skops_bytes(model)
+
+
+@pytest.mark.parametrize(
+    ("transform", "least", "message"),
+    [("log", 0.0, "above 0, .* such as 0. Set log1p"), ("log1p", -1.0, "at least 0, .* such as -1. Remove it")],
+)
+def test_a_target_that_cannot_be_transformed_is_one_clear_error(transform, least, message):
+    rows = TrainingRows(table(2)[0], KINDS, pd.Series([least, 3.0]))
+    with pytest.raises(TaskError, match=rf"model\.target_transform: {transform} needs a target {message}"):
+        choose(Learning(target_transform=transform), rows)
+
+
+@pytest.mark.parametrize("other", [{"preset": "good"}, {"passes": 2, "max_rows": 9}])
+def test_a_transformed_target_goes_with_no_preset_and_no_passes(other):
+    config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"target_transform": "log", **other}}
+    with pytest.raises(TaskError, match=r"model\.target_transform"):
+        check_config(config, SCHEMA)
 
 
 def test_a_metric_without_a_choice_is_one_clear_error():

@@ -128,6 +128,7 @@ def test_settings_say_what_is_trained_and_what_is_checked():
     assert settings(model={"candidates": candidates})[0].model.trained == {"candidates": candidates}
     assert settings(model={"preset": "good", "weight": "w"})[0].model.trained == {"preset": "good", "weight": "w"}
     weighted = settings(model={"weight": {"half_life_weeks": 4}})[0].model
+    assert settings(model={"target_transform": "log"})[0].training["target_transform"] == "log"
     assert weighted.trained["half_life_weeks"] == 4 and weighted.weight_column is None
     by_r2 = {"model": {"candidates": candidates}, "thresholds": {"r2_min": 0.5}}
     assert settings(**by_r2)[0].trained == {"candidates": candidates, "metric": "RMSE"}

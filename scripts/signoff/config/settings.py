@@ -130,6 +130,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
     _check_metric(config["model"])
+    _check_transform(config["model"])
     if config["model"]["passes"] and config["model"]["weight"]:
         raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
     if config["model"]["weight"] == config["target"]:
@@ -203,6 +204,18 @@ def _check_metric(model: dict[str, Any]) -> None:
             f"config: model.metric: {model['metric']} decides between several models, but only one is trained. Set "
             "model.preset: good or model.candidates, or remove it and name a loss in model.params."
         )
+
+
+def _check_transform(model: dict[str, Any]) -> None:
+    """Raise TaskError if a transformation of the target cannot be combined with how the model is trained."""
+    transform = model["target_transform"]
+    if transform and model["preset"] != "fast":
+        raise TaskError(
+            f"config: model.preset: {model['preset']} compares the logarithm of the target by itself. Remove "
+            "model.target_transform, or set model.preset: fast."
+        )
+    if transform and model["passes"]:
+        raise TaskError("config: model.target_transform goes with no model.passes. Use model.max_rows alone.")
 
 
 def _check_candidates(model: dict[str, Any], default: str) -> None:

@@ -13,10 +13,11 @@ from signoff.model.records import Comparison, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import compared as compared_with
+from signoff.model.transform import transformed
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _RESIDUALS = "signoff.model.residuals.ResidualRegressor"
-_LOGARITHM, _MEAN = "sklearn.compose.TransformedTargetRegressor", "sklearn.ensemble.VotingRegressor"
+_MEAN = "sklearn.ensemble.VotingRegressor"
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
 # Up to this many rows, boosting with twenty rows per leaf underfits.
@@ -114,9 +115,7 @@ def settings_of_good(target: pd.Series, metric: Metric = "MAE", trend: bool = Fa
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
     if least >= 0 and stats.skew(target) > _SKEWED:
-        names = ("numpy.log", "numpy.exp") if least > 0 else ("numpy.log1p", "numpy.expm1")
-        params = {"func": names[0], "inverse_func": names[1], "check_inverse": False}
-        found.append({"estimator": _LOGARITHM, "params": {"regressor": {"estimator": DEFAULT_ESTIMATOR}, **params}})
+        found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, "log" if least > 0 else "log1p"))
     # A share of the rows, because a fold has fewer.
     trees = {"n_estimators": 100, "min_samples_leaf": 2 if rows <= 2 * _MOST_LEAVES else 1 / _MOST_LEAVES}
     return [*found, {"estimator": _TREES, "params": trees}]

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
 from signoff.model.metric import METRICS
+from signoff.model.transform import TRANSFORMS, Transform
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
 # Parameters that are an estimator, several of them, or a function.
@@ -50,13 +51,14 @@ class Learning:
     candidates: list[dict[str, Any]] | None = None
     preset: str = "fast"
     metric: str = "MAE"
+    target_transform: Transform | None = None
     random_state: int = 0
     threads: int = 1
 
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
         """Return the training options from those of `add_model` and --threads."""
-        names = ("estimator", "params", "candidates", "preset", "metric", "random_state", "threads")
+        names = ("estimator", "params", "candidates", "preset", "metric", "target_transform", "random_state", "threads")
         return cls(**{name: getattr(args, name) for name in names})
 
 
@@ -102,6 +104,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="fast: the estimator; good: the best of several models by cross-validation",
     )
     parser.add_argument("--metric", choices=METRICS, default="MAE", help="what decides which model is the best")
+    parser.add_argument("--target-transform", choices=TRANSFORMS, help="learn this function of the target")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
 
 

@@ -28,6 +28,7 @@ from signoff.model.group_folds import by_group
 from signoff.model.metric import Metric, error_of
 from signoff.model.records import Compared, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
+from signoff.model.transform import Transform, transformed
 
 _FOLDS = 5
 FEWEST_ROWS = 4 * _FOLDS
@@ -50,6 +51,7 @@ def choose_model(
     random_state: int = 0,
     threads: int = 1,
     metric: Metric = "MAE",
+    transform: Transform | None = None,
 ) -> tuple[Setting, Comparison]:
     """Return the best setting of the candidates, and the comparison.
 
@@ -67,6 +69,8 @@ def choose_model(
         As for `train_model`.
     metric
         What decides; the smaller, the better.
+    transform
+        What each candidate learns of the target, if not the target itself.
 
     Returns
     -------
@@ -83,6 +87,7 @@ def choose_model(
         A regressor or parameter is unknown, there are too few rows, or no candidate can be trained.
     """
     settings = [each for n, candidate in enumerate(candidates) for each in _settings_of(candidate, n, random_state)]
+    settings = [transformed(each, transform) if transform else each for each in settings]
     if len(rows) < FEWEST_ROWS:
         raise TaskError(
             f"model.candidates: {len(rows)} training rows are too few to compare on; at least {FEWEST_ROWS} are "

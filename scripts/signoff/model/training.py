@@ -26,22 +26,25 @@ from signoff.model.regressor import (
     threads_for,
     use_threads,
 )
+from signoff.model.transform import refuse_untransformable, transformed
 
 
 def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, Comparison | None]:
     """Return the setting to train on these rows, and how candidates or those of a preset compare."""
-    metric = refuse_target(learning.metric, rows.target)
+    metric, transform = refuse_target(learning.metric, rows.target), learning.target_transform
+    refuse_untransformable(transform, rows.target)
     if learning.candidates:
         # Imported here: only some runs need it.
         from signoff.model.search import choose_model
 
-        return choose_model(learning.candidates, rows, learning.random_state, learning.threads, metric)
+        return choose_model(learning.candidates, rows, learning.random_state, learning.threads, metric, transform)
     if learning.preset == "good":
         # Imported here: only some runs need it.
         from signoff.model.presets import choose_good
 
         return choose_good(rows, learning.random_state, learning.threads, metric)
-    return {"estimator": learning.estimator, "params": learning.params or {}}, None
+    setting: Setting = {"estimator": learning.estimator, "params": learning.params or {}}
+    return transformed(setting, transform) if transform else setting, None
 
 
 def train_model(

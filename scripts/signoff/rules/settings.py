@@ -67,6 +67,7 @@ class Model:
     preset: str
     weight: str | dict[str, float] | None
     metric: str | None
+    target_transform: str | None
     passes: int | None
     max_rows: int | None
     intervals: str
@@ -81,9 +82,10 @@ class Model:
             weights = {"half_life_weeks": self.weight["half_life_weeks"]}
         if self.preset != "fast":
             return {"preset": self.preset, **weights}
+        options = weights | ({"target_transform": self.target_transform} if self.target_transform else {})
         if self.candidates:
-            return {"candidates": self.candidates, **weights}
-        return {"estimator": self.estimator, "params": self.params, **weights}
+            return {"candidates": self.candidates, **options}
+        return {"estimator": self.estimator, "params": self.params, **options}
 
     @property
     def weight_column(self) -> str | None:
