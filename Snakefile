@@ -20,17 +20,12 @@ else:
     include: "workflow/rules/model.smk"
     include: "workflow/rules/diagnose.smk"
     include: "workflow/rules/report.smk"
-    include: "workflow/rules/live.smk"
-
-    if refit_path(config):
-
-        include: "workflow/rules/refit.smk"
+    include: "workflow/rules/release.smk"
 
 
 # Each of many models is released from its own folder.
 if not settings.has_many_models and not place.folder:
 
-    include: "workflow/rules/release.smk"
     include: "workflow/rules/backtest.smk"
 
 

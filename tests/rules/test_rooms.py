@@ -1,8 +1,11 @@
 """The code as a whole: what imports what, and how long functions are."""
 
 import ast
+import io
+import keyword
 import os
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,36 @@ def test_functions_have_at_most_60_lines_and_8_parameters_but_for_those_with_a_r
                 if node.end_lineno - node.lineno + 1 > 60 or len(given) > 8:
                     found.add(f"{path.stem}.{node.name}")
     assert found == set(LONG)
+
+
+def names_in(rules: Path) -> tuple[set[str], set[str]]:
+    """Return the names that a file of rules defines outside rules, and those that it uses."""
+    words = [
+        each
+        for each in tokenize.generate_tokens(io.StringIO(rules.read_text(encoding="utf-8")).readline)
+        if each.type in (tokenize.NAME, tokenize.OP, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    ]
+    defined, used, inside = set(), set(), 0
+    for before, word, after in zip([None, *words], words, [*words[1:], None], strict=False):
+        if word.type == tokenize.OP:
+            inside += (word.string in "([{") - (word.string in ")]}")
+        elif word.type == tokenize.NAME and not keyword.iskeyword(word.string) and after is not None:
+            assigned = after.string == "=" and not inside and word.start[1] == 0
+            if assigned or (before is not None and before.string == "def"):
+                defined.add(word.string)
+            elif after.string not in ("=", ":") and (before is None or before.string != "."):
+                used.add(word.string)
+    return defined, used
+
+
+def test_the_rules_are_in_at_most_11_files():
+    assert len(list(ROOT.glob("workflow/rules/*"))) <= 11
+
+
+def test_a_rule_uses_only_names_of_its_own_file_and_of_common():
+    found = {path.name: names_in(path) for path in ROOT.glob("workflow/rules/*.smk")}
+    assert "settings" in found["data.smk"][1] and "FEATURES" in found["model.smk"][0]
+    for name, (_, used) in found.items():
+        own = {*found[name][0], *found["common.smk"][0]}
+        for other, (defined, _) in found.items():
+            assert used & defined <= own, (name, other)

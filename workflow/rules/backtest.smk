@@ -1,4 +1,7 @@
 # The backtest replays the weekly job week by week: snakemake backtest
+from signoff.rules.parts import Weeks
+
+weeks = Weeks(checkpoints)
 
 
 # A checkpoint, since only the data contain the list of weeks.
@@ -32,8 +35,8 @@ rule backtest_week:
     input:
         script=script("backtest_week"),
         helpers=helpers("backtest_week"),
-        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=backtest_plan()[wildcards.model]["train"]),
-        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=backtest_plan()[wildcards.model]["score"]),
+        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks.plan()[wildcards.model]["train"]),
+        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks.plan()[wildcards.model]["score"]),
     output:
         update("reports/backtest/{model}.json"),
     log:
@@ -64,7 +67,7 @@ rule backtest:
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
-        models=lambda wildcards: expand("reports/backtest/{model}.json", model=backtest_plan()),
+        models=lambda wildcards: expand("reports/backtest/{model}.json", model=weeks.plan()),
     output:
         csv=update("reports/backtest.csv"),
         summary=update("reports/backtest.json"),

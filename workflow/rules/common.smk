@@ -26,7 +26,7 @@ from signoff.rules.ending import Ending, next_command
 from signoff.rules.flags import flags, more_flags, words
 from signoff.rules.needs import memory, minutes
 from signoff.rules.origin import Origin
-from signoff.rules.parts import Parts, read_plan
+from signoff.rules.parts import Parts
 from signoff.rules.place import Place
 from signoff.rules.settings import checked
 
@@ -51,11 +51,6 @@ if code.in_store:
 if not place.folder:
     snakemake_patches.patch(workflow.is_main_process)
     shell.prefix(task_prefix(workflow.output_settings.verbose))
-
-
-def backtest_plan():
-    """Return for each model of the backtest the weeks that train it and the weeks that it scores, after split_weeks."""
-    return read_plan(checkpoints.split_weeks.get().output.plan)
 
 
 wildcard_constraints:

@@ -4,6 +4,8 @@ FEATURES = features_path(config)
 DESCRIPTION = FEATURES.replace(".csv", ".json")
 # model/model.pkl, or model/model.skops with model.format
 MODEL = model_path(config)
+# model/refit.pkl with model.refit, in the form of the model; otherwise None
+REFIT = refit_path(config)
 # With model.passes, all rows train the model, some at a time. The encoding is fitted on the sample.
 ALL_ROWS, PASSES = [], ""
 if settings.model.passes and settings.data.partition_by:
@@ -94,6 +96,38 @@ rule evaluate_model:
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output.metrics:q}"
         " {params.options} {params.champion} {params.inputs} --threads={threads} --log={log:q}"
+
+
+if REFIT:
+
+    rule refit_model:
+        """Train the recipe of the evaluated model again on all rows, the held-out ones included"""
+        input:
+            script=script("refit_model"),
+            helpers=helpers("refit_model"),
+            model=MODEL,
+            metadata="model/model.json",
+            features=FEATURES,
+            description=DESCRIPTION,
+            metrics="reports/evaluation_metrics.json",
+        output:
+            model=update(REFIT),
+            metadata=update("model/refit.json"),
+        log:
+            "logs/refit_model.log",
+        benchmark:
+            "logs/benchmarks/refit_model.tsv"
+        conda:
+            "../../environment.yml"
+        threads: workflow.cores
+        resources:
+            mem_mb=memory(2000, all_rows=True),
+            runtime=minutes(60),
+        params:
+            options=flags(random_state=settings.random_state),
+        shell:
+            "python {input.script:q} --model={input.model:q} --input={input.features:q} --metrics={input.metrics:q}"
+            " --output={output.model:q} {params.options} --threads={threads} --log={log:q}"
 
 
 rule track:

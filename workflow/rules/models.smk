@@ -1,6 +1,8 @@
-# Many models, each in a folder that is a project by itself
+# Many models, each in a folder that is a project by itself; and what people need to decide on all of them
+from dataclasses import replace
+
 from signoff.rules import models
-from signoff.rules.chunks import Chunks, Group
+from signoff.rules.chunks import Chunks, Group, releases_of
 from signoff.source.pieces import folder_name
 
 try:
@@ -46,6 +48,7 @@ def model_parts():
 
 
 chunks = Chunks(workflow, rules, ALIKE, model_parts, settings.models.per_job)
+reports = replace(chunks, kind="reports")
 
 
 # The rules of a project are for those who ask for a file of one model. A run makes all models, many in one process.
@@ -75,9 +78,9 @@ rule models_chunk:
         # After a deployment or a rollback, the model is compared with another release.
         releases=chunks.releases,
         # With the input, so that Snakemake does not take a forced run for a change.
-        force=lambda wildcards, input: words(force="yes" if chunks.forced() else None),
+        options=lambda wildcards, input: words(force="yes" if chunks.forced() else None),
     shell:
-        "python {input.script:q} --plan={input.plan:q} --output={output:q} {params.force} --threads={threads}"
+        "python {input.script:q} --plan={input.plan:q} --output={output:q} {params.options} --threads={threads}"
         " --log={log:q}"
 
 
@@ -106,4 +109,82 @@ rule models_verdict:
         "python {input.script:q} {params.options} {params.chunks} --output={output:q} --log={log:q}"
 
 
-include: "models_reports.smk"
+use rule models_chunk as models_reports_chunk with:
+    """Explain, compare and diagnose some of the models in one process, and write their reports"""
+    input:
+        script=script("models_chunk"),
+        helpers=helpers("models_chunk"),
+        plan=reports.plan,
+        of_tasks=reports.inputs,
+        after="models/.chunks/{chunk}.json",
+    output:
+        update("models/.chunks/{chunk}.reports.json"),
+    log:
+        "logs/models_reports_chunk/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/models_reports_chunk/{chunk}.tsv"
+    threads: lambda wildcards: 1 if len(reports.models(wildcards)) > 1 else workflow.cores
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(60),
+    params:
+        releases=reports.releases,
+        # The live record of a model compares new ones, too.
+        predictions=reports.predictions,
+        options=lambda wildcards, input: words(force="yes" if reports.forced() else None, after=input.after),
+
+
+rule models_reports:
+    """Write the reports of all models, and one page for all of them: snakemake reports/final_report.md"""
+    input:
+        script=script("models_page"),
+        helpers=helpers("models_page"),
+        chunks=reports.markers,
+    output:
+        markdown=update("reports/final_report.md"),
+        page=update("reports/final_report.html"),
+    log:
+        "logs/models_reports.log",
+    benchmark:
+        "logs/benchmarks/models_reports.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        options=flags(config=workflow.configfiles),
+        names=lambda wildcards: list(model_names()),
+        chunks=lambda wildcards: words(chunks=reports.number()),
+        releases=lambda wildcards: reports.all_releases(),
+    shell:
+        "python {input.script:q} {params.options} {params.chunks} --output={output.markdown:q} --log={log:q}"
+
+
+if settings.models.by:
+
+    rule predict:
+        """Score data/batches/BATCH.csv, each row with the release of its model: snakemake predictions/BATCH.csv"""
+        input:
+            script=script("predict_models"),
+            helpers=helpers("predict_models"),
+            batch=batch_file,
+        output:
+            scored=update("predictions/{batch}.csv"),
+            rejected=update("predictions/{batch}.rejected.csv"),
+            report=update("predictions/{batch}.report.json"),
+        log:
+            "logs/predict/{batch}.log",
+        benchmark:
+            "logs/benchmarks/predict/{batch}.tsv"
+        wildcard_constraints:
+            batch=r".*(?<!\.rejected)",
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=memory(2000),
+            runtime=minutes(60),
+        params:
+            options=flags(config=workflow.configfiles, by=settings.models.by),
+            # The data need not be split again to know which models are released.
+            releases=lambda wildcards: releases_of(path.name for path in Path("models").glob("*")),
+        shell:
+            "python {input.script:q} --input={input.batch:q} --output={output.scored:q} {params.options} --log={log:q}"

@@ -1,4 +1,4 @@
-"""The parts of the data, which only `split_source` knows: Snakemake asks again once it has run."""
+"""The parts of the data and the weeks of the backtest: Snakemake asks again once a checkpoint has found them."""
 
 import functools
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Parts:
 
     def plan(self) -> dict[str, Any]:
         """Return the record of `split_source`: the parts, each with its rows and pieces."""
-        return read_plan(self.checkpoints.split_source.get().output.record)
+        return _read_plan(self.checkpoints.split_source.get().output.record)
 
     def once_split(self, path: str) -> Callable[[Any], str]:
         """Return a file that Snakemake looks at only when `split_source` has run: before, it would seem outdated."""
@@ -46,7 +46,24 @@ class Parts:
         return [f"data/source/{wildcards.part}/{piece}" for piece in found]
 
 
-def read_plan(path: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Weeks:
+    """The weeks of the backtest, for the inputs of its rules.
+
+    Parameters
+    ----------
+    checkpoints
+        Snakemake's, with `split_weeks`.
+    """
+
+    checkpoints: Any
+
+    def plan(self) -> dict[str, Any]:
+        """Return for each model of the backtest the weeks that train it and the weeks that it scores."""
+        return _read_plan(self.checkpoints.split_weeks.get().output.plan)
+
+
+def _read_plan(path: str) -> dict[str, Any]:
     """Return the JSON file of a checkpoint; it is read once for all jobs, and again if it has changed."""
     return _read(Path(path), Path(path).stat().st_mtime_ns)
 
