@@ -4,6 +4,7 @@ import ast
 import io
 import keyword
 import os
+import re
 import sys
 import tokenize
 from pathlib import Path
@@ -67,22 +68,19 @@ def test_functions_have_at_most_60_lines_and_8_parameters_but_for_those_with_a_r
 
 
 def names_in(rules: Path) -> tuple[set[str], set[str]]:
-    """Return the names that a file of rules defines outside rules, and those that it uses."""
-    words = [
-        each
-        for each in tokenize.generate_tokens(io.StringIO(rules.read_text(encoding="utf-8")).readline)
-        if each.type in (tokenize.NAME, tokenize.OP, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-    ]
-    defined, used, inside = set(), set(), 0
-    for before, word, after in zip([None, *words], words, [*words[1:], None], strict=False):
-        if word.type == tokenize.OP:
-            inside += (word.string in "([{") - (word.string in ")]}")
-        elif word.type == tokenize.NAME and not keyword.iskeyword(word.string) and after is not None:
-            assigned = after.string == "=" and not inside and word.start[1] == 0
-            if assigned or (before is not None and before.string == "def"):
-                defined.add(word.string)
-            elif after.string not in ("=", ":") and (before is None or before.string != "."):
-                used.add(word.string)
+    """Return the names that a file of rules assigns or imports, and those that it uses."""
+    text = rules.read_text(encoding="utf-8")
+    words = [each for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type != tokenize.COMMENT]
+    defined = {name for line in re.findall(r"^from \S+ import (.+)$", text, re.M) for name in line.split(", ")}
+    used = set()
+    for before, word, after in zip(words, words[1:], words[2:], strict=False):
+        if word.type != tokenize.NAME or keyword.iskeyword(word.string) or before.string == ".":
+            continue
+        # Around the sign of a parameter there are no spaces.
+        if before.string == "def" or (after.string == "=" and after.start > word.end):
+            defined.add(word.string)
+        elif after.string not in ("=", ":"):
+            used.add(word.string)
     return defined, used
 
 
