@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="the evaluated model; its .json beside it")
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
-    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
+    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl or .skops file")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
     args = parser.parse_args(argv)

@@ -172,7 +172,7 @@ def metadata(trained: Trained, level: float, description: dict[str, Any], **foun
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
-    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl (joblib) or .skops file")
+    parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl or .skops file")
     add_model(parser)
     add_weight(parser)
     parser.add_argument(

@@ -16,11 +16,13 @@ from threadpoolctl import threadpool_limits
 import train_model as script_train
 from conftest import ROOT, in_process, program, run, script
 from signoff.base.errors import TaskError
+from signoff.base.files import sha256
 from signoff.config.settings import check_config
 from signoff.model.encoding import fit, predictions
+from signoff.model.model_file import load_model, write_model
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import make_regressor, use_threads
-from signoff.model.scoring import BUILT_IN, metrics
+from signoff.model.scoring import BUILT_IN, metrics, predict
 from signoff.model.thresholds import THRESHOLDS, judge
 from signoff.model.training import train_model
 from signoff.release.verdict import verdict
@@ -252,6 +254,15 @@ def test_the_model_loads_without_any_code_of_ours(finished_run, tmp_path):
         check=True,
     )
     assert done.stdout.startswith("Pipeline started_year")
+
+
+def test_a_model_that_joblib_wrote_for_an_earlier_release_is_read(tmp_path):
+    features, target = table(50)
+    model = train_model(features, KINDS, target, "sklearn.ensemble.RandomForestRegressor", {"n_estimators": 2}, 7)
+    joblib.dump(model, tmp_path / "earlier.pkl")
+    write_model(model, tmp_path / "now.pkl")
+    earlier, now = (load_model(path, sha256(path)) for path in sorted(tmp_path.iterdir()))
+    assert (predict(earlier, features, 1) == predict(now, features, 1)).all()
 
 
 def test_metadata_describe_the_model(finished_run):
