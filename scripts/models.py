@@ -9,6 +9,7 @@ reviews, signs off, deploys and predicts in that folder (make … DIR=models/NAM
 """
 
 import csv
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         each = {folder_name(name): name for name in config["models"]["each"]}
         names = sorted(read_json(RECORD)["parts"]) if config["models"]["by"] else list(each)
         rows, without = [], failed_models()
+        # Most models have the same.
+        settings_of = functools.cache(functools.partial(config_of, config))
         for name in names:
             folder = MODELS / name
-            settings = config_of(config, each.get(name))
+            settings = settings_of(each.get(name))
             write_project(folder, settings)
             if name in without:
                 rows.append({"model": name, "verdict": "failed", "why": without[name]})

@@ -5,6 +5,7 @@
 Run in the folder of the config, once the reports of the models were written. The page gets the suffix .html.
 """
 
+import functools
 import logging
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def main(argv: list[str] | None = None) -> None:
         forget_chunks(args.chunks)
         each = {folder_name(name): name for name in config["models"]["each"]}
         folders = model_folders(config)
+        # Most models have the same.
+        settings_of = functools.cache(functools.partial(config_of, config))
         for folder in folders:
-            write_project(folder, config_of(config, each.get(folder.name)))
+            write_project(folder, settings_of(each.get(folder.name)))
         title, parts = models_page(Path.cwd().name, config_paths, utc_now())
         as_page = args.output.with_suffix(".html")
         for path, text in {args.output: markdown(title, parts), as_page: page(title, parts)}.items():

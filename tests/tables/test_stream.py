@@ -567,3 +567,15 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
         feature_engineering.main([f"--input={cleaned}", f"--output={tmp_path / name}/f.csv", "--target=minutes"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     assert peaks[1] - peaks[0] < 70, peaks
+
+
+def test_a_file_is_scanned_again_in_the_same_process_only_once_it_has_changed(tmp_path, monkeypatch):
+    path = tmp_path / "raw.csv"
+    path.write_text("a,b\n1,x\n2,y\n", encoding="utf-8")
+    first = batches.scan(path)
+    read = []
+    text_batches = batches.text_batches
+    monkeypatch.setattr(batches, "text_batches", lambda *given: read.append(1) or text_batches(*given))
+    assert batches.scan(path, {}, {}) == first and not read
+    path.write_text("a,b\n1,x\nu,y\n", encoding="utf-8")
+    assert batches.scan(path).kinds == {"a": "text", "b": "text"} and read

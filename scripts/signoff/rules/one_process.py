@@ -221,7 +221,8 @@ def _is_found_by(name: str, module: Any) -> bool:
 
 
 def _done(model: str) -> Path:
-    return FOLDER / "done" / f"{model}.json"
+    # In a folder of its own: whoever replaces a file looks through its folder for what a killed process has left.
+    return FOLDER / "done" / model / "tasks.json"
 
 
 def _read_done(model: str) -> dict[str, Any]:

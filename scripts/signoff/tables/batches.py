@@ -1,5 +1,6 @@
 """Tables larger than memory: what their columns are, found from all rows, then the rows, some at a time."""
 
+import functools
 import itertools
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ BLOCK = 4 << 20
 # What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
 _FINAL = ("float64", "object", "str")
 Known = dict[str, str] | None
+_Pairs = tuple[tuple[str, str], ...]
 _Result = TypeVar("_Result")
 
 
@@ -85,7 +87,22 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
     if side := open_side(path, kinds):
         formats = {name: "ISO8601" for name, kind in side.kinds.items() if kind == "date"}
         return Columns(side.kinds, formats, side.dtypes, side)
-    found = {name: Column((kinds or {}).get(name), (formats or {}).get(name)) for name in header_of_table(path)}
+    state = path.stat()
+    known = [tuple(sorted((each or {}).items())) for each in (kinds, formats)]
+    found = _scanned(path, (state.st_ino, state.st_size, state.st_mtime_ns), known[0], known[1], first_rows)
+    return Columns(dict(found[0]), dict(found[1]), dict(found[2]), guessed=first_rows)
+
+
+@functools.lru_cache(maxsize=1)
+def _scanned(
+    path: Path, _state: tuple[int, ...], kinds: _Pairs, formats: _Pairs, first_rows: bool
+) -> tuple[_Pairs, _Pairs, _Pairs]:
+    """Return kinds, formats and dtypes; see `scan`.
+
+    They are kept for a process in which another task reads the same file next.
+    """
+    types, notations = dict(kinds), dict(formats)
+    found = {name: Column(types.get(name), notations.get(name)) for name in header_of_table(path)}
     while unsettled := [name for name, column in found.items() if not column.settled]:
         # Only all rows show the kind of a column, and the notation of its dates.
         if first_rows and any(found[name].kind is None or found[name].notations for name in unsettled):
@@ -95,11 +112,10 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
                 found[name].look(batch[name])
         for name in unsettled:
             found[name].settle()
-    return Columns(
-        {name: str(column.kind) for name, column in found.items()},
-        {name: str(column.date_format) for name, column in found.items() if column.kind == "date"},
-        {name: column.dtype for name, column in found.items()},
-        guessed=first_rows,
+    return (
+        tuple((name, str(column.kind)) for name, column in found.items()),
+        tuple((name, str(column.date_format)) for name, column in found.items() if column.kind == "date"),
+        tuple((name, column.dtype) for name, column in found.items()),
     )
 
 

@@ -108,10 +108,10 @@ class Counts:
             at_ranks = keys[order][np.searchsorted(np.cumsum(weights[order]), ranks, side="right")]
         dtype = "float64" if pd.api.types.is_float_dtype(self.values) else "int64"
         found = dict(zip(ranks, from_keys(at_ranks, dtype), strict=True))
-        between = []
-        for place in places:
-            ends = pd.Series([found[math.floor(place)], found[math.ceil(place)]], dtype=dtype)
-            if pd.api.types.is_datetime64_any_dtype(self.values):
-                ends = ends.astype("datetime64[us]").dt.tz_localize(self.values.dt.tz)
-            between.append(ends.quantile(place % 1))
-        return between
+        # A series of two values would give the same, in ten times the time.
+        between = np.array(
+            [np.percentile([found[math.floor(each)], found[math.ceil(each)]], each % 1 * 100) for each in places]
+        )
+        if pd.api.types.is_datetime64_any_dtype(self.values):
+            return list(pd.Series(between.astype("datetime64[us]")).dt.tz_localize(self.values.dt.tz))
+        return list(map(float, between))
