@@ -15,6 +15,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import marshal
 import os
 import runpy
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,6 +167,7 @@ def serve(folder: Path, kind: str) -> None:
                     if kind == "snakemake":
                         # Looks for all plugins, and keeps what it has found.
                         sys.modules["snakemake.cli"].get_argument_parser()
+                        keep_parsed(Path(__file__).parent.parent)
                     gc.freeze()
                     ready = True
                 connection = listening.accept()[0]
@@ -192,6 +195,32 @@ def serve(folder: Path, kind: str) -> None:
                     poll.unregister(descriptor)
                     connection.sendall(status.to_bytes(4, "big"))
                 connection.close()
+
+
+def keep_parsed(root: Path) -> None:
+    """Translate the workflow's rules to Python once; a fork that reads the same text takes what was made of it."""
+    from snakemake import workflow
+    from snakemake.sourcecache import infer_source_file
+
+    parse, kept = workflow.parse, {}
+    read = lambda path: io.StringIO(Path(path.get_path_or_uri(secret_free=True)).read_text("utf-8"))  # noqa: E731
+    asking = types.SimpleNamespace(sourcecache=types.SimpleNamespace(open=read))
+
+    def kept_or_parsed(path, asking, linemap, overwrite_shellcmd=None, rulecount=0):
+        name = path.get_path_or_uri(secret_free=True)
+        text = Path(name).read_bytes() if Path(name).is_file() else None
+        if text not in kept or overwrite_shellcmd:
+            return parse(path, asking, linemap, overwrite_shellcmd, rulecount)
+        first, code, lines, rules = kept[text]
+        linemap |= lines
+        return code.replace(repr(first), repr(name)), rulecount + rules
+
+    for each in (root / "Snakefile", *root.glob("workflow/rules/*.smk")):
+        lines: dict[int, int] = {}
+        # Each rule has a name, so what is made of it does not depend on how many come before.
+        code, rules = parse(infer_source_file(str(each)), asking, lines)
+        kept[each.read_bytes()] = str(each), code, lines, rules
+    workflow.parse = kept_or_parsed
 
 
 def become(connection: socket.socket, folder: Path) -> None:
