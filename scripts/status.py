@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base import command_line
-from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
 from signoff.ops.all_models import standing_of_all
 from signoff.ops.many import many_models_here
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         lines = [f"Now         {datetime.now(UTC).isoformat(timespec='seconds')}", *status(args.runs)]
-    except TaskError as error:
+    except Exception as error:
         with command_line.logged("status", args, Path.cwd()):
             raise error
     print(*map(printable, lines), sep="\n")

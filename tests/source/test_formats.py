@@ -64,6 +64,18 @@ def test_xz_of_several_streams_is_read_to_its_end(tmp_path):
     assert raw(tmp_path / "a.csv.xz", tmp_path) == "a,y\n1,2\n3,4\n"
 
 
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, gzip.compress, lambda text: zstd(text)])
+def test_no_row_of_a_later_stream_is_lost(tmp_path, pack):
+    path, streams = tmp_path / "a.csv", [pack(b"a,y\n1,2\n"), pack(b"3,4\n")]
+    # Padding longer than a piece that is read, in the formats that allow it.
+    padding = bytes(1 << 18) if pack in (lzma.compress, gzip.compress) else b""
+    path.write_bytes(padding.join(streams))
+    assert raw(path, tmp_path) == "a,y\n1,2\n3,4\n"
+    path.write_bytes(streams[0] + b"?" + streams[1])
+    with pytest.raises(TaskError, match="is damaged or incomplete"):
+        raw(path, tmp_path)
+
+
 def test_json_lines_in_a_zip_are_read(tmp_path):
     zipped(LINES, tmp_path / "a.zip", "a.jsonl")
     assert raw(tmp_path / "a.zip", tmp_path).startswith("a,b,y,c\n")
@@ -304,6 +316,19 @@ def test_a_parquet_file_that_lies_about_its_sizes_is_refused_all_the_same(tmp_pa
     told, peak = refused(tmp_path, "a.parquet")
     assert "is larger than 50,000,000 bytes, as it is or unpacked" in told
     assert peak < 500, f"{peak} MB"
+
+
+@pytest.mark.parametrize("number", [b"1048577", b"99999999999"])
+def test_a_sheet_whose_last_row_is_far_away_is_refused(tmp_path, number):
+    book = openpyxl.Workbook()
+    book.active.append(["a", "y"])
+    book.active.append([1, 2])
+    book.save(tmp_path / "old.zip")
+    with zipfile.ZipFile(tmp_path / "old.zip") as old, zipfile.ZipFile(tmp_path / "a.xlsx", "w") as new:
+        for each in old.namelist():
+            new.writestr(each, re.sub(rb'(r="[A-Z]?)2"', rb'\g<1>%s"' % number, old.read(each)))
+    with pytest.raises(TaskError, match="has a row beyond 1,048,576"):
+        raw(tmp_path / "a.xlsx", tmp_path)
 
 
 def test_json_lines_of_ever_new_keys_are_refused(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-from signoff.base.errors import TaskError, explain
+from signoff.base.errors import explain
 from signoff.base.files import read_json, replacing, sha256
 from signoff.base.numbers import counted
 from signoff.config.settings import read_config
@@ -71,7 +71,7 @@ def read_state(folder: Path = Path()) -> State:
         def attempt(read: Any, instead: Any) -> Any:
             try:
                 return read()
-            except (TaskError, OSError, KeyError) as error:
+            except Exception as error:
                 problems.append(explain(error))
                 return instead
 

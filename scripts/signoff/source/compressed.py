@@ -2,14 +2,15 @@
 
 import bz2
 import contextlib
+import functools
 import gzip
 import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeAlias, cast
 
 from signoff.base.errors import TaskError
 
@@ -25,6 +26,7 @@ _MEMBERS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # What unpacking may hold: eight times the dictionary of `xz -9`. A file can ask for 4 GB.
 _XZ_MEMORY = 1 << 29
 _PIECE = 1 << 16
+_Decompressor: TypeAlias = lzma.LZMADecompressor | bz2.BZ2Decompressor
 
 
 def packed_as(arrived: Path) -> str | None:
@@ -63,11 +65,22 @@ def refusing_damage(name: str, *also: type[Exception]) -> Iterator[None]:
 
 
 class _Unpacked(io.RawIOBase):
-    """The text of an xz file, of one stream or of several, in bounded memory."""
+    """The text of a file of one compressed stream or of several, in bounded memory.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path
+        The file.
+    stream
+        Makes the decompressor of a stream.
+    padding
+        The bytes that may be between streams and after them.
+    """
+
+    def __init__(self, path: Path, stream: Callable[[], _Decompressor], padding: bytes = b"") -> None:
         self._file = open(path, "rb")  # noqa: SIM115
-        self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._new, self._padding = stream, padding
+        self._stream = stream()
 
     def readable(self) -> bool:
         return True
@@ -75,10 +88,10 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         while True:
             if self._stream.eof:
-                rest = self._stream.unused_data.lstrip(b"\0") or self._file.read(_PIECE).lstrip(b"\0")
-                if not rest:
+                more = self._next_stream()
+                if not more:
                     return 0
-                self._stream, more = lzma.LZMADecompressor(memlimit=_XZ_MEMORY), rest
+                self._stream = self._new()
             else:
                 more = self._file.read(_PIECE) if self._stream.needs_input else b""
                 if not more and self._stream.needs_input:
@@ -87,6 +100,13 @@ class _Unpacked(io.RawIOBase):
             if found:
                 buffer[: len(found)] = found
                 return len(found)
+
+    def _next_stream(self) -> bytes:
+        """Return the first bytes of the next stream; nothing at the end of the file."""
+        piece = self._stream.unused_data or self._file.read(_PIECE)
+        while piece and not piece.lstrip(self._padding):
+            piece = self._file.read(_PIECE)
+        return piece.lstrip(self._padding)
 
     def close(self) -> None:
         self._file.close()
@@ -98,9 +118,11 @@ def open_text(arrived: Path, form: str | None, name: str) -> IO[bytes]:
     if form == "gzip":
         return cast(IO[bytes], gzip.open(arrived))
     if form == "xz":
-        return io.BufferedReader(_Unpacked(arrived), _PIECE)
+        stream = functools.partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY)
+        return io.BufferedReader(_Unpacked(arrived, stream, b"\0"), _PIECE)
     if form == "bzip2":
-        return cast(IO[bytes], bz2.open(arrived))
+        # The standard library's reader ignores whatever follows the first damaged head of a stream.
+        return io.BufferedReader(_Unpacked(arrived, bz2.BZ2Decompressor), _PIECE)
     if form == "zstd":
         import pyarrow as pa
 

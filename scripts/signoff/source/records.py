@@ -14,6 +14,8 @@ from signoff.tables.csv_file import LONGEST, write_rows
 # Texts that stand once for many cells are in memory as a whole; a sheet of a million rows has fewer.
 _MOST_SHARED = 1 << 29
 _MOST_COLUMNS = 100_000
+# Of a sheet.
+_MOST_ROWS = 1 << 20
 
 
 def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, missing: tuple[str, ...]) -> None:
@@ -65,7 +67,8 @@ def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
     sheet.reset_dimensions()
     try:
         with open(table, "w", encoding="utf-8", newline="") as file:
-            rows = _filled(sheet.iter_rows())
+            # A row may have any number, and all rows before it would be made up.
+            rows = _filled(sheet.iter_rows(max_row=_MOST_ROWS + 1), name)
             write_rows(file, _with_header(next(rows, []), rows, reader.missing))
     except (KeyError, ValueError, SyntaxError) as error:
         raise TaskError(f"{name} is damaged ({error}). Save it again as .xlsx, or as CSV.") from error
@@ -120,10 +123,18 @@ def _json_text(value: object, where: str) -> str:
     return str(value)
 
 
-def _filled(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[str]]:
-    """Yield the rows of a sheet that have any cell, without empty ones behind the header's last."""
+def _filled(rows: Iterator[tuple[Any, ...]], name: str) -> Iterator[list[str]]:
+    """Yield the rows of a sheet that have any cell, without empty ones behind the header's last.
+
+    Raises
+    ------
+    TaskError
+        There are more rows than a sheet may have.
+    """
     width = 0
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if number > _MOST_ROWS:
+            raise TaskError(f"{name} has a row beyond {_MOST_ROWS:,}, the last of a sheet. Save it again, or as CSV.")
         cells = [_cell_text(each) for each in row]
         while cells and not cells[-1] and len(cells) > width:
             cells.pop()
