@@ -27,8 +27,9 @@ _SURE = 12.0
 # group, it is small, but not zero.
 _BY_CHANCE = 2.2
 # With too few rows for these limits, what decides is how much likelier the effect of the other features is if there is
-# none than if it were that of a cause (a logarithm), if a flexible model of them finds nothing either (F).
-_LIKELIER, _FOUND = math.log(10), 4.6
+# none than if it were that of a cause (a logarithm; more is asked if the candidate may also be computed from another
+# feature), if a flexible model of them finds nothing either (F).
+_LIKELIER, _LIKELIER_BESIDE, _FOUND = math.log(10), math.log(100), 4.6
 # If the candidate adds less than this share to the others, the test is inconclusive.
 _LEAST_SHARE = 0.03
 
@@ -123,7 +124,7 @@ def _likely(
     of_cause = -math.sqrt(max(share * gain([spline(x), *further], [by_others[:, None]], y).f, 0.0))
     t = t_of([spline(y), *further, *both], by_others, x) * np.sign(np.corrcoef(x, y)[0, 1])
     found = gain([spline(y), *further, *both], [more], x).f >= _FOUND
-    return not found and of_cause * (of_cause / 2 - t) >= _LIKELIER
+    return not found and of_cause * (of_cause / 2 - t) >= (_LIKELIER_BESIDE if further else _LIKELIER)
 
 
 def _beside(also: int, y: np.ndarray, table: NumericTable) -> tuple[list[np.ndarray], list[np.ndarray]]:
