@@ -422,7 +422,14 @@ def test_an_address_is_private_also_where_another_one_carries_it(address, privat
         "zip://a.csv::https://host/a.zip?token=cana7ry",
         *(f"https://host/a.csv?x=1&{name}=cana7ry" for name in ("accessToken", "clientSecret", "sessionToken")),
         *(f"https://host/a.csv?{name}=cana7ry" for name in ("accessKey", "ACCESSKEY", "accesstoken", "myPassword")),
-        "https://host/a.csv#access_token=cana7ry",
+        *(f"https://host/a.csv#{each}=cana7ry" for each in ("access_token", "a=1&access_token", "?token", "/b?token")),
+        *(
+            f"https://host/a.csv?{each}cana7ry"
+            for each in ("%74oken=", "to%256ben=", "token%3D", "q=token%3D", "token[]=")
+        ),
+        *(f"https://host/a.csv?{name}=cana7ry" for name in ("authorization", "jwt", "sslpassword", "sasToken", "pw")),
+        *(f"https://host/a.csv?x={each}:cana7ry@other/a" for each in ("https://user", "https%3A%2F%2Fuser")),
+        *(f"https://host/{each}cana7ry" for each in ("a.csv;token=", "token=", "token%3D", "x?a=b?token=")),
     ],
 )
 def test_a_secret_is_refused_and_not_shown_in_a_chain_or_in_a_name_of_any_form(tmp_path, url):
@@ -435,7 +442,18 @@ def test_a_secret_is_refused_and_not_shown_in_a_chain_or_in_a_name_of_any_form(t
         assert "cana7ry" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["https://host/a.csv?monkey=1&design=2#part", "http://[::1]/a.csv", "s3://b/a::b.csv"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "https://host/a.csv?monkey=1&design=2#part",
+            "http://[::1]/a.csv",
+            "s3://b/a::b.csv",
+            "s3://b/day=1/key=/a.csv",
+        ),
+        "https://host/a.csv?until=2026-01-05T03%3A00&mail=a@b.example#x?y",
+    ],
+)
 def test_what_only_resembles_a_secret_or_a_chain_is_read(url):
     refuse_password(url)
     assert shown(url) == url

@@ -10,10 +10,15 @@ from signoff.base.redaction import keep_secret
 PATTERN = re.compile(r"[*?\[]")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SECRET = re.compile(
-    r"(?i:(^|[_.-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|signature|sig|credentials?|auth)$)"
+    r"(?i:(^|[_.-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|pw|signature|sig|credentials?|auth|jwt)$)"
+    r"|(?i:(^|[_.-])(authorization|bearer|session_?id)$)"
+    r"|(?i:(password|passwd|sastoken|authtoken|userpass)$)"
     r"|(?i:(access|session|client|refresh|id|account|private|shared|api)(key|token|secret)$)"
     r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
 )
+_SEPARATORS = re.compile("([?&;#])")
+# Who logs in at a URL within a URL.
+_WITHIN = re.compile(r"://([^/?#&\s]*)@")
 # A chained file system of fsspec: the inner URL would not be checked.
 _CHAINED = re.compile(r"^[\w+.-]*::|::[\w+.-]+://")
 
@@ -69,26 +74,47 @@ def split_url(source: str) -> SplitResult:
 
 def shown(source: str) -> str:
     """Return `source` without the secrets that a URL may carry as text: what logs and records show."""
-    try:
-        parts = urlsplit(source)
-    except ValueError:
-        return source
     if "://" not in source:
         return source
-    text = source
     if _CHAINED.search(source):
         return re.sub(r"(?<=://)[^/\s]*(?=@)|(?<==)[^&\s]+", "***", source)
-    if "@" in parts.netloc:
-        text = text.replace(parts.netloc, f"***@{parts.netloc.rpartition('@')[2]}", 1)
-    if _SECRET.search(parts.fragment.partition("=")[0]):
-        text = text.replace(f"#{parts.fragment}", f"#{parts.fragment.partition('=')[0]}=***", 1)
-    known = [each.partition("=") for each in parts.query.split("&")]
+    scheme, authority, rest = _split(source)
+    if "@" in authority:
+        authority = f"***@{authority.rpartition('@')[2]}"
+    path, *others = _SEPARATORS.split(rest)
+    path = "/".join(_masked(each) for each in path.split("/"))
     # A value that itself contains pairs is for an ODBC driver, with its password.
-    hidden = [_SECRET.search(name) or "=" in unquote(value) for name, _, value in known]
-    masked = "&".join(
-        name + sign + ("***" if each else value) for (name, sign, value), each in zip(known, hidden, strict=True)
-    )
-    return text.replace(f"?{parts.query}", f"?{masked}", 1)
+    return f"{scheme}://{authority}{path}{''.join(_masked(each, '=') for each in others)}"
+
+
+def _split(source: str) -> tuple[str, str, str]:
+    """Return the scheme of a URL, its authority, and the rest, as they are written."""
+    scheme, _, rest = source.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    return scheme, authority, rest[len(authority) :]
+
+
+def _decoded(text: str) -> str:
+    """Return text without its percent-encoding, which may be there twice."""
+    return unquote(unquote(text))
+
+
+def _masked(piece: str, also: str | None = None) -> str:
+    """Return a part of a URL with `***` in place of its value if that is, or contains, a secret or the text `also`."""
+    name, sign, value = piece.partition("=")
+    if _secrets_in(_decoded(piece)) or (also and also in _decoded(value)):
+        return f"{name}=***" if sign else "***"
+    return piece
+
+
+def _secrets_in(text: str) -> list[str]:
+    """Return the values in the decoded text of a URL, after its authority, whose names are those of secrets."""
+    found = []
+    for piece in re.split("[?&;#/]", text):
+        words = piece.split("=")
+        names = [re.sub(r"\[.*\]$", "", each.strip()) for each in words]
+        found += [value for name, value in zip(names, words[1:], strict=False) if value and _SECRET.search(name)]
+    return found + [each.partition(":")[2] or each for each in _WITHIN.findall(text)]
 
 
 def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
@@ -101,8 +127,7 @@ def refuse_password(source: str, key: str = "raw_data_source_url") -> None:
         secrets = [parts.password or (parts.username if parts.scheme in ("http", "https") else None)]
     except ValueError as error:
         raise TaskError(f"{key}: {error}. It is not a valid URL.") from error
-    pairs = [each.partition("=") for each in re.split("[&;]", f"{unquote(parts.query)}&{unquote(parts.fragment)}")]
-    secrets += [value for name, _, value in pairs if _SECRET.search(name.rpartition("=")[2])]
+    secrets += _secrets_in(_decoded(_split(source)[2]))
     if any(each and not _VARIABLE.search(each) for each in secrets):
         raise TaskError(
             f"{key} {shown(source)} holds a password or a token. Put it into an environment variable, and write its "
