@@ -154,6 +154,14 @@ def test_each_model_has_the_rules_of_a_project_but_those_after_a_decision(projec
     names = re.findall(r"^each\d*_(\w+)", project.snakemake("--list").stdout, flags=re.M)
     assert {"ingest_data", "train_model", "generate_report", "live_record", "verdict"} <= set(names)
     assert set(names) & {"all", "track", "deploy", "predict", "split_weeks", "backtest"} == set()
+    # Before the run: what would be written twice, or is of one model.
+    for target, message in {
+        "backtest": "a backtest replays one model. Make that of one of them: make backtest DIR=models/NAME.",
+        "./models/Bonn/reports/final_report.md": "models/Bonn/reports/final_report.md is of one model, and two jobs",
+    }.items():
+        done = project.snakemake("all", target, check=False)
+        assert done.returncode == 1 and f"ERROR - {message}" in done.stdout, done.stdout
+        assert not (project.folder / "data").exists() and "Traceback" not in done.stdout
 
 
 def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():

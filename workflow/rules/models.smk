@@ -2,7 +2,7 @@
 from dataclasses import replace
 
 from signoff.rules import models
-from signoff.rules.chunks import Chunks, Group, releases_of
+from signoff.rules.chunks import Chunks, Group, no_backtest, releases_of
 from signoff.source.pieces import folder_name
 
 try:
@@ -107,6 +107,12 @@ rule models_verdict:
         chunks=lambda wildcards: words(chunks=chunks.number()),
     shell:
         "python {input.script:q} {params.options} {params.chunks} --output={output:q} --log={log:q}"
+
+
+rule backtest:
+    """For many models, it only says that a backtest replays one model"""
+    input:
+        no_backtest,
 
 
 use rule models_chunk as models_reports_chunk with:

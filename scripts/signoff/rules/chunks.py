@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,17 @@ def _chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]
     return found
 
 
+def single_models(targets: Iterable[str]) -> list[str]:
+    """Return the targets of a run that are files of single models, sorted."""
+    paths = map(os.path.normpath, targets)
+    return sorted(each for each in paths if each.startswith("models/") and not each.startswith("models/.chunks/"))
+
+
+def no_backtest(_wildcards: Any) -> str:
+    """Be the input of the backtest of all models: ends the run with one line."""
+    sys.exit("ERROR - a backtest replays one model. Make that of one of them: make backtest DIR=models/NAME.")
+
+
 def releases_of(models: Iterable[str]) -> list[str]:
     """Return the link to the current release of each model that has one, and where it leads, sorted by name."""
     links = [f"models/{model}/deployed/current" for model in sorted(models)]
@@ -125,7 +137,12 @@ class Chunks:
         return f"models/.chunks/{{chunk}}{'' if self.kind == 'models' else '.' + self.kind}.json"
 
     def markers(self, _wildcards: Any = None) -> list[str]:
-        """Return the outputs of all chunks."""
+        """Return the outputs of all chunks. Ends the run with one line if single models are asked for, too."""
+        if alone := single_models(self.workflow.dag_settings.targets):
+            sys.exit(
+                f"ERROR - {alone[0]} is of one model, and two jobs of a run for all models would write its files. Make "
+                "all models (make run) or this file: one after the other."
+            )
         return [self.marker.format(chunk=number) for number in range(self.number())]
 
     def number(self) -> int:
