@@ -1,5 +1,6 @@
 """Features of earlier rows: only what was known before a row's moment, and the same values in a prediction."""
 
+import hashlib
 import json
 import math
 from fractions import Fraction
@@ -24,12 +25,15 @@ from signoff.features.plan import FeatureOptions
 from signoff.features.recipe import columns_used, features_again, of_a_date
 from signoff.model.model_file import load_model
 from signoff.release.approval import released_as, reviewed_files
+from signoff.release.mlflow_model import _copy_release
+from signoff.release.store import Releases
 from signoff.report import inputs
 from signoff.review.batch_check import BatchCheck, Released
 from signoff.review.champion import _champion_features
 from signoff.review.earlier_rows import Newer, with_newer
 from signoff.review.leaks import leaks
-from signoff.review.row_scores import Model, Scorer, score
+from signoff.review.row_scores import Model, Scorer, score, scorer_of
+from signoff.serving.mlflow_loader import RawRows
 
 START = pd.Timestamp("2024-01-01")
 EVERYTHING = {
@@ -303,6 +307,25 @@ def test_a_prediction_has_the_history_of_training_and_needs_few_rows_for_it(trai
     content = (folder / "history.arrow").read_bytes()
     with pytest.raises(TaskError, match="does not belong to this model"):
         read_state(content[:-1] + b"x", scorer.model.metadata)
+
+
+def test_an_mlflow_model_has_the_earlier_rows_and_answers_as_the_release_does(trained, tmp_path):
+    folder, frame, scorer = trained
+    releases, files = Releases(tmp_path / "deployed"), {}
+    (releases.releases / "r").mkdir(parents=True)
+    for name in ("model.pkl", "model.json", "history.arrow"):
+        content = (folder / name).read_bytes()
+        (releases.releases / "r" / name).write_bytes(content)
+        files[f"model/{name}"] = hashlib.sha256(content).hexdigest()
+    _copy_release(tmp_path / "data/releases/r", "r", {"files": files}, releases)
+    copied = scorer_of(Releases(tmp_path / "data"), "r", {"files": files})
+    rows = frame[90:100].drop(columns="y").astype(str)
+    answered = RawRows(copied, {"missing": [], "decimal": "."}).predict(rows)
+    expected, _ = score(text(frame[90:100]), scorer.model)
+    assert answered["prediction"].tolist() == expected["prediction"].tolist()
+    (tmp_path / "data/releases/r/history.arrow").write_bytes(content + b"x")
+    with pytest.raises(TaskError, match=r"history\.arrow was altered"):
+        scorer_of(Releases(tmp_path / "data"), "r", {"files": files})
 
 
 def test_the_features_of_a_champion_are_made_again_of_all_rows(trained):

@@ -24,6 +24,7 @@ from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, train_model
 from signoff.release.approval import refit_path, reviewed_files
+from signoff.release.mlflow_model import REJECTED
 from signoff.release.records import Agreement
 from signoff.release.store import Releases
 from signoff.release.subject import changes, review
@@ -32,6 +33,7 @@ from signoff.report.refit import refit_section
 from signoff.review.champion import Champion, open_champion
 from signoff.review.refit import agreement, newest_rows, refit_alarms
 from signoff.rules.models import groups
+from signoff.serving.mlflow_loader import _load_pyfunc
 from signoff.tables.table import read_table
 
 REFIT = {"model": {**CONFIG["model"], "refit": "all"}}
@@ -102,6 +104,13 @@ def test_the_report_and_the_forms_of_a_release_say_what_was_measured_on_which_mo
     assert any("refit.pkl" in each for each in bom["modelCard"]["considerations"]["technicalLimitations"])
     subjects = json.loads((folder / "statement.intoto.json").read_text("utf-8"))["subject"]
     assert {each["digest"]["sha256"] for each in subjects} >= {*digests.values()}
+    # The MLflow model predicts with the second model, too.
+    rides().drop(columns="minutes").to_csv("data.csv", index=False)
+    assert in_process(script_predict, "--input=data.csv", "--output=out.csv")[0] == 0
+    rows = pd.read_csv("data.csv", dtype=str, keep_default_na=False)
+    answered = _load_pyfunc(str(folder / "mlflow_model/data")).predict(rows)
+    answered = answered[answered[REJECTED].isna()]
+    assert answered["prediction"].astype(str).tolist() == pd.read_csv("out.csv", dtype=str)["prediction"].tolist()
     code, _, log = in_process(reproduce)
     assert code == 0, log
     assert f"both models have the same bytes (SHA-256 {digests['model']} and {digests['refit']})" in log[-2]

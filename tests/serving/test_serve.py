@@ -246,6 +246,7 @@ def test_a_process_that_restarts_while_the_current_release_is_bad_serves_the_las
     with started(released, "--workers=2", python=sys.executable) as server:
         expected = server.post([ROW]).json()
         assert expected["release"] == two
+        lost_only_what_it_was_answering(server, expected["predictions"])
         releases = Releases()
         with releases.locked("test"):
             releases.append("rollback", one, **{"from": two}, reason=["x"], by=["Ada"])
@@ -299,6 +300,39 @@ def test_a_process_that_can_load_no_release_waits_and_ends_on_a_signal(released,
     with pytest.raises(SystemExit):
         app.app_of_worker(options, note)
     assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def lost_only_what_it_was_answering(server: Running, expected: list[dict]) -> None:
+    """Kill one of two processes while four clients ask; check that no answer is wrong, and which ones are lost."""
+    right, lost, stop = [], [], threading.Event()
+
+    def ask(client: int) -> None:
+        with requests.Session() as session:
+            while not stop.is_set():
+                try:
+                    got = session.post(f"{server.url}/predict", json=[ROW], timeout=60)
+                    right.append(got.status_code == 200 and got.json()["predictions"] == expected)
+                except requests.ConnectionError:
+                    lost.append(client)
+
+    asking = [threading.Thread(target=ask, args=[client]) for client in range(4)]
+    for each in asking:
+        each.start()
+    try:
+        wait(lambda: len(right) > 8)
+        killed = processes(server)[0]
+        os.kill(killed, signal.SIGKILL)
+        known = len(right)
+        wait(lambda: len(right) > known + 20)
+    finally:
+        stop.set()
+        for each in asking:
+            each.join()
+    assert all(right)
+    # A client has one request under way, which dies with its process; all others are answered by the other one.
+    assert len(lost) == len({*lost})
+    wait(lambda: len({*processes(server)} - {killed}) == 2)
+    wait(lambda: server.get("/health").ok)
 
 
 def processes(server: Running) -> list[int]:
