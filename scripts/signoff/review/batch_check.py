@@ -127,7 +127,7 @@ class BatchCheck:
         """Add a block of n scored rows: their features, and n predictions."""
         chosen = self._drawn(np.arange(self.scored, self.scored + len(features), dtype="uint64"))
         self.scored += len(features)
-        part = features[chosen].reset_index(drop=True)
+        part = (features if chosen.all() else features[chosen]).reset_index(drop=True)
         # No feature can have this name, because it is not a string.
         part[0] = np.asarray(predicted, dtype="float64")[chosen]
         part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
@@ -266,7 +266,8 @@ def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: in
         sentence = f"{name}: {share:.1%} of the rows have a new {word}: {levels}"
         return [{"column": name, "what": "new_category", "before": 0.0, "now": share, "sentence": sentence}]
     if before["kind"] == "category":
-        row = drift.compare(name, _pooled(before, int(values.notna().sum())), values)
+        pooled = _pooled(before, int(values.notna().sum()))
+        row = row if pooled == before else drift.compare(name, pooled, values)
     return [_psi_finding(name, "shift", row)] if _has_shifted(row, compared) else []
 
 

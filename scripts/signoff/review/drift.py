@@ -173,7 +173,9 @@ def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series
 def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series) -> _Counted:
     """Compare known levels with a profile; set `new` and `vanished` of the row."""
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
-    levels, found = before["counts"], values.astype("str").value_counts()
+    counted = values.astype("str").value_counts()
+    # A lookup in an index takes a hundred times as long as in a dictionary.
+    levels, found = before["counts"], dict(zip(counted.index, counted.tolist(), strict=True))
     named = [found.get(level, 0) for level in levels]
     then, now = np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])
     if before["others"] == 0:
@@ -187,7 +189,7 @@ def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Seri
     row["vanished"] = [
         level
         for level, n in levels.items()
-        if n >= SHARE * known and level not in found.index and never_by_chance(n / known, rows, len(levels))
+        if n >= SHARE * known and level not in found and never_by_chance(n / known, rows, len(levels))
     ][:_MOST_NAMES]
     used = np.array([then, now])[:, (then + now) > 0]
     p = _chi_squared(used) if used.shape[1] > 1 else 1.0

@@ -122,7 +122,7 @@ def score(
 
 def _all_good(reasons: pd.Series) -> bool:
     """Return whether no row has a reason to be rejected; much cheaper than a comparison of a few rows in pandas."""
-    return not any(reasons.array)
+    return not any(reasons.to_numpy())
 
 
 def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataFrame:
@@ -130,8 +130,12 @@ def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataF
     if not len(frame):
         return frame
     metadata: Any = model.metadata
-    made = features_again(frame.reset_index(drop=True), metadata, model.code, model.earlier)
-    features = made.set_axis(frame.index)
+    if len(frame) == len(reasons):
+        # No row was left out, so they are numbered from 0.
+        features = features_again(frame, metadata, model.code, model.earlier)
+    else:
+        made = features_again(frame.reset_index(drop=True), metadata, model.code, model.earlier)
+        features = made.set_axis(frame.index)
     for name, infinite in infinite_values(features).items() if model.code else ():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
     return features if not model.code or _all_good(reasons) else features[reasons[features.index] == ""]
@@ -151,11 +155,11 @@ def cleaned_rows(
     reasons: Any = pd.Series("", index=frame.index, dtype="object")
     nothing = np.zeros(len(frame), dtype=bool)
     for name, how in columns.items():
-        bad = table.bad.get(name, pd.Series(dtype="object"))
-        for row, value in bad.items():
-            reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
-        wrong = frame.index.isin(bad.index) if len(bad) else nothing
-        values = frame[name]
+        wrong, values = nothing, frame[name]
+        if name in table.bad:
+            for row, value in table.bad[name].items():
+                reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
+            wrong = frame.index.isin(table.bad[name].index)
         if check:
             check.add_column(name, values, wrong)
         cleaned, done = by_policy(values, how["policy"], wrong)

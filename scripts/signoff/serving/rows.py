@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -75,10 +76,8 @@ def json_rows(body: bytes, form: Form) -> Rows:
     TaskError
         It is not JSON, or not a list of objects.
     """
-
-    def cell(digits: str) -> str:
-        return digits.replace(".", form.decimal)
-
+    # A number keeps its digits; `str` returns the same text, without a call of Python for each of them.
+    cell: Any = str if form.decimal == "." else lambda digits: digits.replace(".", form.decimal)
     try:
         found = json.loads(body, parse_float=cell, parse_int=cell, parse_constant=cell)
     except UnicodeDecodeError as error:
@@ -87,17 +86,13 @@ def json_rows(body: bytes, form: Form) -> Rows:
         raise TaskError(f"{_BODY} is not JSON: {error}.") from error
     if not isinstance(found, list) or not found:
         raise TaskError(f'{_BODY} must be a list of rows: [{{"column": value, …}}, …].')
-    records, numbers, uneven = [], [], []
-    for number, record in enumerate(found, 1):
-        if reason := _unusable(record):
-            uneven.append((number, reason))
-        else:
-            records.append(record)
-            numbers.append(number)
-    names = list(dict.fromkeys(name for record in records for name in record))
+    uneven = [(number, reason) for number, record in enumerate(found, 1) if (reason := _unusable(record))]
+    left_out = {number for number, _ in uneven}
+    numbers = [number for number in range(1, len(found) + 1) if number not in left_out]
+    records = [found[number - 1] for number in numbers] if uneven else found
+    names = list(dict.fromkeys(chain.from_iterable(records)))
     try:
-        columns = [pa.array([_text(record.get(name)) for record in records], pa.string()) for name in names]
-        text = pa.Table.from_arrays(columns, names)
+        text = pa.Table.from_arrays([_column(records, name) for name in names], names)
     except UnicodeError as error:
         raise TaskError(f"{_BODY} holds text that is not Unicode, such as half of a surrogate pair.") from error
     return Rows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
@@ -105,10 +100,18 @@ def json_rows(body: bytes, form: Form) -> Rows:
 
 def _unusable(record: Any) -> str | None:
     """Return why an element of the list is not a row; None if it is one."""
+    if type(record) is dict and _KINDS.keys().isdisjoint(map(type, record.values())):
+        return None
     if not isinstance(record, dict):
         return "not an object with a value for each column"
     nested = [f"{name}: {_KINDS[type(value)]}, not a value" for name, value in record.items() if type(value) in _KINDS]
     return "; ".join(nested) or None
+
+
+def _column(records: Sequence[dict[str, Any]], name: str) -> pa.Array:
+    """Return the values of a column as text."""
+    values = [record.get(name) for record in records]
+    return pa.array(values if {*map(type, values)} <= {str} else map(_text, values), pa.string())
 
 
 def _text(value: str | bool | None) -> str:

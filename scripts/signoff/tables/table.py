@@ -20,6 +20,9 @@ from signoff.tables.csv_file import (
 )
 from signoff.tables.dates import parse_date
 
+# Of a column whose values are all of its kind.
+_NOTHING = pd.Series(dtype="object")
+
 
 @dataclass
 class ParsedTable:
@@ -101,7 +104,7 @@ def parse_column(
         values = values.astype(dtype or "str")
     bad = pc.and_(pc.is_valid(text), pc.is_null(parsed, nan_is_null=True))
     if not pc.any(bad).as_py():
-        return values, pd.Series(dtype="object")
+        return values, _NOTHING
     bad = pc.and_(bad, pc.invert(is_blank(text))).to_pandas()
     return values, text.to_pandas().astype("object")[bad]
 
