@@ -20,7 +20,7 @@ NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-inter
 # Some shells export HOST, the name of the machine: it counts only if it is given to make.
 HOST_FROM := $(origin HOST)
 # What a person gives as VARIABLE=… reaches scripts as it is, in the environment: neither make nor a shell reads it.
-GIVEN := DIR CORES PRESET SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE MODELS RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS
+GIVEN := DIR CORES PRESET SOURCE TARGET QUERY REVIEWER DECISION COMMENT OVERRIDE KEY SIGNATURE MODELS RELEASE REASON BATCH KIND VERSION HOST PORT WORKERS PROGRAMS
 $(foreach each,$(GIVEN),$(if $(value $(each)),$(eval override export $(each) := $$(value $(each)))))
 
 ifneq ($(if $(DIR),$(DIR),.),.)
@@ -221,8 +221,8 @@ bench-models: $(READY) ## compare many models in one run with a plain loop (MODE
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py
 
-bench-serve: .venv/.serving ## measure the server: requests a second and their duration (DIR=folder with a release)
-	@$(TILDE) $(BIN)/python benchmarks/bench_serve.py --folder="$${DIR:-.}"
+bench-serve: .venv/.serving ## compare make serve with MLflow and MLServer (DIR=folder with a release, PROGRAMS=their bin)
+	@$(TILDE) $(BIN)/python benchmarks/bench_serve.py --folder="$${DIR:-.}" $${PROGRAMS:+--programs="$$PROGRAMS"}
 
 environment.yml: requirements.txt ## write the conda environment as one complete file, because Snakemake copies only this file
 	@{ printf '%s\n' 'channels:' '  - conda-forge' '  - nodefaults' 'dependencies:' '  - python >=3.11' '  - pip' \
