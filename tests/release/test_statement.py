@@ -259,6 +259,26 @@ def test_a_decision_that_has_expired_is_not_deployed_and_a_release_stays_approve
     Releases().approved(Releases().current(), read_config()[0]["release"])
 
 
+def test_who_trains_the_model_may_reject_it_but_not_approve_it(stated, keys):
+    Path("signers").write_text(Path("signers").read_text("utf-8").replace("ada ", "ada,ada@work ", 1), encoding="utf-8")
+    write("config.yaml", CONFIG + RELEASE.replace("}", ", separate_trainer: [Ada@work]}"))
+    told = "ada trains the model, and may not approve it (release.separate_trainer)."
+    assert told in run(stating, *WORDS)[2][-1]
+    assert told in run(signing, *WORDS, "--key", str(keys / "ada"))[2][-1]
+    words = ["--reviewer", "bob", *WORDS[2:]]
+    assert run(stating, *words)[0] == 0
+    assert "Trained by  Ada@work, who may not approve" in Path("reports/statement-bob.txt").read_text("utf-8")
+    assert run(signing, *words, "--key", str(keys / "bob"))[0] == 0
+    assert run(deploying)[0] == 0
+    # What was approved before the rule is checked, too.
+    rule = read_config()[0]["release"]
+    Releases().approved(Releases().current(), rule)
+    with pytest.raises(TaskError, match="bob trains the model, and may not approve it"):
+        Releases().approved(Releases().current(), rule | {"separate_trainer": ["BOB"]})
+    words = ["--reviewer", "ada", "--decision", "reject", "--comment", "Not yet."]
+    assert run(signing, *words, "--key", str(keys / "ada"))[0] == 0
+
+
 def test_age_ends_with_the_last_second_of_the_last_day():
     one = {"reviewer": "Ada", "decision": "reject", "signed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     check_age([one], {"valid_days": 1})

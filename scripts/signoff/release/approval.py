@@ -52,6 +52,7 @@ class Rule(TypedDict):
     required_approvals: int
     keep: NotRequired[int | None]
     valid_days: NotRequired[int | None]
+    separate_trainer: NotRequired[list[str]]
 
 
 def model_path(config: dict[str, Any]) -> str:
@@ -405,6 +406,7 @@ def _check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> No
         who = decision["reviewer"]
         if decision["decision"] != "approve":
             raise TaskError(f"{who} has rejected this model: {decision['comment']}. Train another one.")
+        check_trainer(decision, rule)
         if document["failures"] and not decision["override"]:
             raise TaskError(f"{who} has approved a failed model without an override: {'; '.join(document['failures'])}")
         person, key = plain_name(who), f"no key of {plain_name(who)}"
@@ -422,6 +424,21 @@ def _check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> No
         raise TaskError(
             f"{rule['required_approvals']} different people must approve (release.required_approvals); so far {names}. "
             f"{missing} more must run make sign-off."
+        )
+
+
+def check_trainer(decision: Decision, rule: Rule) -> None:
+    """Raise TaskError if somebody approves who trains the model, in any of their names (release.separate_trainer)."""
+    signers = Path(rule["allowed_signers"]) if rule["allowed_signers"] else None
+
+    def person(name: str) -> str:
+        return person_of(name, signers) if signers and signers.is_file() else plain_name(name)
+
+    trainers = {person(each) for each in rule.get("separate_trainer", [])}
+    if decision["decision"] == "approve" and trainers and person(decision["reviewer"]) in trainers:
+        raise TaskError(
+            f"{decision['reviewer']} trains the model, and may not approve it (release.separate_trainer). Somebody "
+            "else must run make sign-off."
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import TaskError
-from signoff.release.approval import Rule, expiry, read_sign_off, statement, subject_of, utc_now
+from signoff.release.approval import Rule, check_trainer, expiry, read_sign_off, statement, subject_of, utc_now
 from signoff.release.form import Decision
 from signoff.release.signature import plain_name, sign, verify_signature
 
@@ -26,7 +26,8 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) 
     Raises
     ------
     TaskError
-        The name or the comment is empty, or the reason to approve in spite of a failure or an alarm is missing.
+        The name or the comment is empty, the reason to approve in spite of a failure or an alarm is missing, or the
+        reviewer trains the model (release.separate_trainer).
     """
     text = {name: (given[name] or "").strip() for name in ("reviewer", "decision", "comment", "override")}
     for name in ("reviewer", "comment"):
@@ -49,6 +50,7 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) 
         "valid_until": None,
         "signature": None,
     }
+    check_trainer(decision, rule)
     return {**decision, "valid_until": expiry(decision, rule.get("valid_days"))}
 
 

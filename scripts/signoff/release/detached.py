@@ -40,7 +40,7 @@ def _instructions(path: Path, subject: dict[str, Any], decision: Decision, lines
     rule
         The section `release` of the config.
     """
-    until = expiry(decision, rule.get("valid_days"))
+    until, trainers = expiry(decision, rule.get("valid_days")), rule.get("separate_trainer", [])
     shown = [
         f"Reviewer    {printable(decision['reviewer'])}",
         f"Decision    {decision['decision']}",
@@ -48,6 +48,7 @@ def _instructions(path: Path, subject: dict[str, Any], decision: Decision, lines
         *([f"Override    {printable(decision['override'])}"] if decision["override"] else []),
         f"Made at     {decision['signed_at']}",
         *([f"Expires     {until}"] if until else []),
+        *([f"Trained by  {printable(', '.join(trainers))}, who may not approve"] if trainers else []),
         *lines,
         f"Digest      {subject['files'][PAGE]} ({PAGE})",
     ]
