@@ -110,7 +110,10 @@ def _unusable(record: Any) -> str | None:
 
 def _column(records: Sequence[dict[str, Any]], name: str) -> pa.Array:
     """Return the values of a column as text."""
-    values = [record.get(name) for record in records]
+    try:
+        values = [record[name] for record in records]
+    except KeyError:
+        values = [record.get(name) for record in records]
     return pa.array(values if {*map(type, values)} <= {str} else map(_text, values), pa.string())
 
 
