@@ -23,7 +23,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.expectations import expectations
-from signoff.config.project_files import config_text, contract_text
+from signoff.config.project_files import config_text, contract_text, history_key
 from signoff.features.evidence import Facts, facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
@@ -501,7 +501,7 @@ def main(argv: list[str] | None = None) -> None:
         reader |= {"query": args.query} if args.query else {}
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (
-            ("config.yaml", config_text(source, config, reader)),
+            ("config.yaml", config_text(source, config, reader, history_key(table, config))),
             ("schema.yaml", contract_text(contract, table)),
         ):
             with replacing(folder / name) as new:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,10 @@ import yaml
 
 from conftest import ROOT, Project, make_project, rides, run, script
 from init_project import _choose_time, init_project
+from signoff.config.project_files import config_text, history_key
+from signoff.config.settings import check_config
+from signoff.features.evidence import facts_of
+from signoff.features.history_plan import history_recipes
 from signoff.source.sniffing import sniff
 from signoff.tables.table import ParsedTable
 
@@ -358,6 +363,24 @@ def test_years_months_and_days_in_columns_and_rows_of_one_entity_are_said():
     assert not any("seem to say together" in line or "unitid has" in line for line in said)
     plain = ParsedTable(frame[["month", "hour", "y"]], dict.fromkeys(["month", "hour", "y"], "number"))
     assert not any("seem to say together" in line for line in init_project(plain, "y")[2])
+
+
+def test_a_table_with_a_time_and_a_key_gets_a_comment_that_gives_the_features_of_earlier_rows():
+    rows = pd.date_range("2024-01-01", periods=100)
+    notes = [f"no {n}" for n in range(100)]
+    frame = pd.DataFrame({"day": rows, "shop": ["a", "b"] * 50, "note": notes, "y": range(100)})
+    kinds = {"day": "date", "shop": "text", "note": "text", "y": "number"}
+    table = ParsedTable(frame, kinds)
+    settings = {"target": "y", "time_column": "day"}
+    assert history_key(table, settings) == "shop" and history_key(table, {"target": "y"}) is None
+    assert history_key(ParsedTable(frame.drop(columns="shop"), kinds | {"shop": "number"}), settings) is None
+    text = config_text("a.csv", settings, {}, "shop")
+    assert "history" not in yaml.safe_load(text)
+    (offered,) = re.findall(r"^# (features: .*)$", text, flags=re.M)
+    found = yaml.safe_load(text) | yaml.safe_load(offered)
+    check_config(found, ROOT / "workflow/schemas/config.schema.yaml")
+    (entry,) = found["features"]["history"]
+    assert list(history_recipes([entry], facts_of(frame), "y", "day")) == ["y_lag_1_by_shop", "y_mean_4w_by_shop"]
 
 
 def test_ids_in_whose_order_the_target_rises_are_said():

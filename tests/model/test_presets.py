@@ -155,7 +155,9 @@ def test_the_backtest_chooses_as_the_preset_does():
 def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_choice(finished: Project):
     rides(150).to_csv(finished.folder / "rides.csv", index=False)
     # The number of riders is then not a feature.
-    finished.configure(model={"preset": "good", "metric": "RMSE", "weight": "riders", "refit": "all"})
+    history = [{"by": "city", "values": ["minutes"], "lags": [1], "windows": ["3d"], "available_after": "1h"}]
+    model = {"preset": "good", "metric": "RMSE", "weight": "riders", "refit": "all"}
+    finished.configure(model=model, features={"history": history})
     finished.snakemake("reports/final_report.md", "all")
     found = finished.json("model/model.json")["candidates"]
     metrics = finished.json("reports/evaluation_metrics.json")
@@ -170,8 +172,12 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
         assert f"Training rows are weighted by riders: {words_of_gain(metrics['weight']['gain'])}" in text
     assert "riders" not in metrics["features"]
+    # Features of earlier rows go through every step too.
+    earlier = {"minutes_lag_1_by_city", "minutes_mean_3d_by_city"}
+    assert earlier <= set(metrics["features"]) and "minutes_lag_1_by_city" in page
     finished.sign_off()
     finished.script("deploy")
+    assert "both models have the same bytes" in finished.script("reproduce").stdout
     (finished.folder / "data/batches").mkdir()
     rides(20, seed=2).drop(columns=["minutes", "riders"]).to_csv(finished.folder / "data/batches/new.csv", index=False)
     finished.snakemake("predictions/new.csv")

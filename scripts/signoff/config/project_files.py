@@ -8,9 +8,12 @@ import yaml
 
 from signoff.tables.table import ParsedTable
 
+# A key of fewer rows has little history.
+_FEWEST_ROWS_A_KEY = 10
 
-def config_text(source: str, config: dict[str, Any], reader: dict[str, Any]) -> str:
-    """Return config.yaml, with a comment on each section."""
+
+def config_text(source: str, config: dict[str, Any], reader: dict[str, Any], key: str | None = None) -> str:
+    """Return config.yaml, with a comment on each section; `key` says which earlier rows may help, see `history_key`."""
     usual = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     reader = {key: value for key, value in reader.items() if value != usual.get(key)}
     notes = {
@@ -27,13 +30,31 @@ def config_text(source: str, config: dict[str, Any], reader: dict[str, Any]) -> 
     validation = config.pop("validation", {})
     sections = {"raw_data_source_url": source, **({"reader": reader} if reader else {}), **config}
     lines = ["# Every other key: config/README.md of the workflow"]
-    for key, value in sections.items():
-        lines.append(f"# {notes[key]}")
-        lines.append(block({key: value}))
+    for section, value in sections.items():
+        lines.append(f"# {notes[section]}")
+        lines.append(block({section: value}))
+    if key:
+        entry = {"by": key, "values": [config["target"]], "lags": [1], "windows": ["4w"], "available_after": "1d"}
+        shown = yaml.safe_dump([entry], default_flow_style=True, allow_unicode=True, sort_keys=False, width=1000)
+        lines += [
+            "# what happened in earlier rows may help: delete the #, and merge it into features if that is above;",
+            "# available_after is how long after its moment a row's target is known (docs/history.md)",
+            f"# features: {{history: {shown.strip()}}}",
+        ]
     lines += ["# the data contract", block({"validation": {"schema": "schema.yaml", **validation}})]
     lines += ["# limits for the model; set them when you have seen what is usual"]
     lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
     return "\n".join(lines) + "\n"
+
+
+def history_key(table: ParsedTable, config: dict[str, Any]) -> str | None:
+    """Return the column of text with the most values of which each has many rows in time; None if there is none."""
+    if "time_column" not in config:
+        return None
+    levels = {name: table.frame[name].nunique() for name, kind in table.kinds.items() if kind == "text"}
+    enough = {n: count for n, count in levels.items() if 2 <= count <= len(table.frame) / _FEWEST_ROWS_A_KEY}
+    enough.pop(config["target"], None)
+    return max(enough, key=lambda name: enough[name], default=None)
 
 
 _DELIVERY_NOTES = {
