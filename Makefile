@@ -52,7 +52,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary review statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks bench-models year attest signing dossier reproduce serve bench-serve
+	bench-backtest bench-scaling bench-alarms bench-leaks bench-live bench-models year attest signing dossier reproduce serve bench-serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -200,6 +200,10 @@ bench-alarms: $(READY) ## measure how many known faults in data are reported, an
 
 bench-leaks: $(READY) ## measure how many leaks of each kind are reported, and how many false alarms: benchmarks/leaks.md
 	@$(BIN)/python benchmarks/leaks.py --output benchmarks/leaks.md
+
+bench-live: $(READY) ## measure in which week live alarms come, and what joins and checks cost: benchmarks/live.md (DIR=folder with a release)
+	@$(BIN)/python benchmarks/live_alarms.py --output benchmarks/live.md
+	@$(TILDE) $(BIN)/python benchmarks/live_costs.py $${DIR+--folder="$$DIR"}
 
 docs: $(DOCS) ## build the documentation: docs/_build/html/index.html
 	@mkdir -p docs/_build/flights && rm -rf docs/_build/flights/config && cp -r config docs/_build/flights/config

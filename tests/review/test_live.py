@@ -180,6 +180,33 @@ def test_clean_replays_rarely_raise_an_alarm_and_doubled_noise_always_does():
     assert all(replay(2.0, 4) for _ in range(20))
 
 
+def test_doubled_noise_is_found_in_its_second_week_by_few_held_out_weeks_of_few_rows():
+    random = np.random.default_rng(4)
+
+    def replay() -> bool:
+        errors = [random.normal(0, 1 if n < 7 else 2, 60) for n in range(9)]
+        held = [{"MAE": float(np.abs(each).mean()), "bias": float(each.mean()), "rows": 60} for each in errors[:3]]
+        # With three weeks, the report's interval is wide.
+        own = promise(0.8, low=0.64, high=0.96, bias_error=0.15, weeks=held, coverages=[0.9])
+        figures = [
+            {
+                "mae": float(np.abs(each).mean()),
+                "bias": float(each.mean()),
+                "coverage": float((abs(each) < 1.65).mean()),
+            }
+            for each in errors[3:]
+        ]
+        return bool(judge(weeks(*(each | {"rows": 60} for each in figures)), "r1", own))
+
+    assert all(replay() for _ in range(20))
+
+
+def test_two_weeks_that_are_unlikely_together_raise_an_alarm():
+    assert judge(weeks({"mae": 1.0}, {"mae": 1.5}), "r1", promise()) == []
+    (found,) = judge(weeks({"mae": 1.0}, {"mae": 1.5}, {"mae": 1.5}), "r1", promise())
+    assert found["name"] == "live_error" and "for 2 weeks (from 2024-01-08, 200 rows)" in found["sentence"]
+
+
 def test_a_slice_whose_intervals_fail_is_named(tmp_path):
     random = np.random.default_rng(3)
     days = pd.date_range("2024-01-01", periods=1200, freq="30min").strftime("%Y-%m-%d %H:%M:%S")

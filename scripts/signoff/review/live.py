@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,16 @@ import pandas as pd
 from scipy import special
 
 from signoff.release.live_record import Broken, Line, LiveAlarm
-from signoff.review.live_join import MOST_COLUMNS, NO_WEEK, Record
+from signoff.review.live_join import NO_WEEK, Record
 
 # A week with fewer answered rows is not judged by itself.
 _FEWEST_ROWS = 10
-# One week is an alarm at the first probability, two in a row at the second.
-_RARE, _RARE_TWICE = 0.0005, 0.005
+# One week is an alarm at the first probability, two in a row together at the second.
+_RARE, _RARE_TWICE = 0.0005, 0.002
+# A week above this probability is as promised.
+_UNUSUAL = 0.05
+# The prior of the spread of weeks counts as much as this many weeks.
+_PRIOR_WEEKS = 6
 # The smallest effects that raise an alarm: a ratio of errors, a share of the MAE, a difference of the coverage.
 _WORSE, _OFF, _SHORT = 1.15, 0.25, 0.05
 
@@ -111,7 +115,7 @@ class Sums:
         by = ["release", "week", "as_if"]
         for labels, values in _grouped(found, [rows[name] for name in by]):
             self.lines[labels] += values
-        for n in range(MOST_COLUMNS):
+        for n in range(sum(str(name).startswith("slice_") for name in rows)):
             known = rows[f"slice_{n}"] >= 0
             if known.any():
                 keys = [rows.loc[known, name] for name in (*by, f"slice_{n}")]
@@ -181,7 +185,8 @@ def merged(earlier: Sequence[Line], lines: Sequence[Line], known: Sequence[str])
 
 @dataclass(frozen=True)
 class _Week:
-    """A week of the current release: its first day, answered rows, and figures over predictions of both kinds."""
+    """One or several weeks of the current release: their first day, answered rows, and figures over predictions of
+    both kinds."""
 
     week: str
     rows: int
@@ -189,50 +194,101 @@ class _Week:
     bias: float
     coverage: float | None
     intervals: int
+    weeks: int = 1
 
 
 def _weeks_of(lines: Sequence[Line], release: str) -> list[_Week]:
     """Return the weeks of a release with enough answers, the oldest first."""
-    found = []
     of_release = [line for line in lines if line["release"] == release and line["answered"]]
+    found = []
     for week in sorted({line["week"] for line in of_release if line["week"]}):
-        parts = [line for line in of_release if line["week"] == week]
-        rows = sum(line["answered"] for line in parts)
-        with_interval = [line for line in parts if line["coverage"] is not None]
-        covered = sum(line["answered"] for line in with_interval)
-        if rows < _FEWEST_ROWS:
-            continue
-        found.append(
+        parts = [
             _Week(
                 week,
-                rows,
-                sum(line["answered"] * (line["MAE"] or 0.0) for line in parts) / rows,
-                sum(line["answered"] * (line["bias"] or 0.0) for line in parts) / rows,
-                sum(line["answered"] * (line["coverage"] or 0.0) for line in with_interval) / covered
-                if covered
-                else None,
-                covered,
+                line["answered"],
+                line["MAE"] or 0.0,
+                line["bias"] or 0.0,
+                line["coverage"],
+                0 if line["coverage"] is None else line["answered"],
             )
-        )
-    return found
+            for line in of_release
+            if line["week"] == week
+        ]
+        found.append(_pooled(parts, 1))
+    return [each for each in found if each.rows >= _FEWEST_ROWS]
 
 
-def _probability(
-    value: float, usual: Sequence[float], center: float, floor: float, error: float | None = None
-) -> float:
-    """Return the p-value of a week above `center`: a one-sided t test of a new observation.
+def _pooled(parts: Sequence[_Week], weeks: int) -> _Week:
+    """Return the figures over the rows of several weeks, or of the kinds of predictions of one."""
+    rows, intervals = sum(each.rows for each in parts), sum(each.intervals for each in parts)
+    covered = math.fsum((each.coverage or 0.0) * each.intervals for each in parts)
+    return _Week(
+        parts[0].week,
+        rows,
+        math.fsum(each.mae * each.rows for each in parts) / rows,
+        math.fsum(each.bias * each.rows for each in parts) / rows,
+        covered / intervals if intervals else None,
+        intervals,
+        weeks,
+    )
 
-    The spread is that of the held-out weeks, but at least `floor`, the standard error of a week of independent rows.
-    `error` is the standard error of the mean of the held-out weeks as the report has it, which allows for
-    autocorrelation and is known even for few weeks.
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure of a week that is compared with the promise, on a scale on which a week's spread depends on rows alone.
+
+    Parameters
+    ----------
+    value
+        Returns the figure of a week; None if it has none.
+    promised, promised_error
+        The promised value, and its standard error in the report, if it is known.
+    held_out
+        The values of the held-out weeks.
+    of_a_row
+        The standard deviation of one row: that of a week of n independent rows is it by √n.
+    extra
+        How much more weeks differ, before it is known: the prior of their standard deviation.
+    sides
+        Whether only higher values are worse (1), or lower ones, too (2).
+    matters
+        Returns whether the effect is large enough for an alarm.
     """
-    k = max(len(usual), 1)
-    of_weeks, of_report = float(np.std(usual, ddof=1)) if k > 2 else 0.0, (error or 0.0) * math.sqrt(k)
-    # The interval of the report is already wider if it rests on few weeks. If weeks differ by no more than sampling
-    # explains, they have no extra spread.
-    degrees = 30 if max(of_weeks, of_report) <= 1.2 * floor else 10 if of_report >= of_weeks else max(k - 1, 3)
-    spread = max(of_weeks, of_report, floor) * math.sqrt(1 + 1 / k)
-    return float(special.stdtr(degrees, -(value - center) / spread))
+
+    value: Callable[[_Week], float | None]
+    promised: float
+    promised_error: float | None
+    held_out: Sequence[float]
+    of_a_row: float
+    extra: float
+    sides: int
+    matters: Callable[[_Week], bool]
+
+    def probability(self, now: _Week, usual: Sequence[_Week] = ()) -> float:
+        """Return the p-value of some weeks, a t test of their mean; `usual` are earlier ones that were as promised.
+
+        Their spread is estimated from all known weeks together with a prior, because there are often few (a moderated
+        t statistic: Smyth 2004, Linear Models and Empirical Bayes Methods for Assessing Differential Expression,
+        Statistical Applications in Genetics and Molecular Biology 3). It is no less than the report's standard error,
+        which allows for autocorrelation, and than that of independent rows.
+        """
+        value = self.value(now)
+        if value is None:
+            return 1.0
+        k, by_rows = max(len(self.held_out), 1), self.of_a_row**2 * now.weeks / now.rows
+        earlier = [each for each in map(self.value, usual) if each is not None]
+        groups = [np.asarray(each) for each in (self.held_out, earlier) if len(each) > 1]
+        squares = sum(float(((each - each.mean()) ** 2).sum()) for each in groups)
+        degrees = _PRIOR_WEEKS + sum(len(each) - 1 for each in groups)
+        variance = (_PRIOR_WEEKS * (by_rows + self.extra**2) + squares) / degrees
+        if self.promised_error is not None:
+            # The report's interval is wider if it rests on few weeks, as the test here is.
+            wider = float(special.stdtrit(max(k - 1, 2), 0.975)) / 1.96
+            variance = max(variance, (self.promised_error / wider) ** 2 * k)
+        spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / k))
+        distance = value - self.promised
+        distance = abs(distance) if self.sides == 2 else distance
+        return self.sides * float(special.stdtr(degrees, -distance / spread))
 
 
 def _standard_error(low: float | None, high: float | None) -> float | None:
@@ -240,65 +296,97 @@ def _standard_error(low: float | None, high: float | None) -> float | None:
     return None if low is None or high is None else (high - low) / (2 * 1.96)
 
 
+def _figures(promise: Promise) -> dict[str, _Figure]:
+    """Return the figures that are compared, by the name of their alarm."""
+    known = [each for each in promise.weeks if each["rows"] >= _FEWEST_ROWS and each["MAE"] > 0]
+    mae = max(promise.mae, 1e-300)
+    error = _standard_error(promise.low, promise.high)
+    return {
+        # A mean of absolute errors has a relative standard error of about 1 / √n, a mean error 1.25 times as much.
+        "live_error": _Figure(
+            value=lambda week: math.log(max(week.mae, 1e-300)),
+            promised=math.log(mae),
+            promised_error=None if error is None else error / mae,
+            held_out=[math.log(each["MAE"]) for each in known],
+            of_a_row=1.0,
+            extra=0.12,
+            sides=1,
+            matters=lambda week: week.mae > _WORSE * mae and (promise.high is None or week.mae > promise.high),
+        ),
+        "live_bias": _Figure(
+            value=lambda week: week.bias / mae,
+            promised=promise.bias / mae,
+            promised_error=None if promise.bias_error is None else promise.bias_error / mae,
+            held_out=[each["bias"] / mae for each in known],
+            of_a_row=1.25,
+            extra=0.2,
+            sides=2,
+            matters=lambda week: abs(week.bias - promise.bias) > _OFF * mae and abs(week.bias) > abs(promise.bias),
+        ),
+        "live_coverage": _coverage(promise),
+    }
+
+
+def _coverage(promise: Promise) -> _Figure:
+    """Return the figure of the coverage: the share that is missed, on the scale of the arcsine of its root."""
+
+    def value(coverage: float) -> float:
+        return math.asin(math.sqrt(min(max(1 - coverage, 0.0), 1.0)))
+
+    expected = promise.level if promise.coverage is None else min(promise.level, promise.coverage)
+    held_out = [value(each) for each in promise.coverages]
+    return _Figure(
+        value=lambda week: None if week.coverage is None or week.intervals < _FEWEST_ROWS else value(week.coverage),
+        promised=max(value(expected), float(np.mean(held_out)) if len(held_out) > 2 else 0.0),
+        promised_error=None,
+        held_out=held_out,
+        of_a_row=0.5,
+        extra=0.05,
+        sides=1,
+        matters=lambda week: (
+            week.coverage is not None
+            and week.coverage < expected - _SHORT
+            and (1 - week.coverage) > 1.5 * (1 - expected)
+        ),
+    )
+
+
 def judge(lines: Sequence[Line], release: str, promise: Promise) -> list[LiveAlarm]:
     """Mark the alarms in the lines of a release, and return those that hold for its newest weeks.
 
-    A week is compared with the held-out weeks that the release was approved by. An alarm needs one week that is very
-    unlikely by chance, or two in a row that are unlikely, and an effect that matters.
+    A week is compared with the held-out weeks that the release was approved by, alone and together with the week
+    before. An alarm needs weeks that are very unlikely by chance, and an effect that matters.
     """
     weeks = _weeks_of(lines, release)
-    known = [each for each in promise.weeks if each["rows"] >= _FEWEST_ROWS and each["MAE"] > 0]
-    unlikely: dict[str, list[tuple[float, bool]]] = {"live_error": [], "live_bias": [], "live_coverage": []}
-    usual_size = [math.log(each["MAE"]) for each in known]
-    usual_bias = [each["bias"] for each in known]
-    error = _standard_error(promise.low, promise.high)
-    relative = None if error is None else error / max(promise.mae, 1e-300)
-    for week in weeks:
-        # A mean of absolute errors has a relative standard error of about 1 / sqrt(n), a mean error 1.25 times as much.
-        floor = 1 / math.sqrt(week.rows)
-        center = float(np.mean(usual_size)) if len(usual_size) > 2 else math.log(max(promise.mae, 1e-300))
-        p = _probability(math.log(max(week.mae, 1e-300)), usual_size, center, floor, relative)
-        worse = week.mae > _WORSE * promise.mae and (promise.high is None or week.mae > promise.high)
-        unlikely["live_error"].append((p, worse))
-        far = abs(week.bias - promise.bias)
-        p = 2 * _probability(far, usual_bias, 0.0, 1.25 * promise.mae * floor, promise.bias_error)
-        moved = far > _OFF * promise.mae and abs(week.bias) > abs(promise.bias)
-        unlikely["live_bias"].append((p, moved))
-        unlikely["live_coverage"].append(_short(week.coverage, week.intervals, promise))
+    figures = _figures(promise)
+    # How many weeks each alarm is about.
+    bad: dict[str, list[int]] = {name: [] for name in figures}
+    usual: list[_Week] = []
+    last: dict[str, float] = {}
+    for n, week in enumerate(weeks):
+        before = [each for each in usual if not n or each is not weeks[n - 1]]
+        alone = {name: figure.probability(week, usual) for name, figure in figures.items()}
+        for name, figure in figures.items():
+            length = int(alone[name] < _RARE and figure.matters(week))
+            if n and alone[name] < _UNUSUAL:
+                both = _pooled(weeks[n - 1 : n + 1], 2)
+                together = figure.matters(both) and figure.probability(both, before) < _RARE_TWICE
+                length = 1 + (last[name] < _UNUSUAL) if together else length
+            # An alarm that goes on.
+            length = max(length, bad[name][-1] + 1) if length and n and bad[name][-1] else length
+            bad[name].append(length)
+        last = alone
+        if min(alone.values()) > _UNUSUAL:
+            usual.append(week)
     found: list[LiveAlarm] = []
-    for name, tries in unlikely.items():
-        bad = [_is_alarm(tries, n) for n in range(len(tries))]
-        for week, alarmed in zip(weeks, bad, strict=True):
-            for line in lines:
-                if alarmed and line["release"] == release and line["week"] == week.week:
-                    line["alarms"] = sorted({*line["alarms"], name})
-        if bad and bad[-1]:
-            far = next((n for n, (p, matters) in enumerate(reversed(tries)) if not (matters and p < 0.05)), len(tries))
-            found.append({"name": name, "slice": None, "sentence": _words(name, weeks[-max(far, 1) :], promise)})
+    for name, lengths in bad.items():
+        alarmed = {week.week for week, length in zip(weeks, lengths, strict=True) if length}
+        for line in lines:
+            if line["release"] == release and line["week"] in alarmed:
+                line["alarms"] = sorted({*line["alarms"], name})
+        if lengths and lengths[-1]:
+            found.append({"name": name, "slice": None, "sentence": _words(name, weeks[-lengths[-1] :], promise)})
     return found
-
-
-def _is_alarm(tries: Sequence[tuple[float, bool]], n: int) -> bool:
-    """Return whether a week is an alarm by itself, or with the week before."""
-    p, matters = tries[n]
-    before, mattered = tries[n - 1] if n else (1.0, False)
-    return matters and (p < _RARE or (mattered and max(p, before) < _RARE_TWICE))
-
-
-def _short(coverage: float | None, rows: int, promise: Promise) -> tuple[float, bool]:
-    """Return the p-value of a coverage this low, and whether the shortfall matters."""
-    if coverage is None or rows < _FEWEST_ROWS:
-        return 1.0, False
-    expected = min(promise.level, promise.level if promise.coverage is None else promise.coverage)
-
-    def missed(share: float, of: float = math.inf) -> float:
-        return math.log(max(1 - share, 0.5 / of))
-
-    usual = [missed(each, 200) for each in promise.coverages]
-    center = max(float(np.mean(usual)) if len(usual) > 2 else -math.inf, missed(expected, rows))
-    floor = math.sqrt(max(expected, 0.5) / (rows * max(1 - expected, 0.5 / rows)))
-    p = _probability(missed(coverage, rows), usual, center, floor)
-    return p, coverage < expected - _SHORT and (1 - coverage) > 1.5 * (1 - expected)
 
 
 def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, weeks: int = 4) -> list[LiveAlarm]:
@@ -321,13 +409,15 @@ def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, wee
     intervals, covered = Sums._NAMES.index("intervals"), Sums._NAMES.index("covered")
     columns, found = list(record.levels), []
     judged = {key: values for key, values in together.items() if values[intervals] >= 3 * _FEWEST_ROWS}
+    figure = _coverage(promise)
     for (column, level), values in judged.items():
-        share = values[covered] / values[intervals]
-        p, matters = _short(share, int(values[intervals]), promise)
+        share, rows = values[covered] / values[intervals], int(values[intervals])
+        now = _Week("", rows, 0.0, 0.0, share, rows)
         # If coverage is low everywhere, the slice is not the cause.
         others = (whole[covered] - values[covered]) / max(whole[intervals] - values[intervals], 1)
-        if matters and p * len(judged) < _RARE and share < others - _SHORT:
-            level_name, rows = record.levels[columns[column]][level], int(values[intervals])
+        unlikely = figure.matters(now) and figure.probability(now) * len(judged) < _RARE
+        if unlikely and share < others - _SHORT:
+            level_name = record.levels[columns[column]][level]
             name = f"{columns[column]} {level_name}"
             sentence = f"Where {columns[column]} is {level_name}, the intervals of the deployed release have covered "
             sentence += f"{share:.0%} of {rows:,} rows since {_date(newest[0])}; {promise.level:.0%} were promised."

@@ -22,12 +22,12 @@ from signoff.tables.spill import GOLDEN
 from signoff.tables.table import parse_column
 
 # The largest number of text columns whose levels are slices, and the largest number of levels of each.
-MOST_COLUMNS = 8
+_MOST_COLUMNS = 8
 _MOST_LEVELS = 30
 # Groups by the first byte of a hash, and the number of rows of both sides that are joined at a time, if more than one
 # group fits.
 _GROUPS, _MOST_ROWS = 256, 500_000
-NO_WEEK = np.iinfo("int64").min
+NO_WEEK = np.iinfo("int32").min
 _DAY = 86_400_000_000
 
 
@@ -68,7 +68,7 @@ class Kinds:
 
 
 class _Rows:
-    """Rows of 8-byte numbers in a file without a name, in groups by a hash of the key, each in its order."""
+    """Rows of numbers in a file without a name, in groups by a hash of the key, each in its order."""
 
     def __init__(self, folder: Path, **dtypes: str):
         self.dtype = np.dtype([*dtypes.items(), ("place", "int64")])
@@ -117,12 +117,13 @@ class Record:
         self.key, self.kinds, self.target, self.time = list(key), kinds, target, time
         self.releases: list[str] = []
         texts = [name for name, kind in kinds.kinds.items() if kind == "text" and name not in (target, time)]
-        self.levels: dict[str, list[str]] = {name: [] for name in texts[:MOST_COLUMNS]}
+        self.levels: dict[str, list[str]] = {name: [] for name in texts[:_MOST_COLUMNS]}
         self._files = 0
+        # As narrow as possible, because most of the time goes into moving these rows.
         numbers = dict.fromkeys(["prediction", "low", "high", "baseline"], "float64")
-        codes = dict.fromkeys(["release", "week", "as_if", "file"], "int64")
-        slices = {f"slice_{n}": "int64" for n in range(MOST_COLUMNS)}
-        self.predicted = _Rows(folder, key="uint64", **numbers, **codes, **slices)
+        codes = dict.fromkeys(["release", "week", "file"], "int32")
+        slices = {f"slice_{n}": "int8" for n in range(len(self.levels))}
+        self.predicted = _Rows(folder, key="uint64", **numbers, **codes, as_if="int8", **slices)
         self.answers = _Rows(folder, key="uint64", target="float64")
 
     def add_predictions(self, batch: Batch, promises: Mapping[str, Released], means: Mapping[str, float]) -> None:
@@ -152,7 +153,7 @@ class Record:
                     baseline[inside] = frame[promise.baseline].to_numpy()[inside]
                 elif promise.baseline == "mean" and inside.any():
                     baseline[inside] = means[name]
-            levels = {f"slice_{n}": np.full(rows, -1) for n in range(MOST_COLUMNS)}
+            levels = {f"slice_{n}": np.full(rows, -1) for n in range(len(self.levels))}
             for n, name in enumerate(self.levels):
                 if name in frame:
                     levels[f"slice_{n}"] = self._levels(name, frame[name])
@@ -189,12 +190,17 @@ class Record:
             predicted, answers = self.predicted.of(first, end), self.answers.of(first, end)
             answers = answers[answers["target"].notna()]
             first = end
+            if predicted["key"].is_unique and answers["key"].is_unique:
+                found = pd.Index(answers["key"]).get_indexer(pd.Index(predicted["key"]))
+                for name in ("target", "place"):
+                    # Of a missing answer, the last element, which is none.
+                    predicted[name] = np.append(answers[name].to_numpy("float64"), np.nan)[found]
+                yield predicted
+                continue
             predicted["rank"] = _from_the_end(predicted, ["key", "file"])
             answers = answers.assign(rank=_from_the_end(answers, ["key"]))
             predicted = predicted.drop_duplicates(["key", "rank"], keep="last").drop(columns="place")
-            # Most often each key occurs once.
-            on = ["key", "rank"] if answers["rank"].any() or predicted["rank"].any() else ["key"]
-            yield predicted.merge(answers[[*on, "target", "place"]], on=on, how="left")
+            yield predicted.merge(answers[["key", "rank", "target", "place"]], on=["key", "rank"], how="left")
 
     def _code(self, release: str) -> int:
         if release not in self.releases:
@@ -237,8 +243,6 @@ class TrainingMeans:
 
 def _from_the_end(rows: pd.DataFrame, by: list[str]) -> np.ndarray:
     """Return the number of later rows with the same values for each row."""
-    if not rows["key"].duplicated().any():
-        return np.zeros(len(rows), dtype="int64")
     return rows.groupby(by).cumcount(ascending=False).to_numpy()
 
 
