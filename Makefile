@@ -75,8 +75,9 @@ summary: $(READY) ## show the summary of the report on the terminal: deploy or n
 backtest: $(READY) ## replay the weekly job over the weeks of the data, to see what retraining gains: reports/backtest.md
 	@$(SNAKEMAKE) backtest
 
-statement: $(READY) ## write a decision to a file that is signed elsewhere (REVIEWER= DECISION= COMMENT= OVERRIDE=)
-	@$(IN_PROJECT)/statement.py --reviewer="$$REVIEWER" --decision="$$DECISION" --comment="$$COMMENT" \
+statement: $(READY) ## write a decision to a file that is signed elsewhere (REVIEWER= DECISION= COMMENT= OVERRIDE=; MODELS=rule)
+	@$(IN_PROJECT)/$(if $(MODELS),sign_off_models.py --statement --rule="$$MODELS",statement.py) \
+		--reviewer="$$REVIEWER" --decision="$$DECISION" --comment="$$COMMENT" \
 		$${OVERRIDE+--override="$$OVERRIDE"}
 
 review: $(READY) ## open a page in a browser to read, compare and decide on; Ctrl-C ends it (NO_BROWSER=1, PORT=)

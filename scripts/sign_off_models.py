@@ -1,11 +1,12 @@
 """Approve, of many models, all that fit a rule; the others wait for their own decision.
 
     python scripts/sign_off_models.py --rule "verdict passed, no alarm, better than the champion" \\
-        [--reviewer NAME --decision approve --comment TEXT] [--key PATH]
+        [--reviewer NAME --decision approve --comment TEXT] [--key PATH | --statement]
 
 Run in the folder of the config. What is not given is asked for on a terminal. Each model that fits gets a sign-off in
 its own folder, signed for its files alone, whose comment names the rule and the digest of the list of all models of
-this decision. The list is reports/signed/DIGEST.json.
+this decision. The list is reports/signed/DIGEST.json. With --statement, nothing is signed: each folder gets the
+statement of its decision, to sign elsewhere.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from signoff.ops.overview import update_index
 from signoff.ops.status import next_step
 from signoff.release.approval import SIGN_OFF, code_state
 from signoff.release.decision import decide
+from signoff.release.detached import check_signers, statement_path, write_statement
 from signoff.release.form import Code
 from signoff.release.rule_decision import comment_of, list_of_models, parse_rule, problems
 from signoff.release.signing import write_decision
@@ -86,7 +88,7 @@ def ask(args: argparse.Namespace, number: int) -> None:
 
 
 def _sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
-    """Write the list and the sign-off of each model; return by name why a model was not signed, or not fully."""
+    """Write the list, and the sign-off or the statement of each model; return why a model got none, or needs more."""
     content = list_of_models(clauses, {folder.name: model.subject for folder, model in fit.items()})
     path = _LISTS / f"{hashlib.sha256(content).hexdigest()}.json"
     with replacing(path) as new:
@@ -99,6 +101,9 @@ def _sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[st
         rule = model.config["release"]
         with contextlib.chdir(folder):
             try:
+                if args.statement:
+                    write_statement(model.subject, given, SIGN_OFF, None, rule)
+                    continue
                 written = write_decision(
                     model.subject,
                     model.config,
@@ -128,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decision", choices=["approve"])
     parser.add_argument("--comment", help="what you have looked at, and why you decide so")
     parser.add_argument("--key", type=Path, help="sign with this private key of OpenSSH")
+    parser.add_argument("--statement", action="store_true", help="write what to sign elsewhere, for each model")
     config_argument(parser)
     args = parser.parse_args(argv)
     missing = [f"--{name}" for name in ("reviewer", "decision", "comment") if getattr(args, name) is None]
@@ -138,7 +144,9 @@ def main(argv: list[str] | None = None) -> None:
         if not has_many_models(config):
             raise TaskError("this project has one model: run make sign-off without MODELS.")
         clauses, code = parse_rule(args.rule), code_state()
-        if config["release"]["allowed_signers"] and args.key is None:
+        if args.statement:
+            check_signers(config["release"])
+        elif config["release"]["allowed_signers"] and args.key is None:
             raise TaskError("release.allowed_signers asks for a signature: name your key (make sign-off KEY=…).")
         fit, others = _sorted_out(model_folders(config), clauses, code)
         lines = [f"Rule        {', '.join(clauses)}", f"Fit         {counted(len(fit), 'model')}"]
@@ -160,12 +168,16 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("[sign_off_models] waiting for their own decision: %d", len(others))
         for line in shown(failed, "Not yet"):
             logging.info("[sign_off_models] %s", line)
-        if signed:
+        if signed and args.statement:
+            path = statement_path(args.reviewer)
+            logging.info("[sign_off_models] sign each: ssh-keygen -Y sign -f KEY -n signoff models/NAME/%s", path)
+            logging.info("[sign_off_models] next: make sign-off DIR=models/NAME SIGNATURE=%s.sig, for each", path)
+        elif signed:
             logging.info("[sign_off_models] next: make deploy")
         else:
-            raise TaskError(
-                f"no model can be deployed yet, such as {next(iter(failed))}: {next(iter(failed.values()))}"
-            )
+            what = "has a statement" if args.statement else "can be deployed"
+            name, why = next(iter(failed.items()))
+            raise TaskError(f"no model {what} yet, such as {name}: {why}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import yaml
 from test_decision import CODE, CONFIG, train, write
 
 import deploy
+import sign_off
 import sign_off_models
 from conftest import ROOT, in_process, make_project, rides
 from signoff.base.errors import TaskError
@@ -249,6 +251,31 @@ def test_each_of_many_models_is_approved_by_as_many_people_as_one_model(two_mode
     assert code == 1 and "no model is signed and not deployed yet" in log[-1]
     assert not list(two_models.glob("models/*/deployed/current"))
     assert sign("Bob")[0] == 0
+    assert in_process(deploy)[0] == 0
+    assert len(list(two_models.glob("models/*/deployed/current/model.pkl"))) == 2
+
+
+def test_what_is_decided_by_a_rule_may_be_signed_elsewhere(two_models):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "ada"], check=True)
+    folders = [two_models / "models" / name for name in ("north", "south")]
+    for folder, more in ((two_models, "models: {each: {north: {}, south: {}}}\n"), *((each, "") for each in folders)):
+        (folder / "signers").write_text(f"ada {Path('ada.pub').read_text('utf-8')}", encoding="utf-8")
+        (folder / "config.yaml").write_text(f"{CONFIG}{more}release: {{allowed_signers: signers}}\n", encoding="utf-8")
+    given = ["--reviewer=ada", "--decision=approve", "--comment=read the page"]
+    code, _, log = in_process(sign_off_models, "--statement", "--rule=verdict passed, no alarm", *given)
+    assert code == 0 and log[-2].endswith(
+        "next: make sign-off DIR=models/NAME SIGNATURE=reports/statement-ada.dsse.sig, for each"
+    )
+    assert not list(two_models.glob("models/*/reports/sign_off.json"))
+    (path,) = (two_models / "reports/signed").iterdir()
+    for folder in folders:
+        os.chdir(folder)
+        command = ["ssh-keygen", "-q", "-Y", "sign", "-f", "../../ada", "-n", "signoff", "reports/statement-ada.dsse"]
+        subprocess.run(command, check=True, capture_output=True)
+        assert in_process(sign_off, "--signature=reports/statement-ada.dsse.sig")[0] == 0
+        (decision,) = json.loads(Path("reports/sign_off.json").read_bytes())["decisions"]
+        assert decision["comment"].endswith(f"rule: verdict passed, no alarm; list sha256:{path.stem})")
+    os.chdir(two_models)
     assert in_process(deploy)[0] == 0
     assert len(list(two_models.glob("models/*/deployed/current/model.pkl"))) == 2
 

@@ -21,7 +21,7 @@ LARGEST = 1 << 20
 _ANOTHER = "Write another statement: make statement."
 
 
-def _statement_path(reviewer: str) -> Path:
+def statement_path(reviewer: str) -> Path:
     """Return where the statement of a reviewer is written by default."""
     return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.dsse")
 
@@ -105,7 +105,7 @@ def write_statement(
         # The same text that the others have signed.
         subject, _ = with_others(here, sign_off)
     decision = new_decision(subject, given, rule)
-    path = output or _statement_path(decision["reviewer"])
+    path = output or statement_path(decision["reviewer"])
     text = _instructions(path, subject, decision, lines, rule)
     for each, content in ((path, statement(subject, decision)), (path.with_suffix(".txt"), text.encode())):
         with replacing(each) as new:
