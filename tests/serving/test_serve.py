@@ -403,6 +403,10 @@ def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
     form = Form(delimiter=";", encoding="cp1252", decimal=",")
     rows = json_rows(b'[{"km": 1.234, "city": "1.234,5", "x": true, "y": null}]', form)
     assert rows.text.to_pylist() == [{"km": "1.234", "city": "1234.5", "x": "true", "y": ""}]
+    # A key that a row lacks is a missing value, and what is no row keeps its number.
+    rows = json_rows(b'[{"km": 1}, 2, {"city": "x", "km": [1]}, {"city": "y"}]', Form())
+    assert rows.text.to_pylist() == [{"km": "1", "city": ""}, {"km": "", "city": "y"}]
+    assert rows.numbers.tolist() == [1, 4] and [number for number, _ in rows.uneven] == [2, 3]
     rows = csv_rows("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
     assert rows.text.to_pylist() == [{"km": "1234.5", "city": "Köln"}]
     assert rows.uneven == [(2, "3 fields, the header has 2: '1;2;3'")]
