@@ -20,9 +20,9 @@ from signoff.release.model_signature import write_model_signature
 from signoff.release.store import Releases
 from signoff.report.standard_forms import standard_forms
 
-FOLDER = Path("attestations")
+_FOLDER = Path("attestations")
 _ENVELOPES = "sign_off.intoto.jsonl"
-SIGNATURE = "model_signing.sig"
+_SIGNATURE = "model_signing.sig"
 
 
 def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None = None) -> Path:
@@ -47,19 +47,19 @@ def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None 
     texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
     if forms.envelopes:
         texts[_ENVELOPES] = forms.envelopes
-    folder = FOLDER / facts.name
+    folder = _FOLDER / facts.name
     folder.mkdir(parents=True, exist_ok=True)
     delete_leftovers(folder)
     if key:
-        write_model_signature(Releases().releases / facts.name, facts.files, key, folder / SIGNATURE)
+        write_model_signature(Releases().releases / facts.name, facts.files, key, folder / _SIGNATURE)
     for file, text in texts.items():
         with replacing(folder / file) as new:
             new.write_text(text, encoding="utf-8")
-    write_model(facts, config, folder / "mlflow_model")
+    _write_model(facts, config, folder / "mlflow_model")
     return folder
 
 
-def write_model(facts: Facts, config: Mapping[str, Any], folder: Path) -> None:
+def _write_model(facts: Facts, config: Mapping[str, Any], folder: Path) -> None:
     """Write a release as an MLflow model, in place of an earlier one. A reader never sees half of it."""
     hidden = folder.with_name(hidden_name(folder.name))
     try:

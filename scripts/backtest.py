@@ -42,7 +42,7 @@ def backtest(
         What `backtest_week` wrote: by week for the model that was retrained before it, and under "never_retrained"
         for the one that was trained before the first of these weeks.
     thresholds
-        The gate, by names of `thresholds.THRESHOLDS`, judged on each week's scores. What is deployed without
+        The gate, by names of `thresholds._THRESHOLDS`, judged on each week's scores. What is deployed without
         retraining, and so the champion, is the model that is never retrained.
 
     Returns

@@ -31,7 +31,7 @@ from signoff.model.weights import add_weight, given, weights_of
 from signoff.review.evaluation import baseline_column
 
 # A column that no feature has the name of: features cannot be called `split`.
-WEEK = "split"
+_WEEK = "split"
 
 
 def backtest_week(
@@ -74,7 +74,7 @@ def backtest_week(
         The model cannot be trained, or the baseline is not a numeric feature, or has missing values.
     """
     order = pd.Series(range(len(train)), train.index)
-    weights = weights_of(train, weighting, WEEK)
+    weights = weights_of(train, weighting, _WEEK)
     setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order, weights=weights))
     seed, threads = learning.random_state, learning.threads
     model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads, weights=weights)
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
             # It is not a feature.
             del kinds[args.weight]
         if args.half_life_weeks:
-            train[WEEK] = _mondays(args.train)
+            train[_WEEK] = _mondays(args.train)
         found = backtest_week(train, weeks, kinds, target, Learning.given(args), args.baseline, weighting)
         write_json(args.output, {"target": target, "trained_on": [path.stem for path in args.train], **found})
         for week, scores in found["scores"].items():

@@ -40,7 +40,7 @@ class _FarTimes(Exception):
 
 
 @dataclass(frozen=True)
-class Policies:
+class _Policies:
     """What to do with missing values and duplicate rows.
 
     `columns` has a policy by column: "drop" the rows where it is missing, "leave" them, or {"fill": constant};
@@ -82,7 +82,7 @@ def clean_data(
     frame
         n rows × m columns, with a fresh RangeIndex.
     policies, default, required, duplicates, max_rows_lost
-        See `Policies`.
+        See `_Policies`.
     bad
         By column the values that were not numbers or dates (missing in `frame`), by row: these rows are dropped
         whatever the policy, since nobody knows what the value should have been.
@@ -93,16 +93,16 @@ def clean_data(
         A policy names an unknown column or does not fit it; no row is left, or too many are lost.
     """
     table = ParsedTable(frame, {}, {}, bad or {})
-    cleaning = Cleaning(
+    cleaning = _Cleaning(
         lambda: iter([table]),
-        Policies(policies or {}, default, required, duplicates, max_rows_lost),
+        _Policies(policies or {}, default, required, duplicates, max_rows_lost),
         list(map(str, frame)),
     )
     clean = pd.concat(list(cleaning.frames()))
     return clean.reset_index(drop=True), cleaning.counts
 
 
-class Cleaning:
+class _Cleaning:
     """The cleaning of a table in batches, in bounded memory; a table in memory is one batch.
 
     `counts` and, by column, the first value that is not of its kind with its row (`examples`) are complete after
@@ -113,7 +113,7 @@ class Cleaning:
     def __init__(
         self,
         make: Callable[[], Iterator[ParsedTable]],
-        policies: Policies,
+        policies: _Policies,
         columns: list[str],
         folder: Path | None = None,
         times: Times | None = None,
@@ -132,7 +132,7 @@ class Cleaning:
         """
         if self.policies.duplicates == "drop":
             hashes = Spill(self.folder)
-            for _ in hashed(self._without_missing(), hashes):
+            for _ in _hashed(self._without_missing(), hashes):
                 pass
             repeated = np.zeros(len(hashes), dtype=bool)
             for places in repeats(hashes):
@@ -142,7 +142,7 @@ class Cleaning:
                 yield clean[~repeated[row : (row := row + len(clean))]]
         else:
             hashes = Spill(self.folder)
-            yield from hashed(self._without_missing(), hashes)
+            yield from _hashed(self._without_missing(), hashes)
             found = len(hashes) - distinct(hashes)
         self.counts = _with_duplicates(self.counts, found, self.policies.duplicates)
         # Before the file is moved to its place; that of a part is judged with the others.
@@ -176,7 +176,7 @@ class Cleaning:
 
 
 def _clean_rows(
-    frame: pd.DataFrame, policies: Policies, bad: dict[str, pd.Series]
+    frame: pd.DataFrame, policies: _Policies, bad: dict[str, pd.Series]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the clean rows of one batch under their own index, and the counts; see `clean_data`."""
     clean = frame.copy(deep=False)
@@ -215,10 +215,10 @@ def _with_duplicates(counts: dict[str, Any], duplicates: int, policy: str) -> di
 
 
 def _clean_file(
-    path: Path, output: Path, columns: Columns, policies: Policies, times: Times | None = None, side: bool = True
-) -> Cleaning:
+    path: Path, output: Path, columns: Columns, policies: _Policies, times: Times | None = None, side: bool = True
+) -> _Cleaning:
     """Write the clean rows of a file to `output`, in batches; with `side`, its Arrow file too. See `clean_data`."""
-    cleaning = Cleaning(lambda: tables(path, columns), policies, list(columns.kinds), output.parent, times)
+    cleaning = _Cleaning(lambda: tables(path, columns), policies, list(columns.kinds), output.parent, times)
     kinds = columns.kinds if side else None
     try:
         write_frames(cleaning.frames, output, kinds)
@@ -227,7 +227,7 @@ def _clean_file(
     return cleaning
 
 
-def hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
+def _hashed(frames: Iterator[pd.DataFrame], hashes: Spill) -> Iterator[pd.DataFrame]:
     """Yield `frames`, and add a hash of each row to `hashes` while the next frame is computed."""
     for frame in read_ahead(frames):
         hashes.add(row_hashes(frame, _MISSING_HASH))
@@ -268,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     with command_line.logged("clean_data", args, args.input):
-        policies = Policies(
+        policies = _Policies(
             args.policies,
             args.default_policy,
             tuple(args.required),
@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> None:
             None if args.like else args.max_rows_lost,
         )
 
-        def cleaned(columns: Columns) -> tuple[Columns, Cleaning]:
+        def cleaned(columns: Columns) -> tuple[Columns, _Cleaning]:
             _refuse_ambiguous(columns.formats)
             # A part is small, and read once.
             times = _times_of(args, columns.kinds)
@@ -324,7 +324,7 @@ def _times_of(args: argparse.Namespace, kinds: dict[str, str]) -> Times | None:
     return Times(name, now, name in args.past, future)
 
 
-def _lines_of(cleaning: Cleaning, kinds: dict[str, str]) -> Iterator[str]:
+def _lines_of(cleaning: _Cleaning, kinds: dict[str, str]) -> Iterator[str]:
     """Yield one line for each column with values that are not of its kind, or times that are wrong."""
     for column, (row, value) in cleaning.examples.items():
         wrong = ""

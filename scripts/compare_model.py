@@ -68,7 +68,7 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class _Sampled:
     """Of samples such rows as stand for all rows alike, training or held out; and the features of all training rows,
     some at a time. See `sample.sample`."""
 
@@ -83,7 +83,7 @@ def compare_model(
     metrics: dict[str, Any],
     options: Options = Options(),
     before: Before = Before(),
-    sampled: Sampled | None = None,
+    sampled: _Sampled | None = None,
 ) -> dict[str, Any]:
     """Return how the model, its errors and its rows compare; docs/files.md describes each part.
 
@@ -109,7 +109,7 @@ def compare_model(
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
     test = table[table["split"] == "test"].reset_index(drop=True)
-    check_rows(holdout, test[target], metrics["baselines"])
+    _check_rows(holdout, test[target], metrics["baselines"])
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
     drawn = intervals.resampling(moments, len(test), options.seed, groups=groups_of(test, description))
@@ -137,7 +137,7 @@ def compare_model(
     return found
 
 
-def _alike(table: pd.DataFrame, sampled: Sampled | None) -> pd.DataFrame:
+def _alike(table: pd.DataFrame, sampled: _Sampled | None) -> pd.DataFrame:
     """Return rows of which training and held-out ones are sampled alike."""
     return sampled.alike if sampled else table
 
@@ -168,7 +168,7 @@ def _covered(
 
 
 def _compare_rows(
-    table: pd.DataFrame, description: dict[str, Any], seed: int, before: Before, sampled: Sampled | None
+    table: pd.DataFrame, description: dict[str, Any], seed: int, before: Before, sampled: _Sampled | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return how later rows differ from earlier ones (drift, and the profile for the next release), and the alarms.
 
@@ -203,7 +203,7 @@ def _compare_rows(
     return {"drift": {"training": training, "release": release}, "profile": profile}, findings.each_level_once(alarms)
 
 
-def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str]) -> None:
+def _check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str]) -> None:
     """Raise TaskError if the predictions are not those of the held-out rows, whose target is `test`."""
     for name in ["actual", "predicted", *(f"baseline_{name}" for name in baselines)]:
         if name not in holdout:
@@ -212,7 +212,7 @@ def check_rows(holdout: pd.DataFrame, test: pd.Series, baselines: Iterable[str])
         raise TaskError(_OTHER_ROWS)
 
 
-def released(path: Path) -> Before:
+def _released(path: Path) -> Before:
     """Return the profile in a release's diagnostics, how many rows its source had, and in which weeks.
 
     The weeks are None if an older version made the release.
@@ -252,7 +252,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("compare_model", args, args.metrics):
         description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
         said = read_json(args.validation)
-        before = released(args.release) if args.release else Before()
+        before = _released(args.release) if args.release else Before()
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
         sizes = description["split"]["rows"]
@@ -268,7 +268,7 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[compare_model] looks at %d of %d rows", len(table), sum(sizes.values()))
             needed = [*description["features"], description["target"]]
             training_rows = chosen(args.features, columns, "split", lambda split: split == "train", needed)
-            sampled = Sampled(alike, training_rows)
+            sampled = _Sampled(alike, training_rows)
         level = args.interval_level
         if "intervals" in metrics:
             # That of the intervals that the model has.

@@ -95,12 +95,12 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if rule.get("valid_days"):
             # Without it, a clock that is set back stops nothing.
             check_age(document["decisions"], rule)
-        check_place(document, name, history, releases)
+        _check_place(document, name, history, releases)
         data: list[str] = []
         if name is None:
             name = _new_name(digest, releases)
             # First, so that a release that the history names has its data.
-            data = keep_data(document, config, releases)
+            data = _keep_data(document, config, releases)
             _copy_release(document, releases.releases / name)
         decisions = document["decisions"]
         releases.append(
@@ -114,12 +114,12 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             **{"from": current, **({"data": data} if data else {})},
         )
         releases.move_to(name)
-        prune(rule["keep"], releases)
+        _prune(rule["keep"], releases)
         kept_data.tidy(releases, releases.history())
     return name
 
 
-def check_place(document: SignOff, name: str | None, history: list[Line], releases: Releases) -> None:
+def _check_place(document: SignOff, name: str | None, history: list[Line], releases: Releases) -> None:
     """Raise TaskError if a sign-off is of another project, or was made before another release than the last one.
 
     Parameters
@@ -180,7 +180,7 @@ def _same_model(
     return None
 
 
-def keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> list[str]:
+def _keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> list[str]:
     """Keep the training data of a new release, if it shall; return the names of the files in deployed/data."""
     wish = config["release"]["keep_data"]
     if config["model"]["passes"]:
@@ -203,7 +203,7 @@ def _copy_release(document: SignOff, folder: Path) -> None:
                 continue
             copy = hidden / place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if copied(Path(path), copy) != digest:
+            if _copied(Path(path), copy) != digest:
                 raise TaskError(
                     f"{path} changed while it was copied: does a run go on? Wait for it, and sign off again."
                 )
@@ -220,7 +220,7 @@ def _copy_release(document: SignOff, folder: Path) -> None:
     flush(folder.parent)
 
 
-def copied(path: Path, copy: Path) -> str:
+def _copied(path: Path, copy: Path) -> str:
     """Copy a file to one that does not exist yet; return the SHA-256 of the bytes that were copied."""
     digest = hashlib.sha256()
     with open(path, "rb") as source, open(copy, "xb") as target:
@@ -230,7 +230,7 @@ def copied(path: Path, copy: Path) -> str:
     return digest.hexdigest()
 
 
-def prune(keep: int | None, releases: Releases) -> None:
+def _prune(keep: int | None, releases: Releases) -> None:
     """Delete the oldest releases but for `keep`, never the current one and never the one before."""
     if keep is None:
         return

@@ -44,8 +44,8 @@ def diagnose(
     against = comparison["baselines"]
     alarms = [
         *explanation["alarms"],
-        *no_signal(metrics["model"]["test"], comparison["intervals"]["model"], against["mean"], explanation),
-        *gap(metrics["model"]["test"], scores["mean"], explanation["out_of_sample"]),
+        *_no_signal(metrics["model"]["test"], comparison["intervals"]["model"], against["mean"], explanation),
+        *_gap(metrics["model"]["test"], scores["mean"], explanation["out_of_sample"]),
         *comparison["alarms"],
         *(refit["alarms"] if refit else []),
     ]
@@ -59,7 +59,7 @@ def diagnose(
     return found
 
 
-def no_signal(
+def _no_signal(
     scores: Scores, intervals: dict[str, Interval], against_mean: Difference, explanation: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return an alarm if the predictions have nothing to do with the target.
@@ -86,7 +86,7 @@ def no_signal(
     return [alarm("no_signal", None, f"{sentence}between {low:.3g} and {high:.3g}.")]
 
 
-def gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str, float]) -> list[dict[str, Any]]:
+def _gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return an alarm if the held-out score is far from that on training rows that the model had not seen.
 
     Parameters

@@ -28,7 +28,7 @@ from signoff.report.data_sheet import data_sheet
 from signoff.report.dossier import Entry, is_model, readme
 from signoff.report.standard_forms import standard_forms
 
-FOLDER = Path("dossiers")
+_FOLDER = Path("dossiers")
 _SIGNED, _MADE, _NOW = "signed with the release", "made from the signed files", "the project, when the zip was made"
 _ABOUT = {
     SIGN_OFF: "who decided what, with signatures, and the SHA-256 of all that was reviewed",
@@ -60,8 +60,8 @@ def dossier(rule: Rule, name: str | None = None) -> Path:
     facts = read_facts(name or releases.current(), rule, releases)
     entries = {**_of_release(facts, releases), **_made(facts, releases), **_of_project(rule, releases)}
     entries["README.md"] = Entry(readme(facts, entries).encode(), "this file", _MADE)
-    path = FOLDER / f"{facts.name}.zip"
-    FOLDER.mkdir(exist_ok=True)
+    path = _FOLDER / f"{facts.name}.zip"
+    _FOLDER.mkdir(exist_ok=True)
     with replacing(path) as new:
         new.write_bytes(_zipped(entries, facts))
     return path

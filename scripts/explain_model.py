@@ -83,7 +83,7 @@ def explain_model(
     # A slice of the calendar is a few whole days, which say little.
     lasting = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
     slices = intervals.make_slices(table, lasting) if len(unseen) else {}
-    of_newest, visible = newest_errors(table, description, slices, predicted - actual, unseen - then, folds)
+    of_newest, visible = _newest_errors(table, description, slices, predicted - actual, unseen - then, folds)
     return {
         "importance": importances,
         "importance_sample": made_of,
@@ -95,7 +95,7 @@ def explain_model(
         "alarms": [
             *leaks(table, description, seed),
             *empty_model.one_value(actual, predicted),
-            *slice_bias(
+            *_slice_bias(
                 table, description, slices, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed
             ),
             *of_newest,
@@ -103,7 +103,7 @@ def explain_model(
     }
 
 
-def newest_errors(
+def _newest_errors(
     table: pd.DataFrame,
     description: dict[str, Any],
     slices: intervals.Sliced,
@@ -137,7 +137,7 @@ def newest_errors(
     return error_alarms(moments, errors, predicted, slices, target, categories)
 
 
-def slice_bias(
+def _slice_bias(
     table: pd.DataFrame,
     description: dict[str, Any],
     slices: intervals.Sliced,

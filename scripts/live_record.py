@@ -36,7 +36,7 @@ from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
 from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table, rendered
 
-OURS = ("row_number", "prediction", "prediction_low", "prediction_high", "release")
+_OURS = ("row_number", "prediction", "prediction_low", "prediction_high", "release")
 # Where make predict writes.
 _FOLDER = Path("predictions")
 
@@ -55,7 +55,7 @@ def _promises_of(history: Sequence[Move]) -> dict[str, Promise]:
     return found
 
 
-def batches() -> list[Batch]:
+def _batches() -> list[Batch]:
     """Return the files of predictions in the order in which they were written."""
     files = [path for path in _FOLDER.rglob("*.csv") if not path.name.endswith(".rejected.csv")]
     files = [path for path in files if not path.name.startswith(".")]
@@ -86,10 +86,10 @@ def _key_of(batch: Batch, key: Sequence[str], columns: Sequence[str], target: st
                 f"{batch.path} has no column {name!r}, which scoring.key names: {nearest(name, header)} "
                 "Add it to scoring.columns."
             )
-    for name in OURS[1:2] + OURS[4:]:
+    for name in _OURS[1:2] + _OURS[4:]:
         if name not in header:
             raise TaskError(f"{batch.path} has no column {name!r}: it was not written by make predict.")
-    shared = tuple(key) or tuple(name for name in header if name in columns and name not in (*OURS, target))
+    shared = tuple(key) or tuple(name for name in header if name in columns and name not in (*_OURS, target))
     if not shared:
         raise TaskError(f"{batch.path} shares no column with the data, so no row can be matched. Set scoring.key.")
     return shared
@@ -164,7 +164,7 @@ def _read_answers(
     return means.by_release(), np.concatenate(new)
 
 
-def summed(record: Record, unused: np.ndarray | None = None) -> Sums:
+def _summed(record: Record, unused: np.ndarray | None = None) -> Sums:
     """Return the sums over a record; clear in `unused` the rows of the raw data that a prediction is matched with."""
     sums = Sums()
     for rows in record.joined():
@@ -182,7 +182,7 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     known = read_json(args.cleaned)
     kinds = Kinds({**known["kinds"], args.target: "number"}, known["date_formats"])
     time = promises[current].time if current in promises else None
-    groups, problems = _grouped_by_key(batches(), args.key, columns, args.target)
+    groups, problems = _grouped_by_key(_batches(), args.key, columns, args.target)
     records = {key: Record(folder, key, kinds, args.target, time) for key in groups}
     means, new = _read_answers(
         args.raw, records.values(), TrainingMeans(kinds, args.target, promises), promises.get(current or "")
@@ -191,14 +191,14 @@ def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for key, record in records.items():
         for batch in groups[key]:
             record.add_predictions(batch, promises, means)
-        everything.append((record, summed(record, new)))
+        everything.append((record, _summed(record, new)))
     if current in promises and promises[current].until is not None:
         key = tuple(args.key) or tuple(name for name in columns if name != args.target)
         record = Record(folder, key, kinds, args.target, time)
         scored = _as_if_predicted(args.raw, new, record, current, args.config or (), folder)
         if scored:
             record.add_predictions(scored, promises, means)
-            everything.append((record, summed(record)))
+            everything.append((record, _summed(record)))
     lines = [line for record, sums in everything for line in lines_of(record, sums, promises)]
     lines = merged(_earlier_lines(args.output), lines, kept_releases(history))
     alarms: list[LiveAlarm] = []
@@ -230,7 +230,7 @@ def _earlier_lines(path: Path) -> list[Line]:
     return live["weeks"] if live else []
 
 
-def write_table(lines: Sequence[Line], path: Path) -> None:
+def _write_table(lines: Sequence[Line], path: Path) -> None:
     """Write a line for each release and week as CSV."""
     frame = pd.DataFrame(lines, columns=list(Line.__annotations__))
     frame["alarms"] = [" ".join(line["alarms"]) for line in lines]
@@ -261,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".live-") as folder:
             found = live_record(args, Path(folder))
-        write_table(found["weeks"], args.output.with_suffix(".csv"))
+        _write_table(found["weeks"], args.output.with_suffix(".csv"))
         write_json(args.output, found)
         for problem in found["unreadable"]:
             logging.warning("[live_record] left out: %s", problem)

@@ -37,7 +37,7 @@ _MOST_SAID = 5
 
 
 @contextlib.contextmanager
-def sink(path: str | None) -> Iterator[IO[bytes] | None]:
+def _sink(path: str | None) -> Iterator[IO[bytes] | None]:
     """Yield a binary file to write to: standard output for "-", None for None, else a file that is moved when whole."""
     if path is None:
         yield None
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         stream = sys.stdin.buffer if args.input == "-" else open_batch(Path(args.input))
         rows, why = Counter(scored=0, rejected=0), Counter[str]()
         try:
-            with sink(rejected) as turned_down, sink(args.output) as scored:
+            with _sink(rejected) as turned_down, _sink(args.output) as scored:
                 assert scored is not None, "a path is given"
                 for n, (text, numbers, uneven) in enumerate(
                     blocks(stream, args.input, args.delimiter, args.encoding, args.decimal)

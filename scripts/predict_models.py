@@ -41,7 +41,7 @@ _FOLDER, _OWN = Path("predictions"), Path("predictions/shared")
 
 
 @dataclass(frozen=True)
-class Batch:
+class _Batch:
     """The rows of a batch as text, with their numbers (from 1), and why rows were not read: (number, reason)."""
 
     text: pa.Table
@@ -50,7 +50,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Scored:
+class _Scored:
     """The rows of a batch that were scored, by model, those that were not, and the report of each model."""
 
     good: dict[str, pa.Table]
@@ -58,7 +58,7 @@ class Scored:
     reports: dict[str, BatchReport]
 
 
-def _read_batch(path: Path, reader: dict[str, Any]) -> Batch:
+def _read_batch(path: Path, reader: dict[str, Any]) -> _Batch:
     """Return all rows of a batch."""
     tables, numbers, uneven = [], [], []
     with open_batch(path) as stream:
@@ -66,10 +66,10 @@ def _read_batch(path: Path, reader: dict[str, Any]) -> Batch:
             tables.append(text)
             numbers.append(some)
             uneven += wrong
-    return Batch(pa.concat_tables(tables), np.concatenate(numbers), uneven)
+    return _Batch(pa.concat_tables(tables), np.concatenate(numbers), uneven)
 
 
-def _score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> Scored:
+def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> _Scored:
     """Return the rows of a batch, scored by the models in `names`, one folder for each row.
 
     Raises
@@ -77,7 +77,7 @@ def _score_all(batch: Batch, names: np.ndarray, config: dict[str, Any], path: st
     TaskError
         The batch lacks a column that a model needs, or has one that the predictions have.
     """
-    found = Scored({}, [], {})
+    found = _Scored({}, [], {})
     columns, missing = config["scoring"]["columns"], config["reader"]["missing"]
     for name in sorted(set(names)):
         mine = np.flatnonzero(names == name)
@@ -123,7 +123,7 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     return whole.take(pc.sort_indices(whole, [("row_number", "ascending")]))
 
 
-def _write_own(found: Scored, output: Path) -> None:
+def _write_own(found: _Scored, output: Path) -> None:
     """Write each model's predictions to its folder, where its live record reads them.
 
     Files of an earlier run of the batch are replaced, and deleted if the model has no rows any more.

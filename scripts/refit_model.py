@@ -32,7 +32,7 @@ from signoff.review.refit import agreement, newest_rows, refit_alarms
 from signoff.tables.batches import read_rows
 
 
-def compare(
+def _compare(
     model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: dict[str, Any], typical: float, threads: int
 ) -> Agreement:
     """Return how both models' predictions of the newest held-out rows differ.
@@ -84,7 +84,7 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     refit = train_again(model, rows, kinds, rows[target], *options)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
     typical = metrics["model"]["test"]["median_absolute_error"]
-    found = compare(model, refit, rows, description, typical, args.threads)
+    found = _compare(model, refit, rows, description, typical, args.threads)
     digest = write_model(refit, args.output)
     return {
         "sha256": digest,

@@ -29,7 +29,7 @@ from signoff.rules.settings import Settings, section
 from signoff.tables.batches import read_rows
 
 
-def config_of(folder: Path, document: SignOff) -> dict[str, Any]:
+def _config_of(folder: Path, document: SignOff) -> dict[str, Any]:
     """Return the config of a release, checked, with the defaults of today for keys that it lacks.
 
     Raises
@@ -70,7 +70,7 @@ def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path)
     return folder / "features.csv"
 
 
-def train_again(config: dict[str, Any], features: Path, model: Path, threads: int) -> None:
+def _train_again(config: dict[str, Any], features: Path, model: Path, threads: int) -> None:
     """Train what a config asks for with the command line of the rule train_model.
 
     Raises
@@ -82,7 +82,7 @@ def train_again(config: dict[str, Any], features: Path, model: Path, threads: in
 
 
 def _refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
-    """Train a model again on all rows with the command line of the rule refit_model; raises as `train_again`."""
+    """Train a model again on all rows with the command line of the rule refit_model; raises as `_train_again`."""
     paths = {"model": model, "input": features, "metrics": metrics, "output": refit}
     _run("refit_model", words(random_state=config["random_state"]), **paths, threads=threads)
 
@@ -102,7 +102,7 @@ def _run(task: str, options: str, **paths: object) -> None:
         raise TaskError(f"the training has failed: {said[-1].rpartition(f'[{task}] ')[2]}")
 
 
-def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+def _differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return which recorded versions differ, as `pandas 3.0.0 → 3.1.1`."""
     names = dict.fromkeys([*then, *now])
     return [
@@ -120,11 +120,11 @@ def _largest_difference(old: object, new: object, features: Path, threads: int) 
     return float((predict(old, rows, threads) - predict(new, rows, threads)).abs().max()), len(rows)
 
 
-def why(name: str, document: SignOff, releases: Releases, features: Path, model: Path, threads: int) -> str:
+def _why(name: str, document: SignOff, releases: Releases, features: Path, model: Path, threads: int) -> str:
     """Return the differences between a release and the retrained model, in words."""
     then = releases.json(name, document, "model.json")["versions"]
     now = read_json(model.with_suffix(".json"))["versions"]
-    changed = differences(then, now)
+    changed = _differences(then, now)
     if document["code"]["sha256"] != code_state()["sha256"]:
         commit = document["code"]["commit"]
         changed.append(f"the workflow's code{f' (then commit {commit})' if commit else ''}")
@@ -157,11 +157,11 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     """
     releases = Releases()
     folder, document = releases.approved(name or releases.current(), rule)
-    config = config_of(folder, document)
+    config = _config_of(folder, document)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         features = _unpack_data(folder.name, document, releases, Path(scratch))
         model = Path(scratch, Path(model_path(config)).name)
-        train_again(config, features, model, threads)
+        _train_again(config, features, model, threads)
         made = {model_path(config): model}
         # What the release holds: today's default may be another one.
         path = str(Path(model_path(config)).with_stem("refit"))
@@ -171,7 +171,7 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
         for path, file in made.items():
             signed, found = document["files"][path], sha256(file)
             if found != signed:
-                reasons = why(folder.name, document, releases, features, file, threads)
+                reasons = _why(folder.name, document, releases, features, file, threads)
                 which = "the model" if file == model else "the model of all rows"
                 other = f"{which} has other bytes ({found[:12]}, not {signed[:12]})"
                 raise TaskError(f"{folder.name}: trained again, {other}. {reasons}")

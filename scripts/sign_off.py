@@ -32,7 +32,7 @@ from signoff.release.subject import review, summary
 _DECIDED = ("reviewer", "decision", "comment")
 
 
-def ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None = None) -> None:
+def _ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None = None) -> None:
     """Ask on the terminal for what the command line does not give."""
     while not (args.reviewer or "").strip():
         args.reviewer = input("Your name: ")
@@ -47,7 +47,7 @@ def ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None 
         args.comment = input("Comment: ")
 
 
-def decided(args: argparse.Namespace, subject: dict[str, Any], rule: Rule, merged: Merged | None) -> SignOff:
+def _decided(args: argparse.Namespace, subject: dict[str, Any], rule: Rule, merged: Merged | None) -> SignOff:
     """Return the sign-off with the decision of the command line, or of a statement that was signed elsewhere."""
     if merged:
         document = take_statement(merged.content, merged.signature, merged.path, subject, args.output, rule)
@@ -87,12 +87,12 @@ def main(argv: list[str] | None = None) -> None:
         print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty() and not elsewhere:
             try:
-                ask(args, subject["failures"], [each["name"] for each in subject["alarms"]])
+                _ask(args, subject["failures"], [each["name"] for each in subject["alarms"]])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         rule = config["release"]
         for merged in merged_statements(args.commit, rule) if args.commit else [None]:
-            take = partial(decided, args, subject, rule, merged)
+            take = partial(_decided, args, subject, rule, merged)
             written = write_decision(subject, config, paths, args.output, take)
             decision, not_yet = written.decision, written.not_yet
             logging.info("[sign_off] %s: %s", decision["reviewer"], decision["decision"])

@@ -41,7 +41,7 @@ _MOST = 20
 
 
 @dataclass(frozen=True)
-class Model:
+class _Model:
     """A model that fits: its config with the files of it, and the subject of the decision."""
 
     config: dict[str, Any]
@@ -49,12 +49,12 @@ class Model:
     subject: dict[str, Any]
 
 
-def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, Model], dict[str, str]]:
+def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, _Model], dict[str, str]]:
     """Return the models that fit a rule by folder, and by name why each of the others does not.
 
     A model whose last model is deployed, or signed and ready to deploy, is in neither.
     """
-    fit: dict[Path, Model] = {}
+    fit: dict[Path, _Model] = {}
     others = failed_models()
     for folder in (each for each in folders if each.name not in others):
         with contextlib.chdir(folder):
@@ -68,13 +68,13 @@ def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[di
                 if why := problems(subject, clauses):
                     others[folder.name] = "; ".join(why)
                 else:
-                    fit[folder] = Model(config, paths, subject)
+                    fit[folder] = _Model(config, paths, subject)
             except (TaskError, OSError) as error:
                 others[folder.name] = explain(error)
     return fit, others
 
 
-def ask(args: argparse.Namespace, number: int) -> None:
+def _ask(args: argparse.Namespace, number: int) -> None:
     """Ask on the terminal for what the command line does not give."""
     while not (args.reviewer or "").strip():
         args.reviewer = input("Your name: ")
@@ -87,7 +87,7 @@ def ask(args: argparse.Namespace, number: int) -> None:
         args.comment = input("Comment: ")
 
 
-def _sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
+def _sign_all(fit: dict[Path, _Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
     """Write the list, and the sign-off or the statement of each model; return why a model got none, or needs more."""
     content = list_of_models(clauses, {folder.name: model.subject for folder, model in fit.items()})
     path = _LISTS / f"{hashlib.sha256(content).hexdigest()}.json"
@@ -120,7 +120,7 @@ def _sign_all(fit: dict[Path, Model], args: argparse.Namespace, clauses: list[st
     return failed
 
 
-def shown(found: dict[str, str], title: str) -> list[str]:
+def _shown(found: dict[str, str], title: str) -> list[str]:
     """Return lines with models and why, at most 20."""
     lines = [f"{title if n == 0 else '':<12}{name}: {why}" for n, (name, why) in enumerate(list(found.items())[:_MOST])]
     return lines + ([f"{'':<12}and {len(found) - _MOST} more"] if len(found) > _MOST else [])
@@ -151,12 +151,12 @@ def main(argv: list[str] | None = None) -> None:
         fit, others = _sorted_out(model_folders(config), clauses, code)
         lines = [f"Rule        {', '.join(clauses)}", f"Fit         {counted(len(fit), 'model')}"]
         lines += [f"{'':<12}{', '.join(each.name for each in list(fit)[:_MOST])}{', …' if len(fit) > _MOST else ''}"]
-        print("", *map(printable, [*lines, *shown(others, "Wait")]), "", sep="\n", flush=True)
+        print("", *map(printable, [*lines, *_shown(others, "Wait")]), "", sep="\n", flush=True)
         if not fit:
             raise TaskError("no model that waits fits the rule: nothing was signed.")
         if sys.stdin.isatty():
             try:
-                ask(args, len(fit))
+                _ask(args, len(fit))
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
         failed = _sign_all(fit, args, clauses, code)
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
         signed = len(fit) - len(failed)
         logging.info("[sign_off_models] %s: approve, %s", args.reviewer, counted(signed, "model"))
         logging.info("[sign_off_models] waiting for their own decision: %d", len(others))
-        for line in shown(failed, "Not yet"):
+        for line in _shown(failed, "Not yet"):
             logging.info("[sign_off_models] %s", line)
         if signed and args.statement:
             path = statement_path(args.reviewer)

@@ -35,11 +35,11 @@ from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
 
 # With more rows, the training score would change in the third digit at most.
-MOST_ROWS_TO_SCORE = 100_000
+_MOST_ROWS_TO_SCORE = 100_000
 
 
 @dataclass(frozen=True)
-class Trained:
+class _Trained:
     """A trained model, and what is recorded of its training.
 
     Attributes
@@ -73,7 +73,7 @@ def _refuse_violations(report: Path) -> None:
         )
 
 
-def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFrame) -> Trained:
+def _train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFrame) -> _Trained:
     """Train what the command line asks for. Raises TaskError if it cannot be trained.
 
     Parameters
@@ -122,27 +122,27 @@ def train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFr
     if "history" in description:
         # So is one whose predictions start from other earlier rows.
         model.history_sha256 = description["history"]["sha256"]
-    return Trained(model, setting, comparison, weighting, learnt, time.monotonic() - started)
+    return _Trained(model, setting, comparison, weighting, learnt, time.monotonic() - started)
 
 
-def training_score(
+def _training_score(
     model: Pipeline, rows: pd.DataFrame, names: list[str], target: str, args: argparse.Namespace
 ) -> Scores:
     """Return the metrics of a model on its training rows, or on some of them drawn at random."""
     # Predicting millions of rows takes as long as learning from them.
-    size = min(len(rows), MOST_ROWS_TO_SCORE)
+    size = min(len(rows), _MOST_ROWS_TO_SCORE)
     drawn = np.random.default_rng(args.random_state).choice(len(rows), size, replace=False)
     some = rows.iloc[np.sort(drawn)]
     return metrics(some[target], predict(model, some[names], args.threads))
 
 
-def _parameters(trained: Trained) -> dict[str, str]:
+def _parameters(trained: _Trained) -> dict[str, str]:
     """Return the parameters of the regressor; estimators among them as the setting has them."""
     found = trained.model[-1].get_params(deep=False) | trained.setting["params"]
     return {name: repr(value) for name, value in sorted(found.items())}
 
 
-def metadata(trained: Trained, level: float, description: dict[str, Any], **found: object) -> dict[str, Any]:
+def _metadata(trained: _Trained, level: float, description: dict[str, Any], **found: object) -> dict[str, Any]:
     """Return the content of model.json; `found` has sha256, training_score and inputs; `level` is the intervals'."""
     by = "quantile" if hasattr(trained.model, "intervals_") else "constant"
     return {
@@ -208,15 +208,15 @@ def main(argv: list[str] | None = None) -> None:
             # Every encoding turns features into float64.
             rows = read_rows(args.input, description["kinds"], names, "split", lambda split: split == "train", kinds)
         check_count(args.input, len(rows), description["split"]["rows"]["train"], "training")
-        trained = train(args, description, rows)
-        score = training_score(trained.model, rows, list(kinds), target, args)
+        trained = _train(args, description, rows)
+        score = _training_score(trained.model, rows, list(kinds), target, args)
         logging.info(
             "[train_model] completed. Training duration: %.2f s on %d threads, final training score: R2 %s",
             *(trained.seconds, args.threads, decimals(score["R2"])),
         )
         digest = write_model(trained.model, args.output)
         digests = {"sha256": digest, "inputs": {args.input.name: digest_of_input.result()}}
-        found = metadata(trained, args.interval_level, description, training_score=score, **digests)
+        found = _metadata(trained, args.interval_level, description, training_score=score, **digests)
         write_json(args.output.with_suffix(".json"), found)
         logging.info("[train_model] wrote model to %s", args.output)
 

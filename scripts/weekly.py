@@ -74,7 +74,7 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
             file.truncate(0)
 
 
-def snakemake(*arguments: str) -> list[str]:
+def _snakemake(*arguments: str) -> list[str]:
     """Return the command that runs the workflow on the project in this folder."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(WORKFLOW / "Snakefile")]
     config = next((each for each in USUAL if Path(each).is_file()), None)
@@ -124,7 +124,7 @@ def weekly(cores: str) -> int:
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(_SAID, "wb") as said, open(_SAID, encoding="utf-8", errors="replace") as new:
-        command, environment = snakemake("--cores", cores, *_targets()), run_environment(Path.cwd())
+        command, environment = _snakemake("--cores", cores, *_targets()), run_environment(Path.cwd())
         child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
             while True:
@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cores", default="all", help="how many cores Snakemake may use")
     args = parser.parse_args(argv)
     with command_line.logged("weekly", args, Path.cwd()):
-        snakemake()
+        _snakemake()
     # A shell that starts it in the background makes it, and the Snakemake that it starts, deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     at, started, exit_code = utc_now(), time.time(), None

@@ -44,7 +44,7 @@ END
 # Of the source what gives its parts their rows; the other modules as a whole.
 parts=(signoff.release.{approval,decision,detached,signature,store,subject}.\* signoff.base.retry.\* signoff.tables.cleaning.\*
     signoff.features.holdout.\* signoff.source.pieces.\* {deploy,sign_off,clean_data,split_weeks}.\*
-    signoff.source.split.x_{replace_pieces,grown}__\*)
+    signoff.source.split.x__{replace_pieces,grown}__\*)
 cd .mutants
 "${PYTHON:-python}" -m mutmut run "${@:-"${parts[@]}"}" > run.log 2>&1 || { tail -30 run.log; exit 1; }
 "${PYTHON:-python}" -m mutmut results

@@ -328,23 +328,23 @@ def to(location: str, status: str = "302 Found") -> bytes:
     ],
 )
 def test_which_addresses_are_private(host, private):
-    assert web.is_private(host) is private
+    assert web._is_private(host) is private
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_private(monkeypatch):
     """Which of them is asked is not for the name's owner to choose."""
     found = [(2, 1, 6, "", (address, 0)) for address in ("8.8.8.8", "10.1.2.3")]
     monkeypatch.setattr(web.socket, "getaddrinfo", lambda *_: found)
-    assert web.is_private("example.org")
+    assert web._is_private("example.org")
     monkeypatch.setattr(web.socket, "getaddrinfo", lambda *_: found[:1])
-    assert not web.is_private("example.org")
+    assert not web._is_private("example.org")
 
 
 @pytest.fixture
 def localhost_is_public(monkeypatch):
     """Have the name localhost count as one of the public network, so that 127.0.0.1 is the private address behind."""
-    known = web.is_private
-    monkeypatch.setattr(web, "is_private", lambda host: host != "localhost" and known(host))
+    known = web._is_private
+    monkeypatch.setattr(web, "_is_private", lambda host: host != "localhost" and known(host))
 
 
 def test_a_redirect_from_a_public_address_to_a_private_one_is_not_followed(serve, output, localhost_is_public):
@@ -445,5 +445,5 @@ def test_a_redirect_from_https_to_http_is_not_followed(serve, output, tls, certi
 
 
 def test_a_server_that_speaks_no_tls_may_be_back(serve, output):
-    with pytest.raises(Unreachable), web.response(serve(whole(GOOD)).url.replace("http:", "https:"), reader=QUICK):
+    with pytest.raises(Unreachable), web._response(serve(whole(GOOD)).url.replace("http:", "https:"), reader=QUICK):
         pass

@@ -415,7 +415,7 @@ def test_blocks_rows_and_standard_output_change_no_prediction(own, monkeypatch):
     assert done.stdout == (own.folder / "predictions/week.csv").read_bytes()
     assert b"this must not reach the predictions" in done.stderr
     monkeypatch.chdir(own.folder)
-    monkeypatch.setattr(batch_rows, "BLOCK", 300)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 300)
     script_predict.main(["--input", str(path), "--output", "predictions/small.csv"])
     pd.testing.assert_frame_equal(predicted(own, "small")[0], predicted(own)[0])
 

@@ -32,8 +32,8 @@ from signoff.review.batch_check import BatchCheck, Released
 from signoff.review.champion import _champion_features
 from signoff.review.earlier_rows import Newer, with_newer
 from signoff.review.leaks import leaks
-from signoff.review.row_scores import Model, Scorer, score, scorer_of
-from signoff.serving.mlflow_loader import RawRows
+from signoff.review.row_scores import Scorer, _Model, score, scorer_of
+from signoff.serving.mlflow_loader import _RawRows
 
 START = pd.Timestamp("2024-01-01")
 EVERYTHING = {
@@ -284,7 +284,7 @@ def trained(tmp_path_factory):
     )
     metadata = read_json(folder / "model.json")
     earlier = read_state((folder / "history.arrow").read_bytes(), metadata)
-    model = Model(load_model(folder / "model.pkl", metadata["sha256"]), metadata, earlier=earlier)
+    model = _Model(load_model(folder / "model.pkl", metadata["sha256"]), metadata, earlier=earlier)
     return folder, frame, Scorer("release", model, None, None)
 
 
@@ -320,7 +320,7 @@ def test_an_mlflow_model_has_the_earlier_rows_and_answers_as_the_release_does(tr
     _copy_release(tmp_path / "data/releases/r", "r", {"files": files}, releases)
     copied = scorer_of(Releases(tmp_path / "data"), "r", {"files": files})
     rows = frame[90:100].drop(columns="y").astype(str)
-    answered = RawRows(copied, {"missing": [], "decimal": "."}).predict(rows)
+    answered = _RawRows(copied, {"missing": [], "decimal": "."}).predict(rows)
     expected, _ = score(text(frame[90:100]), scorer.model)
     assert answered["prediction"].tolist() == expected["prediction"].tolist()
     (tmp_path / "data/releases/r/history.arrow").write_bytes(content + b"x")

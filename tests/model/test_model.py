@@ -23,7 +23,7 @@ from signoff.model.model_file import load_model, write_model
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import make_regressor, use_threads
 from signoff.model.scoring import BUILT_IN, metrics, predict
-from signoff.model.thresholds import THRESHOLDS, judge
+from signoff.model.thresholds import _THRESHOLDS, judge
 from signoff.model.training import train_model
 from signoff.release.verdict import verdict
 from signoff.review.evaluation import Gate, by_part, evaluate_predictions
@@ -275,7 +275,7 @@ def test_metadata_describe_the_model(finished_run):
 
 
 def test_of_many_training_rows_some_are_scored_the_same_ones_each_time(finished_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(script_train, "MOST_ROWS_TO_SCORE", 100)
+    monkeypatch.setattr(script_train, "_MOST_ROWS_TO_SCORE", 100)
     features = finished_run.folder / "data/features/features.csv"
     scores = []
     for n in range(2):
@@ -441,9 +441,9 @@ def test_every_key_of_the_schema_is_in_the_guide():
 
 def test_each_threshold_of_the_config_is_one_of_a_metric():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
-    assert {*schema["properties"]["thresholds"]["properties"]} == {*THRESHOLDS, "custom"}
+    assert {*schema["properties"]["thresholds"]["properties"]} == {*_THRESHOLDS, "custom"}
     scores = metrics(pd.Series([1.0, 2.0]), pd.Series([1.0, 2.0]))
     assert list(scores) == ["rows", "MAE", "RMSE", "median_absolute_error", "R2"]
     assert set(scores) == BUILT_IN
-    found = judge(scores, {"test": scores}, dict.fromkeys(THRESHOLDS, 0.5))
-    assert [(each["name"], each["passed"]) for each in found] == [(name, True) for name in THRESHOLDS]
+    found = judge(scores, {"test": scores}, dict.fromkeys(_THRESHOLDS, 0.5))
+    assert [(each["name"], each["passed"]) for each in found] == [(name, True) for name in _THRESHOLDS]

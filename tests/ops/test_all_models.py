@@ -8,7 +8,7 @@ from test_overview import evaluated, write
 
 from signoff.ops.all_models import outcome_of_all, standing_of_all
 from signoff.ops.many import failed_models, forget_chunks
-from signoff.ops.notify import _find_events, message
+from signoff.ops.notify import _find_events, _message
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_outcome_of_many_models_has_numbers_and_one_alarm_of_each_kind(model
 
 def test_one_message_tells_what_waits_the_worst_first(models):
     run = {"at": "2026-02-01T12:00:00Z", "exit_code": 0, "verdict": "passed", **outcome_of_all()}
-    title, text = message(run, ["review"])
+    title, text = _message(run, ["review"])
     assert title.endswith("new models wait for a person")
     lines = text.splitlines()
     assert "3 models (1 failed, 3 wait)" in lines[1]

@@ -180,10 +180,10 @@ def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_
     assert notify.send(settings, "title", "text", ["review"], page) == (["notify.urls, number 1 (json)"], [])
     assert [len(each["attachments"]) for each in hook.messages] == [1, 0]
     assert notify._report_of("0" * 64) is None
-    assert "Deploy?" not in notify.message({**run, "model_sha256": "0" * 64}, ["failed"])[1]
+    assert "Deploy?" not in notify._message({**run, "model_sha256": "0" * 64}, ["failed"])[1]
     released.configure(notify=settings)
     assert weekly_script._targets()[-1] == "reports/diagnostics.json"
-    assert "Report  " not in notify.message(run, ["failed"])[1]
+    assert "Report  " not in notify._message(run, ["failed"])[1]
 
 
 def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
@@ -193,11 +193,11 @@ def test_a_damaged_project_is_told_all_the_same(tmp_path, monkeypatch):
         (tmp_path / path).write_text("x")
     run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "error", "cause": "out of tea"}
     assert notify._find_events(run, [], 4, datetime.now(UTC)) == ["failed"]
-    _, text = notify.message(run, ["failed"])
+    _, text = notify._message(run, ["failed"])
     assert "out of tea" in text
     assert "Problem     data/raw/raw_data.json is damaged: it is not valid JSON" in text
     (tmp_path / "data/raw/raw_data.json").unlink()
-    assert "line 1 was altered" in notify.message(run, ["failed"])[1]
+    assert "line 1 was altered" in notify._message(run, ["failed"])[1]
 
 
 def test_mail_and_command_get_it_too(finished, mail, monkeypatch):

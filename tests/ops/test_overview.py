@@ -11,7 +11,7 @@ import deploy
 import rollback
 import sign_off
 from conftest import in_process
-from signoff.ops.overview import _waiting, overview, read_state, update_index
+from signoff.ops.overview import _overview, _waiting, read_state, update_index
 from signoff.ops.status import Step
 from signoff.release.approval import METRICS
 
@@ -52,7 +52,7 @@ def live(release: str = "r", *sentences: str) -> dict:
 
 
 def test_a_new_project_waits_for_its_first_run(folder):
-    text = overview("rides", [], [], AT)
+    text = _overview("rides", [], [], AT)
     page = Page(text)
     assert "Project rides" in page.words and "⚠ Nothing has been trained yet" in page.words
     assert "As of 2026-02-01 12:00 UTC. " in text and "Nothing is deployed." in page.words
@@ -64,7 +64,7 @@ def test_a_model_that_waits_names_who_has_not_decided_and_its_alarms(folder):
     write("signers", f"ada,ada@work ssh-ed25519 A\n# nobody\n{HOSTILE.replace(' ', '')} ssh-ed25519 B\n")
     write("config.yaml", "raw_data_source_url: a.csv\ntarget: y\nrelease: {allowed_signers: signers}\n")
     runs = [a_run(0), lost(1, "error", HOSTILE)]
-    text = overview(HOSTILE, runs, [HOSTILE], AT)
+    text = _overview(HOSTILE, runs, [HOSTILE], AT)
     page = Page(text)
     waiting, ran = page.tables
     assert waiting[1][:4] == [
@@ -78,7 +78,7 @@ def test_a_model_that_waits_names_who_has_not_decided_and_its_alarms(folder):
     # Names stay text, and nothing is loaded.
     assert text.count("<script") == 1 and not {"link", "img", "iframe"} & {*page.tags}
     write("reports/final_report.md", "a" * 64)
-    assert Page(overview("x", runs, [], AT)).tables[0][1][1] == f"ada, {HOSTILE.replace(' ', '')}"
+    assert Page(_overview("x", runs, [], AT)).tables[0][1][1] == f"ada, {HOSTILE.replace(' ', '')}"
 
 
 def test_live_error_is_drawn_and_its_alarm_comes_first(folder):
@@ -86,7 +86,7 @@ def test_live_error_is_drawn_and_its_alarm_comes_first(folder):
     write("reports/live.json", live("r", "It errs more."))
     (folder / "deployed/releases/r").mkdir(parents=True)
     (folder / "deployed/current").symlink_to("releases/r")
-    page = Page(text := overview("rides", [a_run(0)], [], AT))
+    page = Page(text := _overview("rides", [a_run(0)], [], AT))
     assert text.count("<svg") == 1 and "Live error by week" in text
     assert ["A live alarm", "the owner", "", "live", "It errs more."] in page.tables[0]
     assert [row[0] for row in page.tables[1][1:]] == ["2026-01-12", "2026-01-05"]
@@ -95,7 +95,7 @@ def test_live_error_is_drawn_and_its_alarm_comes_first(folder):
 def test_a_damaged_file_is_named_and_the_page_is_written(folder):
     evaluated()
     write("deployed/history.jsonl", "{}\n")
-    page = Page(overview("rides", [], [], AT))
+    page = Page(_overview("rides", [], [], AT))
     assert any("line 1 was altered" in each for each in page.words)
 
 
@@ -110,7 +110,7 @@ def test_many_models_are_a_table_with_the_worst_first(folder):
         write(Path("models", name, "config.yaml"), "raw_data_source_url: a.csv\ntarget: y\n")
     write("models/damaged/deployed/history.jsonl", "{}\n")
     write("models/bad one/reports/final_report.html", "a report")
-    page = Page(overview("cities", [a_run(0)], [], AT))
+    page = Page(_overview("cities", [a_run(0)], [], AT))
     assert [row[0] for row in page.tables[0][1:]] == ["damaged", "failed", "bad one", "good"]
     assert ("a", "href", "../models/bad%20one/reports/final_report.html") in page.attributes
     assert "✗ Some need a look" in page.words

@@ -42,7 +42,7 @@ def test_each_reason_is_written_down():
     found = [
         each for each in vars(patches).values() if inspect.isfunction(each) and each.__module__ == patches.__name__
     ]
-    assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch", "listen"]
+    assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch", "_listen"]
 
 
 class Locked:
@@ -58,18 +58,18 @@ def test_a_second_run_hears_who_holds_the_lock_which_snakemake_does_not_say(monk
     assert "process 4711" not in str(error.value) + capsys.readouterr().err
     holder = SimpleNamespace(pid=4711, create_time=lambda: 0.0)
     monkeypatch.setattr(patches, "running_snakemake", lambda: holder)
-    with pytest.raises(LockException), patches.lock(Locked()):
+    with pytest.raises(LockException), patches._lock(Locked()):
         pass
     assert "Snakemake (process 4711) runs since 1970-01-01T00:00:00Z: try again later" in capsys.readouterr().err
     monkeypatch.setattr(patches, "running_snakemake", lambda: None)
-    with pytest.raises(LockException), patches.lock(Locked()):
+    with pytest.raises(LockException), patches._lock(Locked()):
         pass
     assert "another Snakemake was at work: try again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("handler", [JobScheduler.exit_gracefully, patches.exit_gracefully])
+@pytest.mark.parametrize("handler", [JobScheduler.exit_gracefully, patches._exit_gracefully])
 def test_a_signal_during_scheduling_does_not_block_the_main_thread(handler):
-    patches.listen()
+    patches._listen()
     jobs = threading.Semaphore(0)
     scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=jobs)
     main = threading.Thread(target=handler, args=[scheduler, 15, None])
@@ -84,11 +84,11 @@ def test_a_signal_during_scheduling_does_not_block_the_main_thread(handler):
 
 def test_a_signal_while_the_main_thread_starts_another_one_does_not_block_it():
     """The lock that each start of a thread takes is held then."""
-    patches.listen()
+    patches._listen()
     jobs = threading.Semaphore(0)
     scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=jobs)
     go = threading.Event()
-    main = threading.Thread(target=lambda: (go.wait(), patches.exit_gracefully(scheduler, 15, None)), daemon=True)
+    main = threading.Thread(target=lambda: (go.wait(), patches._exit_gracefully(scheduler, 15, None)), daemon=True)
     main.start()
     with threading._active_limbo_lock:
         go.set()
@@ -113,22 +113,28 @@ class Backups(FileBackupMixin):
 
 
 @pytest.mark.parametrize(
-    ("kind", "keeps_time", "in_one_step"), [(FileBackupMixin, False, False), (patches, True, True)]
+    ("backup", "restore", "keeps_time", "in_one_step"),
+    [
+        (FileBackupMixin.backup_output, FileBackupMixin.restore_output, False, False),
+        (patches._backup_output, patches._restore_output, True, True),
+    ],
 )
-def test_a_restored_output_is_the_old_one_with_its_time(kind, keeps_time, in_one_step, tmp_path, monkeypatch):
+def test_a_restored_output_is_the_old_one_with_its_time(
+    backup, restore, keeps_time, in_one_step, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     output = Path("output.csv")
     output.write_text("old", encoding="utf-8")
     os.utime(output, (1000, 1000))
-    kind.backup_output(Backups(), output)
+    backup(Backups(), output)
     output.write_text("half a new o", encoding="utf-8")
     with output.open(encoding="utf-8") as reader:
-        assert kind.restore_output(Backups(), output) is True
+        assert restore(Backups(), output) is True
         assert output.read_text("utf-8") == "old"
         # Who reads sees the file that was there, not a mixture.
         assert (reader.read() == "half a new o") == in_one_step
     assert (output.stat().st_mtime == 1000) == keeps_time
-    assert kind.restore_output(Backups(), output) is False
+    assert restore(Backups(), output) is False
     patches._failed.clear()
 
 
@@ -156,11 +162,11 @@ def test_what_is_recorded_of_the_outputs_of_a_failed_job_stays(monkeypatch):
     async def record(self, job):
         recorded.append(job.output)
 
-    monkeypatch.setattr(patches, "_finished", record)
+    monkeypatch.setattr(patches, "_finished_of_snakemake", record)
     monkeypatch.setattr(patches, "_failed", {"a", "b"})
     persistence = SimpleNamespace(_unmark_incomplete=complete.append, _get_key=str.upper)
     for output in (["a", "b"], ["c"], ["a", "b"]):
-        asyncio.run(patches.finished(persistence, SimpleNamespace(output=output)))
+        asyncio.run(patches._finished(persistence, SimpleNamespace(output=output)))
     assert (recorded, complete) == ([["c"], ["a", "b"]], ["A", "B"])
 
 
@@ -178,9 +184,9 @@ def test_a_damaged_output_has_its_job_forced_once(tmp_path, monkeypatch, capsys)
 
     jobs = [SimpleNamespace(output=[Output("bad.json")]), SimpleNamespace(output=[Output("good.json"), Output("new")])]
     dag = SimpleNamespace(jobs=jobs, forcefiles=set())
-    monkeypatch.setattr(patches, "_update_needrun", own)
+    monkeypatch.setattr(patches, "_update_of_snakemake", own)
     monkeypatch.setattr(patches, "_seen", set())
-    asyncio.run(patches.update_needrun(dag, 1, create_inventory=True))
+    asyncio.run(patches._update_needrun(dag, 1, create_inventory=True))
     assert (dag.forcefiles, ran) == ({"bad.json"}, [((1,), {"create_inventory": True})])
     assert "bad.json is damaged (not valid JSON): it is rebuilt" in capsys.readouterr().err
     # A job of many models lists their files, of which one has been deleted.
@@ -191,12 +197,12 @@ def test_a_damaged_output_has_its_job_forced_once(tmp_path, monkeypatch, capsys)
         Path(chunk).write_text(json.dumps({"files": {path: [stat.st_size, stat.st_mtime_ns]}}), encoding="utf-8")
         dag.jobs.append(SimpleNamespace(output=[Output(chunk)]))
     dag.forcefiles.clear()
-    asyncio.run(patches.update_needrun(dag))
+    asyncio.run(patches._update_needrun(dag))
     assert dag.forcefiles == {chunks[1]}
     assert "1 models or files of models are not complete, or have changed, such as deleted" in capsys.readouterr().err
     # After a checkpoint, what this run has written itself is not looked at.
     dag.forcefiles.clear()
-    asyncio.run(patches.update_needrun(dag))
+    asyncio.run(patches._update_needrun(dag))
     assert dag.forcefiles == set()
 
 

@@ -23,7 +23,7 @@ from schedule import _SCHEDULERS, schedule
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config
-from signoff.source.database import rows
+from signoff.source.database import _rows
 
 # All that a shell, make, Snakemake or a pattern of files would read as something else than a name.
 EVIL = "a b\"q'$(touch pwned)`touch pwned`;touch pwned;&|<>*?[x]\\n%$HOME"
@@ -353,7 +353,7 @@ READS_ONLY = [
 
 def result(url: str, query: str) -> list | str:
     try:
-        return list(rows(url, query, 10))
+        return list(_rows(url, query, 10))
     except TaskError as error:
         return str(error)
 

@@ -298,7 +298,7 @@ def test_a_sign_off_is_a_small_file_and_no_link(project, kind, tmp_path):  # noq
 
 
 def test_nobody_else_reads_a_copy_before_its_digest_was_checked(project, monkeypatch):  # noqa: F811
-    modes, copied, packed = [], deploying.copied, gzip.GzipFile
+    modes, copied, packed = [], deploying._copied, gzip.GzipFile
     report = Path("reports/final_report.md")
 
     def copy(path: Path, place: Path) -> str:
@@ -314,7 +314,7 @@ def test_nobody_else_reads_a_copy_before_its_digest_was_checked(project, monkeyp
 
     approve(project)
     with monkeypatch.context() as patched:
-        patched.setattr(deploying, "copied", copy)
+        patched.setattr(deploying, "_copied", copy)
         patched.setattr(kept_data.gzip, "GzipFile", pack)
         assert "changed while it was copied" in error(deploy, project)
     assert modes[:2] == [0o600, 0o600] and set(modes[2:]) == {0o700} and not list(STORE.releases.iterdir())

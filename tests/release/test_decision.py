@@ -41,7 +41,7 @@ from signoff.release.approval import (
 from signoff.release.decision import decide
 from signoff.release.envelope import parts, payload_of
 from signoff.release.store import Releases, kept_releases, release_before
-from signoff.release.subject import changes, review, summary
+from signoff.release.subject import _changes, review, summary
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
@@ -372,7 +372,7 @@ def test_changes_since_the_release_are_listed_one_by_one(project):
 
 
 def changes_since(name: str) -> list[str]:
-    return changes(name, {path: digest(path) for path in (JSON, METRICS)})
+    return _changes(name, {path: digest(path) for path in (JSON, METRICS)})
 
 
 def review_of(name: str) -> dict:
@@ -602,7 +602,7 @@ def test_the_code_is_known_by_commit_and_content(monkeypatch, tmp_path):
         assert approval.code_state()["clean"] is (path == "-- a")
         (tmp_path / path).unlink()
         git("checkout", "-q", ".")
-    assert approval.git("no-such-command") is None
+    assert approval._git("no-such-command") is None
     if os.geteuid() == 0:
         # A checkout of another account: git reads no commit of it, and the digest alone decides.
         os.chown(tmp_path, 65534, 65534)
@@ -610,7 +610,7 @@ def test_the_code_is_known_by_commit_and_content(monkeypatch, tmp_path):
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         assert approval.code_state() == found and "of another account" in approval.no_commit()
     monkeypatch.setenv("PATH", "")
-    assert approval.git("status") is None
+    assert approval._git("status") is None
 
 
 # Keys
@@ -856,13 +856,13 @@ def test_old_releases_go_but_never_the_current_one_nor_the_one_before(project, c
 def test_a_file_that_changes_while_it_is_copied_is_not_released(project, monkeypatch):
     train(2)
     approve(project)
-    check = deploying.check_place
+    check = deploying._check_place
 
     def meanwhile(*arguments):
         check(*arguments)
         Path(MODEL).write_bytes(b"other")
 
-    monkeypatch.setattr(deploying, "check_place", meanwhile)
+    monkeypatch.setattr(deploying, "_check_place", meanwhile)
     assert error(deploy, project) == (
         f"{MODEL} changed while it was copied: does a run go on? Wait for it, and sign off again."
     )
@@ -872,13 +872,13 @@ def test_a_file_that_changes_while_it_is_copied_is_not_released(project, monkeyp
 def test_a_sign_off_that_is_swapped_after_it_was_read_changes_nothing(project, monkeypatch):
     train(2)
     good = serialised(approve(project))
-    check = deploying.check_place
+    check = deploying._check_place
 
     def meanwhile(*arguments):
         check(*arguments)
         Path("reports/sign_off.json").write_bytes(b"{}")
 
-    monkeypatch.setattr(deploying, "check_place", meanwhile)
+    monkeypatch.setattr(deploying, "_check_place", meanwhile)
     name = deploy(project)
     assert Path(f"deployed/releases/{name}/sign_off.json").read_bytes() == good
     assert STORE.history()[-1]["sign_off_sha256"] == hashlib.sha256(good).hexdigest()
@@ -1012,7 +1012,7 @@ def test_an_override_is_in_the_history_and_the_name_tells_time_and_model(project
 
 def test_a_copy_that_fails_leaves_no_half_release(project, monkeypatch):
     approve(project)
-    monkeypatch.setattr(deploying, "copied", lambda path, copy: "0")
+    monkeypatch.setattr(deploying, "_copied", lambda path, copy: "0")
     assert "changed while it was copied: does a run go on?" in error(deploy, project)
     assert list(STORE.releases.iterdir()) == []
 
@@ -1086,7 +1086,7 @@ def asked(answers: str, failures: list[str], **given: object) -> SimpleNamespace
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", io.StringIO(answers))
         with contextlib.redirect_stdout(said := io.StringIO()):
-            signing.ask(args, failures)
+            signing._ask(args, failures)
     args.said = said.getvalue()
     return args
 

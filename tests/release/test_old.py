@@ -16,7 +16,7 @@ import sklearn
 from test_security import command  # noqa: F401
 
 from conftest import ROOT, make_project
-from signoff.model.model_file import numbers
+from signoff.model.model_file import _numbers
 from signoff.release.approval import serialised
 
 OLD = sorted(each.name.partition(".")[0] for each in (ROOT / "tests/old").iterdir())
@@ -25,7 +25,7 @@ JUDGED = ["--metrics", "reports/evaluation_metrics.json", "--validation", "repor
 # An older scikit-learn than that of the models in them, which requirements.in allows, refuses these, and makes no
 # explanation of them: make compat.
 REFUSED = "|the installed scikit-learn .it was made by 1.9.1|x/explanation.json does not exist"
-REFUSED = REFUSED if numbers(sklearn.__version__) < [1, 9, 1] else ""
+REFUSED = REFUSED if _numbers(sklearn.__version__) < [1, 9, 1] else ""
 # What is asked of each: it succeeds, or it says how to go on.
 COMMANDS = [
     ("verify", [], "All is well"),

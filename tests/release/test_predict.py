@@ -173,7 +173,7 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
     assert done.stdout == (released.folder / "predictions/week.csv").read_bytes()
     assert done.stderr.count(b"rejected: km is missing") == 33
     monkeypatch.chdir(released.folder)
-    monkeypatch.setattr(batch_rows, "BLOCK", 3_000)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 3_000)
     script_predict.main(["--input", str(path), "--output", "predictions/small.csv"])
     pd.testing.assert_frame_equal(predicted(released, "small")[0], expected)
     for pipe in (None, "head -c 10"):
@@ -185,7 +185,7 @@ def test_standard_streams_and_small_blocks_give_the_same_rows(released, monkeypa
 
 def test_the_features_that_moved_a_prediction_most_come_after_what_is_written_without_them(released, monkeypatch):
     monkeypatch.chdir(released.folder)
-    monkeypatch.setattr(batch_rows, "BLOCK", 3_000)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 3_000)
     week = str(batch(released, rides(200).assign(city=lambda frame: frame["city"].replace("Bonn", "Nowhere"))))
     plain, more = Path("plain.csv"), Path("more.csv")
     words = [f"--input={week}", "--columns=ride"]
@@ -218,7 +218,7 @@ def test_the_features_that_moved_a_prediction_most_come_after_what_is_written_wi
 
 def test_uneven_rows_keep_their_numbers_in_any_block(released, monkeypatch):
     monkeypatch.chdir(released.folder)
-    monkeypatch.setattr(batch_rows, "BLOCK", 2_000)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 2_000)
     lines = rides(660).fillna({"km": 5.0}).to_csv(index=False).splitlines()
     short = [7, 8, 90, 91, 400, 401, 402, 659, 660]
     for number in short:
@@ -235,7 +235,7 @@ def test_uneven_rows_keep_their_numbers_in_any_block(released, monkeypatch):
 def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
     """The highest memory of one process that scores a small batch and then one eight times as large."""
     monkeypatch.chdir(released.folder)
-    monkeypatch.setattr(batch_rows, "BLOCK", 1 << 20)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 1 << 20)
     frame = pd.concat([rides(660)] * 150, ignore_index=True)
     small, large = batch(released, frame, "small"), batch(released, pd.concat([frame] * 8), "large")
     peaks = []

@@ -27,7 +27,7 @@ from signoff.release.approval import refit_path, reviewed_files
 from signoff.release.mlflow_model import REJECTED
 from signoff.release.records import Agreement
 from signoff.release.store import Releases
-from signoff.release.subject import changes, review
+from signoff.release.subject import _changes, review
 from signoff.report.decision_box import decision
 from signoff.report.refit import refit_section
 from signoff.review.champion import Champion, open_champion
@@ -162,8 +162,8 @@ def test_the_same_evaluated_model_without_the_second_one_is_another_release(refi
     digests = both["model/model.pkl"], both["model/refit.pkl"]
     assert deploy._same_model(*digests, RULE, history, releases)[0] == name
     assert deploy._same_model(digests[0], digests[0], RULE, history, releases) is None
-    assert changes(name, both) == [f"none: this very model is deployed as {name}"]
-    assert "predictions: by the one trained again on all rows → by the evaluated model" in changes(name, alone)
+    assert _changes(name, both) == [f"none: this very model is deployed as {name}"]
+    assert "predictions: by the one trained again on all rows → by the evaluated model" in _changes(name, alone)
 
 
 def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollback_returns_to_it(refitted, monkeypatch):

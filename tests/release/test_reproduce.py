@@ -68,7 +68,7 @@ def test_a_release_is_trained_again_and_has_the_same_bytes_or_what_differs_is_na
         metadata["versions"]["pandas"] = "99.0"
         model.with_suffix(".json").write_text(json.dumps(metadata), "utf-8")
 
-    monkeypatch.setattr(reproduce, "train_again", train_other)
+    monkeypatch.setattr(reproduce, "_train_again", train_other)
     code, _, log = in_process(reproduce, "--release", f"deployed/releases/{second}/")
     then = released.json("deployed/current/model.json")["versions"]["pandas"]
     assert code == 1
@@ -161,7 +161,7 @@ def test_a_damaged_file_is_written_again_and_what_killed_processes_left_is_delet
 
 def test_large_data_are_kept_only_if_asked_for_and_a_changed_file_is_refused(folder, monkeypatch):
     document = signed(bytes(range(256)) * 40, b"{}")
-    monkeypatch.setattr(kept_data, "MOST_BYTES", 100)
+    monkeypatch.setattr(kept_data, "_MOST_BYTES", 100)
     assert kept_data.keep(document, None, STORE) == []
     assert list(STORE.data.iterdir()) == []
     assert kept_data.keep(document, False, STORE) == []
@@ -190,5 +190,5 @@ def test_only_names_of_kept_files_stand_in_the_history():
 
 def test_differences_of_versions_are_named_both_ways():
     then, now = {"python": "3.11.7", "numpy": "2", "joblib": "1"}, {"python": "3.13.0", "numpy": "2", "scipy": "1"}
-    found = reproduce.differences(then, now)
+    found = reproduce._differences(then, now)
     assert found == ["python 3.11.7 → 3.13.0", "joblib 1 → none", "scipy none → 1"]

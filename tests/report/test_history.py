@@ -10,7 +10,7 @@ import pytest
 from conftest import Project
 from history import history
 from signoff.ops.runs import read_runs
-from signoff.report.page import SCRIPT
+from signoff.report.page import _SCRIPT
 
 MAE_MAX = {"mae_max": 12.5, "r2_min": 0.8}
 
@@ -91,7 +91,7 @@ def test_a_year_with_faults():
     # Nothing from outside, and nothing that is run but what sorts the tables.
     assert not {"link", "img", "iframe", "b"} & {*page.tags}
     assert text.count("<script") == 1
-    assert f"<script>{SCRIPT}</script>" in text
+    assert f"<script>{_SCRIPT}</script>" in text
     assert all(value.startswith("#") for _, name, value in page.attributes if name in ("href", "xlink:href", "src"))
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     releases, table = page.tables

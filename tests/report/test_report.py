@@ -16,7 +16,7 @@ from generate_report import _BESIDE
 from history import history
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
-from signoff.ops.overview import overview
+from signoff.ops.overview import _overview
 from signoff.report import inputs, results
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Items, Section, Table, number
@@ -635,7 +635,7 @@ def pages(finished_run, hostile, tmp_path) -> list[Path]:
     runs.write_text(history(several, [], HOSTILE, [HOSTILE]), encoding="utf-8")
     index = tmp_path / "index.html"
     with contextlib.chdir(finished_run.folder):
-        index.write_text(overview(HOSTILE, several * 8, [HOSTILE], "2026-01-12T03:00:00Z"), encoding="utf-8")
+        index.write_text(_overview(HOSTILE, several * 8, [HOSTILE], "2026-01-12T03:00:00Z"), encoding="utf-8")
     return [finished_run.folder / BOTH[1], hostile / BOTH[1], runs, index]
 
 

@@ -170,7 +170,7 @@ def test_clean_batches_of_any_size_rarely_have_findings(rows):
 
 
 def test_blocks_make_no_difference_and_the_sample_is_bounded(monkeypatch):
-    monkeypatch.setattr(batch_check, "MOST_ROWS", 3_000)
+    monkeypatch.setattr(batch_check, "_MOST_ROWS", 3_000)
     released, later = of_profile()
     later["price"] *= 2.54
     whole, parts = checked(released, later), checked(released, later, 7_001)
@@ -192,7 +192,7 @@ def test_the_live_record_takes_the_day_of_a_report(tmp_path, monkeypatch, caplog
         (tmp_path / f"predictions/{name}.report.json").write_text(json.dumps({"predicted_at": moment}))
     (tmp_path / "predictions/c.report.json").write_text("{")
     with caplog.at_level(logging.WARNING):
-        found = [(each.path.stem, str(np.datetime64(each.day, "D"))) for each in live_record.batches()]
+        found = [(each.path.stem, str(np.datetime64(each.day, "D"))) for each in live_record._batches()]
     today = str(pd.Timestamp.now("UTC").date())
     assert found == [("b", "2024-03-04"), ("a", "2024-03-05"), ("c", today)]
     assert "c.report.json is damaged" in caplog.text

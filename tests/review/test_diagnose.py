@@ -42,7 +42,7 @@ def metric_intervals(actual: np.ndarray, predicted: np.ndarray, sampled: interva
 
 
 def made_of(blocks: np.ndarray, resamples: int, seed: int = 0, by: str = "rows") -> intervals.Resampling:
-    return intervals.Resampling(blocks, intervals.draws(int(blocks.max()) + 1, resamples, seed), by)
+    return intervals.Resampling(blocks, intervals._draws(int(blocks.max()) + 1, resamples, seed), by)
 
 
 def test_every_metric_of_the_report_has_an_interval_and_a_difference():
@@ -105,7 +105,7 @@ def test_intervals_of_own_metrics_are_those_of_the_built_in_ones_and_the_same_ea
 def test_own_metrics_see_a_bounded_number_of_rows_and_their_intervals_lie_around_the_value_of_all(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(custom_metrics, "MOST_VISITS", 200_000)
+    monkeypatch.setattr(custom_metrics, "_MOST_VISITS", 200_000)
     (found, _, made_of), scores, _ = own(tmp_path, 5000, {})
     assert made_of == {"resamples": 200, "rows": 1000}
     low, high = found["model"]["own MAE"]
@@ -299,7 +299,7 @@ def test_numbers_are_sliced_at_their_quantiles_and_rare_levels_are_in_no_slice()
     expected = pd.cut(frame["x"], edges, labels=False, include_lowest=True).fillna(5)
     assert codes.tolist() == expected.tolist() and labels[5] == "missing"
     codes, labels = found["town"]
-    assert len(set(frame["town"])) > intervals.MOST_LEVELS == len(labels) - 1
+    assert len(set(frame["town"])) > intervals._MOST_LEVELS == len(labels) - 1
     assert all(set(frame["town"][codes == k]) == {label} for k, label in enumerate(labels[:-1]))
     counts = np.bincount(codes[codes >= 0])[:-1]
     assert sorted(counts, reverse=True) == counts.tolist() and (codes == 50).sum() == 50
@@ -491,7 +491,7 @@ def test_a_season_is_not_news_and_a_step_is():
     def told(values: pd.Series, by_time: bool = True) -> dict:
         before, after = values.iloc[:4000], values.iloc[4000:]
         row = drift.compare("x", drift.profile(before, "number"), after)
-        return drift.news(row, before, after) if by_time else row
+        return drift._news(row, before, after) if by_time else row
 
     assert told(warmth, by_time=False)["flagged"] and not told(warmth)["flagged"]
     moved = steady.mask(place >= 4000, 60 - steady)
@@ -506,10 +506,10 @@ def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
     before, after = town.iloc[:4500], pd.Series(["A"] * 500)
     row = drift.compare("town", drift.profile(before, "category"), after)
     assert sorted(row["vanished"]) == ["B", "C", "D", "E"]
-    assert drift.news(row, before, after)["vanished"] == []
+    assert drift._news(row, before, after)["vanished"] == []
     mixed = pd.Series(np.random.default_rng(0).choice(list("ABCDE"), 4500))
     row = drift.compare("town", drift.profile(mixed, "category"), after)
-    assert sorted(drift.news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
+    assert sorted(drift._news(row, mixed, after)["vanished"]) == ["B", "C", "D", "E"]
 
 
 def test_a_level_that_has_vanished_is_named_once():
@@ -626,11 +626,11 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
     mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "best_MAE": 11.0, "mean_MAE": 24.0, "R2": 0.7}
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
-        assert [each["name"] for each in diagnose.gap({"MAE": mae}, mean, unseen)] == expected
+        assert [each["name"] for each in diagnose._gap({"MAE": mae}, mean, unseen)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
-    assert diagnose.gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    assert diagnose._gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
     # Nor is an error that some span of the training rows has had, too.
-    assert diagnose.gap({"MAE": 5.0}, mean, unseen | {"best_MAE": 6.0}) == []
+    assert diagnose._gap({"MAE": 5.0}, mean, unseen | {"best_MAE": 6.0}) == []
 
 
 def test_a_slice_of_few_weeks_is_not_called_worse_since_its_days_follow_each_other():
@@ -659,22 +659,22 @@ def test_a_weak_model_is_not_said_to_know_nothing_and_one_on_noise_is():
         unseen = share * actual + random.normal(0, 5, 500)
         # Held out, there are too few rows to see it.
         explanation = {"order": empty_model.order((actual[:40], predicted[:40]), (actual, unseen)), "alarms": []}
-        assert [each["name"] for each in diagnose.no_signal(scores, intervals, worse, explanation)] == expected
+        assert [each["name"] for each in diagnose._no_signal(scores, intervals, worse, explanation)] == expected
     nothing = np.array([])
     explanation["order"] = empty_model.order((actual, predicted), (nothing, nothing))
-    assert diagnose.no_signal(scores, intervals, worse, explanation) != []
+    assert diagnose._no_signal(scores, intervals, worse, explanation) != []
     # What is surely better than the mean, by its scores, knows something; what is undefined says nothing.
     for scores_now, intervals_now, against in (
         ({"R2": 0.1}, intervals, worse),
         (scores, {"R2": [0.02, 0.3]}, worse),
         (scores, intervals, worse | {"verdict": "better"}),
     ):
-        assert diagnose.no_signal(scores_now, intervals_now, against, explanation) == []
-    (told,) = diagnose.no_signal({"R2": None}, {"R2": [None, None]}, worse, explanation)
+        assert diagnose._no_signal(scores_now, intervals_now, against, explanation) == []
+    (told,) = diagnose._no_signal({"R2": None}, {"R2": [None, None]}, worse, explanation)
     assert "R2 is undefined, and its MAE less that of the mean lies between -1 and 1." in told["sentence"]
     constant = {"order": 0.0, "alarms": empty_model.one_value(actual, np.full(500, 3.0))}
     assert [each["name"] for each in constant["alarms"]] == ["constant_prediction"]
-    assert diagnose.no_signal(scores, intervals, worse, constant) == []
+    assert diagnose._no_signal(scores, intervals, worse, constant) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

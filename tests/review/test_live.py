@@ -89,7 +89,7 @@ def test_a_key_matches_however_its_values_are_written(tmp_path):
 
 def test_many_rows_are_joined_in_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("signoff.review.live_join._MOST_ROWS", 64)
-    monkeypatch.setattr("signoff.tables.batches.BLOCK", 5_000)
+    monkeypatch.setattr("signoff.tables.batches._BLOCK", 5_000)
     days = pd.date_range("2024-01-01", periods=2000, freq="h").strftime("%Y-%m-%d %H:%M:%S")
     batch = predictions([(day, "a", float(n)) for n, day in enumerate(days)])
     raw = answers([(day, "a", 3 * n) for n, day in enumerate(days)]).sample(frac=1, random_state=0)

@@ -6,7 +6,7 @@ import pytest
 from signoff.base.numbers import counted, listed
 from signoff.features.recipe import date_parts
 from signoff.review import intervals, reasons
-from signoff.review.looked_for import _NEWEST, _SINCE_RELEASE, ROWS, nothing_found
+from signoff.review.looked_for import _NEWEST, _ROWS, _SINCE_RELEASE, nothing_found
 
 # Alarms about scores and intervals, which have reasons of their own.
 JUDGED = {"not_before", "constant_prediction", "no_signal", "overfit_gap", "degraded", "worse_than_champion"}
@@ -39,7 +39,7 @@ def test_the_sentence_names_everything_that_was_looked_for():
 
 
 def test_every_alarm_is_named_in_the_sentence_or_judged_elsewhere():
-    assert {*ROWS, *_NEWEST, *_SINCE_RELEASE} | JUDGED == set(reasons.WEIGHTS)
+    assert {*_ROWS, *_NEWEST, *_SINCE_RELEASE} | JUDGED == set(reasons.WEIGHTS)
 
 
 def test_newest_rows_that_were_not_compared_are_not_said_to_be_without_faults():

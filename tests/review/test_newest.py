@@ -357,7 +357,7 @@ def test_numbers_that_move_with_the_season_are_in_no_other_unit():
     season = 20 + 16 * np.cos(2 * np.pi * days / 365) + random.normal(0, 1, 3000)
     before, after = season[:2400], season[2400:]
     row = drift.compare("x", drift.profile(before, "number"), after)
-    assert not drift._jumped(before, after) and drift.news(row | {"unit": "feet"}, before, after)["unit"] is None
+    assert not drift._jumped(before, after) and drift._news(row | {"unit": "feet"}, before, after)["unit"] is None
     assert drift._jumped(before, after * 1.8 + 32)
 
 

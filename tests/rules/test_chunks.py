@@ -11,7 +11,7 @@ from signoff.ops.damaged import changed_files
 from signoff.rules import one_process
 from signoff.rules.chunks import _chunked
 from signoff.rules.flags import words
-from signoff.rules.one_process import OneProcess, steps_of
+from signoff.rules.one_process import OneProcess, _steps_of
 from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, Step, Steps
 
 # A task that copies its input; some models make it fail, or kill it.
@@ -84,20 +84,20 @@ def test_a_report_reads_the_live_record_once_there_is_a_release(tmp_path, monkey
     report = Step("report", "", [repr(LIVE)], ["generate_report.py", LIVE, DIAGNOSED, log], [], [])
     Steps([live, report], None, 1).write(Path("steps.json"))
     member = Member(steps="steps.json", pieces=[])
-    assert [(each.task, each.inputs, each.params) for each in steps_of("a b", member)] == [
+    assert [(each.task, each.inputs, each.params) for each in _steps_of("a b", member)] == [
         ("generate_report", [], ["''"])
     ]
     release = Path("models/a b/deployed/releases/20260101T000000Z-aaaaaaaaaaaa")
     release.mkdir(parents=True)
     (release / "diagnostics.json").touch()
     Path("models/a b/deployed/current").symlink_to(f"releases/{release.name}")
-    first, second = steps_of("a b", member)
+    first, second = _steps_of("a b", member)
     assert second.inputs == first.outputs == ["models/a b/reports/live.json"]
     assert second.command[1:3] == ["--live=models/a b/reports/live.json", f"--release={release}/diagnostics.json"]
     # The digest of the predictions is a param: new ones are compared, too.
     Path("models/a b/predictions").mkdir()
     Path("models/a b/predictions/week.csv").touch()
-    assert steps_of("a b", member)[0].params != first.params
+    assert _steps_of("a b", member)[0].params != first.params
     assert str(first.benchmark) == "models/a b/logs/benchmarks/x.tsv"
 
 

@@ -106,8 +106,8 @@ def test_rows_get_what_make_predict_writes_to_the_last_digit(running, monkeypatc
         assert found["rejected_rows"] == rejected
         assert {**report, "predicted_at": found["predicted_at"]} == {key: found[key] for key in report}
     # What was predicted is where the live record looks for it, in the form that it reads.
-    [batch] = live_record.batches()
-    assert batch.path.parent == record.FOLDER
+    [batch] = live_record._batches()
+    assert batch.path.parent == record._FOLDER
     pd.testing.assert_frame_equal(pd.read_csv(batch.path, dtype=str), pd.concat([expected] * 2, ignore_index=True))
     raw = ["--raw=data/raw/raw_data.csv", "--cleaned=data/processed/cleaned_data.json", "--target=minutes"]
     assert in_process(live_record, *raw, "--output=reports/live.json")[0] == 0

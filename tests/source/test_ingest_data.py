@@ -23,7 +23,7 @@ from signoff.source.checks import _mentions_infinity
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
 from signoff.source.options import Reader
-from signoff.source.web import response, seconds
+from signoff.source.web import _response, _seconds
 from signoff.tables.table import read_table
 
 GOOD = b"when,km,minutes\n2024-01-01,1.5,3\n2024-01-02,2.5,5\n2024-01-03,,7\n"
@@ -376,16 +376,16 @@ def test_the_version_follows_the_content_of_a_remote_file(tmp_path, server, head
 
 
 def test_retry_after_is_seconds_or_a_date_and_bounded():
-    assert seconds("7") == 7
-    assert seconds("99999") == 300
-    assert seconds("soon") is None
-    assert seconds("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-    assert seconds(None) is None
+    assert _seconds("7") == 7
+    assert _seconds("99999") == 300
+    assert _seconds("soon") is None
+    assert _seconds("Mon, 01 Jan 2001 00:00:00 GMT") == 0
+    assert _seconds(None) is None
 
 
 def test_a_5xx_answer_carries_its_retry_after(server):
     server.answers = [(503, {"Retry-After": "3"}, b"")]
-    with pytest.raises(Unreachable) as raised, response(server.url):
+    with pytest.raises(Unreachable) as raised, _response(server.url):
         pass
     assert raised.value.retry_after == 3
 

@@ -18,7 +18,7 @@ from signoff.source.address import refuse_password, shown
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
 from signoff.source.options import Reader
-from signoff.source.web import is_private
+from signoff.source.web import _is_private
 
 # A password that breaks any URL into which it is not put with care.
 CANARY = "ca/na:ry@#%41&=?"
@@ -411,7 +411,7 @@ def test_make_init_passes_a_variable_of_the_environment_on(sqlite, tmp_path):
     ],
 )
 def test_an_address_is_private_also_where_another_one_carries_it(address, private):
-    assert is_private(address) is private
+    assert _is_private(address) is private
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from signoff.source import pieces
 from signoff.source import split as splitting
 from signoff.source.pieces import (
     Rows,
-    blocks,
+    _blocks,
+    _writing,
     copy_rows,
     folder_name,
     format_of_dates,
@@ -32,7 +33,6 @@ from signoff.source.pieces import (
     split_table,
     summed,
     whole,
-    writing,
 )
 from signoff.source.split import Split, _replace_pieces, split_source
 from signoff.tables.counting import row_hashes
@@ -324,16 +324,16 @@ def test_dates_are_known_by_the_first_rows_or_refused(tmp_path):
 
 def test_cells_are_read_as_text_as_they_are(tmp_path):
     path = write(tmp_path / "a.csv", 'a,b\n01,NA\n,"x\ny"\n')
-    table = blocks(path, ["a", "b"]).read_all()
+    table = _blocks(path, ["a", "b"]).read_all()
     assert table.to_pydict() == {"a": ["01", ""], "b": ["NA", "x\ny"]}
-    assert blocks(path, ["b"]).read_all().column_names == ["b"]
+    assert _blocks(path, ["b"]).read_all().column_names == ["b"]
     long = write(tmp_path / "b.csv", "a\n" + "1\n" * 1000)
-    assert len([*blocks(long, ["a"], 500)]) > 3 and len([*blocks(long, ["a"])]) == 1
+    assert len([*_blocks(long, ["a"], 500)]) > 3 and len([*_blocks(long, ["a"])]) == 1
 
 
 def test_pieces_have_quotes_where_their_source_has_any(tmp_path):
     plain, quoted = write(tmp_path / "a.csv", "a\n1\n"), write(tmp_path / "b.csv", 'a\n"1"\n')
-    found = [(each.include_header, each.quoting_style) for each in (writing(plain, True), writing(quoted, False))]
+    found = [(each.include_header, each.quoting_style) for each in (_writing(plain, True), _writing(quoted, False))]
     assert found == [(True, "none"), (False, "needed")]
     for table, expected in ((plain, b"a\n1\n"), (quoted, b'"a"\n"1"\n')):
         folder = tmp_path / table.stem

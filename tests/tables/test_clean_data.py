@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import clean_data as cleaning
-from clean_data import _MISSING_HASH, _nulls_handled, clean_data, hashed
+from clean_data import _MISSING_HASH, _hashed, _nulls_handled, clean_data
 from conftest import in_process, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
-from signoff.tables.cleaning import filled, refuse_loss
+from signoff.tables.cleaning import _filled, refuse_loss
 from signoff.tables.counting import row_hashes
 from signoff.tables.parts import added
 from signoff.tables.spill import Spill
@@ -195,12 +195,12 @@ def test_a_missing_value_and_a_zero_are_no_duplicates(tmp_path, monkeypatch, dup
 
 def test_what_is_filled_is_of_the_columns_kind():
     dates = pd.Series(pd.to_datetime(["2024-01-01", None]), name="d")
-    assert filled(dates, "2024-02-03").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-02-03")]
-    zoned = filled(dates.dt.tz_localize("UTC"), "2024-02-03")
+    assert _filled(dates, "2024-02-03").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-02-03")]
+    zoned = _filled(dates.dt.tz_localize("UTC"), "2024-02-03")
     assert zoned.tolist()[1] == pd.Timestamp("2024-02-03", tz="UTC") and str(zoned.dt.tz) == "UTC"
     flags = pd.Series([True, None], dtype="object", name="f")
-    assert filled(flags, False).tolist() == [True, False]
-    assert filled(pd.Series(["a", None], dtype="str"), "b").tolist() == ["a", "b"]
+    assert _filled(flags, False).tolist() == [True, False]
+    assert _filled(pd.Series(["a", None], dtype="str"), "b").tolist() == ["a", "b"]
     for values, constant, told in (
         (dates, "soon", "cleaning: column 'd' cannot be filled with 'soon': "),
         (dates, 3, "cleaning: column 'd' holds dates and cannot be filled with 3."),
@@ -209,7 +209,7 @@ def test_what_is_filled_is_of_the_columns_kind():
         (dates, " NA ", "cleaning: column 'd' cannot be filled with ' NA ': it reads as missing."),
     ):
         with pytest.raises(TaskError) as raised:
-            filled(values, constant)
+            _filled(values, constant)
         assert str(raised.value).startswith(told)
         assert told.endswith(": ") or str(raised.value) == told
 
@@ -249,7 +249,7 @@ def test_handled_nulls_are_counted_by_column_and_action():
 
 def test_hashes_of_rows_are_kept_in_order_and_no_further_behind_than_one_frame():
     frames, hashes = [FRAME.iloc[[n % 6]] for n in range(30)], Spill(None)
-    for n, (found, frame) in enumerate(zip(hashed(iter(frames), hashes), frames, strict=True)):
+    for n, (found, frame) in enumerate(zip(_hashed(iter(frames), hashes), frames, strict=True)):
         assert found is frame
         assert n <= len(hashes) <= n + 1
     expected = np.concatenate([row_hashes(frame, _MISSING_HASH) for frame in frames])
@@ -261,7 +261,7 @@ def test_rows_whose_hashes_cannot_be_kept_are_not_taken_for_clean(frames):
     hashes = Spill(None)
     hashes.file.close()
     with pytest.raises(ValueError, match="closed file"):
-        list(hashed(iter([FRAME] * frames), hashes))
+        list(_hashed(iter([FRAME] * frames), hashes))
 
 
 def test_dates_that_may_be_months_are_refused_with_the_key_that_decides(tmp_path):

@@ -41,7 +41,7 @@ def panel(weeks: int = 20) -> pd.DataFrame:
 def delivered(tmp_path, monkeypatch):
     """Return a function that validates a delivery where others were validated before; it gives the report."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(batches, "BLOCK", 4000)
+    monkeypatch.setattr(batches, "_BLOCK", 4000)
     schema = yaml.safe_load((ROOT / "workflow/schemas/validation_report.schema.yaml").read_text(encoding="utf-8"))
 
     def deliver(frame: pd.DataFrame, now: str = "2024-05-20", contract: dict | None = None) -> dict:

@@ -18,7 +18,7 @@ from gather import _gather_reports, _gather_tables
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.features import row_keys
-from signoff.features.gathering import _quotas_of, choose, gather_features
+from signoff.features.gathering import _choose, _quotas_of, gather_features
 from signoff.features.row_keys import _kept_keys, _kept_path, keep_keys, read_keys
 from signoff.source import split as splitting
 from signoff.source.pieces import Rows, folder_name, split_table
@@ -424,7 +424,7 @@ def test_no_more_than_twice_the_budget_is_kept_in_mind():
     blocks = ((numbers[n : n + 50], strata[n : n + 50], hashes[n : n + 50]) for n in range(0, 10_000, 50))
     quotas = _quotas_of({0: 3334, 1: 3333, 2: 3333}, 99)
     assert quotas == {0: 33, 1: 32, 2: 32}
-    found = choose(blocks, quotas, 99)
+    found = _choose(blocks, quotas, 99)
     for stratum, quota in quotas.items():
         own = hashes[strata == stratum]
         assert sorted(hashes[found[strata[found] == stratum]]) == sorted(np.sort(own)[:quota])
@@ -455,7 +455,7 @@ def odd_part(folder) -> Path:
 
 @pytest.mark.parametrize("time", ["t", None])
 def test_the_keys_that_are_kept_beside_a_part_are_those_of_its_rows(tmp_path, monkeypatch, time):
-    monkeypatch.setattr(row_keys, "BLOCK_BYTES", 8_000)
+    monkeypatch.setattr(row_keys, "_BLOCK_BYTES", 8_000)
     path, like = odd_part(tmp_path), {**LIKE, "time_column": time}
     frames = [each.to_pandas() for each in read_keys([path], like)]
     assert len(frames) > 1

@@ -24,7 +24,7 @@ from signoff.tables.arrow_copy import open_side, side_chosen, side_frames, side_
 from signoff.tables.counting import Counts, row_hashes
 from signoff.tables.spill import Spill, repeats
 from signoff.tables.table import read_table, write_table
-from signoff.tables.writer import SideWriter, write_frames
+from signoff.tables.writer import _SideWriter, write_frames
 
 DAYS = pd.date_range("2023-12-29", periods=240, freq="7h")
 COLUMNS = {
@@ -58,8 +58,8 @@ COLUMNS = {
 @pytest.fixture
 def small_batches(monkeypatch):
     """A few rows at a time, few values counted in memory, and files read in small pieces."""
-    monkeypatch.setattr(batches, "BLOCK", 5000)
-    monkeypatch.setattr(counting, "MOST_VALUES", 5)
+    monkeypatch.setattr(batches, "_BLOCK", 5000)
+    monkeypatch.setattr(counting, "_MOST_VALUES", 5)
     monkeypatch.setattr(spill, "PIECE", 10)
 
 
@@ -169,7 +169,7 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
     frame.to_csv(tmp_path / "raw.csv", index=False)
     found = []
     for name, block in (("whole", 1 << 20), ("small", 400)):
-        monkeypatch.setattr(batches, "BLOCK", block)
+        monkeypatch.setattr(batches, "_BLOCK", block)
         monkeypatch.setattr(spill, "PIECE", 4 * block)
         output = tmp_path / name / "clean.csv"
         clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
@@ -219,8 +219,8 @@ def test_validation_gives_the_same_report_in_small_batches(tmp_path, monkeypatch
     (tmp_path / "schema.yaml").write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
     found = []
     for block in (1 << 20, 1000):
-        monkeypatch.setattr(batches, "BLOCK", block)
-        monkeypatch.setattr(counting, "MOST_VALUES", block // 100)
+        monkeypatch.setattr(batches, "_BLOCK", block)
+        monkeypatch.setattr(counting, "_MOST_VALUES", block // 100)
         report = tmp_path / f"{block}.json"
         validate_data.main(
             [f"--input={tmp_path / 'raw.csv'}", f"--output={report}", f"--schema={tmp_path / 'schema.yaml'}"]
@@ -267,8 +267,8 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
     ]
     found = []
     for name, block in (("whole", 1 << 20), ("small", 500)):
-        monkeypatch.setattr(batches, "BLOCK", block)
-        monkeypatch.setattr(counting, "MOST_VALUES", block // 10)
+        monkeypatch.setattr(batches, "_BLOCK", block)
+        monkeypatch.setattr(counting, "_MOST_VALUES", block // 10)
         monkeypatch.setattr(spill, "PIECE", block)
         output = tmp_path / name / "features.csv"
         feature_engineering.main([f"--input={tmp_path / 'clean.csv'}", f"--output={output}", "--target=y", *flags])
@@ -382,8 +382,8 @@ def test_numbers_are_kept_as_narrow_as_the_first_rows_allow_until_others_do_not_
 
 
 def test_a_side_file_whose_columns_outgrow_theirs_one_after_the_other_is_copied_three_times(tmp_path, monkeypatch):
-    path, begun, begin = tmp_path / "a.csv", [], SideWriter.begin
-    monkeypatch.setattr(SideWriter, "begin", lambda writer, schema: begun.append(schema) or begin(writer, schema))
+    path, begun, begin = tmp_path / "a.csv", [], _SideWriter.begin
+    monkeypatch.setattr(_SideWriter, "begin", lambda writer, schema: begun.append(schema) or begin(writer, schema))
     frame = pd.DataFrame({f"x{n}": np.where(np.arange(100) < 10 * (n + 1), n, 1e5 + n) for n in range(8)})
     frame = frame.astype({name: "int64" for name in frame if int(name[1:]) % 2})
     kinds = dict.fromkeys(frame, "number")
@@ -448,7 +448,7 @@ def test_evaluation_gives_the_same_bytes_in_small_batches_as_at_once(tmp_path, m
     train_model.main([f"--input={features}", f"--output={model}", '--params={"max_iter": 5}'])
     found = []
     for block in (1 << 20, 500):
-        monkeypatch.setattr(batches, "BLOCK", block)
+        monkeypatch.setattr(batches, "_BLOCK", block)
         monkeypatch.setattr(scoring, "PIECE", max(block // 5, 128))
         metrics = tmp_path / str(block) / "metrics.json"
         evaluate_model.main(
@@ -486,7 +486,7 @@ def test_counts_and_quantiles_are_exact_in_memory_and_on_disk(tmp_path, monkeypa
     monkeypatch.setattr(spill, "PIECE", 64)
     shares = [0, 0.07, 0.25, 0.5, 0.8, 1]
     for most in (10_000, 5):
-        monkeypatch.setattr(counting, "MOST_VALUES", most)
+        monkeypatch.setattr(counting, "_MOST_VALUES", most)
         counts = Counts(tmp_path)
         for n in range(0, len(values), 37):
             counts.add(values.iloc[n : n + 37])
@@ -510,13 +510,13 @@ def test_rows_that_repeat_an_earlier_one_are_found_on_disk(tmp_path, monkeypatch
 
 
 def test_a_sample_is_the_same_in_small_batches_and_represents_all_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "MOST_ROWS", 300)
+    monkeypatch.setattr(sample, "_MOST_ROWS", 300)
     frame = pd.DataFrame({"n": range(4000), "split": ["train"] * 3400 + ["test"] * 600})
     frame.to_csv(tmp_path / "a.csv", index=False)
     columns, sizes = batches.scan(tmp_path / "a.csv"), {"train": 3400, "test": 600}
     found = []
     for block in (1 << 20, 500):
-        monkeypatch.setattr(batches, "BLOCK", block)
+        monkeypatch.setattr(batches, "_BLOCK", block)
         found.append(sample.sample(tmp_path / "a.csv", columns, sizes))
     rows, alike, counted = found[0]
     pd.testing.assert_frame_equal(rows, found[1][0])
@@ -525,7 +525,7 @@ def test_a_sample_is_the_same_in_small_batches_and_represents_all_rows(tmp_path,
     assert rows["split"].value_counts().to_dict() == pytest.approx({"train": 300, "test": 300}, rel=0.05)
     assert alike["split"].value_counts().to_dict() == pytest.approx({"train": 300, "test": 53}, rel=0.1)
     assert rows["n"].iloc[:300].mean() == pytest.approx(1700, rel=0.05)
-    monkeypatch.setattr(sample, "MOST_ROWS", 3400)
+    monkeypatch.setattr(sample, "_MOST_ROWS", 3400)
     rows, alike, _ = sample.sample(tmp_path / "a.csv", columns, sizes)
     pd.testing.assert_frame_equal(rows, frame, check_dtype=False)
     assert len(alike) == 4000
@@ -544,7 +544,7 @@ def test_copies_among_held_out_rows_are_found_in_training_rows_some_at_a_time():
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     """The highest memory of one process that reads a table and then one eight times as long."""
-    monkeypatch.setattr(batches, "BLOCK", 1 << 18)
+    monkeypatch.setattr(batches, "_BLOCK", 1 << 18)
     random = np.random.default_rng(0)
     rows = 30_000
     frame = pd.DataFrame(

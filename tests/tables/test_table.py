@@ -8,7 +8,7 @@ import pytest
 
 from signoff.base.errors import TaskError
 from signoff.tables.batches import scan, tables
-from signoff.tables.dates import DATE_FORMATS, dates_of, hides_dates, possible, undecided
+from signoff.tables.dates import _DATE_FORMATS, _possible, dates_of, hides_dates, undecided
 from signoff.tables.table import read_table, write_table
 
 
@@ -128,7 +128,7 @@ def test_numbers_and_months_that_are_dates_without_exception_are_found(tmp_path,
 
 def test_no_notation_is_left_out_that_a_text_is_in_and_most_others_are():
     moments = [pd.Timestamp("2024-12-09 04:05:06.789", tz=zone) for zone in (None, "Europe/Berlin")]
-    texts = [moment.strftime(each) for moment in moments for each in DATE_FORMATS if "%" in each]
+    texts = [moment.strftime(each) for moment in moments for each in _DATE_FORMATS if "%" in each]
     changes = ["{}Z", "{} +0100", "{}+01:00", "{} UTC", "Mon, {}", " {} ", "{}.0"]
     texts += [change.format(text) for text in texts[::17] for change in changes]
     texts += [text.replace("Dec ", "Dez. ").replace(" 09 ", " 9 de ") for text in texts[::7]]
@@ -142,9 +142,9 @@ def test_no_notation_is_left_out_that_a_text_is_in_and_most_others_are():
         "31.01.2024, 12:00",
     ]
     texts = pd.Series(sorted(set(texts)), dtype="object")
-    fit = pd.DataFrame({each: dates_of(texts, each).notna() for each in DATE_FORMATS})
+    fit = pd.DataFrame({each: dates_of(texts, each).notna() for each in _DATE_FORMATS})
     assert fit.any().all()
-    tried = pd.DataFrame([dict.fromkeys(possible(texts[[n]]), True) for n in texts.index], columns=DATE_FORMATS)
+    tried = pd.DataFrame([dict.fromkeys(_possible(texts[[n]]), True) for n in texts.index], columns=_DATE_FORMATS)
     assert not (fit & tried.isna()).any(axis=None)
     assert tried.notna().mean(axis=None) < 0.1
 

@@ -150,7 +150,7 @@ def test_words_among_numbers_with_a_unit_are_violations_and_blanks_are_not(tmp_p
 
 def test_words_among_numbers_count_in_whatever_rows_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(batches, "BLOCK", 500)
+    monkeypatch.setattr(batches, "_BLOCK", 500)
     rows = [f"{n} kg,{n}" for n in range(1, 400)] + ["heavy,1", "light,2"]
     rows[3] = "heavy,4"
     Path("raw.csv").write_text("a,b\n" + "\n".join(rows) + "\n")

@@ -32,7 +32,7 @@ def config_text(source: str, config: dict[str, Any], reader: dict[str, Any], key
     lines = ["# Every other key: config/README.md of the workflow"]
     for section, value in sections.items():
         lines.append(f"# {notes[section]}")
-        lines.append(block({section: value}))
+        lines.append(_block({section: value}))
     if key:
         entry = {"by": key, "values": [config["target"]], "lags": [1], "windows": ["4w"], "available_after": "1d"}
         shown = yaml.safe_dump([entry], default_flow_style=True, allow_unicode=True, sort_keys=False, width=1000)
@@ -41,7 +41,7 @@ def config_text(source: str, config: dict[str, Any], reader: dict[str, Any], key
             "# available_after is how long after its moment a row's target is known (docs/history.md)",
             f"# features: {{history: {shown.strip()}}}",
         ]
-    lines += ["# the data contract", block({"validation": {"schema": "schema.yaml", **validation}})]
+    lines += ["# the data contract", _block({"validation": {"schema": "schema.yaml", **validation}})]
     lines += ["# limits for the model; set them when you have seen what is usual"]
     lines += ["# thresholds: {mae_max: 1.0, r2_min: 0.5}"]
     return "\n".join(lines) + "\n"
@@ -65,7 +65,7 @@ _DELIVERY_NOTES = {
 }
 
 
-def block(value: dict[str, Any]) -> str:
+def _block(value: dict[str, Any]) -> str:
     """Return a mapping as YAML, with one key on each line."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
@@ -78,15 +78,15 @@ def contract_text(contract: dict[str, Any], table: ParsedTable) -> str:
     ]
     for key, value in contract.items():
         if key != "columns":
-            lines += [f"# {_DELIVERY_NOTES[key]}", block({key: value})]
+            lines += [f"# {_DELIVERY_NOTES[key]}", _block({key: value})]
     lines.append("columns:")
     for name, each in contract["columns"].items():
-        lines.append(f"  # {seen(table.frame[name], table.kinds[name])}")
-        lines.append(textwrap.indent(block({name: each}), "  "))
+        lines.append(f"  # {_seen(table.frame[name], table.kinds[name])}")
+        lines.append(textwrap.indent(_block({name: each}), "  "))
     return "\n".join(lines) + "\n"
 
 
-def seen(values: pd.Series, kind: str) -> str:
+def _seen(values: pd.Series, kind: str) -> str:
     """Return the comment on the values of a column."""
     known, missing = values.dropna(), int(values.isna().sum())
     words = [f"{missing:,} missing"] if missing else []

@@ -16,8 +16,8 @@ from signoff.base.errors import TaskError, nearest
 from signoff.base.files import WORKFLOW
 from signoff.source.address import refuse_password
 
-TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
-TYPES |= {"number": "a number", "integer": "a whole number"}
+_TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
+_TYPES |= {"number": "a number", "integer": "a whole number"}
 
 
 SCHEMA = WORKFLOW / "workflow/schemas/config.schema.yaml"
@@ -112,7 +112,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
     _fill_defaults(config, schema)
-    for key, value in numbers(config):
+    for key, value in _numbers(config):
         if not math.isfinite(value):
             # JSON Schema accepts YAML's .nan and .inf as numbers.
             raise TaskError(f"config: {key} is {value}, but must be a finite number.")
@@ -234,12 +234,12 @@ def _check_candidates(model: dict[str, Any], default: str) -> None:
                     raise TaskError(f"config: model.candidates.{n}.params.{name}.{kind}: {low} must be below {high}.")
 
 
-def numbers(value: object, key: str = "") -> list[tuple[str, float]]:
+def _numbers(value: object, key: str = "") -> list[tuple[str, float]]:
     """Return each number in a nested value with its key."""
     if isinstance(value, float):
         return [(key, value)]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for name, each in items for found in numbers(each, f"{key}.{name}".lstrip("."))]
+    return [found for name, each in items for found in _numbers(each, f"{key}.{name}".lstrip("."))]
 
 
 def _fill_defaults(config: dict[str, Any], schema: dict[str, Any]) -> None:
@@ -271,7 +271,7 @@ def _explain_config_error(error: ValidationError) -> str:
         return f"the key {', '.join(prefix + name for name in missing)} is missing."
     if validator == "type":
         allowed = value if isinstance(value, list) else [value]
-        return f"{key} is {instance!r}, but must be {' or '.join(TYPES[each] for each in allowed)}."
+        return f"{key} is {instance!r}, but must be {' or '.join(_TYPES[each] for each in allowed)}."
     if validator == "enum":
         return f"{key} is {instance!r}: {nearest(str(instance), value)}"
     if validator == "oneOf":

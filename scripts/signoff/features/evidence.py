@@ -107,7 +107,7 @@ def names_or_prose(facts: Facts) -> bool:
 def unit_of(facts: Facts) -> str | None:
     """Return the unit if most distinct texts are numbers with a unit; None for other columns.
 
-    "" means without a unit, and ":" a time of day or a duration. Only the first `counting.MOST_VALUES` texts are used.
+    "" means without a unit, and ":" a time of day or a duration. Only the first `counting._MOST_VALUES` texts are used.
     """
     if facts.counts.distinct() <= _FEW_LEVELS:
         return None

@@ -22,7 +22,7 @@ from signoff.tables.table import parse_table
 _Keys = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class Gathered(TypedDict):
+class _Gathered(TypedDict):
     """The rows written, the training rows available, and the time of the last training row."""
 
     rows: SplitRows
@@ -30,7 +30,7 @@ class Gathered(TypedDict):
     last_train: str
 
 
-def choose(blocks: Iterator[_Keys], quotas: dict[int, int], max_rows: int) -> np.ndarray:
+def _choose(blocks: Iterator[_Keys], quotas: dict[int, int], max_rows: int) -> np.ndarray:
     """Return the sorted numbers of the rows with the lowest hashes in each stratum.
 
     `blocks` yields row numbers, strata and hashes in batches; at most twice `max_rows` and one batch are in memory.
@@ -66,7 +66,7 @@ def gather_features(
     like: KeyRecord,
     cut: pd.Timestamp | None = None,
     max_rows: int | None = None,
-) -> Gathered:
+) -> _Gathered:
     """Write the rows of `paths` to `output`, with their column split, and return the numbers of rows.
 
     Parameters
@@ -110,7 +110,7 @@ def gather_features(
         )
     chosen = None
     if max_rows and count < available:
-        chosen = choose(_numbered(paths, like, cut), quotas, max_rows)
+        chosen = _choose(_numbered(paths, like, cut), quotas, max_rows)
     _write_rows(paths, output, like, cut, chosen)
     return {"rows": {"train": count, "test": tests}, "available": available, "last_train": str(last)}
 

@@ -25,7 +25,7 @@ from signoff.tables.csv_file import header, parse_options, text_options
 from signoff.tables.dates import parse_date
 from signoff.tables.table import parse_table
 
-BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 8 << 20
 
 
 def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -33,7 +33,7 @@ def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     size = 0
     for table in tables:
-        if size >= BLOCK_BYTES or (waiting and table.schema != waiting[0].schema):
+        if size >= _BLOCK_BYTES or (waiting and table.schema != waiting[0].schema):
             yield pa.concat_tables(waiting).combine_chunks()
             waiting, size = [], 0
         waiting.append(table)
@@ -48,7 +48,7 @@ def read_blocks(paths: list[Path], columns: list[str] | None = None) -> Iterator
     def batches() -> Iterator[pa.Table]:
         for path in paths:
             options = text_options(columns or header(path))
-            read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
+            read = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
             with pyarrow.csv.open_csv(path, read, parse_options(path), options) as reader:
                 yield from map(pa.table, reader)
 

@@ -20,12 +20,12 @@ import pandas as pd
 from signoff.model import scoring
 
 # The value of each feature in the reference row: a number, a level, or None if it is missing.
-Reference = dict[str, float | str | None]
+_Reference = dict[str, float | str | None]
 # A contribution below this share of the prediction is rounding.
 _NOISE = 1e-9
 
 
-def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> Reference:
+def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> _Reference:
     """Return the reference row: the median of each number, and the most frequent level of each category.
 
     Parameters
@@ -35,7 +35,7 @@ def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> Ref
     features
         The kind of each feature of the model. A feature without any value is left out: no model can use it.
     """
-    found: Reference = {}
+    found: _Reference = {}
     for name in features:
         about = profile[name]
         missing = about["missing"] * about["rows"]
@@ -65,7 +65,7 @@ class Attribution:
     """
 
     model: Any
-    reference: Reference
+    reference: _Reference
     count: int
     threads: int = 1
 

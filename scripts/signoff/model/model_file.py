@@ -98,7 +98,7 @@ def load_model(path: Path, digest: str) -> object:
             except InconsistentVersionWarning as other:
                 made, here = other.original_sklearn_version, other.current_sklearn_version
             # Models of older versions are read if possible. A model of a newer version may load and fail later.
-            if numbers(made) > numbers(here):
+            if _numbers(made) > _numbers(here):
                 raise ValueError(f"it was made by {made}, and {here} is here")
             logging.warning("%s was made by scikit-learn %s, and %s is here: train again soon", path, made, here)
             warnings.simplefilter("ignore", InconsistentVersionWarning)
@@ -110,7 +110,7 @@ def load_model(path: Path, digest: str) -> object:
         ) from error
 
 
-def numbers(version: str) -> list[int]:
+def _numbers(version: str) -> list[int]:
     """Return a version as a tuple of integers."""
     return [int(each) for each in re.findall(r"\d+", version)]
 

@@ -50,7 +50,7 @@ _MOST_TREES, _ERRORS_A_TREE = 25, 40
 _LEAST_IN_LEAF, _MOST_IN_LEAF = 30, 400
 
 
-class Intervals(TypedDict):
+class _Intervals(TypedDict):
     """Computes the interval of a prediction; the attribute `intervals_` of a model's pipeline.
 
     It holds only scikit-learn's types, so that a model's file can be read without this project.
@@ -78,7 +78,7 @@ class Intervals(TypedDict):
 
 def fit_intervals(
     rows: TrainingRows, setting: Setting, level: float, random_state: int = 0, threads: int = 1
-) -> Intervals | None:
+) -> _Intervals | None:
     """Return the intervals of a model that is trained on these n rows; None, with a warning, if they cannot be fitted.
 
     Parameters
@@ -118,7 +118,7 @@ def fit_intervals(
     return found
 
 
-def ends(intervals: Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ends(intervals: _Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
     matrix = _matrix(intervals["encode"], features, predicted)
     lower, upper = intervals["lower"].predict(matrix), intervals["upper"].predict(matrix)
@@ -208,7 +208,7 @@ def _calibrated(
     level: float,
     by_time: bool,
     threads: int,
-) -> Intervals | None:
+) -> _Intervals | None:
     """Return the intervals fitted on n errors (in the order of time, if known); None if there are too few."""
     tail, count = (1 - level) / 2, len(errors)
     # The rank ceil((1 − tail) (n + 1)) must not exceed n.

@@ -52,7 +52,7 @@ def _libraries(modules: int) -> Any:
 
 
 def has_bounds(model: Any) -> bool:
-    """Return whether a model has its own intervals; see `quantiles.Intervals`."""
+    """Return whether a model has its own intervals; see `quantiles._Intervals`."""
     return hasattr(model, "intervals_")
 
 

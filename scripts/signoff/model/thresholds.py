@@ -8,9 +8,9 @@ from signoff.base.errors import TaskError, nearest
 from signoff.model.scoring import Scores
 
 # By name in the config: a metric of `scoring.metrics` in lower case, with its largest or smallest value …
-THRESHOLDS = {"mae_max": "the largest mean absolute error", "r2_min": "the least R2"}
+_THRESHOLDS = {"mae_max": "the largest mean absolute error", "r2_min": "the least R2"}
 # … and the one that compares.
-THRESHOLDS |= {"max_regression": "MAE above the champion's, as a share of it"}
+_THRESHOLDS |= {"max_regression": "MAE above the champion's, as a share of it"}
 
 
 class Threshold(TypedDict):
@@ -34,13 +34,13 @@ class DeployedScores(TypedDict, total=False):
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
     """Add one option per threshold."""
-    for name, meaning in THRESHOLDS.items():
+    for name, meaning in _THRESHOLDS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=f"threshold: {meaning}")
 
 
 def given(args: argparse.Namespace) -> dict[str, float]:
     """Return the thresholds that a command line has set."""
-    return {name: getattr(args, name) for name in THRESHOLDS if getattr(args, name) is not None}
+    return {name: getattr(args, name) for name in _THRESHOLDS if getattr(args, name) is not None}
 
 
 def judge(

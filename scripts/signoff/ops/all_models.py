@@ -14,7 +14,7 @@ from signoff.ops.status import data_line
 _MOST = 20
 
 
-def read_all() -> dict[str, State]:
+def _read_all() -> dict[str, State]:
     """Return the state of each model, the worst first."""
     return worst_first({folder.name: read_state(folder) for folder in model_folders(read_config()[0])})
 
@@ -28,7 +28,7 @@ def outcome_of_all() -> dict[str, Any]:
         models, models_failed and models_waiting are numbers; waiting is a digest of the models that wait; alarms has
         one entry for each kind of alarm, with an example.
     """
-    states, failed = read_all(), failed_models()
+    states, failed = _read_all(), failed_models()
     waiting = {name: state for name, state in states.items() if state.step.waits != "nothing"}
     models = sorted((name, (state.metrics or {}).get("model_sha256")) for name, state in waiting.items())
     missed = {name for name, state in states.items() if state.metrics and state.metrics["verdict"] == "failed"}
@@ -57,7 +57,7 @@ def _alarms(states: dict[str, State]) -> list[dict[str, str]]:
 
 def standing_of_all() -> list[str]:
     """Return the lines on the data and on all models, with what waits for a person, the worst model first."""
-    states, failed = read_all(), failed_models()
+    states, failed = _read_all(), failed_models()
     waits = Counter(state.step.waits for state in states.values())
     total = ", ".join(f"{number} {_WAITS[kind]}" for kind, number in waits.most_common())
     lines = [data_line(), f"Models      {len(states)}{': ' if total else ''}{total}"]

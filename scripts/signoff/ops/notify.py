@@ -72,7 +72,7 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
         if not events:
             return {}
         attached = _report_of(run.get("model_sha256")) if settings["attach_report"] else None
-        notified, failed = send(settings, *message(run, events), events, attached)
+        notified, failed = send(settings, *_message(run, events), events, attached)
     except Exception as error:
         events, notified, failed = [], [], [explain(error)]
     for problem in failed:
@@ -155,7 +155,7 @@ def _waits_for_review(model_sha256: str) -> bool:
         return True
 
 
-def message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
+def _message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
     titles = _TITLES | (_TITLES_OF_MANY if "models" in run else {})
     title = f"Signoff {Path.cwd().name}: {', '.join(titles[each] for each in events)}"
@@ -286,11 +286,11 @@ def _run(commands: Mapping[str, _Command], text: str, deadline: float) -> dict[s
                 start_new_session=True,
             )
             started[name] = process, said
-            files.callback(stop, process)
-        return {name: wait(process, said, deadline) for name, (process, said) in started.items()}
+            files.callback(_stop, process)
+        return {name: _wait(process, said, deadline) for name, (process, said) in started.items()}
 
 
-def wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> str | None:
+def _wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> str | None:
     """Wait for a command until `deadline` at most, and return why it failed; None if it did not."""
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
@@ -306,7 +306,7 @@ def wait(process: subprocess.Popen[bytes], said: BinaryIO, deadline: float) -> s
     return f"exit code {code}: {lines[-1] if lines else 'it said nothing of use. Check how the address is written'}"
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a command and its child processes, if it is still running."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

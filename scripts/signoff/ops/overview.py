@@ -102,7 +102,7 @@ def write_index(path: Path = INDEX) -> None:
     """Write the page of the project in this folder to `path`."""
     runs, damaged = read_runs()
     with replacing(path) as new:
-        new.write_text(overview(Path.cwd().name, cast(list[Run], runs), damaged, utc_now()), encoding="utf-8")
+        new.write_text(_overview(Path.cwd().name, cast(list[Run], runs), damaged, utc_now()), encoding="utf-8")
 
 
 def update_index() -> None:
@@ -121,7 +121,7 @@ def update_index() -> None:
             logging.warning("%s could not be rewritten: %s. Run make index.", each / INDEX, explain(error))
 
 
-def overview(name: str, runs: Sequence[Run], damaged: Sequence[str], at: str) -> str:
+def _overview(name: str, runs: Sequence[Run], damaged: Sequence[str], at: str) -> str:
     """Return the page of the project in this folder as HTML.
 
     Parameters
@@ -163,7 +163,7 @@ def models_page(name: str, config_paths: Sequence[str], at: str) -> tuple[str, l
     Parameters
     ----------
     name, at
-        As in `overview`.
+        As in `_overview`.
     config_paths
         The files that the config was read from.
     """

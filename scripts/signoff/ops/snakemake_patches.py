@@ -24,16 +24,16 @@ from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import described, orphans, running_snakemake, say
 
 # As Snakemake defines them.
-_lock = PersistenceBase.lock
+_lock_of_snakemake = PersistenceBase.lock
 _begin = JobScheduler.__init__
-_exit_gracefully = JobScheduler.exit_gracefully
-_finished = PersistenceBase.finished
-_update_needrun = DAG.update_needrun
+_exit_of_snakemake = JobScheduler.exit_gracefully
+_finished_of_snakemake = PersistenceBase.finished
+_update_of_snakemake = DAG.update_needrun
 # Schedulers that have been sent SIGTERM.
 _ending: queue.SimpleQueue[Any] = queue.SimpleQueue()
-# Outputs of jobs that have failed, until `finished` is called for their job.
+# Outputs of jobs that have failed, until `_finished` is called for their job.
 _failed: set[str] = set()
-# Outputs that `update_needrun` has checked.
+# Outputs that `_update_needrun` has checked.
 _seen: set[str] = set()
 
 
@@ -47,13 +47,13 @@ def patch(main_process: bool) -> None:
     """
     if main_process:
         _clear_dead_lock()
-        PersistenceBase.lock = lock
-        listen()
-        JobScheduler.exit_gracefully = exit_gracefully
-        DAG.update_needrun = update_needrun
-    FileBackupMixin.backup_output = backup_output
-    FileBackupMixin.restore_output = restore_output
-    PersistenceBase.finished = finished
+        PersistenceBase.lock = _lock
+        _listen()
+        JobScheduler.exit_gracefully = _exit_gracefully
+        DAG.update_needrun = _update_needrun
+    FileBackupMixin.backup_output = _backup_output
+    FileBackupMixin.restore_output = _restore_output
+    PersistenceBase.finished = _finished
 
 
 def keep_going() -> None:
@@ -100,7 +100,7 @@ def _clear_dead_lock() -> None:
     fcntl.flock(held, fcntl.LOCK_SH)
 
 
-def lock(self: Any) -> AbstractContextManager[None]:
+def _lock(self: Any) -> AbstractContextManager[None]:
     """Say which other Snakemake holds the lock of the folder.
 
     Reason: Snakemake's own message advises to remove the lock, and does not name the process that holds it. No upstream
@@ -109,10 +109,10 @@ def lock(self: Any) -> AbstractContextManager[None]:
     if self.locked:
         other = running_snakemake()
         say(f"{described(other)}: try again later" if other else "another Snakemake was at work: try again")
-    return _lock(self)  # type: ignore[no-any-return]
+    return _lock_of_snakemake(self)  # type: ignore[no-any-return]
 
 
-def exit_gracefully(self: Any, *_: object) -> None:
+def _exit_gracefully(self: Any, *_: object) -> None:
     """Handle SIGTERM in another thread: end with the tasks that are running, and begin none.
 
     Reason: Snakemake's handler takes a lock that is not reentrant, and waits forever if the signal arrived while the
@@ -122,17 +122,17 @@ def exit_gracefully(self: Any, *_: object) -> None:
     _ending.put(self)
 
 
-def listen() -> None:
-    """Start the thread that ends a scheduler for which `exit_gracefully` was called."""
+def _listen() -> None:
+    """Start the thread that ends a scheduler for which `_exit_gracefully` was called."""
 
     def end() -> None:
         while True:
-            _exit_gracefully(_ending.get())
+            _exit_of_snakemake(_ending.get())
 
     threading.Thread(target=end, daemon=True).start()
 
 
-async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
+async def _update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
     """Rebuild damaged outputs, as if their jobs had been forced.
 
     Reason: Snakemake looks at names and times of outputs. A file that a power cut has damaged counts as an output, and
@@ -150,10 +150,10 @@ async def update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
             if files := changed_files(marker):
                 say(f"{len(files)} models or files of models are not complete, or have changed, such as {files[0]}")
                 self.forcefiles.update(job.output)
-    await _update_needrun(self, *arguments, **options)
+    await _update_of_snakemake(self, *arguments, **options)
 
 
-def backup_output(self: Any, path: Path) -> None:
+def _backup_output(self: Any, path: Path) -> None:
     """Copy an output before its job runs, together with its modification time.
 
     Reason: Snakemake's backup has the time of today, so that an output restored from it seems newer than the inputs
@@ -169,7 +169,7 @@ def backup_output(self: Any, path: Path) -> None:
     shutil.copy2(path, backup)
 
 
-def restore_output(self: Any, path: Path) -> bool:
+def _restore_output(self: Any, path: Path) -> bool:
     """Restore an output of a failed job in one step; return whether there was a backup.
 
     Reason: Snakemake copies into the existing file, which somebody may be reading, and which is left half written if
@@ -185,7 +185,7 @@ def restore_output(self: Any, path: Path) -> bool:
     return True
 
 
-async def finished(self: Any, job: Any) -> None:
+async def _finished(self: Any, job: Any) -> None:
     """Record what the outputs of a job were made from; for a failed job, keep what is recorded of its old outputs.
 
     Reason: Snakemake records the inputs and params of the failed job for the restored outputs, and the next run has
@@ -193,7 +193,7 @@ async def finished(self: Any, job: Any) -> None:
     """
     outputs = {str(path) for path in job.output}
     if not outputs & _failed:
-        await _finished(self, job)
+        await _finished_of_snakemake(self, job)
         return
     _failed.difference_update(outputs)
     for path in job.output:

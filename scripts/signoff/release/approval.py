@@ -159,8 +159,8 @@ def code_state() -> Code:
         for path in sorted(files)
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    tracked = git("ls-files", "--error-unmatch", "--", "Snakefile") is not None
-    commit = git("rev-parse", "HEAD") if tracked else None
+    tracked = _git("ls-files", "--error-unmatch", "--", "Snakefile") is not None
+    commit = _git("rev-parse", "HEAD") if tracked else None
     return {
         "commit": commit,
         "clean": None if commit is None else _is_clean(parts),
@@ -170,7 +170,7 @@ def code_state() -> Code:
 
 def _is_clean(parts: list[str]) -> bool:
     """Return whether the code is that of the commit, even if git is configured to ignore or skip a file."""
-    status, marks = git("status", "--porcelain", "--ignored", "--", *parts), git("ls-files", "-v", "--", *parts)
+    status, marks = _git("status", "--porcelain", "--ignored", "--", *parts), _git("ls-files", "-v", "--", *parts)
     if status is None or marks is None:
         return False
     changed = [each for each in status.splitlines() if not each.startswith("!! ") or "__pycache__/" not in each]
@@ -179,19 +179,19 @@ def _is_clean(parts: list[str]) -> bool:
 
 def no_commit() -> str:
     """Return the reason why the commit of the workflow's code is unknown."""
-    done = _git("ls-files", "--error-unmatch", "--", "Snakefile")
+    done = _run_git("ls-files", "--error-unmatch", "--", "Snakefile")
     if done is not None and "dubious ownership" in done.stderr:
         return "in a git checkout of another account, which git does not read"
     return "not in git"
 
 
-def git(*arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     """Return git's output for the workflow's folder; None if it is not a repository, or git is not installed."""
-    done = _git(*arguments)
+    done = _run_git(*arguments)
     return done.stdout.strip() if done is not None and done.returncode == 0 else None
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+def _run_git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
     # Inside git (a hook), environment variables may name another repository.
     kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}

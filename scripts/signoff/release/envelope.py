@@ -12,7 +12,7 @@ from typing import Any
 from signoff.release.signature import fingerprint
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "urn:x-signoff:decision:v1"
+_PREDICATE = "urn:x-signoff:decision:v1"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # The parts of the subject beside its files, and of the decision, in the order of the text: what a reader looks for is
 # at the beginning.
@@ -33,7 +33,7 @@ def payload(subject: Mapping[str, Any], decision: Mapping[str, Any], names: Mapp
     files = sorted(subject["files"].items())
     value = {
         "_type": STATEMENT,
-        "predicateType": PREDICATE,
+        "predicateType": _PREDICATE,
         "predicate": {
             "decision": {key: decision[key] for key in _DECISION},
             **{key: subject[key] for key in _SUBJECT},

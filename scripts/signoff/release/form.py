@@ -91,35 +91,35 @@ Line = TypedDict(
 )
 
 
-Check = Callable[[object], bool]
+_Check = Callable[[object], bool]
 
 
-def is_text(value: object) -> TypeGuard[str]:
+def _is_text(value: object) -> TypeGuard[str]:
     """Return whether a value is text that can be written as UTF-8."""
     return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
-def matches(pattern: re.Pattern[str]) -> Check:
+def _matches(pattern: re.Pattern[str]) -> _Check:
     """Return a check that a whole text matches a pattern."""
     return lambda value: type(value) is str and pattern.fullmatch(value) is not None
 
 
-def one_of(*values: object) -> Check:
+def one_of(*values: object) -> _Check:
     """Return a check whether a value is one of these, of the same type: True is not 1."""
     return lambda value: any(type(value) is type(each) and value == each for each in values)
 
 
-def _or_none(check: Check) -> Check:
+def _or_none(check: _Check) -> _Check:
     """Return a check that lets None pass too."""
     return lambda value: value is None or check(value)
 
 
-def _list_of(check: Check) -> Check:
+def _list_of(check: _Check) -> _Check:
     """Return a check of a list's elements."""
     return lambda value: type(value) is list and all(map(check, value))
 
 
-def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
+def _exactly(fields: dict[str, _Check], optional: dict[str, _Check] | None = None) -> _Check:
     """Return a check of an object with exactly these keys, and perhaps the optional ones, each with its own check."""
     known = {**fields, **(optional or {})}
     return lambda value: (
@@ -131,73 +131,73 @@ def exactly(fields: dict[str, Check], optional: dict[str, Check] | None = None) 
 
 def _is_path(value: object) -> TypeGuard[str]:
     """Return whether a value is a path in its shortest form, so that one file has one name."""
-    return is_text(value) and value not in ("", ".") and "\0" not in value and os.path.normpath(value) == value
+    return _is_text(value) and value not in ("", ".") and "\0" not in value and os.path.normpath(value) == value
 
 
 def _is_files(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_path, value)) and all(map(DIGEST, value.values()))
+    return isinstance(value, dict) and all(map(_is_path, value)) and all(map(_DIGEST, value.values()))
 
 
 def _is_stripped(value: object) -> bool:
-    return is_text(value) and value == value.strip() != ""
+    return _is_text(value) and value == value.strip() != ""
 
 
-DIGEST = matches(SHA256)
-_CODE = exactly({"commit": _or_none(matches(_COMMIT)), "clean": _or_none(one_of(True, False)), "sha256": DIGEST})
-_DECISION: dict[str, Check] = {
+_DIGEST = _matches(SHA256)
+_CODE = _exactly({"commit": _or_none(_matches(_COMMIT)), "clean": _or_none(one_of(True, False)), "sha256": _DIGEST})
+_OLD_DECISION: dict[str, _Check] = {
     "reviewer": _is_stripped,
     "decision": one_of("approve", "reject"),
     "comment": _is_stripped,
     "override": _or_none(_is_stripped),
-    "signed_at": matches(_MOMENT),
-    "signature": _or_none(is_text),
+    "signed_at": _matches(_MOMENT),
+    "signature": _or_none(_is_text),
 }
-DECISION: dict[int, dict[str, Check]] = {
-    OLD_VERSION: _DECISION,
-    NESTED_VERSION: _DECISION,
-    VERSION: {**_DECISION, "valid_until": _or_none(matches(_MOMENT))},
+_DECISION: dict[int, dict[str, _Check]] = {
+    OLD_VERSION: _OLD_DECISION,
+    NESTED_VERSION: _OLD_DECISION,
+    VERSION: {**_OLD_DECISION, "valid_until": _or_none(_matches(_MOMENT))},
 }
-_REVIEWED: dict[str, Check] = {
+_REVIEWED: dict[str, _Check] = {
     "files": _is_files,
     "code": _CODE,
     "verdict": one_of("passed", "failed"),
-    "failures": _list_of(is_text),
+    "failures": _list_of(_is_text),
 }
-_ALARM = exactly({"name": is_text, "feature": _or_none(is_text), "sentence": is_text})
-_NESTED: dict[str, Check] = {"project": matches(PROJECT), "predecessor": _or_none(matches(_RELEASE)), **_REVIEWED}
-SUBJECT: dict[int, dict[str, Check]] = {
-    OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": _or_none(matches(_RELEASE))},
+_ALARM = _exactly({"name": _is_text, "feature": _or_none(_is_text), "sentence": _is_text})
+_NESTED: dict[str, _Check] = {"project": _matches(PROJECT), "predecessor": _or_none(_matches(_RELEASE)), **_REVIEWED}
+SUBJECT: dict[int, dict[str, _Check]] = {
+    OLD_VERSION: {"version": one_of(OLD_VERSION), **_REVIEWED, "compared_with": _or_none(_matches(_RELEASE))},
     NESTED_VERSION: {"version": one_of(NESTED_VERSION), **_NESTED},
     VERSION: {"version": one_of(VERSION), **_NESTED, "alarms": _list_of(_ALARM)},
 }
 
-_MOVE: dict[str, Check] = {"at": matches(_MOMENT), "release": matches(_RELEASE), "previous": DIGEST}
-_WHO: dict[str, Check] = {"by": _list_of(is_text), "reason": _list_of(is_text), "from": _or_none(is_text)}
+_MOVE: dict[str, _Check] = {"at": _matches(_MOMENT), "release": _matches(_RELEASE), "previous": _DIGEST}
+_WHO: dict[str, _Check] = {"by": _list_of(_is_text), "reason": _list_of(_is_text), "from": _or_none(_is_text)}
 # The digest of the secret that the marker of the move holds; older workflows wrote none.
-_SECRET: dict[str, Check] = {"move": DIGEST}
+_SECRET: dict[str, _Check] = {"move": _DIGEST}
 # The files in deployed/data that the release was trained on, if it keeps them.
-_DATA: dict[str, Check] = {"data": _list_of(matches(_DATA_FILE))}
+_DATA: dict[str, _Check] = {"data": _list_of(_matches(_DATA_FILE))}
 # The lines of the history.
-LINE = {
-    "deploy": exactly(
+_LINE = {
+    "deploy": _exactly(
         {
             **_MOVE,
             **_WHO,
             "action": one_of("deploy"),
-            "override": _list_of(is_text),
-            "model_sha256": DIGEST,
-            "sign_off_sha256": DIGEST,
+            "override": _list_of(_is_text),
+            "model_sha256": _DIGEST,
+            "sign_off_sha256": _DIGEST,
         },
         {**_SECRET, **_DATA},
     ),
-    "rollback": exactly({**_MOVE, **_WHO, "action": one_of("rollback")}, _SECRET),
-    "prune": exactly({**_MOVE, "action": one_of("prune"), "reason": is_text}),
+    "rollback": _exactly({**_MOVE, **_WHO, "action": one_of("rollback")}, _SECRET),
+    "prune": _exactly({**_MOVE, "action": one_of("prune"), "reason": _is_text}),
 }
 
 
 def is_line(value: object) -> bool:
     """Return whether a value has the exact form of a line of the history."""
-    return isinstance(value, dict) and any(check(value) for check in LINE.values())
+    return isinstance(value, dict) and any(check(value) for check in _LINE.values())
 
 
 def strict_json(content: bytes) -> object:
@@ -226,10 +226,10 @@ def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
     problem = _wrong(subject, SUBJECT[version])
     if problem is None and (subject["verdict"] == "failed") != bool(subject["failures"]):
         problem = "verdict and failures do not agree"
-    return problem or _problem_of_decisions(decisions, DECISION[version])
+    return problem or _problem_of_decisions(decisions, _DECISION[version])
 
 
-def _problem_of_decisions(decisions: object, fields: dict[str, Check]) -> str | None:
+def _problem_of_decisions(decisions: object, fields: dict[str, _Check]) -> str | None:
     """Return the first deviation from the exact form of a list of decisions, or None."""
     if not isinstance(decisions, list):
         return "decisions is not a list"
@@ -242,12 +242,12 @@ def _problem_of_decisions(decisions: object, fields: dict[str, Check]) -> str | 
     return "one reviewer has two decisions" if len(names) < len(decisions) else None
 
 
-def _wrong(value: Mapping[str, Any], fields: dict[str, Check], where: str = "") -> str | None:
+def _wrong(value: Mapping[str, Any], fields: dict[str, _Check], where: str = "") -> str | None:
     """Return which key of an object is unknown, missing or wrong, or None."""
     return next(_wrongs(value, fields, where), None)
 
 
-def _wrongs(value: Mapping[str, Any], fields: dict[str, Check], where: str) -> Iterator[str]:
+def _wrongs(value: Mapping[str, Any], fields: dict[str, _Check], where: str) -> Iterator[str]:
     yield from (f"the key {where}{key} is unknown" for key in value if key not in fields)
     yield from (f"the key {where}{key} is missing" for key in fields if key not in value)
     yield from (

@@ -11,7 +11,7 @@ from signoff.release.envelope import STATEMENT, envelope
 from signoff.release.facts import Facts
 from signoff.release.form import VERSION
 
-PREDICATE = "urn:x-signoff:release:v1"
+_PREDICATE = "urn:x-signoff:release:v1"
 
 
 def in_toto_statement(facts: Facts) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def in_toto_statement(facts: Facts) -> dict[str, Any]:
     return {
         "_type": STATEMENT,
         "subject": [_resource(name, digest) for name, digest in facts.files.items()],
-        "predicateType": PREDICATE,
+        "predicateType": _PREDICATE,
         "predicate": {
             "release": facts.name,
             "deployedAt": facts.deploy["at"],

@@ -18,7 +18,7 @@ from signoff.release.form import Line, SignOff
 from signoff.release.store import Releases, flush, kept_releases
 
 # Bytes of a compressed file; release.keep_data: true keeps larger ones too.
-MOST_BYTES = 100_000_000
+_MOST_BYTES = 100_000_000
 _PIECE = 1 << 20
 
 
@@ -44,7 +44,7 @@ def keep(document: SignOff, wish: bool | None, releases: Releases) -> list[str]:
     document
         The sign-off. The files that it names are in the current folder.
     wish
-        `release.keep_data`: None keeps a table that has at most `MOST_BYTES` compressed.
+        `release.keep_data`: None keeps a table that has at most `_MOST_BYTES` compressed.
     releases
         Where the data are kept; its lock must be held.
 
@@ -62,12 +62,12 @@ def keep(document: SignOff, wish: bool | None, releases: Releases) -> list[str]:
         place = releases.data / file_of(path, digest)
         if not _is_whole(place):
             try:
-                _pack(Path(path), place, digest, None if wish else MOST_BYTES)
+                _pack(Path(path), place, digest, None if wish else _MOST_BYTES)
             except _TooLarge:
                 logging.info(
                     "[deploy] the training data are not kept: compressed, %s has more than %d MB "
                     "(release.keep_data: true keeps it)",
-                    *(path, MOST_BYTES // 1_000_000),
+                    *(path, _MOST_BYTES // 1_000_000),
                 )
                 return []
         names.append(place.name)

@@ -20,7 +20,7 @@ from signoff.release.verdict import verdict
 from signoff.source.address import shown
 
 OUTBOX = Path("logs/mlflow")
-SOURCE = Path("data/raw/raw_data.json")
+_SOURCE = Path("data/raw/raw_data.json")
 _METADATA = "model/model.json"
 # The tag by which a run is known.
 DIGEST = "signoff.digest"
@@ -59,9 +59,9 @@ def stage_judged(config: dict[str, Any], config_paths: list[str]) -> Path:
     """Put the model on disk and what it was judged by into the OUTBOX; return its folder there."""
     digests = {path: sha256(Path(path)) for path in reviewed_files(config, config_paths)}
     files = {path: Path(path) for path in digests if released_as(path)}
-    more = [Path("reports/holdout_predictions.csv"), SOURCE, *Path("reports/figures").glob("*.png")]
+    more = [Path("reports/holdout_predictions.csv"), _SOURCE, *Path("reports/figures").glob("*.png")]
     files |= {str(path): path for path in more}
-    source = read_json(SOURCE)
+    source = read_json(_SOURCE)
     tags = {
         "signoff.source": source["source"],
         "signoff.source_version": source["source_version"],
@@ -70,16 +70,16 @@ def stage_judged(config: dict[str, Any], config_paths: list[str]) -> Path:
     params = {"raw_data_source_url": shown(config["raw_data_source_url"])}
     params |= {key: _as_text(config[key]) for key in ("target", "time_column", "random_state")}
     params |= {f"{name}.{key}": _as_text(value) for name in _SHAPING for key, value in config[name].items()}
-    return stage(files, digests, code_state(), params, tags, config["validation"]["on_failure"])
+    return _stage(files, digests, code_state(), params, tags, config["validation"]["on_failure"])
 
 
 def stage_release(name: str, document: SignOff) -> Path:
     """Put a release into the OUTBOX as the run that led to it, since that may never have been logged."""
     files = {path: Releases().releases / name / place for path in document["files"] if (place := released_as(path))}
-    return stage(files, document["files"], document["code"], {}, {})
+    return _stage(files, document["files"], document["code"], {}, {})
 
 
-def stage(
+def _stage(
     files: dict[str, Path],
     digests: dict[str, str],
     code: Code,

@@ -12,7 +12,7 @@ from signoff.tables.delivery_checks import Violation
 Interval = list[float] | list[None]
 
 
-class Cleaning(TypedDict):
+class _Cleaning(TypedDict):
     """The number of rows before and after cleaning, and of those dropped by reason."""
 
     rows_in: int
@@ -20,7 +20,7 @@ class Cleaning(TypedDict):
     rows_dropped: dict[str, int]
 
 
-class OwnMetrics(TypedDict):
+class _OwnMetrics(TypedDict):
     """The file of the custom metrics, its digest, and their names."""
 
     file: str
@@ -28,7 +28,7 @@ class OwnMetrics(TypedDict):
     names: list[str]
 
 
-class OwnFeatures(TypedDict):
+class _OwnFeatures(TypedDict):
     """The file of the custom features, and its digest."""
 
     file: str
@@ -52,16 +52,16 @@ class Metrics(TypedDict):
     champion: DeployedScores | None
     thresholds: list[Threshold]
     verdict: str
-    custom_metrics: OwnMetrics | None
+    custom_metrics: _OwnMetrics | None
     target: str
     time_column: str | None
     estimator: str
     features: dict[str, str]
     left_out: dict[str, str]
     split: Split
-    cleaning: Cleaning | None
+    cleaning: _Cleaning | None
     versions: dict[str, str]
-    custom: OwnFeatures | None
+    custom: _OwnFeatures | None
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
     history: NotRequired[HistoryFacts]

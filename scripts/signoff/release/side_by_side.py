@@ -18,7 +18,7 @@ _HIDDEN = ("notify",)
 _ACCOUNT = re.compile(r"(?<=://)[^/?\s@]*(?=@)")
 
 
-class Change(NamedTuple):
+class _Change(NamedTuple):
     """One item as text, in the release and now; empty if it is missing."""
 
     name: str
@@ -26,7 +26,7 @@ class Change(NamedTuple):
     now: str
 
 
-def side_by_side(subject: Mapping[str, Any]) -> dict[str, list[Change]]:
+def _side_by_side(subject: Mapping[str, Any]) -> dict[str, list[_Change]]:
     """Return the differences between the release in use and the reviewed files, by kind; metrics are always shown.
 
     Parameters
@@ -74,7 +74,7 @@ def side_by_side(subject: Mapping[str, Any]) -> dict[str, list[Change]]:
     scored = {name: [each.get(name) for each in (*scores, champion)] for name in {**scores[0], **scores[1]}}
     return {
         "Metrics": [
-            Change(
+            _Change(
                 name + (f" (the release on today's held-out rows: {_words(again)})" if again is not None else ""),
                 _words(old),
                 _words(new),
@@ -96,14 +96,14 @@ def _settings(content: bytes) -> Any:
         return content.decode("utf-8", "replace")
 
 
-def _differences(then: Any, now: Any) -> list[Change]:
+def _differences(then: Any, now: Any) -> list[_Change]:
     """Return each key whose value differs; nested keys are joined with dots."""
     old, new = dict(_flat(then)), dict(_flat(now))
     found = []
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
             hidden = any(part in _HIDDEN for part in key.split("."))
-            found.append(Change(key, *("(not shown)" if hidden else _words(each.get(key)) for each in (old, new))))
+            found.append(_Change(key, *("(not shown)" if hidden else _words(each.get(key)) for each in (old, new))))
     return found
 
 
@@ -124,9 +124,9 @@ def _words(value: Any) -> str:
     return _ACCOUNT.sub("***", text)
 
 
-def problem_or(subject: Mapping[str, Any]) -> dict[str, list[Change]] | str:
-    """Return `side_by_side`, or a sentence on why it is unknown."""
+def problem_or(subject: Mapping[str, Any]) -> dict[str, list[_Change]] | str:
+    """Return `_side_by_side`, or a sentence on why it is unknown."""
     try:
-        return side_by_side(subject)
+        return _side_by_side(subject)
     except (TaskError, OSError, KeyError) as error:
         return explain(error)

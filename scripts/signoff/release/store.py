@@ -150,7 +150,7 @@ class Releases:
         release
             The name of the release.
         more
-            The other keys of the line, see `form.LINE`.
+            The other keys of the line, see `form._LINE`.
         """
         text = self.history_file.read_bytes() if self.history_file.is_file() else b""
         lines = text.splitlines()

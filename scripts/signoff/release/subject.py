@@ -170,7 +170,7 @@ def summary(subject: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"{'Changes' if n == 0 else '':<12}{each}"
-        for n, each in enumerate(changes(subject["predecessor"], subject["files"]))
+        for n, each in enumerate(_changes(subject["predecessor"], subject["files"]))
     ]
     return [*lines, f"Report      {PAGE}, {REPORT}"]
 
@@ -183,7 +183,7 @@ def _edited(source: dict[str, Any], files: dict[str, str]) -> list[str]:
     return ["Edited      data/raw/raw_data.csv was edited or cut since it was ingested"]
 
 
-def changes(release: str | None, files: dict[str, str]) -> list[str]:
+def _changes(release: str | None, files: dict[str, str]) -> list[str]:
     """Return the differences from the current release in words.
 
     Parameters

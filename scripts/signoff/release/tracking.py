@@ -12,7 +12,7 @@ from signoff.release.mlflow_client import connect, experiment_name, log_releases
 from signoff.release.outbox import OUTBOX, alone, discard_damaged, plain, stage_judged, waiting
 from signoff.source.web import reason
 
-RECORD = Path("reports/tracking.json")
+_RECORD = Path("reports/tracking.json")
 
 
 def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
     record = {"run": url, "problem": problem, "failures": before.get("failures", 0) + bool(problems)}
     # After a release the record, if it is new, would look to Snakemake as if the model on disk had been logged.
     if record != before and (config_paths is not None or before):
-        write_json(RECORD, record)
+        write_json(_RECORD, record)
     return record
 
 
@@ -97,7 +97,7 @@ def check_tracking(config: dict[str, Any]) -> None:
 def read_record() -> dict[str, Any]:
     """Return the content of RECORD; an empty dict if it does not exist or is damaged."""
     try:
-        found = any_json(RECORD.read_bytes())
+        found = any_json(_RECORD.read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,7 +11,7 @@ from signoff.tables.contract import describe
 
 # The prefix of the summary's lines in the log.
 MARK = "| "
-RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
+_RED, _GREEN, _YELLOW, _PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
 def verdict(
@@ -78,14 +78,14 @@ def show_summary(log: Path, next_command: str) -> None:
     """Print the summary that is in a verdict's log; on a terminal with failures in red and passes in green."""
     lines = [*logged_summary(log), f"Next        {next_command}"]
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        lines = [f"{colour(line)}{line}{PLAIN}" for line in lines]
+        lines = [f"{_colour(line)}{line}{_PLAIN}" for line in lines]
     print("", *lines, sep="\n", file=sys.stderr)
 
 
-def colour(line: str) -> str:
+def _colour(line: str) -> str:
     """Return the colour of a line of the summary."""
     if "fail" in line.lower():
-        return RED
+        return _RED
     if line.startswith("Warning"):
-        return YELLOW
-    return GREEN if line.endswith(("passed", "pass")) else PLAIN
+        return _YELLOW
+    return _GREEN if line.endswith(("passed", "pass")) else _PLAIN

@@ -11,9 +11,9 @@ from signoff.release.verdict import verdict
 from signoff.report.document import Block, Box, Code, Items, Words, number
 
 # With fewer held-out rows, the scores are not reliable enough, whatever their intervals are.
-FEWEST_ROWS = 100
+_FEWEST_ROWS = 100
 # The largest change that may go unseen, as a share of the mean: of all new targets, and of those of one segment.
-MOST_UNSEEN, MOST_UNSEEN_OF_SEGMENT = 0.2, 0.5
+_MOST_UNSEEN, _MOST_UNSEEN_OF_SEGMENT = 0.2, 0.5
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
 # Reasons about these repeat what the box says above them.
@@ -22,7 +22,7 @@ _LOOKS = {"yes": ("good", "✓"), "no": ("bad", "✗"), "look closer": ("doubt",
 
 
 @dataclass(frozen=True)
-class Decision:
+class _Decision:
     """The content of the box: `deploy` is "yes", "no" or "look closer"; the other parts are sentences."""
 
     deploy: str
@@ -32,12 +32,12 @@ class Decision:
     sides: dict[str, list[str]]
 
 
-def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = ()) -> Decision:
+def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = ()) -> _Decision:
     """Return the content of the box.
 
-    "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, FEWEST_ROWS held-out
+    "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, _FEWEST_ROWS held-out
     rows, a best baseline that is beaten by an interval that excludes 0, no baseline that is better by R2, and enough
-    new rows to see a change of MOST_UNSEEN. `live` has the warnings about the deployed release. They do not speak
+    new rows to see a change of _MOST_UNSEEN. `live` has the warnings about the deployed release. They do not speak
     against the new model; `where` begins with them.
 
     Raises
@@ -55,12 +55,12 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     elif doubts:
         deploy, why = "look closer", doubts
     else:
-        kept = f"All thresholds are met, the data contract holds, no alarm was raised, at least {FEWEST_ROWS} rows are "
-        deploy, why = "yes", [f"{kept}held out, and the best baseline is beaten: {_difference(best)}."]
+        kept = f"All thresholds are met, the data contract holds, no alarm was raised, at least {_FEWEST_ROWS} rows "
+        deploy, why = "yes", [f"{kept}are held out, and the best baseline is beaten: {_difference(best)}."]
     if len(why) > _MOST_REASONS:
         why = [*why[:_MOST_REASONS], f"… and {len(why) - _MOST_REASONS} more."]
     sides = {side: _not_yet_said(diagnostics["reasons"][side])[:3] for side in ("for", "against")}
-    return Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
+    return _Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
 
 
 def _not_yet_said(reasons: list[Reason]) -> list[str]:
@@ -78,7 +78,7 @@ def _not_yet_said(reasons: list[Reason]) -> list[str]:
         raise TaskError(message) from None
 
 
-def decision_box(found: Decision) -> Box:
+def decision_box(found: _Decision) -> Box:
     """Return the box at the top of the report."""
     tone, mark = _LOOKS[found.deploy]
     sides: dict[str, list[Words]] = {
@@ -111,9 +111,9 @@ def _doubts(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
     if not metrics["thresholds"]:
         found.append("No threshold is set, so nothing says what is good enough.")
     found += _unseen(diagnostics)
-    if rows < FEWEST_ROWS:
+    if rows < _FEWEST_ROWS:
         held_out = f"{counted(rows, 'row')} {agreed(rows, 'is', 'are')}"
-        found.append(f"Only {held_out} held out; fewer than {FEWEST_ROWS} say too little.")
+        found.append(f"Only {held_out} held out; fewer than {_FEWEST_ROWS} say too little.")
     return found
 
 
@@ -123,8 +123,8 @@ def _unseen(diagnostics: Diagnostics) -> list[str]:
     if visible is None:
         return []
     share, worst, where = visible["share"], visible["segment"], f"all targets of {_span(visible['days'])}"
-    if share is not None and share <= MOST_UNSEEN:
-        if worst is None or (worst["share"] or 1.0) <= MOST_UNSEEN_OF_SEGMENT:
+    if share is not None and share <= _MOST_UNSEEN:
+        if worst is None or (worst["share"] or 1.0) <= _MOST_UNSEEN_OF_SEGMENT:
             return []
         share, where = worst["share"], f"the newest targets where {worst['feature']} is {worst['value']}"
     size = "of any size" if share is None else f"of less than ± {share:.0%}"

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from signoff.report.document import COLOURS, Part, Section, Shown, Words, shown
 
 _FOLDER = Path(__file__).parent
-STYLE, SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+_STYLE, _SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
 
 
 def page(title: str, parts: Sequence[Part], policy: str = "") -> str:
@@ -20,10 +20,10 @@ def page(title: str, parts: Sequence[Part], policy: str = "") -> str:
 
     Its policy forbids the browser to load anything, and to run any script but SCRIPT, whatever the data contain.
     """
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     light, dark = (";".join(f"--{name}:{each[n]}" for name, each in COLOURS.items()) for n in (0, 1))
     sections = [part for part in parts if isinstance(part, Section)]
-    looks = {"light": light, "dark": dark, "style": STYLE, "script": SCRIPT, "digest": digest, "policy": policy}
+    looks = {"light": light, "dark": dark, "style": _STYLE, "script": _SCRIPT, "digest": digest, "policy": policy}
     return _environment().get_template("page.html.jinja").render(title=title, parts=parts, sections=sections, **looks)
 
 

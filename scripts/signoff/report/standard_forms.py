@@ -10,7 +10,7 @@ from signoff.report.model_card import model_card
 
 
 @dataclass(frozen=True)
-class StandardForms:
+class _StandardForms:
     """The texts of the files: Markdown, JSON, and JSON lines for the envelopes, which are "" without signatures."""
 
     model_card: str
@@ -19,10 +19,10 @@ class StandardForms:
     envelopes: str
 
 
-def standard_forms(facts: Facts) -> StandardForms:
+def standard_forms(facts: Facts) -> _StandardForms:
     """Describe a release. The bill of materials contains the packages that the workflow pins now."""
     pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
-    return StandardForms(
+    return _StandardForms(
         model_card=model_card(facts),
         bom=json_text(bill_of_materials(facts, pins)),
         statement=json_text(in_toto_statement(facts)),

@@ -2,7 +2,7 @@
 
 The features are compared with the profile that was signed with the release, the columns with its validation report.
 Missing, unreadable and out-of-range values are counted in all rows. Distributions are compared on a random sample of at
-most `MOST_ROWS` rows, so memory does not grow with the batch.
+most `_MOST_ROWS` rows, so memory does not grow with the batch.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ from signoff.review import drift
 # The file that holds the report is named after the file of the predictions.
 SUFFIX = ".report.json"
 # Shares and distributions of fewer rows are not judged.
-FEWEST_ROWS = 50
+_FEWEST_ROWS = 50
 # Rows of the sample whose distributions are compared, at most.
-MOST_ROWS = 20_000
+_MOST_ROWS = 20_000
 # A rise in the share of missing, unreadable or rejected rows is reported if it is larger than this.
 _RISE = 0.05
 # Values outside the released range, at least.
@@ -36,7 +36,7 @@ _FEWEST_OUTSIDE = 3
 _EXPECTED = 5
 
 
-class BatchFinding(TypedDict):
+class _BatchFinding(TypedDict):
     """A difference between a batch and the release's data.
 
     `column` is None if it concerns whole rows; `before` and `now` are shares, or ends of ranges, or None.
@@ -58,7 +58,7 @@ class BatchReport(TypedDict):
     rejected: int
     predicted_at: str
     compared: str
-    findings: list[BatchFinding]
+    findings: list[_BatchFinding]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class BatchCheck:
         part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
         self._sample.append(part)
         self._sampled += len(part)
-        while self._sampled > MOST_ROWS:
+        while self._sampled > _MOST_ROWS:
             self._halvings += 1
             self._sample = [each[self._drawn(each[1].to_numpy("uint64"))] for each in self._sample]
             self._sampled = sum(map(len, self._sample))
@@ -148,11 +148,11 @@ class BatchCheck:
         drawn: np.ndarray = hashed < np.uint64((1 << 64 - self._halvings) - 1)
         return drawn
 
-    def findings(self, rejected: int) -> list[BatchFinding]:
+    def findings(self, rejected: int) -> list[_BatchFinding]:
         """Return the differences from the release's data; `rejected` counts rows that could not be scored."""
-        shifts = self._shifts() if self.scored >= FEWEST_ROWS else []
+        shifts = self._shifts() if self.scored >= _FEWEST_ROWS else []
         converted = {each["column"] for each in shifts if each["what"] == "unit"}
-        found = self._shares(rejected) if self.scored + rejected >= FEWEST_ROWS else []
+        found = self._shares(rejected) if self.scored + rejected >= _FEWEST_ROWS else []
         return [
             *shifts,
             *found,
@@ -162,15 +162,15 @@ class BatchCheck:
 
     def compared(self, rejected: int) -> str:
         """Return a phrase on the part of the batch that was compared."""
-        if self.scored + rejected < FEWEST_ROWS:
-            return f"ranges only: shares and distributions are compared from {FEWEST_ROWS} rows on"
-        if self.scored < FEWEST_ROWS:
-            return f"ranges and shares: distributions are compared from {FEWEST_ROWS} scored rows on"
+        if self.scored + rejected < _FEWEST_ROWS:
+            return f"ranges only: shares and distributions are compared from {_FEWEST_ROWS} rows on"
+        if self.scored < _FEWEST_ROWS:
+            return f"ranges and shares: distributions are compared from {_FEWEST_ROWS} scored rows on"
         if self.released.predictions is None:
             return "all but the predictions, of which the release holds no profile"
         return "all"
 
-    def _shares(self, rejected: int) -> list[BatchFinding]:
+    def _shares(self, rejected: int) -> list[_BatchFinding]:
         """Return the columns with more missing or unreadable values, and whether more rows are rejected."""
         rows, known = self.scored + rejected, self.released.rows
         shares = []
@@ -191,7 +191,7 @@ class BatchCheck:
             dropped = cleaning["rows_dropped"]
             before = (dropped["unreadable"] + dropped["missing"]) / cleaning["rows_in"] * known
             shares.append((None, "rejected", before, rejected, "{} of the rows were rejected"))
-        found: list[BatchFinding] = []
+        found: list[_BatchFinding] = []
         for name, what, before, now, words in shares:
             then, share = before / max(known, 1), now / rows
             if share - then > _RISE and _more(before, known, now, rows) < drift.RARE / len(shares):
@@ -199,9 +199,9 @@ class BatchCheck:
                 found.append({"column": name, "what": what, "before": then, "now": share, "sentence": sentence})
         return found
 
-    def _earlier(self, rows: int) -> list[BatchFinding]:
+    def _earlier(self, rows: int) -> list[_BatchFinding]:
         """Return whether rows lack features of earlier rows, because they are too old or too new."""
-        found: list[BatchFinding] = []
+        found: list[_BatchFinding] = []
         for what, words in (
             ("old", "are older than the held-out rows of the release"),
             ("new", "come after the last earlier row, {}, by more than a window"),
@@ -214,9 +214,9 @@ class BatchCheck:
                 )
         return found
 
-    def _ranges(self, rows: int) -> list[BatchFinding]:
+    def _ranges(self, rows: int) -> list[_BatchFinding]:
         """Return the columns with more values outside the released range than chance explains."""
-        found: list[BatchFinding] = []
+        found: list[_BatchFinding] = []
         for name, count in self.outside.items():
             about, known = self.released.columns[name], self.released.rows
             share = count / rows
@@ -232,7 +232,7 @@ class BatchCheck:
             found.append({"column": name, "what": "range", "before": 0.0, "now": share, "sentence": sentence})
         return found
 
-    def _shifts(self) -> list[BatchFinding]:
+    def _shifts(self) -> list[_BatchFinding]:
         """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
         sample, metadata = pd.concat(self._sample, ignore_index=True), self.released.metadata
         pairs = [
@@ -240,7 +240,7 @@ class BatchCheck:
             for name, kind in metadata["features"].items()
             if self.released.features.get(name, {}).get("kind") == kind and not of_a_date(name, metadata)
         ]
-        found: list[BatchFinding] = []
+        found: list[_BatchFinding] = []
         for name, before, values in pairs:
             found += _shift(name, before, values, len(pairs) + 1)
         if self.released.predictions is not None:
@@ -250,7 +250,7 @@ class BatchCheck:
         return found
 
 
-def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: int) -> list[BatchFinding]:
+def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: int) -> list[_BatchFinding]:
     """Return the changes in a feature, one of `compared` features."""
     row = drift.compare(name, dict(before), values)
     if row["p"] is None:
@@ -277,7 +277,7 @@ def _has_shifted(row: Mapping[str, Any], compared: int) -> bool:
     return bool(row["flagged"] and large and row["p"] < drift.RARE / compared)
 
 
-def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> BatchFinding:
+def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> _BatchFinding:
     """Return the finding of a shifted distribution; `now` is its PSI."""
     sentence = (
         f"{row['feature']}: the distribution has shifted (PSI {row['psi']:.2f}, {row['statistic']} {row['size']:.2f})"

@@ -17,7 +17,7 @@ from signoff.tables.cells import with_point
 from signoff.tables.csv_file import with_names
 
 # Bytes of text that are in memory at a time, several times over.
-BLOCK = 8 << 20
+_BLOCK = 8 << 20
 OURS = ["row_number", "prediction", "prediction_low", "prediction_high", "release", "reason"]
 
 
@@ -67,7 +67,7 @@ def blocks(
         return new
 
     options = {
-        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, encoding=encoding),
+        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, encoding=encoding),
         "parse_options": pyarrow.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
         ),

@@ -19,10 +19,10 @@ _HUGE = 4
 # Models that were trained on a quarter, a half and three quarters of the rows have a bias of their own in each slice,
 # as has the model that is judged. This multiplies the variance of the mean of their errors by this factor: by the
 # weights of the four quarters in the difference, for a model that learns a slice's mean.
-MODELS = 2.4
+_MODELS = 2.4
 # The held-out part is cut into this many spans. They are compared with earlier ones of equal length, if there are
 # enough of these, and if a slice has enough rows in a span.
-SPANS, _FEWEST_SPANS, _FEWEST_IN_SPAN = 4, 6, 3
+_SPANS, _FEWEST_SPANS, _FEWEST_IN_SPAN = 4, 6, 3
 # A slice with less is not checked for its own bias.
 _FEWEST = 10
 
@@ -55,7 +55,7 @@ def slice_bias(
     # A few huge errors (a heavy tail) would mask changes in all others.
     most = _HUGE * float(np.median(np.abs(error_then))) or math.inf
     (raw, error), (raw_then, error_then) = ((each, np.clip(each, -most, most)) for each in (error, error_then))
-    usual, models = float(np.abs(error_then).mean()), MODELS if len(np.unique(periods)) > 1 else 1.0
+    usual, models = float(np.abs(error_then).mean()), _MODELS if len(np.unique(periods)) > 1 else 1.0
     looked, p = [], []
     for feature, (codes, labels) in slices.items():
         codes_then = then[feature][0]
@@ -98,7 +98,7 @@ def _moved(error: np.ndarray, error_then: np.ndarray, inside: np.ndarray, inside
     return f"{sentence}against all other rows."
 
 
-class Slices(NamedTuple):
+class _Slices(NamedTuple):
     """Of each of k slices: its rows, their mean error, how far that is from the mean of all other rows, the variance of
     this gap and its degrees of freedom; NaN if there are too few rows. And by how much serial correlation of the blocks
     makes the variances of all of them larger."""
@@ -113,7 +113,7 @@ class Slices(NamedTuple):
 
 def _against_rest(
     error: np.ndarray, blocks: np.ndarray, codes: np.ndarray, count: int, in_time: bool = False
-) -> Slices:
+) -> _Slices:
     """Compare the errors inside each of `count` slices with those of all other rows.
 
     Rows of one block are alike, and what they share inside and outside a slice cancels. A few rows may be alike by
@@ -143,7 +143,7 @@ def _against_rest(
     if in_time and enough.any():
         errors, _ = serial_error(contributions[enough])
         serial = max(1.0, float((errors**2).sum() / max(variance[enough].sum(), 1e-300)))
-    return Slices(
+    return _Slices(
         rows,
         np.where(rows > 0, means[0], np.nan),
         np.where(enough, means[0] - means[1], np.nan),
@@ -166,7 +166,7 @@ def _span_gaps(
 
     NaN if a slice has too few rows in a span.
     """
-    length = max((int(days.max(initial=-1)) + 1) // SPANS, 1)
+    length = max((int(days.max(initial=-1)) + 1) // _SPANS, 1)
     # Whole spans end with the newest earlier day.
     shift = -(int(days_then.max(initial=-1)) + 1) % length
     found = []
@@ -192,8 +192,8 @@ def _step_ps(before: np.ndarray, now: np.ndarray) -> dict[int, float]:
     `before` and `now` are k series each, by span. Series with too few spans are left out, so that only their rows
     decide.
     """
-    enough = (np.isfinite(before).sum(axis=1) >= _FEWEST_SPANS) & (np.isfinite(now).sum(axis=1) >= SPANS - 1)
-    if before.shape[1] < _FEWEST_SPANS or now.shape[1] < SPANS - 1:
+    enough = (np.isfinite(before).sum(axis=1) >= _FEWEST_SPANS) & (np.isfinite(now).sum(axis=1) >= _SPANS - 1)
+    if before.shape[1] < _FEWEST_SPANS or now.shape[1] < _SPANS - 1:
         return {}
     series = np.hstack([before, now])
     tried = newest_steps(series, np.ones(series.shape), [now.shape[1]])

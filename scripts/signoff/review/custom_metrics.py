@@ -62,7 +62,7 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
 
 # The total number of rows in all resamples of a predictor, enough for the ends of an interval to be accurate to a tenth
 # of its width. If there are more held-out rows, the resamples are drawn from a sample.
-MOST_VISITS = 5_000_000
+_MOST_VISITS = 5_000_000
 _MOST_RESAMPLES, _FEWEST_RESAMPLES = 500, 200
 
 
@@ -122,10 +122,10 @@ def own_intervals(
     """
     count, predictors = len(held_out.actual), list(held_out.predictions)
     rows = np.arange(count)
-    most = MOST_VISITS // _FEWEST_RESAMPLES
+    most = _MOST_VISITS // _FEWEST_RESAMPLES
     if count > most:
         rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-    resamples = int(np.clip(MOST_VISITS // len(rows), _FEWEST_RESAMPLES, _MOST_RESAMPLES))
+    resamples = int(np.clip(_MOST_VISITS // len(rows), _FEWEST_RESAMPLES, _MOST_RESAMPLES))
     again = sampled.again(rows, resamples, seed)
     chosen, order, resampled, failures = held_out.at(rows), np.arange(len(rows)), [], []
     for each in again.drawn.astype("int64"):

@@ -14,7 +14,7 @@ from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
 
 _QUANTILES = 51
-MOST_LEVELS = 200
+_MOST_LEVELS = 200
 _MOST_NAMES = 20
 # The usual reading: below 0.1 no shift, from 0.25 on a large one.
 LARGE_PSI = 0.25
@@ -72,14 +72,14 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     found = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
     if kind == "category":
         counts = known.value_counts()
-        top = counts.head(MOST_LEVELS)
+        top = counts.head(_MOST_LEVELS)
         return found | {
             "counts": {str(level): int(n) for level, n in top.items()},
             "others": int(counts.sum() - top.sum()),
         }
     numbers = np.sort(known.to_numpy("float64"))
     edges = np.unique(numbers)
-    if len(edges) > MOST_LEVELS:
+    if len(edges) > _MOST_LEVELS:
         # Quantiles are values of the column, so that distances are right if many rows share a value.
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _QUANTILES), method="inverted_cdf"))
     return found | {"edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
@@ -90,7 +90,7 @@ def _shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.searchsorted(numbers, edges, side="right") / max(len(numbers), 1)
 
 
-def psi(before: np.ndarray, after: np.ndarray) -> float:
+def _psi(before: np.ndarray, after: np.ndarray) -> float:
     """Return the population stability index of two lists of counts by bin (Siddiqi 2006, Credit Risk Scorecards).
 
     An empty bin counts as half a row; otherwise the index would be infinite.
@@ -143,7 +143,7 @@ def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: b
         then, now, size, p = _number_compared(row, before, values.dropna(), expected)
     else:
         then, now, size, p = _category_compared(row, before, values.dropna())
-    row["psi"], row["size"], row["p"] = psi(then, now), size, p
+    row["psi"], row["size"], row["p"] = _psi(then, now), size, p
     # The expected index for two samples of the same distribution.
     chance = (len(then) - 1) * (1 / known + 1 / rows)
     large = row["psi"] - chance >= LARGE_PSI and size >= SUBSTANTIAL and p < 0.001
@@ -166,7 +166,7 @@ def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series
     deciles = np.unique(np.searchsorted(shares, np.linspace(0.1, 0.9, 9) - 1e-9))
     counts = [np.diff([0, *each[deciles], 1]) * n for each, n in ((shares, known), (now, rows))]
     if not expected and p < 0.001:
-        row["unit"] = converted(edges, shares, numbers, size, known)
+        row["unit"] = _converted(edges, shares, numbers, size, known)
     return counts[0], counts[1], size, p
 
 
@@ -209,7 +209,7 @@ def _chi_squared(counts: np.ndarray) -> float:
     return float(special.chdtrc(counts.shape[1] - 1, (distance**2 / expected).sum()))
 
 
-def news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
+def _news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     """Return the row of `compare` without shifts that also occur within the earlier rows.
 
     Consecutive rows are alike, and seasons change. So the shift of the later rows is compared with the shifts of
@@ -287,7 +287,7 @@ def never_by_chance(share: float, rows: int, levels: int) -> bool:
     return rows * math.log1p(-min(share, 1 - 1e-9)) < math.log(RARE / levels)
 
 
-def converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float, known: float) -> str | None:
+def _converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size: float, known: float) -> str | None:
     """Return the unit conversion that maps later numbers back to the profile; None if none does.
 
     Parameters
@@ -348,5 +348,5 @@ def compared(
         if name in profiles and profiles[name]["kind"] == kind
     ]
     if earlier is not None:
-        rows = [news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
+        rows = [_news(row, earlier[row["feature"]], later[row["feature"]]) for row in rows]
     return sorted(rows, key=lambda row: (not row["flagged"], -(row["psi"] or 0.0)))

@@ -15,9 +15,9 @@ from signoff.tables.batches import Columns, chosen, tables
 from signoff.tables.spill import Spill
 from signoff.tables.writer import write_frames
 
-PARTS = ("test", "train")
+_PARTS = ("test", "train")
 # The values of the rows, by part of the split; a single value applies to all rows.
-Parts = dict[str, pd.Series | Spill | float]
+_Parts = dict[str, pd.Series | Spill | float]
 
 
 class Evaluation(TypedDict):
@@ -34,7 +34,7 @@ class Evaluation(TypedDict):
 class Gate:
     """What the model is judged by.
 
-    `thresholds` are set by names of `thresholds.THRESHOLDS`, and `limits` are the min, max or both of any metric.
+    `thresholds` are set by names of `thresholds._THRESHOLDS`, and `limits` are the min, max or both of any metric.
     `own_metrics` returns further metrics, given the predictor's name, its actual and its predicted values; it needs
     all rows at once.
     """
@@ -80,14 +80,14 @@ class _Kept:
             self.values = values.astype("float64")
 
 
-def by_part(values: pd.Series, split: pd.Series) -> Parts:
+def by_part(values: pd.Series, split: pd.Series) -> _Parts:
     """Return the values of a table by part of the split."""
-    return {part: values[split[values.index] == part] for part in PARTS}
+    return {part: values[split[values.index] == part] for part in _PARTS}
 
 
 def evaluate_predictions(
-    predictions: dict[str, Parts],
-    actual: Parts,
+    predictions: dict[str, _Parts],
+    actual: _Parts,
     gate: Gate,
     champion: DeployedScores | None = None,
     training_score: Scores | None = None,
@@ -126,7 +126,7 @@ def evaluate_predictions(
 
     model = {"test": score("model", "test"), "train": training_score or score("model", "train")}
     others = [name for name in predictions if name not in ("model", "champion")]
-    baselines = {name: {part: score(name, part) for part in PARTS} for name in others}
+    baselines = {name: {part: score(name, part) for part in _PARTS} for name in others}
     if champion and "champion" in predictions:
         champion = {**champion, "test": score("champion", "test")}
     found = judge(model["test"], champion, gate.thresholds, gate.limits)
@@ -166,7 +166,7 @@ def evaluate_rows(
     found: list[Evaluation] = []
 
     def judged() -> Evaluation:
-        actual: Parts = {"test": test["actual"].values, "train": known}
+        actual: _Parts = {"test": test["actual"].values, "train": known}
         predictions = _predictions_by_part(test, train, mean, name)
         if whole is not None and isinstance(known, pd.Series):
             predictions["model"]["train"] = whole[known.index]
@@ -196,9 +196,9 @@ def evaluate_rows(
 
 def _predictions_by_part(
     test: Mapping[str, _Kept], train: Mapping[str, _Kept], mean: float, name: str | None
-) -> dict[str, Parts]:
+) -> dict[str, _Parts]:
     """Return the predictions of each predictor by part; `name` is the name of the baseline column."""
-    found: dict[str, Parts] = {"model": {"test": test["predicted"].values}, "mean": {"test": mean, "train": mean}}
+    found: dict[str, _Parts] = {"model": {"test": test["predicted"].values}, "mean": {"test": mean, "train": mean}}
     if name:
         found[name] = {"test": test[f"baseline_{name}"].values, "train": train[name].values}
     if "champion" in test:

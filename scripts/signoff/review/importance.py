@@ -9,8 +9,8 @@ from signoff.model.encoding import predictions
 
 # The number of predictions for all importances; for one feature, at most and at least; how often it is shuffled.
 _MOST_PREDICTIONS = 100_000
-MOST_ROWS, FEWEST_ROWS = 10_000, 500
-REPEATS = 5
+_MOST_ROWS, _FEWEST_ROWS = 10_000, 500
+_REPEATS = 5
 # Cells of the table in one call of the model; each call has a fixed cost.
 _CELLS = 2_000_000
 _DEPENDENCE_ROWS = 500
@@ -42,8 +42,8 @@ def importance(
         rows (the number of rows used) and repeats (how often each feature was shuffled).
     """
     random = np.random.default_rng(seed)
-    repeats = int(np.clip(_MOST_PREDICTIONS // (len(names) * 2 * FEWEST_ROWS), 1, REPEATS))
-    count = min(len(test), int(np.clip(_MOST_PREDICTIONS // (repeats * len(names)), FEWEST_ROWS, MOST_ROWS)))
+    repeats = int(np.clip(_MOST_PREDICTIONS // (len(names) * 2 * _FEWEST_ROWS), 1, _REPEATS))
+    count = min(len(test), int(np.clip(_MOST_PREDICTIONS // (repeats * len(names)), _FEWEST_ROWS, _MOST_ROWS)))
     chosen = test.index[np.sort(random.permutation(len(test))[:count])]
     rows, actual = test.loc[chosen, names], target[chosen].to_numpy("float64")
     shuffles = [(name, random.permutation(count)) for name in names for _ in range(repeats)]

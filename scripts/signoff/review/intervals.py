@@ -16,7 +16,7 @@ from signoff.release.records import CoveredSlice, CoveredWeek, Difference, Inter
 LEVEL = 0.95
 # An interval of 95 % is wrong to one side in one of forty runs, which is too often for an alarm.
 _SURE_LEVEL = 0.99
-RESAMPLES = 1000
+_RESAMPLES = 1000
 # This many random groups of rows vary like single rows, to within a few percent, at a bounded cost.
 _MOST_BLOCKS = 2000
 # Fewer days are too few to estimate how days differ.
@@ -24,13 +24,13 @@ _FEWEST_DAYS = 10
 # If there are more days, neighbours are joined, so that the resamples can estimate each block's contribution.
 _MOST_DAYS = 400
 # Days per week, and how few weeks say how much a slice's errors differ from week to week.
-WEEK, FEWEST_WEEKS = 7, 5
+_WEEK, _FEWEST_WEEKS = 7, 5
 # The correlation of one day with the next that an interval from few days allows for; see `serial_error`.
 _USUAL_CORRELATION = 0.68
-MOST_VALUES = 2000
+_MOST_VALUES = 2000
 MIN_ROWS = 30
-MOST_LEVELS = 50
-BINS = 5
+_MOST_LEVELS = 50
+_BINS = 5
 
 # For each feature the slice of each row (from 0; -1: none), and the slices' names.
 Sliced = dict[str, tuple[np.ndarray, list[str]]]
@@ -43,7 +43,7 @@ class Resampling:
     blocks
         The block of each row, from 0, as `blocks_of` returns it.
     drawn
-        How often each resample draws each block, as `draws` returns it.
+        How often each resample draws each block, as `_draws` returns it.
     by
         What a block is: "days", in the order of time, "groups" of split.groups, or "rows".
     """
@@ -76,15 +76,15 @@ class Resampling:
         if self.by == "days" and count > resamples // 2:
             # So that the resamples can estimate the contribution of each block.
             blocks, count = blocks * (resamples // 2) // count, resamples // 2
-        return Resampling(blocks, draws(count, resamples, seed), self.by)
+        return Resampling(blocks, _draws(count, resamples, seed), self.by)
 
 
 def resampling(
-    time: pd.Series | None, rows: int, seed: int, resamples: int = RESAMPLES, groups: np.ndarray | None = None
+    time: pd.Series | None, rows: int, seed: int, resamples: int = _RESAMPLES, groups: np.ndarray | None = None
 ) -> Resampling:
     """Return how `rows` rows are resampled: by group if there are any, or by day if `time` allows it."""
     blocks, by = blocks_of(time, rows, seed, groups)
-    return Resampling(blocks, draws(int(blocks.max()) + 1, resamples, seed), by)
+    return Resampling(blocks, _draws(int(blocks.max()) + 1, resamples, seed), by)
 
 
 def serial_error(contributions: np.ndarray) -> tuple[np.ndarray, float]:
@@ -137,7 +137,7 @@ def blocks_of(time: pd.Series | None, rows: int, seed: int, groups: np.ndarray |
     return np.random.default_rng(seed).permutation(rows) % min(rows, _MOST_BLOCKS), "rows"
 
 
-def draws(blocks: int, resamples: int, seed: int) -> np.ndarray:
+def _draws(blocks: int, resamples: int, seed: int) -> np.ndarray:
     """Return how often each resample draws each block, as an array (resamples × blocks, float64)."""
     shares = np.full(blocks, 1 / blocks)
     return np.random.default_rng(seed).multinomial(blocks, shares, size=resamples).astype("float64")
@@ -177,7 +177,7 @@ def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, sampled: Resamp
         n numbers each.
     sampled
         How the n rows are resampled. All metrics but the median need only the sums of each block. If there are more
-        than MOST_VALUES different errors, the median is taken among as many quantiles.
+        than _MOST_VALUES different errors, the median is taken among as many quantiles.
     """
     blocks, drawn = sampled.blocks, sampled.drawn
     error = predicted - actual
@@ -192,8 +192,8 @@ def resampled_metrics(actual: np.ndarray, predicted: np.ndarray, sampled: Resamp
         spread = second - first**2 / n
         r2 = np.where(spread > 1e-12 * max(float((centred**2).sum()), 1e-300), 1 - squares / spread, np.nan)
     values = np.unique(size)
-    if len(values) > MOST_VALUES:
-        values = np.unique(np.quantile(size, np.linspace(0, 1, MOST_VALUES // 2 + 1), method="higher"))
+    if len(values) > _MOST_VALUES:
+        values = np.unique(np.quantile(size, np.linspace(0, 1, _MOST_VALUES // 2 + 1), method="higher"))
     place = np.searchsorted(values, size)
     counts = np.bincount(blocks * len(values) + place, minlength=drawn.shape[1] * len(values))
     below = np.cumsum(drawn @ counts.reshape(drawn.shape[1], -1), axis=1)
@@ -278,7 +278,7 @@ def holm(p: list[float]) -> np.ndarray:
 def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str] | None = None) -> Sliced:
     """Return, for each feature, the slice of each of n rows (from 0; -1: none) and the names of the slices.
 
-    A category has a slice for each of its MOST_LEVELS most frequent levels, and so has a number with few values; other
+    A category has a slice for each of its _MOST_LEVELS most frequent levels, and so has a number with few values; other
     numbers are binned by their quantiles. Missing values are a slice of their own. `parts` says which features are
     parts of dates (see `recipe.date_parts`): each weekday and each month is a slice, under its name.
     """
@@ -287,9 +287,9 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str
         values_named = names_of_values((parts or {}).get(name))
         codes, levels = pd.factorize(table[name], use_na_sentinel=True)
         missing = codes < 0
-        if kind == "category" or values_named or len(levels) <= 2 * BINS:
+        if kind == "category" or values_named or len(levels) <= 2 * _BINS:
             counts = np.bincount(codes[~missing], minlength=len(levels))
-            most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+            most = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
             # The last slice is for missing values.
             place = np.full(len(levels) + 1, -1, dtype="int32")
             place[most] = np.arange(len(most))
@@ -298,7 +298,7 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str
             labels = [values_named.get(levels[k], label) for k, label in zip(most, labels, strict=True)]
         else:
             values = table[name].to_numpy("float64", na_value=np.nan)
-            edges = np.unique(np.nanquantile(values, np.linspace(0, 1, BINS + 1)))
+            edges = np.unique(np.nanquantile(values, np.linspace(0, 1, _BINS + 1)))
             codes = np.searchsorted(edges[1:-1], values).astype("int32")
             labels = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
         if missing.any():
@@ -393,14 +393,14 @@ def _p_by_week(total: np.ndarray, n: np.ndarray) -> float:
 
     `total` and `n` are the sum and the number of the rows of each day. With few days, "weeks" are shorter.
     """
-    weeks = np.arange(len(n)) // max(min(WEEK, len(n) // FEWEST_WEEKS), 1)
-    mean, variance, held = clustered(np.bincount(weeks, total), np.bincount(weeks, n))
+    weeks = np.arange(len(n)) // max(min(_WEEK, len(n) // _FEWEST_WEEKS), 1)
+    mean, variance, held = _clustered(np.bincount(weeks, total), np.bincount(weeks, n))
     if not variance or not np.isfinite(variance):
         return 1.0 if variance else 0.0
     return float(2 * special.stdtr(max(int(held) - 1, 1), -abs(float(mean)) / math.sqrt(float(variance))))
 
 
-def clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _clustered(total: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return means, their cluster-robust variances, and the number of blocks that have rows.
 
     `total` and `n` are the sum and the number of the rows of each block (the last axis).
@@ -519,7 +519,7 @@ def _coverage(inside: np.ndarray, level: float, sampled: Resampling, *parts: np.
     blocks, hit = sampled.blocks, inside.astype("float64")
     count = int(blocks.max()) + 1
     totals = [sums(blocks[each], count, hit[each], np.ones(len(each))).T for each in parts]
-    measured = [clustered(*each) for each in totals]
+    measured = [_clustered(*each) for each in totals]
     mean, _, held = measured[0]
     plain = math.sqrt(sum(float(variance) for _, variance, _ in measured))
     error, degrees = plain, max(float(held) - 1, 1.0)

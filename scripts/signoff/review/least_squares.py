@@ -11,7 +11,7 @@ from sklearn.preprocessing import SplineTransformer
 BINS = 16
 
 
-class Gain(NamedTuple):
+class _Gain(NamedTuple):
     """The share of variance that further columns explain, adjusted for their number, its standard error, and F."""
 
     share: float
@@ -26,7 +26,7 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     return scores
 
 
-def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) -> Gain:
+def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) -> _Gain:
     """Return the gain from adding the columns `more` to `known` in a least-squares fit of `wanted` (n numbers)."""
     before, after = rest_of(known, wanted), rest_of([*known, *more], wanted)
     added = sum(each.shape[1] for each in more)
@@ -35,7 +35,7 @@ def gain(known: list[np.ndarray], more: list[np.ndarray], wanted: np.ndarray) ->
     share = 1 - (second / left) / (first / (left + added))
     f = (first - second) / added / max(second / left, 1e-300)
     positive = min(max(share, 0.0), 1.0)
-    return Gain(share, math.sqrt(4 * positive * (1 - positive) ** 2 / left + 2 * added / left**2), f)
+    return _Gain(share, math.sqrt(4 * positive * (1 - positive) ** 2 / left + 2 * added / left**2), f)
 
 
 def t_of(known: list[np.ndarray], values: np.ndarray, wanted: np.ndarray) -> float:

@@ -31,7 +31,7 @@ NO_WEEK = np.iinfo("int32").min
 _DAY = 86_400_000_000
 
 
-class Released(Protocol):
+class _Released(Protocol):
     """The part of a release that the join needs: its best baseline, its time column, and the last time of its data."""
 
     @property
@@ -126,7 +126,7 @@ class Record:
         self.predicted = _Rows(folder, key="uint64", **numbers, **codes, as_if="int8", **slices)
         self.answers = _Rows(folder, key="uint64", target="float64")
 
-    def add_predictions(self, batch: Batch, promises: Mapping[str, Released], means: Mapping[str, float]) -> None:
+    def add_predictions(self, batch: Batch, promises: Mapping[str, _Released], means: Mapping[str, float]) -> None:
         """Add a file of predictions. Call it in the order in which the files were written.
 
         `means` has for each release the mean of its target, as `TrainingMeans.by_release` returns it.
@@ -223,7 +223,7 @@ class TrainingMeans:
     These are the targets up to the release's last time, or all of them if rows have no time.
     """
 
-    def __init__(self, kinds: Kinds, target: str, promises: Mapping[str, Released]):
+    def __init__(self, kinds: Kinds, target: str, promises: Mapping[str, _Released]):
         self.kinds, self.target, self.promises = kinds, target, promises
         self.columns = sorted({target, *(each.time for each in promises.values() if each.time)})
         self._totals = dict.fromkeys(promises, (0.0, 0))

@@ -6,7 +6,7 @@ from signoff.base.numbers import listed
 
 # By the alarm that would report it. The other alarms judge the model's scores and intervals, which have their own
 # reasons.
-ROWS = {
+_ROWS = {
     "leak": "leaks",
     "duplicates": "copied rows",
     "unit_change": "changed units",
@@ -33,7 +33,7 @@ _CHECKS += [(word, "volume") for word in ("rows", "freshness", "complete")]
 _CHECKS += [(word, "missing") for word in ("missing", "nullable")]
 _SPANS = {1: "days", 7: "weeks", 28: "four weeks"}
 # Without an alarm, such an index comes from the calendar or a season.
-LARGE_PSI = 0.25
+_LARGE_PSI = 0.25
 
 
 def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) -> str:
@@ -50,9 +50,9 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
     """
     present = {each["name"] for each in found["alarms"]} | _seen(metrics, found)
     present |= {"slice_bias"} if biased else set()
-    words = [text for name, text in ROWS.items() if name not in present]
+    words = [text for name, text in _ROWS.items() if name not in present]
     drift = [row for rows in found.get("drift", {}).values() for row in rows or []]
-    if "drift" in ROWS.keys() - present and any((row["psi"] or 0) >= LARGE_PSI for row in drift):
+    if "drift" in _ROWS.keys() - present and any((row["psi"] or 0) >= _LARGE_PSI for row in drift):
         words[words.index("drift")] = "drift beyond the season's"
     if found.get("drift", {}).get("release") is not None:
         words += [text for name, text in _SINCE_RELEASE.items() if name not in present]

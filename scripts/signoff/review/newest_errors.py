@@ -12,7 +12,7 @@ from signoff.review.periods import SPANS, Periods, Step, periods_of, spans_of
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
-Slices = dict[str, tuple[np.ndarray, list[str]]]
+_Slices = dict[str, tuple[np.ndarray, list[str]]]
 
 # Errors beyond this multiple of the median error are clipped, since a few rows could move a mean.
 _HUGE = 6
@@ -54,7 +54,7 @@ def error_alarms(
     time: pd.Series,
     error: np.ndarray,
     predicted: np.ndarray,
-    slices: Slices,
+    slices: _Slices,
     unit: str,
     categories: Collection[str] = (),
 ) -> tuple[list[dict[str, str | None]], Visible | None]:
@@ -100,7 +100,7 @@ def _causes(
     moves: list[_Move],
     time: pd.Series,
     rows: tuple[np.ndarray, np.ndarray],
-    slices: Slices,
+    slices: _Slices,
     usual: float,
     periods: Periods,
 ) -> list[_Move]:
@@ -213,7 +213,7 @@ class _Tried:
     checks: int
 
 
-def _steps_of(feature: str, slices: Slices, rows: tuple[np.ndarray, np.ndarray], periods: Periods) -> Iterator[_Tried]:
+def _steps_of(feature: str, slices: _Slices, rows: tuple[np.ndarray, np.ndarray], periods: Periods) -> Iterator[_Tried]:
     """Yield the steps of the errors of each level of a feature, relative to those of all other rows."""
     codes, labels = slices[feature]
     error, predicted = rows
@@ -257,7 +257,7 @@ def _visible(
     whole: dict[str, list[Step]],
     segments: list[_Tried],
     actual: np.ndarray,
-    categories: Slices,
+    categories: _Slices,
     usual: float,
     periods: Periods,
 ) -> Visible:

@@ -28,7 +28,7 @@ from signoff.tables.table import parse_table
 
 
 @dataclass(frozen=True)
-class Model:
+class _Model:
     """A model that scores rows, and what it needs for that.
 
     Parameters
@@ -67,7 +67,7 @@ class Beside:
 
 
 def score(
-    text: pa.Table, model: Model, threads: int = 1, missing: Sequence[str] = (), beside: Beside = Beside()
+    text: pa.Table, model: _Model, threads: int = 1, missing: Sequence[str] = (), beside: Beside = Beside()
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
@@ -125,7 +125,7 @@ def _all_good(reasons: pd.Series) -> bool:
     return not any(reasons.to_numpy())
 
 
-def _features(frame: pd.DataFrame, model: Model, reasons: pd.Series) -> pd.DataFrame:
+def _features(frame: pd.DataFrame, model: _Model, reasons: pd.Series) -> pd.DataFrame:
     """Return the features of cleaned rows; a row with an infinite one is left out, and gets its reason."""
     if not len(frame):
         return frame
@@ -190,7 +190,7 @@ class Scorer:
     """
 
     release: str
-    model: Model
+    model: _Model
     released: Released | None
     attribution: Attribution | None
 
@@ -254,7 +254,7 @@ def scorer_of(releases: Releases, release: str, document: SignOff, reasons: int 
     pipeline, metadata = releases.model_of(release, document, refit=True)
     earlier = read_state(releases.content(release, document, STATE), metadata) if needs_state(metadata) else None
     code, half_width = releases.code(release, metadata), releases.half_width(release, document)
-    model = Model(pipeline, metadata, code, half_width, earlier)
+    model = _Model(pipeline, metadata, code, half_width, earlier)
     diagnostics = _signed(releases, release, document, "diagnostics.json")
     validation = _signed(releases, release, document, "validation_report.json")
     released, attribution = None, None

@@ -11,21 +11,21 @@ from signoff.tables.csv_file import header_of_table
 from signoff.tables.spill import GOLDEN
 
 # The number of rows of a part (train, test) in the sample; the standard error of a share is 0.09 percentage points.
-MOST_ROWS = 300_000
+_MOST_ROWS = 300_000
 
 
-def places(first: int, count: int) -> np.ndarray:
+def _places(first: int, count: int) -> np.ndarray:
     """Return a uniform hash (uint64) of the number of each row, so that the rows with the smallest are a sample."""
     return np.arange(first, first + count, dtype="uint64") * GOLDEN
 
 
-def limit(rows: int) -> np.uint64:
+def _limit(rows: int) -> np.uint64:
     """Return the largest place of a row in a sample of a table with this many rows."""
-    return np.uint64(int(min(1.0, MOST_ROWS / max(rows, 1)) * (2**64 - 1)) if rows > MOST_ROWS else 2**64 - 1)
+    return np.uint64(int(min(1.0, _MOST_ROWS / max(rows, 1)) * (2**64 - 1)) if rows > _MOST_ROWS else 2**64 - 1)
 
 
 def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
-    """Return at most about MOST_ROWS rows of each part of a table, in their order.
+    """Return at most about _MOST_ROWS rows of each part of a table, in their order.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
     found : dict
         How many rows each part was found to have.
     """
-    limits = {part: limit(rows) for part, rows in sizes.items()}
+    limits = {part: _limit(rows) for part, rows in sizes.items()}
     least = min(limits.values())
     found, thin = dict.fromkeys(sizes, 0), []
 
@@ -52,7 +52,7 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
         taken = np.zeros(len(parts), dtype=bool)
         for part in sizes:
             inside = np.flatnonzero(parts == part) if part else np.arange(len(parts))
-            place[inside] = places(found[part], len(inside))
+            place[inside] = _places(found[part], len(inside))
             taken[inside] = place[inside] <= limits[part]
             found[part] += len(inside)
         thin.append(place[taken] <= least)
@@ -65,7 +65,7 @@ def sample(path: Path, columns: Columns, sizes: dict[str, int]) -> tuple[pd.Data
 
 
 def held_out(path: Path, rows: int) -> tuple[pd.DataFrame, int]:
-    """Return at most about MOST_ROWS of the held-out rows with their predictions, and how many rows there were.
+    """Return at most about _MOST_ROWS of the held-out rows with their predictions, and how many rows there were.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def _chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]
     return found
 
 
-def single_models(targets: Iterable[str]) -> list[str]:
+def _single_models(targets: Iterable[str]) -> list[str]:
     """Return the targets of a run that are files of single models, sorted."""
     paths = map(os.path.normpath, targets)
     return sorted(each for each in paths if each.startswith("models/") and not each.startswith("models/.chunks/"))
@@ -138,7 +138,7 @@ class Chunks:
 
     def markers(self, _wildcards: Any = None) -> list[str]:
         """Return the outputs of all chunks. Ends the run with one line if single models are asked for, too."""
-        if alone := single_models(self.workflow.dag_settings.targets):
+        if alone := _single_models(self.workflow.dag_settings.targets):
             sys.exit(
                 f"ERROR - {alone[0]} is of one model, and two jobs of a run for all models would write its files. Make "
                 "all models (make run) or this file: one after the other."

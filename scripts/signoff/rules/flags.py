@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 # A parameter of a rule in Snakemake: a text, or a function of the wildcards.
-Flags = str | Callable[[Any], str]
+_Flags = str | Callable[[Any], str]
 _LESS = r"'$'\x3c''"
 
 
@@ -39,7 +39,7 @@ def unquoted(text: str) -> list[str]:
     return shlex.split(text.replace(_LESS, "<"))
 
 
-def flags(**values: object) -> Flags:
+def flags(**values: object) -> _Flags:
     """Return command-line flags as a parameter of a rule.
 
     With a brace in them, they are a function: Snakemake would take the brace in a text for a wildcard.
@@ -48,7 +48,7 @@ def flags(**values: object) -> Flags:
     return (lambda wildcards: text) if "{" in text else text
 
 
-def more_flags(rule: Any, **values: object) -> Flags:
+def more_flags(rule: Any, **values: object) -> _Flags:
     """Return the flags of a rule, followed by more, which override them.
 
     Parameters

@@ -61,7 +61,7 @@ class OneProcess:
         TaskError
             A task was stopped from outside.
         """
-        all_steps = {model: steps_of(model, member) for model, member in models.items()}
+        all_steps = {model: _steps_of(model, member) for model, member in models.items()}
         waiting = []
         for model, steps in all_steps.items():
             done = _read_done(model)
@@ -196,7 +196,7 @@ def _read_steps(path: Path, _changed: int) -> Steps:
     return Steps.read(path)
 
 
-def steps_of(model: str, member: Member) -> list[Step]:
+def _steps_of(model: str, member: Member) -> list[Step]:
     """Return the tasks of a model, in the order in which they run."""
     path = Path(member["steps"]).absolute()
     found = _read_steps(path, path.stat().st_mtime_ns)

@@ -20,18 +20,18 @@ _Section = TypeVar("_Section")
 
 
 @dataclass(frozen=True)
-class Data:
+class _Data:
     partition_by: str | None
 
 
 @dataclass(frozen=True)
-class Validation:
+class _Validation:
     schema: str | None
     on_failure: str
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class _Cleaning:
     default: str
     columns: dict[str, object]
     duplicates: str
@@ -39,7 +39,7 @@ class Cleaning:
 
 
 @dataclass(frozen=True)
-class Features:
+class _Features:
     drop: list[str]
     keep: list[str]
     not_before: list[str]
@@ -51,7 +51,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Split:
+class _Split:
     by: str
     test_weeks: float | None
     test_share: float
@@ -60,7 +60,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Model:
+class _Model:
     estimator: str
     params: dict[str, object]
     candidates: list[dict[str, object]]
@@ -99,14 +99,14 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Models:
+class _Models:
     by: str | None
     each: dict[str, dict[str, object] | None]
     per_job: int | None
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class _Evaluation:
     baseline: str | None
     metrics: str | None
     interval_level: float
@@ -120,7 +120,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Scoring:
+class _Scoring:
     columns: list[str]
     key: list[str]
     on_drift: str
@@ -129,13 +129,13 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Live:
+class _Live:
     mae_max: float | None
     coverage_min: float | None
 
 
 @dataclass(frozen=True)
-class Tracking:
+class _Tracking:
     mlflow_uri: str | None
 
 
@@ -145,18 +145,18 @@ class Settings:
     target: str
     time_column: str | None
     random_state: int
-    data: Data
-    validation: Validation
-    cleaning: Cleaning
-    features: Features
-    split: Split
-    model: Model
-    models: Models
-    evaluation: Evaluation
+    data: _Data
+    validation: _Validation
+    cleaning: _Cleaning
+    features: _Features
+    split: _Split
+    model: _Model
+    models: _Models
+    evaluation: _Evaluation
     release: Release
-    scoring: Scoring
-    live: Live
-    tracking: Tracking
+    scoring: _Scoring
+    live: _Live
+    tracking: _Tracking
     # Tasks get these whole, whatever keys they have.
     thresholds: dict[str, Any]
     reader: dict[str, object]
@@ -205,7 +205,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Contract:
+class _Contract:
     """The parts of the data contract that rules use.
 
     Attributes
@@ -227,7 +227,7 @@ class Contract:
     looks_at_all_rows: bool
 
 
-def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, Contract]:
+def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, _Contract]:
     """Check the config and all files that it names, fill in the defaults, and return it with the contract.
 
     Parameters
@@ -250,7 +250,7 @@ def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, 
     found = contract.read_contract(Path(path)) if path else None
     for each in custom_code(config):
         read_code(Path(each))
-    return settings, Contract(
+    return settings, _Contract(
         kinds=contract.kinds(found) if found else {},
         date_formats=contract.formats(found) if found else {},
         past=contract.with_key(found, "past"),

@@ -29,7 +29,7 @@ _EXACT = 2**53
 
 
 @dataclass(frozen=True)
-class RawRows:
+class _RawRows:
     """A release, as MLflow calls it.
 
     Parameters
@@ -87,13 +87,13 @@ def _with_gaps(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if frame[name].isna().any()]
 
 
-def _load_pyfunc(data: str) -> RawRows:
+def _load_pyfunc(data: str) -> _RawRows:
     """Return the release in the folder `data` of an MLflow model."""
     scoring = read_json(Path(data, SCORING))
     releases = Releases(Path(data))
     path = releases.releases / scoring["release"] / "sign_off.json"
     document = parse_sign_off(path.read_bytes(), path)
-    return RawRows(scorer_of(releases, scoring["release"], document, scoring["reasons"]), scoring)
+    return _RawRows(scorer_of(releases, scoring["release"], document, scoring["reasons"]), scoring)
 
 
 def _as_text(frame: pd.DataFrame, decimal: str) -> pa.Table:

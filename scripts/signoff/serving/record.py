@@ -12,14 +12,14 @@ from signoff.base.errors import TaskError
 from signoff.tables.csv_file import rendered
 
 # The folder of the files, and how many of them a process writes in a day, at most.
-FOLDER = Path("predictions/served")
+_FOLDER = Path("predictions/served")
 _MOST_FILES = 200
 
 
 class Predicted:
     """Appends rows to a file for each day (UTC), release and set of columns; each process has files of its own."""
 
-    def __init__(self, folder: Path = FOLDER):
+    def __init__(self, folder: Path = _FOLDER):
         self.folder = folder
         self._files: dict[tuple[str, ...], Path] = {}
         self._day = ""

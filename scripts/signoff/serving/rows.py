@@ -38,7 +38,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Answer:
+class _Answer:
     """The response: the differences from the released data, and the rows with predictions or reasons.
 
     `scored` has the columns of a file of predictions, for the live record.
@@ -124,7 +124,7 @@ def _text(value: str | bool | None) -> str:
     return "" if value is None else str(value).lower()
 
 
-def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> Answer:
+def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> _Answer:
     """Score rows as `make predict` does.
 
     Parameters
@@ -155,7 +155,7 @@ def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence
     good = good.append_column("release", pa.array([scorer.release] * len(good), pa.string()))
     good = good.select([*(name for name in good.column_names if name not in last), *last])
     report = compared(check, scorer.release, Counter(scored=len(good), rejected=len(bad)))
-    return Answer(report, good, bad, last)
+    return _Answer(report, good, bad, last)
 
 
 def refusal(report: BatchReport, on_drift: str) -> str | None:

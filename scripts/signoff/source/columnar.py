@@ -13,7 +13,7 @@ from signoff.source.options import Reader
 from signoff.tables.csv_file import LONGEST
 
 # Rows that are text at a time, and bytes of them: one long text, kept once, may be in all rows.
-ROWS = 1024
+_ROWS = 1024
 _TEXT_BYTES = 16 << 20
 
 
@@ -71,7 +71,7 @@ def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator[Any]:
         texts = [each.name for each in schema if pa.types.is_string(each.type)]
     # A text that is kept once is held once.
     with ParquetFile(arrived, read_dictionary=texts) as file:
-        yield from file.iter_batches(batch_size=ROWS)
+        yield from file.iter_batches(batch_size=_ROWS)
 
 
 def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
@@ -105,7 +105,7 @@ def _pieces(batch: pa.RecordBatch, name: str) -> Iterator[pa.RecordBatch]:
                     "Leave it out of the file."
                 )
             longest += length
-    step = max(1, min(ROWS, _TEXT_BYTES // max(longest, 1)))
+    step = max(1, min(_ROWS, _TEXT_BYTES // max(longest, 1)))
     for start in range(0, batch.num_rows, step):
         yield batch.slice(start, step)
 

@@ -28,7 +28,7 @@ _REFUSED = re.compile(
 )
 
 
-def rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
+def _rows(url: str, query: str, timeout_s: float) -> Iterator[list[str]]:
     """Yield the names of a query's columns, and then its rows, each value as the text that CSV has for it.
 
     The rows are streamed if the driver can. In SQLite and PostgreSQL the query can change nothing; in others, what it
@@ -87,7 +87,7 @@ def _make_read_only(connection: "Connection", dialect: str, url: str) -> None:
 
 @contextlib.contextmanager
 def _refusals_explained(url: str) -> Iterator[None]:
-    """Turn the errors of SQLAlchemy and of drivers into one line each; see `rows`."""
+    """Turn the errors of SQLAlchemy and of drivers into one line each; see `_rows`."""
     from sqlalchemy import exc
 
     try:
@@ -135,7 +135,7 @@ def download(url: str, path: Path, reader: Reader) -> dict[str, str]:
     from signoff.tables.csv_file import write_rows
 
     total = 0
-    found = rows(url, reader.query or "", reader.timeout_s)
+    found = _rows(url, reader.query or "", reader.timeout_s)
     head = next(found)
 
     def added_up() -> Iterator[list[str]]:

@@ -17,15 +17,15 @@ from signoff.source.last_ingest import Version, read_record, use_last
 from signoff.source.options import READER, Reader
 
 # What is read from a folder. A pattern reads what it matches.
-TABLE = re.compile(
+_TABLE = re.compile(
     r"\.((csv|tsv|txt|jsonl|ndjson)(\.(gz|xz|bz2|zst|zip))?|parquet|pq|feather|arrow|orc|xlsx|xlsm)$", re.IGNORECASE
 )
 # The kinds of sources with their own schemes. fsspec may know others.
-SOURCES = (disk, web)
-logger = logging.getLogger(__name__)
+_SOURCES = (disk, web)
+_logger = logging.getLogger(__name__)
 
 
-def kind(source: str, query: str | None = None) -> ModuleType:
+def _kind(source: str, query: str | None = None) -> ModuleType:
     """Return the module that reads an expanded source.
 
     Each has `version` (what identifies the state of a part) and, except for the disk, `download`; `digest` if there may
@@ -40,7 +40,7 @@ def kind(source: str, query: str | None = None) -> ModuleType:
     scheme = split_url(source).scheme if "://" in source else ""
     if query:
         return database
-    for each in SOURCES:
+    for each in _SOURCES:
         if scheme in each.SCHEMES:
             return each
     if scheme.partition("+")[0] in database.SCHEMES:
@@ -52,7 +52,7 @@ def kind(source: str, query: str | None = None) -> ModuleType:
 
     if scheme in fsspec.available_protocols():
         return object_store
-    known = ", ".join(f"{scheme}://" for each in SOURCES for scheme in each.SCHEMES if scheme)
+    known = ", ".join(f"{scheme}://" for each in _SOURCES for scheme in each.SCHEMES if scheme)
     raise TaskError(
         f"{shown(source)}: cannot read {scheme}://. Give a path, or a {known} or s3:// URL, or with reader.query that "
         "of a database."
@@ -69,13 +69,13 @@ def parts(source: str, reader: Reader = READER) -> list[str]:
     TaskError
         There are none.
     """
-    who = kind(source, reader.query)
+    who = _kind(source, reader.query)
     found = retry(on=Unreachable)(who.listing)(source, reader) if hasattr(who, "listing") else None
     if found is None:
         return [disk.path_of(source) if who is disk else source]
     names, is_folder = found
     visible = sorted(each for each in names if not each.rpartition("/")[2].startswith((".", "_")))
-    tables = [each for each in visible if TABLE.search(each)] if is_folder else visible
+    tables = [each for each in visible if _TABLE.search(each)] if is_folder else visible
     if not tables:
         what = "holds no file of a table (.csv, .csv.gz, .parquet, …)" if is_folder else "matches no file"
         raise TaskError(f"the source {source} {what}. Correct raw_data_source_url in the config.")
@@ -89,7 +89,7 @@ def label(part: str) -> str:
 
 def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
     """Return where the bytes of a part are on this machine, and their version; a remote one goes to `download`."""
-    who = kind(part, reader.query)
+    who = _kind(part, reader.query)
     if who is disk:
         return Path(part), disk.version(Path(part))
     return download, retry(on=Unreachable)(who.download)(part, download, reader)
@@ -97,12 +97,12 @@ def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
 
 def state_of(part: str, reader: Reader) -> Version | None:
     """Return what identifies the state of a part without reading it; None if only `part_version` does."""
-    return disk.version(Path(part)) if kind(part, reader.query) is disk else None
+    return disk.version(Path(part)) if _kind(part, reader.query) is disk else None
 
 
 def part_version(part: str, reader: Reader) -> str:
     """Return the version of one part as text; the part is read only if nothing else identifies its state."""
-    who = kind(part, reader.query)
+    who = _kind(part, reader.query)
     if who is disk:
         return "sha256:" + sha256(Path(part))
     version: Version = retry(on=Unreachable)(who.version)(part, reader)
@@ -134,7 +134,7 @@ def source_version(source: str, data: Path, reader: Reader = READER) -> str:
     try:
         last = read_record(source, reader.query, data.with_suffix(".json"))
         found = parts(expand(source), reader)
-        on_disk = kind(found[0], reader.query) is disk
+        on_disk = _kind(found[0], reader.query) is disk
         if last and on_disk and last["version"] == {label(part): disk.version(Path(part)) for part in found}:
             return last["source_version"]
         return together({label(part): part_version(part, reader) for part in found})
@@ -142,6 +142,6 @@ def source_version(source: str, data: Path, reader: Reader = READER) -> str:
         return redact(f"error: {error}")
     except Unreachable as error:
         if last and data.is_file() and reader.on_unreachable == "use_last":
-            logger.warning(use_last(error, last, data))
+            _logger.warning(use_last(error, last, data))
             return last["source_version"]
         return redact(f"unreachable: {error}")

@@ -23,12 +23,12 @@ from signoff.tables.table import parse_table
 PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
 _NO_PART = "missing"
-BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 16 << 20
 _LONGEST_NAME = 100
 
 
-def blocks(
-    table: Path, columns: list[str], block_bytes: int = BLOCK_BYTES, start: int = 0
+def _blocks(
+    table: Path, columns: list[str], block_bytes: int = _BLOCK_BYTES, start: int = 0
 ) -> pyarrow.csv.CSVStreamingReader:
     """Return a reader of a CSV file that yields its cells as text, block by block, from the byte `start` on."""
     file = pa.OSFile(str(table))
@@ -43,7 +43,7 @@ def blocks(
     )
 
 
-def writing(table: Path, header: bool) -> pyarrow.csv.WriteOptions:
+def _writing(table: Path, header: bool) -> pyarrow.csv.WriteOptions:
     """Return how pieces of `table` are written: with quotes if it has any, whatever a single piece holds.
 
     So the bytes of a piece do not depend on where the blocks of the source end.
@@ -55,10 +55,10 @@ def writing(table: Path, header: bool) -> pyarrow.csv.WriteOptions:
 def copy_rows(table: Path, head: Path, rows: int) -> int:
     """Add at most `rows` rows of a CSV file, its first ones, to `head`, and return how many these were."""
     copied = 0
-    with open(head, "ab") as file, blocks(table, header(table)) as reader:
+    with open(head, "ab") as file, _blocks(table, header(table)) as reader:
         for batch in reader:
             some = pa.Table.from_batches([batch.slice(0, rows - copied)])
-            pyarrow.csv.write_csv(some, file, writing(table, header=file.tell() == 0))
+            pyarrow.csv.write_csv(some, file, _writing(table, header=file.tell() == 0))
             copied += some.num_rows
             if copied == rows:
                 break
@@ -89,15 +89,15 @@ class Rows:
 
 
 def split_table(
-    rows: Rows, folder: Path, name: str, before: Path | None = None, block_bytes: int = BLOCK_BYTES
+    rows: Rows, folder: Path, name: str, before: Path | None = None, block_bytes: int = _BLOCK_BYTES
 ) -> dict[str, int]:
     """Write the rows of each part to `folder`/PART/`name`, and return how many each has.
 
     If the rows do not begin with the file, they are written behind a copy of `before`/PART/`name`.
     """
     table, counts = rows.table, dict[str, int]()
-    options = {is_first: writing(table, is_first) for is_first in (True, False)}
-    with blocks(table, header(table), block_bytes, rows.start) as reader:
+    options = {is_first: _writing(table, is_first) for is_first in (True, False)}
+    with _blocks(table, header(table), block_bytes, rows.start) as reader:
         for batch in reader:
             encoded = batch[rows.column].dictionary_encode()
             names = part_names(encoded.dictionary, rows.by, rows.date_format)[encoded.indices.to_numpy()]

@@ -25,7 +25,7 @@ _READING_ROLE = "CREATE ROLE reader LOGIN PASSWORD '…'; GRANT pg_read_all_data
 
 
 @dataclass(frozen=True)
-class Rights:
+class _Rights:
     """What an account may do: the roles that it can take on, as (name, superuser, replication), itself first, and
     those of the functions `lo_export` and `dblink…` that it may call."""
 
@@ -52,7 +52,7 @@ def check_rights(connection: "Connection", where: str) -> None:
         return
     finally:
         connection.rollback()
-    rights = Rights(tuple(roles), tuple(functions))
+    rights = _Rights(tuple(roles), tuple(functions))
     if danger := _beyond_reading(rights):
         raise TaskError(
             f"{where}: the account {rights.roles[0][0]} {danger}, in spite of a read-only transaction. Use one that "
@@ -62,7 +62,7 @@ def check_rights(connection: "Connection", where: str) -> None:
         logging.warning("%s: the account %s %s.", where, rights.roles[0][0], warning)
 
 
-def _beyond_reading(rights: Rights) -> str | None:
+def _beyond_reading(rights: _Rights) -> str | None:
     """Return what an account may do that no account which only reads needs, as the end of a sentence."""
     for name, superuser, replication in rights.roles:
         by = "" if name == rights.roles[0][0] else f" by the role {name}"
@@ -77,7 +77,7 @@ def _beyond_reading(rights: Rights) -> str | None:
     return None
 
 
-def _outside_of_it(rights: Rights) -> str | None:
+def _outside_of_it(rights: _Rights) -> str | None:
     """Return which functions that write through other connections an account may call, as the end of a sentence."""
     found = [each for each in rights.functions if each.startswith("dblink")]
     if not found:

@@ -47,7 +47,7 @@ def sniff(opened: Callable[[], IO[bytes]], name: str) -> dict[str, str]:
     text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, errors="ignore")
     # The last line of the sample may be cut.
     lines = text.splitlines(keepends=True)[: -1 if len(head) == _SAMPLE else None]
-    tables = {mark: rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
+    tables = {mark: _rows_of(lines, mark) for mark in (",", *(mark for mark in SEPARATORS if mark != ","))}
     delimiter = max(tables, key=lambda mark: _regularity(tables[mark]))
     return {"delimiter": delimiter, "encoding": encoding, "decimal": _decimal_of(tables[delimiter][1:], delimiter)}
 
@@ -71,7 +71,7 @@ def _number_with_comma(cell: str) -> bool:
     return bool(COMMA_NUMBER.fullmatch(cell) or _WHOLE.fullmatch(cell))
 
 
-def rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
+def _rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
     """Return the first thousand rows of CSV text."""
     try:
         return [row for row in itertools.islice(csv.reader(lines, delimiter=delimiter), 1000) if row]

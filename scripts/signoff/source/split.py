@@ -156,7 +156,7 @@ class _Run:
             raise TaskError(f"data.partition_by: {name} has no column {column!r}: {nearest(column, new.columns)}")
         self._decide(table, head)
         # Records of older versions do not describe the table.
-        state, start = grown(table, known.get("table") if known else None)
+        state, start = _grown(table, known.get("table") if known else None)
         start = start if start and self.as_recorded else 0
         counts = Counter(known["parts"] if known and start else {})
         if start < state["bytes"]:
@@ -202,7 +202,7 @@ def _replace_pieces(fresh: Path, pieces: Path, files: dict[str, FileRecord]) -> 
         folder.rmdir()
 
 
-def grown(table: Path, before: TableRecord | None) -> tuple[TableRecord, int]:
+def _grown(table: Path, before: TableRecord | None) -> tuple[TableRecord, int]:
     """Return what identifies a table later, and from which byte on its rows are new.
 
     All rows are new (0) if the table does not begin with the rows that `before` describes, or has quotes and had none.

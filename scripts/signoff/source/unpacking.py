@@ -25,7 +25,7 @@ from signoff.tables.cells import with_point
 from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write_rows
 
 # Names of columns may begin with a bracket.
-JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[{\[])")
 # One page of a Parquet file, one batch, one stripe or one cell is unpacked as a whole.
 _MEMORY = 2 << 30
 _COLUMNAR = ("Parquet", "Arrow", "ORC")
@@ -38,7 +38,7 @@ _READ = (
 def is_json_lines(opened: Callable[[], IO[bytes]]) -> bool:
     """Return whether a text begins like JSON lines, or like other JSON, so that its errors are explained as JSON."""
     with opened() as stream:
-        return bool(JSON.match(stream.read(512)))
+        return bool(_JSON.match(stream.read(512)))
 
 
 def _refuse_markup(head: bytes, name: str) -> None:

@@ -40,7 +40,7 @@ _CORRECT = "Correct raw_data_source_url in the config"
 
 
 @contextmanager
-def response(source: str, method: str = "GET", reader: Reader = READER) -> Iterator["requests.Response"]:
+def _response(source: str, method: str = "GET", reader: Reader = READER) -> Iterator["requests.Response"]:
     """Yield the response of `requests` for a remote `source`, with its body unread.
 
     Raises
@@ -76,7 +76,7 @@ def response(source: str, method: str = "GET", reader: Reader = READER) -> Itera
         ):
             if answer.status_code in (408, 429) or answer.status_code >= 500:
                 error = Unreachable(f"{shown(source)} answered {answer.status_code} {answer.reason}")
-                error.retry_after = seconds(answer.headers.get("Retry-After"))
+                error.retry_after = _seconds(answer.headers.get("Retry-After"))
                 raise error
             # Only 200 means that this is the whole file: 206 would be a part of it.
             if answer.status_code != 200:
@@ -104,7 +104,7 @@ def _check_redirect(before: str, after: str) -> None:
     here, there = split_url(before), split_url(after)
     if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
         what = f"from {here.scheme} to {there.scheme}"
-    elif is_private(there.hostname) and not is_private(here.hostname):
+    elif _is_private(there.hostname) and not _is_private(here.hostname):
         what = "from a public address to a private one"
     else:
         return
@@ -114,7 +114,7 @@ def _check_redirect(before: str, after: str) -> None:
     )
 
 
-def is_private(host: str | None) -> bool:
+def _is_private(host: str | None) -> bool:
     """Return whether a name or an address leads to this machine, or into a network that is not public."""
     try:
         found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
@@ -168,7 +168,7 @@ def reason(error: Exception) -> str:
     return str(error).rpartition(": ")[2].strip("'\")>") or type(error).__name__
 
 
-def seconds(retry_after: str | None) -> float | None:
+def _seconds(retry_after: str | None) -> float | None:
     """Return the wait that a Retry-After header asks for, at most five minutes: seconds, or an HTTP date."""
     if retry_after is None:
         return None
@@ -192,7 +192,7 @@ def version(source: str, reader: Reader) -> Version:
     """Ask a server for the version of a remote file by HEAD, or by a GET of which only the head is read."""
 
     def ask(method: str) -> Version:
-        with response(source, method, reader) as answer:
+        with _response(source, method, reader) as answer:
             return _version_in(answer.headers)
 
     try:
@@ -208,9 +208,9 @@ def download(source: str, path: Path, reader: Reader) -> Version:
     Raises
     ------
     Unreachable
-        See `response`; or the body ended before its announced length.
+        See `_response`; or the body ended before its announced length.
     TaskError
-        See `response` and `_within`.
+        See `_response` and `_within`.
     """
     # It is closed here, so that a thread that takes too long cannot write into what is read afterwards.
     with open(path, "wb") as file:
@@ -228,7 +228,7 @@ def _read(source: str, take: Callable[[bytes], object], reader: Reader) -> Versi
     """Pass a remote file to `take`, piece by piece, as it is, and return its version."""
     from urllib3.exceptions import HTTPError
 
-    with response(source, reader=reader) as answer:
+    with _response(source, reader=reader) as answer:
         size = 0
         try:
             for piece in answer.raw.stream(1 << 20, decode_content=False):

@@ -20,15 +20,15 @@ from signoff.tables.dates import iso_dates
 from signoff.tables.table import ParsedTable, parse_column, read_table
 
 # Bytes of text that are in memory at a time, several times over.
-BLOCK = 4 << 20
+_BLOCK = 4 << 20
 # What a column is for good, once some of its rows are: no other row can make whole numbers of it, or complete booleans.
 _FINAL = ("float64", "object", "str")
-Known = dict[str, str] | None
+_Known = dict[str, str] | None
 _Pairs = tuple[tuple[str, str], ...]
 _Result = TypeVar("_Result")
 
 
-class Misled(Exception):
+class _Misled(Exception):
     """A later row does not fit the columns that the first rows of its file suggest."""
 
 
@@ -45,7 +45,7 @@ class Columns:
 
 def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
     """Yield some columns of a CSV file as text, some rows at a time, one batch at least; cells of blanks are null."""
-    read = pyarrow.csv.ReadOptions(block_size=BLOCK)
+    read = pyarrow.csv.ReadOptions(block_size=_BLOCK)
     options = {"read_options": read, "parse_options": parse_options(path), "convert_options": text_options(columns)}
     with no_table(path), pyarrow.csv.open_csv(path, **options) as reader:
         batch = None
@@ -55,7 +55,7 @@ def text_batches(path: Path, columns: list[str]) -> Iterator[pa.Table]:
             yield reader.schema.empty_table().select(columns)
 
 
-def judged(path: Path, kinds: Known, work: Callable[[Columns], _Result], formats: Known = None) -> _Result:
+def judged(path: Path, kinds: _Known, work: Callable[[Columns], _Result], formats: _Known = None) -> _Result:
     """Return the result of `work` on a file, with the columns that `scan` finds, reading the file once if possible.
 
     `work` is called with the columns of the first rows. If a later row does not fit them, it is called again with those
@@ -63,11 +63,11 @@ def judged(path: Path, kinds: Known, work: Callable[[Columns], _Result], formats
     """
     try:
         return work(scan(path, kinds, formats, first_rows=True))
-    except Misled:
+    except _Misled:
         return work(scan(path, kinds, formats))
 
 
-def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: bool = False) -> Columns:
+def scan(path: Path, kinds: _Known = None, formats: _Known = None, first_rows: bool = False) -> Columns:
     """Return what the columns of a file are, read once or a few times.
 
     Parameters
@@ -81,7 +81,7 @@ def scan(path: Path, kinds: Known = None, formats: Known = None, first_rows: boo
     ------
     TaskError
         The file is not a table.
-    Misled
+    _Misled
         The first rows alone do not decide.
     """
     if side := open_side(path, kinds):
@@ -106,7 +106,7 @@ def _scanned(
     while unsettled := [name for name, column in found.items() if not column.settled]:
         # Only all rows show the kind of a column, and the notation of its dates.
         if first_rows and any(found[name].kind is None or found[name].notations for name in unsettled):
-            raise Misled
+            raise _Misled
         for batch in itertools.islice(text_batches(path, unsettled), 1 if first_rows else None):
             for name in unsettled:
                 found[name].look(batch[name])
@@ -122,7 +122,7 @@ def _scanned(
 def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iterator[ParsedTable]:
     """Yield all columns of a file, or some, as `table.read_table` would read them, some rows at a time.
 
-    Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`. A wrong guess raises Misled.
+    Rows keep the numbers (from 0) that they have in the file, in the index and in `bad`. A wrong guess raises _Misled.
     """
     names = names or list(columns.kinds)
     row = 0
@@ -138,7 +138,7 @@ def tables(path: Path, columns: Columns, names: list[str] | None = None) -> Iter
             values[name], wrong = parse_column(batch[name], kind, notation, dtype if sure else None)
             iso = kind != "date" or sure or iso_dates(pc.unique(batch[name])) is not None
             if not (sure or str(values[name].dtype) == dtype) or not iso:
-                raise Misled
+                raise _Misled
             if len(wrong):
                 bad[name] = wrong.set_axis(index[wrong.index])
         yield ParsedTable(pd.DataFrame(values, columns=names).set_axis(index), columns.kinds, columns.formats, bad)

@@ -27,10 +27,10 @@ SIGN = MINUS.replace("[-", r"[+\-")
 # What may follow a number and change its sign: a minus, or debit and credit, whose sign is ambiguous.
 SIGN_BEHIND = re.compile(rf"{MINUS}|(?:DR|CR)\b", re.IGNORECASE)
 # Signs and currencies before a number; what may separate its thousands in any notation.
-BEFORE, _SPACE = rf"\s*\(?{SIGN}?\s*{_CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
+_BEFORE, _SPACE = rf"\s*\(?{SIGN}?\s*{_CURRENCY}?\s*\(?{SIGN}?", "[' ’\u00a0\u202f]"
 # A number with a decimal comma, perhaps with points between thousands, or with these alone; a unit may follow.
 COMMA_NUMBER = re.compile(
-    rf"({BEFORE})(\d{{1,3}}(?:(?:\.|{_SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
+    rf"({_BEFORE})(\d{{1,3}}(?:(?:\.|{_SPACE})\d{{3}})+(?:,\d+)?|\d*,\d+(?:[eE]{SIGN}?\d+)?)"
     r"(\s*[^\d\s,.]?[^\d,]{0,11})"
 )
 # Whole numbers are converted to text all at once if their range has at most this many.
@@ -72,7 +72,7 @@ def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedA
         values = pc.utf8_trim_whitespace(text) if trim else text
         try:
             # The cast to whole numbers by itself would take 0x10 for one.
-            numbers = finite(pc.cast(values, pa.float64())) if dtype != "int64" else None
+            numbers = _finite(pc.cast(values, pa.float64())) if dtype != "int64" else None
         except pa.ArrowInvalid:
             continue
         try:
@@ -85,10 +85,10 @@ def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedA
     plain = pc.match_substring_regex(words, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
     # A number must not depend on the values beside it, so all have the same parser.
     distinct = pc.cast(pc.if_else(plain, words, None), pa.float64())
-    return finite(pa.chunked_array([distinct.take(encoded.indices)]))
+    return _finite(pa.chunked_array([distinct.take(encoded.indices)]))
 
 
-def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+def _finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return numbers of which those that are not finite are null."""
     if pa.types.is_integer(numbers.type) or pc.all(pc.is_finite(numbers)).as_py() is not False:
         return numbers

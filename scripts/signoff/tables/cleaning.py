@@ -28,10 +28,10 @@ def by_policy(values: pd.Series, policy: Any, wrong: np.ndarray) -> tuple[pd.Ser
     """
     if policy in ("drop", "leave"):
         return values, {"drop": "dropped", "leave": "left"}[policy]
-    return filled(values, policy["fill"]).where(~wrong), "filled"
+    return _filled(values, policy["fill"]).where(~wrong), "filled"
 
 
-def filled(values: pd.Series, constant: Any) -> pd.Series:
+def _filled(values: pd.Series, constant: Any) -> pd.Series:
     """Return `values` with `constant` where they are missing. Raises TaskError where it is of another kind."""
     if isinstance(constant, str) and constant.strip() in MISSING:
         raise TaskError(f"cleaning: column {values.name!r} cannot be filled with {constant!r}: it reads as missing.")

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from signoff.tables.spill import Spill, as_keys, distinct, from_keys, pieces, select
 
 # So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
-MOST_VALUES = 100_000
+_MOST_VALUES = 100_000
 
 
 def row_hashes(frame: pd.DataFrame, missing: int = 0) -> np.ndarray:
@@ -38,7 +38,7 @@ def row_hashes(frame: pd.DataFrame, missing: int = 0) -> np.ndarray:
 class Counts:
     """How often each value of a column occurs, in whatever batches they come; missing ones are not counted.
 
-    Up to MOST_VALUES different values, the first ones, are counted in memory. The others are kept in a file in
+    Up to _MOST_VALUES different values, the first ones, are counted in memory. The others are kept in a file in
     `folder`: numbers and dates as such, of text hashes.
     """
 
@@ -61,7 +61,7 @@ class Counts:
         for value, n in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
             if value in counts:
                 counts[value] += n
-            elif len(counts) < MOST_VALUES:
+            elif len(counts) < _MOST_VALUES:
                 counts[value] = n
             else:
                 others[value] = n

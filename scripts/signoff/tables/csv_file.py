@@ -17,7 +17,7 @@ from signoff.tables.cells import MISSING, repeated_as_text
 # A record may be as long as what Arrow reads at a time; a line, in characters, is looked at no further.
 LONGEST = 1 << 20
 # Rows that Arrow makes text of at a time: a sixteenth, its default, takes a fifth longer.
-BATCH = 1 << 14
+_BATCH = 1 << 14
 _Batch = TypeVar("_Batch")
 _Written = TypeVar("_Written")
 
@@ -129,7 +129,7 @@ def write_csv(table: pa.Table, sink: object, style: str, header: bool = True) ->
     for n, column in enumerate(table.columns if style == "none" else ()):
         table = table.set_column(n, table.column_names[n], repeated_as_text(column))
     options = {"include_header": header, "quoting_style": style, "quoting_header": style}
-    pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(**options, batch_size=BATCH))
+    pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(**options, batch_size=_BATCH))
 
 
 def quoted_where_needed(write: Callable[[str], _Written]) -> _Written:

@@ -9,18 +9,18 @@ import pyarrow.compute as pc
 
 from signoff.tables.cells import MOSTLY, is_blank
 
-DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
-DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
-DAYS += ["%d/%b/%Y", "%d. %b %Y", "%d. %B %Y", "%b %d %Y", "%B %d %Y", "%d-%m-%y", "%m-%d-%y", "%Y%m%d"]
+_DAYS = ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"]
+_DAYS += ["%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y"]
+_DAYS += ["%d/%b/%Y", "%d. %b %Y", "%d. %B %Y", "%b %d %Y", "%B %d %Y", "%d-%m-%y", "%m-%d-%y", "%Y%m%d"]
 _TIMES = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p"]
 _TIMES += [" %H:%M:%S.%f", " %H:%M:%S%z", " %I:%M%p", " %I:%M:%S%p", " %H.%M", " %H.%M.%S"]
-DATE_FORMATS = [day + time for day in DAYS for time in _TIMES]
-DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
+_DATE_FORMATS = [day + time for day in _DAYS for time in _TIMES]
+_DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
 # These are ambiguous, so they are dates only if a column is known to hold dates.
 _DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
 _NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
-PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
-DATE_FORMATS += [each for each in (*_NUMBERS, *PERIODS) if each not in DATE_FORMATS]
+_PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
+_DATE_FORMATS += [each for each in (*_NUMBERS, *_PERIODS) if each not in _DATE_FORMATS]
 # The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
 # What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
@@ -78,7 +78,7 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
         return pd.to_datetime(months, format="%Y-%m", errors="coerce", utc=True)
     if date_format == "week":
         return pd.to_datetime(text + "-1", format="%G-W%V-%u", errors="coerce", utc=True)
-    text = bare(text, date_format)
+    text = _bare(text, date_format)
     dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
     if date_format == "ISO8601":
         # A bare number or a month is not a date, even if a lenient parser reads it as one: 2010-12 may be a code.
@@ -86,24 +86,24 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     return dates
 
 
-def possible(values: pd.Series) -> list[str]:
+def _possible(values: pd.Series) -> list[str]:
     """Return the notations that a few texts may be in, by the characters between their letters, digits and blanks.
 
     So only a few of hundreds are tried.
     """
 
     def marks(like: str) -> set[str]:
-        return {_MARKS.sub("", _ZONE.sub("", text)) for text in bare(values, like).dropna()}
+        return {_MARKS.sub("", _ZONE.sub("", text)) for text in _bare(values, like).dropna()}
 
     found = {True: marks("%b"), False: marks("")}
     return [
         each
-        for each in DATE_FORMATS
+        for each in _DATE_FORMATS
         if "%" not in each or each in _DIGITS or _MARKS.sub("", re.sub("%.", "", each)) in found["%b" in each]
     ]
 
 
-def bare(values: pd.Series, date_format: str) -> pd.Series:
+def _bare(values: pd.Series, date_format: str) -> pd.Series:
     """Return text without what may surround dates in that notation."""
     text = pc.replace_substring_regex(pa.array(values, pa.string(), from_pandas=True), _WEEKDAY, "")
     text = pc.replace_substring_regex(text, r" ?(?:UTC|GMT)$", "Z")
@@ -136,7 +136,7 @@ def hides_dates(name: str, values: pd.Series) -> bool:
     if not is_whole and not isinstance(known.dtype, pd.StringDtype):
         return False
     text = (known.astype("int64") if is_whole and known.abs().max() < 1e15 else known).astype("str")
-    for each in _NUMBERS if is_whole else PERIODS:
+    for each in _NUMBERS if is_whole else _PERIODS:
         if each in _EPOCH and not _TIME.search(name):
             continue
         if len(known) <= _MONTHS and each not in ("%Y%m%d", "%Y%m%d%H%M%S"):
@@ -217,24 +217,24 @@ def undecided(text: pa.ChunkedArray) -> list[str]:
 
 def likely_notations(sample: pa.ChunkedArray) -> list[str]:
     """Return the notations in which most of a sample of text are dates."""
-    found = shares(sample)
+    found = _shares(sample)
     return [each for each in found if found[each] > max(found.values()) / 2] or ["ISO8601"]
 
 
-def shares(sample: pa.ChunkedArray) -> dict[str, float]:
+def _shares(sample: pa.ChunkedArray) -> dict[str, float]:
     """Return for each notation of dates the share of the different texts in a sample that fit it."""
     distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
     # Most notations fit none, and a few texts tell.
     few = distinct.iloc[:: len(distinct) // 20 + 1]
-    some = [each for each in ("ISO8601", *possible(few)) if dates_of(few, each).notna().any()]
+    some = [each for each in ("ISO8601", *_possible(few)) if dates_of(few, each).notna().any()]
     return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
 
 
 def most_dates(sample: pa.ChunkedArray) -> float:
-    """Return the largest of the `shares`."""
+    """Return the largest of the `_shares`."""
     distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
     # Mostly so, and then no other notation need be tried: half a second.
-    return 1.0 if dates_of(distinct, "ISO8601").notna().all() else max(shares(sample).values())
+    return 1.0 if dates_of(distinct, "ISO8601").notna().all() else max(_shares(sample).values())
 
 
 def iso_dates(distinct: pa.Array) -> pa.Array | None:

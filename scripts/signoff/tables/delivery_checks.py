@@ -96,7 +96,7 @@ def with_delivery(
     return {**report, "status": "fail" if violations else "pass", "violations": violations} | record
 
 
-def accepted(report: dict[str, Any]) -> bool:
+def _accepted(report: dict[str, Any]) -> bool:
     """Return whether the delivery of a validation report is what the next one is compared with."""
     return not any(each["check"] in ("rows", "complete") for each in report["violations"])
 
@@ -112,7 +112,7 @@ def _last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Itera
     before, here = set(earlier.get("profile", ())), set(columns)
     if 2 * len(before & here) < max(len(before), len(here)):
         return None
-    if earlier.get("raw_sha256") == raw_sha256 or not accepted(earlier):
+    if earlier.get("raw_sha256") == raw_sha256 or not _accepted(earlier):
         return earlier.get("last_delivery")
     record: Record = earlier["delivery"]
     return record
@@ -212,7 +212,7 @@ def _date(day: int) -> pd.Timestamp:
     return pd.Timestamp(np.datetime64(day, "D"))
 
 
-def newest_words(found: Delivery, length: int) -> str:
+def _newest_words(found: Delivery, length: int) -> str:
     """Return in words what the newest period of `length` days is."""
     last = max(found.days)
     if length == 1:
@@ -227,7 +227,7 @@ def _newest_rows(rules: DeliveryRules, found: Delivery) -> Iterator[Violation]:
     usual = float(np.median(counts[1 : USUAL + 1]))
     if counts[0] < rules.newest_share * usual:
         share = f"{counts[0] / usual:.0%} of the usual {usual:,.0f}"
-        words = f"{counts[0]:,} rows {newest_words(found, rules.newest)}, {share}"
+        words = f"{counts[0]:,} rows {_newest_words(found, rules.newest)}, {share}"
         bound = f"the contract asks for at least {rules.newest_share:.0%} (rows.newest)"
         yield _violation(None, "newest rows", f"{words}; {bound}. {_check_source('rows.newest')}")
 
@@ -241,7 +241,7 @@ def _newest_levels(rules: DeliveryRules, found: Delivery) -> Iterator[Violation]
             if steady and counts[0] == 0 and (required is None or level in required):
                 gone.append(f"{level!r} (usually {np.median(before):,.0f})")
         if gone:
-            words = f"no rows of {_named(gone)} {newest_words(found, rules.newest)}"
+            words = f"no rows of {_named(gone)} {_newest_words(found, rules.newest)}"
             yield _violation(column, "newest levels", f"{words}. {_levels_hint(column)}")
 
 
@@ -252,7 +252,7 @@ def _missing(rules: DeliveryRules, found: Delivery) -> Iterator[Violation]:
             rows = found.periods(found.days, rules.newest)
             if len(rows) and rows[0] >= FEWEST_ROWS:
                 absent = int(found.periods(found.missing_by_day[column], rules.newest)[0])
-                cases.append((newest_words(found, rules.newest), absent, int(rows[0]), most.newest, "newest"))
+                cases.append((_newest_words(found, rules.newest), absent, int(rows[0]), most.newest, "newest"))
         for where, n, of, limit, key in cases:
             if of and n > limit * of:
                 words = f"{n:,} of {of:,} values are missing {where} ({n / of:.0%})"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 
-PERIODS = ("day", "week", "month")
+_PERIODS = ("day", "week", "month")
 # About the table: how many rows, how old the newest is, what must be there, and what the newest period is.
 OF_TABLE = ("rows", "freshness", "complete", "newest")
 # About one column.
@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?) (hour|day|week)s?")
 
 
 @dataclass(frozen=True)
-class MaxMissing:
+class _MaxMissing:
     """The largest share of missing values, from 0 to 1, in all rows and in the newest period."""
 
     all: float = 1.0
@@ -50,7 +50,7 @@ class DeliveryRules:
     every: str | None = None
     levels: dict[str, list[str] | None] = field(default_factory=dict)
     newest: int = 7
-    max_missing: dict[str, MaxMissing] = field(default_factory=dict)
+    max_missing: dict[str, _MaxMissing] = field(default_factory=dict)
 
     def any(self) -> bool:
         """Return whether the contract says anything about a delivery."""
@@ -79,8 +79,8 @@ def delivery_rules(contract: dict[str, Any] | None, where: str = "the data contr
     rows = _mapping(contract.get("rows"), _KEYS_OF_ROWS, where, "rows")
     complete = _mapping(contract.get("complete"), ("every", "levels"), where, "complete")
     every, freshness, newest = complete.get("every"), contract.get("freshness"), contract.get("newest")
-    if every is not None and every not in PERIODS:
-        raise _wrong(where, "complete.every", every, " or ".join(PERIODS))
+    if every is not None and every not in _PERIODS:
+        raise _wrong(where, "complete.every", every, " or ".join(_PERIODS))
     days = 7 if newest is None else _duration(newest, where, "newest") / pd.Timedelta(days=1)
     if days < 1 or days % 1:
         raise _wrong(where, "newest", newest, "whole days, such as 7 days")
@@ -118,13 +118,13 @@ def _levels(value: object, contract: dict[str, Any], where: str) -> dict[str, li
     return found
 
 
-def _max_missing(value: object, where: str, key: str) -> MaxMissing:
+def _max_missing(value: object, where: str, key: str) -> _MaxMissing:
     shares = value if isinstance(value, dict) else {"all": value, "newest": value}
     _mapping(shares, ("all", "newest"), where, key)
     found = {name: _number(share, where, f"{key}.{name}" if shares is value else key) for name, share in shares.items()}
     if any(share is not None and share > 1 for share in found.values()):
         raise _wrong(where, key, value, "a share from 0 to 1")
-    return MaxMissing(**{name: share for name, share in found.items() if share is not None})
+    return _MaxMissing(**{name: share for name, share in found.items() if share is not None})
 
 
 def _mapping(value: object, keys: tuple[str, ...], where: str, key: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def pieces(numbers: Spill | np.ndarray) -> Iterator[np.ndarray]:
     return (numbers[n : n + PIECE] for n in range(0, len(numbers), PIECE))
 
 
-def groups(numbers: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _groups(numbers: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield all numbers with their places (from 0), in groups that fit into memory; equal ones are in one group."""
     # Told apart by a hash.
     bits = (len(numbers) // (2 * PIECE)).bit_length()
@@ -61,7 +61,7 @@ def groups(numbers: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def distinct(numbers: Spill) -> int:
     """Return how many different numbers there are."""
     count = 0
-    for found, _ in groups(numbers):
+    for found, _ in _groups(numbers):
         found.sort()
         count += min(len(found), 1) + int((found[1:] != found[:-1]).sum())
     return count
@@ -69,7 +69,7 @@ def distinct(numbers: Spill) -> int:
 
 def repeats(numbers: Spill) -> Iterator[np.ndarray]:
     """Yield the places (from 0) of numbers that stand at an earlier place too."""
-    for found, places in groups(numbers):
+    for found, places in _groups(numbers):
         ordered = np.sort(found)
         twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
         if len(twice):

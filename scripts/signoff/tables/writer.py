@@ -17,9 +17,9 @@ from signoff.tables.arrow_copy import KEY, NO_DIGEST, seal, side_path
 from signoff.tables.csv_file import quoted_where_needed, write_csv
 
 # From here on Arrow writes a number with an exponent, so that it is read as no whole one.
-EXPONENT = 1e10
+_EXPONENT = 1e10
 # What numbers are kept in, by their first rows; where further ones do not fit, in one of the last two.
-TYPES = (pa.int16(), pa.int32(), pa.int64(), pa.float64())
+_TYPES = (pa.int16(), pa.int32(), pa.int64(), pa.float64())
 
 
 def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: dict[str, str] | None = None) -> None:
@@ -29,8 +29,8 @@ def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: 
     `kinds`, what the columns are, the side file is written too.
     """
 
-    def write(style: str) -> SideWriter | None:
-        side = SideWriter(kinds, part) if kinds else None
+    def write(style: str) -> _SideWriter | None:
+        side = _SideWriter(kinds, part) if kinds else None
         # The next rows are made while these are written.
         with pa.OSFile(str(new), "wb") as file, ThreadPoolExecutor(1) as writer:
             written = None
@@ -43,7 +43,7 @@ def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: 
                 written.result()
         return side
 
-    def write_rows(table: pa.Table, file: pa.NativeFile, style: str, header: bool, side: SideWriter | None) -> None:
+    def write_rows(table: pa.Table, file: pa.NativeFile, style: str, header: bool, side: _SideWriter | None) -> None:
         write_csv(table, file, style, header)
         if side:
             side.add(table)
@@ -54,7 +54,7 @@ def write_frames(make: Callable[[], Iterator[pd.DataFrame]], path: Path, kinds: 
             side.close(new, path)
 
 
-class SideWriter:
+class _SideWriter:
     """Writes the side file of a CSV file while its rows, n × m columns of some kinds, are written there."""
 
     def __init__(self, kinds: dict[str, str], part: Path):
@@ -78,7 +78,7 @@ class SideWriter:
             self.missing[name] |= column.null_count > 0
             self.known[name] |= column.null_count < len(column)
             if self.whole[name] and pa.types.is_floating(column.type):
-                small = pc.less(pc.abs(column), EXPONENT)
+                small = pc.less(pc.abs(column), _EXPONENT)
                 self.whole[name] = pc.all(pc.and_(small, pc.equal(pc.floor(column), column))).as_py() is not False
         self.writer.write_table(table)
 
@@ -91,8 +91,8 @@ class SideWriter:
         if self.begun == 3:
             # One column after the other: before the file is copied for each, all are as wide as they can be.
             for n, each in enumerate(schema):
-                if each.type in TYPES[:2]:
-                    schema = schema.set(n, each.with_type(_first_fit(table[each.name], TYPES[2:])))
+                if each.type in _TYPES[:2]:
+                    schema = schema.set(n, each.with_type(_first_fit(table[each.name], _TYPES[2:])))
         self.writer.close()
         with pa.OSFile(str(self.part)) as file, pa.ipc.open_file(file) as reader:
             self.part.unlink()
@@ -104,7 +104,7 @@ class SideWriter:
         """Return the type that a column is kept in: that of its first rows, as long as further ones fit."""
         kind = self.kinds[name]
         if kind == "number":
-            return _first_fit(found, (self.schema.field(name).type, *TYPES[2:]) if self.writer else TYPES)
+            return _first_fit(found, (self.schema.field(name).type, *_TYPES[2:]) if self.writer else _TYPES)
         if kind == "date":
             return self.schema.field(name).type if self.writer else pa.timestamp("us", found.type.tz)
         return pa.bool_() if kind == "boolean" else pa.string()
@@ -130,10 +130,10 @@ class SideWriter:
 
 def _first_fit(column: pa.ChunkedArray, types: tuple[pa.DataType, ...]) -> pa.DataType:
     """Return the first of some types that numbers fit in; float64, the last, takes any."""
-    return next(each for each in types if fits(column, each))
+    return next(each for each in types if _fits(column, each))
 
 
-def fits(column: pa.ChunkedArray, kept: pa.DataType) -> bool:
+def _fits(column: pa.ChunkedArray, kept: pa.DataType) -> bool:
     """Return whether one of TYPES holds these numbers, some of them missing, without loss."""
     if pa.types.is_floating(kept):
         return True
