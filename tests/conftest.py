@@ -1,5 +1,6 @@
 """Shared by all tests: a small project of its own folder, real Snakemake runs, a real HTTP server."""
 
+import compileall
 import contextlib
 import fcntl
 import gc
@@ -69,6 +70,8 @@ RUN_BY |= {"test_old.py", "test_security.py"}
 def pytest_configure(config):
     """Have programs that begin at once; the workers share them."""
     if "SIGNOFF_PROGRAMS" not in os.environ:
+        # Else each worker, and each copy of a project, would compile what nobody has imported before.
+        compileall.compile_dir(ROOT / "scripts", quiet=1)
         programs = contextlib.ExitStack()
         os.environ["SIGNOFF_PROGRAMS"] = str(programs.enter_context(warm.programs()))
         config.add_cleanup(programs.close)

@@ -42,9 +42,12 @@ TABLES = [
     "tenacity",
     "yaml",
     "jinja2",
+    "sqlite3",
+    "xml.etree.ElementTree",
 ]
 SNAKEMAKE = [
     "snakemake.cli",
+    "smart_open",
     "snakemake.benchmark",
     "snakemake.storage",
     "packaging.version",
