@@ -272,8 +272,7 @@ def finished_run(tmp_path_factory) -> Project:
 
     def make(folder: Path) -> None:
         project = make_project(folder)
-        project.snakemake()
-        project.snakemake("reports/final_report.md")
+        project.snakemake("all", "reports/final_report.md")
 
     return made_once(tmp_path_factory, "finished", make)
 

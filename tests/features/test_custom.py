@@ -298,10 +298,9 @@ def own_run(tmp_path_factory) -> Project:
     (project.folder / "features.py").write_text(FEATURES, encoding="utf-8")
     (project.folder / "metrics.py").write_text(METRICS, encoding="utf-8")
     project.configure(**CONFIG)
-    project.snakemake()
-    project.snakemake("reports/final_report.md")
+    project.snakemake("all", "reports/final_report.md")
     project.sign_off()
-    project.snakemake("deploy")
+    project.script("deploy")
     return project
 
 

@@ -306,10 +306,9 @@ def test_the_same_cleaning_and_features_as_in_training(project):
             "date_parts": ["month", "day", "hour_cyclical"],
         },
     )
-    project.snakemake()
-    project.snakemake("reports/final_report.md")
+    project.snakemake("all", "reports/final_report.md")
     project.sign_off()
-    project.snakemake("deploy")
+    project.script("deploy")
     columns = project.json("model/model.json")["columns"]
     assert columns["started"]["date_format"] == "%d/%m/%Y %H:%M"
     assert set(columns) == {"started", "city", "km", "riders", "in a hurry"}
@@ -400,10 +399,9 @@ def test_without_a_release_neither_a_champion_nor_its_threshold_exists(finished)
 def test_a_champion_that_cannot_be_scored_is_reported_and_fails_only_its_own_threshold(released, changes, problem):
     if "derived" in changes.get("features", {}):
         released.configure(features={"derived": {"each": "km / riders"}})
-        released.snakemake()
-        released.snakemake("reports/final_report.md")
+        released.snakemake("all", "reports/final_report.md")
         released.sign_off()
-        released.snakemake("deploy")
+        released.script("deploy")
     released.configure(thresholds={}, **changes)
     screen = released.snakemake().stdout
     assert problem in screen
@@ -424,10 +422,9 @@ def test_a_champion_that_cannot_be_scored_is_reported_and_fails_only_its_own_thr
 
 def test_a_model_in_a_format_that_runs_no_code_is_trained_judged_released_and_used(project):
     project.configure(model={"params": {"max_iter": 20}, "format": "skops"})
-    project.snakemake()
-    project.snakemake("reports/final_report.md")
+    project.snakemake("all", "reports/final_report.md")
     project.sign_off()
-    project.snakemake("deploy")
+    project.script("deploy")
     assert not list(project.folder.rglob("*.pkl"))
     assert (current(project) / "model.skops").is_file()
     batch(project, rides(600))

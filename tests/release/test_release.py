@@ -173,16 +173,14 @@ def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished)
 
 def test_a_model_that_was_judged_beside_another_release_cannot_be_signed(released):
     released.configure(random_state=4, model={"params": {"max_iter": 22}})
-    released.snakemake()
-    released.snakemake("reports/final_report.md")
+    released.snakemake("all", "reports/final_report.md")
     judged = current(released).name
     released.script("rollback", "--reason", "x")
     line = error(released.sign_off(check=False))
     assert f"compares the model with {judged}, but {current(released).name} is deployed now. Run make run" in line
-    released.snakemake()
-    released.snakemake("reports/final_report.md")
+    released.snakemake("all", "reports/final_report.md")
     released.sign_off()
-    released.snakemake("deploy")
+    released.script("deploy")
 
 
 @pytest.mark.parametrize("failure", ["threshold", "contract"])
@@ -285,10 +283,9 @@ def test_a_release_is_whole_and_the_same_model_is_one_release(released):
 def test_old_releases_are_pruned_but_never_the_current_one_nor_the_one_before(released):
     first, second = (entry["release"] for entry in history(released))
     released.configure(release={"keep": 1}, random_state=3, model={"params": {"max_iter": 25}})
-    released.snakemake()
-    released.snakemake("reports/final_report.md")
+    released.snakemake("all", "reports/final_report.md")
     released.sign_off()
-    released.snakemake("deploy")
+    released.script("deploy")
     kept = {path.name for path in (released.folder / "deployed/releases").iterdir()}
     assert kept == {second, current(released).name}
     assert history(released)[-1]["action"] == "prune"
