@@ -144,6 +144,8 @@ UNUSABLE = {
     "empty": ("", CSV, 400, "Empty CSV file"),
     "encoding": (b"started,city\n1,K\xf6ln\n", CSV, 400, "cannot be read as utf-8 text"),
     "charset": ("started\n1", {"Content-Type": "text/csv; charset=x"}, 400, "knows no encoding 'x'"),
+    "no charset": ("started\n1", {"Content-Type": "text/csv; charset=rot13"}, 400, "knows no encoding 'rot13' of text"),
+    "twice": ('[{"km": 1, "km": 2}]', JSON, 422, "1 row rejected, none scored"),
     "no type": ("x", {}, 415, "text/csv"),
     "packed": ("x", {**JSON, "Content-Encoding": "gzip"}, 415, "without a Content-Encoding"),
     "large": ([ROW] * 5000, JSON, 413, "more than 200,000 bytes (serving.max_mb)"),
@@ -410,6 +412,18 @@ def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
     rows = csv_rows("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
     assert rows.text.to_pylist() == [{"km": "1234.5", "city": "Köln"}]
     assert rows.uneven == [(2, "3 fields, the header has 2: '1;2;3'")]
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "zlib", "punycode", "\0", "x"])
+def test_an_encoding_that_is_not_of_text_is_refused(encoding):
+    with pytest.raises(TaskError, match=r"knows no encoding .* of text"):
+        csv_rows(b"a,b\n1,2\n", Form(encoding=encoding))
+
+
+def test_a_row_that_names_a_column_more_than_once_is_rejected():
+    rows = json_rows(b'[{"km": 1, "km": 2}, {"km": 3}, {"km": {"a": 1, "a": 2}}]', Form())
+    assert rows.text.to_pylist() == [{"km": "3"}] and rows.numbers.tolist() == [2]
+    assert rows.uneven == [(1, "a column is there more than once"), (3, "km: an object, not a value")]
 
 
 def test_the_record_never_keeps_half_of_what_could_not_be_written(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The rows of a batch: read as text some at a time, and divided into those that were scored and the others."""
 
+import codecs
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def blocks(
         new, uneven[:] = list(uneven), []
         return new
 
+    _check_encoding(encoding)
     options = {
         "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, encoding=encoding),
         "parse_options": pyarrow.csv.ParseOptions(
@@ -88,8 +90,19 @@ def blocks(
     except (pa.ArrowInvalid, UnicodeError) as error:
         hint = "Is it CSV, and reader.encoding right?"
         raise TaskError(f"{name} cannot be read as {encoding} text: {error}. {hint}") from error
-    except LookupError as error:
-        raise TaskError(f"Python knows no encoding {encoding!r}. Try cp1252 or latin-1.") from error
+
+
+def _check_encoding(encoding: str) -> None:
+    """Raise TaskError if Python knows no encoding of that name, or one that is not of text: a client may name any."""
+    try:
+        "".encode(encoding)
+        # As Arrow does.
+        codecs.getincrementaldecoder(encoding)().decode(pa.py_buffer(b"a,b"))
+    except UnicodeError:
+        # What is read tells more.
+        return
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise TaskError(f"Python knows no encoding {encoding!r} of text. Try cp1252 or latin-1.") from error
 
 
 def divide(

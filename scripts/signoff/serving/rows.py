@@ -22,7 +22,6 @@ from signoff.serving.options import Form
 _BODY = "the body"
 # The columns of a response besides the reasons of predictions.
 _ANSWERED = ("row_number", "prediction", "prediction_low", "prediction_high")
-_KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def json_rows(body: bytes, form: Form) -> Rows:
     # A number keeps its digits; `str` returns the same text, without a call of Python for each of them.
     cell: Any = str if form.decimal == "." else lambda digits: digits.replace(".", form.decimal)
     try:
-        found = json.loads(body, parse_float=cell, parse_int=cell, parse_constant=cell)
+        found = json.loads(body, parse_float=cell, parse_int=cell, parse_constant=cell, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise TaskError(f"{_BODY} is not JSON: it is not UTF-8 text.") from error
     except (ValueError, RecursionError) as error:
@@ -98,10 +97,24 @@ def json_rows(body: bytes, form: Form) -> Rows:
     return Rows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
 
 
+class _Repeated(dict[str, Any]):
+    """An object of which a name is there more than once: which of the values is meant is unknown."""
+
+
+_KINDS: dict[type, str] = {list: "a list", dict: "an object", _Repeated: "an object"}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(found)
+
+
 def _unusable(record: Any) -> str | None:
     """Return why an element of the list is not a row; None if it is one."""
     if type(record) is dict and _KINDS.keys().isdisjoint(map(type, record.values())):
         return None
+    if isinstance(record, _Repeated):
+        return "a column is there more than once"
     if not isinstance(record, dict):
         return "not an object with a value for each column"
     nested = [f"{name}: {_KINDS[type(value)]}, not a value" for name, value in record.items() if type(value) in _KINDS]
