@@ -8,6 +8,10 @@ import pytest
 import yaml
 
 from conftest import Project, rides
+from signoff.base.files import write_json
+from signoff.release.live_record import LIVE
+from signoff.release.store import Releases
+from weekly import _live_outcome
 
 
 def later_rides(weeks: int, shift_after: int, shift: float) -> pd.DataFrame:
@@ -89,3 +93,20 @@ def test_the_newest_week_is_shown_before_a_decision(released):
     assert "Live error by week" in (project.folder / "reports/history.html").read_text("utf-8")
     # Predictions of an earlier release are never replaced by the record.
     assert "predict" not in project.jobs("reports/live.json")
+
+
+@pytest.mark.workflow
+def test_a_rule_returns_only_to_a_release_with_the_approvals_that_are_asked_for(released, monkeypatch):
+    monkeypatch.chdir(released.folder)
+    first, second = (line["release"] for line in Releases().history())
+    broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
+    write_json(LIVE, {"release": second, "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]})
+    rule = {"mae_max": 1, "on_failure": "rollback"}
+    # Each of the releases has one approval.
+    released.configure(live=rule, release={"required_approvals": 2})
+    found = _live_outcome()
+    assert "rolled_back" not in found and "approval" in found["rollback_failed"]
+    assert Releases().current() == second
+    released.configure(live=rule)
+    assert _live_outcome()["rolled_back"] == second
+    assert Releases().current() == first
