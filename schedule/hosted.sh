@@ -31,7 +31,7 @@ prepare() {
 	if make -s status DIR="$DIR" | grep -q '^Next  *.* waits for review:'; then
 		{
 			printf 'The report is an artefact of run %s. What it says:\n\n' "$1"
-			make -s summary DIR="$DIR" 2> /dev/null | indented
+			make -s summary DIR="$DIR" | indented
 			for each in $REVIEWERS; do
 				printf '## %s\n\n' "$each"
 				if said=$(make -s statement DIR="$DIR" REVIEWER="$each" DECISION=approve OVERRIDE="${OVERRIDE:-}" \
