@@ -254,6 +254,20 @@ def test_what_is_said_to_be_visible_is_seen_and_half_of_it_is_not():
         assert seen == [2, 0]
 
 
+def test_slices_of_numbers_do_not_hide_what_is_seen_of_a_segment():
+    frame, random = shop(), np.random.default_rng(0)
+    codes, labels = pd.factorize(frame["store"])
+    slices = {"store": (codes, list(labels))}
+    numbers = {f"x{k}": (random.integers(0, 5, len(frame)), list("abcde")) for k in range(8)}
+    error, predicted = random.normal(0, 6, len(frame)), random.normal(40, 1, len(frame))
+    with threadpool_limits(1):
+        few, many = (
+            newest_errors.error_alarms(frame["time"], error, predicted, each, "sold", ["store"])[1]["segment"]
+            for each in (slices, slices | numbers)
+        )
+    assert many == few and few["share"] < 0.3
+
+
 def hourly(seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     hour = np.clip(random.normal(13, 3, 4000), 0, 23).astype(int)

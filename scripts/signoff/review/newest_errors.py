@@ -24,7 +24,8 @@ _MOVED, _WORSE, _SCALED = 0.2, math.log(1.3), 0.1
 # A step must be this many times the largest earlier step, and this rare among all checks; the larger the ratio, the
 # less rare it must be.
 _NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.07))
-_LARGER, _RARE_OF_ALL, _KINDS = 1.2, 0.01, 3
+_KINDS_OF_SEGMENTS = ("mean", "size", "slope")
+_LARGER, _RARE_OF_ALL, _KINDS = 1.2, 0.01, len(_KINDS_OF_SEGMENTS)
 # Older periods are ignored.
 _MOST_DAYS, _MOST_PERIODS = 250, 60
 # The errors of all rows can grow and shrink for weeks if days are autocorrelated.
@@ -86,7 +87,8 @@ def error_alarms(
     if not usual:
         return [], None
     whole = _steps_of_all(time, error, predicted, usual, periods)
-    segments = [each for feature in slices for each in _steps_of(feature, slices, (error, predicted), periods)]
+    tests = _tests_of(slices, categories)
+    segments = [each for feature in slices for each in _steps_of(feature, slices, (error, predicted), tests, periods)]
     moves = [move for each in segments for move in _moves_of(each, usual)]
     alarms = [
         alarm("newest_errors", each.feature, _words(each, periods, unit))
@@ -200,24 +202,46 @@ def _matters(each: Step, kind: str, usual: float) -> bool:
     return abs(far) >= _MOVED * usual and abs(each.now) >= abs(each.before)
 
 
+def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, str], float]:
+    """Return how many tests count against one of each feature and kind.
+
+    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs.
+    """
+    labels = {name: len(names) for name, (_, names) in slices.items()}
+    every, own = _KINDS * sum(labels.values()), sum(labels[name] for name in categories)
+    if not own:
+        return {(name, kind): _SPANS * every for name in slices for kind in _KINDS_OF_SEGMENTS}
+    return {
+        (name, kind): 2 * _SPANS * (own if kind == "mean" and name in categories else every - own)
+        for name in slices
+        for kind in _KINDS_OF_SEGMENTS
+    }
+
+
 @dataclass(frozen=True)
 class _Tried:
-    """The steps of the levels of a feature, of one kind; how many rows each level has in them; and how many checks all
-    features have together."""
+    """The steps of the levels of a feature, of one kind; how many rows each level has in them; and how many tests count
+    against each."""
 
     feature: str
     kind: str
     labels: list[str]
     steps: list[tuple[int, Step]]
     rows: np.ndarray
-    checks: int
+    checks: float
 
 
-def _steps_of(feature: str, slices: _Slices, rows: tuple[np.ndarray, np.ndarray], periods: Periods) -> Iterator[_Tried]:
+def _steps_of(
+    feature: str,
+    slices: _Slices,
+    rows: tuple[np.ndarray, np.ndarray],
+    tests: dict[tuple[str, str], float],
+    periods: Periods,
+) -> Iterator[_Tried]:
     """Yield the steps of the errors of each level of a feature, relative to those of all other rows."""
     codes, labels = slices[feature]
     error, predicted = rows
-    width, checks = min(periods.count, _MOST_PERIODS), _SPANS * _KINDS * sum(len(names) for _, names in slices.values())
+    width = min(periods.count, _MOST_PERIODS)
     recent = (periods.codes >= 0) & (periods.codes < width)
     inside = (codes >= 0) & recent
     cells = codes[inside] * width + periods.codes[inside]
@@ -225,7 +249,7 @@ def _steps_of(feature: str, slices: _Slices, rows: tuple[np.ndarray, np.ndarray]
     n = np.bincount(cells, minlength=len(labels) * width).reshape(shape)
     others = np.bincount(periods.codes[recent], minlength=width) - n
     lengths = [length for length, _ in spans_of(periods)]
-    for kind in ("mean", "size", "slope"):
+    for kind in _KINDS_OF_SEGMENTS:
         values = np.abs(error) if kind == "size" else error
         sums = np.bincount(cells, values[inside], len(labels) * width).reshape(shape)
         total = np.bincount(periods.codes[recent], values[recent], width)
@@ -238,7 +262,7 @@ def _steps_of(feature: str, slices: _Slices, rows: tuple[np.ndarray, np.ndarray]
             figures, noise = own.reshape(shape), chance.reshape(shape)
         figures[(n < (1 if kind == "mean" else _FEWEST)) | ~np.isfinite(figures)] = np.nan
         steps = [(k, each) for k, _, each in newest_steps(figures[:, ::-1], noise[:, ::-1], lengths)]
-        yield _Tried(feature, kind, labels, steps, np.cumsum(n, axis=1), checks)
+        yield _Tried(feature, kind, labels, steps, np.cumsum(n, axis=1), tests[feature, kind])
 
 
 def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
@@ -266,18 +290,21 @@ def _visible(
     Only levels of these categories with _SEGMENT of the rows count as segments.
     """
     least = _least(whole, float(np.abs(actual.mean())), usual, ((_LARGER, _RARE),))
-    found: dict[tuple[str, int], dict[str, list[Step]]] = {}
+    found: dict[tuple[str, int], list[float]] = {}
     for each in segments:
-        for k, step in each.steps:
-            found.setdefault((each.feature, k), {}).setdefault(each.kind, []).append(step)
-    checks = segments[0].checks if segments else 1
-    limits = tuple((larger, p / checks) for larger, p in _NEWS_OF_A_SEGMENT)
-    shares: list[tuple[float, str, str]] = []
-    for feature, (codes, labels) in categories.items():
-        for k, label in enumerate(labels):
-            if (inside := codes == k).mean() >= _SEGMENT:
-                share = _least(found.get((feature, k), {}), float(np.abs(actual[inside].mean())), usual, limits)
-                shares.append((share, feature, label))
+        if each.feature in categories and each.kind in ("mean", "slope"):
+            codes, _ = categories[each.feature]
+            limits = tuple((larger, p / each.checks) for larger, p in _NEWS_OF_A_SEGMENT)
+            for k, step in each.steps:
+                mean = float(np.abs(actual[codes == k].mean()))
+                share = _least({each.kind: [step]}, mean, usual, limits)
+                found.setdefault((each.feature, k), []).append(share)
+    shares = [
+        (min(found.get((feature, k), [math.inf])), feature, label)
+        for feature, (codes, labels) in categories.items()
+        for k, label in enumerate(labels)
+        if (codes == k).mean() >= _SEGMENT
+    ]
     worst, feature, value = max(shares, default=(math.nan, "", ""))
     segment: VisibleInSegment = {"feature": feature, "value": value, "share": worst if math.isfinite(worst) else None}
     return {
