@@ -71,10 +71,12 @@ def with_linear(predictions: np.ndarray, wanted: np.ndarray, table: NumericTable
 def _few_columns(table: NumericTable, k: int) -> np.ndarray:
     """Return a column of normal scores, or one for each of the most frequent levels of a category."""
     if not table.is_category[k]:
-        return np.nan_to_num(normal_scores(table.matrix[:, k]))[:, None]
+        scores: np.ndarray = np.nan_to_num(normal_scores(table.matrix[:, k]))
+        return scores[:, None]
     codes = codes_of(table, k)
     levels = np.argsort(-np.bincount(codes), kind="stable")[:_MOST_COLUMNS]
-    return (codes[:, None] == levels[1:]).astype("float64")
+    found: np.ndarray = (codes[:, None] == levels[1:]).astype("float64")
+    return found
 
 
 def codes_of(table: NumericTable, k: int) -> np.ndarray:
