@@ -95,3 +95,48 @@ def test_a_rule_uses_only_names_of_its_own_file_and_of_common():
         own = {*found[name][0], *found["common.smk"][0]}
         for other, (defined, _) in found.items():
             assert used & defined <= own, (name, other)
+
+
+# Names that `source/fetch.py` asks of the module of each kind of source.
+OF_A_SOURCE = {"SCHEMES", "version", "download", "listing", "digest"}
+
+
+def defined_in(tree: ast.Module) -> set[str]:
+    """Return the names of a module's functions, classes and constants."""
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    targets = [each for node in tree.body if isinstance(node, ast.Assign) for each in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    return found | {name.id for each in targets for name in ast.walk(each) if isinstance(name, ast.Name)}
+
+
+def asked_of_others(tree: ast.Module) -> set[tuple[str, str]]:
+    """Return the names that a module takes from others, each with the last part of the other's name."""
+    found, modules = set(), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {each.asname or each.name: each.name for each in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {(node.module.rpartition(".")[2], each.name) for each in node.names}
+            modules |= {each.asname or each.name: each.name for each in node.names}
+    attributes = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    return found | {(modules[each.value.id], each.attr) for each in attributes if each.value.id in modules}
+
+
+def test_what_only_its_own_module_uses_begins_with_an_underscore():
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in (ROOT / "scripts").rglob("*.py")}
+    benchmarks = [ast.parse(path.read_text("utf-8")) for path in ROOT.glob("benchmarks/*.py")]
+    used = {each for tree in [*trees.values(), *benchmarks] for each in asked_of_others(tree)}
+    rules = "".join(path.read_text("utf-8") for path in ROOT.glob("workflow/rules/*.smk"))
+    found = {
+        f"{path.stem}.{name}"
+        for path, tree in trees.items()
+        for name in defined_in(tree)
+        if not name.startswith("_")
+        and (path.stem, name) not in used
+        and name not in {"main", path.stem}
+        and not re.search(rf"\b{name}\b", rules)
+        and not (path.parent.name == "source" and name in OF_A_SOURCE)
+    }
+    assert found == set()
