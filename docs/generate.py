@@ -32,8 +32,8 @@ def config_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "`config.yaml` is the only file to edit. Two keys are required: `raw_data_source_url` and `target`. An unknown key, a",
-        "wrong type or a value out of range stops a run before it starts, with a one-line error that names the key.",
+        "`config.yaml` is the only file to edit. Two keys are required: `raw_data_source_url` and `target`. An unknown",
+        "key, a wrong type or a value out of range stops a run before it starts, with a one-line error that names it.",
         "",
     ]
     for key, rule in leaves(schema):
