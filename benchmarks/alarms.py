@@ -387,11 +387,11 @@ WORDS = """# How often alarms name known faults
 - real flights: 4,000 rows of 2013 in random order;
 - real flights in their order: 10,000 rows from ten weeks of 2013, different weeks each time, which drift naturally.
 
-The last fifth in time is held out (of houses, a fifth by a hash). *Named*: an alarm of this kind, on the right
-column, is among the first three reasons against. For clean tables it counts those with any alarm; for real flights in
-their order, those with an alarm that must be false whatever the weeks contain: a leak, another unit, copies, a model
-without signal. *Other alarms*: with a fault, they may follow from it; in real weeks they are differences measured in
-them.
+The last fifth in time is held out (for houses, a fifth by hash). *Named* counts the tables with an alarm of this kind,
+on the right column, among the first three reasons against the model. For clean tables, it counts those with any alarm;
+for real flights in their order, those with an alarm that must be false for any weeks (a leak, another unit, copies, a
+model without signal). *Other alarms* may be consequences of the fault; in real weeks, they are differences that these
+weeks contain.
 """
 
 

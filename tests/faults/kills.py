@@ -60,7 +60,7 @@ TITLE = """# Recovery from kills
 
 `make faults` kills each task and command at random moments: the task itself, the Snakemake that runs it, or both. A
 kill counts as *lost* if a file was neither the complete old nor the complete new one, if a release did not verify, or
-if the same command, run again, did not produce the bytes of an undisturbed run or left other files behind.
+if rerunning the same command did not produce the bytes of an uninterrupted run or left other files behind.
 """
 # A kill that is never felt, as when the process was faster, is tried again at another moment, so often.
 TRIES = 8

@@ -18,8 +18,8 @@ KINDS = {
 }
 TITLE = """## Recovery from other faults
 
-Each line is a promise with the number of cases in which it was tested. *Lost* counts the cases in which it did not
-hold, *not tried* those that need something that this machine lacks. For generated tables, one case is up to 1,500
+Each row is a promise with the number of cases in which it was tested. *Lost* counts the cases in which it did not
+hold, and *not tried* the cases whose requirements this machine lacks. For generated tables, one case is up to 1,500
 tables.
 """
 
