@@ -155,7 +155,7 @@ def goals(random: np.random.Generator) -> pd.DataFrame:
 
 
 def regimes(random: np.random.Generator) -> pd.DataFrame:
-    """Two regimes that alternate by month: price and target go together in another way in each."""
+    """Two regimes that alternate by month: price and target are correlated differently in each."""
     days = 420
     day, time = _rows(random, days, np.full(days, 10.0))
     high = (day // 30) % 2 == 1

@@ -26,7 +26,7 @@ from signoff.review.backtest import NEVER
 from signoff.tables.table import write_table
 
 _RETRAINED = "retrained"
-_METRICS = ["MAE", "RMSE", "R2", "bias"]
+_COMPARED = ["MAE", "RMSE", "R2", "bias"]
 # The most weeks of one gap that are named.
 _LONGEST_GAP = 53
 
@@ -68,7 +68,7 @@ def backtest(
                 "week": week,
                 "rows": found[_RETRAINED]["rows"],
                 "training_rows": models[week]["training_rows"],
-                **{f"{name}_{metric}": score[metric] for name, score in found.items() for metric in _METRICS},
+                **{f"{name}_{metric}": score[metric] for name, score in found.items() for metric in _COMPARED},
                 "gate": "stopped" if failed else "passed",
                 "failed": " ".join(failed),
             }

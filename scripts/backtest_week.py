@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     add_model(parser)
     add_weight(parser)
     parser.add_argument("--baseline", metavar="COLUMN", help="also score this column as if it were the prediction")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     args = parser.parse_args(argv)
     with command_line.logged("backtest_week", args, args.output.stem):
         train, kinds = _read_weeks(args.train)

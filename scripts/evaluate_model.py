@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limits", type=json_object, default={}, help='thresholds by metric: {"late": {"max": 0.1}}, also min'
     )
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument("--validation-report", type=Path, help="also keep this report's violations in the metrics")
     return parser
 

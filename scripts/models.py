@@ -9,7 +9,6 @@ reviews, signs off, deploys and predicts in that folder (make … DIR=models/NAM
 """
 
 import csv
-import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from signoff.ops.many import MODELS, failed_models, forget_chunks
 from signoff.ops.runs import RECORD
 from signoff.release.approval import METRICS, VALIDATION
 from signoff.release.verdict import verdict
-from signoff.rules.model_folder import write_project
-from signoff.rules.models import config_of
+from signoff.rules.model_folder import write_projects
 from signoff.source.pieces import folder_name
 
 _COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2", "best_baseline_MAE", "champion_MAE"]
@@ -67,15 +65,12 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("models", args, MODELS):
         config, _ = read_config(args.config)
         forget_chunks(args.chunks)
-        each = {folder_name(name): name for name in config["models"]["each"]}
-        names = sorted(read_json(RECORD)["parts"]) if config["models"]["by"] else list(each)
+        by, each = config["models"]["by"], config["models"]["each"]
+        names = sorted(read_json(RECORD)["parts"]) if by else list(map(folder_name, each))
         rows, without = [], failed_models()
-        # Most models have the same.
-        settings_of = functools.cache(functools.partial(config_of, config))
-        for name in names:
-            folder = MODELS / name
-            settings = settings_of(each.get(name))
-            write_project(folder, settings)
+        folders = [MODELS / name for name in names]
+        for folder, settings in zip(folders, write_projects(config, folders), strict=True):
+            name = folder.name
             if name in without:
                 rows.append({"model": name, "verdict": "failed", "why": without[name]})
                 continue

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--plan", required=True, type=Path, help="the JSON file that lists the models")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file that lists the files of all models")
     parser.add_argument("--after", type=Path, help="the output of the job before; what failed there is left out")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument("--force", choices=["yes", "no"], default="no", help="run all tasks, whatever has changed")
     args = parser.parse_args(argv)
     with command_line.logged("models_chunk", args, args.plan):

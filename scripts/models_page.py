@@ -5,7 +5,6 @@
 Run in the folder of the config, once the reports of the models were written. The page gets the suffix .html.
 """
 
-import functools
 import logging
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from signoff.ops.overview import models_page
 from signoff.release.approval import utc_now
 from signoff.report.markdown import markdown
 from signoff.report.page import page
-from signoff.rules.model_folder import write_project
-from signoff.rules.models import config_of
-from signoff.source.pieces import folder_name
+from signoff.rules.model_folder import write_projects
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,12 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("models_page", args, MODELS):
         config, config_paths = read_config(args.config)
         forget_chunks(args.chunks)
-        each = {folder_name(name): name for name in config["models"]["each"]}
         folders = model_folders(config)
-        # Most models have the same.
-        settings_of = functools.cache(functools.partial(config_of, config))
-        for folder in folders:
-            write_project(folder, settings_of(each.get(folder.name)))
+        write_projects(config, folders)
         title, parts = models_page(Path.cwd().name, config_paths, utc_now())
         as_page = args.output.with_suffix(".html")
         for path, text in {args.output: markdown(title, parts), as_page: page(title, parts)}.items():

@@ -1,6 +1,6 @@
 """Tell people how a scheduled run ended, through the services in notify.urls and to notify.command.
 
-    python scripts/notify.py        # sends a trial message to all of them
+    python scripts/notify.py        # sends a test message to all of them
 
 weekly.py calls `notify`. Each address has a process of its own, Apprise's command line, that gets the address in its
 environment: there alone the `${NAME}` in it are replaced, so that no secret reaches a log, a record or Snakemake.
@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("notify", args, Path.cwd()):
         settings = read_settings()
         if not settings["urls"] and not settings["command"]:
-            raise TaskError("nobody is to be told: set notify.urls or notify.command in the config.")
-        title = f"Signoff {Path.cwd().name}: a trial message"
+            raise TaskError("there is nobody to notify: set notify.urls or notify.command in the config.")
+        title = f"Signoff {Path.cwd().name}: a test message"
         lines = [f"Project     {Path.cwd()} on {gethostname()}", *link(), "This is a test message.", "", *standing()]
         notified, failed = send(settings, title, "\n".join(lines) + "\n", ["trial"])
         for name in notified:

@@ -28,7 +28,7 @@ from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.batch_check import SUFFIX, BatchReport, compared
 from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
-from signoff.review.earlier_rows import Newer, with_newer
+from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.tables.csv_file import rendered
 
@@ -74,8 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
     parser.add_argument("--history", type=Path, help="newer rows with their values, for features of earlier rows")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
-    parser.add_argument("--required-approvals", type=int, default=1, help="use the release only with so many")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument(
+        "--required-approvals", type=int, default=1, help="use the release only with at least this many"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument(
         "--reasons", type=int, default=0, help="the features that moved a prediction most: how many, for each row"
     )

@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="a CSV file, plain or compressed")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--by", required=True, help="the column whose values name the models")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument("--config", action="append", help="the config; by default the one in this folder")
     args = parser.parse_args(argv)
     with command_line.logged("predict_models", args, args.input):

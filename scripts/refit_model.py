@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, type=Path, help="what evaluate_model wrote")
     parser.add_argument("--output", required=True, type=Path, help="the model: a .pkl or .skops file")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     args = parser.parse_args(argv)
     with command_line.logged("refit_model", args, args.input):
         found = refit_model(args)

@@ -183,7 +183,7 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--release", help="its name; the current one if not given")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="the most cores to use")
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("reproduce", args, args.release or "the current release"):

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--idle", type=float, default=3600, help="end after so many seconds without use")
+    parser.add_argument("--idle", type=float, default=3600, help="end after this many seconds without use")
     parser.add_argument("--output", type=Path, default=SIGN_OFF, help="the sign-off")
     config_argument(parser)
     args = parser.parse_args(argv)

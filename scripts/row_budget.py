@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     args = parser.parse_args(argv)
     with command_line.logged("row_budget", args, args.model):
         metadata = read_json(args.model.with_suffix(".json"))

@@ -105,8 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--input", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON plan to write; the weeks' files beside it")
-    parser.add_argument("--window", type=int, help="train on so many weeks before each; on all if not given")
-    parser.add_argument("--weeks", type=int, help="score only the last so many weeks; all if not given")
+    parser.add_argument("--window", type=int, help="train on this many weeks before each; on all if not given")
+    parser.add_argument("--weeks", type=int, help="score only this many of the last weeks; all if not given")
     parser.add_argument("--min-train-weeks", type=int, default=8, help="weeks before the first one that is scored")
     args = parser.parse_args(argv)
     with command_line.logged("split_weeks", args, args.input):

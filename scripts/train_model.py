@@ -69,7 +69,7 @@ def _refuse_violations(report: Path) -> None:
     if violations := read_json(report)["violations"]:
         raise TaskError(
             f"the raw data violate the contract (validation.on_failure: halt): {'; '.join(describe(violations))}. "
-            f"Correct the source or the contract; all of it is in {report}."
+            f"Correct the source or the contract; the whole list is in {report}."
         )
 
 
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         help="prediction intervals with a width for each row, or with one width, from held-out errors",
     )
     parser.add_argument("--interval-level", type=float, default=0.9, help="the share of rows they are to cover")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, at most")
+    parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument("--passes", type=int, help="learn from all rows in this many passes; the input is a sample")
     parser.add_argument("--all-rows", type=Path, help="for --passes: the features of all rows, or the folder of parts")
     parser.add_argument("--plan", type=Path, help="for --passes: the record of split_source, which names the parts")

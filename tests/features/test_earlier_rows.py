@@ -18,7 +18,7 @@ from feature_engineering import _Features, feature_engineering
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.config.settings import SCHEMA, check_config
-from signoff.features.history import _columns_remembered, history_features, micros_of, remembered, state_of
+from signoff.features.earlier_rows import _columns_remembered, history_features, micros_of, remembered, state_of
 from signoff.features.history_plan import micros
 from signoff.features.history_state import history_facts, read_state
 from signoff.features.plan import FeatureOptions
@@ -30,7 +30,7 @@ from signoff.release.store import Releases
 from signoff.report import inputs
 from signoff.review.batch_check import BatchCheck, Released
 from signoff.review.champion import _champion_features
-from signoff.review.earlier_rows import Newer, with_newer
+from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.leaks import leaks
 from signoff.review.row_scores import Scorer, _Model, score, scorer_of
 from signoff.serving.mlflow_loader import _RawRows

@@ -469,7 +469,7 @@ def test_a_failed_model_needs_a_reason_to_be_approved_and_none_to_be_rejected(pr
         told = error(approve, project, override=override)
         assert told == (
             "this model has failed (threshold mae_max 1: MAE is 1.5000). To approve it all the same, give the reason: "
-            "--override REASON (make sign-off OVERRIDE=…). It is kept and shown ever after."
+            "--override REASON (make sign-off OVERRIDE=…). The reason is kept, and is shown from then on."
         )
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
     assert approve(project, override=" late ")["decisions"][0]["override"] == "late"
@@ -670,8 +670,8 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
     ("reviewer", "key", "told"),
     [
         ("ada", None, "release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)"),
-        ("ada", "bob", "ada may not sign with this key: it is a stranger to "),
-        ("eve", "eve", "eve may not sign with this key: it is a stranger to "),
+        ("ada", "bob", "ada may not sign with this key: it is not listed in "),
+        ("eve", "eve", "eve may not sign with this key: it is not listed in "),
         ("old", "old", "or not valid at that time ("),
         ("ada", "none", "/none does not exist. Name a private key of OpenSSH: --key ~/.ssh/id_ed25519"),
         ("ada", "signers", "ssh-keygen cannot sign with "),

@@ -392,7 +392,7 @@ def test_without_a_release_neither_a_champion_nor_its_threshold_exists(finished)
     [
         ({"features": {"drop": ["riders"]}}, "its columns are gone from the features: riders."),
         ({"target": "km", "evaluation": {}}, "it predicts 'minutes', and not 'km'."),
-        ({"features": {"derived": {"each": "km / 2"}}}, "these of its columns are made in another way now: each."),
+        ({"features": {"derived": {"each": "km / 2"}}}, "these of its columns are computed differently now: each."),
     ],
     ids=["column", "target", "recipe"],
 )

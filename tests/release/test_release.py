@@ -528,10 +528,10 @@ def test_a_signed_release_verifies_and_openssh_itself_agrees(finished, keys):
     ("reviewer", "key", "message"),
     [
         ("ada", None, "name your key, --key PATH"),
-        ("ada", "eve", "ada may not sign with this key: it is a stranger to signers"),
+        ("ada", "eve", "ada may not sign with this key: it is not listed in signers"),
         ("ada", "bob", "ada may not sign with this key"),
         ("eve", "eve", "eve may not sign with this key"),
-        ("old", "old", "old may not sign with this key: it is a stranger to signers, or not valid at that time"),
+        ("old", "old", "old may not sign with this key: it is not listed in signers, or not valid at that time"),
         ("ada", "nowhere", "the key nowhere does not exist"),
     ],
 )

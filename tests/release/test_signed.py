@@ -304,7 +304,7 @@ def test_a_key_that_is_there_twice_is_refused(signed):
         assert twice != content
         with pytest.raises(TaskError, match="was altered"):
             parse_sign_off(twice, SIGN_OFF)
-        with pytest.raises(ValueError, match="a key is there twice"):
+        with pytest.raises(ValueError, match="a key is repeated"):
             strict_json(twice)
     for word in (b'{"a": NaN}', b"[" * 100_000, b"\xff"):
         with pytest.raises(ValueError):

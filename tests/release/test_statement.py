@@ -164,7 +164,7 @@ def test_no_changed_byte_of_a_statement_is_taken(stated, keys, place):
         ("predicate", {"more": 1}, "it is not the text that make statement has written"),
         ("predicate", {"decision": {}}, "is not a statement: a key is missing"),
         ("subject", [], "model/model.pkl is not the one that reports/statement-ada.dsse is about"),
-        ("decision", {"reviewer": "bob"}, "bob may not sign with this key: it is a stranger to signers"),
+        ("decision", {"reviewer": "bob"}, "bob may not sign with this key: it is not listed in signers"),
         ("decision", {"more": 1}, "it is not the text that make statement has written"),
         ("decision", {"signed_at": "2099-01-01T00:00:00Z"}, "which is in the future"),
         (
@@ -200,7 +200,7 @@ def test_a_key_that_is_repeated_is_refused_although_it_was_signed(stated, keys):
     twice = content.replace(b'"comment":', b'"comment":"No.","comment":', 1)
     (stated / STATEMENT.name).write_bytes(pae(twice))
     sign(stated, keys / "ada")
-    assert "is not a statement: a key is there twice" in refused()
+    assert "is not a statement: a key is repeated" in refused()
 
 
 def test_a_failed_model_needs_a_reason_in_its_statement_too(stated, keys):
@@ -219,8 +219,8 @@ def test_a_failed_model_needs_a_reason_in_its_statement_too(stated, keys):
     ("key", "namespace", "told"),
     [
         ("ada", "git", "the signature of ada is not one of this sign-off in the namespace 'signoff'"),
-        ("bob", "signoff", "ada may not sign with this key: it is a stranger to signers"),
-        ("eve", "signoff", "ada may not sign with this key: it is a stranger to signers"),
+        ("bob", "signoff", "ada may not sign with this key: it is not listed in signers"),
+        ("eve", "signoff", "ada may not sign with this key: it is not listed in signers"),
     ],
 )
 def test_a_signature_is_by_an_allowed_key_of_the_reviewer_for_sign_offs(stated, keys, key, namespace, told):
@@ -234,7 +234,7 @@ def test_what_comes_back_is_a_small_file_and_no_link(stated, keys, path):
     path.rename("elsewhere.bin")
     assert f"{path} does not exist" in refused()
     path.symlink_to(Path("elsewhere.bin").resolve())
-    assert refused() == f"{path} is a link. Put the file itself there."
+    assert refused() == f"{path} is a link. Replace it with the file itself."
     path.unlink()
     os.mkfifo(path)
     assert f"{path} is not a file" in refused()

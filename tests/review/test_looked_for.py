@@ -29,7 +29,7 @@ def test_the_sentence_names_everything_that_was_looked_for():
         "No alarm: nothing was found of leaks, copied rows, changed units, vanished categories, new categories, drift "
         "or slices whose bias has moved; nor in the newest weeks of stuck columns, rows loaded twice, rows copied from "
         "earlier ones, more missing values, missing deliveries, larger errors, shifted clocks or columns that "
-        "go together in another way."
+        "are correlated differently."
     )
     since = moved()["drift"] | {"release": moved()["drift"]["training"]}
     assert "a shorter history" in said(drift=since) and "a shorter history" not in said()

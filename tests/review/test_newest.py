@@ -340,7 +340,7 @@ def test_two_columns_whose_correlation_wanders_by_itself_raise_no_alarm_though_o
         named["wandering"] += bool(joint.joint_alarms(table, kinds, weeks))
         table["d"] += np.where(week == 11, 4, 0) * table["c"]
         found = joint.joint_alarms(table, kinds, weeks)
-        named["changed"] += any("c and d go together in another way" in each["sentence"] for each in found)
+        named["changed"] += any("c and d are correlated differently" in each["sentence"] for each in found)
     assert named["wandering"] <= 1 and named["changed"] >= 18
 
 

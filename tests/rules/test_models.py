@@ -21,7 +21,7 @@ from signoff.config.settings import check_config, read_config
 from signoff.release import approval
 from signoff.release import subject as reviewing
 from signoff.release.approval import check_policy_owner
-from signoff.rules.model_folder import write_project
+from signoff.rules.model_folder import _write_project
 from signoff.rules.models import config_of, groups
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -187,7 +187,7 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
     signers.write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
     outside = {"allow_outside": ["../shared"], "validation": {"schema": "../shared/schema.yaml"}}
     for named in ("signers", str(signers)):
-        write_project(Path("models/north"), config(release={"allowed_signers": named}, **outside))
+        _write_project(Path("models/north"), config(release={"allowed_signers": named}, **outside))
         monkeypatch.chdir(root / "models/north")
         found, _ = read_config()
         # It is the original: whoever is taken out of it is taken out everywhere.
@@ -195,7 +195,7 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
         assert os.path.samefile(found["validation"]["schema"], tmp_path / "shared/schema.yaml")
         assert [each.name for each in Path().iterdir()] == ["config.yaml"]
         monkeypatch.chdir(root)
-    write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
+    _write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
     monkeypatch.chdir(root / "models/south")
     assert os.path.samefile(read_config()[0]["release"]["allowed_signers"], signers)
 
@@ -205,7 +205,7 @@ def test_a_deployer_releases_no_model_whose_config_the_scheduled_run_writes(tmp_
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
     settings = config(release={"allowed_signers": None})
-    write_project(Path("models/north"), settings)
+    _write_project(Path("models/north"), settings)
     monkeypatch.chdir("models/north")
     check_policy_owner(["config.yaml"], settings["release"])
     # As after a run of the scheduled account.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.features.custom_features import as_given, kind_of
-from signoff.features.history import Earlier, history_of, micros_of, state_of
+from signoff.features.earlier_rows import Earlier, history_of, micros_of, state_of
 from signoff.features.records import HistoryFacts, HistoryState
 
 # The name of the file in a release.

@@ -23,7 +23,7 @@ _DIGEST = rb"[0-9a-f]{64}` \|\n$"
 def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield the damaged files among the outputs of a job, each with its problem in words."""
     for path in map(Path, outputs):
-        if path.is_dir() and path.suffix in _KINDS:
+        if path.is_dir() and path.suffix in _CHECKS:
             yield path, "a folder"
         if not path.is_file():
             continue
@@ -61,7 +61,7 @@ def changed_files(marker: Path) -> list[str]:
 
 def _problem(path: Path) -> str | None:
     """Return the problem of a file; None if it is intact, or of a kind that is not checked."""
-    look = _KINDS.get(path.suffix)
+    look = _CHECKS.get(path.suffix)
     if look is None:
         return None
     return "empty" if path.stat().st_size == 0 else look(path)
@@ -152,7 +152,7 @@ def _model(path: Path) -> str | None:
     return None if found == digest else f"not the model that {path.with_suffix('.json').name} describes"
 
 
-_KINDS: dict[str, Callable[[Path], str | None]] = {
+_CHECKS: dict[str, Callable[[Path], str | None]] = {
     ".json": _json,
     ".csv": _csv,
     ".html": _page,

@@ -143,7 +143,9 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
         if path.startswith(("model/", "reports/")):
             for part in (Path(path), *Path(path).parents):
                 if part.is_symlink():
-                    raise TaskError(f"{part} is a link. Put the folder or the file itself there, and run make deploy.")
+                    raise TaskError(
+                        f"{part} is a link. Replace it with the folder or the file itself, and run make deploy."
+                    )
 
 
 def code_state() -> Code:
@@ -450,7 +452,7 @@ def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
     for decision in decisions:
         who, what = decision["reviewer"], {"approve": "approval"}.get(decision["decision"], "rejection")
         if decision["signed_at"] > _moment(datetime.now(UTC) + _CLOCKS_DIFFER):
-            raise TaskError(f"{who}'s {what} is of {decision['signed_at']}, which is in the future. {_AGAIN}")
+            raise TaskError(f"{who}'s {what} is dated {decision['signed_at']}, which is in the future. {_AGAIN}")
         until = expiry(decision, rule.get("valid_days"))
         if until is not None and until < utc_now():
             raise TaskError(

@@ -39,7 +39,7 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) 
     if doubt and text["decision"] == "approve" and not text["override"]:
         raise TaskError(
             f"this model {doubt}. To approve it all the same, give the reason: --override REASON (make sign-off "
-            "OVERRIDE=…). It is kept and shown ever after."
+            "OVERRIDE=…). The reason is kept, and is shown from then on."
         )
     decision: Decision = {
         "reviewer": text["reviewer"],

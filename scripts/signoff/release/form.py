@@ -206,7 +206,7 @@ def strict_json(content: bytes) -> object:
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key is repeated")
         return found
 
     def refuse(word: str) -> object:

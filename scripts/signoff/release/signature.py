@@ -69,8 +69,8 @@ def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signer
         done = _ssh_keygen("-Y", "verify", "-f", str(allowed_signers), "-I", reviewer, *check, *time, content=content)
     if done.returncode != 0:
         raise TaskError(
-            f"{reviewer} may not sign with this key: it is a stranger to {allowed_signers}, or not valid at that time "
-            f"({_last_line(done)}). Who keeps that file must add it, or someone else must sign."
+            f"{reviewer} may not sign with this key: it is not listed in {allowed_signers}, or not valid at that time "
+            f"({_last_line(done)}). Ask whoever keeps that file to add it, or let someone else sign."
         )
     return done.stdout.decode().split()[-1]
 

@@ -12,7 +12,7 @@ from signoff.report.document import Block, Code, Items, Part, Section, Strong, T
 from signoff.report.markdown import markdown
 
 # The names of metrics on the Hub.
-_METRICS = {"MAE": "mae", "RMSE": "rmse", "R2": "r_squared"}
+_HUGGING_FACE_NAMES = {"MAE": "mae", "RMSE": "rmse", "R2": "r_squared"}
 _TASK = "tabular-regression"
 _SLICES = 5
 
@@ -38,7 +38,7 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
     target = facts.metrics["target"]
     scores = {name: value for name, value in facts.metrics["model"]["test"].items() if name != "rows"}
     metrics = [
-        {"type": _METRICS.get(name, name), "name": f"{name} on held-out rows", "value": value}
+        {"type": _HUGGING_FACE_NAMES.get(name, name), "name": f"{name} on held-out rows", "value": value}
         for name, value in scores.items()
         if value is not None
     ]

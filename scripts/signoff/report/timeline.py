@@ -14,7 +14,7 @@ _COLOURS = {"passed": LIGHT["blue"], "failed": LIGHT["bad"], "threshold": LIGHT[
 _BANDS = [LIGHT["line"], LIGHT["shade"]]
 # The marker of each verdict, and its size.
 _MARKERS = {"passed": ("o", 18), "failed": ("X", 42)}
-_METRICS = {"MAE": "mae_max", "R2": "r2_min"}
+_LIMITS = {"MAE": "mae_max", "R2": "r2_min"}
 
 
 class Run(TypedDict, total=False):
@@ -62,7 +62,7 @@ def timeline(runs: list[Run], periods: list[Period], numbers: dict[str, int], re
     for panel in panels:
         for period in periods:
             panel.axvline(period.start, color=SOFT, linewidth=0.8, linestyle=":", label="the release changes")
-    for panel, metric in zip(panels, _METRICS, strict=False):
+    for panel, metric in zip(panels, _LIMITS, strict=False):
         _scores(panel, runs, metric, released, margin)
     panels[0].set_title("MAE: lower is better; R2: higher is better", loc="left", fontsize=10)
     _rows(panels[2], runs)
@@ -101,7 +101,7 @@ def _scores(panel: "Axes", runs: list[Run], metric: str, released: set[str | Non
         return [when(run["at"]) for run in some], [run.get(metric) for run in some]
 
     drawn.plot(*points(judged), color=LINE, linewidth=1)
-    limits = [(when(run["at"]), run["thresholds"].get(_METRICS[metric])) for run in judged if "thresholds" in run]
+    limits = [(when(run["at"]), run["thresholds"].get(_LIMITS[metric])) for run in judged if "thresholds" in run]
     if any(limit is not None for _, limit in limits):
         # A single run also gets a line.
         limits.append((limits[-1][0] + margin, limits[-1][1]))

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import special
 
 from signoff.base.numbers import counted
-from signoff.features.history import Earlier, history_of
+from signoff.features.earlier_rows import Earlier, history_of
 from signoff.features.history_plan import micros
 from signoff.features.recipe import of_a_date
 from signoff.release.approval import utc_now

@@ -130,7 +130,7 @@ def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], col
         if _made_of(champion, each) != _made_of(challenger, each)
         or champion["features"][each] != challenger["features"][each]
     ]
-    return f"these of its columns are made in another way now: {', '.join(other)}." if other else None
+    return f"these of its columns are computed differently now: {', '.join(other)}." if other else None
 
 
 def _made_of(metadata: Mapping[str, Any], feature: str) -> object:

@@ -76,8 +76,8 @@ def drift_alarms(rows: list[DriftRow], where: str) -> list[dict[str, Any]]:
         elif row["flagged"] and not row["unit"] and not gone and not new:
             shifted.append((name, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
     for name, sizes in shifted[:_MOST_SHIFTED]:
-        found.append(alarm("drift", name, f"{name} is distributed otherwise in {where}: {sizes}."))
+        found.append(alarm("drift", name, f"{name} has a different distribution in {where}: {sizes}."))
     if others := [name for name, _ in shifted[_MOST_SHIFTED:]]:
         listed = f"{', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
-        found.append(alarm("drift", None, f"{len(others)} more are distributed otherwise in {where}: {listed}."))
+        found.append(alarm("drift", None, f"{len(others)} more have a different distribution in {where}: {listed}."))
     return found

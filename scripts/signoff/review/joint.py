@@ -54,7 +54,7 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
         alarm(
             "joint_change",
             key[1],
-            f"{words} go together in another way in {periods.words(each.length)}: their rank correlation is "
+            f"{words} are correlated differently in {periods.words(each.length)}: their rank correlation is "
             f"{np.tanh(each.now):+.2f} there and was {np.tanh(each.before):+.2f} before.",
         )
         for key, (each, words) in strongest

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
-from signoff.features.history import history_of
+from signoff.features.earlier_rows import history_of
 from signoff.features.recipe import columns_used, of_a_date
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor

@@ -23,7 +23,7 @@ _NEWEST = {
     "volume": "missing deliveries",
     "newest_errors": "larger errors",
     "times": "shifted clocks",
-    "joint_change": "columns that go together in another way",
+    "joint_change": "columns that are correlated differently",
 }
 _SINCE_RELEASE = {"history": "a shorter history"}
 # A word in the name of a check of the contract, and the alarm that it corresponds to.

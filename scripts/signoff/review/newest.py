@@ -119,7 +119,9 @@ def _stuck_columns(
         if run < max(_FEWEST_STUCK, 3 * longest + 5) or run * math.log(share) > math.log(1e-6 / len(kinds)):
             continue
         shown, moment = column[known].iloc[starts[k]], moments[known].iloc[starts[k]]
-        sentence = f"{name} is {shown} in {run:,} rows on end, from {moment}; before, at most {longest:,} on end were "
+        sentence = (
+            f"{name} is {shown} in {run:,} consecutive rows, from {moment}; before, at most {longest:,} in a row were "
+        )
         found.append(alarm("stuck", name, f"{sentence}equal."))
     return found
 
@@ -140,7 +142,7 @@ def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Perio
     sequence = (_seen_before(chain, age) & varied).astype("float64")
     found: list[dict[str, Any]] = []
     for values, kind, words in (
-        (twice, "duplicates", "are there twice, time and target included"),
+        (twice, "duplicates", "appear twice, time and target included"),
         (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time"),
         (elsewhere, "stale", "are copies of rows of another period, target included, but for the time"),
     ):

@@ -25,14 +25,14 @@ _MOVED, _WORSE, _SCALED = 0.2, math.log(1.3), 0.1
 # less rare it must be.
 _NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.07))
 _KINDS_OF_SEGMENTS = ("mean", "size", "slope")
-_LARGER, _RARE_OF_ALL, _KINDS = 1.2, 0.01, len(_KINDS_OF_SEGMENTS)
+_LARGER, _RARE_OF_ALL, _NUMBER_OF_KINDS = 1.2, 0.01, len(_KINDS_OF_SEGMENTS)
 # Older periods are ignored.
 _MOST_DAYS, _MOST_PERIODS = 250, 60
 # The errors of all rows can grow and shrink for weeks if days are autocorrelated.
 _LARGER_SIZE = 1.6
 # Spans that end with the newest row overlap, so they count as this many independent checks.
 _SPANS = 2
-_RARE = _RARE_OF_ALL / (_KINDS * _SPANS)
+_RARE = _RARE_OF_ALL / (_NUMBER_OF_KINDS * _SPANS)
 _MOST_NAMED = 3
 # The minimum number of rows of a segment in a span.
 _FEWEST = 6
@@ -208,7 +208,7 @@ def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, s
     The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs.
     """
     labels = {name: len(names) for name, (_, names) in slices.items()}
-    every, own = _KINDS * sum(labels.values()), sum(labels[name] for name in categories)
+    every, own = _NUMBER_OF_KINDS * sum(labels.values()), sum(labels[name] for name in categories)
     if not own:
         return {(name, kind): _SPANS * every for name in slices for kind in _KINDS_OF_SEGMENTS}
     return {

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from signoff.base.errors import TaskError
 from signoff.features.custom_features import infinite_values
-from signoff.features.history import Earlier, micros_of
+from signoff.features.earlier_rows import Earlier, micros_of
 from signoff.features.history_state import STATE, needs_state, read_state
 from signoff.features.recipe import features_again
 from signoff.model import scoring

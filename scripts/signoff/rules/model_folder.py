@@ -1,6 +1,8 @@
 """The folder of one of many models as a project, in which people decide."""
 
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,35 @@ import yaml
 
 from signoff.base.files import replacing
 from signoff.release.approval import custom_code
+from signoff.rules.models import config_of
+from signoff.source.pieces import folder_name
 
 
-def write_project(folder: Path, settings: dict[str, Any]) -> None:
+def write_projects(config: dict[str, Any], folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Make each model's folder a project, and return the config of each.
+
+    Parameters
+    ----------
+    config
+        The checked config, with `models`.
+    folders
+        The folder of each model, from the project's.
+
+    Raises
+    ------
+    TaskError
+        The config of a model is not valid.
+    """
+    named = {folder_name(name): name for name in config["models"]["each"]}
+    # Most models have the same.
+    settings_of = functools.cache(functools.partial(config_of, config))
+    found = [settings_of(named.get(folder.name)) for folder in folders]
+    for folder, settings in zip(folders, found, strict=True):
+        _write_project(folder, settings)
+    return found
+
+
+def _write_project(folder: Path, settings: dict[str, Any]) -> None:
     """Make a model's folder a project: write its config, and copy the data contract and the user's code.
 
     Parameters

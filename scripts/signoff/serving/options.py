@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 # A worker imports this before it reports to its parent that it is alive.
 if TYPE_CHECKING:
     from signoff.release.approval import Rule
-    from signoff.review.earlier_rows import Newer
+    from signoff.review.newer_rows import Newer
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -62,7 +62,7 @@ class Options:
     @property
     def newer(self) -> "Newer | None":
         """The file of newer rows, for features of earlier rows."""
-        from signoff.review.earlier_rows import Newer
+        from signoff.review.newer_rows import Newer
 
         form = self.form
         missing = tuple(form.missing)

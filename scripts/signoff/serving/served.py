@@ -9,7 +9,7 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import replacing
 from signoff.release.approval import Rule, utc_now
 from signoff.release.store import Releases
-from signoff.review.earlier_rows import Newer, with_newer
+from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Scorer, load_scorer
 
 # The number of checks of the folder before a release that could not be loaded is tried again.

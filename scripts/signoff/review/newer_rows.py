@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
-from signoff.features.history import Earlier, micros_of, remembered
+from signoff.features.earlier_rows import Earlier, micros_of, remembered
 from signoff.review.batch_rows import blocks, open_batch
 from signoff.review.row_scores import Scorer, cleaned_rows
 
