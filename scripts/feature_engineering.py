@@ -22,8 +22,8 @@ from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
-from signoff.features.evidence import Facts
 from signoff.features.earlier_rows import history_features, history_of, remembered
+from signoff.features.evidence import Facts
 from signoff.features.history_state import write_state
 from signoff.features.holdout import (
     described,
@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--history", action="append", type=json_object, default=[], help="features of earlier rows")
     parser.add_argument("--state", type=Path, help="with --history, the file of earlier rows that predictions need")
     parser.add_argument("--split-by", choices=["auto", "time", "hash"], default="auto", help="what decides the part")
-    parser.add_argument("--test-weeks", type=float, help="the weeks at the end that are the test part")
+    parser.add_argument("--test-weeks", type=float, help="the last weeks that are held out")
     parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
     parser.add_argument(
         "--split-key", action="append", default=[], help="the columns to hash; all but the target if not given"

@@ -36,9 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--like", type=Path, help="the description of the parts' features")
     parser.add_argument("--cleaned", type=Path, help="the folder of the cleaned parts, for their counts")
     parser.add_argument("--max-rows-lost", type=float, default=0.5, help="largest share of rows that cleaning dropped")
-    parser.add_argument(
-        "--test-weeks", type=float, help="of a split by time, the weeks at the end that are the test part"
-    )
+    parser.add_argument("--test-weeks", type=float, help="of a split by time, the last weeks that are held out")
     parser.add_argument("--test-share", type=float, default=0.2, help="else this share of the rows")
     args = parser.parse_args(argv)
     with command_line.logged("gather_features", args, args.input):

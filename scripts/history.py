@@ -19,9 +19,9 @@ from signoff.release.form import Line
 from signoff.release.live_record import read_live
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Words
-from signoff.report.runs_and_releases import current_periods, release_numbers, release_table, run_table
 from signoff.report.live import live_section
 from signoff.report.page import page
+from signoff.report.runs_and_releases import current_periods, release_numbers, release_table, run_table
 from signoff.report.timeline import Run, timeline
 
 

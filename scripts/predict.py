@@ -74,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--missing", action="append", default=[], help="a spelling of a missing value; may be repeated")
     parser.add_argument("--history", type=Path, help="newer rows with their values, for features of earlier rows")
     parser.add_argument("--allowed-signers", help="use the release only if it was signed by one of these keys")
-    parser.add_argument(
-        "--required-approvals", type=int, default=1, help="use the release only with at least this many"
-    )
+    parser.add_argument("--required-approvals", type=int, default=1, help="use the release only if it has this many")
     parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument(
         "--reasons", type=int, default=0, help="the features that moved a prediction most: how many, for each row"

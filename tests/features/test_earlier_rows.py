@@ -30,8 +30,8 @@ from signoff.release.store import Releases
 from signoff.report import inputs
 from signoff.review.batch_check import BatchCheck, Released
 from signoff.review.champion import _champion_features
-from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.leaks import leaks
+from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Scorer, _Model, score, scorer_of
 from signoff.serving.mlflow_loader import _RawRows
 

@@ -234,7 +234,7 @@ def test_what_comes_back_is_a_small_file_and_no_link(stated, keys, path):
     path.rename("elsewhere.bin")
     assert f"{path} does not exist" in refused()
     path.symlink_to(Path("elsewhere.bin").resolve())
-    assert refused() == f"{path} is a link. Replace it with the file itself."
+    assert refused() == f"{path} is a link. Replace it with what it points to."
     path.unlink()
     os.mkfifo(path)
     assert f"{path} is not a file" in refused()

@@ -218,7 +218,7 @@ def read_plain(path: Path, most: int) -> bytes:
         if error.errno == errno.ENOENT:
             raise
         if path.is_symlink():
-            raise TaskError(f"{path} is a link. Replace it with the file itself.") from error
+            raise TaskError(f"{path} is a link. Replace it with what it points to.") from error
         raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

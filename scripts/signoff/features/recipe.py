@@ -11,9 +11,9 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 from signoff.features.custom_features import as_given, custom_features, is_number
+from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import evaluate, names_in
-from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.records import ColumnRecord, FeatureRecipe, FeatureRecord
 
 # Each part with its period, where it comes round again.

@@ -8,7 +8,7 @@ import pandas as pd
 from signoff.base.errors import TaskError
 
 Metric = Literal["MAE", "RMSE", "poisson_deviance", "gamma_deviance"]
-METRICS_TO_MINIMISE: tuple[Metric, ...] = get_args(Metric)
+TO_MINIMISE: tuple[Metric, ...] = get_args(Metric)
 # The losses of gradient boosting that are such a deviance.
 _DEVIANCES: dict[Metric, str] = {"poisson_deviance": "poisson", "gamma_deviance": "gamma"}
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
-from signoff.model.metric import METRICS_TO_MINIMISE
+from signoff.model.metric import TO_MINIMISE
 from signoff.model.transform import TRANSFORMS, Transform
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
@@ -103,9 +103,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="fast: the estimator; good: the best of several models by cross-validation",
     )
-    parser.add_argument(
-        "--metric", choices=METRICS_TO_MINIMISE, default="MAE", help="what decides which model is the best"
-    )
+    parser.add_argument("--metric", choices=TO_MINIMISE, default="MAE", help="what decides which model is the best")
     parser.add_argument("--target-transform", choices=TRANSFORMS, help="learn this function of the target")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
 

@@ -21,9 +21,9 @@ from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.signature import names_of, plain_name
 from signoff.release.store import Releases, last_move
 from signoff.report.document import Alarm, Block, Box, Code, Items, Link, Part, Section, Shown, Table, Words
-from signoff.report.runs_and_releases import release_numbers, release_table, report_link, run_table, shown_number, told
 from signoff.report.live import live_figure, live_section
 from signoff.report.page import page
+from signoff.report.runs_and_releases import release_numbers, release_table, report_link, run_table, shown_number, told
 from signoff.report.timeline import Run
 
 INDEX = Path("reports/index.html")

@@ -143,9 +143,7 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
         if path.startswith(("model/", "reports/")):
             for part in (Path(path), *Path(path).parents):
                 if part.is_symlink():
-                    raise TaskError(
-                        f"{part} is a link. Replace it with the folder or the file itself, and run make deploy."
-                    )
+                    raise TaskError(f"{part} is a link. Replace it with what it points to, and run make deploy.")
 
 
 def code_state() -> Code:

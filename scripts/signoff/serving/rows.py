@@ -101,7 +101,7 @@ class _Repeated(dict[str, Any]):
     """An object of which a name is there more than once: which of the values is meant is unknown."""
 
 
-_NESTED: dict[type, str] = {list: "a list", dict: "an object", _Repeated: "an object"}
+_NESTS: dict[type, str] = {list: "a list", dict: "an object", _Repeated: "an object"}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -111,15 +111,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _unusable(record: Any) -> str | None:
     """Return why an element of the list is not a row; None if it is one."""
-    if type(record) is dict and _NESTED.keys().isdisjoint(map(type, record.values())):
+    if type(record) is dict and _NESTS.keys().isdisjoint(map(type, record.values())):
         return None
     if isinstance(record, _Repeated):
         return "a column is there more than once"
     if not isinstance(record, dict):
         return "not an object with a value for each column"
-    nested = [
-        f"{name}: {_NESTED[type(value)]}, not a value" for name, value in record.items() if type(value) in _NESTED
-    ]
+    nested = [f"{name}: {_NESTS[type(value)]}, not a value" for name, value in record.items() if type(value) in _NESTS]
     return "; ".join(nested) or None
 
 
