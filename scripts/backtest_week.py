@@ -8,12 +8,10 @@ as --train.
 """
 
 import hashlib
-import io
 import logging
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +21,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
 from signoff.base.numbers import decimals
+from signoff.model.model_file import pickled
 from signoff.model.records import Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model
 from signoff.model.scoring import metrics, predict
@@ -78,8 +77,6 @@ def backtest_week(
     setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order, weights=weights))
     seed, threads = learning.random_state, learning.threads
     model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads, weights=weights)
-    pickled = io.BytesIO()
-    joblib.dump(model, pickled)
     features = list(kinds)
     scores = {}
     for week, rows in weeks.items():
@@ -91,7 +88,7 @@ def backtest_week(
             name = f"column {baseline}" if baseline in predictions else baseline
             predictions[name] = baseline_column(rows, baseline, kinds)
         scores[week] = {name: _scores(rows[target], predicted) for name, predicted in predictions.items()}
-    digest = hashlib.sha256(pickled.getbuffer()).hexdigest()
+    digest = hashlib.sha256(pickled(model)).hexdigest()
     found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
     return found | ({"chosen": setting} if learning.candidates or learning.preset != "fast" else {})
 

@@ -158,7 +158,8 @@ def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_
     url = "https://reports.example.org/rides?week=1"
     released.configure(notify=chosen, report={"url": url})
     assert weekly_script._targets()[-1] == "reports/final_report.md"
-    live = {"release": Releases().current(), "alarms": [{"sentence": "It is off by 7."}], "broken": []}
+    alarms = [{"name": "live_bias", "sentence": "It is off by 7."}]
+    live = {"release": Releases().current(), "rows": 9, "answered": 9, "weeks": [], "alarms": alarms, "broken": []}
     Path("reports/live.json").write_text(json.dumps(live), encoding="utf-8")
     run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "failed", "cause": "x", "model_sha256": model}
     line = notify.notify(run, [])

@@ -143,7 +143,7 @@ def test_a_file_whose_columns_are_known_is_read_once(tmp_path, small_batches, mo
     clean_data.main(
         [f"--input={tmp_path / 'raw.csv'}", f"--output={tmp_path / 'a.csv'}", f"--kinds={json.dumps(kinds)}"]
     )
-    first, *others = read
+    _head, *others = read
     assert sum(others) == 300
     assert len(others) > 5
     columns = {"n": {"dtype": "int64"}, "d": {"dtype": "datetime64[ns]"}, "t": {"dtype": "str"}}
@@ -152,7 +152,8 @@ def test_a_file_whose_columns_are_known_is_read_once(tmp_path, small_batches, mo
     validate_data.main(
         [f"--input={tmp_path / 'raw.csv'}", f"--output={tmp_path / 'a.json'}", f"--schema={tmp_path / 'schema.yaml'}"]
     )
-    assert read == [first, *others]
+    # Its columns are known in this process, so its head is not read again.
+    assert read == others
 
 
 @pytest.mark.parametrize("options", [[], ["--duplicates=drop"], ["--default-policy=leave"]])

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing, sha256
 
@@ -58,10 +60,29 @@ def write_model(model: object, path: Path) -> str:
         if path.suffix == ".skops":
             new.write_bytes(_skops_bytes(model))
         else:
-            # joblib writes the same objects in Python: for a small model of many trees, ten times as slowly.
             with open(new, "wb") as file:
-                pickle.dump(model, file, protocol=5)
+                _Pickler(file, protocol=5).dump(model)
         return sha256(new)
+
+
+def pickled(model: object) -> bytes:
+    """Return the bytes that `write_model` writes for a pickle."""
+    content = io.BytesIO()
+    _Pickler(content, protocol=5).dump(model)
+    return content.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles equal models to equal bytes, and small models of many trees ten times as fast as joblib.
+
+    A pickle refers to an object that it has seen before. Whether two equal names are one object depends on how the
+    table was read, so an array of objects gets a pickle of its own.
+    """
+
+    def reducer_override(self, obj: object) -> Any:
+        if type(obj) is np.ndarray and obj.dtype.hasobject:
+            return pickle.loads, (pickle.dumps(obj, protocol=5),)
+        return NotImplemented
 
 
 def load_model(path: Path, digest: str) -> object:
