@@ -206,7 +206,7 @@ def run(command: list[str], **options) -> subprocess.CompletedProcess:
     """Run a command; its two streams come back as one text."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     words = list(map(str, command))
-    return subprocess.run(words, text=True, encoding="utf-8", timeout=900, check=False, **streams, **options)
+    return subprocess.run(words, text=True, encoding="utf-8", timeout=1800, check=False, **streams, **options)
 
 
 def script(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:

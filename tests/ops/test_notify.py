@@ -303,13 +303,13 @@ def test_a_run_on_the_last_data_says_so(finished, server, hook):
     assert "on the last data" in finished.script("status").stdout.splitlines()[1]
 
 
-def test_a_trial_message(finished, hook):
+def test_a_test_message(finished, hook):
     finished.configure(notify={"urls": [hook.url, "json://127.0.0.1:9"]})
     done = finished.script("notify", check=False)
     assert done.returncode == 1
     assert "sent: notify.urls, number 1 (json)" in done.stdout
     assert "number 2 (json): exit code 1: A Connection error" in done.stdout
-    assert "trial" in hook.messages[0]["title"]
+    assert "test message" in hook.messages[0]["title"]
     finished.configure()
     done = finished.script("notify", check=False)
     assert done.returncode == 1
