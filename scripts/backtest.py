@@ -10,7 +10,7 @@ import logging
 from collections.abc import Hashable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,9 @@ import pandas as pd
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
+from signoff.model.scoring import Scores
 from signoff.model.thresholds import add_thresholds, given, judge
+from signoff.release.records import Backtest
 from signoff.report.document import number
 from signoff.report.drawing import plotting, save_figure
 from signoff.report.markdown import cell, markdown_table
@@ -31,9 +33,17 @@ _COMPARED = ["MAE", "RMSE", "R2", "bias"]
 _LONGEST_GAP = 53
 
 
-def backtest(
-    models: dict[str, dict[str, Any]], thresholds: dict[str, float] | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+class _Trained(TypedDict):
+    """What `backtest_week` writes: a model, and the scores of it and of the baselines on each week."""
+
+    target: str
+    trained_on: list[str]
+    training_rows: int
+    model_sha256: str
+    scores: dict[str, dict[str, Scores]]
+
+
+def backtest(models: dict[str, _Trained], thresholds: dict[str, float] | None = None) -> tuple[pd.DataFrame, Backtest]:
     """Return the backtest week by week, and its summary.
 
     Parameters
@@ -56,7 +66,7 @@ def backtest(
         weeks_better, weeks_worse, gate_is_set, and stopped (week → thresholds failed).
     """
     never = models[NEVER]["scores"]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for week in sorted(set(models) - {NEVER}):
         scores = dict(models[week]["scores"][week])
         found = {_RETRAINED: scores.pop("model"), NEVER: never[week]["model"]}
@@ -125,7 +135,7 @@ def _shown(name: str) -> str:
     return names.get(name) or f"baseline: {name.removeprefix('baseline_')}"
 
 
-def _worth(summary: dict[str, Any]) -> str:
+def _worth(summary: Backtest) -> str:
     """Return a sentence on the value of retraining."""
     value, overall = summary["retraining_is_worth"], summary["overall"]
     share = abs(value) / overall[NEVER]["MAE"] if overall[NEVER]["MAE"] else 0.0
@@ -138,7 +148,7 @@ def _worth(summary: dict[str, Any]) -> str:
     )
 
 
-def _backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) -> str:
+def _backtest_report(weeks: pd.DataFrame, summary: Backtest, figure: str) -> str:
     """Return the report as Markdown; `figure` is the name of the image beside it."""
     overall = summary["overall"]
     best = _best_baseline(overall)
@@ -195,7 +205,7 @@ def _backtest_report(weeks: pd.DataFrame, summary: dict[str, Any], figure: str) 
     return "\n".join(lines) + "\n"
 
 
-def _gate_words(summary: dict[str, Any]) -> str:
+def _gate_words(summary: Backtest) -> str:
     """Return in a sentence how many releases the thresholds would have stopped."""
     if not summary["gate_is_set"]:
         return "No threshold is set, so the gate stops nothing."
@@ -220,7 +230,7 @@ def _week_cells(week: dict[Hashable, Any], best: str) -> list[str]:
     ]
 
 
-def _draw_backtest(weeks: pd.DataFrame, summary: dict[str, Any], path: Path) -> None:
+def _draw_backtest(weeks: pd.DataFrame, summary: Backtest, path: Path) -> None:
     """Draw the error by week, and below it what retraining is worth by week, as a PNG file."""
     plt = plotting()
     target = summary["target"].replace("$", r"\$")
@@ -262,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     add_thresholds(parser)
     args = parser.parse_args(argv)
     with command_line.logged("backtest", args, args.input[0].parent):
-        models = {path.stem: read_json(path) for path in args.input}
+        models = {path.stem: cast(_Trained, read_json(path)) for path in args.input}
         if NEVER not in models or len(models) < 2:
             raise TaskError(f"{args.input[0].parent}: give {NEVER}.json and the file of each week.")
         weeks, summary = backtest(models, given(args))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import read_ahead
 from signoff.tables.delivery import counts_by_day
 from signoff.tables.parts import added, columns_of_part
+from signoff.tables.records import CleaningCounts
 from signoff.tables.spill import Spill, distinct, repeats
 from signoff.tables.table import ParsedTable
 from signoff.tables.times import Times, ingest_time, time_column_of
@@ -74,7 +75,7 @@ def clean_data(
     duplicates: str = "keep",
     max_rows_lost: float = 0.5,
     bad: dict[str, pd.Series] | None = None,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, CleaningCounts]:
     """Return the clean rows of `frame`, in their order, and counts of the values changed.
 
     Parameters
@@ -121,7 +122,8 @@ class _Cleaning:
         policies.check_names(columns)
         self.make, self.policies, self.folder, self.times = make, policies, folder, times
         self.narrowed = times is None
-        self.counts: dict[str, Any] = {}
+        self.counts: CleaningCounts
+        self._sums: dict[str, Any] = {}
         self.examples: dict[str, tuple[int, object]] = {}
 
     def frames(self) -> Iterator[pd.DataFrame]:
@@ -144,14 +146,14 @@ class _Cleaning:
             hashes = Spill(self.folder)
             yield from _hashed(self._without_missing(), hashes)
             found = len(hashes) - distinct(hashes)
-        self.counts = _with_duplicates(self.counts, found, self.policies.duplicates)
+        self.counts = _with_duplicates(cast(CleaningCounts, self._sums), found, self.policies.duplicates)
         # Before the file is moved to its place; that of a part is judged with the others.
         if self.policies.max_rows_lost is not None:
             refuse_loss(self.counts, self.policies.max_rows_lost)
 
     def _without_missing(self) -> Iterator[pd.DataFrame]:
         """Yield the rows, duplicates included, and count."""
-        self.counts, self.examples = {}, {}
+        self._sums, self.examples = {}, {}
         days: Counter[int] = Counter()
         for table in self.make():
             bad = dict(table.bad)
@@ -164,7 +166,7 @@ class _Cleaning:
                     both = [bad.get(self.times.column, pd.Series(dtype="object")), values[wrong]]
                     bad[self.times.column] = pd.concat([each.astype("object") for each in both]).sort_index()
             clean, more = _clean_rows(table.frame, self.policies, bad)
-            self.counts = added(self.counts, more)
+            self._sums = added(self._sums, more)
             for name, values in bad.items():
                 self.examples.setdefault(name, (values.index[0], values.iloc[0]))
             yield clean
@@ -202,7 +204,7 @@ def _clean_rows(
     return clean, {"rows_in": len(frame), "rows_out": len(clean), "rows_dropped": dropped, "columns": columns}
 
 
-def _with_duplicates(counts: dict[str, Any], duplicates: int, policy: str) -> dict[str, Any]:
+def _with_duplicates(counts: CleaningCounts, duplicates: int, policy: str) -> CleaningCounts:
     """Return the counts of `_clean_rows` with the number of duplicate rows and of those dropped."""
     dropped = duplicates if policy == "drop" else 0
     return {
@@ -348,7 +350,7 @@ def _refuse_ambiguous(formats: dict[str, str]) -> None:
             )
 
 
-def _nulls_handled(counts: dict[str, Any]) -> str:
+def _nulls_handled(counts: CleaningCounts) -> str:
     """Return in words what was done with the missing values of each column that has any."""
     done = [
         f"{name} {each[action]} {action}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,11 @@ from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.holdout import check_count, groups_of
 from signoff.features.recipe import date_parts, of_a_date
+from signoff.features.records import Description
 from signoff.features.user_code import load_code
+from signoff.model.records import Profile
 from signoff.model.scoring import LOW_AND_HIGH
+from signoff.release.records import AlarmRecord, Compared, Metrics, Validation
 from signoff.release.store import Releases
 from signoff.review import drift, findings, intervals, leaks
 from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
@@ -35,6 +38,7 @@ from signoff.review.periods import compared_periods
 from signoff.review.sample import held_out, sample
 from signoff.review.times import RowsByWeek, past_alarms, rows_by_week
 from signoff.tables.batches import chosen, scan
+from signoff.tables.records import ValidationReport
 
 _OTHER_ROWS = (
     "the held-out predictions are not those of these features. Delete reports/holdout_predictions.csv, and run make "
@@ -57,7 +61,7 @@ class Options:
 class Before:
     """The profile of the deployed release's rows, how many rows its source had, and in which weeks; None if unknown."""
 
-    profile: dict[str, Any] | None = None
+    profile: dict[str, Profile] | None = None
     rows: int | None = None
     weeks: RowsByWeek | None = None
 
@@ -78,13 +82,13 @@ class _Sampled:
 
 def compare_model(
     table: pd.DataFrame,
-    description: dict[str, Any],
+    description: Description,
     holdout: pd.DataFrame,
-    metrics: dict[str, Any],
+    metrics: Metrics,
     options: Options = Options(),
     before: Before = Before(),
     sampled: _Sampled | None = None,
-) -> dict[str, Any]:
+) -> Compared:
     """Return how the model, its errors and its rows compare; docs/files.md describes each part.
 
     Raises TaskError if the held-out rows are not those of the table.
@@ -108,11 +112,11 @@ def compare_model(
         `intervals.paired` returns it; alarms.
     """
     kinds, target, time = description["features"], description["target"], description["time_column"]
-    test = table[table["split"] == "test"].reset_index(drop=True)
+    test, split = table[table["split"] == "test"].reset_index(drop=True), description["split"]
     _check_rows(holdout, test[target], metrics["baselines"])
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
-    drawn = intervals.resampling(moments, len(test), options.seed, groups=groups_of(test, description))
+    drawn = intervals.resampling(moments, len(test), options.seed, groups=groups_of(test, split.get("groups")))
     found, baselines = compare_predictors(
         metrics, holdout, test[list(kinds)], drawn, options.code, options.seed, options.least_difference
     )
@@ -128,13 +132,13 @@ def compare_model(
         "newest": compared_periods(_alike(table, sampled)[time] if time else None, sampled=sampled is not None),
         # In a sample, the rows by week are not counted.
         "rows_by_week": rows_by_week(table[time]) if time and sampled is None else None,
-        "prediction_interval": _covered(holdout, moments, description["split"]["by"] == "time", slices, drawn, options),
+        "prediction_interval": _covered(holdout, moments, split["by"] == "time", slices, drawn, options),
         "baselines": baselines,
     }
     of_rows, alarms = _compare_rows(table, description, options.seed, before, sampled)
     found |= of_rows | {"predictions_profile": drift.profile(holdout["predicted"], "number")}
-    found["alarms"] = [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *comparison_alarms(found)]
-    return found
+    more = comparison_alarms(cast(Compared, found))
+    return cast(Compared, {**found, "alarms": [*alarms, *past_alarms(found["rows_by_week"], before.weeks), *more]})
 
 
 def _alike(table: pd.DataFrame, sampled: _Sampled | None) -> pd.DataFrame:
@@ -168,8 +172,8 @@ def _covered(
 
 
 def _compare_rows(
-    table: pd.DataFrame, description: dict[str, Any], seed: int, before: Before, sampled: _Sampled | None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    table: pd.DataFrame, description: Description, seed: int, before: Before, sampled: _Sampled | None
+) -> tuple[dict[str, Any], list[AlarmRecord]]:
     """Return how later rows differ from earlier ones (drift, and the profile for the next release), and the alarms.
 
     The parameters are those of `compare_model`.
@@ -179,7 +183,7 @@ def _compare_rows(
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     by_time = description["split"]["by"] == "time"
     in_time = [
-        each if not by_time or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
+        each if not (time and by_time) or each[time].is_monotonic_increasing else each.sort_values(time, kind="stable")
         for each in (train, test)
     ]
     columns = drift.columns(description)
@@ -196,7 +200,7 @@ def _compare_rows(
         *leaks.known_late(description.get("not_before", []), description),
         *copies(sampled.training_rows if sampled else [train], test, names, target, seed),
         *findings.drift_alarms(training, "the held-out part"),
-        *(findings.last_seen(in_time[0], in_time[1], kinds, time) if by_time else []),
+        *(findings.last_seen(in_time[0], in_time[1], kinds, time) if time and by_time else []),
         *findings.drift_alarms(release or [], "these data, set beside those of the deployed release"),
         *newest_alarms(alike, description, before.newest),
     ]
@@ -250,12 +254,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
     with command_line.logged("compare_model", args, args.metrics):
-        description, metrics = map(read_json, [args.features.with_suffix(".json"), args.metrics])
-        said = read_json(args.validation)
+        description = cast(Description, read_json(args.features.with_suffix(".json")))
+        metrics, said = cast(Metrics, read_json(args.metrics)), cast(ValidationReport, read_json(args.validation))
         before = _released(args.release) if args.release else Before()
         own = metrics.get("custom_metrics")
         code = load_code(Path(own["file"]), own["sha256"])[0] if own else None
-        sizes = description["split"]["rows"]
+        sizes = cast(dict[str, int], description["split"]["rows"])
         columns = scan(args.features, description["kinds"])
         table, alike, rows = sample(args.features, columns, sizes)
         holdout, again = held_out(args.metrics.with_name("holdout_predictions.csv"), sizes["test"])
@@ -282,7 +286,12 @@ def main(argv: list[str] | None = None) -> None:
             found["alarms"] += missing_alarms(lacking(args.raw, description, said["profile"]), before.newest)
         found = rounded(found)
         # The contract's part of the report is read here, so that the report does not depend on another task.
-        validation = {name: said[name] for name in ("status", "contract", "rows", "violations")}
+        validation: Validation = {
+            "status": said["status"],
+            "contract": said["contract"],
+            "rows": said["rows"],
+            "violations": said["violations"],
+        }
         write_json(args.output, {"model_sha256": metrics["model_sha256"], "validation": validation, **found})
         mae, (low, high) = metrics["model"]["test"]["MAE"], found["intervals"]["model"]["MAE"]
         logging.info("[compare_model] completed. MAE %.4f, 95%% interval %s to %s", mae, low, high)

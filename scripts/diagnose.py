@@ -8,13 +8,24 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_json, write_json
-from signoff.model.scoring import Scores
-from signoff.release.records import Difference, Interval
+from signoff.model.scoring import Scores, mae
+from signoff.release.records import (
+    AlarmRecord,
+    Compared,
+    Diagnostics,
+    Difference,
+    Explained,
+    Findings,
+    Interval,
+    Metrics,
+    OutOfSample,
+    RefitRecord,
+)
 from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 
 # The held-out error is too good below this share of the error on training rows that the model had not seen, and too
@@ -25,11 +36,11 @@ _TOO_GOOD_OF_BEST = 0.8
 
 
 def diagnose(
-    metrics: dict[str, Any],
-    explanation: dict[str, Any],
-    comparison: dict[str, Any],
-    refit: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    metrics: Metrics,
+    explanation: Explained,
+    comparison: Compared,
+    refit: RefitRecord | None = None,
+) -> Diagnostics:
     """Return the content of diagnostics.json; docs/files.md says what each part is.
 
     Parameters
@@ -40,7 +51,7 @@ def diagnose(
         The result of `refit_model`, if the model was trained again on all rows.
     """
     scores = {name: each["test"] for name, each in metrics["baselines"].items()}
-    best = min(scores, key=lambda name: scores[name]["MAE"])
+    best = min(scores, key=lambda name: mae(scores[name]))
     against = comparison["baselines"]
     alarms = [
         *explanation["alarms"],
@@ -50,18 +61,24 @@ def diagnose(
         *(refit["alarms"] if refit else []),
     ]
     inner = ("alarms", "baselines", "order")
-    found = {name: each for part in (comparison, explanation) for name, each in part.items() if name not in inner}
+    parts: tuple[Mapping[str, object], ...] = (comparison, explanation)
+    found: dict[str, Any] = {name: each for part in parts for name, each in part.items() if name not in inner}
     if refit:
-        found["refit"] = {name: refit[name] for name in ("sha256", "training_rows", "last_time", "agreement")}
+        found["refit"] = {
+            "sha256": refit["sha256"],
+            "training_rows": refit["training_rows"],
+            "last_time": refit["last_time"],
+            "agreement": refit["agreement"],
+        }
     found["alarms"] = sorted(alarms, key=lambda each: -WEIGHTS[each["name"]])
     found["against_best"] = {"name": best, **against[best]}
-    found["reasons"] = reasons(metrics, found)
-    return found
+    found["reasons"] = reasons(metrics, cast(Findings, found))
+    return cast(Diagnostics, found)
 
 
 def _no_signal(
-    scores: Scores, intervals: dict[str, Interval], against_mean: Difference, explanation: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    scores: Scores, intervals: dict[str, Interval], against_mean: Difference, explanation: Explained
+) -> list[AlarmRecord]:
     """Return an alarm if the predictions have nothing to do with the target.
 
     Parameters
@@ -86,7 +103,7 @@ def _no_signal(
     return [alarm("no_signal", None, f"{sentence}between {low:.3g} and {high:.3g}.")]
 
 
-def _gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[str, float]) -> list[dict[str, Any]]:
+def _gap(metrics: Scores, mean: Scores, unseen: OutOfSample | None) -> list[AlarmRecord]:
     """Return an alarm if the held-out score is far from that on training rows that the model had not seen.
 
     Parameters
@@ -99,12 +116,12 @@ def _gap(metrics: Mapping[str, Any], mean: Mapping[str, Any], unseen: Mapping[st
     """
     if not unseen or not unseen["MAE"] or not mean["MAE"]:
         return []
-    ratio = metrics["MAE"] / unseen["MAE"]
-    easier = (metrics["MAE"] / mean["MAE"]) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
+    ratio = mae(metrics) / unseen["MAE"]
+    easier = (mae(metrics) / mae(mean)) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
     words = (
         f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
     )
-    if max(ratio, easier) < _TOO_GOOD and metrics["MAE"] < _TOO_GOOD_OF_BEST * unseen["best_MAE"]:
+    if max(ratio, easier) < _TOO_GOOD and mae(metrics) < _TOO_GOOD_OF_BEST * unseen["best_MAE"]:
         return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
     if min(ratio, easier) > _TOO_BAD:
         return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]
@@ -122,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("diagnose", args, args.metrics):
         paths = [args.metrics, args.explanation, args.comparison, *([args.refit] if args.refit else [])]
         content = args.metrics.read_bytes()
-        parts = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
+        parts: list[Any] = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
         for path, part in zip(paths, parts, strict=True):
             if part["model_sha256"] != parts[0]["model_sha256"]:
                 raise TaskError(

@@ -12,7 +12,7 @@ import logging
 import zipfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
@@ -27,6 +27,7 @@ from signoff.release.store import Releases
 from signoff.report.data_sheet import data_sheet
 from signoff.report.dossier import Entry, is_model, readme
 from signoff.report.standard_forms import standard_forms
+from signoff.tables.records import Contract, ValidationReport
 
 _FOLDER = Path("dossiers")
 _SIGNED, _MADE, _NOW = "signed with the release", "made from the signed files", "the project, when the zip was made"
@@ -86,7 +87,7 @@ def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
 
 def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
     """Return the documents that are made from the signed files, and what each reviewer has signed."""
-    validation = releases.json(facts.name, facts.document, "validation_report.json")
+    validation = cast(ValidationReport, releases.json(facts.name, facts.document, "validation_report.json"))
     forms = standard_forms(facts)
     texts = {
         "data-sheet.md": (
@@ -128,13 +129,13 @@ def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
     return {name: Entry(path.read_bytes(), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
 
 
-def _contract(facts: Facts, releases: Releases) -> dict[str, Any] | None:
+def _contract(facts: Facts, releases: Releases) -> Contract | None:
     """Return the data contract of the release; None if it has none."""
     for file in facts.files:
         if file.startswith("config/") and file.endswith((".yaml", ".yml")):
             content = yaml.safe_load(releases.content(facts.name, facts.document, file))
             if isinstance(content, dict) and isinstance(content.get("columns"), dict):
-                return content
+                return cast(Contract, content)
     return None
 
 

@@ -9,10 +9,9 @@ with their predictions go to holdout_predictions.csv beside the output.
 
 import argparse
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
@@ -24,6 +23,7 @@ from signoff.features.history_state import history_facts
 from signoff.features.holdout import check_count
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
+from signoff.model.records import Metadata
 from signoff.model.scoring import BUILT_IN, Scores
 from signoff.model.thresholds import DeployedScores, add_thresholds, given
 from signoff.release.approval import Rule
@@ -33,10 +33,11 @@ from signoff.review.custom_metrics import call_metrics
 from signoff.review.evaluation import Evaluation, FeatureRows, Gate, evaluate_rows
 from signoff.tables.batches import scan
 from signoff.tables.contract import describe
+from signoff.tables.records import ValidationReport
 from signoff.tables.table import read_table
 
 
-def evaluate_model(args: argparse.Namespace, metadata: Mapping[str, Any], code: ModuleType | None) -> Evaluation:
+def evaluate_model(args: argparse.Namespace, metadata: Metadata, code: ModuleType | None) -> Evaluation:
     """Evaluate the model of the command line, and write its held-out rows; `code` has the custom metrics."""
     model = load_model(args.model, metadata["sha256"])
     columns = scan(args.features, read_json(args.features.with_suffix(".json"))["kinds"])
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     with command_line.logged("evaluate_model", args, args.model):
         code, digest = load_code(args.metrics) if args.metrics else (None, None)
-        metadata = read_json(args.model.with_suffix(".json"))
+        record = read_json(args.model.with_suffix(".json"))
+        metadata = cast(Metadata, record)
         evaluation = evaluate_model(args, metadata, code)
         held_out = cast(int, evaluation["model"]["test"]["rows"])
         check_count(args.features, held_out, metadata["split"]["rows"]["test"], "held-out")
@@ -75,14 +77,14 @@ def main(argv: list[str] | None = None) -> None:
         custom = {"file": str(args.metrics), "sha256": digest, "names": names} if code else None
         found = {**evaluation, "custom_metrics": custom}
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
-        found |= {name: metadata[name] for name in [*context, "custom"]}
-        found |= {name: metadata[name] for name in ["candidates", "weight", "intervals"] if name in metadata}
+        found |= {name: record[name] for name in [*context, "custom"]}
+        found |= {name: record[name] for name in ["candidates", "weight", "intervals"] if name in record}
         if "history" in metadata:
             found["history"] = history_facts(metadata)
         found["model_sha256"] = metadata["sha256"]
         if args.validation_report:
-            report = read_json(args.validation_report)
-            found["validation"] = {name: report[name] for name in ("status", "violations")}
+            report = cast(ValidationReport, read_json(args.validation_report))
+            found["validation"] = {"status": report["status"], "violations": report["violations"]}
             for line in describe(report["violations"]):
                 logging.warning("[evaluate_model] the raw data violate the contract: %s", line)
         write_json(args.output, found)

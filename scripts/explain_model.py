@@ -6,7 +6,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,13 @@ from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.holdout import groups_of
 from signoff.features.recipe import of_a_date
+from signoff.features.records import Description
 from signoff.model.encoding import fit, predictions
 from signoff.model.model_file import load_model
-from signoff.model.records import Weighting
+from signoff.model.records import Metadata, Weighting
 from signoff.model.regressor import use_threads
 from signoff.model.weights import weights_of
-from signoff.release.records import Visible
+from signoff.release.records import AlarmRecord, Explained, OutOfSample, Visible
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
 from signoff.review.newest_errors import error_alarms
@@ -43,8 +44,8 @@ _RECENT_WEEKS = 24
 
 
 def explain_model(
-    model: Any, table: pd.DataFrame, description: dict[str, Any], seed: int = 0, weighting: Weighting | None = None
-) -> dict[str, Any]:
+    model: Any, table: pd.DataFrame, description: Description, seed: int = 0, weighting: Weighting | None = None
+) -> Explained:
     """Return the diagnostics of the model and its rows alone.
 
     Parameters
@@ -105,12 +106,12 @@ def explain_model(
 
 def _newest_errors(
     table: pd.DataFrame,
-    description: dict[str, Any],
+    description: Description,
     slices: intervals.Sliced,
     error: np.ndarray,
     error_then: pd.Series,
     folds: np.ndarray,
-) -> tuple[list[dict[str, Any]], Visible | None]:
+) -> tuple[list[AlarmRecord], Visible | None]:
     """Return the result of `error_alarms` for the errors of held-out rows, and of training rows by index.
 
     `slices` are those of all rows, by feature. `folds` are those of the training rows. The models of early folds have
@@ -139,13 +140,13 @@ def _newest_errors(
 
 def _slice_bias(
     table: pd.DataFrame,
-    description: dict[str, Any],
+    description: Description,
     slices: intervals.Sliced,
     error: np.ndarray,
     error_then: pd.Series,
     periods: np.ndarray,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[AlarmRecord]:
     """Return the alarms of `bias.slice_bias` for the errors of held-out rows, and of training rows by index."""
     if error_then.empty:
         return []
@@ -153,7 +154,7 @@ def _slice_bias(
     slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     time = table[description["time_column"]] if description["time_column"] else None
-    groups = groups_of(table, description)
+    groups = groups_of(table, description["split"].get("groups"))
     (blocks, _), (blocks_then, by) = (
         intervals.blocks_of(
             None if time is None else time.iloc[rows], len(rows), seed, None if groups is None else groups[rows]
@@ -186,7 +187,7 @@ def out_of_sample(
     rows = train.sample(min(len(train), _CV_ROWS), random_state=seed)
     rows = rows.sort_values(time, kind="stable") if time else rows
     weight = None if weights is None else weights[rows.index]
-    together = groups_of(rows, {"split": {"groups": groups}})
+    together = groups_of(rows, groups)
     if len(rows) < _FOLDS * intervals.MIN_ROWS or (together is not None and len(np.unique(together)) < _FOLDS):
         return nothing
     folds = TimeSeriesSplit(_FOLDS) if time else KFold(_FOLDS, shuffle=True, random_state=seed)
@@ -218,7 +219,7 @@ def out_of_sample(
     return pd.concat(found), np.repeat(range(_FOLDS), [len(each) for each in found])
 
 
-def _out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> dict[str, Any] | None:
+def _out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> OutOfSample | None:
     """Return the scores on training rows that the model had not seen; None if there are none."""
     if not len(y):
         return None
@@ -241,9 +242,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
     args = parser.parse_args(argv)
     with command_line.logged("explain_model", args, args.model):
-        metadata, description = (read_json(each.with_suffix(".json")) for each in (args.model, args.features))
+        metadata = cast(Metadata, read_json(args.model.with_suffix(".json")))
+        description = cast(Description, read_json(args.features.with_suffix(".json")))
         model = load_model(args.model, metadata["sha256"])
-        table, _, _ = sample(args.features, scan(args.features, description["kinds"]), description["split"]["rows"])
+        sizes = cast(dict[str, int], description["split"]["rows"])
+        table, _, _ = sample(args.features, scan(args.features, description["kinds"]), sizes)
         # Everything here is small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
             found = explain_model(model, table, description, args.random_state, metadata.get("weight"))

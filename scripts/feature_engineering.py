@@ -44,10 +44,11 @@ from signoff.features.recipe import (
     make_features,
     warn_of_infinite,
 )
-from signoff.features.records import CodeRecord, Description
+from signoff.features.records import Description, Sides
 from signoff.features.row_keys import keep_keys
 from signoff.features.user_code import load_code
 from signoff.tables.batches import scan, tables
+from signoff.tables.records import ColumnsRead
 from signoff.tables.table import read_table, write_table
 from signoff.tables.writer import write_frames
 
@@ -123,7 +124,7 @@ class _Features:
                 each.look(frame[name])
         self.plan = make_plan(facts, target, options, built_in=custom is None or custom_mode == "after")
         self.infinite: Counter[str] = Counter()
-        self._sides: list[dict[str, Any]] = []
+        self._sides: list[Sides] = []
         # What other rows need of all rows, and what each row has of earlier ones.
         self.past: pd.DataFrame | None = None
         self._history: dict[str, pd.Series] = {}
@@ -145,10 +146,8 @@ class _Features:
             first += len(frame)
             features = make_features(frame, plan["recipe"], plan["target"], self.infinite, history)
             if self._custom is not None:
-                own, plan["custom"] = own_features(
-                    frame, features, cast(CodeRecord, plan), self._custom, self._custom_mode
-                )
-                plan["features"] = {name: "number" if is_number(own[name]) else "category" for name in own}
+                own, plan["custom"] = own_features(frame, features, plan, self._custom, self._custom_mode)
+                plan["features"] = {str(name): "number" if is_number(own[name]) else "category" for name in own}
                 features = {str(name): own[name] for name in own}
                 refuse_names(features, frame, plan)
             table, side = with_split(frame, features, plan)
@@ -159,7 +158,7 @@ class _Features:
 
     def description(self) -> Description:
         """Return the description of the features, after `tables` has yielded all of them."""
-        return cast(Description, described(self.plan, together(self._sides)))
+        return described(self.plan, together(self._sides))
 
 
 def _features_of_part(cleaned: Path, output: Path, like: Description, code: ModuleType | None) -> None:
@@ -258,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
         if description["custom"] is not None:
             description["custom"] |= {"file": str(args.custom), "sha256": digest}
         _log(description)
-        about = {"kinds": columns.kinds, "date_formats": columns.formats, **counts}
+        about = cast(ColumnsRead, {"kinds": columns.kinds, "date_formats": columns.formats, **counts})
         used = columns_described(description, about)
         if made.past is not None:
             state = write_state(made.past, made.plan, args.state)

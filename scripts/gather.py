@@ -10,7 +10,7 @@ import io
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -20,6 +20,7 @@ from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import with_delivery
 from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import gather_counts
+from signoff.tables.records import Cleaned, ColumnProfile, ValidationReport, Violation
 from signoff.tables.times import ingest_time, time_column_of
 
 
@@ -52,28 +53,29 @@ def _columns(head: bytes) -> list[str]:
     return next(csv.reader([head.decode("utf-8-sig")]))
 
 
-def _gather_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
+def _gather_reports(reports: list[ValidationReport]) -> ValidationReport:
     """Return the validation reports of all parts as one.
 
     The profile has no distinct values, quartiles and most frequent values, since these cannot be added up.
     """
-    violations: dict[tuple[str | None, str], dict[str, Any]] = {}
-    profile: dict[str, dict[str, Any]] = {}
+    violations: dict[tuple[str | None, str], Violation] = {}
+    profile: dict[str, ColumnProfile] = {}
     before = 0
     for report in reports:
         for each in report["violations"]:
             key = (each["column"], each["check"])
             found = violations.setdefault(key, {"column": key[0], "check": key[1], "rows": 0, "examples": []})
             found["rows"] += each["rows"]
-            more = [{"row": before + one["row"], "value": one["value"]} for one in each["examples"]]
+            more = [{"row": before + cast(int, one["row"]), "value": one["value"]} for one in each["examples"]]
             found["examples"] = [*found["examples"], *more][:EXAMPLES]
-        for name, each in report["profile"].items():
-            found = profile.setdefault(name, {"type": each["type"], "unreadable": 0, "missing": 0})
-            for count in ("unreadable", "missing"):
-                found[count] += each[count]
-            for end, extreme in (("min", min), ("max", max)):
-                if end in each:
-                    found[end] = extreme(found.get(end, each[end]), each[end])
+        for name, column in report["profile"].items():
+            total = profile.setdefault(name, {"type": column["type"], "unreadable": 0, "missing": 0})
+            total["unreadable"] += column["unreadable"]
+            total["missing"] += column["missing"]
+            if "min" in column:
+                total["min"] = min(total.get("min", column["min"]), column["min"])
+            if "max" in column:
+                total["max"] = max(total.get("max", column["max"]), column["max"])
         before += report["rows"]
     return {
         "status": "fail" if violations else "pass",
@@ -98,8 +100,8 @@ def main(argv: list[str] | None = None) -> None:
         names = list(read_json(args.plan)["parts"])
         paths = [args.input / f"{name}{args.output.suffix}" for name in names]
         if args.output.suffix == ".json":
-            reports = [read_json(path) for path in paths]
-            report = {**_gather_reports(reports), "raw_sha256": sha256(args.plan)}
+            reports = [cast(ValidationReport, read_json(path)) for path in paths]
+            report: ValidationReport = {**_gather_reports(reports), "raw_sha256": sha256(args.plan)}
             rules = delivery_rules(read_contract(args.schema) if args.schema else None)
             delivery = Delivery(rules.levels, rules.max_missing)
             for each in reports if rules.any() else []:
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             _gather_tables(paths, args.output)
             if (counted := [path.with_suffix(".json") for path in paths])[0].is_file():
-                counts = [read_json(path) for path in counted]
+                counts = [cast(Cleaned, read_json(path)) for path in counted]
                 if "policies" in counts[0]:
                     total = gather_counts(counts, args.max_rows_lost)
                     write_json(args.output.with_suffix(".json"), {**total, "raw_sha256": sha256(args.plan)})

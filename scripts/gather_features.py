@@ -25,6 +25,7 @@ from signoff.features.holdout import rule_by_time
 from signoff.features.records import Description, Split
 from signoff.features.row_keys import read_keys
 from signoff.tables.parts import gather_counts
+from signoff.tables.records import Cleaned
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,11 +64,13 @@ def _of_parts(args: argparse.Namespace) -> tuple[Description, list[Path], pd.Tim
     """Return the description of all parts' features, their files, and the last time that trains."""
     names = list(read_json(args.plan)["parts"])
     like = cast(Description, read_json(args.like))
-    counts = gather_counts([read_json(args.cleaned / f"{name}.json") for name in names], args.max_rows_lost)
+    counts = gather_counts(
+        [cast(Cleaned, read_json(args.cleaned / f"{name}.json")) for name in names], args.max_rows_lost
+    )
     rows = {name: read_json(args.input / f"{name}.json") for name in names}
     names = [name for name in names if rows[name]["rows"]]
     paths = [args.input / f"{name}.csv" for name in names]
-    cleaning = {key: counts[key] for key in ("rows_in", "rows_out", "rows_dropped")}
+    cleaning = {"rows_in": counts["rows_in"], "rows_out": counts["rows_out"], "rows_dropped": counts["rows_dropped"]}
     split, cut = like["split"], None
     if split["by"] == "time":
         time = like["time_column"]

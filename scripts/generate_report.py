@@ -9,13 +9,13 @@ figures are written to figures/ beside it, and the tables, one page each, to tab
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, replacing, sha256
-from signoff.release.live_record import warnings
-from signoff.release.records import Diagnostics, Metrics, RowBudget
+from signoff.release.live_record import Live, warnings
+from signoff.release.records import Backtest, Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Block, Box, Code, Figure, Section, Strong, Table, Words
 from signoff.report.drawing import save_figure, svg
@@ -52,8 +52,8 @@ def generate_report(
     digests: dict[str, str],
     drawn: dict[str, dict[str, str]],
     budget: RowBudget | None = None,
-    live: dict[str, Any] | None = None,
-    backtest: dict[str, Any] | None = None,
+    live: Live | None = None,
+    backtest: Backtest | None = None,
 ) -> tuple[str, list[Box | Section]]:
     """Return the title and the parts of the report.
 
@@ -160,7 +160,8 @@ def main(argv: list[str] | None = None) -> None:
         for path in filter(None, (args.row_budget, args.live, args.backtest)):
             contents[path] = path.read_bytes()
             more[path] = parsed_json(contents[path], path)
-        budget, live = cast(RowBudget | None, more.get(args.row_budget)), more.get(args.live)
+        budget, live = cast(RowBudget | None, more.get(args.row_budget)), cast(Live | None, more.get(args.live))
+        backtest = cast(Backtest | None, more.get(args.backtest))
         if budget and budget["model_sha256"] != metrics["model_sha256"]:
             raise TaskError(f"{args.row_budget} was computed for a different model than {args.input}. Run make report.")
         # The digests are those of the bytes that were parsed, even if a file has changed since.
@@ -168,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
             path.name: hashlib.sha256(contents[path]).hexdigest() if path in contents else sha256(path)
             for path in dict.fromkeys([*paths, *contents])
         }
-        report = generate_report(metrics, diagnostics, card, digests, drawn, budget, live, more.get(args.backtest))
+        report = generate_report(metrics, diagnostics, card, digests, drawn, budget, live, backtest)
         for path, form in ((args.output, markdown), (args.output.with_suffix(".html"), page)):
             with replacing(path) as new:
                 new.write_text(form(*report), encoding="utf-8")

@@ -7,7 +7,6 @@ Run in the project's folder. Neither page loads anything. The same runs and rele
 
 import logging
 from pathlib import Path
-from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.files import any_json, replacing
@@ -16,7 +15,7 @@ from signoff.ops.overview import INDEX, write_index
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
 from signoff.release.form import Line
-from signoff.release.live_record import read_live
+from signoff.release.live_record import Live, read_live
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Words
 from signoff.report.live import live_section
@@ -26,7 +25,7 @@ from signoff.report.timeline import Run, timeline
 
 
 def history(
-    runs: list[Run], moves: list[Line], target: str | None, warnings: list[str], live: dict[str, Any] | None = None
+    runs: list[Run], moves: list[Line], target: str | None, warnings: list[str], live: Live | None = None
 ) -> str:
     """Return the page as HTML.
 
@@ -72,8 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             target = any_json(Path(METRICS).read_bytes())["target"]
         except (OSError, ValueError, KeyError, TypeError):
             target = None
-        found, warnings = read_runs()
-        runs = cast(list[Run], found)
+        runs, warnings = read_runs()
         for each in warnings:
             logging.warning("[history] %s", each)
         # First, since it also says why the history of releases cannot be read.

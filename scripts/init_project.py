@@ -34,6 +34,7 @@ from signoff.source.sniffing import sniff
 from signoff.source.unpacking import is_json_lines
 from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.delivery import counts_by_day
+from signoff.tables.records import ColumnRules, Contract
 from signoff.tables.table import ParsedTable, read_table
 from signoff.tables.times import Times, in_future, ingest_time
 
@@ -77,7 +78,7 @@ _ENTITY = re.compile(r"(?:^|[_ .-])(?:id|key|code)$|[a-z](?:Id|ID)$|^[a-z]+id$")
 
 def init_project(
     table: ParsedTable, target: str, now: pd.Timestamp | None = None, preset: str = "good"
-) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], Contract, list[str]]:
     """Return the config but for its source, the data contract, and what was decided, one line each.
 
     Parameters
@@ -271,7 +272,7 @@ class _Draft:
             "model, trained at once, set model.preset: fast"
         )
 
-    def contract(self) -> dict[str, Any]:
+    def contract(self) -> Contract:
         """Return the data contract."""
         table = self.table
         expected, most_missing = expectations(table.frame, self.kinds, self.target, self.time_column, self.now)
@@ -286,7 +287,7 @@ class _Draft:
             for name, each in table.frame.items()
             if name not in self.empty
         }
-        return expected | {"columns": columns}
+        return cast(Contract, expected | {"columns": columns})
 
 
 def _choose_time(frame: pd.DataFrame, kinds: dict[str, str], target: str) -> tuple[str | None, dict[str, str], str]:
@@ -404,11 +405,11 @@ def _other_words_of(name: str, values: pd.Series, unit: str) -> list[str]:
 
 
 def _rules(
-    values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: dict[str, Any]
-) -> dict[str, Any]:
+    values: pd.Series, kind: str, date_format: str | None, unit: str | None, most_missing: ColumnRules
+) -> ColumnRules:
     """Return a column's part of the contract, with slack; a comment names what a person may know better."""
     dtype = {"number": "float64", "boolean": "bool", "date": "datetime64[ns]"}.get(kind, "str")
-    found: dict[str, Any] = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
+    found: ColumnRules = {"dtype": dtype, "nullable": bool(values.isna().any() or len(values) < 1000)}
     if date_format:
         # Kept from now on: a month whose days are all below 13 does not show it.
         found["date_format"] = date_format
@@ -420,7 +421,7 @@ def _rules(
         slack = (high - low) or abs(high) or 1.0
         least = 0.0 if low >= 0 else _rounded(low - slack, ROUND_FLOOR)
         found["checks"] = {"in_range": {"min_value": least, "max_value": _rounded(high + slack, ROUND_CEILING)}}
-    return found | (most_missing if found["nullable"] else {})
+    return {**found, **most_missing} if found["nullable"] else found
 
 
 def _rounded(value: float, direction: str) -> float:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,8 @@ from signoff.base.files import read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
 from signoff.release.form import Line as Move
-from signoff.release.live_record import Line, LiveAlarm, broken_words, read_live
+from signoff.release.live_record import Line, Live, LiveAlarm, broken_words, read_live
+from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases, kept_releases
 from signoff.review.batch_check import SUFFIX
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
@@ -48,8 +49,8 @@ def _promises_of(history: Sequence[Move]) -> dict[str, Promise]:
     for name in kept_releases(history):
         document = releases.sign_off(name, history)
         try:
-            parts = [releases.json(name, document, file) for file in ("evaluation_metrics.json", "diagnostics.json")]
-            found[name] = promise_of(*parts)
+            metrics = cast(Metrics, releases.json(name, document, "evaluation_metrics.json"))
+            found[name] = promise_of(metrics, cast(Diagnostics, releases.json(name, document, "diagnostics.json")))
         except (StopIteration, KeyError):
             logging.warning("[live_record] %s has no diagnostics to compare with: left out", name)
     return found
@@ -174,7 +175,7 @@ def _summed(record: Record, unused: np.ndarray | None = None) -> Sums:
     return sums
 
 
-def live_record(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def live_record(args: argparse.Namespace, folder: Path) -> Live:
     """Return the record as it is written to live.json; `folder` is for temporary files."""
     history = Releases().history()
     current, promises = Releases().in_use(history), _promises_of(history)
@@ -267,8 +268,8 @@ def main(argv: list[str] | None = None) -> None:
             logging.warning("[live_record] left out: %s", problem)
         for each in found["alarms"]:
             logging.warning("[live_record] alarm %s: %s", each["name"], each["sentence"])
-        for each in found["broken"]:
-            logging.warning("[live_record] %s", broken_words(each))
+        for limit in found["broken"]:
+            logging.warning("[live_record] %s", broken_words(limit))
         logging.info(
             "[live_record] completed. Predicted rows: %d, answered: %d, unanswered: %d",
             *(found["rows"], found["answered"], found["unanswered"]),

@@ -11,15 +11,17 @@ reviews, signs off, deploys and predicts in that folder (make … DIR=models/NAM
 import csv
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
 from signoff.config.settings import config_argument, read_config
+from signoff.model.scoring import mae
 from signoff.ops.many import MODELS, failed_models, forget_chunks
 from signoff.ops.runs import RECORD
 from signoff.release.approval import METRICS, VALIDATION
+from signoff.release.records import Metrics, Validation
 from signoff.release.verdict import verdict
 from signoff.rules.model_folder import write_projects
 from signoff.source.pieces import folder_name
@@ -28,10 +30,10 @@ _COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2
 _COLUMNS += ["why"]
 
 
-def _row_of(name: str, metrics: dict[str, Any], validation: dict[str, Any], on_failure: str) -> dict[str, Any]:
+def _row_of(name: str, metrics: Metrics, validation: Validation, on_failure: str) -> dict[str, Any]:
     """Return the row of a model in the table."""
     _, failures = verdict(validation, metrics, on_failure)
-    baselines = [each["test"]["MAE"] for each in metrics["baselines"].values()]
+    baselines = [mae(each["test"]) for each in metrics["baselines"].values()]
     scored, rows = metrics["model"]["test"], metrics["split"]["rows"]
     return {
         "model": name,
@@ -74,7 +76,8 @@ def main(argv: list[str] | None = None) -> None:
             if name in without:
                 rows.append({"model": name, "verdict": "failed", "why": without[name]})
                 continue
-            metrics, validation = (read_json(folder / path) for path in (METRICS, VALIDATION))
+            metrics = cast(Metrics, read_json(folder / METRICS))
+            validation = cast(Validation, read_json(folder / VALIDATION))
             rows.append(_row_of(name, metrics, validation, settings["validation"]["on_failure"]))
             _write_verdict(folder, rows[-1]["verdict"])
         table = args.output.with_name("models.csv")

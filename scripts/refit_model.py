@@ -13,7 +13,7 @@ import argparse
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -23,17 +23,19 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded
 from signoff.features.holdout import check_count, groups_of
+from signoff.features.records import Description
 from signoff.model.model_file import load_model, write_model
+from signoff.model.records import Metadata
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, versions
 from signoff.model.weights import columns_of, weights_of
-from signoff.release.records import Agreement
+from signoff.release.records import Agreement, Metrics, RefitRecord
 from signoff.review.refit import agreement, newest_rows, refit_alarms
 from signoff.tables.batches import read_rows
 
 
 def _compare(
-    model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: dict[str, Any], typical: float, threads: int
+    model: Pipeline, refit: Pipeline, rows: pd.DataFrame, description: Description, typical: float, threads: int
 ) -> Agreement:
     """Return how both models' predictions of the newest held-out rows differ.
 
@@ -57,7 +59,7 @@ def _compare(
     return agreement(newest[target].to_numpy("float64"), ours, theirs, typical)
 
 
-def refit_model(args: argparse.Namespace) -> dict[str, Any]:
+def refit_model(args: argparse.Namespace) -> RefitRecord:
     """Train the model again and write it; return what the JSON beside it holds.
 
     Raises
@@ -65,10 +67,11 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     TaskError
         The metrics are those of another model, or the model cannot be trained on these rows.
     """
-    metadata, metrics = read_json(args.model.with_suffix(".json")), read_json(args.metrics)
+    metadata = cast(Metadata, read_json(args.model.with_suffix(".json")))
+    metrics = cast(Metrics, read_json(args.metrics))
     if metrics["model_sha256"] != metadata["sha256"]:
         raise TaskError(f"{args.metrics} was computed for a different model than {args.model}. Run make run.")
-    description = read_json(args.input.with_suffix(".json"))
+    description = cast(Description, read_json(args.input.with_suffix(".json")))
     kinds, target, when = description["features"], description["target"], description["time_column"]
     weighting = metadata.get("weight")
     group = [each for each in [description["split"].get("groups")] if each]
@@ -76,14 +79,15 @@ def refit_model(args: argparse.Namespace) -> dict[str, Any]:
     rows = read_rows(
         args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
     )
-    check_count(args.input, len(rows), sum(description["split"]["rows"].values()), "training and held-out")
+    sizes = description["split"]["rows"]
+    check_count(args.input, len(rows), sizes["train"] + sizes["test"], "training and held-out")
     model: Any = load_model(args.model, metadata["sha256"])
     started = time.monotonic()
     weights = weights_of(rows, weighting, when)
-    options = (args.random_state, args.threads, weights, groups_of(rows, description))
+    options = (args.random_state, args.threads, weights, groups_of(rows, description["split"].get("groups")))
     refit = train_again(model, rows, kinds, rows[target], *options)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
-    typical = metrics["model"]["test"]["median_absolute_error"]
+    typical = cast(float, metrics["model"]["test"]["median_absolute_error"])
     found = _compare(model, refit, rows, description, typical, args.threads)
     digest = write_model(refit, args.output)
     return {

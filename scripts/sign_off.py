@@ -14,7 +14,6 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
@@ -24,7 +23,7 @@ from signoff.ops.overview import update_index
 from signoff.release.approval import REPORT, SIGN_OFF, Rule
 from signoff.release.decision import decide
 from signoff.release.detached import take_signature, take_statement
-from signoff.release.form import SignOff
+from signoff.release.form import Decided, Given, Subject
 from signoff.release.merged import Merged, merged_statements
 from signoff.release.signing import write_decision
 from signoff.release.subject import review, summary
@@ -47,17 +46,19 @@ def _ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None
         args.comment = input("Comment: ")
 
 
-def _decided(args: argparse.Namespace, subject: dict[str, Any], rule: Rule, merged: Merged | None) -> SignOff:
+def _decided(args: argparse.Namespace, subject: Subject, rule: Rule, merged: Merged | None) -> Decided:
     """Return the sign-off with the decision of the command line, or of a statement that was signed elsewhere."""
     if merged:
-        document = take_statement(merged.content, merged.signature, merged.path, subject, args.output, rule)
-    elif args.signature:
-        document = take_signature(args.signature.expanduser(), subject, args.output, rule)
-    else:
-        given = {name: getattr(args, name) for name in (*_DECIDED, "override")}
-        document = decide(subject, given, args.output, rule, args.key and args.key.expanduser())
-    # `serialised` adds the digest.
-    return cast(SignOff, document)
+        return take_statement(merged.content, merged.signature, merged.path, subject, args.output, rule)
+    if args.signature:
+        return take_signature(args.signature.expanduser(), subject, args.output, rule)
+    given: Given = {
+        "reviewer": args.reviewer,
+        "decision": args.decision,
+        "comment": args.comment,
+        "override": args.override,
+    }
+    return decide(subject, given, args.output, rule, args.key and args.key.expanduser())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -30,7 +30,7 @@ from signoff.ops.status import next_step
 from signoff.release.approval import SIGN_OFF, code_state
 from signoff.release.decision import decide
 from signoff.release.detached import check_signers, statement_path, write_statement
-from signoff.release.form import Code
+from signoff.release.form import Code, Given, Subject
 from signoff.release.rule_decision import comment_of, list_of_models, parse_rule, problems
 from signoff.release.signing import write_decision
 from signoff.release.store import Releases
@@ -46,7 +46,7 @@ class _Model:
 
     config: dict[str, Any]
     config_paths: list[str]
-    subject: dict[str, Any]
+    subject: Subject
 
 
 def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, _Model], dict[str, str]]:
@@ -94,7 +94,7 @@ def _sign_all(fit: dict[Path, _Model], args: argparse.Namespace, clauses: list[s
     with replacing(path) as new:
         new.write_bytes(content)
     comment = comment_of(args.comment, clauses, content, len(fit))
-    given = {"reviewer": args.reviewer, "decision": "approve", "comment": comment, "override": None}
+    given: Given = {"reviewer": args.reviewer, "decision": "approve", "comment": comment, "override": None}
     key = args.key and args.key.expanduser().absolute()
     failed = {}
     for folder, model in fit.items():

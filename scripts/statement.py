@@ -8,11 +8,13 @@ envelope; `sign_off.py --signature` takes the signature.
 
 import logging
 from pathlib import Path
+from typing import cast
 
 from signoff.base import command_line
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import REPORT, SIGN_OFF
 from signoff.release.detached import write_statement
+from signoff.release.form import Given
 from signoff.release.subject import review
 
 
@@ -28,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("statement", args, REPORT):
         config, paths = read_config(args.config)
-        output, text = write_statement(review(config, paths), vars(args), args.sign_off, args.output, config["release"])
+        subject, said = review(config, paths), cast(Given, vars(args))
+        output, text = write_statement(subject, said, args.sign_off, args.output, config["release"])
         print("", text, sep="\n", flush=True)
         logging.info("[statement] wrote %s and %s", output, output.with_suffix(".txt"))
 

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
 from signoff.features.holdout import check_count, groups_of
+from signoff.features.records import Description
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import Comparison, Setting, Weighting
@@ -73,7 +74,7 @@ def _refuse_violations(report: Path) -> None:
         )
 
 
-def _train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataFrame) -> _Trained:
+def _train(args: argparse.Namespace, description: Description, rows: pd.DataFrame) -> _Trained:
     """Train what the command line asks for. Raises TaskError if it cannot be trained.
 
     Parameters
@@ -88,7 +89,7 @@ def _train(args: argparse.Namespace, description: dict[str, Any], rows: pd.DataF
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    groups, weighting = groups_of(rows, description), given(args)
+    groups, weighting = groups_of(rows, description["split"].get("groups")), given(args)
     weights = weights_of(rows, weighting, description["time_column"])
     every = TrainingRows(rows, kinds, target, moments, groups, weights)
     setting, comparison = choose(learning, every)
@@ -142,7 +143,7 @@ def _parameters(trained: _Trained) -> dict[str, str]:
     return {name: repr(value) for name, value in sorted(found.items())}
 
 
-def _metadata(trained: _Trained, level: float, description: dict[str, Any], **found: object) -> dict[str, Any]:
+def _metadata(trained: _Trained, level: float, description: Description, **found: object) -> dict[str, Any]:
     """Return the content of model.json; `found` has sha256, training_score and inputs; `level` is the intervals'."""
     by = "quantile" if hasattr(trained.model, "intervals_") else "constant"
     return {
@@ -194,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         if not args.candidates and args.preset == "fast":
             # A wrong name is reported before the rows are read.
             make_regressor(args.estimator, args.params, args.random_state)
-        description = read_json(args.input.with_suffix(".json"))
+        description = cast(Description, read_json(args.input.with_suffix(".json")))
         kinds, target = description["features"], description["target"]
         weighting = given(args)
         compares = args.candidates or args.preset != "fast" or weighting

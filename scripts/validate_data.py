@@ -25,9 +25,10 @@ from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.contract import EXAMPLES
 from signoff.tables.counting import Counts
 from signoff.tables.delivery import Delivery
-from signoff.tables.delivery_checks import STEADY_PERIODS, Violation, with_delivery
+from signoff.tables.delivery_checks import STEADY_PERIODS, with_delivery
 from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import read_part
+from signoff.tables.records import ColumnProfile, ColumnRules, Contract, ValidationReport, Violation
 from signoff.tables.table import ParsedTable, read_table
 from signoff.tables.times import Times, ingest_time, time_column_of
 
@@ -37,9 +38,7 @@ _KEPT_PERIODS = STEADY_PERIODS + 2
 _Found = dict[tuple[str | None, str], Violation]
 
 
-def validate_data(
-    table: ParsedTable, contract: dict[str, Any] | None = None, times: Times | None = None
-) -> dict[str, Any]:
+def validate_data(table: ParsedTable, contract: Contract | None = None, times: Times | None = None) -> ValidationReport:
     """Return the validation report of `table`, and what it holds as a delivery.
 
     Parameters
@@ -69,10 +68,10 @@ def validate_data(
 def _validate_tables(
     make: Callable[[], Iterable[ParsedTable]],
     kinds: dict[str, str],
-    contract: dict[str, Any] | None,
+    contract: Contract | None,
     folder: Path | None = None,
     times: Times | None = None,
-) -> tuple[dict[str, Any], Delivery]:
+) -> tuple[ValidationReport, Delivery]:
     """Return the report of the rows that `make` yields, in bounded memory, and what they hold as a delivery.
 
     The rows are read again if some of their times turn out to be far outside of the others. More values of a column
@@ -87,10 +86,10 @@ def _validate_tables(
 def _validated(
     batches: Iterable[ParsedTable],
     kinds: dict[str, str],
-    contract: dict[str, Any] | None,
+    contract: Contract | None,
     folder: Path | None,
     times: Times | None,
-) -> tuple[dict[str, Any], Delivery]:
+) -> tuple[ValidationReport, Delivery]:
     """Return the report of some tables as of one, and what they hold; see `validate_tables`."""
     rules = delivery_rules(contract)
     delivery = Delivery(rules.levels, rules.max_missing, _KEPT_PERIODS * rules.newest)
@@ -108,14 +107,13 @@ def _validated(
             count.add(table.frame[name])
             missing[name] += int(table.frame[name].isna().sum())
     violations, unreadable = found.ordered(), found.unreadable()
-    report = {
+    report: ValidationReport = {
         "status": "fail" if violations else "pass",
         "contract": contract is not None,
         "rows": delivery.rows,
         "violations": violations,
         "profile": {
-            name: {"type": kind, "unreadable": unreadable.get(name, 0), **_profile(counts[name], missing[name])}
-            for name, kind in kinds.items()
+            name: _profile(kind, unreadable.get(name, 0), missing[name], counts[name]) for name, kind in kinds.items()
         },
     }
     return report, delivery
@@ -124,7 +122,7 @@ def _validated(
 class _Violations:
     """The violations by single rows, collected batch by batch."""
 
-    def __init__(self, kinds: dict[str, str], contract: dict[str, Any] | None):
+    def __init__(self, kinds: dict[str, str], contract: Contract | None):
         self.kinds, self.contract = kinds, contract
         self.schema = _pandera_schema(contract) if contract else None
         self.formats = contracts.formats(contract) if contract else {}
@@ -184,7 +182,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def _values_with_fractions(frame: pd.DataFrame, contract: dict[str, Any]) -> dict[str, pd.Series]:
+def _values_with_fractions(frame: pd.DataFrame, contract: Contract) -> dict[str, pd.Series]:
     """Return by column the values with a fraction where the contract's dtype is an integer one."""
     found = {}
     for column, rules in contract["columns"].items():
@@ -196,7 +194,7 @@ def _values_with_fractions(frame: pd.DataFrame, contract: dict[str, Any]) -> dic
     return found
 
 
-def _pandera_schema(contract: dict[str, Any]) -> Any:
+def _pandera_schema(contract: Contract) -> Any:
     """Return the contract as a pandera schema. Raises TaskError if it is not valid."""
     import pandera.pandas as pandera
     import yaml
@@ -251,23 +249,29 @@ def _place_in(schema: Any, column: str | None, check: str, rows: int) -> tuple[b
     return rows > 0, place, checks.index(check) if check in checks else len(checks)
 
 
-def _profile(counts: Counts, missing: int) -> dict[str, Any]:
-    """Return missing and distinct counts; for numbers and dates the least, the greatest and the quartiles."""
-    found: dict[str, Any] = {"missing": missing, "distinct": counts.distinct()}
+def _profile(kind: str, unreadable: int, missing: int, counts: Counts) -> ColumnProfile:
+    """Return the counts of a column; for numbers and dates also the least, the greatest and the quartiles."""
+    found: ColumnProfile = {
+        "type": kind,
+        "unreadable": unreadable,
+        "missing": missing,
+        "distinct": counts.distinct(),
+    }
     values = counts.values
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if counts.total and (is_number or pd.api.types.is_datetime64_any_dtype(values)):
         quantiles = counts.quantiles([0, 0.25, 0.5, 0.75, 1])
-        return found | dict(zip(["min", "q25", "median", "q75", "max"], map(_plain, quantiles), strict=True))
-    return found | {"most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
+        least, low, middle, high, greatest = map(_plain, quantiles)
+        return {**found, "min": least, "q25": low, "median": middle, "q75": high, "max": greatest}
+    return {**found, "most_frequent": {str(value): n for value, n in counts.most_frequent(EXAMPLES).items()}}
 
 
-def _times_of(args: argparse.Namespace, kinds: dict[str, str], contract: dict[str, Any] | None) -> Times | None:
+def _times_of(args: argparse.Namespace, kinds: dict[str, str], contract: Contract | None) -> Times | None:
     """Return the time column and which of its times are wrong; None without such a column."""
     name = time_column_of(kinds, args.time_column, bool(args.find_time))
     if name is None:
         return None
-    rules = (contract or {"columns": {}})["columns"].get(name, {})
+    rules: ColumnRules = (contract["columns"] if contract else {}).get(name, {})
     past, future = bool(rules.get("past")), bool(rules.get("future"))
     # A column that was only found may hold dates to come.
     now = ingest_time(args.input) if args.time_column and not future else None
@@ -297,17 +301,18 @@ def main(argv: list[str] | None = None) -> None:
             report, delivery = _validate_tables(lambda: [table], table.kinds, contract, times=times)
         else:
 
-            def validated(columns: Columns) -> tuple[dict[str, Any], Delivery]:
+            def validated(columns: Columns) -> tuple[ValidationReport, Delivery]:
                 times = _times_of(args, columns.kinds, contract)
                 return _validate_tables(
                     lambda: tables(args.input, columns), columns.kinds, contract, args.output.parent, times
                 )
 
             report, delivery = judged(args.input, kinds, validated, formats)
-        report, rules = {**report, "raw_sha256": sha256(args.input)}, delivery_rules(contract)
+        report["raw_sha256"], rules = sha256(args.input), delivery_rules(contract)
         if args.like:
             # Judged with the other parts.
-            report |= {"part_of_delivery": delivery.saved()} if rules.any() else {}
+            if rules.any():
+                report["part_of_delivery"] = delivery.saved()
         else:
             types = {name: each["type"] for name, each in report["profile"].items()}
             time = time_column_of(types, args.time_column, bool(args.find_time))

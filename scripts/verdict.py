@@ -8,10 +8,12 @@ The output is written only for a run that passed.
 
 import logging
 from pathlib import Path
+from typing import cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
+from signoff.release.records import Metrics, Validation
 from signoff.release.verdict import MARK, verdict
 
 
@@ -24,7 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--on-failure", choices=["fail", "halt", "warn"], default="fail", help="of the data contract")
     args = parser.parse_args(argv)
     with command_line.logged("verdict", args, args.metrics):
-        lines, reasons = verdict(read_json(args.validation), read_json(args.metrics), args.on_failure)
+        validation, metrics = cast(Validation, read_json(args.validation)), cast(Metrics, read_json(args.metrics))
+        lines, reasons = verdict(validation, metrics, args.on_failure)
         lines.append(f"Verdict     {'failed' if reasons else 'passed'}")
         lines.append(f"Files       model/model.pkl, {args.metrics}, {args.validation}, logs/")
         if args.tracking:

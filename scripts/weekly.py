@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 
@@ -39,6 +39,7 @@ from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, wri
 from signoff.release.approval import DIAGNOSTICS, METRICS, REPORT, utc_now
 from signoff.release.live_record import LIVE, broken_words, read_live
 from signoff.release.store import Releases
+from signoff.report.timeline import Run
 from signoff.source.last_ingest import GOING_ON
 
 _BUSY = 75
@@ -261,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
             # The files that an interrupted run leaves may be of an earlier week.
             run |= _live_outcome() if exit_code in (0, 1) else {}
             write_runs(lines, run)
-            write_runs(lines, run | notify(run, earlier))
+            write_runs(lines, run | notify(cast(Run, run), earlier))
             history = [sys.executable, str(Path(__file__).with_name("history.py")), "--log", "logs/history.log"]
             environment = run_environment(Path.cwd())
             subprocess.run(history, check=False, stderr=subprocess.DEVNULL, env=environment)

@@ -11,8 +11,9 @@ import pytest
 
 from signoff.config.expectations import expectations
 from signoff.tables.delivery import Delivery, Record
-from signoff.tables.delivery_checks import Violation, _check_delivery
+from signoff.tables.delivery_checks import _check_delivery
 from signoff.tables.own_keys import DeliveryRules, delivery_rules
+from signoff.tables.records import Violation
 
 KINDS = {"day": "date", "kind": "text", "open": "boolean", "x": "number", "y": "number"}
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import FEWEST_ROWS, STEADY_PERIODS, STEADY_ROWS, USUAL
+from signoff.tables.records import ColumnRules
 
 # The share of rows that the source must keep: a rolling window shrinks a little, and half a history is too little.
 _KEPT = 0.7
@@ -25,7 +26,7 @@ _SHARE_OF_LEAST, _SHARE_TO_ALL = 0.6, 0.25
 
 def expectations(
     frame: pd.DataFrame, kinds: dict[str, str], target: str, time: str | None, now: pd.Timestamp | None
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, Any], dict[str, ColumnRules]]:
     """Return the keys of a contract about a delivery: those of the table, and by column its own.
 
     Parameters
@@ -93,9 +94,9 @@ def _steady(delivery: Delivery, name: str, length: int) -> bool:
     )
 
 
-def _most_missing(delivery: Delivery, names: Iterable[str], length: int | None) -> dict[str, dict[str, Any]]:
+def _most_missing(delivery: Delivery, names: Iterable[str], length: int | None) -> dict[str, ColumnRules]:
     """Return for each column the largest shares of missing values that are allowed, in all rows and in the newest."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, ColumnRules] = {}
     for name in names:
         overall = newest = delivery.missing[name] / max(delivery.rows, 1)
         counts = delivery.periods(delivery.days, length or _LENGTHS[0]) if delivery.days else np.zeros(0)

@@ -1,11 +1,13 @@
 """The text of config.yaml and schema.yaml of a new project, with what was decided and seen as comments."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from signoff.tables.records import Contract
 from signoff.tables.table import ParsedTable
 
 # A key of fewer rows has little history.
@@ -65,12 +67,12 @@ _DELIVERY_NOTES = {
 }
 
 
-def _block(value: dict[str, Any]) -> str:
+def _block(value: Mapping[str, object]) -> str:
     """Return a mapping as YAML, with one key on each line."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
-def contract_text(contract: dict[str, Any], table: ParsedTable) -> str:
+def contract_text(contract: Contract, table: ParsedTable) -> str:
     """Return schema.yaml, with a comment on the values of each column."""
     lines = [
         "# What the data must keep, inferred from the data with slack: ranges are twice as wide as what was seen.",

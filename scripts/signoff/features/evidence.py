@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from signoff.tables.cells import BLANKS, SIGN_BEHIND, parse_number
 from signoff.tables.counting import Counts
+from signoff.tables.records import Contract
 
 # Text with more than this share of distinct values is an id or prose: the model cannot learn from it as a category.
 _MOST_DISTINCT = 0.5
@@ -143,7 +144,7 @@ def numbers_of(values: pd.Series, unit: str) -> pd.Series:
     return cast(pd.Series, numbers.to_pandas().astype("float64").set_axis(values.index))
 
 
-def other_words(frame: pd.DataFrame, contract: dict[str, Any] | None) -> dict[str, pd.Series]:
+def other_words(frame: pd.DataFrame, contract: Contract | None) -> dict[str, pd.Series]:
     """Return for each column with a `unit` in the contract the texts that are not numbers.
 
     As features they are missing values.

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from signoff.base.errors import TaskError, nearest
 from signoff.features.evidence import Facts
 from signoff.features.expressions import names_in
-from signoff.features.records import FeatureRecipe
+from signoff.features.records import FeatureRecipe, HistoryEntry
 
 _UNITS = {"min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 _DURATION = re.compile(r"(\d{1,6}) ?(min|h|d|w)")
@@ -20,7 +19,7 @@ def micros(text: str) -> int | None:
 
 
 def history_recipes(
-    entries: Sequence[Mapping[str, Any]], facts: Mapping[str, Facts], target: str, time_column: str | None
+    entries: Sequence[HistoryEntry], facts: Mapping[str, Facts], target: str, time_column: str | None
 ) -> dict[str, FeatureRecipe]:
     """Return the recipes of the features of earlier rows, by name.
 
@@ -45,10 +44,11 @@ def history_recipes(
 
 
 def _recipes_of(
-    entry: Mapping[str, Any], facts: Mapping[str, Facts], target: str, time_column: str, where: str
+    entry: HistoryEntry, facts: Mapping[str, Facts], target: str, time_column: str, where: str
 ) -> dict[str, FeatureRecipe]:
     """Return the recipes that one entry gives. Raises TaskError as `history_recipes`."""
-    by = [entry["by"]] if isinstance(entry.get("by"), str) else list(entry.get("by") or [])
+    named = entry.get("by") or []
+    by = [named] if isinstance(named, str) else list(named)
     given = entry.get("values") or []
     values = dict(given) if isinstance(given, Mapping) else {name: f"`{name}`" for name in given}
     windows, lags, after = entry.get("windows") or [], entry.get("lags") or [], entry.get("available_after", "0h")

@@ -1,9 +1,8 @@
 """The earlier rows that predictions need, in a file that is released with the model."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,13 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.features.custom_features import as_given, kind_of
 from signoff.features.earlier_rows import Earlier, history_of, micros_of, state_of
-from signoff.features.records import HistoryFacts, HistoryState
+from signoff.features.records import FeatureRecord, HistoryFacts, HistoryState, Plan
 
 # The name of the file in a release.
 STATE = "history.arrow"
 
 
-def write_state(past: pd.DataFrame, plan: Mapping[str, Any], path: Path) -> HistoryState:
+def write_state(past: pd.DataFrame, plan: Plan, path: Path) -> HistoryState:
     """Write those of all rows that later rows and, if time decides the split, the held-out rows need; describe them.
 
     Parameters
@@ -47,7 +46,7 @@ def write_state(past: pd.DataFrame, plan: Mapping[str, Any], path: Path) -> Hist
     return {"sha256": digest, "rows": len(rows), "since": since, "end": end, "columns": {}}
 
 
-def read_state(content: bytes, metadata: Mapping[str, Any]) -> Earlier:
+def read_state(content: bytes, metadata: FeatureRecord) -> Earlier:
     """Return the earlier rows of a release.
 
     Parameters
@@ -68,11 +67,11 @@ def read_state(content: bytes, metadata: Mapping[str, Any]) -> Earlier:
     return Earlier(
         pd.DataFrame({name: as_given(frame[name], kind_of(frame[name])) for name in frame}),
         metadata["history"]["since"],
-        metadata["time_column"],
+        cast(str, metadata["time_column"]),
     )
 
 
-def history_facts(metadata: Mapping[str, Any]) -> HistoryFacts:
+def history_facts(metadata: FeatureRecord) -> HistoryFacts:
     """Return what the report says of the features of earlier rows of a model that has some."""
     history, state = history_of(metadata["recipe"]), metadata["history"]
     return {
@@ -83,6 +82,6 @@ def history_facts(metadata: Mapping[str, Any]) -> HistoryFacts:
     }
 
 
-def needs_state(metadata: Mapping[str, Any]) -> bool:
+def needs_state(metadata: FeatureRecord) -> bool:
     """Return whether a model has features of earlier rows."""
     return bool(history_of(metadata["recipe"]))

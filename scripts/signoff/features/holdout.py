@@ -10,6 +10,7 @@ import pandas as pd
 from signoff.base.errors import TaskError
 from signoff.features.evidence import Facts
 from signoff.features.recipe import make_features
+from signoff.features.records import Description, Plan, Sides, SplitRule
 from signoff.tables.counting import row_hashes
 
 
@@ -21,7 +22,7 @@ def split_rule(
     test_weeks: float | None,
     test_share: float,
     split_key: list[str] | None,
-) -> dict[str, Any]:
+) -> SplitRule:
     """Return the rule that decides which rows are the test part, also in words; see `plan.FeatureOptions`."""
     if split_by == "auto":
         split_by = "hash" if time_column is None or split_key else "time"
@@ -34,14 +35,14 @@ def split_rule(
     return rule_by_time(facts[time_column], time_column, test_weeks, test_share)
 
 
-def grouped(column: str, facts: Facts, test_share: float) -> dict[str, Any]:
+def grouped(column: str, facts: Facts, test_share: float) -> SplitRule:
     """Return what `split_rule` does where each group of rows, by its value in a column, is on one side."""
     rule = f"{test_share:.0%} of the groups by a hash of {column}, all rows of one {column} on the same side"
     kind = "date" if facts.is_date() else "number" if facts.is_number() else "text"
     return {"by": "hash", "rule": rule, "key": [column], "share": test_share, "groups": column, "groups_kind": kind}
 
 
-def head_of(frame: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, pd.Series]:
+def head_of(frame: pd.DataFrame, plan: Plan | Description) -> dict[str, pd.Series]:
     """Return the columns of the table before its features: the time, the group if it is not a feature, the weight."""
     time, groups = plan["time_column"], plan["split"].get("groups")
     head = {time: frame[time]} if time else {}
@@ -52,13 +53,12 @@ def head_of(frame: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, pd.Series
     return head
 
 
-def groups_of(rows: pd.DataFrame, description: Mapping[str, Any]) -> np.ndarray | None:
-    """Return the number of each row's group, from 0, if split.groups is set; missing values are one group."""
-    column = description["split"].get("groups")
+def groups_of(rows: pd.DataFrame, column: str | None) -> np.ndarray | None:
+    """Return the number of each row's group by `split.groups`, from 0, if it is set; missing values are one group."""
     return pd.factorize(rows[column], use_na_sentinel=False)[0] if column else None
 
 
-def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: Mapping[str, Any]) -> None:
+def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: Plan) -> None:
     """Raise TaskError if custom code returns other values by the name of the column of groups or of weights."""
     for name, key in ((plan["split"].get("groups"), "split.groups"), (plan.get("weight"), "model.weight")):
         if (
@@ -72,7 +72,7 @@ def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: M
             )
 
 
-def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> dict[str, Any]:
+def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> SplitRule:
     """Return what `split_rule` does where time decides; of `times`, the latest is enough for weeks."""
     if times.missing:
         raise TaskError(
@@ -90,9 +90,9 @@ def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_
     return {"by": "time", "rule": f"the last {what} by {time_column}", "after": cut}
 
 
-def test_rows(frame: pd.DataFrame, plan: Mapping[str, Any]) -> np.ndarray:
-    """Return for each row whether it is in the test part."""
-    rule = plan["split"]
+def test_rows(frame: pd.DataFrame, plan: Plan | Description) -> np.ndarray:
+    """Return for each row whether it is in the test part. A split by time needs the rule of a plan."""
+    rule = cast(SplitRule, plan["split"])
     if rule["by"] == "time":
         return cast(np.ndarray, (frame[plan["time_column"]] > rule["after"]).to_numpy())
     return row_hashes(frame[rule["key"]]) < np.uint64(rule["share"] * 2**64)
@@ -103,21 +103,19 @@ def sides_of(is_test: np.ndarray) -> pd.api.extensions.ExtensionArray:
     return pd.array(["train", "test"], dtype="str").take(is_test.astype("int8"))
 
 
-def with_split(
-    frame: pd.DataFrame, features: dict[str, pd.Series], plan: Mapping[str, Any]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: Plan) -> tuple[pd.DataFrame, Sides]:
     """Return the table of some rows (time, features, target, split), and the facts about both parts of the split."""
     target, time_column = plan["target"], plan["time_column"]
     is_test = test_rows(frame, plan)
     table = pd.DataFrame({**head_of(frame, plan), **features, target: frame[target], "split": sides_of(is_test)})
-    split = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
+    split: Sides = {"rows": {"train": int((~is_test).sum()), "test": int(is_test.sum())}}
     if plan["split"]["by"] == "time":
         times = frame[time_column]
         split |= {"first": times.min(), "last_train": times[~is_test].max(), "last_test": times.max()}
     return table, split
 
 
-def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
+def kinds_of(plan: Plan) -> dict[str, str]:
     """Return the kinds of the columns of the table that `with_split` returns."""
     head = {plan["time_column"]: "date"} if plan["time_column"] else {}
     groups = plan["split"].get("groups")
@@ -129,12 +127,14 @@ def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 
 
-def together(sides: list[dict[str, Any]]) -> dict[str, Any]:
+def together(sides: list[Sides]) -> Sides:
     """Return the facts about the parts of the split, of several batches together."""
     ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
     # Some rows may all be on one side: no time is the last one of the other.
-    found = {name: end(pd.Series([each[name] for each in sides])) for name, end in ends.items() if name in sides[0]}
-    return found | {"rows": {part: sum(each["rows"][part] for each in sides) for part in ("train", "test")}}
+    known = cast(list[dict[str, Any]], sides)
+    found = {name: end(pd.Series([each[name] for each in known])) for name, end in ends.items() if name in known[0]}
+    rows = {part: sum(each["rows"][part] for each in known) for part in ("train", "test")}
+    return cast(Sides, found | {"rows": rows})
 
 
 def check_count(path: Path, found: int, expected: int, kind: str) -> None:
@@ -156,18 +156,17 @@ def check_count(path: Path, found: int, expected: int, kind: str) -> None:
         )
 
 
-def described(plan: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, Any]:
+def described(plan: Plan, split: Sides) -> Description:
     """Return the description of the features, once it is known how many rows are on which side."""
     rule, rows = plan["split"], split["rows"]
-    if min(rows.values()) < 2:
+    if min(rows["train"], rows["test"]) < 2:
         raise TaskError(
             f"the split ({rule['rule']}) gives {rows['train']} rows to train and {rows['test']} to test; each part "
             "needs at least 2. Change split.test_weeks or split.test_share, or bring more rows."
         )
-    told = {name: rule[name] for name in ("by", "rule", "key", "share", "groups") if name in rule}
-    told |= {name: str(split[name]) for name in ("first", "last_train", "last_test") if name in split}
-    return {
-        **{key: value for key, value in plan.items() if key != "split"},
-        "kinds": kinds_of(plan),
-        "split": {**told, "rows": rows},
-    }
+    about: Mapping[str, object] = rule
+    ends: Mapping[str, object] = split
+    told = {name: about[name] for name in ("by", "rule", "key", "share", "groups") if name in about}
+    told |= {name: str(ends[name]) for name in ("first", "last_train", "last_test") if name in ends}
+    others = {key: value for key, value in plan.items() if key != "split"}
+    return cast(Description, {**others, "kinds": kinds_of(plan), "split": {**told, "rows": rows}})

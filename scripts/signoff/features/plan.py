@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit
 from signoff.features.history_plan import history_recipes
 from signoff.features.holdout import grouped, split_rule
 from signoff.features.recipe import DEFAULT_PARTS, parts_of
-from signoff.features.records import FeatureRecipe
+from signoff.features.records import FeatureRecipe, HistoryEntry, Plan
 
 # Recipes and kinds by feature, and for each column left out the reason.
 _Chosen = tuple[dict[str, FeatureRecipe], dict[str, str], dict[str, str]]
@@ -35,7 +34,7 @@ class FeatureOptions:
     # Named expressions over columns, such as "(a - b) / `a long name`".
     derived: Mapping[str, str] = field(default_factory=dict)
     # Features of earlier rows: entries with by, values, windows, lags, count, since_last and available_after.
-    history: Sequence[Mapping[str, Any]] = ()
+    history: Sequence[HistoryEntry] = ()
     # "time": the last rows in time are the test part. "hash": a stable hash of each row (without the target) decides.
     # "auto": time if there is a time column, else hash.
     split_by: str = "auto"
@@ -50,7 +49,7 @@ class FeatureOptions:
     weight: str | None = None
 
 
-def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> dict[str, Any]:
+def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> Plan:
     """Return how the features are made and the rows are split, given the facts of all columns after all rows.
 
     `built_in` says whether there are features other than those of custom code. The result is the description that
@@ -86,7 +85,7 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     recipe, kinds, left_out = chosen
     split_options = (options.split_by, options.test_weeks, options.test_share, split_key or None)
     split = grouped(groups, facts[groups], options.test_share) if groups else None
-    return {
+    plan: Plan = {
         "target": target,
         "time_column": time_column,
         "features": kinds,
@@ -95,8 +94,10 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
         "left_out": left_out,
         "not_before": not_before,
         "split": split or split_rule(facts, target, time_column, *split_options),
-        **({"weight": weight} if weight else {}),
     }
+    if weight:
+        plan["weight"] = weight
+    return plan
 
 
 def _refuse_weight(weight: str, facts: Facts, taken: tuple[str | None, ...], keep: list[str]) -> None:

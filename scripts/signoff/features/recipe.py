@@ -4,7 +4,7 @@ import collections
 import logging
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from signoff.features.custom_features import as_given, custom_features, is_numbe
 from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import evaluate, names_in
-from signoff.features.records import ColumnRecord, FeatureRecipe, FeatureRecord
+from signoff.features.records import ColumnRecord, Described, FeatureRecipe, FeatureRecord
+from signoff.tables.records import ColumnsRead
 
 # Each part with its period, where it comes round again.
 _CALENDAR = {
@@ -140,13 +141,13 @@ def columns_used(recipe: Mapping[str, FeatureRecipe]) -> list[str]:
     return list(found)
 
 
-def columns_described(description: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, ColumnRecord]:
+def columns_described(description: FeatureRecord, counts: ColumnsRead) -> dict[str, ColumnRecord]:
     """Return the kind, the notation of dates and the policy of each column that features are made of."""
-    own = description["custom"]["columns"] if description["custom"] else []
+    own = description["custom"]["columns"] if description["custom"] else {}
     return described_columns(list(dict.fromkeys([*columns_used(description["recipe"]), *own])), counts)
 
 
-def described_columns(names: list[str], counts: Mapping[str, Any]) -> dict[str, ColumnRecord]:
+def described_columns(names: list[str], counts: ColumnsRead) -> dict[str, ColumnRecord]:
     """Return the kind, the notation of dates and the policy of columns, from the record of `clean_data`."""
     return {
         name: {
@@ -198,7 +199,7 @@ def features_again(
     )
 
 
-def of_a_date(name: str, description: Mapping[str, Any]) -> bool:
+def of_a_date(name: str, description: Described) -> bool:
     """Return whether a feature is computed from a date, so that it changes with time by construction."""
     how = description["recipe"].get(name)
     if not how or "history" in how:

@@ -24,6 +24,18 @@ class FeatureRecipe(TypedDict, total=False):
     after: str
 
 
+class HistoryEntry(TypedDict, total=False):
+    """An entry of features.history in the config: which features of earlier rows there are."""
+
+    by: str | list[str]
+    values: list[str] | dict[str, str]
+    windows: list[str]
+    lags: list[int]
+    count: bool
+    since_last: bool
+    available_after: str
+
+
 class HistoryState(TypedDict):
     """The earlier rows that predictions need: the file's digest, its rows, from when to when they are, their columns.
 
@@ -63,7 +75,7 @@ class Split(TypedDict):
     groups: NotRequired[str]
     share: NotRequired[float]
     first: NotRequired[str]
-    last_train: NotRequired[str | None]
+    last_train: NotRequired[str]
     last_test: NotRequired[str]
     max_rows: NotRequired[int]
     available: NotRequired[int]
@@ -90,6 +102,37 @@ class FeatureRecord(CodeRecord):
 
     features: dict[str, str]
     recipe: dict[str, FeatureRecipe]
+    history: NotRequired[HistoryState]
+
+
+class SplitRule(TypedDict):
+    """The rule of a split in memory: by time, the rows later than `after` are the test part."""
+
+    by: str
+    rule: str
+    key: NotRequired[list[str]]
+    share: NotRequired[float]
+    groups: NotRequired[str]
+    groups_kind: NotRequired[str]
+    after: NotRequired[Any]
+
+
+class Sides(TypedDict):
+    """The rows in each part of the split in memory and, if time decides, the first and last times."""
+
+    rows: SplitRows
+    first: NotRequired[Any]
+    last_train: NotRequired[Any]
+    last_test: NotRequired[Any]
+
+
+class Plan(FeatureRecord):
+    """How features are made and rows are split, before any row is: a description with the split's rule."""
+
+    left_out: dict[str, str]
+    not_before: list[str]
+    split: SplitRule
+    weight: NotRequired[str]
 
 
 class KeyRecord(TypedDict):
@@ -112,14 +155,19 @@ class HistoryFacts(TypedDict):
     end: str
 
 
-class Description(FeatureRecord):
-    """The JSON beside features.csv; `columns`, `cleaning` and `raw_sha256` are added when it is written."""
+class Described(FeatureRecord):
+    """The part of a description that model.json repeats; `columns` and `cleaning` are added when it is written."""
 
     left_out: dict[str, str]
-    not_before: list[str]
-    kinds: dict[str, str]
     split: Split
     columns: NotRequired[dict[str, ColumnRecord]]
     cleaning: NotRequired[dict[str, Any]]
+
+
+class Description(Described):
+    """The JSON beside features.csv; `raw_sha256` is added when it is written."""
+
+    not_before: list[str]
+    kinds: dict[str, str]
     raw_sha256: NotRequired[str]
-    history: NotRequired[HistoryState]
+    weight: NotRequired[str]

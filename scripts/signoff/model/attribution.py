@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.model import scoring
+from signoff.model.records import Profile
 
 # The value of each feature in the reference row: a number, a level, or None if it is missing.
 _Reference = dict[str, float | str | None]
@@ -25,7 +26,7 @@ _Reference = dict[str, float | str | None]
 _NOISE = 1e-9
 
 
-def reference_of(profile: Mapping[str, Any], features: Mapping[str, str]) -> _Reference:
+def reference_of(profile: Mapping[str, Profile], features: Mapping[str, str]) -> _Reference:
     """Return the reference row: the median of each number, and the most frequent level of each category.
 
     Parameters

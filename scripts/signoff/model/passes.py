@@ -1,9 +1,9 @@
 """Fit a model in passes over more rows than memory holds, for regressors with `partial_fit`."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
+from signoff.features.records import Description
 from signoff.features.row_keys import is_training, read_blocks
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import make_regressor
@@ -68,10 +69,10 @@ def fit_in_passes(
 
 
 def all_training_rows(
-    features: Path, plan: Path | None, description: Mapping[str, Any], passes: int
+    features: Path, plan: Path | None, description: Description, passes: int
 ) -> Iterator[pd.DataFrame]:
     """Yield the training rows of a feature table, or of the folder of its parts, block by block, once per pass."""
-    split = description["split"]
+    split, time = description["split"], cast(str, description["time_column"])
     paths, cut = [features], None
     if plan:
         paths = [features / f"{name}.csv" for name in read_json(plan)["parts"]]
@@ -81,7 +82,7 @@ def all_training_rows(
         logging.info("[train_model] pass %d of %d", number + 1, passes)
         for path in paths:
             for block in read_blocks([path]):
-                train = is_training(block, cut, description["time_column"])
+                train = is_training(block, cut, time)
                 rows = parse_table(block.select(columns), description["kinds"]).frame[train]
                 if len(rows):
                     yield rows

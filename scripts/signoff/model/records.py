@@ -5,6 +5,7 @@ A report needs them, and no scikit-learn: to import it would take longer than to
 
 from typing import Any, NotRequired, TypedDict
 
+from signoff.features.records import Described
 from signoff.model.metric import Metric
 
 
@@ -13,6 +14,14 @@ class Setting(TypedDict):
 
     estimator: str
     params: dict[str, Any]
+
+
+class Candidate(TypedDict):
+    """An entry of model.candidates in the config; a parameter may be a distribution, of which there are `draws`."""
+
+    estimator: str
+    params: NotRequired[dict[str, Any]]
+    draws: NotRequired[int]
 
 
 class Compared(Setting):
@@ -64,6 +73,44 @@ class Weighting(TypedDict):
     column: NotRequired[str]
     half_life_weeks: NotRequired[float]
     gain: NotRequired[Gain | None]
+
+
+class ModelIntervals(TypedDict):
+    """Whether each prediction interval has a width of its own, and the share of rows they are to cover."""
+
+    by: str
+    level: float
+
+
+class Metadata(Described):
+    """model.json: the model's digest, and what it was made from."""
+
+    sha256: str
+    estimator: str
+    parameters: dict[str, str]
+    training_rows: int
+    training_score: dict[str, float | int | None]
+    intervals: ModelIntervals
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    candidates: NotRequired[Comparison]
+    weight: NotRequired[Weighting]
+
+
+class Profile(TypedDict):
+    """The profile of a column, with which later rows are compared; `missing` is a share.
+
+    For numbers, `shares` of the rows are up to each of the `edges`. A category has the `counts` of its most frequent
+    levels, and the number of `others`.
+    """
+
+    kind: str
+    rows: int
+    missing: float
+    edges: NotRequired[list[float]]
+    shares: NotRequired[list[float]]
+    counts: NotRequired[dict[str, int]]
+    others: NotRequired[int]
 
 
 def words_of(setting: Setting) -> str:

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
 from signoff.model.metric import TO_MINIMISE
+from signoff.model.records import Candidate
 from signoff.model.transform import TRANSFORMS, Transform
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
@@ -48,7 +49,7 @@ class Learning:
 
     estimator: str = DEFAULT_ESTIMATOR
     params: dict[str, Any] | None = None
-    candidates: list[dict[str, Any]] | None = None
+    candidates: list[Candidate] | None = None
     preset: str = "fast"
     metric: str = "MAE"
     target_transform: Transform | None = None

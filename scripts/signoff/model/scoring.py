@@ -24,6 +24,11 @@ LOW_AND_HIGH = ("prediction_low", "prediction_high")
 Scores = dict[str, float | int | None]
 
 
+def mae(scores: Scores) -> float:
+    """Return the MAE, which is never undefined."""
+    return cast(float, scores["MAE"])
+
+
 def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
     """Return the model's prediction for each row, on at most this many cores."""
     from signoff.model.encoding import predictions

@@ -26,7 +26,7 @@ from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.group_folds import by_group
 from signoff.model.metric import Metric, error_of
-from signoff.model.records import Compared, Comparison, Cost, Setting, words_of
+from signoff.model.records import Candidate, Compared, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 from signoff.model.transform import Transform, transformed
 
@@ -46,7 +46,7 @@ _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def choose_model(
-    candidates: list[dict[str, Any]],
+    candidates: list[Candidate],
     rows: TrainingRows,
     random_state: int = 0,
     threads: int = 1,
@@ -245,7 +245,7 @@ class _Scorer:
         return parts[~parts.index.duplicated(keep="last")].sort_index()
 
 
-def _settings_of(candidate: dict[str, Any], number: int, random_state: int) -> list[Setting]:
+def _settings_of(candidate: Candidate, number: int, random_state: int) -> list[Setting]:
     """Return the settings of one candidate: its whole grid, or draws if it has a distribution.
 
     Raises TaskError if the estimator or one of its parameters is unknown.

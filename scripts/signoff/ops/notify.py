@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
 from urllib.parse import quote, unquote
 
 import yaml
@@ -30,6 +30,7 @@ from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases
 from signoff.release.verdict import logged_summary
 from signoff.report.decision_box import decision
+from signoff.report.timeline import Run
 from signoff.source.address import expand
 
 # The words of a command, and the variables to add to its environment.
@@ -48,7 +49,16 @@ _TITLES = {
 _TITLES_OF_MANY = {"failed": "some models failed", "review": "new models wait for a person"}
 
 
-def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+class _Settings(TypedDict):
+    """The section `notify` of the config."""
+
+    urls: list[str]
+    command: str | None
+    unchanged_weeks: int
+    attach_report: bool
+
+
+def notify(run: Run, earlier: list[Run]) -> dict[str, Any]:
     """Send messages about a run, if there is anything to say and the config names anybody.
 
     Parameters
@@ -80,7 +90,7 @@ def notify(run: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]
     return {"events": events, "notified": notified} | ({"notify_failed": "; ".join(failed)} if failed else {})
 
 
-def read_settings() -> dict[str, Any]:
+def read_settings() -> _Settings:
     """Return the section `notify` of the config, which may be wrong elsewhere: a message says so.
 
     Raises
@@ -99,11 +109,10 @@ def read_settings() -> dict[str, Any]:
         raise TaskError(f"{path} cannot be read, so nobody can be notified: {error}") from error
     config: dict[str, Any] = {"raw_data_source_url": "-", "target": "-", "notify": section}
     check_config(config, SCHEMA)
-    found: dict[str, Any] = config["notify"]
-    return found
+    return cast(_Settings, config["notify"])
 
 
-def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_weeks: int, now: datetime) -> list[str]:
+def _find_events(run: Run, earlier: list[Run], unchanged_weeks: int, now: datetime) -> list[str]:
     """Return the events of a run to report: failed, review, live, rolled_back, killed, unchanged.
 
     Each failed run is reported. A model that waits for review is reported once, unless somebody has decided on it.
@@ -131,13 +140,13 @@ def _find_events(run: dict[str, Any], earlier: list[dict[str, Any]], unchanged_w
     return events
 
 
-def _last_told(event: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
+def _last_told(event: str, earlier: list[Run]) -> Run:
     """Return the last run for which this event was sent to somebody; an empty dict if there is none."""
     found = (run for run in reversed(earlier) if event in run.get("events", []) and run.get("notified"))
-    return next(found, {})
+    return next(found, Run())
 
 
-def _waits_for_somebody(run: dict[str, Any], told: dict[str, Any]) -> bool:
+def _waits_for_somebody(run: Run, told: Run) -> bool:
     """Return whether a model waits that was not reported in the run `told`; of many models, whether others wait."""
     if "models" in run:
         return bool(run["models_waiting"] and run["waiting"] != told.get("waiting"))
@@ -155,7 +164,7 @@ def _waits_for_review(model_sha256: str) -> bool:
         return True
 
 
-def _message(run: dict[str, Any], events: list[str]) -> tuple[str, str]:
+def _message(run: Run, events: list[str]) -> tuple[str, str]:
     """Return title and text of a message."""
     titles = _TITLES | (_TITLES_OF_MANY if "models" in run else {})
     title = f"Signoff {Path.cwd().name}: {', '.join(titles[each] for each in events)}"
@@ -216,7 +225,7 @@ def _box(model_sha256: str | None) -> list[str]:
 
 
 def send(
-    settings: dict[str, Any], title: str, text: str, events: list[str], attached: Path | None = None
+    settings: _Settings, title: str, text: str, events: list[str], attached: Path | None = None
 ) -> tuple[list[str], list[str]]:
     """Send a message to all at once, and return who got it, and for each who did not, who and why.
 
@@ -239,7 +248,7 @@ def send(
     return [name for name, problem in problems.items() if problem is None], failed
 
 
-def _commands(settings: dict[str, Any], title: str, events: list[str]) -> tuple[dict[str, _Command], list[str]]:
+def _commands(settings: _Settings, title: str, events: list[str]) -> tuple[dict[str, _Command], list[str]]:
     """Return the commands that send a message, by the names of those who get it, and the addresses that are wrong."""
     commands: dict[str, _Command] = {}
     failed = []
@@ -313,7 +322,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _without_secrets(text: str, settings: dict[str, Any]) -> str:
+def _without_secrets(text: str, settings: _Settings) -> str:
     """Return the output of an address or a command, with the values of its environment variables hidden."""
     for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
         value = os.environ.get(name, "")

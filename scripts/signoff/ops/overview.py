@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from signoff.base.errors import explain
@@ -17,7 +17,7 @@ from signoff.ops.runs import read_runs
 from signoff.ops.status import Step, next_step
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off, utc_now
 from signoff.release.form import Decision, Line
-from signoff.release.live_record import newest_words, read_live, warnings
+from signoff.release.live_record import Live, newest_words, read_live, warnings
 from signoff.release.signature import names_of, plain_name
 from signoff.release.store import Releases, last_move
 from signoff.report.document import Alarm, Block, Box, Code, Items, Link, Part, Section, Shown, Table, Words
@@ -54,7 +54,7 @@ class State:
     alarms: list[Mapping[str, Any]]
     decisions: list[Decision]
     signers: list[str]
-    live: Mapping[str, Any] | None
+    live: Live | None
     problem: str | None
 
     @property
@@ -102,7 +102,7 @@ def write_index(path: Path = INDEX) -> None:
     """Write the page of the project in this folder to `path`."""
     runs, damaged = read_runs()
     with replacing(path) as new:
-        new.write_text(_overview(Path.cwd().name, cast(list[Run], runs), damaged, utc_now()), encoding="utf-8")
+        new.write_text(_overview(Path.cwd().name, runs, damaged, utc_now()), encoding="utf-8")
 
 
 def update_index() -> None:
@@ -299,10 +299,9 @@ def _model_row(name: str, state: State) -> list[Words]:
     path = Path("models", name, PAGE)
     label: Words = Link(name, quote(f"../{path.as_posix()}")) if path.is_file() else name
     move, (mae, best) = last_move(state.moves), _scores(state)
-    weeks = [
-        each for each in (state.live or {"weeks": []})["weeks"] if each["answered"] and each["release"] == state.release
-    ]
-    newest = weeks[-1] if weeks else {"MAE": None, "promised_MAE": None}
+    lines = state.live["weeks"] if state.live else []
+    weeks = [each for each in lines if each["answered"] and each["release"] == state.release]
+    live, promised = (weeks[-1]["MAE"], weeks[-1]["promised_MAE"]) if weeks else (None, None)
     verdict = state.metrics["verdict"] if state.metrics else ""
     alarms = [*dict.fromkeys(each["name"] for each in state.alarms), *(["live"] if state.warnings else [])]
     condition: Words = Alarm("damaged") if state.problem else Alarm("live alarm") if state.warnings else "well"
@@ -310,7 +309,7 @@ def _model_row(name: str, state: State) -> list[Words]:
         label,
         condition,
         Alarm(verdict) if verdict == "failed" else verdict,
-        *(_cell(each) for each in (mae, best, newest["MAE"], newest["promised_MAE"])),
+        *(_cell(each) for each in (mae, best, live, promised)),
         Alarm(", ".join(alarms)) if alarms else "",
         move["at"][:10] if move and state.release else "",
         state.problem or state.step.waits.replace("nothing", ""),

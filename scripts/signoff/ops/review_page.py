@@ -10,10 +10,10 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json
 from signoff.config.settings import read_config
 from signoff.ops.overview import update_index
-from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, canonical, read_sign_off, reviewed_bytes
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, Rule, canonical, read_sign_off, reviewed_bytes
 from signoff.release.decision import decide, without_commit
 from signoff.release.detached import take_statement, write_statement
-from signoff.release.form import Decision
+from signoff.release.form import Decision, Given, Subject
 from signoff.release.live_record import read_live, warnings
 from signoff.release.records import Diagnostics, Metrics
 from signoff.release.side_by_side import problem_or
@@ -93,7 +93,7 @@ class Desk:
         subject, rule = review(config, paths), config["release"]
         # Browsers end the lines of a form's text with CR and LF.
         fields = {name: value.replace("\r\n", "\n") for name, value in given.items()}
-        words = {name: fields.get(name, "") for name in _GIVEN}
+        words = cast(Given, {name: fields.get(name, "") for name in _GIVEN})
         if action != "signature" and fields.get("subject") != _digest(subject):
             raise TaskError("a file has changed since this page was opened. Read the report again, then decide.")
         if words["decision"] not in ("approve", "reject") and action != "signature":
@@ -120,7 +120,7 @@ class Desk:
         self.notices = [_after(written, self.sign_off)]
 
 
-def _digest(subject: Mapping[str, Any]) -> str:
+def _digest(subject: Subject) -> str:
     """Return the digest by which a form identifies the subject of the decision."""
     return hashlib.sha256(canonical(without_commit(subject))).hexdigest()
 
@@ -160,7 +160,7 @@ def _signature_form(statement: str = "") -> Form:
     return Form("signature", {}, fields, "Take the signature")
 
 
-def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, given: Mapping[str, str]) -> list[Part]:
+def _parts(config: dict[str, Any], subject: Subject, sign_off: Path, given: Mapping[str, str]) -> list[Part]:
     """Return the part of the page on a model that waits for a decision."""
     files = subject["files"]
     metrics = cast(Metrics, parsed_json(reviewed_bytes(METRICS, files), Path(METRICS)))
@@ -195,7 +195,7 @@ def _parts(config: dict[str, Any], subject: dict[str, Any], sign_off: Path, give
     return parts
 
 
-def _form(action: str, button: str, subject: dict[str, Any], doubts: list[str], given: Mapping[str, str]) -> Form:
+def _form(action: str, button: str, subject: Subject, doubts: list[str], given: Mapping[str, str]) -> Form:
     """Return the form of a decision."""
     fields = [
         Field("reviewer", "Your name", "text", given.get("reviewer", "")),
@@ -214,7 +214,7 @@ def _form(action: str, button: str, subject: dict[str, Any], doubts: list[str], 
     return Form(action, {"subject": _digest(subject)}, fields, button)
 
 
-def _summary(subject: dict[str, Any]) -> Table:
+def _summary(subject: Subject) -> Table:
     """Return the summary that the terminal shows too, as a table."""
     rows: list[list[Words]] = []
     for line in summary(subject):
@@ -227,7 +227,7 @@ def _summary(subject: dict[str, Any]) -> Table:
     return Table("Summary", ["what", "is"], rows)
 
 
-def _changes(subject: dict[str, Any]) -> list[Block]:
+def _changes(subject: Subject) -> list[Block]:
     """Return the tables of changes since the release."""
     found = problem_or(subject)
     if isinstance(found, str):
@@ -242,7 +242,7 @@ def _changes(subject: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _decisions(subject: dict[str, Any], sign_off: Path, rule: Mapping[str, Any]) -> Block:
+def _decisions(subject: Subject, sign_off: Path, rule: Rule) -> Block:
     """Return the table of the decisions on the same files."""
     decisions: list[Decision] = []
     if sign_off.is_file():

@@ -3,9 +3,10 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base.files import any_json, replacing
+from signoff.report.timeline import Run
 
 RUNS = Path("logs/runs.jsonl")
 LOCK = Path("logs/weekly.lock")
@@ -36,16 +37,18 @@ def lock_entry(held: bytes) -> dict[str, Any] | None:
         return None
 
 
-def read_runs() -> tuple[list[dict[str, Any]], list[str]]:
+def read_runs() -> tuple[list[Run], list[str]]:
     """Return the runs, the oldest first, and a warning for each damaged line, which a full disk may cause."""
-    found, warnings = [], []
+    found: list[Run] = []
+    warnings = []
     for number, line in enumerate(run_lines(), 1):
         try:
             run = any_json(line.encode("utf-8", "surrogateescape"))
             datetime.fromisoformat(run["at"])
             if any(not isinstance(value, _TYPES.get(key, object)) for key, value in run.items()):
                 raise TypeError
-            found.append({"exit_code": None, "cause": None, **run, "at": run["at"], "verdict": run["verdict"]})
+            whole = {"exit_code": None, "cause": None, **run, "at": run["at"], "verdict": run["verdict"]}
+            found.append(cast(Run, whole))
         except (ValueError, TypeError, KeyError, AttributeError):
             warnings.append(f"line {number} of {RUNS} is damaged, and left out")
     return found, warnings

@@ -1,7 +1,7 @@
 """The state of a project: its last runs, its data, its release, and what waits for a person."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_json
@@ -20,6 +20,7 @@ from signoff.release.approval import (
 from signoff.release.form import Line
 from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.store import Releases, last_move
+from signoff.report.timeline import Run
 from signoff.source.last_ingest import age
 
 
@@ -62,9 +63,9 @@ def data_line() -> str:
     return f"Data        {record['records']:,} rows of {record['source']}, new {age(record['ingested_at'])} ago"
 
 
-def described_run(run: dict[str, Any]) -> str:
+def described_run(run: Run) -> str:
     """Return a run in words."""
-    words: str = run["verdict"]
+    words = run["verdict"]
     if "MAE" in run:
         words += f", MAE {run['MAE']:.4f}, R2 {run['R2']:.4f}" if run["R2"] is not None else f", MAE {run['MAE']:.4f}"
     if "models" in run:
@@ -74,7 +75,7 @@ def described_run(run: dict[str, Any]) -> str:
     words += ", on the last data" if "stale" in run else ""
     if alarms := run.get("alarms"):
         words += f", {len(alarms)} alarm{'s' if len(alarms) > 1 else ''} ({', '.join(each['name'] for each in alarms)})"
-    why = [run[key] for key in ("cause", "stale") if run.get(key)]
+    why = [each for each in (run.get("cause"), run.get("stale")) if each]
     why += [f"the rollback failed: {run['rollback_failed']}"] if "rollback_failed" in run else []
     return words + (f": {'; '.join(why)}" if why else "")
 

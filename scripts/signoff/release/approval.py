@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -20,8 +20,10 @@ from signoff.release.form import (
     VERSION,
     Alarm,
     Code,
+    Decided,
     Decision,
     SignOff,
+    Subject,
     one_of,
     problem_of,
     strict_json,
@@ -214,19 +216,19 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def serialised(document: Mapping[str, Any]) -> bytes:
+def serialised(document: Decided) -> bytes:
     """Return the bytes of a sign-off's file, its own digest included."""
     body = {key: value for key, value in document.items() if key != "sha256"}
     body["sha256"] = hashlib.sha256(canonical(body)).hexdigest()
     return (json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def subject_of(document: Mapping[str, Any]) -> dict[str, Any]:
+def subject_of(document: Subject) -> Subject:
     """Return the part of a sign-off about the reviewed files, without the decisions."""
-    return {key: value for key, value in document.items() if key not in ("decisions", "sha256")}
+    return cast(Subject, {key: value for key, value in document.items() if key not in ("decisions", "sha256")})
 
 
-def statement(document: Mapping[str, Any], decision: Mapping[str, Any]) -> bytes:
+def statement(document: Subject, decision: Decision) -> bytes:
     """Return the bytes that a reviewer signs: an in-toto Statement of the subject and the decision, encoded for DSSE.
 
     In version 2, they are canonical JSON with the two parts side by side. In version 1, the keys of both are merged
@@ -259,7 +261,7 @@ def parse_sign_off(content: bytes, path: Path) -> SignOff:
     """
     try:
         document = strict_json(content)
-        intact = isinstance(document, dict) and serialised(document) == content
+        intact = isinstance(document, dict) and serialised(cast(SignOff, document)) == content
     except ValueError:
         document, intact = None, False
     if not isinstance(document, dict) or not intact:
@@ -269,10 +271,11 @@ def parse_sign_off(content: bytes, path: Path) -> SignOff:
             f"{path} has the version {document.get('version')}, and this workflow reads {VERSION}. Use the workflow "
             "that has written it, or sign off again: make sign-off."
         )
-    problem = problem_of(subject_of(document), document.get("decisions"))
+    found = cast(SignOff, document)
+    problem = problem_of(subject_of(found), found.get("decisions"))
     if problem:
         raise TaskError(f"{path} has a wrong form: {problem}. {_AGAIN}")
-    return cast(SignOff, document)
+    return found
 
 
 def read_sign_off(path: Path) -> SignOff:
@@ -351,7 +354,7 @@ def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
     return content
 
 
-def check_approval(document: SignOff, rule: Rule, diagnostics: bytes | None, at: str | None = None) -> None:
+def check_approval(document: Decided, rule: Rule, diagnostics: bytes | None, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved, and each has given a reason if the model raises alarms.
 
     Parameters
@@ -385,7 +388,7 @@ def alarms_of(diagnostics: bytes) -> list[Alarm]:
     return [{"name": each["name"], "feature": each.get("feature"), "sentence": each["sentence"]} for each in alarms]
 
 
-def _check_decisions(document: SignOff, rule: Rule, at: str | None = None) -> None:
+def _check_decisions(document: Decided, rule: Rule, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
 
     Only the first approval of each person, and of each key, counts.

@@ -1,17 +1,15 @@
 """The decision of one person, and the sign-off that holds all decisions."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.release.approval import Rule, check_trainer, expiry, read_sign_off, statement, subject_of, utc_now
-from signoff.release.form import Decision
+from signoff.release.form import Decided, Decision, Given, Subject
 from signoff.release.signature import plain_name, sign, verify_signature
 
 
-def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) -> Decision:
+def new_decision(subject: Subject, given: Given, rule: Rule) -> Decision:
     """Return a decision as it is recorded, with the current time and not signed yet.
 
     Parameters
@@ -29,7 +27,12 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) 
         The name or the comment is empty, the reason to approve in spite of a failure or an alarm is missing, or the
         reviewer trains the model (release.separate_trainer).
     """
-    text = {name: (given[name] or "").strip() for name in ("reviewer", "decision", "comment", "override")}
+    text = {
+        "reviewer": (given["reviewer"] or "").strip(),
+        "decision": (given["decision"] or "").strip(),
+        "comment": (given["comment"] or "").strip(),
+        "override": (given["override"] or "").strip(),
+    }
     for name in ("reviewer", "comment"):
         if not text[name]:
             raise TaskError(f"the {name} is empty. A sign-off needs a name, a decision and a comment.")
@@ -54,9 +57,7 @@ def new_decision(subject: dict[str, Any], given: Mapping[str, Any], rule: Rule) 
     return {**decision, "valid_until": expiry(decision, rule.get("valid_days"))}
 
 
-def decide(
-    subject: dict[str, Any], given: Mapping[str, Any], sign_off: Path, rule: Rule, key: Path | None
-) -> dict[str, Any]:
+def decide(subject: Subject, given: Given, sign_off: Path, rule: Rule, key: Path | None) -> Decided:
     """Return the sign-off with this decision in it, beside those of others on the same files.
 
     Parameters
@@ -84,7 +85,7 @@ def decide(
     return added(subject, others, decision, rule)
 
 
-def with_others(subject: dict[str, Any], sign_off: Path) -> tuple[dict[str, Any], list[Decision]]:
+def with_others(subject: Subject, sign_off: Path) -> tuple[Subject, list[Decision]]:
     """Return the subject as others have signed it, with the commit recorded then, and their decisions.
 
     Without a sign-off of the same files and the same code, return the given subject, and no decision.
@@ -100,7 +101,7 @@ def with_others(subject: dict[str, Any], sign_off: Path) -> tuple[dict[str, Any]
     return subject, []
 
 
-def added(subject: dict[str, Any], others: list[Decision], decision: Decision, rule: Rule) -> dict[str, Any]:
+def added(subject: Subject, others: list[Decision], decision: Decision, rule: Rule) -> Decided:
     """Return the sign-off with one more decision, which replaces an earlier one of the same reviewer.
 
     Raises
@@ -114,7 +115,7 @@ def added(subject: dict[str, Any], others: list[Decision], decision: Decision, r
     return {**subject, "decisions": [*others, decision]}
 
 
-def without_commit(document: Mapping[str, Any]) -> dict[str, Any]:
+def without_commit(document: Subject) -> dict[str, object]:
     """Return the subject of a sign-off without the commit, which is recorded but not compared."""
     subject = subject_of(document)
     return {**subject, "code": subject["code"]["sha256"]}

@@ -1,9 +1,7 @@
 """A statement that is signed elsewhere: one file with exactly the bytes to sign, and its signature."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_plain, replacing
@@ -11,7 +9,7 @@ from signoff.base.redaction import printable
 from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
 from signoff.release.decision import added, new_decision, with_others, without_commit
 from signoff.release.envelope import parts, payload_of
-from signoff.release.form import Decision, problem_of, strict_json
+from signoff.release.form import Decided, Decision, Given, Subject, problem_of, strict_json
 from signoff.release.signature import plain_name
 from signoff.release.store import Releases
 from signoff.release.subject import summary
@@ -26,7 +24,7 @@ def statement_path(reviewer: str) -> Path:
     return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.dsse")
 
 
-def _instructions(path: Path, subject: dict[str, Any], decision: Decision, lines: list[str], rule: Rule) -> str:
+def _instructions(path: Path, subject: Subject, decision: Decision, lines: list[str], rule: Rule) -> str:
     """Return the text for the reviewer: the decision, what it is about, and the commands that check and sign it.
 
     Parameters
@@ -76,9 +74,7 @@ def _instructions(path: Path, subject: dict[str, Any], decision: Decision, lines
     )
 
 
-def write_statement(
-    here: dict[str, Any], given: Mapping[str, Any], sign_off: Path, output: Path | None, rule: Rule
-) -> tuple[Path, str]:
+def write_statement(here: Subject, given: Given, sign_off: Path, output: Path | None, rule: Rule) -> tuple[Path, str]:
     """Write a statement to sign, and beside it the text about it; return the path of the statement, and the text.
 
     Parameters
@@ -119,7 +115,7 @@ def check_signers(rule: Rule) -> None:
         raise TaskError("release.allowed_signers is not set, so no signature can be checked. Set it in the config.")
 
 
-def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: Rule) -> dict[str, Any]:
+def take_signature(signature: Path, here: Subject, sign_off: Path, rule: Rule) -> Decided:
     """Return the sign-off with the decision of a statement that was signed elsewhere.
 
     Parameters
@@ -146,9 +142,7 @@ def take_signature(signature: Path, here: dict[str, Any], sign_off: Path, rule: 
     return take_statement(_read(path), _read(signature).decode("utf-8", "replace"), path, here, sign_off, rule)
 
 
-def take_statement(
-    content: bytes, signature: str, path: Path, here: dict[str, Any], sign_off: Path, rule: Rule
-) -> dict[str, Any]:
+def take_statement(content: bytes, signature: str, path: Path, here: Subject, sign_off: Path, rule: Rule) -> Decided:
     """Return the sign-off with the decision of a statement, from the bytes of both files; raises as `take_signature`.
 
     Parameters
@@ -179,7 +173,7 @@ def take_statement(
     return added(subject, others, decision, rule)
 
 
-def _parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decision]:
+def _parse_statement(content: bytes, path: Path) -> tuple[Subject, Decision]:
     """Return the subject and the decision of a statement whose file holds these bytes.
 
     Raises
@@ -196,7 +190,7 @@ def _parse_statement(content: bytes, path: Path) -> tuple[dict[str, Any], Decisi
         problem = str(error)
     if problem:
         raise TaskError(f"{path} is not a statement: {problem}. {_ANOTHER}")
-    return subject, cast(Decision, decision)
+    return subject, decision
 
 
 def _read(path: Path) -> bytes:
@@ -207,7 +201,7 @@ def _read(path: Path) -> bytes:
         raise TaskError(f"{path} does not exist. A statement and its .sig lie in one folder.") from error
 
 
-def _check_here(subject: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+def _check_here(subject: Subject, here: Subject, path: Path) -> None:
     """Raise TaskError if a statement is about other files than those here now; the message names the difference."""
     if subject["version"] != here["version"]:
         raise TaskError(f"{path} has the form of an older workflow. {_ANOTHER}")

@@ -7,8 +7,9 @@ https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from signoff.release.form import Decision, Subject
 from signoff.release.signature import fingerprint
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -20,7 +21,7 @@ _SUBJECT = ("verdict", "failures", "alarms", "predecessor", "project", "code", "
 _DECISION = ("reviewer", "decision", "comment", "override", "signed_at", "valid_until")
 
 
-def payload(subject: Mapping[str, Any], decision: Mapping[str, Any], names: Mapping[str, str | None]) -> bytes:
+def payload(subject: Subject, decision: Mapping[str, object], names: Mapping[str, str | None]) -> bytes:
     """Return the Statement of a decision as JSON in UTF-8; equal values give equal bytes.
 
     Parameters
@@ -31,12 +32,13 @@ def payload(subject: Mapping[str, Any], decision: Mapping[str, Any], names: Mapp
         What each file is called in a release, by its path in the project; None for data, which are not copied.
     """
     files = sorted(subject["files"].items())
+    others: Mapping[str, object] = subject
     value = {
         "_type": STATEMENT,
         "predicateType": _PREDICATE,
         "predicate": {
             "decision": {key: decision[key] for key in _DECISION},
-            **{key: subject[key] for key in _SUBJECT},
+            **{key: others[key] for key in _SUBJECT},
             "data": [_resource(path, path, digest) for path, digest in files if names[path] is None],
         },
         "subject": [_resource(name, path, digest) for path, digest in files if (name := names[path]) is not None],
@@ -49,7 +51,7 @@ def _resource(name: str, path: str, digest: str) -> dict[str, Any]:
     return {"name": name, "digest": {"sha256": digest}, "annotations": {"path": path}}
 
 
-def parts(value: object) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts(value: object) -> tuple[Subject, Decision]:
     """Return the subject and the decision in the value of a payload.
 
     The caller must check both, and that their payload is this one: here, unknown keys are left out.
@@ -68,7 +70,7 @@ def parts(value: object) -> tuple[dict[str, Any], dict[str, Any]]:
         decision = {key: predicate["decision"][key] for key in _DECISION}
     except (LookupError, TypeError) as error:
         raise ValueError("a key is missing") from error
-    return subject, decision
+    return cast(Subject, subject), cast(Decision, decision)
 
 
 def pae(content: bytes) -> bytes:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NotRequired, TypedDict, TypeGuard
+from typing import NotRequired, TypedDict, TypeGuard
 
 from signoff.release.signature import plain_name
 
@@ -39,23 +39,27 @@ class Alarm(TypedDict):
     sentence: str
 
 
-class Decision(TypedDict):
-    """The decision of one person, with the signature. Only version 3 has `valid_until`, which may be None."""
+class Given(TypedDict):
+    """What a person says: who they are, approve or reject, why, and why in spite of a failure or an alarm."""
 
     reviewer: str
     decision: str
     comment: str
     override: str | None
+
+
+class Decision(Given):
+    """The decision of one person, with the signature. Only version 3 has `valid_until`, which may be None."""
+
     signed_at: str
     valid_until: NotRequired[str | None]
     signature: str | None
 
 
-class SignOff(TypedDict):
-    """What was reviewed (the subject, all but the last two), the decisions, and a digest of all of it.
+class Subject(TypedDict):
+    """What was reviewed: the part of a sign-off that a decision is about.
 
-    A sign-off of version 2 has no `alarms`. One of version 1 has also `compared_with` in place of `project` and
-    `predecessor`.
+    One of version 2 has no `alarms`. One of version 1 has also `compared_with` in place of `project` and `predecessor`.
     """
 
     version: int
@@ -66,7 +70,17 @@ class SignOff(TypedDict):
     verdict: str
     failures: list[str]
     alarms: NotRequired[list[Alarm]]
+
+
+class Decided(Subject):
+    """A sign-off without its digest, which is added when it is written."""
+
     decisions: list[Decision]
+
+
+class SignOff(Decided):
+    """The subject, the decisions, and a digest of all of it."""
+
     sha256: str
 
 
@@ -218,7 +232,7 @@ def strict_json(content: bytes) -> object:
         raise ValueError("it is nested too deeply") from error
 
 
-def problem_of(subject: Mapping[str, Any], decisions: object) -> str | None:
+def problem_of(subject: Mapping[str, object], decisions: object) -> str | None:
     """Return the first deviation from the exact form of a sign-off, or None."""
     version = subject.get("version")
     if not isinstance(version, int) or not one_of(*SUBJECT)(version):
@@ -242,12 +256,12 @@ def _problem_of_decisions(decisions: object, fields: dict[str, _Check]) -> str |
     return "one reviewer has two decisions" if len(names) < len(decisions) else None
 
 
-def _wrong(value: Mapping[str, Any], fields: dict[str, _Check], where: str = "") -> str | None:
+def _wrong(value: Mapping[str, object], fields: dict[str, _Check], where: str = "") -> str | None:
     """Return which key of an object is unknown, missing or wrong, or None."""
     return next(_wrongs(value, fields, where), None)
 
 
-def _wrongs(value: Mapping[str, Any], fields: dict[str, _Check], where: str) -> Iterator[str]:
+def _wrongs(value: Mapping[str, object], fields: dict[str, _Check], where: str) -> Iterator[str]:
     yield from (f"the key {where}{key} is unknown" for key in value if key not in fields)
     yield from (f"the key {where}{key} is missing" for key in fields if key not in value)
     yield from (

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
@@ -49,6 +49,20 @@ class Broken(TypedDict):
     week: str
 
 
+class Live(TypedDict):
+    """live.json; `broken` has the limits that the current release breaks, `unreadable` why batches were left out."""
+
+    release: str | None
+    target: str
+    rows: int
+    answered: int
+    unanswered: int
+    alarms: list[LiveAlarm]
+    broken: list[Broken]
+    unreadable: list[str]
+    weeks: list[Line]
+
+
 _NUMBER = int | float
 _WEEK: dict[str, Any] = {
     **dict.fromkeys(("release", "baseline"), str),
@@ -72,13 +86,13 @@ def state_of_predictions(*folders: Path) -> str:
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
-def read_live(path: Path = LIVE) -> dict[str, Any] | None:
+def read_live(path: Path = LIVE) -> Live | None:
     """Return the live record; None if it does not exist yet, or is damaged: the next run then rebuilds it."""
     try:
         found = read_json(path) if path.is_file() else None
     except TaskError:
         return None
-    return found if _is_live(found) else None
+    return cast(Live, found) if _is_live(found) else None
 
 
 def _is_live(value: Any) -> bool:
@@ -97,7 +111,7 @@ def _has(types: Mapping[str, Any], value: Any) -> bool:
     return isinstance(value, dict) and all(key in value and isinstance(value[key], types[key]) for key in types)
 
 
-def warnings(live: Mapping[str, Any] | None, release: str | None) -> list[str]:
+def warnings(live: Live | None, release: str | None) -> list[str]:
     """Return the alarms and broken limits of a release in sentences; none if the record is about another one."""
     if live is None or release is None or live["release"] != release:
         return []

@@ -9,17 +9,19 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, write_json
 from signoff.base.modules import modules_of
+from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds
 from signoff.release.approval import released_as, serialised
 from signoff.release.form import SignOff
 from signoff.release.store import Releases, evaluated, predicts_with
+from signoff.tables.records import ColumnProfile
 
 # The file with the scoring options, in the folder of data.
 SCORING = "scoring.json"
@@ -54,7 +56,7 @@ def write_mlflow_model(
     TaskError
         A file of the release was altered since it was verified.
     """
-    metadata = releases.json(name, document, "model.json")
+    metadata = cast(Metadata, releases.json(name, document, "model.json"))
     _copy_release(folder / _DATA / "releases" / name, name, document, releases)
     write_json(folder / _DATA / SCORING, _scoring(name, config))
     _copy_code(folder / _CODE)
@@ -118,20 +120,22 @@ def _scoring(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"release": name, "missing": reader["missing"], "decimal": reader["decimal"], **options}
 
 
-def _profile(name: str, document: SignOff, releases: Releases) -> Mapping[str, Any]:
+def _profile(name: str, document: SignOff, releases: Releases) -> Mapping[str, ColumnProfile]:
     """Return the profile of each raw column; an empty one for a release of a version that wrote none."""
-    profile: Mapping[str, Any] = releases.json(name, document, "validation_report.json").get("profile", {})
+    profile: Mapping[str, ColumnProfile] = releases.json(name, document, "validation_report.json").get("profile", {})
     return profile
 
 
-def _example(metadata: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
+def _example(metadata: Metadata, profile: Mapping[str, ColumnProfile]) -> dict[str, Any]:
     """Return one typical raw row, as a data frame that is split: columns and data."""
     names = list(metadata["columns"])
-    return {"columns": names, "data": [[_typical(profile.get(each, {})) for each in names]]}
+    return {"columns": names, "data": [[_typical(profile.get(each)) for each in names]]}
 
 
-def _typical(profile: Mapping[str, Any]) -> str | None:
+def _typical(profile: ColumnProfile | None) -> str | None:
     """Return the most frequent value of a column, or its median; None if its profile has neither."""
+    if profile is None:
+        return None
     frequent = profile.get("most_frequent")
     if frequent:
         return str(next(iter(frequent)))
@@ -175,5 +179,5 @@ def _pins(file: str) -> dict[str, list[str]]:
     return found
 
 
-def _write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+def _write_yaml(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -9,12 +9,14 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import any_json, discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
+from signoff.model.records import Metadata
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
 from signoff.release.form import Code, SignOff
+from signoff.release.records import Metrics, Validation
 from signoff.release.store import Releases
 from signoff.release.verdict import verdict
 from signoff.source.address import shown
@@ -111,7 +113,8 @@ def _stage(
     for left in OUTBOX.glob(".*.part"):
         discard(left)
     read = _copy_files(files, digests, part)
-    metadata, metrics, validation = (read[path] for path in (_METADATA, METRICS, VALIDATION))
+    metadata = cast(Metadata, read[_METADATA])
+    metrics, validation = cast(Metrics, read[METRICS]), cast(Validation, read[VALIDATION])
     failures = verdict(validation, metrics, on_failure)[1]
     commit = {"mlflow.source.git.commit": code["commit"]} if code["commit"] else {}
     run = {
@@ -168,12 +171,13 @@ def _copy_files(files: dict[str, Path], digests: dict[str, str], part: Path) -> 
     return read
 
 
-def _scores(metrics: dict[str, Any]) -> dict[str, float]:
+def _scores(metrics: Metrics) -> dict[str, float]:
     """Return each number of the metrics under the name that it has in MLflow, such as test/MAE."""
     groups = {"test": metrics["model"]["test"], "train": metrics["model"]["train"]}
     for name, each in metrics["baselines"].items():
         groups[f"baseline_{plain(name)}"] = each["test"]
-    groups |= {"champion": metrics["champion"]["test"]} if "test" in (metrics["champion"] or {}) else {}
+    champion = metrics["champion"]
+    groups |= {"champion": champion["test"]} if champion and "test" in champion else {}
     return {
         f"{name}/{key}": value for name, group in groups.items() for key, value in group.items() if value is not None
     }

@@ -3,10 +3,10 @@
 from typing import Any, NotRequired, TypedDict
 
 from signoff.features.records import HistoryFacts, Split
-from signoff.model.records import Comparison, Weighting
+from signoff.model.records import Comparison, ModelIntervals, Profile, Weighting
 from signoff.model.scoring import Scores
 from signoff.model.thresholds import DeployedScores, Threshold
-from signoff.tables.delivery_checks import Violation
+from signoff.tables.records import Violation
 
 # The lower and the upper end.
 Interval = list[float] | list[None]
@@ -44,6 +44,13 @@ class Validation(TypedDict):
     violations: list[Violation]
 
 
+class _Judged(TypedDict):
+    """Whether the data hold the contract, and what violates it."""
+
+    status: str
+    violations: list[Violation]
+
+
 class Metrics(TypedDict):
     """evaluation_metrics.json: the scores of every predictor by part of the split, and what they depend on."""
 
@@ -65,6 +72,8 @@ class Metrics(TypedDict):
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
     history: NotRequired[HistoryFacts]
+    intervals: NotRequired[ModelIntervals]
+    validation: NotRequired[_Judged]
     model_sha256: str
 
 
@@ -296,8 +305,8 @@ class Visible(TypedDict):
     segment: VisibleInSegment | None
 
 
-class Diagnostics(TypedDict):
-    """diagnostics.json; docs/files.md says what each part is."""
+class _Compared(TypedDict):
+    """The part of diagnostics.json that compares the model, its errors and its rows with others."""
 
     validation: Validation
     level: float
@@ -306,20 +315,88 @@ class Diagnostics(TypedDict):
     intervals: dict[str, dict[str, Interval]]
     paired: Pair | None
     differences: dict[str, Difference] | None
-    against_best: Best
     by_week: list[Week]
     date_parts: NotRequired[dict[str, str]]
+    newest: NotRequired[dict[str, Any] | None]
     slices: Slices
     drift: Drift
+    profile: NotRequired[dict[str, Profile]]
+    predictions_profile: NotRequired[Profile]
     prediction_interval: PredictionIntervals
+    alarms: list[AlarmRecord]
+
+
+class Compared(_Compared):
+    """comparison.json: that part, and the comparison with each baseline."""
+
+    baselines: dict[str, Pair]
+
+
+class _Explained(TypedDict):
+    """The part of diagnostics.json on the model alone."""
+
     importance: list[Importance]
     importance_sample: ImportanceSample
     partial_dependence: dict[str, Effect]
     rests_on: NotRequired[RestsOn | None]
     visible: NotRequired[Visible | None]
-    refit: NotRequired[Refit]
     alarms: list[AlarmRecord]
+
+
+class OutOfSample(TypedDict):
+    """The scores on training rows that the models had not seen; docs/files.md says what each is."""
+
+    rows: int
+    MAE: float
+    best_MAE: float
+    mean_MAE: float
+    R2: float | None
+
+
+class Explained(_Explained):
+    """explanation.json: that part, and what the alarms about a model without signal are judged by."""
+
+    out_of_sample: OutOfSample | None
+    order: float
+
+
+class RefitRecord(Refit):
+    """refit.json: the model that was trained again, what it was made from, and its alarms."""
+
+    model_sha256: str
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    alarms: list[AlarmRecord]
+
+
+class Findings(_Compared, _Explained):
+    """diagnostics.json before the reasons are found."""
+
+    against_best: Best
+    refit: NotRequired[Refit]
+
+
+class Diagnostics(Findings):
+    """diagnostics.json; docs/files.md says what each part is."""
+
     reasons: dict[str, list[Reason]]
+
+
+class Backtest(TypedDict):
+    """backtest.json: the errors over all weeks by predictor, and the weeks whose release the thresholds would stop."""
+
+    target: str
+    first_week: str
+    last_week: str
+    weeks: int
+    rows: int
+    without_rows: list[str]
+    overall: dict[str, dict[str, float]]
+    retraining_is_worth: float
+    weeks_better: int
+    weeks_worse: int
+    gate_is_set: bool
+    stopped: dict[str, list[str]]
 
 
 class BudgetPoint(TypedDict):

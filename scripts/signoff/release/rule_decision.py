@@ -7,12 +7,15 @@ released, verified and rolled back by itself, and the decision cannot be moved t
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import parsed_json
+from signoff.model.scoring import mae
 from signoff.release.approval import METRICS, SIGN_OFF, canonical, read_sign_off, reviewed_bytes
 from signoff.release.decision import without_commit
+from signoff.release.form import Subject
+from signoff.release.records import Metrics
 
 # The type of the list, so that it cannot be mistaken for another statement.
 _TYPE = "signoff/list"
@@ -45,7 +48,7 @@ def parse_rule(text: str) -> list[str]:
     return clauses
 
 
-def problems(subject: Mapping[str, Any], clauses: list[str]) -> list[str]:
+def problems(subject: Subject, clauses: list[str]) -> list[str]:
     """Return why a model does not fit a rule; an empty list if it does.
 
     Parameters
@@ -58,7 +61,7 @@ def problems(subject: Mapping[str, Any], clauses: list[str]) -> list[str]:
     return [problem for each in clauses if (problem := _CLAUSES[each](subject))] + _rejections(subject)
 
 
-def list_of_models(clauses: list[str], subjects: Mapping[str, Mapping[str, Any]]) -> bytes:
+def list_of_models(clauses: list[str], subjects: Mapping[str, Subject]) -> bytes:
     """Return the list of the models of a decision as canonical JSON: the rule, and the digest of each subject."""
     digests = {name: hashlib.sha256(canonical(subject)).hexdigest() for name, subject in subjects.items()}
     return canonical({"_type": _TYPE, "rule": clauses, "models": digests})
@@ -70,7 +73,7 @@ def comment_of(comment: str, clauses: list[str], content: bytes, number: int) ->
     return f"{comment.strip()} (one of {number:,} models by the rule: {', '.join(clauses)}; list sha256:{digest})"
 
 
-def _rejections(subject: Mapping[str, Any]) -> list[str]:
+def _rejections(subject: Subject) -> list[str]:
     """Return who has rejected the model of these files."""
     if not SIGN_OFF.is_file():
         return []
@@ -84,41 +87,41 @@ def _rejections(subject: Mapping[str, Any]) -> list[str]:
     return [f"{each['reviewer']} has rejected it" for each in document["decisions"] if each["decision"] == "reject"]
 
 
-def _failed(subject: Mapping[str, Any]) -> str | None:
+def _failed(subject: Subject) -> str | None:
     return "; ".join(subject["failures"]) or None
 
 
-def _alarmed(subject: Mapping[str, Any]) -> str | None:
+def _alarmed(subject: Subject) -> str | None:
     names = list(dict.fromkeys(each["name"] for each in subject["alarms"]))
     return f"it raises alarms ({', '.join(names)})" if names else None
 
 
-def _metrics(subject: Mapping[str, Any]) -> dict[str, Any]:
-    return parsed_json(reviewed_bytes(METRICS, subject["files"]), Path(METRICS))
+def _metrics(subject: Subject) -> Metrics:
+    return cast(Metrics, parsed_json(reviewed_bytes(METRICS, subject["files"]), Path(METRICS)))
 
 
-def _not_better(subject: Mapping[str, Any]) -> str | None:
+def _not_better(subject: Subject) -> str | None:
     metrics = _metrics(subject)
-    champion = metrics["champion"] or {}
-    if "test" not in champion:
+    champion = metrics["champion"]
+    if not champion or "test" not in champion:
         return "its release cannot be compared" if champion else "nothing is deployed yet"
-    now, then = metrics["model"]["test"]["MAE"], champion["test"]["MAE"]
+    now, then = mae(metrics["model"]["test"]), mae(champion["test"])
     return None if now < then else f"MAE {now:.4g}, and its release has {then:.4g} on the same rows"
 
 
-def _has_champion(subject: Mapping[str, Any]) -> str | None:
+def _has_champion(subject: Subject) -> str | None:
     return f"{subject['predecessor']} is deployed" if subject["predecessor"] else None
 
 
-def _not_better_than_baselines(subject: Mapping[str, Any]) -> str | None:
+def _not_better_than_baselines(subject: Subject) -> str | None:
     metrics = _metrics(subject)
-    name, best = min(((name, each["test"]["MAE"]) for name, each in metrics["baselines"].items()), key=lambda it: it[1])
-    now = metrics["model"]["test"]["MAE"]
+    name, best = min(((name, mae(each["test"])) for name, each in metrics["baselines"].items()), key=lambda it: it[1])
+    now = mae(metrics["model"]["test"])
     return None if now < best else f"MAE {now:.4g}, and the baseline {name} has {best:.4g}"
 
 
 # Each returns why a model does not fit; None if it does.
-_CLAUSES: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+_CLAUSES: dict[str, Callable[[Subject], str | None]] = {
     "verdict passed": _failed,
     "no alarm": _alarmed,
     "better than the champion": _not_better,

@@ -1,7 +1,7 @@
 """Changes since the release, side by side: config, data contract, data, features and metrics."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json
 from signoff.base.numbers import decimals
 from signoff.release.approval import METRICS, released_as, reviewed_bytes
+from signoff.release.form import Subject
 from signoff.release.store import Releases
 
 # An account in an address is not secret to readers of the config, but should not be on a page.
@@ -26,7 +27,7 @@ class _Change(NamedTuple):
     now: str
 
 
-def _side_by_side(subject: Mapping[str, Any]) -> dict[str, list[_Change]]:
+def _side_by_side(subject: Subject) -> dict[str, list[_Change]]:
     """Return the differences between the release in use and the reviewed files, by kind; metrics are always shown.
 
     Parameters
@@ -124,7 +125,7 @@ def _words(value: Any) -> str:
     return _ACCOUNT.sub("***", text)
 
 
-def problem_or(subject: Mapping[str, Any]) -> dict[str, list[_Change]] | str:
+def problem_or(subject: Subject) -> dict[str, list[_Change]] | str:
     """Return `_side_by_side`, or a sentence on why it is unknown."""
     try:
         return _side_by_side(subject)

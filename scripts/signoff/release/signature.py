@@ -8,9 +8,8 @@ import struct
 import subprocess
 import tempfile
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from signoff.base.errors import TaskError
 
@@ -20,6 +19,13 @@ _ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----E
 _PRINCIPALS = re.compile(r'^[ \t]*(?:"([^"\n]+)"|([^\s#"]\S*))', re.M)
 # The order of the Ed25519 group: if the number in a signature is not below it, a second signature can be derived.
 _ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+class _Signed(TypedDict):
+    """The part of a decision that says who has signed it."""
+
+    reviewer: str
+    signature: str | None
 
 
 def sign(content: bytes, key: Path) -> str:
@@ -39,7 +45,7 @@ def sign(content: bytes, key: Path) -> str:
     return done.stdout.decode()
 
 
-def verify_signature(content: bytes, decision: Mapping[str, Any], allowed_signers: Path, at: str | None) -> str:
+def verify_signature(content: bytes, decision: _Signed, allowed_signers: Path, at: str | None) -> str:
     """Return the fingerprint of the key with which `reviewer` has signed `content`.
 
     Raises

@@ -1,14 +1,14 @@
 """Write a decision into the sign-off, for the command line and for the page in a browser."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.release.approval import DIAGNOSTICS, check_approval, reviewed_bytes, serialised
-from signoff.release.form import Code, Decision, SignOff
+from signoff.release.form import Code, Decided, Decision, Subject
 from signoff.release.store import Releases
 from signoff.release.subject import review
 
@@ -22,11 +22,11 @@ class Written:
 
 
 def write_decision(
-    subject: dict[str, Any],
+    subject: Subject,
     config: dict[str, Any],
     config_paths: list[str],
     sign_off: Path,
-    decided: Callable[[], Mapping[str, Any]],
+    decided: Callable[[], Decided],
     code: Code | None = None,
 ) -> Written:
     """Write the sign-off that `decided` returns, and return its last decision.
@@ -51,7 +51,7 @@ def write_decision(
     """
     # One process at a time, so that of two simultaneous approvals the second keeps the first.
     with Releases().locked("sign_off"):
-        document = cast(SignOff, decided())
+        document = decided()
         if review(config, config_paths, code) != subject:
             raise TaskError("a file has changed while you were deciding. Wait for the run to end, and look again.")
         with replacing(sign_off) as new:

@@ -16,6 +16,7 @@ from signoff.base.errors import TaskError, nearest
 from signoff.base.files import delete_leftovers, discard, hidden_name, open_lock, parsed_json, replacing, sha256
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
+from signoff.model.records import Metadata
 from signoff.release.approval import Rule, canonical, check_approval, parse_sign_off, released_as, utc_now
 from signoff.release.form import PROJECT, SHA256, Line, SignOff, is_line, strict_json
 
@@ -364,7 +365,7 @@ class Releases:
         check_approval(document, rule, diagnostics, _deploy_of(name, history)["at"])
         return self.releases / name, document
 
-    def model(self, name: str | None, rule: Rule) -> tuple[Any, dict[str, Any]]:
+    def model(self, name: str | None, rule: Rule) -> tuple[Any, Metadata]:
         """Return the model that a release predicts with and its metadata, from bytes with the signed digests.
 
         Raises
@@ -375,7 +376,7 @@ class Releases:
         folder, document = self.approved(name, rule)
         return self.model_of(folder.name, document, refit=True)
 
-    def model_of(self, name: str, document: SignOff, refit: bool = False) -> tuple[Any, dict[str, Any]]:
+    def model_of(self, name: str, document: SignOff, refit: bool = False) -> tuple[Any, Metadata]:
         """Return the evaluated model and the metadata of a release whose sign-off `approved` has returned.
 
         With `refit`, the model is the one that the release predicts with: trained again on all rows, if the release
@@ -384,9 +385,9 @@ class Releases:
         files = {released_as(path): path for path in document["files"]}
         signed = files[predicts_with(files) if refit else evaluated(files)]
         model = load_model(self.releases / name / str(released_as(signed)), document["files"][signed])
-        return model, self.json(name, document, "model.json")
+        return model, cast(Metadata, self.json(name, document, "model.json"))
 
-    def code(self, name: str, metadata: dict[str, Any]) -> ModuleType | None:
+    def code(self, name: str, metadata: Metadata) -> ModuleType | None:
         """Return the custom code that computes a release's features, from its copy in the release; None without any.
 
         `metadata` is what `model` has returned. Raises TaskError if the copy is not the file that was signed.

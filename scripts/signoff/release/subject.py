@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_json, sha256
@@ -23,13 +23,15 @@ from signoff.release.approval import (
     reviewed_bytes,
     reviewed_files,
 )
-from signoff.release.form import VERSION, Code
+from signoff.release.form import VERSION, Code, Subject
 from signoff.release.live_record import read_live, warnings
+from signoff.release.records import Metrics, Validation
 from signoff.release.store import Releases
 from signoff.release.verdict import verdict
+from signoff.source.last_ingest import IngestRecord
 
 
-def review(config: dict[str, Any], config_paths: list[str], code: Code | None = None) -> dict[str, Any]:
+def review(config: dict[str, Any], config_paths: list[str], code: Code | None = None) -> Subject:
     """Return the subject of a decision: the digests of all files and of the code, the verdict, why, and the alarms.
 
     Parameters
@@ -53,7 +55,7 @@ def review(config: dict[str, Any], config_paths: list[str], code: Code | None = 
     figures = sorted(str(path) for path in Path("reports/figures").glob("*.png"))
     files = {path: sha256(Path(path)) for path in [*reviewed_files(config, config_paths), *figures]}
     check_names(files, reviewed_files(config, config_paths))
-    metrics, validation = _as_reviewed(METRICS, files), _as_reviewed(VALIDATION, files)
+    metrics, validation = _judged(files)
     _check_agreement(model, raw, features, files)
     _check_refit(config, features, files)
     releases = Releases()
@@ -67,7 +69,7 @@ def review(config: dict[str, Any], config_paths: list[str], code: Code | None = 
     _, failures = verdict(validation, metrics)
     return {
         "version": VERSION,
-        "project": releases.project(make=True),
+        "project": cast(str, releases.project(make=True)),
         "predecessor": release,
         "files": files,
         "code": code or code_state(),
@@ -139,6 +141,11 @@ def _as_reviewed(path: str, files: dict[str, str]) -> dict[str, Any]:
     return parsed_json(reviewed_bytes(path, files), Path(path))
 
 
+def _judged(files: dict[str, str]) -> tuple[Metrics, Validation]:
+    """Return what the verdict is made from; raises as `reviewed_bytes`."""
+    return cast(Metrics, _as_reviewed(METRICS, files)), cast(Validation, _as_reviewed(VALIDATION, files))
+
+
 def _text_as_reviewed(path: str, files: dict[str, str]) -> str:
     """Return the text of a reviewed page. Raises as `reviewed_bytes`, and TaskError if it is not text."""
     try:
@@ -147,10 +154,10 @@ def _text_as_reviewed(path: str, files: dict[str, str]) -> str:
         raise TaskError(f"{path} is damaged: it is not UTF-8 ({error}). Run make report to rebuild it.") from error
 
 
-def summary(subject: dict[str, Any]) -> list[str]:
+def summary(subject: Subject) -> list[str]:
     """Return the lines that a reviewer sees before deciding."""
-    metrics, validation = (_as_reviewed(path, subject["files"]) for path in (METRICS, VALIDATION))
-    source = read_json(Path("data/raw/raw_data.json"))
+    metrics, validation = _judged(subject["files"])
+    source = cast(IngestRecord, read_json(Path("data/raw/raw_data.json")))
     split = metrics["split"]
     window = f"{split['first']} … {split['last_test']} ({metrics['time_column']})" if "first" in split else "no dates"
     code = subject["code"]
@@ -175,7 +182,7 @@ def summary(subject: dict[str, Any]) -> list[str]:
     return [*lines, f"Report      {PAGE}, {REPORT}"]
 
 
-def _edited(source: dict[str, Any], files: dict[str, str]) -> list[str]:
+def _edited(source: IngestRecord, files: dict[str, str]) -> list[str]:
     """Return a line if the raw data are not those that were ingested: somebody has edited them, or they were cut."""
     found = files.get("data/raw/raw_data.csv")
     if found is None or source.get("sha256", found) == found:

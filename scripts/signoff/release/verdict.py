@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from signoff.base.numbers import counted, decimals
+from signoff.model.thresholds import DeployedScores
+from signoff.release.records import Metrics, Validation
 from signoff.tables.contract import describe
 
 # The prefix of the summary's lines in the log.
@@ -14,9 +14,7 @@ MARK = "| "
 _RED, _GREEN, _YELLOW, _PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
-def verdict(
-    validation: Mapping[str, Any], metrics: Mapping[str, Any], on_failure: str = "fail"
-) -> tuple[list[str], list[str]]:
+def verdict(validation: Validation, metrics: Metrics, on_failure: str = "fail") -> tuple[list[str], list[str]]:
     """Return the lines of the summary and the reasons why the run failed; no reasons if it passed.
 
     Parameters
@@ -26,7 +24,8 @@ def verdict(
     on_failure
         validation.on_failure: with "warn", a violated contract does not count.
     """
-    own = (metrics.get("custom_metrics") or {"names": []})["names"]
+    custom = metrics.get("custom_metrics")
+    own = custom["names"] if custom else []
     cleaning, violations = metrics["cleaning"], describe(validation["violations"])
     rows = metrics["split"]["rows"]
     lines = [
@@ -40,18 +39,18 @@ def verdict(
         *([f"            … and {len(violations) - 10} more"] if len(violations) > 10 else []),
         "Held out    MAE        R2" + "".join(f"  {name:>9}" for name in own),
     ]
-    champion = metrics["champion"] or {}
+    champion: DeployedScores = metrics["champion"] or {}
     scored = {"model": metrics["model"]}
-    scored |= {f"champion: {champion['release']}": champion} if "test" in champion else {}
+    scored |= {f"champion: {champion['release']}": {"test": champion["test"]}} if "test" in champion else {}
     scored |= {f"baseline: {name}": scores for name, scores in metrics["baselines"].items()}
     for name, scores in scored.items():
         score = scores["test"]
         more = "".join(f"  {decimals(score.get(each)):>{max(9, len(each))}}" for each in own)
         lines.append(f"  {score['MAE']:>13.4f}  {decimals(score['R2']):>9}{more}   {name}")
-    for word in ("note", "problem"):
-        if word in champion:
-            cannot = " cannot be scored" if word == "problem" else ""
-            lines.append(f"Champion    {champion['release']}{cannot}: {champion[word]}")
+    if "note" in champion:
+        lines.append(f"Champion    {champion['release']}: {champion['note']}")
+    if "problem" in champion:
+        lines.append(f"Champion    {champion['release']} cannot be scored: {champion['problem']}")
     reasons = []
     for each in metrics["thresholds"]:
         line = f"{each['name']} {each['limit']:g}: {each['metric']} is {decimals(each['value'])}"

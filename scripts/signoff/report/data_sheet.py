@@ -11,6 +11,7 @@ from signoff.release.facts import Facts
 from signoff.report.document import Block, Code, Items, Part, Section, Table, Words, number
 from signoff.report.markdown import markdown
 from signoff.tables.contract import describe
+from signoff.tables.records import Contract, ValidationReport
 
 # Keys of a column's profile, and their names in the table.
 _STATISTICS = {"missing": "missing", "unreadable": "unreadable", "distinct": "distinct"}
@@ -25,7 +26,7 @@ _UNANSWERED = [
 ]
 
 
-def data_sheet(facts: Facts, validation: Mapping[str, Any], contract: Mapping[str, Any] | None) -> str:
+def data_sheet(facts: Facts, validation: ValidationReport, contract: Contract | None) -> str:
     """Return the data sheet of a release as Markdown.
 
     Parameters
@@ -49,7 +50,7 @@ def data_sheet(facts: Facts, validation: Mapping[str, Any], contract: Mapping[st
     return markdown(f"Data of the model of {facts.metrics['target']}", parts)
 
 
-def _composition(facts: Facts, validation: Mapping[str, Any]) -> Section:
+def _composition(facts: Facts, validation: ValidationReport) -> Section:
     """Return the number of rows, their time span, and the digests of the data."""
     said: list[Words] = [f"Target: {facts.metrics['target']}"]
     if "rows" in validation:
@@ -64,10 +65,11 @@ def _composition(facts: Facts, validation: Mapping[str, Any]) -> Section:
     return Section("Composition", [Items(said)])
 
 
-def _columns(validation: Mapping[str, Any]) -> Section:
+def _columns(validation: ValidationReport) -> Section:
     """Return the statistics of each column, as delivered."""
     rows: list[list[Words]] = []
-    for name, about in validation.get("profile", {}).items():
+    for name, column in validation.get("profile", {}).items():
+        about: Mapping[str, Any] = column
         row: list[Words] = [name, about["type"], *(about.get(key) for key in _STATISTICS)]
         row += [_value(about.get(key)) for key in _NUMBERS]
         levels = list(about.get("most_frequent", {}).items())[:_LEVELS]
@@ -83,7 +85,7 @@ def _value(value: Any) -> Words:
     return number(value) if isinstance(value, int | float) else value
 
 
-def _contract(contract: Mapping[str, Any] | None) -> Section:
+def _contract(contract: Contract | None) -> Section:
     """Return the requirements of the contract."""
     if contract is None:
         return Section("Contract", ["No data contract: only the kinds of values were checked."])
@@ -98,7 +100,7 @@ def _contract(contract: Mapping[str, Any] | None) -> Section:
     return Section("Contract", blocks)
 
 
-def _violations(validation: Mapping[str, Any]) -> Section:
+def _violations(validation: ValidationReport) -> Section:
     """Return the violations of the contract."""
     lines: list[Words] = [*describe(validation.get("violations", []))]
     return Section("Violations", [Items(lines) if lines else "None."])

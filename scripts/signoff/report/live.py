@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from signoff.release.live_record import Line, warnings
+from signoff.release.live_record import Line, Live, warnings
 from signoff.report.document import Alarm, Block, Figure, Items, Section, Shown, Table, Words
 from signoff.report.drawing import BLUE, GREEN, LIGHT, ORANGE, new_figure, svg, with_legend
 from signoff.report.timeline import date_axis, when
@@ -12,7 +12,7 @@ from signoff.report.timeline import date_axis, when
 _MOST_WEEKS = 26
 
 
-def live_section(live: Mapping[str, Any], numbers: Mapping[str, int] | None = None) -> Section:
+def live_section(live: Live, numbers: Mapping[str, int] | None = None) -> Section:
     """Return the section of the live record: its warnings, and a table of its newest weeks, the newest first.
 
     `numbers` has the short number of each release, if the document uses such numbers.
@@ -32,7 +32,7 @@ def live_section(live: Mapping[str, Any], numbers: Mapping[str, int] | None = No
     return Section("Live record", [*blocks, Table("Live error by week", names, rows)])
 
 
-def live_figure(live: Mapping[str, Any]) -> Figure | None:
+def live_figure(live: Live) -> Figure | None:
     """Return the figure of the live error by week; None if no week has an answer."""
     lines: list[Line] = [line for line in live["weeks"] if line["answered"] and line["week"]][-2 * _MOST_WEEKS :]
     if not lines:

@@ -1,13 +1,10 @@
 """The section of the report on the model that a release predicts with, if it was trained again on all rows."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from signoff.release.records import Metrics, Refit
+from signoff.release.records import Backtest, Metrics, Refit
 from signoff.report.document import Block, Code, Section, Words, number
 
 
-def refit_section(found: Refit, metrics: Metrics, backtest: Mapping[str, Any] | None) -> Section:
+def refit_section(found: Refit, metrics: Metrics, backtest: Backtest | None) -> Section:
     """Return the measurements of the evaluated model, and the known facts about the refitted one.
 
     `backtest` is the content of backtest.json, if there is a backtest.

@@ -31,6 +31,18 @@ class Run(TypedDict, total=False):
     seconds: float | None
     cause: str | None
     stale: str | None
+    exit_code: int | None
+    log: str | None
+    models: int
+    models_failed: int
+    models_waiting: int
+    waiting: Any
+    alarms: list[dict[str, str]]
+    live: list[str]
+    rolled_back: str | None
+    rollback_failed: str
+    events: list[str]
+    notified: list[str]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,11 @@ from signoff.base.numbers import counted
 from signoff.features.earlier_rows import Earlier, history_of
 from signoff.features.history_plan import micros
 from signoff.features.recipe import of_a_date
+from signoff.model.records import Metadata, Profile
 from signoff.release.approval import utc_now
+from signoff.release.records import DriftRow
 from signoff.review import drift
+from signoff.tables.records import ColumnProfile
 
 # The file that holds the report is named after the file of the predictions.
 SUFFIX = ".report.json"
@@ -79,10 +82,10 @@ class Released:
         The number of raw rows in that report.
     """
 
-    metadata: Mapping[str, Any]
-    features: Mapping[str, Any]
-    predictions: Mapping[str, Any] | None
-    columns: Mapping[str, Any]
+    metadata: Metadata
+    features: Mapping[str, Profile]
+    predictions: Profile | None
+    columns: Mapping[str, ColumnProfile]
     rows: int
 
 
@@ -104,8 +107,13 @@ class BatchCheck:
         """Count a block of a raw column, n parsed values of which some could not be read."""
         self.unreadable[name] += int(unreadable.sum())
         self.missing[name] += int(values.isna().sum()) - int(unreadable.sum())
-        about = self.released.columns.get(name, {})
-        if about.get("type") != "number" or "min" not in about or not pd.api.types.is_numeric_dtype(values):
+        about = self.released.columns.get(name)
+        if (
+            about is None
+            or about.get("type") != "number"
+            or "min" not in about
+            or not pd.api.types.is_numeric_dtype(values)
+        ):
             return
         numbers = values.to_numpy("float64", na_value=np.nan)
         outside = (numbers < about["min"]) | (numbers > about["max"])
@@ -173,7 +181,7 @@ class BatchCheck:
     def _shares(self, rejected: int) -> list[_BatchFinding]:
         """Return the columns with more missing or unreadable values, and whether more rows are rejected."""
         rows, known = self.scored + rejected, self.released.rows
-        shares = []
+        shares: list[tuple[str | None, str, float, int, str]] = []
         for name in self.released.metadata["columns"]:
             about = self.released.columns.get(name)
             if about is not None:
@@ -192,11 +200,11 @@ class BatchCheck:
             before = (dropped["unreadable"] + dropped["missing"]) / cleaning["rows_in"] * known
             shares.append((None, "rejected", before, rejected, "{} of the rows were rejected"))
         found: list[_BatchFinding] = []
-        for name, what, before, now, words in shares:
+        for column, what, before, now, words in shares:
             then, share = before / max(known, 1), now / rows
             if share - then > _RISE and _more(before, known, now, rows) < drift.RARE / len(shares):
                 sentence = f"{words.format(f'{share:.1%}')}, and {then:.1%} in the released data"
-                found.append({"column": name, "what": what, "before": then, "now": share, "sentence": sentence})
+                found.append({"column": column, "what": what, "before": then, "now": share, "sentence": sentence})
         return found
 
     def _earlier(self, rows: int) -> list[_BatchFinding]:
@@ -238,21 +246,23 @@ class BatchCheck:
         pairs = [
             (name, self.released.features[name], sample[name])
             for name, kind in metadata["features"].items()
-            if self.released.features.get(name, {}).get("kind") == kind and not of_a_date(name, metadata)
+            if name in self.released.features
+            and self.released.features[name].get("kind") == kind
+            and not of_a_date(name, metadata)
         ]
         found: list[_BatchFinding] = []
         for name, before, values in pairs:
             found += _shift(name, before, values, len(pairs) + 1)
         if self.released.predictions is not None:
-            row = drift.compare("the predictions", dict(self.released.predictions), sample[0])
+            row = drift.compare("the predictions", self.released.predictions, sample[0])
             if _has_shifted(row, len(pairs) + 1):
                 found.append(_psi_finding(None, "predictions", row))
         return found
 
 
-def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: int) -> list[_BatchFinding]:
+def _shift(name: str, before: Profile, values: pd.Series, compared: int) -> list[_BatchFinding]:
     """Return the changes in a feature, one of `compared` features."""
-    row = drift.compare(name, dict(before), values)
+    row = drift.compare(name, before, values)
     if row["p"] is None:
         return []
     sure = row["p"] < drift.RARE / compared
@@ -271,13 +281,15 @@ def _shift(name: str, before: Mapping[str, Any], values: pd.Series, compared: in
     return [_psi_finding(name, "shift", row)] if _has_shifted(row, compared) else []
 
 
-def _has_shifted(row: Mapping[str, Any], compared: int) -> bool:
+def _has_shifted(row: DriftRow, compared: int) -> bool:
     """Return whether the shift that `drift.compare` measured is large and significant among `compared` features."""
-    large = row["psi"] is not None and row["psi"] >= drift.LARGE_PSI and row["size"] >= drift.SUBSTANTIAL
-    return bool(row["flagged"] and large and row["p"] < drift.RARE / compared)
+    psi, size, p = row["psi"], row["size"], row["p"]
+    if psi is None or size is None or p is None:
+        return False
+    return row["flagged"] and psi >= drift.LARGE_PSI and size >= drift.SUBSTANTIAL and p < drift.RARE / compared
 
 
-def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> _BatchFinding:
+def _psi_finding(name: str | None, what: str, row: DriftRow) -> _BatchFinding:
     """Return the finding of a shifted distribution; `now` is its PSI."""
     sentence = (
         f"{row['feature']}: the distribution has shifted (PSI {row['psi']:.2f}, {row['statistic']} {row['size']:.2f})"
@@ -285,11 +297,11 @@ def _psi_finding(name: str | None, what: str, row: Mapping[str, Any]) -> _BatchF
     return {"column": name, "what": what, "before": None, "now": row["psi"], "sentence": sentence}
 
 
-def _pooled(before: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def _pooled(before: Profile, rows: int) -> Profile:
     """Return the profile of a category, with the levels pooled that are rare for a sample of that many rows."""
     known = sum(before["counts"].values()) + before["others"]
     kept = {level: n for level, n in before["counts"].items() if n / max(known, 1) * rows >= _EXPECTED}
-    return dict(before) | {"counts": kept, "others": known - sum(kept.values())}
+    return {**before, "counts": kept, "others": known - sum(kept.values())}
 
 
 def _more(before: float, known: int, now: int, rows: int) -> float:

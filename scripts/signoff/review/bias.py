@@ -1,12 +1,13 @@
 """Slices in which the bias of a model has changed since the training part by more than chance explains."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from signoff.review.intervals import MIN_ROWS, holm, serial_error, sums
+from signoff.release.records import AlarmRecord
+from signoff.review.intervals import MIN_ROWS, Sliced, holm, serial_error, sums
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
@@ -28,15 +29,15 @@ _FEWEST = 10
 
 
 def slice_bias(
-    slices: dict[str, Any],
-    then: dict[str, Any],
+    slices: Sliced,
+    then: Sliced,
     error: np.ndarray,
     blocks: np.ndarray,
     error_then: np.ndarray,
     blocks_then: np.ndarray,
     periods: np.ndarray,
     in_time: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[AlarmRecord]:
     """Return an alarm for slices whose bias has moved away from that of all other rows since the training part.
 
     Parameters

@@ -1,10 +1,9 @@
 """The deployed model as a predictor: whether it can be scored on the same rows, and its features for them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
+from signoff.model.records import Metadata
 from signoff.model.thresholds import DeployedScores
 from signoff.release.approval import Rule, released_as
 from signoff.release.form import SignOff
@@ -35,7 +35,7 @@ class Champion:
 
     release: str
     model: Any
-    metadata: Mapping[str, Any]
+    metadata: Metadata
     note: str | None
     own_features: pd.DataFrame | None = None
 
@@ -56,7 +56,7 @@ class Champion:
 def open_champion(
     name: str,
     columns: list[str],
-    challenger: Mapping[str, Any],
+    challenger: Metadata,
     rule: Rule,
     cleaned: Path | None = None,
     releases: Releases = _DEPLOYED,
@@ -82,7 +82,8 @@ def open_champion(
     try:
         document = releases.approved(name, rule)[1]
         # The model that serves this release may have seen the rows that are held out now.
-        unseen = _has_refit(document) and not _saw_held_out(releases.json(name, document, "model.json"), challenger)
+        then = cast(Metadata, releases.json(name, document, "model.json"))
+        unseen = _has_refit(document) and not _saw_held_out(then, challenger)
         model, champion = releases.model_of(name, document, refit=unseen)
         problem = _differences(champion, challenger, columns)
         features = None
@@ -104,14 +105,14 @@ def _has_refit(document: SignOff) -> bool:
     return predicts_with(names) != evaluated(names)
 
 
-def _saw_held_out(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> bool:
+def _saw_held_out(champion: Metadata, challenger: Metadata) -> bool:
     """Return whether a model that was trained on all rows of the champion may have seen rows held out now."""
     last, begin = champion["split"].get("last_test"), challenger["split"].get("last_train")
     by_time = champion["split"]["by"] == challenger["split"]["by"] == "time"
     return not (by_time and last and begin and last <= begin)
 
 
-def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], columns: list[str]) -> str | None:
+def _differences(champion: Metadata, challenger: Metadata, columns: list[str]) -> str | None:
     """Return why a challenger's features, with these columns, differ from the champion's; None if they do not.
 
     Raises
@@ -133,15 +134,15 @@ def _differences(champion: Mapping[str, Any], challenger: Mapping[str, Any], col
     return f"these of its columns are computed differently now: {', '.join(other)}." if other else None
 
 
-def _made_of(metadata: Mapping[str, Any], feature: str) -> object:
+def _made_of(metadata: Metadata, feature: str) -> object:
     """Return everything that determines a feature, from the metadata of a model."""
-    if metadata.get("custom"):
-        code = {key: value for key, value in metadata["custom"].items() if key != "file"}
+    if custom := metadata.get("custom"):
+        code = {key: value for key, value in custom.items() if key != "file"}
         return code, metadata["recipe"]
     return metadata["recipe"][feature]
 
 
-def _note_on(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str | None:
+def _note_on(champion: Metadata, challenger: Metadata) -> str | None:
     """Return a note if the champion was trained on some of the rows that are held out now."""
     if champion["split"].get("last_train", "") <= challenger["split"].get("last_train", "~"):
         return None

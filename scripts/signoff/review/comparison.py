@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.model.scoring import HIGHER_IS_BETTER, METRIC_NAMES
-from signoff.release.records import Bootstrap, Difference, Pair
+from signoff.model.thresholds import Threshold
+from signoff.release.records import AlarmRecord, Bootstrap, Compared, Difference, Metrics, Pair, PredictionIntervals
 from signoff.review import custom_metrics, intervals, reasons
 
 # The default of the smallest difference from the champion that matters, as a share of its MAE.
@@ -22,7 +23,7 @@ _UNCOVERED, _FEWEST_COVERED = 2, 100
 
 
 def compare_predictors(
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     holdout: pd.DataFrame,
     features: pd.DataFrame,
     sampled: intervals.Resampling,
@@ -70,6 +71,7 @@ def compare_predictors(
         paired["matters"] = max(low, -high) >= least_difference * champion
         differences = _differences(rows, resampled, sampled)
     if code:
+        assert metrics["custom_metrics"] is not None, "the metrics name the custom ones"
         own = metrics["custom_metrics"]["names"]
         better = _better(own, metrics["thresholds"])
         more, gaps, bootstrap["own_metrics"] = custom_metrics.own_intervals(code, own, rows, sampled, better, seed)
@@ -80,9 +82,9 @@ def compare_predictors(
     return {"bootstrap": bootstrap, "intervals": spans, "paired": paired, "differences": differences}, pairs
 
 
-def _held_out(metrics: Mapping[str, Any], holdout: pd.DataFrame, features: pd.DataFrame) -> custom_metrics.HeldOut:
+def _held_out(metrics: Metrics, holdout: pd.DataFrame, features: pd.DataFrame) -> custom_metrics.HeldOut:
     """Return the held-out rows with the predictors that have predictions for them."""
-    scores = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
+    scores: dict[str, Any] = {"model": metrics["model"], "champion": metrics["champion"], **metrics["baselines"]}
     columns = {"model": "predicted", "champion": "champion"}
     columns |= {name: f"baseline_{name}" for name in metrics["baselines"]}
     columns = {name: column for name, column in columns.items() if column in holdout}
@@ -107,18 +109,18 @@ def _differences(
     return found
 
 
-def _better(names: list[str], thresholds: list[dict[str, Any]]) -> dict[str, int]:
+def _better(names: list[str], thresholds: list[Threshold]) -> dict[str, int]:
     """Return 1 for a custom metric that has only a minimum, -1 if it has only a maximum, and 0 if it is unknown."""
     limits = {(each["metric"], each["name"].removeprefix(f"{each['metric']}_")) for each in thresholds}
     return {name: ((name, "min") in limits) - ((name, "max") in limits) for name in names}
 
 
-def comparison_alarms(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def comparison_alarms(found: Compared) -> list[AlarmRecord]:
     """Return the alarms about a model worse than the champion, and about intervals that cover too few rows."""
     return [*_worse_than_champion(found), *_coverage(found["prediction_interval"])]
 
 
-def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _worse_than_champion(found: Compared) -> list[AlarmRecord]:
     """Return the alarms about a model, or slices, significantly worse than the champion, by enough to matter."""
     named, pair = [], found["paired"]
     if pair and pair["verdict"] == "worse" and pair["matters"]:
@@ -128,16 +130,17 @@ def _worse_than_champion(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     worse = [each for each in found["slices"]["rows"] if each["worse"] and (each.get("p") or 0.0) < _RARE]
     for row in worse[:3]:
         # The whole interval must lie beyond what matters.
-        if row["difference_interval"][0] >= _SLICE_DIFFERENCE * row["champion_MAE"]:
+        low, theirs = cast(list[float], row["difference_interval"])[0], cast(float, row["champion_MAE"])
+        if low >= _SLICE_DIFFERENCE * theirs:
             sentence = (
                 f"Where {row['feature']} is {row['value']} ({row['rows']:,} rows), its MAE is {row['MAE']:.4g}, and "
             )
-            sentence += f"that of the deployed release {row['champion_MAE']:.4g}."
+            sentence += f"that of the deployed release {theirs:.4g}."
             named.append(reasons.alarm("slice_worse", row["feature"], sentence))
     return named
 
 
-def _coverage(covered: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _coverage(covered: PredictionIntervals) -> list[AlarmRecord]:
     """Return the alarms about prediction intervals that cover too few rows, overall or in a slice."""
     named = []
     sentence = reasons.short_of(covered)

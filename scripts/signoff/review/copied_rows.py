@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import AlarmRecord
 from signoff.review.reasons import alarm
 from signoff.tables.spill import GOLDEN
 
@@ -37,7 +37,7 @@ class _Wanted:
 
 def copies(
     train: Iterable[pd.DataFrame], test: pd.DataFrame, columns: list[str], target: str, seed: int
-) -> list[dict[str, Any]]:
+) -> list[AlarmRecord]:
     """Return an alarm if held-out rows duplicate others, target included, more often than chance explains.
 
     Chance is estimated by shuffling the held-out targets. Rows with common targets, such as zeros, are left out if they

@@ -3,22 +3,25 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from signoff.features.records import Description
+from signoff.release.records import AlarmRecord
 from signoff.review.newest import days_of
 from signoff.review.reasons import alarm
 from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table
+from signoff.tables.records import ColumnProfile
 from signoff.tables.table import parse_column
 
 # A source has lost rows if it has fewer than this share of the rows at the last release.
 _KEPT = 0.8
 
 
-def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str, Any]]) -> Iterator[pd.DataFrame]:
+def lacking(path: Path, description: Description, profile: dict[str, ColumnProfile]) -> Iterator[pd.DataFrame]:
     """Yield the missing values by day of each column with any, some raw rows at a time; see `newest.days_of`.
 
     Parameters
@@ -30,7 +33,7 @@ def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str
     profile
         The profile of each column of the raw data, as `validate_data` writes it.
     """
-    time, header = description["time_column"], header_of_table(path)
+    time, header = cast(str, description["time_column"]), header_of_table(path)
     names = [name for name, each in profile.items() if each["missing"] and name in header and name != time]
     about = description.get("columns", {}).get(time)
     if not names or not about or about["kind"] != "date" or time not in header:
@@ -44,7 +47,7 @@ def lacking(path: Path, description: dict[str, Any], profile: dict[str, dict[str
         yield days_of(rows.assign(**{time: moments}), time)
 
 
-def history_alarms(now: int, before: int | None) -> list[dict[str, Any]]:
+def history_alarms(now: int, before: int | None) -> list[AlarmRecord]:
     """Return an alarm if the source has far fewer rows than at the last release."""
     if before is None or now >= _KEPT * before:
         return []

@@ -3,13 +3,14 @@
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.features.recipe import of_a_date
+from signoff.features.records import Described
+from signoff.model.records import Profile
 from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
 
@@ -51,7 +52,7 @@ _UNITS = {
 }
 
 
-def profile(values: pd.Series, kind: str) -> dict[str, Any]:
+def profile(values: pd.Series, kind: str) -> Profile:
     """Return the profile of a column, with which later rows can be compared.
 
     Parameters
@@ -69,11 +70,12 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
         together.
     """
     known = values.dropna()
-    found = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
+    found: Profile = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
     if kind == "category":
         counts = known.value_counts()
         top = counts.head(_MOST_LEVELS)
-        return found | {
+        return {
+            **found,
             "counts": {str(level): int(n) for level, n in top.items()},
             "others": int(counts.sum() - top.sum()),
         }
@@ -82,7 +84,7 @@ def profile(values: pd.Series, kind: str) -> dict[str, Any]:
     if len(edges) > _MOST_LEVELS:
         # Quantiles are values of the column, so that distances are right if many rows share a value.
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _QUANTILES), method="inverted_cdf"))
-    return found | {"edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
+    return {**found, "edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
 
 
 def _shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -99,7 +101,7 @@ def _psi(before: np.ndarray, after: np.ndarray) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: bool = False) -> DriftRow:
+def compare(name: str, before: Profile, values: pd.Series, expected: bool = False) -> DriftRow:
     """Return how the values of a column differ from those of a profile.
 
     Parameters
@@ -143,10 +145,11 @@ def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: b
         then, now, size, p = _number_compared(row, before, values.dropna(), expected)
     else:
         then, now, size, p = _category_compared(row, before, values.dropna())
-    row["psi"], row["size"], row["p"] = _psi(then, now), size, p
+    psi = _psi(then, now)
+    row["psi"], row["size"], row["p"] = psi, size, p
     # The expected index for two samples of the same distribution.
     chance = (len(then) - 1) * (1 / known + 1 / rows)
-    large = row["psi"] - chance >= LARGE_PSI and size >= SUBSTANTIAL and p < 0.001
+    large = psi - chance >= LARGE_PSI and size >= SUBSTANTIAL and p < 0.001
     row["flagged"] = bool(large or gap or row["unit"]) and not expected
     return row
 
@@ -155,7 +158,7 @@ def compare(name: str, before: Mapping[str, Any], values: pd.Series, expected: b
 _Counted = tuple[np.ndarray, np.ndarray, float, float]
 
 
-def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series, expected: bool) -> _Counted:
+def _number_compared(row: DriftRow, before: Profile, values: pd.Series, expected: bool) -> _Counted:
     """Compare known numbers with a profile; set `unit` of the row if they seem to be converted."""
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
     numbers = np.sort(values.to_numpy("float64"))
@@ -170,7 +173,7 @@ def _number_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series
     return counts[0], counts[1], size, p
 
 
-def _category_compared(row: DriftRow, before: Mapping[str, Any], values: pd.Series) -> _Counted:
+def _category_compared(row: DriftRow, before: Profile, values: pd.Series) -> _Counted:
     """Compare known levels with a profile; set `new` and `vanished` of the row."""
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
     counted = values.astype("str").value_counts()
@@ -327,15 +330,15 @@ def _converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size:
     return best[1] if best and best[0] < min(SUBSTANTIAL / 2 + noise, size / 2) else None
 
 
-def columns(description: Mapping[str, Any]) -> list[tuple[str, str]]:
+def columns(description: Described) -> list[tuple[str, str]]:
     """Return the features and the target, each with its kind."""
     return [*description["features"].items(), (description["target"], "number")]
 
 
 def compared(
-    profiles: Mapping[str, Any],
+    profiles: Mapping[str, Profile],
     later: pd.DataFrame,
-    description: Mapping[str, Any],
+    description: Described,
     earlier: pd.DataFrame | None = None,
 ) -> list[DriftRow]:
     """Return how each column of later rows differs from its profile, the largest shift first.

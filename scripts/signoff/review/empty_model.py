@@ -1,16 +1,16 @@
 """Whether a model's predictions have anything to do with the target."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import AlarmRecord
 from signoff.review.intervals import MIN_ROWS
 from signoff.review.reasons import alarm
 
 
-def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[dict[str, Any]]:
+def one_value(actual: np.ndarray, predicted: np.ndarray) -> list[AlarmRecord]:
     """Return an alarm if the model predicts nearly the same value for each of n held-out rows."""
     # The standard deviation is not robust to a heavy tail, and percentiles fail if nearly all values are the same.
     middle = [float(np.subtract(*np.quantile(each, [0.95, 0.05]))) for each in (actual, predicted)]

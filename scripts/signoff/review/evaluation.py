@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from signoff.base.errors import TaskError, explain, nearest
+from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, Scores, bounds, metrics, predict, total
 from signoff.model.thresholds import DeployedScores, Threshold, judge
 from signoff.review.champion import Champion, ChampionError
@@ -136,7 +137,7 @@ def evaluate_predictions(
 
 def evaluate_rows(
     model: Any,
-    metadata: Mapping[str, Any],
+    metadata: Metadata,
     rows: FeatureRows,
     output: Path,
     gate: Gate,
@@ -207,7 +208,7 @@ def _predictions_by_part(
 
 
 def _training_part(
-    metadata: Mapping[str, Any], rows: FeatureRows, folder: Path | None, baseline: str | None
+    metadata: Metadata, rows: FeatureRows, folder: Path | None, baseline: str | None
 ) -> dict[str, _Kept]:
     """Return the true values of the training part as "actual", and those of the baseline column by its name."""
     target, name = metadata["target"], _baseline_name(baseline)
@@ -221,7 +222,7 @@ def _training_part(
 
 
 def _table(
-    frame: pd.DataFrame, metadata: Mapping[str, Any], predicted: pd.Series, mean: float, baseline: str | None
+    frame: pd.DataFrame, metadata: Metadata, predicted: pd.Series, mean: float, baseline: str | None
 ) -> pd.DataFrame:
     """Return held-out rows as they are written, without the champion's predictions."""
     table = pd.DataFrame({"actual": frame[metadata["target"]]})

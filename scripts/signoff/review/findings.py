@@ -1,12 +1,11 @@
 """Alarms about shifts in the rows, each judged by its size."""
 
 import re
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from signoff.release.records import DriftRow
+from signoff.release.records import AlarmRecord, DriftRow
 from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
 from signoff.review.reasons import alarm
 
@@ -15,7 +14,7 @@ _QUOTED = re.compile("“(.*?)”")
 _MOST_SHIFTED = 3
 
 
-def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[dict[str, Any]]:
+def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[AlarmRecord]:
     """Return an alarm for each level that vanishes within the held-out part; both parts are in the order of time.
 
     A level that comes and goes, like weekends, has been absent for as long in the training part.
@@ -41,9 +40,9 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
     return found
 
 
-def each_level_once(alarms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def each_level_once(alarms: list[AlarmRecord]) -> list[AlarmRecord]:
     """Return alarms without a second one on a level that has vanished: from the held-out part, or the newest weeks."""
-    found: list[dict[str, Any]] = []
+    found: list[AlarmRecord] = []
     gone: set[tuple[str | None, str]] = set()
     for each in alarms:
         levels = {(each["feature"], level) for level in _QUOTED.findall(each["sentence"])}
@@ -53,7 +52,7 @@ def each_level_once(alarms: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def drift_alarms(rows: list[DriftRow], where: str) -> list[dict[str, Any]]:
+def drift_alarms(rows: list[DriftRow], where: str) -> list[AlarmRecord]:
     """Return the alarms about the results of `drift.compare`; `where` says what the later rows are."""
     found, shifted = [], []
     for row in rows:

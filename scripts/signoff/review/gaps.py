@@ -5,12 +5,13 @@ and leaves no such gaps. Values may come in lumps (all rows of a day share its t
 span are compared with those of earlier spans.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.numbers import listed
+from signoff.release.records import AlarmRecord
 from signoff.review.periods import FEWEST_STEPS, Periods, span_sums, spans_of
 from signoff.review.reasons import alarm
 
@@ -32,7 +33,7 @@ class _Gap(NamedTuple):
     rows: float
 
 
-def gap_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
+def gap_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
     """Return an alarm for each numeric column whose newest values have gaps that earlier ones did not have.
 
     Parameters

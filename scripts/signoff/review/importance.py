@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.model.encoding import predictions
+from signoff.release.records import Effect, Importance, ImportanceSample
 
 # The number of predictions for all importances; for one feature, at most and at least; how often it is shuffled.
 _MOST_PREDICTIONS = 100_000
@@ -19,7 +20,7 @@ _DEPENDENCE_FEATURES = 5
 
 def importance(
     model: object, test: pd.DataFrame, names: list[str], target: pd.Series, seed: int
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+) -> tuple[list[Importance], ImportanceSample]:
     """Return the rise in MAE if a feature is shuffled among held-out rows, the most important feature first.
 
     Permutation importance (Breiman 2001, Random forests), like `sklearn.inspection.permutation_importance`, but with
@@ -59,7 +60,7 @@ def importance(
         grid = grid.assign(**{name: rows[name].take(at.ravel()).array for name, at in places.items()})
         rises.append(np.abs(predictions(model, grid).reshape(len(several), count) - actual) - base)
     rise = np.concatenate(rises).reshape(len(names), repeats, count).mean(axis=1)
-    found = [
+    found: list[Importance] = [
         {"feature": name, "mean": float(each.mean()), "std": float(each.std() / np.sqrt(count))}
         for name, each in zip(names, rise, strict=True)
     ]
@@ -67,11 +68,11 @@ def importance(
 
 
 def dependence(
-    model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[dict[str, Any]], seed: int
-) -> dict[str, dict[str, Any]]:
+    model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[Importance], seed: int
+) -> dict[str, Effect]:
     """Return the partial dependence (Friedman 2001) of the first few features: the mean prediction by feature value."""
     rows = test[list(kinds)].sample(min(_DEPENDENCE_ROWS, len(test)), random_state=seed)
-    found = {}
+    found: dict[str, Effect] = {}
     for name in [each["feature"] for each in important[:_DEPENDENCE_FEATURES] if each["mean"] > 0]:
         known = test[name].dropna()
         values: list[Any]

@@ -6,11 +6,11 @@ any two spans; correlations within spans do not have this problem.
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import AlarmRecord
 from signoff.review.periods import FEWEST_ROWS, Periods, Step, spans_of, steps_of
 from signoff.review.reasons import alarm
 
@@ -24,7 +24,7 @@ _SPANS = 2
 _MOST_NAMED = 2
 
 
-def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
+def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
     """Return an alarm for each pair of columns with an unprecedented recent change in rank correlation.
 
     Ranks are taken within a span, so that a season, trend or shift of one column alone does not count. Each level of a

@@ -1,7 +1,5 @@
 """Target leakage: features that make a model look better than it is."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from sklearn.metrics import r2_score
@@ -9,8 +7,10 @@ from sklearn.tree import DecisionTreeRegressor
 
 from signoff.features.earlier_rows import history_of
 from signoff.features.recipe import columns_used, of_a_date
+from signoff.features.records import Description
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor
+from signoff.release.records import AlarmRecord
 from signoff.review.arithmetic import Combination, combination, later_rows
 from signoff.review.intervals import MIN_ROWS
 from signoff.review.post_outcome import Descendant, post_outcome
@@ -25,7 +25,7 @@ _RATIO = 5
 _QUESTION = "is it known before the target is?"
 
 
-def leaks(table: pd.DataFrame, description: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+def leaks(table: pd.DataFrame, description: Description, seed: int) -> list[AlarmRecord]:
     """Return an alarm for each feature that reveals the target in a way that no cause of it does.
 
     Parameters
@@ -131,7 +131,7 @@ def _words_afterwards(found: Descendant) -> str:
     )
 
 
-def known_late(not_before: list[str], description: dict[str, Any]) -> list[dict[str, Any]]:
+def known_late(not_before: list[str], description: Description) -> list[AlarmRecord]:
     """Return an alarm for each feature computed from a column that is known only after the target."""
     found = []
     for name in description["features"]:
@@ -140,7 +140,8 @@ def known_late(not_before: list[str], description: dict[str, Any]) -> list[dict[
         for column in set(not_before) & {name, *made_of}:
             which = f"The feature {name}" + ("" if column == name else f" is made of {column}, which")
             found.append(alarm("not_before", name, f"{which} is known only after the target (features.not_before)."))
-    for column in set(not_before) & set((description.get("custom") or {}).get("columns", {})):
+    custom = description.get("custom")
+    for column in set(not_before) & set(custom["columns"] if custom else ()):
         sentence = f"Your own code gets {column}, which is known only after the target (features.not_before)."
         found.append(alarm("not_before", column, sentence))
-    return sorted(found, key=lambda each: each["feature"])
+    return sorted(found, key=lambda each: str(each["feature"]))

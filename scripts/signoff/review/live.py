@@ -4,13 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from signoff.model.scoring import mae
 from signoff.release.live_record import Broken, Line, LiveAlarm
+from signoff.release.records import Diagnostics, Metrics, Week
 from signoff.review.live_join import NO_WEEK, Record
 
 # A week with fewer answered rows is not judged by itself.
@@ -40,7 +41,7 @@ class Promise:
     high: float | None
     bias: float
     bias_error: float | None
-    weeks: Sequence[Mapping[str, Any]]
+    weeks: Sequence[Week]
     level: float
     coverage: float | None
     coverages: Sequence[float]
@@ -49,16 +50,16 @@ class Promise:
     until: pd.Timestamp | None
 
 
-def promise_of(metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> Promise:
+def promise_of(metrics: Metrics, diagnostics: Diagnostics) -> Promise:
     """Return what a release promised, from its metrics and diagnostics."""
-    scores = {name: each["test"]["MAE"] for name, each in metrics["baselines"].items()}
+    scores = {name: mae(each["test"]) for name, each in metrics["baselines"].items()}
     low, high = diagnostics["intervals"]["model"]["MAE"]
     covered = diagnostics["prediction_interval"]
     shipped = covered.get("shipped_coverage")
     weeks = diagnostics.get("by_week", [])
     interval = diagnostics["intervals"]["model"]["bias"]
     return Promise(
-        mae=metrics["model"]["test"]["MAE"],
+        mae=mae(metrics["model"]["test"]),
         low=low,
         high=high,
         bias=math.fsum(each["bias"] * each["rows"] for each in weeks) / max(sum(each["rows"] for each in weeks), 1),

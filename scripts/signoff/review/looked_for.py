@@ -1,8 +1,10 @@
 """One sentence on the faults that the diagnostics looked for and did not find."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import cast
 
 from signoff.base.numbers import listed
+from signoff.release.records import DriftRow, Findings, Metrics
 
 # By the alarm that would report it. The other alarms judge the model's scores and intervals, which have their own
 # reasons.
@@ -36,7 +38,7 @@ _SPANS = {1: "days", 7: "weeks", 28: "four weeks"}
 _LARGE_PSI = 0.25
 
 
-def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) -> str:
+def nothing_found(metrics: Metrics, found: Findings, biased: bool) -> str:
     """Return the sentence on what was looked for and not found.
 
     Parameters
@@ -51,10 +53,11 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
     present = {each["name"] for each in found["alarms"]} | _seen(metrics, found)
     present |= {"slice_bias"} if biased else set()
     words = [text for name, text in _ROWS.items() if name not in present]
-    drift = [row for rows in found.get("drift", {}).values() for row in rows or []]
-    if "drift" in _ROWS.keys() - present and any((row["psi"] or 0) >= _LARGE_PSI for row in drift):
+    drift = _drift(found)
+    rows = [row for rows in drift.values() for row in rows or []]
+    if "drift" in _ROWS.keys() - present and any((row["psi"] or 0) >= _LARGE_PSI for row in rows):
         words[words.index("drift")] = "drift beyond the season's"
-    if found.get("drift", {}).get("release") is not None:
+    if drift.get("release") is not None:
         words += [text for name, text in _SINCE_RELEASE.items() if name not in present]
     sentence = f"nothing was found of {listed(words, 'or')}" if words else ""
     if newest := found.get("newest"):
@@ -72,13 +75,19 @@ def nothing_found(metrics: dict[str, Any], found: dict[str, Any], biased: bool) 
     return f"No alarm: {sentence}. The newest rows were not compared with earlier ones, since {why}."
 
 
-def _seen(metrics: dict[str, Any], found: dict[str, Any]) -> set[str]:
+def _drift(found: Findings) -> Mapping[str, list[DriftRow] | None]:
+    """Return the drift by what the rows are compared with; empty if `found` has none."""
+    return cast(Mapping[str, list[DriftRow] | None], found.get("drift", {}))
+
+
+def _seen(metrics: Metrics, found: Findings) -> set[str]:
     """Return the kinds of faults that are reported elsewhere, by the contract, by cleaning, or as drift."""
-    violations = (found.get("validation") or {}).get("violations", [])
+    validation, cleaning = found.get("validation"), metrics.get("cleaning")
+    violations = validation.get("violations", []) if validation else []
     seen = {name for word, name in _CHECKS for each in violations if word in each["check"]}
-    if ((metrics.get("cleaning") or {}).get("rows_dropped") or {}).get("duplicates"):
+    if cleaning and (cleaning.get("rows_dropped") or {}).get("duplicates"):
         seen.add("duplicates")
-    for rows in found.get("drift", {}).values():
+    for rows in _drift(found).values():
         for row in rows or []:
             seen |= {"drift"} if row["flagged"] else set()
             seen |= {"unit_change"} if row["unit"] else set()

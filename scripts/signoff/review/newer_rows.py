@@ -4,12 +4,12 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
 from signoff.features.earlier_rows import Earlier, micros_of, remembered
+from signoff.model.records import Metadata
 from signoff.review.batch_rows import blocks, open_batch
 from signoff.review.row_scores import Scorer, cleaned_rows
 
@@ -53,7 +53,7 @@ def with_newer(scorer: Scorer, newer: Newer | None) -> Scorer:
     return dataclasses.replace(scorer, model=model)
 
 
-def _rows(newer: Newer, metadata: dict[str, Any], earlier: Earlier) -> list[pd.DataFrame]:
+def _rows(newer: Newer, metadata: Metadata, earlier: Earlier) -> list[pd.DataFrame]:
     """Return the rows that are newer, with the columns that the features need."""
     columns, end = metadata["history"]["columns"], metadata["history"]["end"]
     found = []

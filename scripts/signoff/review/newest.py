@@ -3,13 +3,15 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from signoff.features.recipe import of_a_date
+from signoff.features.records import Description
+from signoff.release.records import AlarmRecord
 from signoff.review import drift
 from signoff.review.gaps import gap_alarms
 from signoff.review.joint import joint_alarms
@@ -49,8 +51,8 @@ _IN_A_ROW = 3
 
 
 def newest_alarms(
-    table: pd.DataFrame, description: dict[str, Any], released: pd.Timestamp | None = None
-) -> list[dict[str, Any]]:
+    table: pd.DataFrame, description: Description, released: pd.Timestamp | None = None
+) -> list[AlarmRecord]:
     """Return the alarms of what has just changed in the rows.
 
     Parameters
@@ -96,7 +98,7 @@ def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _stuck_columns(
     table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str], periods: Periods
-) -> list[dict[str, Any]]:
+) -> list[AlarmRecord]:
     """Return an alarm for each column that is stuck at one value for longer than ever before, up to the newest rows."""
     found = []
     for name in kinds:
@@ -126,7 +128,7 @@ def _stuck_columns(
     return found
 
 
-def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[dict[str, Any]]:
+def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[AlarmRecord]:
     """Return the alarms about newest rows that are duplicates, or that repeat earlier rows except for the time."""
     hashes = pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     moments = table[time].astype("int64").to_numpy().view("uint64")
@@ -140,7 +142,7 @@ def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Perio
         varied |= hashes != following
     elsewhere = _seen_before(hashes, age).astype("float64")
     sequence = (_seen_before(chain, age) & varied).astype("float64")
-    found: list[dict[str, Any]] = []
+    found: list[AlarmRecord] = []
     for values, kind, words in (
         (twice, "duplicates", "appear twice, time and target included"),
         (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time"),
@@ -208,7 +210,7 @@ def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
     )
 
 
-def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
+def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[AlarmRecord]:
     """Return the alarms about the number of rows in the newest spans, in total and by segment."""
     found = []
     best = None
@@ -225,7 +227,7 @@ def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks
     return found + _segments(table, kinds, periods)
 
 
-def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
+def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
     """Return an alarm for each column that has lost a level in the newest span, or nearly so, for the first time."""
     found = []
     for name, kind in kinds.items():
@@ -253,7 +255,7 @@ def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> l
     return found
 
 
-def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[dict[str, Any]]:
+def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[AlarmRecord]:
     """Return an alarm for each numeric column whose level or spread has an unprecedented step."""
     # Levels need no more rows than these, so every k-th row is used.
     every = len(table) // _MOST_ROWS + 1
@@ -319,7 +321,7 @@ def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     return lacking.groupby(days.dt.floor("D").to_numpy()).sum()
 
 
-def missing_alarms(parts: Iterable[pd.DataFrame], released: pd.Timestamp | None = None) -> list[dict[str, Any]]:
+def missing_alarms(parts: Iterable[pd.DataFrame], released: pd.Timestamp | None = None) -> list[AlarmRecord]:
     """Return an alarm for each column that is missing more often in the newest rows than ever before.
 
     `parts` are results of `days_of`, each for some of the rows; `released` is as `newest_alarms` takes it.
@@ -329,7 +331,7 @@ def missing_alarms(parts: Iterable[pd.DataFrame], released: pd.Timestamp | None 
     if days.empty:
         return []
     age = (days.index.max() - days.index).days.to_numpy()
-    found: list[tuple[float, dict[str, Any]]] = []
+    found: list[tuple[float, AlarmRecord]] = []
     length = next((each for each in LENGTHS if enough_rows(age, days[""].to_numpy(), each)), None)
     if length is None:
         return []

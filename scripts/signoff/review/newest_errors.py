@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from signoff.release.records import Visible, VisibleInSegment
+from signoff.release.records import AlarmRecord, Visible, VisibleInSegment
 from signoff.review.periods import SPANS, Periods, Step, periods_of, spans_of
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
@@ -58,7 +58,7 @@ def error_alarms(
     slices: _Slices,
     unit: str,
     categories: Collection[str] = (),
-) -> tuple[list[dict[str, str | None]], Visible | None]:
+) -> tuple[list[AlarmRecord], Visible | None]:
     """Return an alarm if the errors of the newest rows have moved further than ever before, and what can be seen.
 
     The second part is None if there are too few rows for any comparison.

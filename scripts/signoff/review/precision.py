@@ -1,10 +1,9 @@
 """Numbers that recently got more decimals: a sign of a multiplication, as in a conversion or a correction."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import AlarmRecord
 from signoff.review.periods import Periods
 from signoff.review.reasons import alarm
 
@@ -15,7 +14,7 @@ _NEWEST, _FEWEST_OLDER, _FEWEST = 8, 200, 5
 _MOST_NAMED = 3
 
 
-def precision_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[dict[str, Any]]:
+def precision_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
     """Return an alarm for each numeric column whose newest rows have more decimals than any earlier row.
 
     Parameters

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from signoff.base.numbers import agreed, counted
-from signoff.release.records import Reason
+from signoff.model.scoring import mae
+from signoff.model.thresholds import DeployedScores, Threshold
+from signoff.release.records import AlarmRecord, Best, Findings, Interval, Metrics, Pair, PredictionIntervals, Reason
 from signoff.review.looked_for import nothing_found
 
 # In standard errors; chance exceeds it once in two hundred times.
@@ -41,11 +43,11 @@ WEIGHTS = {
 }
 
 
-def alarm(name: str, feature: str | None, sentence: str) -> dict[str, Any]:
+def alarm(name: str, feature: str | None, sentence: str) -> AlarmRecord:
     return {"name": name, "feature": feature, "sentence": sentence}
 
 
-def short_of(covered: Mapping[str, Any]) -> str | None:
+def short_of(covered: PredictionIntervals) -> str | None:
     """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
     if covered["coverage"] is None or covered["rows"] < 100:
         return None
@@ -88,7 +90,7 @@ class _Sides:
         }
 
 
-def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[Reason]]:
+def reasons(metrics: Metrics, found: Findings) -> dict[str, list[Reason]]:
     """Return the reasons for and against the model, one sentence each, the weightiest first.
 
     Parameters
@@ -107,14 +109,15 @@ def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[Re
         if each["name"] != "coverage"
     ]
     _say_of_narrow_thresholds(sides, metrics["thresholds"], spans)
-    low, high = spans["bias"]
+    low, high = cast(list[float], spans["bias"])
     biased = low * high > 0
-    if biased and min(abs(low), abs(high)) >= 0.05 * metrics["model"]["test"]["MAE"]:
+    if biased and min(abs(low), abs(high)) >= 0.05 * mae(metrics["model"]["test"]):
         words = f"Its predictions are off to one side: by {low:+.3g} to {high:+.3g} on average"
         sides.bad.append(_Weighed(48, "bias", f"{words} {_UNIT} (95% interval)."))
     _say_of_champion(sides, metrics["champion"] or {}, found["paired"])
     _say_of_baselines(sides, metrics, found["against_best"])
-    violations = (metrics.get("validation") or {}).get("violations")
+    judged = metrics.get("validation")
+    violations = judged["violations"] if judged else []
     if violations:
         sides.bad.append(_Weighed(58, "contract", f"The data contract is violated {counted(len(violations), 'time')}."))
     slices = found["slices"]
@@ -124,13 +127,13 @@ def reasons(metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[Re
     if not found["alarms"]:
         sides.good.append(_Weighed(70, "alarms", nothing_found(metrics, found, biased)))
     _say_of_intervals(sides, found["prediction_interval"])
-    low, high = spans["MAE"]
+    low, high = cast(list[float], spans["MAE"])
     sentence = f"Its MAE on rows like these lies between {low:.4g} and {high:.4g} {_UNIT} (95% interval)."
     sides.good.append(_Weighed(20, "error", sentence))
     return sides.ordered()
 
 
-def _say_of_thresholds(sides: _Sides, thresholds: list[dict[str, Any]]) -> None:
+def _say_of_thresholds(sides: _Sides, thresholds: list[Threshold]) -> None:
     """Add whether every threshold is met."""
     missed = [
         f"{each['name']} {each['limit']:g}: {each['metric']} is "
@@ -149,18 +152,18 @@ def _say_of_thresholds(sides: _Sides, thresholds: list[dict[str, Any]]) -> None:
         sides.good.append(_Weighed(90, "thresholds", f"Every threshold is met: {kept}."))
 
 
-def _say_of_narrow_thresholds(sides: _Sides, thresholds: list[dict[str, Any]], spans: Mapping[str, Any]) -> None:
+def _say_of_narrow_thresholds(sides: _Sides, thresholds: list[Threshold], spans: Mapping[str, Interval]) -> None:
     """Add the thresholds that lie inside the interval of their metric."""
     for each in thresholds:
         low, high = spans.get(each["metric"], (None, None))
-        if each["passed"] and None not in (low, high) and low < each["limit"] < high:
+        if each["passed"] and low is not None and high is not None and low < each["limit"] < high:
             words = f"The threshold {each['name']} {each['limit']:g} is met narrowly: the 95% interval of "
             sides.bad.append(
                 _Weighed(50, "narrow_thresholds", f"{words}{each['metric']} goes from {low:.4g} to {high:.4g}.")
             )
 
 
-def _say_of_champion(sides: _Sides, champion: Mapping[str, Any], ours: Mapping[str, Any] | None) -> None:
+def _say_of_champion(sides: _Sides, champion: DeployedScores, ours: Pair | None) -> None:
     """Add how the MAE differs from the deployed release's."""
     if not ours:
         if "problem" in champion:
@@ -185,10 +188,10 @@ def _say_of_champion(sides: _Sides, champion: Mapping[str, Any], ours: Mapping[s
         sides.bad.append(_Weighed(45, "champion", f"{words}: MAE differs by {span}."))
 
 
-def _say_of_baselines(sides: _Sides, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+def _say_of_baselines(sides: _Sides, metrics: Metrics, best: Best) -> None:
     """Add how the MAE differs from the best baseline's, and which baselines are better by R2."""
     model, theirs = metrics["model"]["test"], metrics["baselines"][best["name"]]["test"]
-    share = 1 - model["MAE"] / theirs["MAE"] if theirs["MAE"] else 0.0
+    share = 1 - mae(model) / mae(theirs) if theirs["MAE"] else 0.0
     words = f"of the best baseline ({best['name']}), {model['MAE']:.4g} against {theirs['MAE']:.4g} {_UNIT}"
     if best["verdict"] == "better":
         sides.good.append(_Weighed(80, "baselines", f"Its MAE is {share:.1%} below that {words}."))
@@ -197,14 +200,14 @@ def _say_of_baselines(sides: _Sides, metrics: Mapping[str, Any], best: Mapping[s
     else:
         sides.bad.append(_Weighed(68, "baselines", f"Its MAE cannot be told apart from that {words}."))
     for name, scores in metrics["baselines"].items():
-        r2 = scores["test"]["R2"]
-        if None not in (r2, model["R2"]) and r2 > model["R2"]:
+        r2, ours = scores["test"]["R2"], model["R2"]
+        if r2 is not None and ours is not None and r2 > ours:
             sides.bad.append(
-                _Weighed(35, "baselines", f"By R2 the baseline {name} is better: {r2:.4g} against {model['R2']:.4g}.")
+                _Weighed(35, "baselines", f"By R2 the baseline {name} is better: {r2:.4g} against {ours:.4g}.")
             )
 
 
-def _say_of_intervals(sides: _Sides, covered: Mapping[str, Any]) -> None:
+def _say_of_intervals(sides: _Sides, covered: PredictionIntervals) -> None:
     """Add whether the prediction intervals cover as much as they promise."""
     if (too_few := short_of(covered)) is not None:
         sides.bad.append(_Weighed(WEIGHTS["coverage"], "coverage", too_few))

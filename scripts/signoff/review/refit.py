@@ -1,11 +1,9 @@
 """Whether a model that was trained again on all rows agrees with the evaluated one on the newest rows."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from signoff.release.records import Agreement
+from signoff.release.records import Agreement, AlarmRecord
 from signoff.review.reasons import alarm
 
 # The newest week is compared, and at least this many rows.
@@ -50,7 +48,7 @@ def agreement(actual: np.ndarray, evaluated: np.ndarray, refit: np.ndarray, typi
     }
 
 
-def refit_alarms(found: Agreement) -> list[dict[str, Any]]:
+def refit_alarms(found: Agreement) -> list[AlarmRecord]:
     """Return an alarm if the models differ by more than the evaluated one errs, or if a prediction is not finite."""
     if found["share"] <= found["limit"]:
         return []

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import use_threads
-from signoff.release.records import RestsOn
+from signoff.release.records import Importance, RestsOn
 from signoff.review.numeric_table import NumericTable, codes_of, matrix_of
 
 # Rows to fit the model to, with and without the features, and others to judge it; the ratio is accurate to a few
@@ -27,7 +27,7 @@ def rests_on(
     train: pd.DataFrame,
     kinds: dict[str, str],
     target: str,
-    important: list[dict[str, Any]],
+    important: list[Importance],
     mae: float,
     seed: int,
 ) -> RestsOn | None:
@@ -81,7 +81,7 @@ def rests_on(
     return None
 
 
-def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: list[dict[str, Any]]) -> tuple[str, bool]:
+def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: list[Importance]) -> tuple[str, bool]:
     """Return the feature that says most of another one, or the next by importance if none says much; and
     whether it says all."""
     others = {each: kind for each, kind in kinds.items() if each != name}

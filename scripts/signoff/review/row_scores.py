@@ -15,8 +15,10 @@ from signoff.features.custom_features import infinite_values
 from signoff.features.earlier_rows import Earlier, micros_of
 from signoff.features.history_state import STATE, needs_state, read_state
 from signoff.features.recipe import features_again
+from signoff.features.records import ColumnRecord
 from signoff.model import scoring
 from signoff.model.attribution import Attribution, reference_of
+from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
 from signoff.release.approval import Rule, released_as
 from signoff.release.form import SignOff
@@ -44,7 +46,7 @@ class _Model:
     """
 
     pipeline: Any
-    metadata: dict[str, Any]
+    metadata: Metadata
     code: ModuleType | None = None
     half_width: float | None = None
     earlier: Earlier | None = None
@@ -142,7 +144,7 @@ def _features(frame: pd.DataFrame, model: _Model, reasons: pd.Series) -> pd.Data
 
 
 def cleaned_rows(
-    text: pa.Table, columns: dict[str, dict[str, Any]], missing: Sequence[str], check: BatchCheck | None
+    text: pa.Table, columns: dict[str, ColumnRecord], missing: Sequence[str], check: BatchCheck | None
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known, spellings = {}, pa.array([*MISSING, *missing])

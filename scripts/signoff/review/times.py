@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
+from signoff.release.records import AlarmRecord
 from signoff.review.periods import FEWEST_STEPS, Periods, spans_of
 from signoff.review.reasons import alarm
 
@@ -50,7 +51,7 @@ def rows_by_week(time: pd.Series | None) -> RowsByWeek | None:
     }
 
 
-def past_alarms(now: RowsByWeek | None, before: RowsByWeek | None) -> list[dict[str, Any]]:
+def past_alarms(now: RowsByWeek | None, before: RowsByWeek | None) -> list[AlarmRecord]:
     """Return an alarm if weeks long before the release have got or lost rows since."""
     if now is None or before is None:
         return []
@@ -82,7 +83,7 @@ def _between(weeks: RowsByWeek, start: pd.Timestamp, end: pd.Timestamp) -> np.nd
     return np.pad(found, (0, count - len(found)))
 
 
-def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[dict[str, Any]]:
+def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[AlarmRecord]:
     """Return an alarm if the newest rows fit those before better with their times moved by an hour or two.
 
     Two profiles are compared with earlier ones: the number of rows by hour of the day, and the mean of the target by
@@ -108,7 +109,7 @@ def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[
     return []
 
 
-def swap_alarms(time: pd.Series) -> list[dict[str, Any]]:
+def swap_alarms(time: pd.Series) -> list[AlarmRecord]:
     """Return an alarm if the first twelve days of months have hardly any rows in the newest weeks, for the first time.
 
     If day and month are swapped, rows of these days go to other months, but for days like 5 May.

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypedDict
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
@@ -35,6 +35,13 @@ _MODELS_PER_FORK = 20
 _TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
 _TASKS |= {"train_model", "evaluate_model", "refit_model", "row_budget"}
 _TASKS |= {"live_record", "explain_model", "compare_model", "diagnose", "generate_report"}
+
+
+class _LastRun(TypedDict):
+    """The digest of everything that a task was made from, and those of its outputs."""
+
+    made_from: str
+    outputs: dict[str, str]
 
 
 @dataclass
@@ -164,7 +171,7 @@ class OneProcess:
         write_json(_done(model), done)
         return failed
 
-    def _is_done(self, step: Step, done: dict[str, Any]) -> bool:
+    def _is_done(self, step: Step, done: dict[str, _LastRun]) -> bool:
         """Return whether a task's last run had the same command, code and inputs, and its outputs are still there."""
         last = done.get(step.task)
         return bool(
@@ -225,7 +232,7 @@ def _done(model: str) -> Path:
     return FOLDER / "done" / model / "tasks.json"
 
 
-def _read_done(model: str) -> dict[str, Any]:
+def _read_done(model: str) -> dict[str, _LastRun]:
     """Return the recorded digests of a model's tasks; empty if unknown."""
     try:
         return dict(read_json(_done(model)))

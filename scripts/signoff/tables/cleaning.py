@@ -7,6 +7,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.tables.cells import MISSING
+from signoff.tables.records import CleaningCounts
 
 
 def by_policy(values: pd.Series, policy: Any, wrong: np.ndarray) -> tuple[pd.Series, str]:
@@ -49,7 +50,7 @@ def _filled(values: pd.Series, constant: Any) -> pd.Series:
     return values.fillna(constant)
 
 
-def refuse_loss(counts: dict[str, Any], max_rows_lost: float) -> None:
+def refuse_loss(counts: CleaningCounts, max_rows_lost: float) -> None:
     """Raise TaskError where too few rows are left, naming the columns to blame, the worst first."""
     lost = counts["rows_in"] - counts["rows_out"]
     if counts["rows_out"] and lost <= max_rows_lost * counts["rows_in"]:

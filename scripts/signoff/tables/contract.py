@@ -1,15 +1,16 @@
 """The data contract, a pandera schema in YAML: which kinds of columns it declares, and the notation of dates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
 from signoff.base.errors import TaskError
 from signoff.base.numbers import counted
 from signoff.tables.own_keys import OF_COLUMNS, OF_TABLE, check_own_keys
+from signoff.tables.records import Contract, Violation
 
 # The number of examples of each violation, and of the most frequent values of a column.
 EXAMPLES = 5
@@ -24,7 +25,7 @@ _DTYPES = {
 _NAMED_NOTATIONS = ("ISO8601", "epoch s", "epoch ms", "quarter", "week")
 
 
-def read_contract(path: Path) -> dict[str, Any]:
+def read_contract(path: Path) -> Contract:
     """Return the contract as the mapping that its YAML holds.
 
     Raises
@@ -45,12 +46,13 @@ def read_contract(path: Path) -> dict[str, Any]:
             raise TaskError(
                 f"the data contract {path}: column {column!r} needs keys such as dtype, nullable and checks."
             )
-    contract = {**contract, "columns": {column: rules or {} for column, rules in contract["columns"].items()}}
-    check_own_keys(contract, path)
-    return contract
+    columns = {column: rules or {} for column, rules in contract["columns"].items()}
+    found = cast(Contract, {**contract, "columns": columns})
+    check_own_keys(found, path)
+    return found
 
 
-def kinds(contract: dict[str, Any]) -> dict[str, str]:
+def kinds(contract: Contract) -> dict[str, str]:
     """Return the kind (number, boolean, date, text) of each column with a dtype. Raises TaskError for others."""
     found = {}
     for column, rules in contract["columns"].items():
@@ -67,7 +69,7 @@ def kinds(contract: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def formats(contract: dict[str, Any]) -> dict[str, str]:
+def formats(contract: Contract) -> dict[str, str]:
     """Return the notation of each column with a `date_format`.
 
     Raises
@@ -95,7 +97,7 @@ def formats(contract: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def with_key(contract: dict[str, Any] | None, key: str) -> list[str]:
+def with_key(contract: Contract | None, key: str) -> list[str]:
     """Return the columns for which the contract says `key: true`."""
     return [name for name, rules in (contract or {"columns": {}})["columns"].items() if rules.get(key)]
 
@@ -112,7 +114,7 @@ def _is_strptime(notation: object) -> bool:
         return "%z" in notation and _is_strptime(notation.replace("%z", ""))
 
 
-def without_own_keys(contract: dict[str, Any]) -> dict[str, Any]:
+def without_own_keys(contract: Contract) -> dict[str, object]:
     """Return the part of a contract that pandera knows."""
     columns = {
         column: {key: value for key, value in rules.items() if key not in OF_COLUMNS}
@@ -121,7 +123,7 @@ def without_own_keys(contract: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in contract.items() if key not in OF_TABLE} | {"columns": columns}
 
 
-def describe(violations: Sequence[Mapping[str, Any]]) -> list[str]:
+def describe(violations: Sequence[Violation]) -> list[str]:
     """Return one line for each violation of a validation report."""
     lines = []
     for each in violations:
@@ -135,7 +137,7 @@ def describe(violations: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def looks_at_all_rows(contract: dict[str, Any] | None) -> bool:
+def looks_at_all_rows(contract: Contract | None) -> bool:
     """Return whether pandera must see all rows at once, for checks of more than single values, such as uniqueness."""
     row_by_row = {"schema_type", "version", "columns", "name", "title", "description", "metadata", "strict", *OF_TABLE}
     of_columns = {"dtype", "nullable", "checks", "required", "name", "title", "description", "metadata", "regex"}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,16 @@ class Record(TypedDict):
 
     rows: int
     levels: dict[str, dict[str, int]]
+
+
+class Saved(Record):
+    """What a part of a delivery holds; days are texts, as keys of JSON are."""
+
+    newest: str | None
+    days: dict[str, int]
+    levels_by_day: dict[str, dict[str, dict[str, int]]]
+    missing: dict[str, int]
+    missing_by_day: dict[str, dict[str, int]]
 
 
 class Delivery:
@@ -69,7 +79,7 @@ class Delivery:
         """Return what the next delivery is compared with."""
         return {"rows": self.rows, "levels": {name: dict(sorted(each.items())) for name, each in self.levels.items()}}
 
-    def saved(self) -> dict[str, Any]:
+    def saved(self) -> Saved:
         """Return all of it for JSON, for `add` of the delivery of all parts."""
         by_level: dict[str, dict[str, dict[str, int]]] = {name: {} for name in self.levels}
         for name, counts in self.levels_by_day.items():
@@ -84,7 +94,7 @@ class Delivery:
             "missing_by_day": {name: _texts(each) for name, each in self.missing_by_day.items()},
         }
 
-    def add(self, saved: dict[str, Any]) -> None:
+    def add(self, saved: Saved) -> None:
         """Add a part of the delivery, as `saved` gives it."""
         self.rows += saved["rows"]
         if saved["newest"] is not None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.tables.delivery import Delivery, Record
 from signoff.tables.own_keys import DeliveryRules
+from signoff.tables.records import ValidationReport, Violation
 
 # A level is required in the newest period if it had at least this many rows in each of this many earlier periods.
 STEADY_ROWS, STEADY_PERIODS = 3, 8
@@ -22,16 +23,6 @@ FEWEST_ROWS = 12
 # A level with fewer rows in the last run may vanish by chance.
 _FEWEST_BEFORE = 10
 _MOST_NAMED = 5
-
-
-class Violation(TypedDict):
-    """A violation of the contract, as in validation_report.json; `found` says in words what was found."""
-
-    column: str | None
-    check: str
-    rows: int
-    examples: list[dict[str, object]]
-    found: NotRequired[str]
 
 
 def _check_delivery(
@@ -72,13 +63,13 @@ def _check_delivery(
 
 
 def with_delivery(
-    report: dict[str, Any],
+    report: ValidationReport,
     delivery: Delivery,
     rules: DeliveryRules,
     output: Path,
     time: str | None,
     now: pd.Timestamp | None,
-) -> dict[str, Any]:
+) -> ValidationReport:
     """Return a validation report with the violations by the delivery as a whole, and what it was compared with.
 
     The report of the run before is read from `output`; `report` has raw_sha256. For the others see `check_delivery`.
@@ -86,22 +77,29 @@ def with_delivery(
     if not rules.any():
         return report
     try:
-        earlier = read_json(output) if output.is_file() else None
+        earlier = cast(ValidationReport, read_json(output)) if output.is_file() else None
     except TaskError as error:
         logging.warning("[validate_data] %s So this delivery is compared with no other.", error)
         earlier = None
     last = _last_record(earlier, report["raw_sha256"], report["profile"])
     violations = report["violations"] + _check_delivery(rules, delivery, last, time, now)
-    record = {"delivery": delivery.record()} | ({"last_delivery": last} if last else {})
-    return {**report, "status": "fail" if violations else "pass", "violations": violations} | record
+    judged: ValidationReport = {
+        **report,
+        "status": "fail" if violations else "pass",
+        "violations": violations,
+        "delivery": delivery.record(),
+    }
+    if last:
+        judged["last_delivery"] = last
+    return judged
 
 
-def _accepted(report: dict[str, Any]) -> bool:
+def _accepted(report: ValidationReport) -> bool:
     """Return whether the delivery of a validation report is what the next one is compared with."""
     return not any(each["check"] in ("rows", "complete") for each in report["violations"])
 
 
-def _last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
+def _last_record(earlier: ValidationReport | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
     """Return what this delivery is compared with, by the validation report before this one.
 
     The same data are compared with the same record again. Nothing is compared with a delivery that was not
@@ -114,8 +112,7 @@ def _last_record(earlier: dict[str, Any] | None, raw_sha256: str, columns: Itera
         return None
     if earlier.get("raw_sha256") == raw_sha256 or not _accepted(earlier):
         return earlier.get("last_delivery")
-    record: Record = earlier["delivery"]
-    return record
+    return earlier["delivery"]
 
 
 def _violation(column: str | None, check: str, found: str, rows: int = 0) -> Violation:

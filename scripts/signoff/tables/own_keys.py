@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
+from signoff.tables.records import Contract
 
 _PERIODS = ("day", "week", "month")
 # About the table: how many rows, how old the newest is, what must be there, and what the newest period is.
@@ -62,7 +63,7 @@ class DeliveryRules:
         return [key for key, value in needs.items() if value is not None]
 
 
-def check_own_keys(contract: dict[str, Any], path: object) -> None:
+def check_own_keys(contract: Contract, path: object) -> None:
     """Raise TaskError if a key has a value of the wrong type: the message names the column, the key and the value."""
     where = f"the data contract {path}"
     delivery_rules(contract, where)
@@ -73,7 +74,7 @@ def check_own_keys(contract: dict[str, Any], path: object) -> None:
                 raise _wrong(where, f"column {column!r}: {key}", value, words)
 
 
-def delivery_rules(contract: dict[str, Any] | None, where: str = "the data contract") -> DeliveryRules:
+def delivery_rules(contract: Contract | None, where: str = "the data contract") -> DeliveryRules:
     """Return what a contract says about a delivery. Raises TaskError if a value has the wrong type."""
     contract = contract or {"columns": {}}
     rows = _mapping(contract.get("rows"), _KEYS_OF_ROWS, where, "rows")
@@ -103,7 +104,7 @@ def delivery_rules(contract: dict[str, Any] | None, where: str = "the data contr
     )
 
 
-def _levels(value: object, contract: dict[str, Any], where: str) -> dict[str, list[str] | None]:
+def _levels(value: object, contract: Contract, where: str) -> dict[str, list[str] | None]:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = dict.fromkeys(value)
     if not isinstance(value or {}, dict):

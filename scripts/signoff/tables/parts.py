@@ -1,7 +1,7 @@
 """Parts of a table that are cleaned one by one: all have the kinds of columns and the policies of the first rows."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from signoff.tables.batches import Columns
 from signoff.tables.cells import MOSTLY
 from signoff.tables.cleaning import refuse_loss
 from signoff.tables.csv_file import read_text
+from signoff.tables.records import Cleaned, CleaningCounts
 from signoff.tables.table import ParsedTable, parse_table
 
 # With fewer values, their kind cannot be judged.
@@ -61,16 +62,17 @@ def columns_of_part(path: Path, like: Path) -> Columns:
     return Columns(table.kinds, table.formats, {name: str(table.frame[name].dtype) for name in table.kinds})
 
 
-def gather_counts(counts: list[dict[str, Any]], max_rows_lost: float) -> dict[str, Any]:
+def gather_counts(counts: list[Cleaned], max_rows_lost: float) -> Cleaned:
     """Return the sums of `clean_data`'s counts over all parts. Raises TaskError if too many rows are lost."""
-    decided = ("kinds", "date_formats", "policies")
     # Each part's digest is of that part alone.
-    others = (*decided, "raw_sha256")
+    others = ("kinds", "date_formats", "policies", "raw_sha256")
     total: dict[str, Any] = {}
     for each in counts:
         total = added(total, {name: value for name, value in each.items() if name not in others})
-    refuse_loss(total, max_rows_lost)
-    return total | {name: counts[0][name] for name in decided}
+    refuse_loss(cast(CleaningCounts, total), max_rows_lost)
+    first = counts[0]
+    decided = {"kinds": first["kinds"], "date_formats": first["date_formats"], "policies": first["policies"]}
+    return cast(Cleaned, total | decided)
 
 
 def added(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
