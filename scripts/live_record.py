@@ -31,7 +31,7 @@ from signoff.release.form import Line as Move
 from signoff.release.live_record import Line, Live, LiveAlarm, broken_words, read_live
 from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases, kept_releases
-from signoff.review.batch_check import SUFFIX
+from signoff.review.batch_check import report_path
 from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
 from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
 from signoff.tables.batches import text_batches
@@ -66,7 +66,7 @@ def _batches() -> list[Batch]:
 
 def _written(path: Path) -> int:
     """Return when predictions were written, in ns since 1970: as their report says, else the time of the file."""
-    report = path.with_name(path.name.removesuffix(".csv") + SUFFIX)
+    report = report_path(path)
     if report.is_file():
         try:
             return pd.Timestamp(read_json(report)["predicted_at"]).as_unit("ns").value

@@ -26,7 +26,7 @@ from signoff.base.numbers import counted, rounded
 from signoff.config.settings import USUAL, config_argument, read_config
 from signoff.release.approval import Rule
 from signoff.release.store import Releases
-from signoff.review.batch_check import SUFFIX, BatchReport, compared
+from signoff.review.batch_check import BatchReport, compared, report_path
 from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
 from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Beside, load_scorer, score
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
         except BrokenPipeError as error:
             raise TaskError("standard output was closed before all rows were written.") from error
         if args.output != "-":
-            write_json(Path(f"{args.output.removesuffix('.csv')}{SUFFIX}"), rounded(report))
+            write_json(report_path(Path(args.output)), rounded(report))
         _report(rows, why, args.input)
         logging.info("[predict] wrote predictions to %s", args.output)
 

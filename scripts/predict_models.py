@@ -28,7 +28,7 @@ from signoff.base.numbers import counted, rounded
 from signoff.config.settings import read_config
 from signoff.ops.many import MODELS
 from signoff.release.store import Releases
-from signoff.review.batch_check import SUFFIX, BatchReport, compared
+from signoff.review.batch_check import BatchReport, compared, report_path
 from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
 from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.source.pieces import part_names
@@ -134,7 +134,7 @@ def _write_own(found: _Scored, output: Path) -> None:
     name = _OWN / output.relative_to(_FOLDER)
     for folder in filter(Path.is_dir, MODELS.iterdir()):
         path = folder / name
-        report = path.with_name(path.name.removesuffix(".csv") + SUFFIX)
+        report = report_path(path)
         if folder.name in found.good:
             with replacing(path) as new:
                 new.write_bytes(rendered(found.good[folder.name], header=True))
@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         for path, table in ((args.output, good), (Path(f"{stem}.rejected.csv"), bad)):
             with replacing(path) as new:
                 new.write_bytes(rendered(table, header=True))
-        write_json(Path(f"{stem}{SUFFIX}"), rounded({"models": found.reports}))
+        write_json(report_path(args.output), rounded({"models": found.reports}))
         for line in said:
             logging.warning("[predict_models] %s", line)
         for reason, count in Counter(bad["reason"].to_pylist()).most_common(_MOST):

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -25,8 +26,6 @@ from signoff.release.records import DriftRow
 from signoff.review import drift
 from signoff.tables.records import ColumnProfile
 
-# The file that holds the report is named after the file of the predictions.
-SUFFIX = ".report.json"
 # Shares and distributions of fewer rows are not judged.
 _FEWEST_ROWS = 50
 # Rows of the sample whose distributions are compared, at most.
@@ -37,6 +36,11 @@ _RISE = 0.05
 _FEWEST_OUTSIDE = 3
 # A level needs this many expected rows to be compared on its own (the usual rule for Pearson's test).
 _EXPECTED = 5
+
+
+def report_path(predictions: Path) -> Path:
+    """Return where the report on a batch is, by the file of its predictions."""
+    return predictions.with_name(f"{predictions.name.removesuffix('.csv')}.report.json")
 
 
 class _BatchFinding(TypedDict):
