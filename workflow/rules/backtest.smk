@@ -1,7 +1,9 @@
 # The backtest replays the weekly job week by week: snakemake backtest
-from signoff.rules.parts import Weeks
+from functools import partial
 
-weeks = Weeks(checkpoints)
+from signoff.rules.parts import plan_of_weeks
+
+weeks = partial(plan_of_weeks, checkpoints)
 
 
 # A checkpoint, since only the data contain the list of weeks.
@@ -35,8 +37,8 @@ rule backtest_week:
     input:
         script=script("backtest_week"),
         helpers=helpers("backtest_week"),
-        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks.plan()[wildcards.model]["train"]),
-        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks.plan()[wildcards.model]["score"]),
+        train=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks()[wildcards.model]["train"]),
+        score=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks()[wildcards.model]["score"]),
     output:
         update("reports/backtest/{model}.json"),
     log:
@@ -67,7 +69,7 @@ rule backtest:
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
-        models=lambda wildcards: expand("reports/backtest/{model}.json", model=weeks.plan()),
+        models=lambda wildcards: expand("reports/backtest/{model}.json", model=weeks()),
     output:
         csv=update("reports/backtest.csv"),
         summary=update("reports/backtest.json"),

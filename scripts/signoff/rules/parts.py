@@ -46,21 +46,9 @@ class Parts:
         return [f"data/source/{wildcards.part}/{piece}" for piece in found]
 
 
-@dataclass(frozen=True)
-class Weeks:
-    """The weeks of the backtest, for the inputs of its rules.
-
-    Parameters
-    ----------
-    checkpoints
-        Snakemake's, with `split_weeks`.
-    """
-
-    checkpoints: Any
-
-    def plan(self) -> dict[str, Any]:
-        """Return for each model of the backtest the weeks that train it and the weeks that it scores."""
-        return _read_plan(self.checkpoints.split_weeks.get().output.plan)
+def plan_of_weeks(checkpoints: Any) -> dict[str, Any]:
+    """Return for each model of the backtest the weeks that train it and those that it scores, from `split_weeks`."""
+    return _read_plan(checkpoints.split_weeks.get().output.plan)
 
 
 def _read_plan(path: str) -> dict[str, Any]:
