@@ -32,6 +32,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+import warm
 from conftest import OUTPUTS, Project, make_project, program, rides
 from signoff.release.approval import read_sign_off
 from signoff.release.store import Releases
@@ -443,7 +444,9 @@ def main() -> None:
     args = parser.parse_args()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base:
+    with tempfile.TemporaryDirectory(prefix="signoff-kills-") as base, warm.programs() as programs:
+        # What is run again after a kill, and not killed itself, begins at once.
+        os.environ["SIGNOFF_PROGRAMS"] = str(programs)
         # What a sign-off holds of the code is not to depend on a repository around it.
         os.environ["GIT_CEILING_DIRECTORIES"] = base
         results = args.results or Path(base, "results")
