@@ -72,11 +72,27 @@ def test_mlflow_loads_a_release_that_answers_raw_rows_as_make_predict_does_to_th
         model.predict(text.drop(columns="km"))
 
 
-def test_one_altered_byte_is_refused(folder):
-    [path] = folder.glob("data/releases/*/model.pkl")
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with pytest.raises(TaskError, match=r"model\.pkl is not the file"):
-        _load_pyfunc(str(folder / "data"))
+@needs_client
+def test_mlflow_loads_no_folder_with_an_altered_byte(folder, monkeypatch):
+    from mlflow import pyfunc
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    # The sign-off has the digests of the release's files. MLflow itself checks only the format of its own file.
+    described = folder / "MLmodel"
+    content = described.read_bytes()
+    for old, new in ((b"python_function", b"python_functioo"), (b"loader_module", b"loader_modulf")):
+        described.write_bytes(content.replace(old, new, 1))
+        with pytest.raises((MlflowException, KeyError)):
+            pyfunc.load_model(str(folder))
+    described.write_bytes(content)
+    [release] = folder.glob("data/releases/*")
+    for path in [*release.glob("*.pkl"), release / "model.json"]:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(TaskError, match=rf"{path.name} (is not the file|was altered)"):
+            pyfunc.load_model(str(folder))
+        path.write_bytes(content)
 
 
 def test_rows_unlike_the_released_data_are_refused_if_the_config_says_so(folder, caplog):
