@@ -19,7 +19,7 @@ from typing import Any
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import hidden_name
+from signoff.base.files import hidden_name, only_file
 from signoff.config.settings import config_argument, read_config
 from signoff.ops.many import has_many_models, model_folders
 from signoff.ops.overview import update_index
@@ -223,7 +223,7 @@ def _copy_release(document: SignOff, folder: Path) -> None:
 def _copied(path: Path, copy: Path) -> str:
     """Copy a file to one that does not exist yet; return the SHA-256 of the bytes that were copied."""
     digest = hashlib.sha256()
-    with open(path, "rb") as source, open(copy, "xb") as target:
+    with open(path, "rb", opener=only_file) as source, open(copy, "xb") as target:
         while piece := source.read(1 << 20):
             digest.update(piece)
             target.write(piece)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import parsed_json, read_json, write_json
+from signoff.base.files import parsed_json, read_bytes, read_json, write_json
 from signoff.model.scoring import Scores, mae
 from signoff.release.records import (
     AlarmRecord,
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("diagnose", args, args.metrics):
         paths = [args.metrics, args.explanation, args.comparison, *([args.refit] if args.refit else [])]
-        content = args.metrics.read_bytes()
+        content = read_bytes(args.metrics)
         parts: list[Any] = [parsed_json(content, args.metrics), *(read_json(path) for path in paths[1:])]
         for path, part in zip(paths, parts, strict=True):
             if part["model_sha256"] != parts[0]["model_sha256"]:

@@ -18,7 +18,7 @@ import yaml
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, replacing, sha256
+from signoff.base.files import WORKFLOW, read_bytes, replacing, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule, statement
 from signoff.release.facts import SIGN_OFF, Facts, read_facts
@@ -73,7 +73,7 @@ def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
     found = {}
     for file in facts.files:
         if file == SIGN_OFF:
-            content = (releases.releases / facts.name / file).read_bytes()
+            content = read_bytes(releases.releases / facts.name / file)
             if hashlib.sha256(content).hexdigest() != facts.files[file]:
                 raise TaskError(f"{releases.releases / facts.name / file} was altered. Restore it from a backup.")
         elif is_model(file):
@@ -126,7 +126,7 @@ def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
     }
     if rule["allowed_signers"]:
         places["allowed_signers"] = (Path(rule["allowed_signers"]), "the public keys that may sign")
-    return {name: Entry(path.read_bytes(), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
+    return {name: Entry(read_bytes(path), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
 
 
 def _contract(facts: Facts, releases: Releases) -> Contract | None:

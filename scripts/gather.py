@@ -14,7 +14,7 @@ from typing import cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, replacing, sha256, write_json
+from signoff.base.files import only_file, read_json, replacing, sha256, write_json
 from signoff.tables.contract import EXAMPLES, describe, read_contract
 from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import with_delivery
@@ -35,7 +35,7 @@ def _gather_tables(tables: list[Path], output: Path) -> None:
     first = b""
     with replacing(output) as new, open(new, "wb") as file:
         for path in tables:
-            with open(path, "rb") as part:
+            with open(path, "rb", opener=only_file) as part:
                 head = part.readline()
                 first = first or head
                 if _columns(head) != _columns(first):

@@ -13,7 +13,7 @@ from typing import cast
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, parsed_json, replacing, sha256
+from signoff.base.files import WORKFLOW, parsed_json, read_bytes, read_utf8, replacing, sha256
 from signoff.release.live_record import Live, warnings
 from signoff.release.records import Backtest, Diagnostics, Metrics, RowBudget
 from signoff.report.decision_box import decision, decision_box
@@ -76,7 +76,7 @@ def generate_report(
     """
 
     def figure(name: str, drawing: str) -> Figure:
-        caption = (WORKFLOW / "workflow/report" / f"{name}.rst").read_text(encoding="utf-8")
+        caption = read_utf8(WORKFLOW / "workflow/report" / f"{name}.rst")
         return Figure(name, caption.strip(), drawing)
 
     parts: list[Box | Section] = [
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("generate_report", args, args.input):
         paths = [args.input, *(args.input.with_name(name) for name in _BESIDE[1:])]
-        contents = {path: path.read_bytes() for path in paths[:2]}
+        contents = {path: read_bytes(path) for path in paths[:2]}
         metrics = cast(Metrics, parsed_json(contents[paths[0]], paths[0]))
         diagnostics = cast(Diagnostics, parsed_json(contents[paths[1]], paths[1]))
         rows = cast(int, metrics["model"]["test"]["rows"])
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         card = {name: getattr(args, name) for name in _CARD}
         more = {}
         for path in filter(None, (args.row_budget, args.live, args.backtest)):
-            contents[path] = path.read_bytes()
+            contents[path] = read_bytes(path)
             more[path] = parsed_json(contents[path], path)
         budget, live = cast(RowBudget | None, more.get(args.row_budget)), cast(Live | None, more.get(args.live))
         backtest = cast(Backtest | None, more.get(args.backtest))

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from signoff.base import command_line
-from signoff.base.files import any_json, replacing
+from signoff.base.files import any_json, read_bytes, replacing
 from signoff.base.numbers import counted
 from signoff.ops.overview import INDEX, write_index
 from signoff.ops.runs import read_runs
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("history", args, Path.cwd()):
         try:
-            target = any_json(Path(METRICS).read_bytes())["target"]
+            target = any_json(read_bytes(Path(METRICS)))["target"]
         except (OSError, ValueError, KeyError, TypeError):
             target = None
         runs, warnings = read_runs()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW
+from signoff.base.files import WORKFLOW, read_utf8
 
 _SCHEDULERS = sorted(path.name for path in (WORKFLOW / "schedule").iterdir() if not path.suffix)
 # They run on machines of the host, where the paths of this folder mean nothing; their dollars are those of a shell.
@@ -26,7 +26,7 @@ def schedule(kind: str, folder: Path, workflow: Path = WORKFLOW, python: str = s
     TaskError
         A path contains a line break or another character that no scheduler can read.
     """
-    text = (WORKFLOW / "schedule" / kind).read_text(encoding="utf-8")
+    text = read_utf8(WORKFLOW / "schedule" / kind)
     if kind in _HOSTED:
         return text
     paths = {"FOLDER": str(folder.resolve()), "WORKFLOW": str(workflow), "PYTHON": python}

@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, replacing, write_json
+from signoff.base.files import read_bytes, read_json, replacing, write_json
 from signoff.review.backtest import NEVER
 from signoff.tables.table import read_table
 
@@ -134,7 +134,7 @@ def _write_week(rows: pa.Table, path: Path) -> bool:
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(rows, sink)
     content = sink.getvalue().to_pybytes()
-    if path.is_file() and path.read_bytes() == content:
+    if path.is_file() and read_bytes(path) == content:
         return False
     with replacing(path) as new:
         new.write_bytes(content)

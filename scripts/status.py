@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base import command_line
+from signoff.base.files import only_file
 from signoff.base.redaction import printable
 from signoff.ops.all_models import standing_of_all
 from signoff.ops.many import many_models_here
@@ -41,7 +42,7 @@ def _lock_holder() -> tuple[dict[str, Any] | None, bool]:
 
     if not LOCK.is_file():
         return None, False
-    with open(LOCK, "rb") as file:
+    with open(LOCK, "rb", opener=only_file) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

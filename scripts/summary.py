@@ -16,7 +16,7 @@ from rich.text import Text
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError
-from signoff.base.files import parsed_json
+from signoff.base.files import parsed_json, read_bytes
 from signoff.base.redaction import printable
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT
 from signoff.release.live_record import read_live, warnings
@@ -39,7 +39,7 @@ def summary() -> Panel:
     """
     if not Path(REPORT).is_file():
         raise TaskError(f"{REPORT} does not exist: there is no report yet. Run make run, then make report.")
-    contents = {path: Path(path).read_bytes() for path in (METRICS, DIAGNOSTICS, REPORT)}
+    contents = {path: read_bytes(Path(path)) for path in (METRICS, DIAGNOSTICS, REPORT)}
     metrics = cast(Metrics, parsed_json(contents[METRICS], Path(METRICS)))
     diagnostics = cast(Diagnostics, parsed_json(contents[DIAGNOSTICS], Path(DIAGNOSTICS)))
     report = contents[REPORT].decode(errors="replace")

@@ -28,7 +28,7 @@ import psutil
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import WORKFLOW, discard, open_lock, read_json
+from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import USUAL, read_config, refuse_code
 from signoff.ops.all_models import outcome_of_all
@@ -124,7 +124,7 @@ def weekly(cores: str) -> int:
     discard(_SAID)
     refuse_code([each for each in USUAL if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
-    with open(_SAID, "wb") as said, open(_SAID, encoding="utf-8", errors="replace") as new:
+    with open(_SAID, "xb") as said, open(_SAID, encoding="utf-8", errors="replace", opener=only_file) as new:
         command, environment = _snakemake("--cores", cores, *_targets()), run_environment(Path.cwd())
         child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
@@ -146,12 +146,12 @@ def weekly(cores: str) -> int:
 def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
     """Return the outcome of a run that began at `started` (seconds since 1970), from the files that it left."""
     found: dict[str, Any] = {"exit_code": exit_code, "verdict": "error", "cause": None}
-    said = _SAID.read_text(encoding="utf-8", errors="replace").splitlines() if _SAID.is_file() else []
+    said = read_utf8(_SAID, errors="replace").splitlines() if _SAID.is_file() else []
     stale = [line for line in said if GOING_ON in line]
     if stale:
         found["stale"] = stale[-1].rpartition(" - WARNING - ")[2]
     for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime) if exit_code else []:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_utf8(log, errors="replace").splitlines()
         errors = [line for line in lines if " - ERROR - " in line]
         if errors and log.stat().st_mtime >= started - 1:
             found |= {"cause": errors[-1].partition(" - ERROR - ")[2], "log": str(log)}

@@ -106,6 +106,43 @@ def test_a_folder_where_a_file_belongs_is_set_aside(tmp_path, caplog):
     assert f"{tmp_path / 'file'} is a folder, and must be a file: set aside as file.set-aside-" in caplog.text
 
 
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    for read in (
+        files.read_bytes,
+        files.read_utf8,
+        files.read_json,
+        files.sha256,
+        lambda path: files.read_plain(path, 9),
+    ):
+        with pytest.raises(errors.NotAFile, match=r"pipe.json is not a file\. Put a file there\."):
+            read(pipe)
+    # Most readers take it for a file that cannot be read.
+    assert issubclass(errors.NotAFile, OSError)
+    os.close(files.open_lock(pipe))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    files.write_json(pipe, {"a": 1})
+    assert files.read_json(pipe) == {"a": 1}
+    assert len(list(tmp_path.glob("pipe.json.set-aside-*"))) == 2
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path, capsys):
+    victim, log = tmp_path / "victim", tmp_path / "it.log"
+    victim.write_text("precious", encoding="utf-8")
+    log.symlink_to(victim)
+    with pytest.raises(SystemExit), command_line.logged("it", arguments(log=log), "x"):
+        pass
+    assert "it.log is a link, and must be a file. Delete the link, and run again." in capsys.readouterr().err
+    assert victim.read_text(encoding="utf-8") == "precious"
+    log.unlink()
+    os.mkfifo(log)
+    with command_line.logged("it", arguments(log=log), "x"):
+        pass
+    assert "[it] start: x" in log.read_text(encoding="utf-8")
+
+
 def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "deep" / "file"
     with files.replacing(path) as new:

@@ -50,7 +50,7 @@ def test_a_damaged_file_is_noticed_by_its_kind(tmp_path, name, damage):
     assert list(damaged([str(tmp_path / "gone.json")])) == []
     path.unlink()
     path.mkdir()
-    assert list(damaged([str(path)])) == [(path, "a folder")] * (name != "a.txt")
+    assert list(damaged([str(path)])) == [(path, "not a file")] * (name != "a.txt")
 
 
 def test_a_table_that_somebody_has_edited_is_whole(tmp_path):

@@ -1,15 +1,19 @@
 """The page that shows all runs and releases over time."""
 
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from conftest import Project
+import history as command
+from conftest import Project, in_process
 from history import history
-from signoff.ops.runs import read_runs
+from signoff.ops.runs import RUNS, read_runs
+from signoff.release.approval import DIAGNOSTICS, METRICS, SIGN_OFF
 from signoff.report.page import _SCRIPT
 
 MAE_MAX = {"mae_max": 12.5, "r2_min": 0.8}
@@ -52,6 +56,16 @@ def a_run(week: int, **more: object) -> dict:
 
 def lost(week: int, verdict: str, cause: str) -> dict:
     return {"at": a_run(week)["at"], "exit_code": 1, "verdict": verdict, "cause": cause}
+
+
+def test_pipes_in_the_place_of_files_are_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config").mkdir()
+    for path in (METRICS, DIAGNOSTICS, RUNS, SIGN_OFF, "config/config.yaml", "deployed/history.jsonl", "logs/x.log"):
+        Path(path).parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+    assert in_process(command)[0] == 0
+    assert "Scheduled runs: 0" in Path("reports/history.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("runs", [[], [a_run(0)], [lost(0, "error", "no source")], [a_run(0, R2=None, thresholds={})]])

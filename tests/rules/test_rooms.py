@@ -67,6 +67,29 @@ def test_functions_have_at_most_60_lines_and_8_parameters_but_for_those_with_a_r
     assert found == set(LONG)
 
 
+def reads_whatever_is_there(node: ast.AST) -> bool:
+    """Return whether a call reads a path even if it is a pipe, which would be waited for."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("read_bytes", "read_text")
+    mode = node.args[1].value if len(node.args) > 1 and isinstance(node.args[1], ast.Constant) else "r"
+    opened = isinstance(node.func, ast.Name) and node.func.id == "open" and mode.startswith("r")
+    locked = opened and isinstance(node.args[0], ast.Call)
+    return opened and not locked and all(each.arg != "opener" for each in node.keywords)
+
+
+def test_files_are_read_with_an_opener_that_waits_for_no_pipe():
+    # Files of the system.
+    others = {"files", "limits"}
+    assert [
+        f"{path.name}:{node.lineno}"
+        for path in ROOT.glob("scripts/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if reads_whatever_is_there(node) and path.stem not in others
+    ] == []
+
+
 def names_in(rules: Path) -> tuple[set[str], set[str]]:
     """Return the names that a file of rules assigns or imports, and those that it uses."""
     text = rules.read_text(encoding="utf-8")

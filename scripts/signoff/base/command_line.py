@@ -11,11 +11,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import explain
-from signoff.base.files import WORKFLOW
+from signoff.base.files import WORKFLOW, make_way, no_link
 from signoff.base.redaction import Redacting
 from signoff.base.surroundings import use_utf8
 
@@ -53,6 +54,14 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+class _LogFile(logging.FileHandler):
+    """The log of a task. A link in its place could lead to any file, which would be emptied."""
+
+    def _open(self) -> TextIOWrapper:
+        make_way(Path(self.baseFilename))
+        return open(self.baseFilename, "w", encoding="utf-8", opener=no_link)
+
+
 def start_log(*others: logging.Handler) -> None:
     """Log to standard error and to `others`, without passwords."""
     handlers = [logging.StreamHandler(), *others]
@@ -77,7 +86,7 @@ def logged(task: str, args: argparse.Namespace, subject: object) -> Iterator[Non
     try:
         if args.log:
             args.log.parent.mkdir(parents=True, exist_ok=True)
-            start_log(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
+            start_log(_LogFile(args.log, mode="w", encoding="utf-8"))
         logging.info("[%s] start: %s", task, subject)
         yield
     except KeyboardInterrupt:

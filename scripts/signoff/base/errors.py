@@ -46,3 +46,7 @@ class Lacking(TaskError, KeyError):
     """A key is missing from a file."""
 
     __str__ = Exception.__str__
+
+
+class NotAFile(TaskError, OSError):
+    """A folder, a pipe or a device is where a file must be."""

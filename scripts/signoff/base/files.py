@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from signoff.base.errors import Lacking, TaskError
+from signoff.base.errors import Lacking, NotAFile, TaskError
 
 # The folder of the Snakefile.
 WORKFLOW = Path(__file__).resolve().parents[3]
 _SYNC_SECONDS = 0.25
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def delete_leftovers(folder: Path) -> None:
@@ -44,11 +45,15 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def put_folder_aside(path: Path) -> None:
-    """Rename a folder that is where a file of the workflow belongs, so that the file can be written."""
+def make_way(path: Path) -> bool:
+    """Set aside a folder, a pipe or a socket in the place of a file; return whether there was one."""
+    kind = _KINDS.get(stat.S_IFMT(path.lstat().st_mode)) if os.path.lexists(path) else None
+    if kind is None:
+        return False
     aside = path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}")
     os.rename(path, aside)
-    logging.warning("%s is a folder, and must be a file: set aside as %s", path, aside.name)
+    logging.warning("%s is %s, and must be a file: set aside as %s", path, kind, aside.name)
+    return True
 
 
 def hidden_name(name: str) -> str:
@@ -56,22 +61,26 @@ def hidden_name(name: str) -> str:
     return f".{name}.{socket.gethostname()}-{os.getpid()}.{secrets.token_hex(8)}.part"
 
 
-def open_lock(path: Path) -> int:
-    """Return the descriptor of a lock's file, which is made where it is missing; nothing in it is changed.
+def no_link(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a path as `os.open` does, unless it is a link, which could lead to any file: an opener for `open`.
 
     Raises
     ------
     TaskError
-        The path is a link, which could lead to any file.
+        It is a link.
     """
-    if path.is_dir() and not path.is_symlink():
-        put_folder_aside(path)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise TaskError(f"{path} is a link, and must be a file. Delete the link, and run again.") from error
+        raise TaskError(f"{os.fspath(path)} is a link, and must be a file. Delete the link, and run again.") from error
+
+
+def open_lock(path: Path) -> int:
+    """Return the descriptor of a lock's file, which is created if needed; raises as `no_link`."""
+    make_way(path)
+    return no_link(path, os.O_RDWR | os.O_CREAT)
 
 
 def _has_ended(process: str) -> bool:
@@ -109,8 +118,7 @@ def replacing(path: Path, small: bool = False) -> Iterator[Path]:
         with contextlib.nullcontext() if small else _synced(new):
             yield new
         _sync(new)
-        if path.is_dir() and not path.is_symlink():
-            put_folder_aside(path)
+        make_way(path)
         os.replace(new, path)
 
 
@@ -182,7 +190,7 @@ def any_json(content: bytes) -> Any:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`. Raises TaskError if it is damaged, and later for a missing key."""
-    return parsed_json(Path(path).read_bytes(), path)
+    return parsed_json(read_bytes(path), path)
 
 
 def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
@@ -202,6 +210,33 @@ def parsed_json(content: bytes, path: Path) -> dict[str, Any]:
     return found
 
 
+def only_file(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a path as `os.open` does, if it is a file: the opener for `open`, which would wait for the writer of a pipe.
+
+    Raises
+    ------
+    NotAFile
+        It is a folder, a pipe, a socket or a device.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise NotAFile(f"{os.fspath(path)} is not a file. Put a file there.")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file; raises as `only_file`."""
+    with open(path, "rb", opener=only_file) as file:
+        return file.read()
+
+
+def read_utf8(path: Path, errors: str = "strict") -> str:
+    """Return the text of a file, with line breaks as in a text file of Python; raises as `only_file`."""
+    with open(path, encoding="utf-8", errors=errors, opener=only_file) as file:
+        return file.read()
+
+
 def read_plain(path: Path, most: int) -> bytes:
     """Return the bytes of a file that somebody else may have put there.
 
@@ -210,29 +245,23 @@ def read_plain(path: Path, most: int) -> bytes:
     FileNotFoundError
         It does not exist.
     TaskError
-        It is a link, not a file (reading a pipe could block), or larger than `most` bytes.
+        It is a link, not a file, or larger than `most` bytes.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=lambda name, flags: only_file(name, flags | os.O_NOFOLLOW)) as file:
+            content = file.read(most + 1)
+    except (FileNotFoundError, NotAFile):
+        raise
     except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise
         if path.is_symlink():
             raise TaskError(f"{path} is a link. Replace it with what it points to.") from error
         raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TaskError(f"{path} is not a file. Put a file there.")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(most + 1)
-    finally:
-        os.close(descriptor)
     if len(content) > most:
         raise TaskError(f"{path} has more than {most:,} bytes.")
     return content
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it in pieces."""
-    with open(path, "rb") as file:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, reading it in pieces; raises as `only_file`."""
+    with open(path, "rb", opener=only_file) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

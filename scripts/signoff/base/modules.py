@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+from signoff.base.files import read_utf8
+
 _PACKAGE = "signoff"
 _IMPORT = re.compile(rf"^ *(?:from ({_PACKAGE}[\w.]*) import (\([^)]*\)|.*)|import ({_PACKAGE}[\w.]*))", re.M)
 
@@ -53,7 +55,7 @@ def _imports(path: str, root: str) -> frozenset[str]:
     modules, _ = _files(root)
     found: set[str] = set()
     # Matching the text takes a tenth of the time of parsing it.
-    for package, names, plain in _IMPORT.findall(Path(path).read_text(encoding="utf-8")):
+    for package, names, plain in _IMPORT.findall(read_utf8(Path(path))):
         parts = (package or plain).split(".")
         found.update(".".join(parts[:n]) for n in range(1, len(parts) + 1))
         found.update(f"{package}.{name}" for name in re.findall(r"\w+", names))

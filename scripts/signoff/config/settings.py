@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import WORKFLOW
+from signoff.base.files import WORKFLOW, read_utf8
 from signoff.source.address import refuse_password
 
 _TYPES = {"object": "a mapping", "array": "a list", "string": "text", "null": "null", "boolean": "true or false"}
@@ -47,7 +47,7 @@ def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
     paths = [os.path.relpath(path) for path in paths]
     for path in paths:
         try:
-            more = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            more = yaml.safe_load(read_utf8(Path(path)))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise TaskError(f"{path} is not valid YAML: {error}") from error
         if not isinstance(more, dict):
@@ -66,7 +66,7 @@ def refuse_code(paths: list[str]) -> None:
     Snakemake reads a config before any line of the workflow: only what starts Snakemake can refuse it in time.
     """
     for path in paths:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        text = read_utf8(Path(path), errors="replace")
         if "__use_yte__" in text or "__use_yte__" in _scalars(text):
             raise TaskError(
                 f"{path}: with __use_yte__ a config is a program. Take it out, and write what it would give."
@@ -110,7 +110,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     """
     # libyaml's parser if PyYAML has it: the one in Python would slow down a run with nothing to do.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = loader(schema_path.read_text(encoding="utf-8")).get_single_data()
+    schema = loader(read_utf8(schema_path)).get_single_data()
     _fill_defaults(config, schema)
     for key, value in _numbers(config):
         if not math.isfinite(value):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from signoff.base.files import replacing, sha256
+from signoff.base.files import read_bytes, replacing, sha256
 from signoff.features.records import KeyRecord
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import header, parse_options, text_options
@@ -157,7 +157,7 @@ def _kept_keys(features: Path, like: KeyRecord) -> pa.Table | None:
     if not path.is_file():
         return None
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if hashlib.sha256(content[:-32]).digest() != content[-32:]:
             logging.warning("%s is damaged, or of another version; %s is read in its place", path, features)
             return None

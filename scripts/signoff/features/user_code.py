@@ -10,6 +10,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from signoff.base.errors import TaskError, nearest
+from signoff.base.files import read_bytes
 
 
 def read_code(path: Path, digest: str | None = None) -> tuple[CodeType, str]:
@@ -21,7 +22,7 @@ def read_code(path: Path, digest: str | None = None) -> tuple[CodeType, str]:
         The file does not exist, is not Python, or does not have the SHA-256 `digest`, if one is given.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(Path(path))
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist, and the config names it. Write it, or correct the config.") from error
     found = hashlib.sha256(content).hexdigest()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from signoff.base.errors import TaskError
-from signoff.base.files import replacing, sha256
+from signoff.base.files import read_bytes, replacing, sha256
 
 # Releases of older versions were written by joblib, which wraps each array in this type.
 _BY_JOBLIB = b"NumpyArrayWrapper"
@@ -96,7 +96,7 @@ def load_model(path: Path, digest: str) -> object:
     """
     from sklearn.exceptions import InconsistentVersionWarning
 
-    content = path.read_bytes()
+    content = read_bytes(path)
     if hashlib.sha256(content).hexdigest() != digest:
         raise TaskError(f"{path} is not the file that was written down ({digest[:12]}). Restore it, or train again.")
 

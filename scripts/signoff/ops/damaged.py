@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from signoff.base.files import any_json
+from signoff.base.files import any_json, only_file, read_bytes
 
 _PIECE = 1 << 16
 _HEX = re.compile(rb"[0-9a-f]{64}")
@@ -23,8 +23,8 @@ _DIGEST = rb"[0-9a-f]{64}` \|\n$"
 def damaged(outputs: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield the damaged files among the outputs of a job, each with its problem in words."""
     for path in map(Path, outputs):
-        if path.is_dir() and path.suffix in _CHECKS:
-            yield path, "a folder"
+        if path.exists() and not path.is_file() and path.suffix in _CHECKS:
+            yield path, "not a file"
         if not path.is_file():
             continue
         problem = _problem(path)
@@ -44,7 +44,7 @@ def changed_files(marker: Path) -> list[str]:
         The output of that job. If it is damaged, the list is empty: it is rebuilt anyway.
     """
     try:
-        listed = any_json(marker.read_bytes())
+        listed = any_json(read_bytes(marker))
         found, files = list(listed.get("failed", ())), dict(listed["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
@@ -69,7 +69,7 @@ def _problem(path: Path) -> str | None:
 
 def _json(path: Path) -> str | None:
     try:
-        return None if isinstance(any_json(path.read_bytes()), dict) else "not a JSON object"
+        return None if isinstance(any_json(read_bytes(path)), dict) else "not a JSON object"
     except ValueError:
         return "not valid JSON"
 
@@ -109,11 +109,11 @@ def _csv(path: Path) -> str | None:
 def _rows_missing(path: Path) -> str | None:
     """Return the problem of the held-out rows if they are fewer or more than the metrics beside them count."""
     try:
-        rows = any_json(path.with_name("evaluation_metrics.json").read_bytes())["model"]["test"]["rows"]
+        rows = any_json(read_bytes(path.with_name("evaluation_metrics.json")))["model"]["test"]["rows"]
     except (OSError, ValueError, KeyError, TypeError):
         # The metrics are rebuilt, and the rows with them.
         return None
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_file) as file:
         found = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1
     return None if found == rows else f"it has {found:,} rows instead of {rows:,}"
 
@@ -143,11 +143,11 @@ def _picture(path: Path) -> str | None:
 def _model(path: Path) -> str | None:
     """Return the problem of a model that is not the one that the JSON beside it describes."""
     try:
-        digest = any_json(path.with_suffix(".json").read_bytes())["sha256"]
+        digest = any_json(read_bytes(path.with_suffix(".json")))["sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # It is rebuilt, and the model with it.
         return None
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_file) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     return None if found == digest else f"not the model that {path.with_suffix('.json').name} describes"
 
@@ -165,7 +165,7 @@ _CHECKS: dict[str, Callable[[Path], str | None]] = {
 
 def _ends(path: Path) -> tuple[bytes, bytes]:
     """Return the first and the last piece of a file, which may overlap."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_file) as file:
         head = file.read(_PIECE)
         file.seek(max(0, path.stat().st_size - _PIECE))
         return head, file.read()

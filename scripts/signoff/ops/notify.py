@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 import yaml
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import parsed_json, read_json
+from signoff.base.files import parsed_json, read_bytes, read_json, read_utf8
 from signoff.config.settings import SCHEMA, USUAL, check_config, read_config
 from signoff.ops.all_models import standing_of_all
 from signoff.ops.runs import RECORD
@@ -102,7 +102,7 @@ def read_settings() -> _Settings:
     if path is None:
         raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
     try:
-        section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["notify"]
+        section = yaml.safe_load(read_utf8(Path(path)))["notify"]
     except KeyError:
         section = None
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
@@ -200,7 +200,7 @@ def _report_of(model_sha256: str | None) -> Path | None:
     report, page = Path(REPORT), Path(PAGE)
     if not model_sha256 or not report.is_file() or not page.is_file():
         return None
-    return page if model_sha256 in report.read_text(encoding="utf-8", errors="replace") else None
+    return page if model_sha256 in read_utf8(report, errors="replace") else None
 
 
 def _box(model_sha256: str | None) -> list[str]:
@@ -213,7 +213,7 @@ def _box(model_sha256: str | None) -> list[str]:
     """
     if not model_sha256 or not Path(DIAGNOSTICS).is_file():
         return []
-    metrics, diagnostics = (parsed_json(Path(path).read_bytes(), Path(path)) for path in (METRICS, DIAGNOSTICS))
+    metrics, diagnostics = (parsed_json(read_bytes(Path(path)), Path(path)) for path in (METRICS, DIAGNOSTICS))
     if not metrics["model_sha256"] == diagnostics["model_sha256"] == model_sha256:
         return []
     live = warnings(read_live(), Releases().current())

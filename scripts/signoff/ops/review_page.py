@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import parsed_json
+from signoff.base.files import parsed_json, read_bytes
 from signoff.config.settings import read_config
 from signoff.ops.overview import update_index
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, Rule, canonical, read_sign_off, reviewed_bytes
@@ -100,7 +100,7 @@ class Desk:
             raise TaskError("the decision is missing. Choose approve or reject.")
         if action == "statement":
             path, text = write_statement(subject, words, self.sign_off, None, rule)
-            self.notices = _to_sign(path, path.read_bytes(), text)
+            self.notices = _to_sign(path, read_bytes(path), text)
             return
         if action == "decide":
             written = write_decision(

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from signoff.base.files import any_json, replacing
+from signoff.base.files import any_json, read_utf8, replacing
 from signoff.report.timeline import Run
 
 RUNS = Path("logs/runs.jsonl")
@@ -24,7 +24,7 @@ _TYPES: dict[str, Any] = {
 
 def run_lines() -> list[str]:
     """Return the lines of the list as they are; bytes that are not UTF-8 survive being written again."""
-    return RUNS.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if RUNS.is_file() else []
+    return read_utf8(RUNS, errors="surrogateescape").splitlines() if RUNS.is_file() else []
 
 
 def lock_entry(held: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ with `update()`, because Snakemake would look for the old output on the local di
 """
 
 import fcntl
-import os
 import queue
 import shutil
 import threading
@@ -19,7 +18,7 @@ from snakemake.dag import DAG
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from signoff.base.files import put_folder_aside, replacing
+from signoff.base.files import make_way, open_lock, replacing
 from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import described, orphans, running_snakemake, say
 
@@ -82,7 +81,7 @@ def _clear_dead_lock() -> None:
     """
     Path(".snakemake").mkdir(exist_ok=True)
     # Never closed: this process holds it until it ends. Its tasks do not inherit it.
-    held = os.open(".snakemake/signoff.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    held = open_lock(Path(".snakemake/signoff.lock"))
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone = True
@@ -160,9 +159,8 @@ def _backup_output(self: Any, path: Path) -> None:
     with which the job failed, and the next run has nothing to do. No upstream issue was found; the backup came with
     https://github.com/snakemake/snakemake/pull/3833.
     """
-    if path.is_dir():
-        # A folder in the place of an output; none of the outputs is one.
-        put_folder_aside(path)
+    # None of the outputs is a folder.
+    if make_way(path) or path.is_dir():
         return
     backup = self._get_backup_path(path)
     backup.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from signoff.base.errors import TaskError
-from signoff.base.files import parsed_json, read_json
+from signoff.base.files import parsed_json, read_bytes, read_json, read_utf8
 from signoff.config.settings import read_config
 from signoff.ops.runs import RECORD
 from signoff.release.approval import (
@@ -92,7 +92,7 @@ def next_step(release: str | None, history: list[Line]) -> Step:
     """
     if not Path(METRICS).is_file():
         return Step("run", "make run")
-    model = parsed_json(Path(METRICS).read_bytes(), Path(METRICS))["model_sha256"]
+    model = parsed_json(read_bytes(Path(METRICS)), Path(METRICS))["model_sha256"]
     released = [each["release"] for each in history if each.get("model_sha256") == model]
     if release in released:
         return Step("nothing", "nothing: the last model is deployed")
@@ -124,6 +124,6 @@ def _review_step(model: str) -> Step:
     passed = judged.is_file() and judged.stat().st_mtime_ns >= Path(METRICS).stat().st_mtime_ns
     words = f"a model whose verdict is {'passed' if passed else 'failed'} waits for review:"
     report = Path(REPORT)
-    if report.is_file() and model in report.read_text(encoding="utf-8", errors="replace"):
+    if report.is_file() and model in read_utf8(report, errors="replace"):
         return Step("review", f"{words} read {REPORT}, then make sign-off")
     return Step("report", f"{words} make report")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, parsed_json, read_plain, sha256
+from signoff.base.files import WORKFLOW, parsed_json, read_bytes, read_plain, sha256
 from signoff.release.envelope import pae, payload
 from signoff.release.form import (
     NESTED_VERSION,
@@ -348,7 +348,7 @@ def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
     TaskError
         The file has changed since its digest was taken.
     """
-    content = Path(path).read_bytes()
+    content = read_bytes(Path(path))
     if hashlib.sha256(content).hexdigest() != files[path]:
         raise TaskError(f"{path} has changed while it was read. Wait for the run to end, and look again.")
     return content

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from signoff.base.errors import TaskError
-from signoff.base.files import delete_leftovers, replacing
+from signoff.base.files import delete_leftovers, only_file, replacing
 from signoff.release.form import Line, SignOff
 from signoff.release.store import Releases, flush, kept_releases
 
@@ -84,7 +84,7 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
         hidden.touch(0o600)
         # Without a name and a time in the header, compression is reproducible.
         with (
-            open(path, "rb") as source,
+            open(path, "rb", opener=only_file) as source,
             open(hidden, "wb") as file,
             gzip.GzipFile("", "wb", 6, file, mtime=0) as target,
         ):
@@ -122,7 +122,7 @@ def unpack(place: Path, target: IO[bytes] | None = None) -> None:
         raise TaskError(f"{place} is {'a link' if place.is_symlink() else 'gone'}. {restore}")
     digest = hashlib.sha256()
     try:
-        with gzip.open(place, "rb") as file:
+        with open(place, "rb", opener=only_file) as packed, gzip.open(packed) as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
                 if target:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, write_json
+from signoff.base.files import WORKFLOW, read_utf8, write_json
 from signoff.base.modules import modules_of
 from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds
@@ -173,7 +173,7 @@ def _requirements() -> list[str]:
 def _pins(file: str) -> dict[str, list[str]]:
     """Return the lines that pin a package, one for each version of Python, without their hashes."""
     found: dict[str, list[str]] = {}
-    for line in (WORKFLOW / file).read_text("utf-8").splitlines():
+    for line in read_utf8(WORKFLOW / file).splitlines():
         if match := re.match(r"([\w.-]+)==", line):
             found.setdefault(match[1], []).append(line.removesuffix(" \\"))
     return found

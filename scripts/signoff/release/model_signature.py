@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.errors import TaskError
-from signoff.base.files import WORKFLOW, replacing
+from signoff.base.files import WORKFLOW, read_bytes, replacing
 
 _PROGRAM = WORKFLOW / ".venv/signing/bin/model_signing"
 
@@ -46,7 +46,7 @@ def write_model_signature(folder: Path, files: dict[str, str], key: Path, output
         if done.returncode != 0:
             said = (done.stderr + done.stdout).strip().splitlines()
             raise TaskError(f"model_signing cannot sign with {key}: {said[-1] if said else done.returncode}")
-        if _signed_files(new.read_bytes()) != files:
+        if _signed_files(read_bytes(new)) != files:
             raise TaskError(f"{folder} has changed while it was signed. Run make verify.")
 
 

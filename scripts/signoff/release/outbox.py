@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from signoff.base.errors import TaskError
-from signoff.base.files import any_json, discard, hidden_name, open_lock, parsed_json, read_json, sha256, write_json
+from signoff.base.files import (
+    any_json,
+    discard,
+    hidden_name,
+    open_lock,
+    parsed_json,
+    read_bytes,
+    read_json,
+    read_utf8,
+    sha256,
+    write_json,
+)
 from signoff.model.records import Metadata
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
 from signoff.release.form import Code, SignOff
@@ -49,7 +60,7 @@ def discard_damaged() -> None:
     """Delete the folders that a power cut has damaged, with a warning: the model on disk is staged again."""
     for folder in waiting():
         try:
-            whole = isinstance(any_json((folder / "run.json").read_bytes()), dict)
+            whole = isinstance(any_json(read_bytes(folder / "run.json")), dict)
         except (OSError, ValueError):
             whole = False
         if not whole:
@@ -157,7 +168,7 @@ def _copy_files(files: dict[str, Path], digests: dict[str, str], part: Path) -> 
         copy = part / "artifacts" / (path if inside else f"config/{file.name}")
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path in (_METADATA, METRICS, VALIDATION):
-            content = file.read_bytes()
+            content = read_bytes(file)
             read[path] = parsed_json(content, file)
             copy.write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
@@ -166,7 +177,7 @@ def _copy_files(files: dict[str, Path], digests: dict[str, str], part: Path) -> 
             digest = sha256(copy) if path in digests else ""
         if path in digests and digest != digests[path]:
             raise TaskError(f"{file} changed while it was copied to {OUTBOX}. The next run tries again.")
-        if not inside and _without_passwords(text := copy.read_text(encoding="utf-8")) != text:
+        if not inside and _without_passwords(text := read_utf8(copy)) != text:
             copy.write_text(_without_passwords(text), encoding="utf-8")
     return read
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from signoff.base.errors import TaskError
+from signoff.base.files import read_utf8
 
 # The namespace keeps a signature for another purpose, such as a commit, from counting here.
 _NAMESPACE = "signoff"
@@ -146,7 +147,7 @@ def names_of(allowed_signers: Path) -> list[str]:
 
 def _principals(allowed_signers: Path) -> list[list[str]]:
     """Return the names at the beginning of each line of allowed_signers; as in OpenSSH, quoted ones may have blanks."""
-    text = allowed_signers.read_text(encoding="utf-8", errors="replace")
+    text = read_utf8(allowed_signers, errors="replace")
     return [(quoted or plain).split(",") for quoted, plain in _PRINCIPALS.findall(text)]
 
 

@@ -13,7 +13,16 @@ from types import ModuleType
 from typing import Any, cast
 
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import delete_leftovers, discard, hidden_name, open_lock, parsed_json, replacing, sha256
+from signoff.base.files import (
+    delete_leftovers,
+    discard,
+    hidden_name,
+    open_lock,
+    parsed_json,
+    read_bytes,
+    replacing,
+    sha256,
+)
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.records import Metadata
@@ -98,7 +107,7 @@ class Releases:
         TaskError
             A line was altered or removed: the message names it.
         """
-        lines = self.history_file.read_bytes().splitlines() if self.history_file.is_file() else []
+        lines = read_bytes(self.history_file).splitlines() if self.history_file.is_file() else []
         entries = [self._line(number, line) for number, line in enumerate(lines, 1)]
         digests = [_START, *(hashlib.sha256(line).hexdigest() for line in lines)]
         head = self._head()
@@ -132,7 +141,7 @@ class Releases:
         """Return the SHA-256 in history.head."""
         if not self.head_file.is_file():
             return _START
-        return self.head_file.read_text(encoding="ascii", errors="replace").strip()
+        return read_bytes(self.head_file).decode("ascii", "replace").strip()
 
     def _broken(self, what: str) -> TaskError:
         """Return the error of a history that cannot be trusted."""
@@ -153,7 +162,7 @@ class Releases:
         more
             The other keys of the line, see `form._LINE`.
         """
-        text = self.history_file.read_bytes() if self.history_file.is_file() else b""
+        text = read_bytes(self.history_file) if self.history_file.is_file() else b""
         lines = text.splitlines()
         previous = hashlib.sha256(lines[-1]).hexdigest() if lines else _START
         secret = secrets.token_hex(32)
@@ -198,7 +207,7 @@ class Releases:
         """Return the secrets in the marker that belong to a line of the history: one, or none."""
         if "move" not in line or self.marker.is_symlink() or not self.marker.is_file():
             return []
-        secrets_there = self.marker.read_bytes().decode("ascii", "replace").split("\n")
+        secrets_there = read_bytes(self.marker).decode("ascii", "replace").split("\n")
         return [each for each in secrets_there if _digest_of(each) == line["move"]]
 
     def _unfinished(self, lines: Sequence[bytes]) -> list[str]:
@@ -264,7 +273,7 @@ class Releases:
             part.unlink()
         if not path.exists():
             return None
-        found = path.read_text(encoding="ascii", errors="replace").removesuffix("\n")
+        found = read_bytes(path).decode("ascii", "replace").removesuffix("\n")
         if PROJECT.fullmatch(found):
             return found
         if not make:
@@ -289,7 +298,7 @@ class Releases:
             raise TaskError(f"{self.releases / name}: no line of {self.history_file} names this release; {known}")
         digest = signed_by(name, history)
         path = self.releases / name / "sign_off.json"
-        content = path.read_bytes() if path.is_file() else None
+        content = read_bytes(path) if path.is_file() else None
         if content is None or hashlib.sha256(content).hexdigest() != digest:
             raise TaskError(f"{path} is gone or was altered. {_RESTORE}")
         return parse_sign_off(content, path)
@@ -339,7 +348,7 @@ class Releases:
         """
         path = self.releases / name / file
         digest = next(digest for signed, digest in document["files"].items() if released_as(signed) == file)
-        content = path.read_bytes()
+        content = read_bytes(path)
         if hashlib.sha256(content).hexdigest() != digest:
             raise TaskError(f"{path} was altered. {_RESTORE}")
         return content

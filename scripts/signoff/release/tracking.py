@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import any_json, write_json
+from signoff.base.files import any_json, read_bytes, write_json
 from signoff.release.mlflow_client import connect, experiment_name, log_releases, log_run
 from signoff.release.outbox import OUTBOX, alone, discard_damaged, plain, stage_judged, waiting
 from signoff.source.web import reason
@@ -97,7 +97,7 @@ def check_tracking(config: dict[str, Any]) -> None:
 def read_record() -> dict[str, Any]:
     """Return the content of RECORD; an empty dict if it does not exist or is damaged."""
     try:
-        found = any_json(_RECORD.read_bytes())
+        found = any_json(read_bytes(_RECORD))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from signoff.base.files import read_utf8
 from signoff.base.numbers import counted, decimals
 from signoff.model.thresholds import DeployedScores
 from signoff.release.records import Metrics, Validation
@@ -69,7 +70,7 @@ def verdict(validation: Validation, metrics: Metrics, on_failure: str = "fail") 
 
 def logged_summary(log: Path) -> list[str]:
     """Return the lines of the summary that is in a verdict's log."""
-    lines = [line.partition(f" - INFO - {MARK}")[2] for line in log.read_text("utf-8", "replace").splitlines()]
+    lines = [line.partition(f" - INFO - {MARK}")[2] for line in read_utf8(log, errors="replace").splitlines()]
     return [line for line in lines if line]
 
 

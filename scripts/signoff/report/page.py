@@ -9,10 +9,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from signoff.base.files import read_utf8
 from signoff.report.document import COLOURS, Part, Section, Shown, Words, shown
 
 _FOLDER = Path(__file__).parent
-_STYLE, _SCRIPT = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+_STYLE, _SCRIPT = (read_utf8(_FOLDER / f"page.{kind}") for kind in ("css", "js"))
 
 
 def page(title: str, parts: Sequence[Part], policy: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from signoff.base.files import WORKFLOW, json_text
+from signoff.base.files import WORKFLOW, json_text, read_utf8
 from signoff.release.bom import bill_of_materials
 from signoff.release.facts import Facts
 from signoff.release.in_toto import envelopes, in_toto_statement
@@ -21,7 +21,7 @@ class _StandardForms:
 
 def standard_forms(facts: Facts) -> _StandardForms:
     """Describe a release. The bill of materials contains the packages that the workflow pins now."""
-    pins = (WORKFLOW / "requirements.txt").read_text("utf-8")
+    pins = read_utf8(WORKFLOW / "requirements.txt")
     return _StandardForms(
         model_card=model_card(facts),
         bom=json_text(bill_of_materials(facts, pins)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.io import sourcecache_entry
 
-from signoff.base.files import sha256
+from signoff.base.files import read_bytes, replacing, sha256
 from signoff.base.modules import modules_of
 
 
@@ -58,9 +58,9 @@ class Code:
         path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
         modules = modules_of(self.scripts / f"{name}.py")
         lines = "".join(f"{sha256(each)}  {os.path.relpath(each, self.scripts)}\n" for each in modules)
-        if not path.is_file() or path.read_bytes() != lines.encode():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(lines, encoding="utf-8")
+        if not path.is_file() or read_bytes(path) != lines.encode():
+            with replacing(path, small=True) as new:
+                new.write_text(lines, encoding="utf-8")
         return str(path)
 
     @functools.cache  # noqa: B019

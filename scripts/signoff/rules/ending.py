@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signoff.base.files import read_utf8
 from signoff.release.verdict import show_summary
 
 
@@ -35,7 +36,7 @@ class Ending:
     def say(self) -> None:
         """Print the summary if the run came to a verdict, and the cause and the log of each failed task."""
         for log in self._logs():
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_utf8(log, errors="replace").splitlines()
             name = log.relative_to(self.folder)
             # A rule that does a task for a part of the data has a different name than the task.
             task = name.with_suffix("").parts[name.parts.index("logs") + 1]
@@ -57,7 +58,7 @@ class Ending:
     def _said_by_slurm(self, task: str) -> str:
         """Return why Slurm ended a task's last job, if it did: cancelled, or over its memory or time."""
         logs = self._of_this_run([*Path(self.folder, ".snakemake/slurm_logs").glob(f"*_{task}*/**/*.log")])
-        text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
+        text = read_utf8(logs[-1], errors="replace") if logs else ""
         said = re.findall(r"^slurmstepd\S*: error: (.*)", text, re.M)
         # The line with the amount of memory first: the two lines about memory come in either order.
         said.sort(key=lambda line: "memory limit (" not in line)

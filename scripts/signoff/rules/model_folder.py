@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from signoff.base.files import replacing
+from signoff.base.files import read_bytes, replacing
 from signoff.release.approval import custom_code
 from signoff.rules.models import config_of
 from signoff.source.pieces import folder_name
@@ -63,7 +63,7 @@ def _write_project(folder: Path, settings: dict[str, Any]) -> None:
     _write(folder / "config.yaml", _yaml(settings))
     for path in [schema, *custom_code(settings)]:
         if path and Path(path).is_file():
-            _write(folder / path, Path(path).read_bytes())
+            _write(folder / path, read_bytes(Path(path)))
 
 
 def _yaml(settings: dict[str, Any]) -> bytes:
@@ -80,6 +80,6 @@ def _is_path(source: str) -> bool:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file unless it already has this content."""
-    if not path.is_file() or path.read_bytes() != content:
+    if not path.is_file() or read_bytes(path) != content:
         with replacing(path, small=True) as new:
             new.write_bytes(content)

@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any, TypedDict
 
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json, sha256, write_json
+from signoff.base.files import only_file, read_json, sha256, write_json
 from signoff.rules.place import Place
 from signoff.rules.settings import Release
 from signoff.rules.steps import CHAMPION, DIAGNOSED, FOLDER, LIVE, PREDICTIONS, THREADS, Member, Step, Steps
@@ -104,7 +104,7 @@ class OneProcess:
         os.close(writing)
         status, left = None, list(models)
         try:
-            with open(reading, encoding="utf-8") as lines:
+            with open(reading, encoding="utf-8", opener=only_file) as lines:
                 for line in lines:
                     found = json.loads(line)
                     # Late imports of the tasks are then already done for the next fork.

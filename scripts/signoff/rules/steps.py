@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from signoff.base.files import read_json, replacing
+from signoff.base.files import read_bytes, read_json, replacing
 from signoff.rules.flags import quoted, unquoted
 
 # Placeholders for the parts that differ between models. No folder and no flag has such a name.
@@ -134,6 +134,6 @@ class Member(TypedDict):
 def write_if_changed(path: Path, value: Any) -> None:
     """Write `value` as JSON, unless the file holds it already."""
     content = json.dumps(value, ensure_ascii=True).encode()
-    if not path.is_file() or path.read_bytes() != content:
+    if not path.is_file() or read_bytes(path) != content:
         with replacing(path) as new:
             new.write_bytes(content)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json
+from signoff.base.files import read_bytes, read_json
 from signoff.model.scoring import LOW_AND_HIGH
 from signoff.release.approval import parse_sign_off
 from signoff.release.mlflow_model import REJECTED, SCORING
@@ -92,7 +92,7 @@ def _load_pyfunc(data: str) -> _RawRows:
     scoring = read_json(Path(data, SCORING))
     releases = Releases(Path(data))
     path = releases.releases / scoring["release"] / "sign_off.json"
-    document = parse_sign_off(path.read_bytes(), path)
+    document = parse_sign_off(read_bytes(path), path)
     return _RawRows(scorer_of(releases, scoring["release"], document, scoring["reasons"]), scoring)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from signoff.base.errors import TaskError
+from signoff.base.files import only_file
 from signoff.tables.csv_file import rendered
 
 # The folder of the files, and how many of them a process writes in a day, at most.
@@ -58,7 +59,7 @@ class Predicted:
 
 def _append(path: Path, content: memoryview) -> None:
     """Append all of `content`, or nothing."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = only_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
     try:
         before = os.fstat(descriptor).st_size
         try:

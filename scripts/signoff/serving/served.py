@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import replacing
+from signoff.base.files import read_utf8, replacing
 from signoff.release.approval import Rule, utc_now
 from signoff.release.store import Releases
 from signoff.review.newer_rows import Newer, with_newer
@@ -79,7 +79,7 @@ class Served:
         try:
             return State(self._load(), utc_now())
         except Exception as error:
-            last = self._note and self._note.read_text(encoding="utf-8")
+            last = self._note and read_utf8(self._note)
             if not last:
                 raise
             problem = _problem(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from signoff.base.errors import TaskError
-from signoff.base.files import replacing, sha256
+from signoff.base.files import only_file, replacing, sha256
 from signoff.base.limits import limited
 from signoff.source import disk
 from signoff.source.address import shown
@@ -92,7 +92,7 @@ def _same_columns(piece: Path, name: str, columns: list[str]) -> None:
     order = [own.index(each) for each in columns]
     with (
         replacing(piece) as sorted_piece,
-        open(piece, encoding="utf-8-sig", newline="") as old,
+        open(piece, encoding="utf-8-sig", newline="", opener=only_file) as old,
         open(sorted_piece, "w", encoding="utf-8", newline="") as new,
     ):
         # A row of another length stays as it is: the check of rows reports it.

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from signoff.base.errors import TaskError, nearest
+from signoff.base.files import only_file
 from signoff.tables.cells import MOSTLY, is_blank, parse_number, texts
 from signoff.tables.csv_file import csv_rows, header, parse_options, read_ahead, text_options
 
@@ -53,7 +54,7 @@ def check_columns(table: Path, name: str, target: str | None, delimiter: str) ->
     if twice:
         raise TaskError(f"{name}: duplicate column name {', '.join(map(repr, twice))}. Rename one of them.")
     if target is not None and target not in columns:
-        with open(table, encoding="utf-8", newline="") as file:
+        with open(table, encoding="utf-8", newline="", opener=only_file) as file:
             for line, row in itertools.islice(csv_rows(file, name), 1, 50):
                 if target in row:
                     raise TaskError(
@@ -93,7 +94,7 @@ def check_rows(table: Path, name: str, target: str | None, goal: Goal) -> int:
 
 def _mentions_infinity(table: Path) -> bool:
     """Return whether a file contains the letters with which an infinity begins, even inside another word."""
-    with open(table, "rb") as file:
+    with open(table, "rb", opener=only_file) as file:
         end = b""
         while piece := file.read(1 << 20):
             # In lower case. Searching bytes in bytes takes three times as long.
@@ -106,7 +107,7 @@ def _mentions_infinity(table: Path) -> bool:
 
 def _uneven_row(table: Path, name: str, expected: int) -> str | None:
     """Return what is wrong with the first row that has more or fewer fields than the header."""
-    with open(table, encoding="utf-8", newline="") as file:
+    with open(table, encoding="utf-8", newline="", opener=only_file) as file:
         for line, fields in csv_rows(file, name):
             if fields and len(fields) != expected:
                 return (

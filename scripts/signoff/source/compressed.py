@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TypeAlias, cast
 
 from signoff.base.errors import TaskError
+from signoff.base.files import only_file
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"(\xb5/\xfd": "zstd"}
 MAGIC |= {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"ORC": "ORC"}
@@ -31,7 +32,7 @@ _Decompressor: TypeAlias = lzma.LZMADecompressor | bz2.BZ2Decompressor
 
 def packed_as(arrived: Path) -> str | None:
     """Return the format that the first bytes of a file name; None for text and unknown formats."""
-    with open(arrived, "rb") as file:
+    with open(arrived, "rb", opener=only_file) as file:
         head = file.read(8)
     found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), None)
     return "Excel" if found == "zip" and _is_excel(arrived) else found
@@ -78,7 +79,7 @@ class _Unpacked(io.RawIOBase):
     """
 
     def __init__(self, path: Path, stream: Callable[[], _Decompressor], padding: bytes = b"") -> None:
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._file = open(path, "rb", opener=only_file)  # noqa: SIM115
         self._new, self._padding = stream, padding
         self._stream = stream()
 
@@ -134,4 +135,4 @@ def open_text(arrived: Path, form: str | None, name: str) -> IO[bytes]:
         if len(members) != 1:
             raise TaskError(f"{name} holds {len(members)} CSV files or JSON lines. Give an archive with exactly one.")
         return archive.open(members[0])
-    return open(arrived, "rb")
+    return open(arrived, "rb", opener=only_file)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
-from signoff.base.files import beside, replacing, sha256, write_json
+from signoff.base.files import beside, only_file, replacing, sha256, write_json
 from signoff.source.address import Unreachable, expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
@@ -79,12 +79,12 @@ def _append(piece: Path, table: Path) -> None:
         piece.replace(table)
         return
     with (
-        open(piece, encoding="utf-8-sig", newline="") as old,
-        open(table, "r+", encoding="utf-8", newline="") as new,
+        open(piece, encoding="utf-8-sig", newline="", opener=only_file) as old,
+        open(table, "r+", encoding="utf-8", newline="", opener=only_file) as new,
     ):
         next(csv.reader(old))
         end = new.seek(0, io.SEEK_END)
-        with open(table, "rb") as written:
+        with open(table, "rb", opener=only_file) as written:
             written.seek(end - 1)
             if written.read(1) not in b"\r\n":
                 new.write("\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from signoff.base.errors import TaskError
-from signoff.base.files import any_json
+from signoff.base.files import any_json, read_bytes
 from signoff.base.redaction import redact
 from signoff.source.address import Cut, Unreachable, shown
 from signoff.source.options import Reader
@@ -75,7 +75,7 @@ GOING_ON = "going on with"
 def read_record(source: str, query: str | None, record: Path) -> IngestRecord | None:
     """Return the record of the last ingest; None if there is none, or it is of another source."""
     try:
-        last = any_json(record.read_bytes())
+        last = any_json(read_bytes(record))
     except (OSError, ValueError):
         return None
     if not isinstance(last, dict):

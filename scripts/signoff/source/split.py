@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from signoff.base.errors import TaskError, nearest
-from signoff.base.files import beside, sha256
+from signoff.base.files import beside, only_file, sha256
 from signoff.source.address import expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
@@ -210,7 +210,7 @@ def _grown(table: Path, before: TableRecord | None) -> tuple[TableRecord, int]:
     start = min(before["bytes"] if before else 0, table.stat().st_size)
     size, quoted = table.stat().st_size, parse_options(table).newlines_in_values
     digest, found = hashlib.sha256(), []
-    with open(table, "rb") as file:
+    with open(table, "rb", opener=only_file) as file:
         for end in (start, size):
             while left := end - file.tell():
                 digest.update(file.read(min(left, 1 << 20)))

@@ -15,7 +15,7 @@ from typing import IO
 import pyarrow as pa
 
 from signoff.base.errors import TaskError
-from signoff.base.files import replacing
+from signoff.base.files import only_file, replacing
 from signoff.base.limits import limited_memory
 from signoff.source.columnar import copy_columns
 from signoff.source.compressed import COMPRESSED, MAGIC, SUFFIXES, open_text, packed_as, refusing_damage
@@ -68,7 +68,7 @@ def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
     expected = _EXPECTED.get(Path(name.partition("?")[0]).suffix.lower())
     if expected and found != expected and not (found in MAGIC.values() and found not in (*COMPRESSED, *_COLUMNAR)):
         # The reason why is more useful than the fact: most often it is a login page.
-        with open(arrived, "rb") as file:
+        with open(arrived, "rb", opener=only_file) as file:
             _refuse_markup(file.read(512), name)
         raise TaskError(f"{name} is named as {expected}, but its content is not. Rename it, or export it again.")
     if reader.sheet is not None and found != "Excel":
@@ -164,7 +164,7 @@ def name_columns(table: Path, name: str) -> None:
         return
     with (
         replacing(table) as named,
-        open(table, encoding="utf-8-sig", newline="") as old,
+        open(table, encoding="utf-8-sig", newline="", opener=only_file) as old,
         open(named, "w", encoding="utf-8", newline="") as new,
     ):
         next(csv.reader(old))

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from signoff.base.files import sha256
+from signoff.base.files import only_file, sha256
 
 KEY = b"signoff"
 # In the place of the file's own digest while that is computed.
@@ -77,7 +77,7 @@ def _own_digest(side: Path, written: str) -> tuple[str, int]:
     ValueError
         It does not contain that digest.
     """
-    with open(side, "rb") as file:
+    with open(side, "rb", opener=only_file) as file:
         size = file.seek(0, 2)
         start = file.seek(max(size - _TAIL, 0))
         place = start + file.read().rindex(written.encode())
@@ -95,7 +95,7 @@ def _own_digest(side: Path, written: str) -> tuple[str, int]:
 def seal(side: Path) -> None:
     """Write a side file's own digest into it, in the place of NO_DIGEST."""
     digest, place = _own_digest(side, NO_DIGEST)
-    with open(side, "r+b") as file:
+    with open(side, "r+b", opener=only_file) as file:
         file.seek(place)
         file.write(digest.encode())
 

@@ -8,6 +8,7 @@ from typing import cast
 import yaml
 
 from signoff.base.errors import TaskError
+from signoff.base.files import read_utf8
 from signoff.base.numbers import counted
 from signoff.tables.own_keys import OF_COLUMNS, OF_TABLE, check_own_keys
 from signoff.tables.records import Contract, Violation
@@ -34,7 +35,7 @@ def read_contract(path: Path) -> Contract:
         The file is missing, is not YAML, names no columns, or a key has a value of the wrong type.
     """
     try:
-        contract = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        contract = yaml.safe_load(read_utf8(Path(path)))
     except FileNotFoundError as error:
         raise TaskError(f"the data contract {path} does not exist. Correct validation.schema in the config.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from signoff.base.errors import TaskError
+from signoff.base.files import only_file
 from signoff.tables.cells import MISSING, repeated_as_text
 
 # A record may be as long as what Arrow reads at a time; a line, in characters, is looked at no further.
@@ -24,7 +25,7 @@ _Written = TypeVar("_Written")
 
 def parse_options(path: Path) -> pyarrow.csv.ParseOptions:
     """Return the options that read `path` right: line breaks inside quotes cost speed, so only where quotes are."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=only_file) as file:
         quoted = any(b'"' in piece for piece in iter(lambda: file.read(1 << 20), b""))
     return pyarrow.csv.ParseOptions(newlines_in_values=quoted)
 
@@ -50,7 +51,7 @@ def read_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
 
 def header(path: Path, name: object = None) -> list[str]:
     """Return the column names in the first line of a CSV file (comma, UTF-8), which errors call `name`."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="", opener=only_file) as file:
         return next(csv_rows(file, name or path), (0, []))[1]
 
 
