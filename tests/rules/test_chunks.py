@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from snakemake.persistence import RECORD_FORMAT_VERSION
+from snakemake.persistence.file import FilePersistence
 
 from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
@@ -12,6 +14,7 @@ from signoff.rules import one_process
 from signoff.rules.chunks import _chunked
 from signoff.rules.flags import words
 from signoff.rules.one_process import OneProcess, _steps_of
+from signoff.rules.records import record
 from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, Step, Steps
 
 # A task that copies its input; some models make it fail, or kill it.
@@ -167,8 +170,17 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
     content["steps"][0]["params"] = ["'--new'"]
     Path("steps.json").write_text(json.dumps(content), encoding="utf-8")
     assert run() == [True, True]
-    # The records of Snakemake are those of single jobs.
-    assert one_process._records()._read_record("models/a/b").params == ["'--new'"]
+
+
+def test_snakemake_reads_the_records_of_tasks_as_those_of_its_own_jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = ["models/a/b.json", f"models/{'é' * 120}/b.json"]
+    record(Step("rule", "code", ["'--new'"], [], [], outputs))
+    snakemake = FilePersistence(nolock=True, path=Path(".snakemake"))
+    for path in outputs:
+        found = snakemake._read_record(path)
+        assert (found.rule, found.code, found.params) == ("rule", "code", ["'--new'"])
+        assert found.record_format_version == RECORD_FORMAT_VERSION
 
 
 def test_files_of_models_that_were_changed_or_deleted_and_models_that_failed_are_found(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from typing import Any, TypedDict
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, read_json, sha256, write_json
 from signoff.rules.place import Place
+from signoff.rules.records import record
 from signoff.rules.settings import Release
 from signoff.rules.steps import CHAMPION, DIAGNOSED, FOLDER, LIVE, PREDICTIONS, THREADS, Member, Step, Steps
 
@@ -78,9 +79,6 @@ class OneProcess:
                 waiting.append(model)
         for task in {each.task for steps in all_steps.values() for each in steps} if waiting else ():
             _command_line(task)
-        if waiting:
-            # In this process, so that no fork imports it again.
-            _records()
         while waiting:
             # Code of the user could change what the next model's tasks find.
             alone = any(_runs_own_code(each) for each in all_steps[waiting[0]])
@@ -166,7 +164,7 @@ class OneProcess:
             new.update(step.outputs)
             # That of an earlier job: Snakemake would take it for an output that is older than its inputs.
             step.benchmark.unlink(missing_ok=True)
-            _record(step)
+            record(step)
             done[step.task] = {"made_from": made_from, "outputs": {path: sha256(Path(path)) for path in step.outputs}}
         write_json(_done(model), done)
         return failed
@@ -238,24 +236,6 @@ def _read_done(model: str) -> dict[str, _LastRun]:
         return dict(read_json(_done(model)))
     except (FileNotFoundError, TaskError):
         return {}
-
-
-def _records() -> Any:
-    """Return Snakemake's records. Its import takes as long as two small models, so it waits until a task runs."""
-    from snakemake.persistence.file import FilePersistence
-
-    return FilePersistence(nolock=True, path=Path(".snakemake"))
-
-
-def _record(step: Step) -> None:
-    """Record what the outputs of a task were made from, as Snakemake does for a job."""
-    from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
-
-    records = _records()
-    for path in step.outputs:
-        record = MetadataRecord(rule=step.rule, code=step.code, params=step.params)
-        record.record_format_version = RECORD_FORMAT_VERSION
-        records._write_record(path, record)
 
 
 def _command_line(task: str) -> Any:
