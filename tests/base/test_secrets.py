@@ -148,6 +148,10 @@ def test_no_secret_is_written_by_runs_that_fail_and_runs_that_do_not(project: Pr
         ("https://hunter22@host/a.csv", "https://***@host/a.csv"),
         ("https://host/a.csv?week=3&access_token=hunter22", "https://host/a.csv?week=3&access_token=***"),
         ("https://host/a.csv?X-Amz-Signature=hunter22", "https://host/a.csv?X-Amz-Signature=***"),
+        ("https://host/a.csv?session=hunter22&week=3", "https://host/a.csv?session=***&week=3"),
+        ("https://host/a.csv?week=3#code=hunter22", "https://host/a.csv?week=3#code=***"),
+        ("https://host/a.csv;jsessionid=hunter22?week=3", "https://host/a.csv;jsessionid=***?week=3"),
+        ("https://host/a.csv?auth_code=hunter22", "https://host/a.csv?auth_code=***"),
         ("mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Dhunter22", "mssql+pyodbc:///?odbc_connect=***"),
     ],
 )
@@ -165,14 +169,21 @@ def test_a_secret_in_the_config_itself_is_refused_and_not_repeated(url, shown):
     check_config({"raw_data_source_url": url, "target": "y", "notify": {"urls": [url, "${CHAT}"]}}, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    "name", ["postal_code", "country_code", "codes", "session_date", "postcode", "side", "zip.code"]
+)
+def test_a_parameter_whose_name_resembles_that_of_a_secret_is_accepted(name):
+    check_config({"raw_data_source_url": f"https://host/a.csv?{name}=12#{name}=13", "target": "y"}, SCHEMA)
+
+
 def test_a_traceback_shows_no_secret_that_only_the_server_knew(tmp_path, monkeypatch):
     args = command_line.arguments("x").parse_args(["--log", str(tmp_path / "x.log"), "--verbose"])
     handlers = logging.getLogger().handlers[:]
     with pytest.raises(SystemExit), command_line.logged("x", args, "y"):
         try:
-            raise OSError("url: /a.csv?week=3&X-Amz-Signature=hunter22 (of https://me:hunter22@host/a)")
+            raise OSError("url: /a.csv?week=3&X-Amz-Signature=hunter22&code=hunter22 (of https://me:hunter22@host/a)")
         except OSError as error:
             raise TaskError("cannot be reached") from error
     logging.getLogger().handlers[:] = handlers
     text = (tmp_path / "x.log").read_text(encoding="utf-8")
-    assert "/a.csv?week=3&X-Amz-Signature=*** (of https://***@host/a)" in text and "hunter22" not in text
+    assert "/a.csv?week=3&X-Amz-Signature=***&code=*** (of https://***@host/a)" in text and "hunter22" not in text

@@ -5,17 +5,10 @@ import re
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from signoff.base.errors import TaskError
-from signoff.base.redaction import keep_secret
+from signoff.base.redaction import keep_secret, names_secret
 
 PATTERN = re.compile(r"[*?\[]")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_SECRET = re.compile(
-    r"(?i:(^|[_.-])(api_?key|key|token|secret|pass(word|wd|phrase)?|pwd|pw|signature|sig|credentials?|auth|jwt)$)"
-    r"|(?i:(^|[_.-])(authorization|bearer|session_?id)$)"
-    r"|(?i:(password|passwd|sastoken|authtoken|userpass)$)"
-    r"|(?i:(access|session|client|refresh|id|account|private|shared|api)(key|token|secret)$)"
-    r"|(?<=[a-z0-9])(Key|Token|Secret|Pass(word|wd|phrase)?|Pwd|Signature|Sig|Credentials?|Auth)$"
-)
 _SEPARATORS = re.compile("([?&;#])")
 # Who logs in at a URL within a URL.
 _WITHIN = re.compile(r"://([^/?#&\s]*)@")
@@ -113,7 +106,7 @@ def _secrets_in(text: str) -> list[str]:
     for piece in re.split("[?&;#/]", text):
         words = piece.split("=")
         names = [re.sub(r"\[.*\]$", "", each.strip()) for each in words]
-        found += [value for name, value in zip(names, words[1:], strict=False) if value and _SECRET.search(name)]
+        found += [value for name, value in zip(names, words[1:], strict=False) if value and names_secret(name)]
     return found + [each.partition(":")[2] or each for each in _WITHIN.findall(text)]
 
 
