@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -384,6 +385,45 @@ def test_a_merge_brings_signed_statements_as_files_and_nothing_else(proposed, ke
     code, said, _ = run(signing, "--commit", "HEAD", "--reviewer", "bob")
     assert code == 2 and "give --commit without --reviewer" in said
     assert not SIGN_OFF.exists()
+
+
+def planted(name: str, kind: str, content: bytes) -> None:
+    """Put an object with another content in the place of one in the repository, as whoever owns its files can."""
+    path = Path(".git/objects", name[:2], name[2:])
+    path.chmod(0o600)
+    path.write_bytes(zlib.compress(f"{kind} {len(content)}\0".encode() + content))
+
+
+def test_what_a_repository_says_of_itself_does_not_count(proposed, keys, monkeypatch):
+    merge(keys, "bob")
+    signed = git("rev-parse", "HEAD").strip()
+    merged = {path: git("rev-parse", f"HEAD:{path}").strip() for path in (STATEMENT, SIGNATURE)}
+    # Someone else's commit without a signature, in whose place git shows the one that bob has signed.
+    git("commit", "-q", "--allow-empty", "-m", "Nothing")
+    git("replace", "HEAD", signed)
+    assert "is not signed with a key in signers" in of_commit()[1]
+    git("replace", "-d", "HEAD")
+    # Settings of the repository that would take any signature for a good one.
+    yes = Path("yes").absolute()
+    yes.write_text("#!/bin/sh\necho 'Good \"signoff\" signature for bob with ED25519 key SHA256:x'\n", encoding="utf-8")
+    yes.chmod(0o700)
+    merge_of_eve = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={keys / 'eve'}", "commit", "-q", "-S", "--amend"]
+    git(*merge_of_eve, "--allow-empty", "-m", "Nothing")
+    for key in ("gpg.program", "gpg.ssh.program", "gpg.openpgp.program"):
+        git("config", key, yes)
+    everybody = Path("everybody").absolute()
+    everybody.write_text("bob " + (keys / "eve.pub").read_text("utf-8"), encoding="utf-8")
+    git("config", "gpg.ssh.allowedSignersFile", everybody)
+    assert "is not signed with a key in signers" in of_commit()[1]
+    # A graft, which names other parents, and a variable that names another repository.
+    git("reset", "-q", "--hard", signed)
+    Path(".git/info/grafts").write_text(f"{signed} {signed}\n", encoding="utf-8")
+    monkeypatch.setenv("GIT_DIR", str(proposed))
+    assert of_commit(signed)[0] == 0
+    monkeypatch.delenv("GIT_DIR")
+    # An object with another content in the place of the one that the commit names.
+    planted(merged[SIGNATURE], "blob", b"other")
+    assert f"the object {merged[SIGNATURE]} of the repository is missing or damaged" in of_commit(signed)[1]
 
 
 def test_a_statement_has_a_name_of_plain_letters(stated):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from signoff.release.form import (
     problem_of,
     strict_json,
 )
+from signoff.release.git import run_git
 from signoff.release.signature import person_of, plain_name, verify_signature
 
 # The type of a signed statement of version 2, so that it cannot be mistaken for another kind of text.
@@ -181,34 +181,16 @@ def _is_clean(parts: list[str]) -> bool:
 
 def no_commit() -> str:
     """Return the reason why the commit of the workflow's code is unknown."""
-    done = _run_git("ls-files", "--error-unmatch", "--", "Snakefile")
-    if done is not None and "dubious ownership" in done.stderr:
+    done = run_git(WORKFLOW, "ls-files", "--error-unmatch", "--", "Snakefile")
+    if done is not None and b"dubious ownership" in done.stderr:
         return "in a git checkout of another account, which git does not read"
     return "not in git"
 
 
 def _git(*arguments: str) -> str | None:
     """Return git's output for the workflow's folder; None if it is not a repository, or git is not installed."""
-    done = _run_git(*arguments)
-    return done.stdout.strip() if done is not None and done.returncode == 0 else None
-
-
-def _run_git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
-    # Inside git (a hook), environment variables may name another repository.
-    kept = ("GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
-    command = ["git", "-C", str(WORKFLOW), *arguments]
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=False,
-            env={**environment, "LC_ALL": "C"},
-        )
-    except FileNotFoundError:
-        return None
+    done = run_git(WORKFLOW, *arguments)
+    return os.fsdecode(done.stdout).strip() if done is not None and done.returncode == 0 else None
 
 
 def canonical(value: object) -> bytes:
