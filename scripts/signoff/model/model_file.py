@@ -16,7 +16,10 @@ import numpy as np
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_bytes, replacing, sha256
+from signoff.base.limits import limited_memory
 
+# Bytes that reading a file in skops' format may take: this, or this many times the bytes of the file.
+_MEMORY, _MOST_TIMES = 1 << 30, 64
 # Releases of older versions were written by joblib, which wraps each array in this type.
 _BY_JOBLIB = b"NumpyArrayWrapper"
 _PARTIAL, _CHECK = "functools.partial", "sklearn.utils.validation.check_array"
@@ -102,9 +105,7 @@ def load_model(path: Path, digest: str) -> object:
 
     def read() -> object:
         if path.suffix == ".skops":
-            import skops.io
-
-            return skops.io.loads(content, trusted=_trusted_types(content))
+            return _read_skops(content, path)
         if _BY_JOBLIB in content:
             import joblib
 
@@ -124,11 +125,31 @@ def load_model(path: Path, digest: str) -> object:
             logging.warning("%s was made by scikit-learn %s, and %s is here: train again soon", path, made, here)
             warnings.simplefilter("ignore", InconsistentVersionWarning)
             return read()
-    except (AttributeError, ImportError, TypeError, ValueError) as error:
+    except (TaskError, MemoryError):
+        raise
+    # Readers of damaged files raise errors of many types.
+    except Exception as error:
         raise TaskError(
             f"{path} cannot be read by the installed scikit-learn ({error}). Install the versions that its "
             ".json names, or train again."
         ) from error
+
+
+def _read_skops(content: bytes, path: Path) -> object:
+    """Return the model that the bytes of a skops file hold, in bounded memory: their arrays may claim any size.
+
+    Raises
+    ------
+    TaskError
+        It holds types that models do not need, or takes more memory than a model of this size needs.
+    """
+    import skops.io
+
+    try:
+        with limited_memory(max(_MEMORY, _MOST_TIMES * len(content))):
+            return skops.io.loads(content, trusted=_trusted_types(content))
+    except MemoryError as error:
+        raise TaskError(f"{path} takes more memory than a model of its size needs. Train again.") from error
 
 
 def _numbers(version: str) -> list[int]:
