@@ -4,8 +4,9 @@
 
 Run in the folder of the config. The column `scored_by` names the model of each prediction. A row goes to
 predictions/week.rejected.csv with its reason if its value has no model, or its model no release, or if it cannot be
-scored. Each model's rows are compared with the data of its release; predictions/week.report.json says what differs.
-A model's live record needs its own predictions, so models/NAME/predictions/shared/week.csv holds them once more.
+scored. With --pool, the pooled model scores the rows whose value has no release. Each model's rows are compared with
+the data of its release; predictions/week.report.json says what differs. A model's live record needs its own
+predictions, so models/NAME/predictions/shared/week.csv holds them once more.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ from signoff.release.store import Releases
 from signoff.review.batch_check import BatchReport, compared, report_path
 from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
 from signoff.review.row_scores import Beside, load_scorer, score
-from signoff.source.pieces import part_names
+from signoff.source.pieces import part_names, pooled_names
 from signoff.tables.csv_file import rendered
 
 _SCORED_BY = "scored_by"
@@ -83,7 +84,7 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
         mine = np.flatnonzero(names == name)
         text, numbers = batch.text.take(mine), batch.numbers[mine]
         folder = MODELS / name
-        if not (folder / "deployed/current").exists():
+        if not _is_released(name):
             why = "has no release" if folder.is_dir() else "does not exist"
             found.bad.append(_rejected(text, numbers, f"the model {name} {why}", columns))
             continue
@@ -108,6 +109,24 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
         rows = Counter(scored=len(good), rejected=len(bad))
         found.reports[name] = compared(beside.check, scorer.release, rows)
     return found
+
+
+def _is_released(name: str) -> bool:
+    """Return whether a model has a current release."""
+    return (MODELS / name / "deployed/current").exists()
+
+
+def _with_pool(names: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+    """Return the model of each row: that of its value, or without a release the pooled one if that has a release."""
+    released = {name: _is_released(name) for name in {*names, *pooled}}
+    falls_back = np.array([not released[own] and released[pool] for own, pool in zip(names, pooled, strict=True)])
+    values = sorted(set(names[falls_back]))
+    if values:
+        logging.info(
+            "[predict_models] a pooled model scores %s of %s without a release, such as %s",
+            *(counted(int(falls_back.sum()), "row"), counted(len(values), "value"), ", ".join(values[:_MOST])),
+        )
+    return np.where(falls_back, pooled, names)
 
 
 def _rejected(text: pa.Table, numbers: np.ndarray, reason: str, columns: Sequence[str]) -> pa.Table:
@@ -149,6 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, type=Path, help="a CSV file, plain or compressed")
     parser.add_argument("--output", required=True, type=Path, help="the CSV file to write")
     parser.add_argument("--by", required=True, help="the column whose values name the models")
+    parser.add_argument("--pool", help="the column whose values name the pooled models; empty: one for all rows")
     parser.add_argument("--threads", type=int, default=1, help="the most cores to use")
     parser.add_argument("--config", action="append", help="the config; by default the one in this folder")
     args = parser.parse_args(argv)
@@ -156,9 +176,12 @@ def main(argv: list[str] | None = None) -> None:
         args.input.stat()
         config = read_config(args.config)[0]
         batch = _read_batch(args.input, config["reader"])
-        if args.by not in batch.text.column_names:
-            raise TaskError(f"{args.input} has no column {args.by!r}: {nearest(args.by, batch.text.column_names)}")
+        for column in filter(None, (args.by, args.pool)):
+            if column not in batch.text.column_names:
+                raise TaskError(f"{args.input} has no column {column!r}: {nearest(column, batch.text.column_names)}")
         names = part_names(batch.text[args.by].combine_chunks(), "value", None)
+        if args.pool is not None:
+            names = _with_pool(names, pooled_names(batch.text, args.pool))
         found = _score_all(batch, names, config, str(args.input), args.threads)
         empty = batch.text.slice(0, 0)
         found.bad.append(divide(empty, batch.numbers[:0], batch.uneven, pd.DataFrame(), pd.Series(dtype="str"))[1])

@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pieces", type=Path, default=Path("data/source"), help="the folder of the parts' rows")
     parser.add_argument("--by", choices=[*PERIODS, "value"], required=True, help="what of the column makes a part")
     parser.add_argument("--column", required=True, help="the column whose values make the parts")
+    parser.add_argument("--pool", help="a column: each of its values gets a pooled part; empty: one for all rows")
+    parser.add_argument("--min-rows", type=int, default=0, help="with --pool: a part with fewer rows gets no model")
     parser.add_argument("--target", help="the column to predict: checked to be there, and a number")
     parser.add_argument("--date-format", help="how the dates are written; if not given, the first rows decide")
     reader_arguments(parser)
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 def _split(args: argparse.Namespace) -> SplitRecord:
     """Split the source; return the last record if it cannot be reached and the last parts may be used."""
     reader = reader_of(args)
-    split = Split(args.pieces, args.by, args.column, args.date_format)
+    split = Split(args.pieces, args.by, args.column, args.date_format, args.pool, args.min_rows)
     try:
         return split_source(args.input, args.output, split, args.target, reader)
     except Unreachable as error:

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from test_decision import CODE, CONFIG, train, write
@@ -16,6 +18,7 @@ import deploy
 import sign_off
 import sign_off_models
 from conftest import ROOT, in_process, make_project, rides
+from predict_models import _with_pool
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config, read_config
 from signoff.release import approval
@@ -23,6 +26,8 @@ from signoff.release import subject as reviewing
 from signoff.release.approval import check_policy_owner
 from signoff.rules.model_folder import _write_project
 from signoff.rules.models import config_of, groups
+from signoff.rules.settings import checked
+from signoff.source.pieces import pooled_names
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 MODEL = {"params": {"max_iter": 10}}
@@ -36,22 +41,25 @@ def config(**changes) -> dict:
 
 
 def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_released(project, tmp_path):
-    table = rides(600)
+    ulm = rides(700, seed=3).iloc[600:612].assign(city="Ulm")
+    table = pd.concat([rides(600), ulm])
     table.to_csv(project.folder / "rides.csv", index=False)
     own = {"Bonn": {"thresholds": {"mae_max": 0.001}}}
-    project.configure(model=MODEL, models={"by": "city", "each": own}, time_column="started")
+    pool = {"by": "city", "pool": True, "min_rows": 50}
+    project.configure(model=MODEL, models={**pool, "each": own}, time_column="started")
     done = project.snakemake(check=False)
     assert done.returncode == 1
-    assert "models_verdict failed: 1 of 3 models failed, such as Bonn: threshold mae_max 0.001" in done.stdout
+    assert "models_verdict failed: 1 of 4 models failed, such as Bonn: threshold mae_max 0.001" in done.stdout
     found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
     cities = ["Bonn", "K%C3%B6ln", "Trier%2C West"]
-    assert found.index.tolist() == cities
-    assert found["verdict"].tolist() == ["failed", "passed", "passed"]
-    assert found["rows"].tolist() == table["city"].value_counts().sort_index().tolist()
+    # Ulm has too few rows: the pooled model learns from them, too.
+    assert found.index.tolist() == ["@all", *cities]
+    assert found["verdict"].tolist() == ["passed", "failed", "passed", "passed"]
+    assert found["rows"].tolist() == [len(table), *table["city"].value_counts().sort_index()[:3]]
 
     # One process made them all, and recorded it as single jobs do: whoever asks for one finds it up to date.
     assert done.stdout.count("rule models_chunk:") == 1
-    metrics = [f"models/{city}/reports/evaluation_metrics.json" for city in cities]
+    metrics = [f"models/{name}/reports/evaluation_metrics.json" for name in found.index]
     assert "Nothing to be done" in project.snakemake(*metrics).stdout
 
     # The model of a city is that of a project with its rows alone.
@@ -68,30 +76,31 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     assert said.count("rule models_reports_chunk:") == 1 and "rule each_" not in said
     assert "Nothing to be done" in project.snakemake(f"models/{cities[1]}/reports/final_report.md").stdout
     page = (project.folder / "reports/final_report.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| \[(.+?)\]", page, flags=re.M)[0] == "Bonn" and "3 models of 3 wait for a person." in page
+    assert re.findall(r"^\| \[(.+?)\]", page, flags=re.M)[0] == "Bonn" and "4 models of 4 wait for a person." in page
+    assert "1 value has too few rows for a model: a pooled model (@…) scores the rows. Ulm." in page
     here = type(project)(koeln, project.workflow)
     here.sign_off()
     by_rule = ["--rule=Verdict passed, no  alarm", "--reviewer=Eve", "--decision=approve", "--comment=read the page"]
     said = project.script("sign_off_models", *by_rule).stdout
-    assert "Fit         1 model\n            Trier%2C West\nWait        Bonn: threshold mae_max" in said
+    assert "Fit         2 models\n            @all, Trier%2C West\nWait        Bonn: threshold mae_max" in said
     (path,) = (project.folder / "reports/signed").iterdir()
     listed = json.loads(path.read_bytes())
-    assert (listed["rule"], [*listed["models"]]) == (["verdict passed", "no alarm"], cities[2:])
+    assert (listed["rule"], [*listed["models"]]) == (["verdict passed", "no alarm"], ["@all", cities[2]])
     signed = project.json(f"models/{cities[2]}/reports/sign_off.json")
     assert signed["decisions"][0]["comment"] == (
-        f"read the page (one of 1 models by the rule: verdict passed, no alarm; list sha256:{path.stem})"
+        f"read the page (one of 2 models by the rule: verdict passed, no alarm; list sha256:{path.stem})"
     )
     # The sign-off of one model releases no other one.
     bonn = project.folder / "models/Bonn"
     shutil.copy(project.folder / "models" / cities[2] / "reports/sign_off.json", bonn / "reports")
     refused = type(project)(bonn, project.workflow).script("deploy", check=False)
     assert refused.returncode == 1 and "has changed since it was signed" in refused.stdout
-    assert "Models: 3, deployed: 2, not signed: 1" in project.script("deploy").stdout
-    assert project.script("verify").stdout.count("every file as approved by") == 2
+    assert "Models: 4, deployed: 3, not signed: 1" in project.script("deploy").stdout
+    assert project.script("verify").stdout.count("every file as approved by") == 3
 
     # One batch is scored with the release of each row's model, as if it was given to each model by itself.
     later = rides(700, seed=2).iloc[600:]
-    batch = pd.concat([table[:30], later[later["city"] == "Köln"][:8]])
+    batch = pd.concat([table[:30], later[later["city"] == "Köln"][:8], ulm[:2], ulm[:1].assign(city="new")])
     batch.to_csv(project.folder / "batch.csv", index=False)
     stale = bonn / "predictions/shared/week.csv"
     stale.parent.mkdir(parents=True)
@@ -107,7 +116,16 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     pd.testing.assert_frame_equal(there.reset_index(drop=True), own)
     rejected = pd.read_csv(project.folder / "predictions/week.rejected.csv").set_index("row_number")
     assert set(rejected["reason"][rejected["city"] == "Bonn"]) == {"the model Bonn has no release"}
+    assert "the model Ulm does not exist" in set(rejected["reason"])
     assert len(scored) + len(rejected) == len(batch)
+    # With a pool, its model scores what no other one does, and nothing else.
+    said = project.script("predict_models", "--by=city", "--pool=", *options).stdout
+    assert re.search(r"a pooled model scores \d+ rows of 3 values without a release, such as Bonn, Ulm, new", said)
+    both = pd.read_csv(project.folder / "predictions/week.csv").set_index("row_number")
+    before = scored.set_index("row_number")
+    assert both.loc[before.index].equals(before)
+    assert set(both["scored_by"].drop(before.index)) == {"@all"} and both.index.max() == len(batch)
+    assert set(pd.read_csv(project.folder / "predictions/week.rejected.csv")["city"]) <= set(table["city"][:30])
     # A model's own are in its folder, too, and none that an earlier run of the batch has left.
     shared = pd.read_csv(koeln / "predictions/shared/week.csv")
     assert shared.drop(columns=["row_number", "scored_by"]).equals(own) and not stale.exists()
@@ -115,15 +133,15 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     # The next run has the releases judged beside the new models, and says how right they were about the new rows.
     more = pd.concat([table, later[later["city"] == "Köln"]])
     more.to_csv(project.folder / "rides.csv", index=False)
-    project.configure(model=MODEL, models={"by": "city"}, time_column="started")
+    project.configure(model=MODEL, models=pool, time_column="started")
     done = project.snakemake("all", "reports/final_report.md")
     found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
-    assert found["champion_MAE"].notna().tolist() == [False, True, True]
+    assert found["champion_MAE"].notna().tolist() == [True, False, True, True]
     assert found.loc[cities[1], "rows"] == (more["city"] == "Köln").sum()
     # Of the others, Bonn has another config, Trier a release, and neither has other rows.
     tasks = ("clean_data", "evaluate_model", "live_record")
     started = [re.findall(rf"\[{task}\] start: (?:models/)?([^/\n]+)/", done.stdout) for task in tasks]
-    assert started == [cities[1:2], cities, cities[1:]], done.stdout
+    assert started == [["@all", cities[1]], ["@all", *cities], ["@all", *cities[1:]]], done.stdout
     assert "rule each_" not in done.stdout
     assert not (bonn / "reports/live.json").exists()
     live = here.json("reports/live.json")
@@ -303,6 +321,33 @@ def test_models_may_be_named_without_a_column_and_have_sources_of_their_own():
 def test_models_that_cannot_be_are_one_line(changes, message):
     with pytest.raises(TaskError, match=message):
         groups(config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ({"pool": True}, "models.pool needs models.by"),
+        ({"by": "city", "pool": "city"}, "models.pool and models.by name the same column"),
+        ({"by": "city", "min_rows": 9}, "models.min_rows needs models.pool"),
+    ],
+)
+def test_keys_of_a_pooled_model_that_do_not_go_together_are_one_line(models, message):
+    with pytest.raises(TaskError, match=message):
+        checked({"raw_data_source_url": "rides.csv", "target": "minutes", "models": models}, [])
+
+
+def test_a_row_falls_back_to_the_pooled_release_of_its_own_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "@x", "@y"):
+        Path("models", name, "deployed").mkdir(parents=True)
+    for name in ("a", "@x"):
+        Path("models", name, "deployed/current").mkdir()
+    table = pa.table({"town": ["x", "x", "y", "", "x"]})
+    # Of b nothing is released, c is new, and of the pooled models only that of x is released.
+    names = np.array(["a", "b", "b", "c", "c"], dtype="object")
+    assert _with_pool(names, pooled_names(table, "town")).tolist() == ["a", "@x", "b", "c", "@x"]
+    assert pooled_names(table, "town").tolist()[3] == "@missing"
+    assert _with_pool(names, pooled_names(table, "")).tolist() == names.tolist()
 
 
 def test_a_config_of_one_model_is_valid_by_itself():

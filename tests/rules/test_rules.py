@@ -27,7 +27,15 @@ from signoff.rules.place import Place
 from signoff.rules.settings import Release, Settings, checked
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
-TYPES = {"null": type(None), "string": str, "integer": int, "number": float, "array": list, "object": dict}
+TYPES = {
+    "null": type(None),
+    "string": str,
+    "integer": int,
+    "number": float,
+    "array": list,
+    "object": dict,
+    "boolean": bool,
+}
 LINE = "2026-01-05 06:00:00,000 - {} - {}\n"
 
 

@@ -22,6 +22,7 @@ from signoff.features.holdout import described, rule_by_time, split_rule, togeth
 from signoff.features.holdout import test_rows as held_out
 from signoff.source import pieces
 from signoff.source import split as splitting
+from signoff.source.last_ingest import parts_with_model
 from signoff.source.pieces import (
     Rows,
     _blocks,
@@ -390,6 +391,41 @@ def test_rows_from_a_byte_on_stand_behind_what_a_part_had(tmp_path):
             assert (new / part / "rows.csv").read_bytes() == (whole / part / "rows.csv").read_bytes()
         # Of a part that had none, only the new ones, with a header of their own.
         assert len((new / "c/rows.csv").read_text("utf-8").splitlines()) == 35
+
+
+def test_a_pooled_part_has_the_rows_of_others_once_more_and_a_value_with_few_rows_no_model(tmp_path):
+    def split(pool: str | None, min_rows: int = 0) -> dict:
+        found = split_source(
+            str(table), record, Split(tmp_path / "pieces", "value", "shop", pool=pool, min_rows=min_rows)
+        )
+        record.write_text(json.dumps(found), encoding="utf-8")
+        return found
+
+    def rows_of(part: str) -> list[str]:
+        (piece,) = (tmp_path / "pieces" / part).iterdir()
+        return piece.read_text("utf-8").split()[1:]
+
+    text = "shop,town,y\na,x,1\nb,x,2\na,z,3\n@all,z,4\nb,x,5\n"
+    table, record = write(tmp_path / "a.csv", text), tmp_path / "record.json"
+    plain = split(None)
+    assert [*plain["parts"]] == ["%40all", "a", "b"] and plain["without_model"] == []
+    whole = split("", 2)
+    assert rows_of("@all") == text.split()[1:]
+    assert (whole["records"], whole["bytes"]) == (plain["records"], plain["bytes"]) == (5, plain["bytes"])
+    assert whole["without_model"] == ["%40all"] and [*parts_with_model(whole)] == ["@all", "a", "b"]
+    # Only its new rows are read, and the value that has enough of them by now gets a model.
+    write(table, text + "@all,z,6\n")
+    os.utime(table, (0, 0))
+    before = (tmp_path / "pieces/a").stat().st_mtime_ns
+    grown = split("", 2)
+    assert rows_of("@all")[-1] == "@all,z,6" and rows_of("%40all") == ["@all,z,4", "@all,z,6"]
+    assert grown["without_model"] == [] and (tmp_path / "pieces/a").stat().st_mtime_ns == before
+    assert split("", 3)["without_model"] == ["%40all", "a", "b"]
+    by_town = split("town", 9)
+    assert rows_of("@z") == ["a,z,3", "@all,z,4", "@all,z,6"]
+    assert [*parts_with_model(by_town)] == ["@x", "@z"] and not (tmp_path / "pieces/@all").exists()
+    with pytest.raises(TaskError, match=r"models\.pool: .*a\.csv has no column 'tow': did you mean town"):
+        split("tow")
 
 
 LATE = rides(240).to_csv(index=False)

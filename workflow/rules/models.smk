@@ -3,6 +3,7 @@ from dataclasses import replace
 
 from signoff.rules import models
 from signoff.rules.chunks import Chunks, Group, no_backtest, releases_of
+from signoff.source.last_ingest import parts_with_model
 from signoff.source.pieces import folder_name
 
 try:
@@ -21,7 +22,7 @@ if settings.models.by:
 
 def model_names():
     """Return the folders of all models; if the models are of a column, only once split_source has run."""
-    return parts.plan()["parts"] if settings.models.by else [folder_name(name) for name in settings.models.each]
+    return list(model_parts())
 
 
 # The rules of a project are read once for all models that have the same config.
@@ -44,7 +45,9 @@ for group in ALIKE:
 
 def model_parts():
     """Return by model what split_source has recorded of its rows; None if the model has a source of its own."""
-    return parts.plan()["parts"] if settings.models.by else dict.fromkeys(model_names())
+    if settings.models.by:
+        return parts_with_model(parts.plan())
+    return dict.fromkeys(folder_name(name) for name in settings.models.each)
 
 
 chunks = Chunks(workflow, rules, ALIKE, model_parts, settings.models.per_job)
@@ -189,7 +192,7 @@ if settings.models.by:
             mem_mb=memory(2000),
             runtime=minutes(60),
         params:
-            options=flags(config=workflow.configfiles, by=settings.models.by),
+            options=flags(config=workflow.configfiles, by=settings.models.by, pool=settings.models.pool_column),
             # The data need not be split again to know which models are released.
             releases=lambda wildcards: releases_of(path.name for path in Path("models").glob("*")),
         shell:

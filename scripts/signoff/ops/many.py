@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.config.settings import USUAL, read_config
 from signoff.ops.runs import RECORD
+from signoff.source.last_ingest import SplitRecord, parts_with_model
 from signoff.source.pieces import folder_name
 
 MODELS = Path("models")
@@ -35,9 +36,16 @@ def model_folders(config: Mapping[str, Any]) -> list[Path]:
     names = sorted({folder_name(each) for each in models.get("each") or {}})
     if models.get("by"):
         with contextlib.suppress(TaskError, OSError, KeyError):
-            names = sorted(read_json(RECORD)["parts"])
+            names = sorted(parts_with_model(cast(SplitRecord, read_json(RECORD))))
     # Each name is that of a folder within models/.
     return [MODELS / name for name in names if name == Path(name).name and (MODELS / name).is_dir()]
+
+
+def values_without_model() -> list[str]:
+    """Return the values of the column that have too few rows for a model of their own, sorted."""
+    with contextlib.suppress(TaskError, OSError):
+        return sorted(read_json(RECORD).get("without_model", []))
+    return []
 
 
 def failed_models() -> dict[str, str]:

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from signoff.base.errors import explain
 from signoff.base.files import read_json, replacing, sha256
-from signoff.base.numbers import counted
+from signoff.base.numbers import agreed, counted
 from signoff.config.settings import read_config
-from signoff.ops.many import failed_models, model_folders
+from signoff.ops.many import failed_models, model_folders, values_without_model
 from signoff.ops.runs import read_runs
 from signoff.ops.status import Step, next_step
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off, utc_now
@@ -265,6 +265,11 @@ def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -
     points.append(f"{counted(waiting, 'model')} of {len(states)} wait for a person.")
     points.append(f"{counted(alarmed, 'model')} of {len(states)} have a live alarm or a damaged file.")
     bad = bool(alarmed or len(points) > 2)
+    if few := values_without_model():
+        points.append(
+            f"{counted(len(few), 'value')} {agreed(len(few), 'has', 'have')} too few rows for a model: a pooled model "
+            f"(@…) scores the rows. {', '.join(few[:_MOST_FAILED])}{', …' if len(few) > _MOST_FAILED else '.'}"
+        )
     title = "✗ Some need a look" if bad else "⚠ Some wait" if waiting else "✓ Nothing waits"
     box = Box("bad" if bad else "doubt" if waiting else "good", title, [Items(points)], {})
     names = ["model", "state", "verdict", "MAE", "best baseline", "live MAE", "promised", "alarms", "deployed since"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW
 from signoff.config.settings import check_config, refuse_code
 from signoff.features.user_code import read_code
@@ -103,6 +104,15 @@ class _Models:
     by: str | None
     each: dict[str, dict[str, object] | None]
     per_job: int | None
+    pool: bool | str
+    min_rows: int | None
+
+    @property
+    def pool_column(self) -> str | None:
+        """The column that makes the pooled models; empty for one model of all rows, None for none."""
+        if isinstance(self.pool, str):
+            return self.pool
+        return "" if self.pool else None
 
 
 @dataclass(frozen=True)
@@ -245,6 +255,7 @@ def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, 
     refuse_code(config_paths)
     check_config(config, WORKFLOW / "workflow/schemas/config.schema.yaml")
     check_tracking(config)
+    _check_pool(config["models"])
     settings = section(Settings, config)
     path = settings.validation.schema
     found = contract.read_contract(Path(path)) if path else None
@@ -257,6 +268,19 @@ def checked(config: dict[str, Any], config_paths: list[str]) -> tuple[Settings, 
         future=contract.with_key(found, "future"),
         looks_at_all_rows=contract.looks_at_all_rows(found),
     )
+
+
+def _check_pool(models: dict[str, Any]) -> None:
+    """Raise TaskError if the keys of a pooled model do not go together."""
+    if models["pool"] and not models["by"]:
+        raise TaskError("config: models.pool needs models.by, whose values have too few rows for a model of their own.")
+    if models["pool"] == models["by"]:
+        raise TaskError("config: models.pool and models.by name the same column. Set pool: true for one pooled model.")
+    if models["min_rows"] and not models["pool"]:
+        raise TaskError(
+            "config: models.min_rows needs models.pool, which answers for values with fewer rows: pool: true for one "
+            "model of all rows, or a column for one of each of its values."
+        )
 
 
 def section(kind: type[_Section], values: Mapping[str, Any]) -> _Section:

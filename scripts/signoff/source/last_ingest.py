@@ -66,6 +66,14 @@ class SplitRecord(IngestRecord):
     split: dict[str, str]
     files: dict[str, FileRecord]
     parts: dict[str, PartRecord]
+    # Values with too few rows for a model of their own, with a pooled model.
+    without_model: NotRequired[list[str]]
+
+
+def parts_with_model(record: SplitRecord) -> dict[str, PartRecord]:
+    """Return the parts that get a model each: all, or with a pooled model those with enough rows, and the pooled."""
+    without = set(record.get("without_model", []))
+    return {name: part for name, part in record["parts"].items() if name not in without}
 
 
 # By this a log says that the last data were used.

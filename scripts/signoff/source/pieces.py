@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +26,10 @@ PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
 _NO_PART = "missing"
 _BLOCK_BYTES = 16 << 20
 _LONGEST_NAME = 100
+# Before the name of a pooled part. No value has a folder that begins with it.
+_POOLED = "@"
+# The pooled part with all rows.
+_ALL = f"{_POOLED}all"
 
 
 def _blocks(
@@ -79,6 +84,9 @@ class Rows:
         How the dates are written; None if `by` is "value".
     start
         The byte at which the rows begin, 0 for all rows of the file.
+    pool
+        The column whose values make the pooled parts, which hold the rows once more; empty for one with all rows, None
+        for none.
     """
 
     table: Path
@@ -86,6 +94,13 @@ class Rows:
     by: str
     date_format: str | None = None
     start: int = 0
+    pool: str | None = None
+
+    def parts_of(self, batch: pa.RecordBatch) -> list[np.ndarray]:
+        """Return the part of each row, and its pooled part if there are any."""
+        encoded = batch[self.column].dictionary_encode()
+        own = part_names(encoded.dictionary, self.by, self.date_format)[encoded.indices.to_numpy()]
+        return [own] if self.pool is None else [own, pooled_names(batch, self.pool)]
 
 
 def split_table(
@@ -99,21 +114,38 @@ def split_table(
     options = {is_first: _writing(table, is_first) for is_first in (True, False)}
     with _blocks(table, header(table), block_bytes, rows.start) as reader:
         for batch in reader:
-            encoded = batch[rows.column].dictionary_encode()
-            names = part_names(encoded.dictionary, rows.by, rows.date_format)[encoded.indices.to_numpy()]
-            codes, labels = pd.factorize(names)
-            # The rows of a part are next to each other then, in the order that they had.
-            sorted_rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
-            ends = np.cumsum(np.bincount(codes))
-            for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
+            for part, some in _grouped(batch, rows):
                 path = folder / part / name
                 path.parent.mkdir(exist_ok=True)
                 if rows.start and before and part not in counts and (before / part / name).is_file():
                     shutil.copyfile(before / part / name, path)
                 with open(path, "ab") as file:
-                    pyarrow.csv.write_csv(sorted_rows.slice(first, end - first), file, options[file.tell() == 0])
-                counts[part] = counts.get(part, 0) + int(end - first)
+                    pyarrow.csv.write_csv(some, file, options[file.tell() == 0])
+                counts[part] = counts.get(part, 0) + len(some)
     return dict(sorted(counts.items()))
+
+
+def _grouped(batch: pa.RecordBatch, rows: Rows) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the parts that the rows of a block belong to, each with its rows in the order that they had."""
+    for names in rows.parts_of(batch):
+        codes, labels = pd.factorize(names)
+        sorted_rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
+        ends = np.cumsum(np.bincount(codes))
+        for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
+            yield part, sorted_rows.slice(first, end - first)
+
+
+def pooled_names(rows: pa.RecordBatch | pa.Table, pool: str) -> np.ndarray:
+    """Return the pooled part of each row: that of its value in the column `pool`, or of all rows if it is empty."""
+    if not pool:
+        return np.full(len(rows), _ALL, dtype="object")
+    values = rows[pool].combine_chunks() if isinstance(rows, pa.Table) else rows[pool]
+    return np.array([f"{_POOLED}{each}" for each in part_names(values, "value", None)], dtype="object")
+
+
+def is_pooled(part: str) -> bool:
+    """Return whether a part is pooled: whether other parts hold its rows, too."""
+    return part.startswith(_POOLED)
 
 
 def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:

@@ -23,6 +23,7 @@ from signoff.source.pieces import (
     copy_rows,
     format_of_dates,
     intact,
+    is_pooled,
     piece_name,
     split_table,
     summed,
@@ -43,6 +44,11 @@ class Split:
         "week" (ISO 8601, from Monday) or "month" of the dates in `column`, in UTC; or "value", of any column.
     date_format
         How the dates are written, if the data contract says it. Otherwise the first rows decide.
+    pool
+        The column that makes the pooled parts, each of which holds the rows of several others; empty for one with all
+        rows, None for none.
+    min_rows
+        A part with fewer rows gets no model of its own: a pooled one answers.
     first_rows
         How many rows first_rows.csv gets, at most.
     """
@@ -51,13 +57,16 @@ class Split:
     by: str
     column: str
     date_format: str | None = None
+    pool: str | None = None
+    min_rows: int = 0
     first_rows: int = 500_000
 
     @property
     def recorded(self) -> dict[str, str]:
         """What the record says of it. If it changes, all is split again."""
         found = {"by": self.by, "column": self.column}
-        return found | ({"date_format": self.date_format} if self.date_format else {})
+        found |= {"date_format": self.date_format} if self.date_format else {}
+        return found | ({} if self.pool is None else {"pool": self.pool})
 
 
 def split_source(
@@ -104,13 +113,16 @@ def split_source(
     _replace_pieces(run.fresh, split.pieces, run.files)
     plan = summed(split.pieces, run.files)
     total = hashlib.sha256("".join(f"{name} {each['sha256']}\n" for name, each in plan.items()).encode()).hexdigest()
-    size = sum(path.stat().st_size for path in split.pieces.glob("*/*.csv"))
-    made = (sum(each["rows"] for each in plan.values()), total, size)
+    # A pooled part holds rows that are counted already.
+    size = sum(path.stat().st_size for path in split.pieces.glob("*/*.csv") if not is_pooled(path.parent.name))
+    own = {name: each["rows"] for name, each in plan.items() if not is_pooled(name)}
+    few = [name for name, rows in own.items() if rows < split.min_rows]
     return {
-        **record_of(source, reader, run.arrived, made, last),
+        **record_of(source, reader, run.arrived, (sum(own.values()), total, size), last),
         "split": split.recorded,
         "files": run.files,
         "parts": plan,
+        "without_model": few,
     }
 
 
@@ -152,15 +164,16 @@ class _Run:
         new = arrive(part, self.reader, name, self.target, self.columns, self.goal, download, table)
         self.arrived[name], self.columns, self.read = new, new.columns, self.read + 1
         column = self.split.column
-        if column not in new.columns:
-            raise TaskError(f"data.partition_by: {name} has no column {column!r}: {nearest(column, new.columns)}")
+        for each, key in ((column, "data.partition_by"), (self.split.pool, "models.pool")):
+            if each and each not in new.columns:
+                raise TaskError(f"{key}: {name} has no column {each!r}: {nearest(each, new.columns)}")
         self._decide(table, head)
         # Records of older versions do not describe the table.
         state, start = _grown(table, known.get("table") if known else None)
         start = start if start and self.as_recorded else 0
         counts = Counter(known["parts"] if known and start else {})
         if start < state["bytes"]:
-            rows = Rows(table, column, self.split.by, self.date_format, start)
+            rows = Rows(table, column, self.split.by, self.date_format, start, self.split.pool)
             counts.update(split_table(rows, self.fresh, identity, before=self.split.pieces))
         self.files[name] = {
             "id": identity,
