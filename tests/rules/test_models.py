@@ -154,7 +154,7 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile/config.yaml").write_text("keep-going: false\n", encoding="utf-8")
     own = {"Bonn": {"model": {"params": {"max_iter": -1}}}}
-    project.configure(model=MODEL, models={"by": "city", "each": own}, time_column="started", random_state=7)
+    project.configure(model=MODEL, models={**pool, "each": own}, time_column="started", random_state=7)
     before = [(project.folder / "models" / city / "reports/evaluation_metrics.json").stat() for city in cities]
     done = project.snakemake(check=False, SNAKEMAKE_PROFILE=str(tmp_path / "profile"))
     assert done.returncode == 1
@@ -162,7 +162,7 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     changed = [old.st_mtime_ns != new.st_mtime_ns for old, new in zip(before, after, strict=True)]
     assert changed == [False, True, True], done.stdout
     found = pd.read_csv(project.folder / "reports/models.csv").set_index("model")
-    assert found["verdict"].tolist() == ["failed", "passed", "passed"]
+    assert found["verdict"].tolist() == ["passed", "failed", "passed", "passed"]
     assert found.loc["Bonn", "why"] == "train_model failed (models/Bonn/logs)"
     # The next run tries it again.
     said = project.snakemake(check=False).stdout
