@@ -235,15 +235,15 @@ def test_uneven_rows_keep_their_numbers_in_any_block(released, monkeypatch):
 def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
     """The highest memory of one process that scores a small batch and then one eight times as large."""
     monkeypatch.chdir(released.folder)
-    monkeypatch.setattr(batch_rows, "_BLOCK", 1 << 20)
-    frame = pd.concat([rides(660)] * 150, ignore_index=True)
+    monkeypatch.setattr(batch_rows, "_BLOCK", 1 << 19)
+    frame = pd.concat([rides(660)] * 75, ignore_index=True)
     small, large = batch(released, frame, "small"), batch(released, pd.concat([frame] * 8), "large")
     peaks = []
     for path in (small, large):
         script_predict.main(["--input", str(path), "--output", f"predictions/{path.name}"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    assert large.stat().st_size > 40e6
-    assert peaks[1] - peaks[0] < 30, peaks
+    assert large.stat().st_size > 20e6
+    assert peaks[1] - peaks[0] < 15, peaks
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ EVERYTHING = ["all", "reports/final_report.md", "backtest"]
 PLACE = ["--default-resources", "slurm_partition=weekly", "slurm_account=delays"]
 # What a faulty ingest_data does first, by the name of its run.
 FAULTS = {
-    "cancelled": "import time; Path('tried').exists() or (Path('tried').touch(), time.sleep(600))",
-    "too slow": "import time; Path('tried').exists() or (Path('tried').touch(), time.sleep(600))",
+    # Its first job is cancelled, and its second one runs out of time.
+    "ended early": (
+        "import time; n = len(list(Path().glob('tried*'))); n < 2 and (Path(f'tried{n}').touch(), time.sleep(600))"
+    ),
     "too large": "import time; hog = bytearray(3 * 10**9); time.sleep(600)",
 }
 
@@ -57,13 +59,13 @@ class Slurm:
             time.sleep(0.5)
         return self.jobs(project)
 
-    def when_running(self, project: Project, act: Callable[[str], object]) -> None:
-        """Wait until a project's first job has begun its work, and call `act` with the job's number."""
-        deadline = time.monotonic() + 280
-        while not (project.folder / "tried").exists():
+    def when_running(self, project: Project, number: int, act: Callable[[str], object]) -> None:
+        """Wait until a project's job of that number, from 0, has begun its work, and call `act` with its JobID."""
+        deadline = time.monotonic() + 600
+        while not (project.folder / f"tried{number}").exists() or len(self.jobs(project)) <= number:
             assert time.monotonic() < deadline, self.jobs(project)
             time.sleep(0.2)
-        act(self.jobs(project)[0]["JobID"])
+        act(self.jobs(project)[number]["JobID"])
 
 
 def start(pool: ThreadPoolExecutor, environment: dict[str, str], project: Project, *arguments: str) -> Run:
@@ -115,10 +117,11 @@ def runs(slurm, s3_server, tmp_path_factory):
             # The profile tries three times: what never fits is given up a little sooner here.
             words = ["--retries", "1"] if name == "too large" else []
             started[name] = start(pool, slurm.environment, project, *words, "--", "data/raw/raw_data.csv")
-        slurm.when_running(started["cancelled"].project, lambda job: slurm.command("scancel", job))
+        project = started["ended early"].project
+        slurm.when_running(project, 0, lambda job: slurm.command("scancel", job))
         # As if its minutes were over: a limit of less than one minute cannot be asked for.
         over = lambda job: slurm.command("scontrol", "update", f"JobId={job}", "EndTime=now+1")  # noqa: E731
-        slurm.when_running(started["too slow"].project, over)
+        slurm.when_running(project, 1, over)
         yield started
 
 
@@ -189,24 +192,16 @@ def test_parts_share_jobs_and_give_the_bytes_of_one_table(slurm, runs, replayed_
     assert (project.folder / "data/features/features.csv").read_bytes() == here
 
 
-def test_a_job_that_was_cancelled_is_tried_again_and_whole(slurm, runs):
-    project, done = runs["cancelled"].project, runs["cancelled"].done.result()
+def test_a_job_that_was_cancelled_or_ran_out_of_time_is_tried_again_with_more_time(slurm, runs):
+    project, done = runs["ended early"].project, runs["ended early"].done.result()
     assert done.returncode == 0, done.stdout
-    first, second = slurm.ended(project)
+    first, second, third = slurm.ended(project)
     assert first["State"].startswith("CANCELLED by ")
-    assert second["State"] == "COMPLETED"
-    assert f"SLURM-job '{first['JobID']}' failed, SLURM status is: 'CANCELLED'" in done.stdout
-    assert (project.folder / "data/raw/raw_data.csv").read_bytes() == (project.folder / "rides.csv").read_bytes()
-
-
-def test_a_job_that_ran_out_of_time_is_tried_again_with_more(slurm, runs):
-    project, done = runs["too slow"].project, runs["too slow"].done.result()
-    assert done.returncode == 0, done.stdout
-    first, second = slurm.ended(project)
-    assert first["State"] == "TIMEOUT"
-    # The first asked for 60 minutes, as each rule does.
-    assert (second["State"], second["Timelimit"]) == ("COMPLETED", "02:00:00")
-    assert f"SLURM-job '{first['JobID']}' failed, SLURM status is: 'TIMEOUT'" in done.stdout
+    assert (second["State"], third["State"]) == ("TIMEOUT", "COMPLETED")
+    # Each rule asks for 60 minutes first; Slurm shortened what the second asked for.
+    assert [first["Timelimit"], third["Timelimit"]] == ["01:00:00", "03:00:00"]
+    for job, state in ((first, "CANCELLED"), (second, "TIMEOUT")):
+        assert f"SLURM-job '{job['JobID']}' failed, SLURM status is: '{state}'" in done.stdout
     assert (project.folder / "data/raw/raw_data.csv").read_bytes() == (project.folder / "rides.csv").read_bytes()
 
 
