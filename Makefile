@@ -10,7 +10,7 @@ READY := .venv/.made
 # Beside it what tests and checks need.
 DEV := .venv/.dev
 DOCS := .venv/.docs
-PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt requirements-dev.txt | sort -uf)
+PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt requirements-dev.txt requirements-boosters.txt | sort -uf)
 # Fit for use beside a workflow under the MIT licence; the LGPL's are imported, not changed.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF;Mozilla;MPL;ISC;0BSD;LGPL
 # They tell it in a file alone.
@@ -52,7 +52,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 
 .PHONY: help init run report summary review statement sign-off deploy rollback verify predict weekly status schedule unit test lint bench clean \
 	coverage mutants compat audit licences sbom notes faults docs tracking mlflow history index notify bench-tables backtest \
-	bench-backtest bench-scaling bench-alarms bench-leaks bench-live bench-models year attest signing dossier reproduce serve bench-serve
+	boosters bench-backtest bench-scaling bench-alarms bench-leaks bench-live bench-models year attest signing dossier reproduce serve bench-serve
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -131,6 +131,8 @@ notify: $(READY) ## send a test message to everybody listed under notify in the 
 schedule: $(READY) ## print what to copy into a scheduler (KIND=name of a file in schedule/)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
+boosters: .venv/.boosters ## install LightGBM and CatBoost, which then take part in model.preset: good
+
 tracking: .venv/.tracking ## install the MLflow client, needed for tracking.mlflow_uri in the config
 
 mlflow: tracking .venv/mlflow-server/.made ## also install the MLflow server that tests/release/test_track.py starts
@@ -165,10 +167,10 @@ compat: $(DEV) .venv/audit/.made ## run part of the tests with the oldest and th
 	@tests/compat.sh
 
 audit: .venv/audit/.made ## check all pinned packages for known vulnerabilities (queries PyPI)
-	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-serve requirements-signing requirements-audit; do \
+	@for each in requirements requirements-dev requirements-docs requirements-mlflow requirements-serve requirements-boosters requirements-signing requirements-audit; do \
 		.venv/audit/bin/pip-audit --disable-pip --require-hashes --requirement $$each.txt || exit 1; done
 
-licences: $(DEV) .venv/audit/.made ## write LICENCES.md; fail if a licence is not in the list of permitted ones
+licences: $(DEV) .venv/.boosters .venv/audit/.made ## write LICENCES.md; fail if a licence is not in the list of permitted ones
 	@.venv/audit/bin/pip-licenses --python $(BIN)/python --packages $(PINNED) --no-version --with-urls --format markdown \
 		--allow-only "$(LICENCES)" --partial-match --with-system --ignore-packages $(NO_LICENCE_TOLD) > LICENCES.md
 	@for each in $(NO_LICENCE_TOLD); do \
@@ -254,6 +256,10 @@ $(DOCS): $(READY) requirements-docs.txt
 	@touch $(DOCS)
 
 .venv/.tracking: requirements-mlflow.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/.boosters: requirements-boosters.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 

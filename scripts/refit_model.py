@@ -24,6 +24,7 @@ from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded
 from signoff.features.holdout import check_count, groups_of
 from signoff.features.records import Description
+from signoff.model.boosters import BOOSTERS
 from signoff.model.model_file import load_model, write_model
 from signoff.model.records import Metadata
 from signoff.model.scoring import predict
@@ -96,7 +97,7 @@ def refit_model(args: argparse.Namespace) -> RefitRecord:
         "training_rows": len(rows),
         "last_time": description["split"].get("last_test"),
         "inputs": {args.input.name: sha256(args.input)},
-        "versions": versions(),
+        "versions": versions(each for each in BOOSTERS if each in metadata["versions"]),
         "agreement": rounded(found),
         "alarms": refit_alarms(found),
     }

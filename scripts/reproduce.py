@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_json, sha256
 from signoff.config.settings import config_argument, read_config
+from signoff.model.boosters import BOOSTERS
 from signoff.model.model_file import load_model
 from signoff.model.scoring import predict
 from signoff.release import kept_data
@@ -70,15 +72,22 @@ def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path)
     return folder / "features.csv"
 
 
-def _train_again(config: dict[str, Any], features: Path, model: Path, threads: int) -> None:
-    """Train what a config asks for with the command line of the rule train_model.
+def _training(config: dict[str, Any], versions: Mapping[str, str]) -> dict[str, object]:
+    """Return the options to train what a config asks for, with the boosters that took part then."""
+    options = section(Settings, config).training
+    took_part = [each for each in BOOSTERS if each in versions] or "none"
+    return options | ({"boosters": took_part} if config["model"]["preset"] != "fast" else {})
+
+
+def _train_again(options: Mapping[str, object], features: Path, model: Path, threads: int) -> None:
+    """Train with these options of the command line of the rule train_model.
 
     Raises
     ------
     TaskError
         The training has failed.
     """
-    _run("train_model", words(**section(Settings, config).training), input=features, output=model, threads=threads)
+    _run("train_model", words(**options), input=features, output=model, threads=threads)
 
 
 def _refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
@@ -161,7 +170,8 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         features = _unpack_data(folder.name, document, releases, Path(scratch))
         model = Path(scratch, Path(model_path(config)).name)
-        _train_again(config, features, model, threads)
+        versions = releases.json(folder.name, document, "model.json")["versions"]
+        _train_again(_training(config, versions), features, model, threads)
         made = {model_path(config): model}
         # What the release holds: today's default may be another one.
         path = str(Path(model_path(config)).with_stem("refit"))

@@ -25,6 +25,7 @@ from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
 from signoff.features.holdout import check_count, groups_of
 from signoff.features.records import Description
+from signoff.model.boosters import named_in
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import Comparison, Setting, Weighting
@@ -159,7 +160,7 @@ def _metadata(trained: _Trained, level: float, description: Description, **found
         "training_score": found["training_score"],
         "intervals": {"by": by, "level": level},
         "inputs": found["inputs"],
-        "versions": versions(),
+        "versions": versions(named_in(trained.setting, trained.comparison)),
         "split": description["split"],
         "time_column": description["time_column"],
         "left_out": description["left_out"],
@@ -192,6 +193,11 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("train_model", args, args.input):
         if args.halt_on:
             _refuse_violations(args.halt_on)
+        if args.output.suffix == ".skops" and (named := named_in(args.estimator, args.params, args.candidates)):
+            raise TaskError(
+                f"model.format: skops cannot hold models of {' and '.join(named)}. Set model.format: pickle, or name "
+                "another model.estimator."
+            )
         if not args.candidates and args.preset == "fast":
             # A wrong name is reported before the rows are read.
             make_regressor(args.estimator, args.params, args.random_state)

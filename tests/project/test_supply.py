@@ -58,7 +58,9 @@ def test_the_licence_of_every_pinned_package_is_listed():
     lines = re.findall(r"^\| ([\w.-]+) +\| (\w.*?) +\|", (ROOT / "LICENCES.md").read_text("utf-8"), flags=re.M)
     listed = {re.sub("[-_.]+", "-", name).lower(): licence for name, licence in lines}
     listed.pop("name", None)
-    assert listed.keys() == packages("requirements.txt") | packages("requirements-dev.txt")
+    assert listed.keys() == set().union(
+        *map(packages, ("requirements.txt", "requirements-dev.txt", "requirements-boosters.txt"))
+    )
     assert not [each for each in listed.values() if each == "UNKNOWN"]
 
 

@@ -10,6 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
+from signoff.model.boosters import booster_of
 from signoff.model.group_folds import forget_groups
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import Regressor
@@ -40,7 +41,9 @@ def fit(
         return pipeline
     few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
     encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
-    fit_weighted(regressor, encoded(encode, features), target, weights)
+    rows = encoded(encode, features)
+    # Boosters would expect the numbers of a frame's columns as names.
+    fit_weighted(regressor, rows.to_numpy("float64") if booster_of(regressor) else rows, target, weights)
     return pipeline
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from signoff.base.errors import TaskError
 from signoff.base.files import read_bytes, replacing, sha256
 from signoff.base.limits import limited_memory
+from signoff.model.boosters import BOOSTERS, INSTALL
 
 # Bytes that reading a file in skops' format may take: this, or this many times the bytes of the file.
 _MEMORY, _MOST_TIMES = 1 << 30, 64
@@ -129,6 +130,9 @@ def load_model(path: Path, digest: str) -> object:
         raise
     # Readers of damaged files raise errors of many types.
     except Exception as error:
+        missing = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ImportError) and missing in BOOSTERS:
+            raise TaskError(f"{path} needs {missing}, which is not installed. {INSTALL}") from error
         raise TaskError(
             f"{path} cannot be read by the installed scikit-learn ({error}). Install the versions that its "
             ".json names, or train again."

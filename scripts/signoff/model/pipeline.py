@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from signoff.base.errors import TaskError
+from signoff.model.boosters import booster_of
 from signoff.model.group_folds import inner_folds
 from signoff.model.regressor import Regressor, members
 
@@ -43,8 +44,9 @@ def make_pipeline(
     Histogram gradient boosting accepts missing values and splits on sets of categories, so it gets ordinal codes; a
     level that the training part lacks counts as missing. A category with too many levels becomes two numbers: the
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder; with the number
-    of each row's group, the mean for a row comes from rows of other groups. Any other
-    regressor gets scaled numbers, the median for missing values, and one column for each of the most frequent levels.
+    of each row's group, the mean for a row comes from rows of other groups. LightGBM and CatBoost get two such numbers
+    for each category. Any other regressor gets scaled numbers, the median for missing values, and one column for each
+    of the most frequent levels.
     A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
     # Imported here: not every task makes a pipeline.
@@ -68,7 +70,7 @@ def make_pipeline(
             pipeline = make_pipeline(bare(each), usable, features, levels, random_state, groups)
             _encode_by_itself(regressor, name, pipeline)
         return Pipeline([("encode", FunctionTransformer(feature_names_out="one-to-one")), ("regress", regressor)])
-    boosting = isinstance(regressor, HistGradientBoostingRegressor)
+    boosting = isinstance(regressor, HistGradientBoostingRegressor) or booster_of(regressor)
     columns = (
         _codes(regressor, categories, numbers, features, levels, inner_folds(len(features), random_state, groups))
         if boosting
@@ -125,6 +127,8 @@ def _codes(
     """Return the encoders for gradient boosting, and set which codes are categories."""
     encoder = ordinal_codes()
     categories, many, single = by_levels(categories, len(features), levels)
+    if booster_of(regressor):
+        categories, many = [], [*categories, *many]
     if categories and "categorical_features" in regressor.get_params():
         regressor.set_params(categorical_features=list(range(len(categories))))
     means = TargetEncoder(target_type="continuous", cv=folds)

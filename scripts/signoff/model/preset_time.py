@@ -7,6 +7,7 @@ import pandas as pd
 from joblib import cpu_count
 
 from signoff.base.errors import TaskError
+from signoff.model.boosters import usable
 from signoff.model.presets import rows_to_compare, settings_of_good
 from signoff.model.records import Setting
 from signoff.model.regressor import TrainingRows
@@ -30,7 +31,7 @@ def seconds_of_good(rows: TrainingRows, random_state: int = 0) -> float:
     few, more = (rows.at(drawn[:size]) for size in _ROWS_TIMED)
     compared = len(rows_to_compare(rows, random_state))
     choosing, training = 0.0, []
-    for setting in settings_of_good(rows.target, trend=rows.time is not None):
+    for setting in settings_of_good(rows.target, trend=rows.time is not None, boosters=usable(None)):
         short, long = (_seconds(each, setting) for each in (few, more))
         a_row = max(long - short, 0) / max(len(more) - len(few), 1)
         choosing += _FITS * (long + a_row * max(compared - len(more), 0))

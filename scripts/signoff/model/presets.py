@@ -1,6 +1,7 @@
 """The preset `good`: several kinds of models compared on the training part, the simplest of the best, or their mean."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from signoff.model.transform import transformed
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _RESIDUALS = "signoff.model.residuals.ResidualRegressor"
 _MEAN = "sklearn.ensemble.VotingRegressor"
+# Its default is a thousand trees, which are hardly better, for twice the time.
+_CATBOOST = {"iterations": 500}
+_BOOSTERS: dict[str, Setting] = {
+    "lightgbm": {"estimator": "lightgbm.LGBMRegressor", "params": {}},
+    "catboost": {"estimator": "catboost.CatBoostRegressor", "params": _CATBOOST},
+}
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
 # Up to this many rows, boosting with twenty rows per leaf underfits.
@@ -32,9 +39,15 @@ _MOST_MEMBERS, _STEPS = 3, 20
 
 
 def choose_good(
-    rows: TrainingRows, random_state: int = 0, threads: int = 1, metric: Metric = "MAE"
+    rows: TrainingRows,
+    random_state: int = 0,
+    threads: int = 1,
+    metric: Metric = "MAE",
+    boosters: Iterable[str] = (),
 ) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
+
+    `boosters` are the optional packages whose settings are compared too.
 
     Of those within one standard error of the best by the metric, paired over the folds, the simplest is chosen
     (Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best
@@ -53,7 +66,7 @@ def choose_good(
     if len(rows) < _FEWEST_ROWS:
         logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
-    settings = settings_of_good(rows.target, metric, trend=rows.time is not None)
+    settings = settings_of_good(rows.target, metric, rows.time is not None, boosters)
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
@@ -96,7 +109,9 @@ def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
     return np.sort(np.random.default_rng(random_state).choice(count, size, replace=False))
 
 
-def settings_of_good(target: pd.Series, metric: Metric = "MAE", trend: bool = False) -> list[Setting]:
+def settings_of_good(
+    target: pd.Series, metric: Metric = "MAE", trend: bool = False, boosters: Iterable[str] = ()
+) -> list[Setting]:
     """Return the settings that the preset compares for n values of the target, the simplest first.
 
     If the metric is a deviance, gradient boosting with that loss is one of them. If there may be a `trend`, one is
@@ -118,7 +133,7 @@ def settings_of_good(target: pd.Series, metric: Metric = "MAE", trend: bool = Fa
         found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, "log" if least > 0 else "log1p"))
     # A share of the rows, because a fold has fewer.
     trees = {"n_estimators": 100, "min_samples_leaf": 2 if rows <= 2 * _MOST_LEAVES else 1 / _MOST_LEAVES}
-    return [*found, {"estimator": _TREES, "params": trees}]
+    return [*found, {"estimator": _TREES, "params": trees}, *(_BOOSTERS[each] for each in boosters)]
 
 
 def _errors(

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
+from signoff.model.boosters import BOOSTERS, INSTALL, booster_of, fixed_params, forget_fit
 from signoff.model.metric import TO_MINIMISE
 from signoff.model.records import Candidate
 from signoff.model.transform import TRANSFORMS, Transform
@@ -44,7 +45,7 @@ class Regressor(Protocol):
 class Learning:
     """What is trained: one estimator, or the best of several candidates or of a preset by a metric.
 
-    With the seed and the most cores to use.
+    With the seed and the most cores to use. `boosters` are those that take part in a preset; None: the installed ones.
     """
 
     estimator: str = DEFAULT_ESTIMATOR
@@ -55,12 +56,13 @@ class Learning:
     target_transform: Transform | None = None
     random_state: int = 0
     threads: int = 1
+    boosters: list[str] | None = None
 
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
         """Return the training options from those of `add_model` and --threads."""
         names = ("estimator", "params", "candidates", "preset", "metric", "target_transform", "random_state", "threads")
-        return cls(**{name: getattr(args, name) for name in names})
+        return cls(**{name: getattr(args, name) for name in names}, boosters=args.boosters)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="fast: the estimator; good: the best of several models by cross-validation",
     )
+    parser.add_argument(
+        "--boosters",
+        choices=[*BOOSTERS, "none"],
+        action="append",
+        help="an optional package that takes part in the preset; by default those that are installed",
+    )
     parser.add_argument("--metric", choices=TO_MINIMISE, default="MAE", help="what decides which model is the best")
     parser.add_argument("--target-transform", choices=TRANSFORMS, help="learn this function of the target")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
@@ -127,7 +135,9 @@ def _make(estimator: str, params: dict[str, Any], random_state: int, key: str) -
     module_name, _, class_name = estimator.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
+        if module_name.partition(".")[0] in BOOSTERS:
+            raise TaskError(f"{key}.estimator: cannot import {module_name!r} ({error}). {INSTALL}") from error
         raise TaskError(
             f"{key}.estimator: cannot import {module_name!r} ({error}). Example: {DEFAULT_ESTIMATOR}"
         ) from error
@@ -138,7 +148,7 @@ def _make(estimator: str, params: dict[str, Any], random_state: int, key: str) -
         raise TaskError(f"{key}.estimator: {estimator} is not a regressor. Example: {DEFAULT_ESTIMATOR}")
     built = {name: _built(name, value, random_state, f"{key}.params.{name}") for name, value in params.items()}
     try:
-        regressor = getattr(module, class_name)(**built)
+        regressor = getattr(module, class_name)(**fixed_params(estimator, built, random_state))
         known = regressor.get_params(deep=False)
     except (TypeError, AttributeError) as error:
         raise TaskError(f"{key}.params: {class_name} does not accept {params}: {error}") from error
@@ -238,6 +248,11 @@ def use_threads(regressor: Regressor, threads: int | None) -> None:
         if each != "drop":
             use_threads(each[-1] if isinstance(each, Pipeline) else each, threads)
     if within:
+        return
+    if booster_of(regressor):
+        # It has one thread, unless the config says otherwise.
+        if threads is None:
+            forget_fit(regressor)
         return
     # Bagging splits its work by the number of jobs, and stores how.
     if "n_jobs" in regressor.get_params() and not type(regressor).__name__.startswith("Bagging"):

@@ -1,6 +1,7 @@
 """Training: one pipeline, fitted on the training rows."""
 
 import platform
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
 from signoff.base.errors import TaskError
+from signoff.model.boosters import usable, versions_of
 from signoff.model.encoding import fit, predictions
 from signoff.model.metric import refuse_target
 from signoff.model.pipeline import bare
@@ -42,7 +44,8 @@ def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, Comparison 
         # Imported here: only some runs need it.
         from signoff.model.presets import choose_good
 
-        return choose_good(rows, learning.random_state, learning.threads, metric)
+        boosters = usable(learning.boosters)
+        return choose_good(rows, learning.random_state, learning.threads, metric, boosters)
     setting: Setting = {"estimator": learning.estimator, "params": learning.params or {}}
     return transformed(setting, transform) if transform else setting, None
 
@@ -136,10 +139,10 @@ def _fitted(regressor: Regressor, rows: TrainingRows, setting: Setting, random_s
     return pipeline
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a model depends on."""
+def versions(boosters: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a model depends on, with these boosters."""
     packages = {each.__name__: each.__version__ for each in (joblib, np, pd, sklearn)}
-    return {"python": platform.python_version(), **packages}
+    return {"python": platform.python_version(), **packages, **versions_of(boosters)}
 
 
 @cache

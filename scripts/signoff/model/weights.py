@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sklearn
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
 from sklearn.utils.validation import has_fit_parameter
 
 from signoff.base.errors import TaskError
@@ -93,6 +95,8 @@ def fit_weighted(regressor: Any, features: Any, target: pd.Series, weights: np.n
     # Regressors pass weights on to those within only by this interface of scikit-learn. It is removed again, so that
     # the model can also be fitted without weights.
     every = list(estimators(regressor))
+    if _is_mean_with_target_encoding(every):
+        return _fit_members(regressor, features, target, weights)
     with sklearn.config_context(enable_metadata_routing=True):
         for each in every:
             if has_fit_parameter(each, "sample_weight") and hasattr(each, "set_fit_request"):
@@ -101,6 +105,27 @@ def fit_weighted(regressor: Any, features: Any, target: pd.Series, weights: np.n
     for each in (*every, *estimators(regressor)):
         vars(each).pop("_metadata_request", None)
     return regressor
+
+
+def _is_mean_with_target_encoding(every: list[Any]) -> bool:
+    """Return whether a regressor, the first of the `every` that it holds, is a mean with a target encoding inside."""
+    # Imported here: only some models need it.
+    from sklearn.ensemble import VotingRegressor
+    from sklearn.preprocessing import TargetEncoder
+
+    return isinstance(every[0], VotingRegressor) and any(isinstance(each, TargetEncoder) for each in every)
+
+
+def _fit_members(mean: Any, features: Any, target: pd.Series, weights: np.ndarray) -> Any:
+    """Return a mean of regressors, each fitted with the weights of n rows, as VotingRegressor itself would fit them.
+
+    In scikit-learn 1.9, TargetEncoder fails under the interface that hands weights on, unless rows have groups.
+    """
+    fitted = {
+        name: fit_weighted(clone(each), features, target, weights) for name, each in mean.estimators if each != "drop"
+    }
+    mean.estimators_, mean.named_estimators_ = list(fitted.values()), Bunch(**fitted)
+    return mean
 
 
 def _leaves(regressor: Any) -> Iterator[Any]:

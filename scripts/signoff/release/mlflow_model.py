@@ -7,7 +7,7 @@ written without MLflow. `serving.mlflow_loader` loads it.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ import yaml
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_utf8, write_json
 from signoff.base.modules import modules_of
+from signoff.model.boosters import BOOSTERS
 from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds
 from signoff.release.approval import released_as, serialised
@@ -63,7 +64,7 @@ def write_mlflow_model(
     example = _example(metadata, _profile(name, document, releases))
     write_json(folder / "input_example.json", example)
     write_json(folder / "serving_input_example.json", {"dataframe_split": example})
-    python, requirements = metadata["versions"]["python"], _requirements()
+    python, requirements = metadata["versions"]["python"], _requirements(metadata["versions"])
     (folder / "requirements.txt").write_text("".join(f"{each}\n" for each in requirements), encoding="utf-8")
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     _write_yaml(folder / "python_env.yaml", environment)
@@ -160,14 +161,19 @@ def _column(name: str, kind: str, required: bool) -> dict[str, Any]:
     return {"type": kind, "name": name, "required": required}
 
 
-def _requirements() -> list[str]:
-    """Return the pins of the packages that the loader needs, the last of them MLflow's."""
+def _requirements(versions: Iterable[str]) -> list[str]:
+    """Return the pins of the packages that the loader and a model of these `versions` need, the last MLflow's."""
     pins = _pins("requirements.txt")
     missing = [each for each in _PACKAGES if each not in pins]
     if missing:
         raise TaskError(f"requirements.txt pins no {missing[0]}, which an MLflow model of a release needs. Add it.")
     # The whole of MLflow does not allow the pinned version of pyarrow. Its client can serve models, too.
-    return [*(line for each in _PACKAGES for line in pins[each]), *_pins("requirements-mlflow.txt")["mlflow-skinny"]]
+    boosters = [line for each in BOOSTERS if each in versions for line in _pins("requirements-boosters.txt")[each]]
+    return [
+        *(line for each in _PACKAGES for line in pins[each]),
+        *boosters,
+        *_pins("requirements-mlflow.txt")["mlflow-skinny"],
+    ]
 
 
 def _pins(file: str) -> dict[str, list[str]]:

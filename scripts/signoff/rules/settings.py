@@ -72,6 +72,7 @@ class _Model:
     passes: int | None
     max_rows: int | None
     intervals: str
+    format: str
 
     @property
     def trained(self) -> dict[str, object]:
@@ -82,7 +83,9 @@ class _Model:
         elif self.weight:
             weights = {"half_life_weeks": self.weight["half_life_weeks"]}
         if self.preset != "fast":
-            return {"preset": self.preset, **weights}
+            # skops cannot hold them.
+            no_boosters = {"boosters": "none"} if self.format == "skops" else {}
+            return {"preset": self.preset, **weights, **no_boosters}
         options = weights | ({"target_transform": self.target_transform} if self.target_transform else {})
         if self.candidates:
             return {"candidates": self.candidates, **options}
