@@ -52,7 +52,7 @@ def backtest_week(
     weeks
         By week the rows to score, with the same columns.
     kinds
-        "number" or "category" for each feature.
+        "number", "category" or "text" for each feature.
     learning
         The estimator or candidates. Candidates are compared on the training rows.
     baseline
@@ -111,6 +111,7 @@ def _read_weeks(paths: list[Path]) -> tuple[pd.DataFrame, dict[str, str]]:
     except pa.ArrowInvalid as error:
         raise TaskError(f"{paths[0].parent}: its files do not match ({error}). Delete it and run again.") from error
     kinds = {each.name: "category" if pa.types.is_string(each.type) else "number" for each in table.schema}
+    kinds |= {each.name: "text" for each in table.schema if b"kind" in (each.metadata or {})}
     return table.to_pandas(use_threads=False), kinds
 
 

@@ -10,7 +10,7 @@ name with the suffix .json: with it the same features can be made of later rows.
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -68,8 +68,9 @@ def feature_engineering(
         The custom code, as `load_code` returns it: its function `features` gets the rows and the built-in
         features, and returns those of the model ("after"), or gets the rows alone ("instead").
     options
-        What becomes of the columns, and how the rows are split: time_column, drop, keep, not_before, date_parts,
-        derived, history, split_by, test_weeks, test_share, split_key, split_groups and weight of `plan.FeatureOptions`.
+        What becomes of the columns, and how the rows are split: time_column, drop, keep, text, not_before,
+        date_parts, derived, history, split_by, test_weeks, test_share, split_key, split_groups and weight of
+        `plan.FeatureOptions`.
 
     Returns
     -------
@@ -77,9 +78,9 @@ def feature_engineering(
         n rows; the time column if any, the column of groups if any, the features, the target, and `split` ("train" or
         "test").
     description : dict
-        target, time_column, features (name → "number" or "category"), recipe (name → what `make_features` makes it
-        of), custom (None, or mode, and columns: name → kind of what the custom code gets), left_out (name →
-        reason), not_before, kinds (of every column of `features`), split.
+        target, time_column, features (name → "number", "category" or "text"), recipe (name → what
+        `make_features` makes it of), custom (None, or mode, and columns: name → kind of what the custom code gets),
+        left_out (name → reason), not_before, kinds (of every column of `features`), split.
 
     Raises
     ------
@@ -147,7 +148,8 @@ class _Features:
             features = make_features(frame, plan["recipe"], plan["target"], self.infinite, history)
             if self._custom is not None:
                 own, plan["custom"] = own_features(frame, features, plan, self._custom, self._custom_mode)
-                plan["features"] = {str(name): "number" if is_number(own[name]) else "category" for name in own}
+                words = {name for name, kind in plan["features"].items() if kind == "text"}
+                plan["features"] = {str(name): _kind_of(name, own[name], words) for name in own}
                 features = {str(name): own[name] for name in own}
                 refuse_names(features, frame, plan)
             table, side = with_split(frame, features, plan)
@@ -159,6 +161,11 @@ class _Features:
     def description(self) -> Description:
         """Return the description of the features, after `tables` has yielded all of them."""
         return described(self.plan, together(self._sides))
+
+
+def _kind_of(name: Hashable, values: pd.Series, words: set[str]) -> str:
+    """Return the kind of a feature that custom code returns; `words` names the columns of text."""
+    return "number" if is_number(values) else "text" if name in words else "category"
 
 
 def _features_of_part(cleaned: Path, output: Path, like: Description, code: ModuleType | None) -> None:
@@ -209,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         "--custom-mode", choices=["after", "instead"], default="after", help="of the built-in features, it stands"
     )
     parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
+    parser.add_argument("--text", action="append", default=[], help="columns of text whose words become features")
     parser.add_argument("--not-before", action="append", default=[], help="known only after the target is")
     parser.add_argument(
         "--like", type=Path, metavar="JSON", help="of this script: the input is a part, and gets the same features"
@@ -233,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         counts = read_json(cleaning) if cleaning.is_file() else {}
         columns = scan(args.input, counts.get("kinds"))
         target = args.target or list(columns.kinds)[-1]
-        names = ["time_column", "drop", "keep", "not_before", "derived", "history"]
+        names = ["time_column", "drop", "keep", "text", "not_before", "derived", "history"]
         names += ["split_by", "test_weeks", "test_share", "split_key", "split_groups", "weight"]
         options = {name: getattr(args, name) for name in names}
         if args.date_parts is not None:

@@ -25,6 +25,7 @@ from signoff.base.redaction import printable
 from signoff.config.expectations import expectations
 from signoff.config.project_files import config_text, contract_text, history_key
 from signoff.features.evidence import Facts, facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
+from signoff.features.prose import is_prose
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
 from signoff.source.fetch import fetch, label, parts
@@ -113,7 +114,7 @@ class _Draft:
 
     `frame` has the rows with a target, and `kinds` the kind of each column. `empty` names the columns without a
     value, and `units` has the unit behind the numbers of a column of text. `features` names the columns that the model
-    will use. `said` has a line for each decision.
+    will use, and `prose` those of free text among them. `said` has a line for each decision.
     """
 
     def __init__(self, table: ParsedTable, target: str, now: pd.Timestamp | None):
@@ -126,6 +127,7 @@ class _Draft:
         self.empty: list[str] = []
         self.units: dict[str, str] = {}
         self.features: list[str] = []
+        self.prose: list[str] = []
         self.said: list[str] = []
         if len(self.frame) < len(table.frame):
             dropped = len(table.frame) - len(self.frame)
@@ -176,7 +178,7 @@ class _Draft:
         return split
 
     def choose_features(self) -> None:
-        """Leave out what only names the row, is empty, or is prose. Raises TaskError if no feature remains."""
+        """Leave out what only names the row or is empty, and find free text. Raises TaskError if no feature remains."""
         frame, facts = self.frame, facts_of(self.frame)
         names = [name for name in map(str, frame) if name != self.target]
         ids = [name for name in names if names_the_row(name, facts[name])]
@@ -200,9 +202,17 @@ class _Draft:
                 "numbers, write the minus in the source"
             )
         loose = [name for name in text if name not in self.units and names_or_prose(facts[name])]
+        self.prose = [name for name in loose if is_prose(facts[name].counts.counts)]
+        loose = [name for name in loose if name not in self.prose]
         if loose:
             self.said.append(
                 f"features: {', '.join(loose)} left out, text of which more than half of the values differ"
+            )
+        if self.prose:
+            self.config.setdefault("features", {})["text"] = self.prose
+            self.said.append(
+                f"features: of {', '.join(self.prose)}, free text, the words become features (features.text). With "
+                "model.preset: good, cross-validation decides whether they are used"
             )
         self.features = [name for name in names if name not in (*ids, *self.empty, *loose)]
         if not self.features:
@@ -258,7 +268,7 @@ class _Draft:
             # Imported here: only large tables need scikit-learn.
             from signoff.model.preset_time import raw_rows, seconds_of_good
 
-            seconds = seconds_of_good(raw_rows(self.frame, self.kinds, self.features, self.target))
+            seconds = seconds_of_good(raw_rows(self.frame, self.kinds, self.features, self.target, self.prose))
             how_long = f", which takes about {max(seconds / 60, 1):,.0f} min here"
         if seconds > _LONGEST:
             self.said.append(

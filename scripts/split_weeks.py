@@ -30,7 +30,7 @@ def split_weeks(
     frame
         n rows as `feature_engineering` writes them: the time column (datetime64), the features and the target.
     kinds
-        "number" or "category" for each feature.
+        "number", "category" or "text" for each feature.
     weight
         The column with the weight of each row, if there is one.
 
@@ -38,7 +38,8 @@ def split_weeks(
     -------
     dict
         ISO week → its rows in their order: the weight, the features and, last, the target. Numbers are float64 and
-        categories text whatever the other weeks hold, so that a new week changes no earlier one.
+        others text whatever the other weeks hold, so that a new week changes no earlier one. The metadata of a column
+        say if it is free text.
 
     Raises
     ------
@@ -53,8 +54,14 @@ def split_weeks(
             )
     days = frame[time_column].dt.normalize()
     weeks = days.map({day: day.strftime("%G-W%V") for day in days.unique()})
-    types = {name: pa.string() if kind == "category" else pa.float64() for name, kind in kinds.items()}
-    schema = pa.schema([*([(weight, pa.float64())] if weight else []), *types.items(), (target, pa.float64())])
+    own = [(weight, pa.float64())] if weight else []
+    fields = [
+        pa.field(
+            name, pa.float64() if kind == "number" else pa.string(), metadata={"kind": kind} if kind == "text" else None
+        )
+        for name, kind in kinds.items()
+    ]
+    schema = pa.schema([*own, *fields, (target, pa.float64())])
     table = pa.table(
         [pa.array(frame[name], type, from_pandas=True) for name, type in zip(schema.names, schema.types, strict=True)],
         schema,

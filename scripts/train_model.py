@@ -31,6 +31,7 @@ from signoff.model.quantiles import fit_intervals
 from signoff.model.records import Comparison, Setting, Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import Scores, metrics, predict
+from signoff.model.text import text_features
 from signoff.model.training import choose, train_setting, versions
 from signoff.model.weights import add_weight, columns_of, given, weights_of
 from signoff.tables.batches import read_rows
@@ -167,6 +168,7 @@ def _metadata(trained: _Trained, level: float, description: Description, **found
         "cleaning": description["cleaning"],
         **({"candidates": trained.comparison} if trained.comparison else {}),
         **({"weight": trained.weighting} if trained.weighting else {}),
+        **({"text": text} if (text := text_features(trained.model, description["features"])) else {}),
         **({"history": description["history"]} if "history" in description else {}),
     }
 

@@ -124,6 +124,7 @@ rule feature_engineering:
             time_column=settings.time_column,
             drop=settings.features.drop,
             keep=settings.features.keep,
+            text=settings.features.text,
             not_before=settings.features.not_before,
             date_parts=settings.features.date_parts or [""],
             derived=settings.features.derived,

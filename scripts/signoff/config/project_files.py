@@ -23,7 +23,7 @@ def config_text(source: str, config: dict[str, Any], reader: dict[str, Any], key
         "target": "what to predict",
         "time_column": "when each row happened; the last fifth in time is held out",
         "reader": "how the source is written",
-        "features": "columns to leave out, parts of dates; derived features can be added here",
+        "features": "columns to leave out, parts of dates, columns of free text; derived features can be added here",
         "cleaning": "rows with a missing value are dropped, except in these columns",
         "model": "the best of several kinds of models by cross-validation; fast: gradient boosting",
         "split": "there is no time to split by",

@@ -123,7 +123,7 @@ def kinds_of(plan: Plan) -> dict[str, str]:
         head[groups] = plan["split"]["groups_kind"]
     if "weight" in plan:
         head[plan["weight"]] = "number"
-    kinds = {name: "text" if kind == "category" else kind for name, kind in plan["features"].items()}
+    kinds = {name: kind if kind == "number" else "text" for name, kind in plan["features"].items()}
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 
 

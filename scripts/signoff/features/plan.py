@@ -27,6 +27,8 @@ class FeatureOptions:
     drop: Sequence[str] = ()
     # Columns that are features although they look like ids or prose.
     keep: Sequence[str] = ()
+    # Columns of text whose words become features, when a model is trained.
+    text: Sequence[str] = ()
     # Columns that are known only after the target is: the diagnostics raise an alarm for them.
     not_before: Sequence[str] = ()
     # What becomes of each date: names of DATE_PARTS; "hour_cyclical" gives the two features sine and cosine.
@@ -77,6 +79,8 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
         )
     if time_column is not None and time_column not in dates:
         raise TaskError(f"time_column: {time_column!r} holds no dates; {nearest(time_column, dates)}")
+    for name in options.text or ():
+        _refuse_text(name, facts, target, options)
     if weight:
         _refuse_weight(weight, facts[weight], (target, groups), keep)
     chosen: _Chosen = {}, {}, {}
@@ -98,6 +102,22 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     if weight:
         plan["weight"] = weight
     return plan
+
+
+def _refuse_text(name: str, facts: dict[str, Facts], target: str, options: FeatureOptions) -> None:
+    """Raise TaskError if a column named in features.text is not one of text, or is something else already."""
+    if name not in facts:
+        raise TaskError(f"features.text: there is no column {name!r}: {nearest(name, facts)}")
+    if name == target:
+        raise TaskError(f"features.text names {name}, which is the target. Remove it there.")
+    for key, names in (("drop", options.drop), ("keep", options.keep)):
+        if name in (names or ()):
+            raise TaskError(f"features.text and features.{key} both name {name}. Remove it from one of them.")
+    column = facts[name]
+    if column.is_date() or (column.known() and column.is_number()):
+        of_numbers = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+        kind = "dates" if column.is_date() else "numbers" if of_numbers else "booleans"
+        raise TaskError(f"features.text: column {name} holds {kind}, not text. Remove it there.")
 
 
 def _refuse_weight(weight: str, facts: Facts, taken: tuple[str | None, ...], keep: list[str]) -> None:
@@ -152,6 +172,8 @@ def _choose_features(facts: dict[str, Facts], target: str, time_column: str | No
             left_out[name] = "whole numbers that only name the row"
         elif column.is_number():
             recipe[named(name)], kinds[named(name)] = {"column": name}, "number"
+        elif name in (options.text or ()):
+            recipe[named(name)], kinds[named(name)] = {"column": name}, "text"
         elif (unit := unit_of(column)) is not None:
             recipe[named(name)], kinds[named(name)] = {"column": name, "unit": unit}, "number"
         elif name not in keep and names_or_prose(column):

@@ -27,7 +27,7 @@ _NOISE = 1e-9
 
 
 def reference_of(profile: Mapping[str, Profile], features: Mapping[str, str]) -> _Reference:
-    """Return the reference row: the median of each number, and the most frequent level of each category.
+    """Return the reference row: the median of each number, the most frequent level of each category, and no text.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ def reference_of(profile: Mapping[str, Profile], features: Mapping[str, str]) ->
         elif about["kind"] == "category" and about["counts"]:
             level, rows = max(about["counts"].items(), key=lambda each: each[1])
             found[name] = None if missing > rows else level
+        elif about["kind"] == "text" and about["edges"]:
+            found[name] = None
     return found
 
 

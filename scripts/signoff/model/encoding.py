@@ -74,7 +74,7 @@ def encoded(encode: ColumnTransformer, features: pd.DataFrame) -> pd.DataFrame:
         levels = encoder.categories_ if isinstance(encoder, OrdinalEncoder) else [None] * len(names)
         if encoder != "drop":
             columns += [_coded(features[name], each) for name, each in zip(names, levels, strict=True)]
-    return pd.DataFrame(dict(enumerate(columns)), copy=False)
+    return pd.DataFrame(dict(enumerate(columns)), index=range(len(features)), copy=False)
 
 
 def _coded(values: pd.Series, levels: np.ndarray | None) -> np.ndarray:

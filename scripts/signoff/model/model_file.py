@@ -46,6 +46,8 @@ _NEEDED = {
     # A dictionary: the members of a mean by their names.
     "sklearn.utils._bunch.Bunch",
     "signoff.model.residuals.ResidualRegressor",
+    "signoff.model.text.IgnoringText",
+    "signoff.model.text.TextEncoder",
     _CHECK,
     *(f"sklearn.metrics._dist_metrics.{name}" for name in _DISTANCES),
     *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),

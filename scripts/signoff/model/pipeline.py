@@ -15,6 +15,7 @@ from signoff.base.errors import TaskError
 from signoff.model.boosters import booster_of
 from signoff.model.group_folds import inner_folds
 from signoff.model.regressor import Regressor, members
+from signoff.model.text import IgnoringText, TextEncoder
 
 # Gradient boosting puts each feature's values into at most 255 bins.
 _MOST_LEVELS = 254
@@ -46,7 +47,7 @@ def make_pipeline(
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder; with the number
     of each row's group, the mean for a row comes from rows of other groups. LightGBM and CatBoost get two such numbers
     for each category. Any other regressor gets scaled numbers, the median for missing values, and one column for each
-    of the most frequent levels.
+    of the most frequent levels. Text becomes a few numbers (`TextEncoder`).
     A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
     # Imported here: not every task makes a pipeline.
@@ -60,10 +61,15 @@ def make_pipeline(
         )
     categories = [name for name, kind in kinds.items() if kind == "category" and name not in unknown]
     numbers = [name for name, kind in kinds.items() if kind == "number" and name not in unknown]
-    if not categories and not numbers:
+    texts = [name for name, kind in kinds.items() if kind == "text" and name not in unknown]
+    if not categories and not numbers and not texts:
         raise TaskError("no feature has values in the training part. Bring other columns, or more rows.")
     if inner := members(regressor):
         usable = {name: kind for name, kind in kinds.items() if name not in unknown}
+        if isinstance(regressor, IgnoringText):
+            # A fold may lack the values of a column that the whole training part has.
+            regressor.set_params(columns=[name for name in regressor.columns if name in kinds])
+            usable = {name: kind for name, kind in usable.items() if name not in regressor.columns}
         # Stacking fits each member on parts of the rows too, where the numbers of all groups do not fit.
         groups = None if hasattr(regressor, "final_estimator") else groups
         for name, each in inner.items():
@@ -76,8 +82,16 @@ def make_pipeline(
         if boosting
         else _dummies(regressor, categories, numbers)
     )
+    # They come last: the positions of the categories stay the same.
+    columns += [(f"text {name}", _numbers_of_text(random_state, scaled=not boosting), [name]) for name in texts]
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     return Pipeline([("encode", encode), ("regress", regressor)])
+
+
+def _numbers_of_text(random_state: int, scaled: bool) -> Any:
+    """Return the encoder of a column of text."""
+    encoder = TextEncoder(random_state=random_state)
+    return Pipeline([("encode", encoder), ("scale", StandardScaler())]) if scaled else encoder
 
 
 def bare(regressor: Any) -> Any:

@@ -1,6 +1,7 @@
 """How long the preset `good` would take for a table on this machine."""
 
 import time
+from collections.abc import Container
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,14 @@ def seconds_of_good(rows: TrainingRows, random_state: int = 0) -> float:
     few, more = (rows.at(drawn[:size]) for size in _ROWS_TIMED)
     compared = len(rows_to_compare(rows, random_state))
     choosing, training = 0.0, []
-    for setting in settings_of_good(rows.target, trend=rows.time is not None, boosters=usable(None)):
+    # Gradient boosting is also trained without text, and with each column of text.
+    columns = list(rows.kinds.values()).count("text")
+    settings = settings_of_good(rows.target, trend=rows.time is not None, boosters=usable(None))
+    for number, setting in enumerate(settings):
         short, long = (_seconds(each, setting) for each in (few, more))
         a_row = max(long - short, 0) / max(len(more) - len(few), 1)
-        choosing += _FITS * (long + a_row * max(compared - len(more), 0))
+        fits = _FITS * (2 + columns if columns and number == 1 else 1)
+        choosing += fits * (long + a_row * max(compared - len(more), 0))
         training.append(long + a_row * max(count - len(more), 0))
     longest = sorted(training)[-_MOST_MODELS:]
     return (choosing + _WITH_INTERVALS * sum(longest)) / int(cpu_count())
@@ -51,11 +56,13 @@ def _seconds(rows: TrainingRows, setting: Setting) -> float:
     return time.process_time() - started
 
 
-def raw_rows(frame: pd.DataFrame, kinds: dict[str, str], names: list[str], target: str) -> TrainingRows:
+def raw_rows(
+    frame: pd.DataFrame, kinds: dict[str, str], names: list[str], target: str, prose: Container[str] = ()
+) -> TrainingRows:
     """Return n rows of a table as training rows, roughly as they will be once their features are made.
 
-    Numbers, booleans and dates become numbers, and text becomes categories. `kinds` has the kind of each column, and
-    `names` the columns to use.
+    Numbers, booleans and dates become numbers, and text becomes categories, except in the columns of `prose`. `kinds`
+    has the kind of each column, and `names` the columns to use.
     """
     found: dict[str, pd.Series] = {}
     for name in names:
@@ -66,5 +73,6 @@ def raw_rows(frame: pd.DataFrame, kinds: dict[str, str], names: list[str], targe
             found[name] = (values - pd.Timestamp(0)).dt.total_seconds()
         else:
             found[name] = values.astype("float64")
-    used = {name: "category" if kinds[name] == "text" else "number" for name in names}
+    texts = {name: "text" if name in prose else "category" for name in names if kinds[name] == "text"}
+    used = {name: texts.get(name, "number") for name in names}
     return TrainingRows(pd.DataFrame(found, index=frame.index), used, frame[target].astype("float64"))

@@ -14,6 +14,8 @@ from signoff.model.records import Comparison, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import compared as compared_with
+from signoff.model.text import ignoring
+from signoff.model.text_gain import gains_of_text
 from signoff.model.transform import transformed
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
@@ -56,7 +58,8 @@ def choose_good(
     they were not selected on.
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
-    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random.
+    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random. Columns of text that do
+    not lower the error of gradient boosting are ignored by all settings.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def choose_good(
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
+    text, cost_of_text = gains_of_text(rows, settings[1], folds, said, random_state, threads, metric)
+    settings = [ignoring(each, [gain["column"] for gain in text if not gain["used"]]) for each in settings]
     target, kept = rows.target, dict[int, pd.Series]()
     found = halved(settings, rows, folds, said, random_state, threads, kept, metric)
     if not kept:
@@ -92,7 +97,10 @@ def choose_good(
     setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
     others = [each for each in ranked(compared.values(), metric) if each is not first]
     cost = cost_of(found.values(), folds)
+    cost = {"fits": cost["fits"] + cost_of_text["fits"], "rows": cost["rows"] + cost_of_text["rows"]}
     comparison: Comparison = {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
+    if text:
+        comparison["text"] = text
     return setting, naming(comparison, metric)
 
 

@@ -43,14 +43,32 @@ class Cost(TypedDict):
     rows: int
 
 
+class TextGain(TypedDict):
+    """The cross-validated error without and with a column of text, and whether the model uses the column.
+
+    The standard error is that of the difference, paired over the folds.
+    """
+
+    column: str
+    without: float
+    with_it: float
+    difference: float
+    standard_error: float
+    used: bool
+
+
 class Comparison(TypedDict):
-    """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost."""
+    """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost.
+
+    With columns of text, also what each of them gains.
+    """
 
     folds: str
     # Only if it is not the MAE.
     metric: NotRequired[Metric]
     why: NotRequired[str]
     cost: NotRequired[Cost]
+    text: NotRequired[list[TextGain]]
     settings: list[Compared]
 
 
@@ -95,13 +113,15 @@ class Metadata(Described):
     versions: dict[str, str]
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
+    # By column of text, the number of features that the model makes of it; 0 if it ignores the column.
+    text: NotRequired[dict[str, int]]
 
 
 class Profile(TypedDict):
     """The profile of a column, with which later rows are compared; `missing` is a share.
 
-    For numbers, `shares` of the rows are up to each of the `edges`. A category has the `counts` of its most frequent
-    levels, and the number of `others`.
+    For numbers, and the lengths of texts, `shares` of the rows are up to each of the `edges`. A category has the
+    `counts` of its most frequent levels, and the number of `others`.
     """
 
     kind: str
@@ -138,4 +158,13 @@ def words_of_gain(gain: Gain) -> str:
     return (
         f"cross-validated MAE with the weights {gain['MAE_with']:.4g}, without them {gain['MAE_without']:.4g}; "
         f"the difference is {by:.3g} ± {error:.2g}, {verdict}"
+    )
+
+
+def words_of_text(gain: TextGain, metric: str) -> str:
+    """Return a sentence on what a column of text gains."""
+    verdict = "so it is used" if gain["used"] else "so it is not used"
+    return (
+        f"text of {gain['column']}: cross-validated {metric} with it {gain['with_it']:.4g}, without it "
+        f"{gain['without']:.4g}; the difference is {gain['difference']:.3g} ± {gain['standard_error']:.2g}, {verdict}"
     )

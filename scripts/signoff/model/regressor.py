@@ -205,10 +205,11 @@ def members(regressor: Any) -> dict[str, Any]:
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import StackingRegressor, VotingRegressor
 
-    # That module imports this one.
+    # These modules import this one.
     from signoff.model.residuals import ResidualRegressor
+    from signoff.model.text import IgnoringText
 
-    if isinstance(regressor, TransformedTargetRegressor) and regressor.regressor is not None:
+    if isinstance(regressor, TransformedTargetRegressor | IgnoringText) and regressor.regressor is not None:
         return {"regressor": regressor.regressor}
     stacked = isinstance(regressor, StackingRegressor) and not regressor.passthrough
     if isinstance(regressor, VotingRegressor | ResidualRegressor) or stacked:

@@ -71,6 +71,7 @@ class Metrics(TypedDict):
     custom: _OwnFeatures | None
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
+    text: NotRequired[dict[str, int]]
     history: NotRequired[HistoryFacts]
     intervals: NotRequired[ModelIntervals]
     validation: NotRequired[_Judged]

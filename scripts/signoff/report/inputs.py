@@ -4,7 +4,7 @@ from signoff.base.numbers import counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
 from signoff.model.metric import Metric
-from signoff.model.records import Compared, Comparison, Weighting, words_of, words_of_gain
+from signoff.model.records import Compared, Comparison, Weighting, words_of, words_of_gain, words_of_text
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
@@ -76,11 +76,23 @@ def model(metrics: Metrics) -> list[Block]:
         *([_history(metrics["history"])] if "history" in metrics else []),
         f"Left out: {left_out or 'none'}.",
     ]
+    if "text" in metrics:
+        items.append(_text(metrics["text"], metrics.get("candidates")))
     if "weight" in metrics:
         items.append(_weight(metrics["weight"]))
     if "candidates" not in metrics:
         return [Items(items)]
     return [Items(items), *_candidates(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"])]
+
+
+def _text(numbers: dict[str, int], comparison: Comparison | None) -> str:
+    """Return how many features each column of text gives, and what it gains if that was measured."""
+    counts = [f"{name} ({counted(count, 'feature') if count else 'not used'})" for name, count in numbers.items()]
+    gains: list[str] = []
+    if comparison:
+        gains = [words_of_text(each, comparison.get("metric", "MAE")) for each in comparison.get("text", [])]
+    words = f"Columns of text: {', '.join(counts)}. The features are the length, and weights of words reduced to a few "
+    return ". ".join([f"{words}numbers", *(each[0].upper() + each[1:] for each in gains)]) + "."
 
 
 def _weight(weighting: Weighting) -> str:

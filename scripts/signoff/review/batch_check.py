@@ -295,9 +295,8 @@ def _has_shifted(row: DriftRow, compared: int) -> bool:
 
 def _psi_finding(name: str | None, what: str, row: DriftRow) -> _BatchFinding:
     """Return the finding of a shifted distribution; `now` is its PSI."""
-    sentence = (
-        f"{row['feature']}: the distribution has shifted (PSI {row['psi']:.2f}, {row['statistic']} {row['size']:.2f})"
-    )
+    which = "the distribution of its length" if row["kind"] == "text" else "the distribution"
+    sentence = f"{row['feature']}: {which} has shifted (PSI {row['psi']:.2f}, {row['statistic']} {row['size']:.2f})"
     return {"column": name, "what": what, "before": None, "now": row["psi"], "sentence": sentence}
 
 

@@ -60,7 +60,7 @@ def profile(values: pd.Series, kind: str) -> Profile:
     values
         n values of one column: numbers, or text.
     kind
-        "number" or "category".
+        "number", "category" or "text", of which the length in characters is compared.
 
     Returns
     -------
@@ -69,6 +69,7 @@ def profile(values: pd.Series, kind: str) -> Profile:
         the share of rows up to each. For a category: the counts of its most frequent levels, and of all others
         together.
     """
+    values = _measured(values, kind)
     known = values.dropna()
     found: Profile = {"kind": kind, "rows": len(values), "missing": float(values.isna().mean()) if len(values) else 0.0}
     if kind == "category":
@@ -85,6 +86,11 @@ def profile(values: pd.Series, kind: str) -> Profile:
         # Quantiles are values of the column, so that distances are right if many rows share a value.
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, _QUANTILES), method="inverted_cdf"))
     return {**found, "edges": edges.tolist(), "shares": _shares_up_to(numbers, edges).tolist()}
+
+
+def _measured(values: pd.Series, kind: str) -> pd.Series:
+    """Return the values to compare: of text, its length, because nearly every text is a new one."""
+    return values.astype("str").str.len().astype("float64") if kind == "text" and values.dtype != "float64" else values
 
 
 def _shares_up_to(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -123,12 +129,13 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
         shares before and after), unit (None, or what every value seems to have been converted by), and flagged.
     """
     kind, rows = before["kind"], int(values.notna().sum())
+    values = _measured(values, kind)
     known = before["rows"] * (1 - before["missing"])
     row: DriftRow = {
         "feature": name,
         "kind": kind,
         "psi": None,
-        "statistic": "KS" if kind == "number" else "total variation",
+        "statistic": "total variation" if kind == "category" else "KS",
         "size": None,
         "p": None,
         "new": [],
@@ -141,10 +148,11 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
     if known < 1 or rows < 1:
         row["flagged"] = gap and not expected
         return row
-    if kind == "number":
-        then, now, size, p = _number_compared(row, before, values.dropna(), expected)
-    else:
+    if kind == "category":
         then, now, size, p = _category_compared(row, before, values.dropna())
+    else:
+        # Lengths have no unit.
+        then, now, size, p = _number_compared(row, before, values.dropna(), expected or kind == "text")
     psi = _psi(then, now)
     row["psi"], row["size"], row["p"] = psi, size, p
     # The expected index for two samples of the same distribution.
@@ -225,6 +233,7 @@ def _news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     before, after
         The values, n and m, in the order of time.
     """
+    before, after = _measured(before, row["kind"]), _measured(after, row["kind"])
     vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
     row = {**row, "vanished": vanished}
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
@@ -238,7 +247,7 @@ def _news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     largest = max(each["size"] or 0.0 for each in periods)
     if row["unit"] and _jumped(before, after):
         return row
-    is_news = row["size"] > _SHIFTED * largest and (row["kind"] != "number" or _shifted(before, after))
+    is_news = row["size"] > _SHIFTED * largest and (row["kind"] == "category" or _shifted(before, after))
     return {**row, "flagged": bool(is_news), "unit": None}
 
 

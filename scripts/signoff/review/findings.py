@@ -73,10 +73,11 @@ def drift_alarms(rows: list[DriftRow], where: str) -> list[AlarmRecord]:
                 alarm("missing", name, f"{name} is missing in {after:.1%} of {where}, before in {before:.1%}.")
             )
         elif row["flagged"] and not row["unit"] and not gone and not new:
-            shifted.append((name, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
-    for name, sizes in shifted[:_MOST_SHIFTED]:
-        found.append(alarm("drift", name, f"{name} has a different distribution in {where}: {sizes}."))
-    if others := [name for name, _ in shifted[_MOST_SHIFTED:]]:
+            what = f"{name} (its length)" if row["kind"] == "text" else name
+            shifted.append((name, what, f"PSI {row['psi']:.2f}, {row['statistic']} distance {row['size']:.2f}"))
+    for name, what, sizes in shifted[:_MOST_SHIFTED]:
+        found.append(alarm("drift", name, f"{what} has a different distribution in {where}: {sizes}."))
+    if others := [what for _, what, _ in shifted[_MOST_SHIFTED:]]:
         listed = f"{', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
         found.append(alarm("drift", None, f"{len(others)} more have a different distribution in {where}: {listed}."))
     return found

@@ -70,10 +70,14 @@ def importance(
 def dependence(
     model: object, test: pd.DataFrame, kinds: dict[str, str], important: list[Importance], seed: int
 ) -> dict[str, Effect]:
-    """Return the partial dependence (Friedman 2001) of the first few features: the mean prediction by feature value."""
+    """Return the partial dependence (Friedman 2001) of the first few features: the mean prediction by feature value.
+
+    Text has none, because nearly each of its values occurs once.
+    """
     rows = test[list(kinds)].sample(min(_DEPENDENCE_ROWS, len(test)), random_state=seed)
     found: dict[str, Effect] = {}
-    for name in [each["feature"] for each in important[:_DEPENDENCE_FEATURES] if each["mean"] > 0]:
+    most = [each for each in important[:_DEPENDENCE_FEATURES] if each["mean"] > 0]
+    for name in [each["feature"] for each in most if kinds[each["feature"]] != "text"]:
         known = test[name].dropna()
         values: list[Any]
         if kinds[name] == "category":

@@ -280,10 +280,13 @@ def make_slices(table: pd.DataFrame, kinds: dict[str, str], parts: dict[str, str
 
     A category has a slice for each of its _MOST_LEVELS most frequent levels, and so has a number with few values; other
     numbers are binned by their quantiles. Missing values are a slice of their own. `parts` says which features are
-    parts of dates (see `recipe.date_parts`): each weekday and each month is a slice, under its name.
+    parts of dates (see `recipe.date_parts`): each weekday and each month is a slice, under its name. Text has no
+    slices.
     """
     found = {}
     for name, kind in kinds.items():
+        if kind == "text":
+            continue
         values_named = names_of_values((parts or {}).get(name))
         codes, levels = pd.factorize(table[name], use_na_sentinel=True)
         missing = codes < 0

@@ -69,6 +69,8 @@ def _columns(table: pd.DataFrame, kinds: dict[str, str]) -> tuple[list[tuple[str
             names.append((name, name))
             columns.append(table[name].to_numpy("float64", na_value=np.nan))
             continue
+        if kind == "text":
+            continue
         shares = table[name].value_counts(normalize=True)
         for level in shares[shares >= _SHARE].index[:_LEVELS]:
             names.append((name, f"{name} “{level}”"))

@@ -42,9 +42,10 @@ def leaks(table: pd.DataFrame, description: Description, seed: int) -> list[Alar
     rows = train.sample(min(len(train), _ROWS), random_state=seed).reset_index(drop=True)
     if len(rows) < 2 * MIN_ROWS or rows[target].nunique() < 3:
         return []
-    # The calendar is known in advance, and the target of earlier rows by construction.
+    # The calendar is known in advance, and the target of earlier rows by construction. Text has no value to look at.
     earlier = history_of(description["recipe"])
-    kinds = {name: kind for name, kind in kinds.items() if not of_a_date(name, description) and name not in earlier}
+    known = {name for name, kind in kinds.items() if kind == "text" or of_a_date(name, description) or name in earlier}
+    kinds = {name: kind for name, kind in kinds.items() if name not in known}
     found = {name: _words_alone(name, *each) for name, each in _alone(rows, kinds, target, seed).items()}
     y = rows[target].to_numpy("float64")
     for name in kinds:

@@ -84,7 +84,9 @@ def rests_on(
 def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: list[Importance]) -> tuple[str, bool]:
     """Return the feature that says most of another one, or the next by importance if none says much; and
     whether it says all."""
-    others = {each: kind for each, kind in kinds.items() if each != name}
+    others = {each: kind for each, kind in kinds.items() if each != name and kind != "text"}
+    if not others:
+        return str(important[1]["feature"]), False
     matrix, is_category = matrix_of(rows, others)
     table = NumericTable(matrix, is_category, np.zeros(len(rows), dtype=bool), 0)
     ranks = rows[name].rank() if kinds[name] == "number" else pd.Series(pd.factorize(rows[name])[0], rows.index)

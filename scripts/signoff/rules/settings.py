@@ -43,6 +43,7 @@ class _Cleaning:
 class _Features:
     drop: list[str]
     keep: list[str]
+    text: list[str]
     not_before: list[str]
     date_parts: list[str]
     derived: dict[str, str]
