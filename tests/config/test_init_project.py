@@ -383,6 +383,16 @@ def test_a_table_with_a_time_and_a_key_gets_a_comment_that_gives_the_features_of
     assert list(history_recipes([entry], facts_of(frame), "y", "day")) == ["y_lag_1_by_shop", "y_mean_4w_by_shop"]
 
 
+def test_free_text_is_told_from_ids_and_becomes_features():
+    frame = pd.DataFrame({"y": np.arange(60.0), "code": [f"ride-{n:05}" for n in range(60)]})
+    frame["title"] = [f"A {each} house by the {place} {n}" for n, (each, place) in enumerate([("big", "sea")] * 60)]
+    settings, _, said = init_project(ParsedTable(frame, {"y": "number", "code": "text", "title": "text"}), "y")
+    assert settings["features"] == {"text": ["title"]}
+    assert any(line.startswith("features: code left out, text") for line in said)
+    assert any(line.startswith("features: of title, free text, the words become features") for line in said)
+    check_config(yaml.safe_load(config_text("a.csv", settings, {})), ROOT / "workflow/schemas/config.schema.yaml")
+
+
 def test_ids_in_whose_order_the_target_rises_are_said():
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"sale id": np.arange(1000, 1300), "other id": random.permutation(300) + 10_000})

@@ -141,13 +141,13 @@ def test_a_regressor_that_ignores_text_predicts_as_without_it():
 
 @pytest.mark.parametrize("informative", [True, False])
 def test_text_counts_as_a_gain_only_where_it_lowers_the_error(informative):
-    features, target = flats(100, informative=informative)
+    features, target = flats(300, informative=informative)
     rows = TrainingRows(features, KINDS, target)
     _, folds, said = folds_of(rows, 0)
     (gain,), cost = gains_of_text(rows, {"estimator": RIDGE, "params": {}}, folds, said, 0, 1, "MAE")
     assert gain["column"] == "title" and gain["used"] == informative
     assert (gain["difference"] > gain["standard_error"]) == informative
-    assert cost == {"fits": 10, "rows": 800}
+    assert cost == {"fits": 10, "rows": 2400}
     assert (
         gains_of_text(
             replace(rows, kinds={"title": "text"}), {"estimator": RIDGE, "params": {}}, folds, said, 0, 1, "MAE"

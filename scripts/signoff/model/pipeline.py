@@ -83,7 +83,8 @@ def make_pipeline(
         else _dummies(regressor, categories, numbers)
     )
     # They come last: the positions of the categories stay the same.
-    columns += [(f"text {name}", _numbers_of_text(random_state, scaled=not boosting), [name]) for name in texts]
+    encoders = [_numbers_of_text(random_state, scaled=not boosting) for _ in texts]
+    columns += [(f"text{n}", encoder, [texts[n]]) for n, encoder in enumerate(encoders)]
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     return Pipeline([("encode", encode), ("regress", regressor)])
 
