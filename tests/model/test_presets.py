@@ -17,7 +17,7 @@ from signoff.config.settings import check_config
 from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare
 from signoff.model.quantiles import fit_intervals
-from signoff.model.records import words_of, words_of_gain
+from signoff.model.records import words_of, words_of_gain, words_of_text
 from signoff.model.regressor import Learning, TrainingRows, make_regressor
 from signoff.model.search import cost_of
 from signoff.model.training import train_model
@@ -152,14 +152,24 @@ def test_the_backtest_chooses_as_the_preset_does():
     assert found["chosen"]["estimator"] == "sklearn.linear_model.RidgeCV"
 
 
+def with_notes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rides with a column of text, of which some are missing."""
+    notes = [
+        f"a {('wet', 'dry', 'cold')[n % 3]} ride over the {('old', 'new')[n % 2]} bridge {n}" for n in range(len(rows))
+    ]
+    return rows.assign(note=pd.Series(notes, rows.index).where(np.arange(len(rows)) % 9 > 0))
+
+
 def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_choice(finished: Project):
-    rides(150).to_csv(finished.folder / "rides.csv", index=False)
+    with_notes(rides(150)).to_csv(finished.folder / "rides.csv", index=False)
     # The number of riders is then not a feature.
     history = [{"by": "city", "values": ["minutes"], "lags": [1], "windows": ["3d"], "available_after": "1h"}]
     model = {"preset": "good", "metric": "RMSE", "weight": "riders", "refit": "all"}
-    finished.configure(model=model, features={"history": history})
+    cleaning = {"columns": {"note": "leave"}}
+    finished.configure(model=model, features={"history": history, "text": ["note"]}, cleaning=cleaning)
     finished.snakemake("reports/final_report.md", "all")
     found = finished.json("model/model.json")["candidates"]
+    alarms = finished.json("reports/diagnostics.json")["alarms"]
     metrics = finished.json("reports/evaluation_metrics.json")
     assert found == metrics["candidates"] and found["settings"][0]["estimator"] == metrics["estimator"]
     assert {each["rows"] for each in found["settings"]} == {metrics["split"]["rows"]["train"]}
@@ -172,6 +182,10 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
         assert f"Training rows are weighted by riders: {words_of_gain(metrics['weight']['gain'])}" in text
     assert "riders" not in metrics["features"]
+    # So does a column of text, which says nothing here.
+    (gain,) = found["text"]
+    assert metrics["features"]["note"] == "text" and metrics["text"] == {"note": 31 if gain["used"] else 0}
+    assert words_of_text(gain, "RMSE")[1:] in markdown and not any(each["feature"] == "note" for each in alarms)
     # Features of earlier rows go through every step too.
     earlier = {"minutes_lag_1_by_city", "minutes_mean_3d_by_city"}
     assert earlier <= set(metrics["features"]) and "minutes_lag_1_by_city" in page
@@ -179,11 +193,14 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
     finished.script("deploy")
     assert "both models have the same bytes" in finished.script("reproduce").stdout
     (finished.folder / "data/batches").mkdir()
-    rides(20, seed=2).drop(columns=["minutes", "riders"]).to_csv(finished.folder / "data/batches/new.csv", index=False)
+    batch = with_notes(rides(20, seed=2)).drop(columns=["minutes", "riders"])
+    batch.to_csv(finished.folder / "data/batches/new.csv", index=False)
     finished.snakemake("predictions/new.csv")
-    assert pd.read_csv(finished.folder / "predictions/new.csv")["prediction"].notna().all()
+    scored = pd.read_csv(finished.folder / "predictions/new.csv")
+    # A missing note is no reason to reject a row.
+    assert scored["prediction"].notna().all() and len(scored) == len(batch.drop(columns="note").dropna()) < 20
     # The week after, the release is the champion.
-    rides(170).to_csv(finished.folder / "rides.csv", index=False)
+    with_notes(rides(170)).to_csv(finished.folder / "rides.csv", index=False)
     finished.snakemake("reports/evaluation_metrics.json")
     assert finished.json("reports/evaluation_metrics.json")["champion"]["test"]["MAE"] > 0
 

@@ -49,8 +49,6 @@ def choose_good(
 ) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
 
-    `boosters` are the optional packages whose settings are compared too.
-
     Of those within one standard error of the best by the metric, paired over the folds, the simplest is chosen
     (Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best
     replaces it if it is better by more than one standard error. The weights are those of ensemble selection (Caruana,
@@ -59,7 +57,7 @@ def choose_good(
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
     rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random. Columns of text that do
-    not lower the error of gradient boosting are ignored by all settings.
+    not lower the error of gradient boosting are ignored by all settings. `boosters` are optional packages that take part.
 
     Raises
     ------
@@ -96,8 +94,7 @@ def choose_good(
     logging.info("[train_model] chosen: %s, cross-validated %s %.4f: %s", words_of(first), metric, first[metric], why)
     setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
     others = [each for each in ranked(compared.values(), metric) if each is not first]
-    cost = cost_of(found.values(), folds)
-    cost = {"fits": cost["fits"] + cost_of_text["fits"], "rows": cost["rows"] + cost_of_text["rows"]}
+    cost = cost_of(found.values(), folds, cost_of_text)
     comparison: Comparison = {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
     if text:
         comparison["text"] = text

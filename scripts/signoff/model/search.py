@@ -139,15 +139,21 @@ def _folds_by_group(groups: np.ndarray) -> tuple[PredefinedSplit, str]:
     return folds, f"{folds.get_n_splits()} folds, all rows of a group in the same one"
 
 
-def cost_of(found: Iterable[Compared], folds: Any) -> Cost:
-    """Return the cost of comparing settings. It is counted, not timed, so that outputs are reproducible."""
+def cost_of(found: Iterable[Compared], folds: Any, before: Cost | None = None) -> Cost:
+    """Return the cost of comparing settings, and of what was compared before.
+
+    It is counted, not timed, so that outputs are reproducible.
+    """
     compared = list(found)
     rounds = sorted({each["rows"] for each in compared})
     # Each setting took part in all rounds up to its last one.
     rows = [size for each in compared for size in rounds if size <= each["rows"]]
     places = np.zeros(max(rounds))
     share = sum(len(train) for train, _ in folds.split(places)) / len(places)
-    return {"fits": len(rows) * int(folds.get_n_splits()), "rows": round(sum(rows) * share)}
+    fits, learnt = len(rows) * int(folds.get_n_splits()), round(sum(rows) * share)
+    return (
+        {"fits": fits + before["fits"], "rows": learnt + before["rows"]} if before else {"fits": fits, "rows": learnt}
+    )
 
 
 def halved(

@@ -50,11 +50,10 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         self.random_state = random_state
 
     def fit(self, texts: pd.DataFrame, target: object = None) -> Self:
-        """Learn from n texts, the only column of a frame; some may be missing."""
+        """Learn from n texts, the only column of a frame, some of which may be missing."""
         known = _texts(texts)
         known = known[known != ""]
         some = known[np.linspace(0, max(len(known) - 1, 0), min(len(known), _MOST_TEXTS)).astype("int64")]
-        # No lower-case letters by scikit-learn: `_texts` has done it.
         self.count_ = HashingVectorizer(
             n_features=_BUCKETS,
             alternate_sign=False,

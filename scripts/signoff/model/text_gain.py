@@ -38,9 +38,7 @@ def gains_of_text(
         kept: dict[int, pd.Series] = {}
         some = replace(rows, kinds=kinds)
         found = halved([setting], some, folds, said, random_state, threads, kept, metric)
-        more = cost_of(found.values(), folds)
-        cost["fits"] += more["fits"]
-        cost["rows"] += more["rows"]
+        cost.update(cost_of(found.values(), folds, cost))
         if not kept:
             return None
         pairs = [(rows.target[unseen], kept[0][unseen]) for _, unseen in folds.split(rows.features)]
