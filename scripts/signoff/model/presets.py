@@ -57,7 +57,7 @@ def choose_good(
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
     rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random. Columns of text that do
-    not lower the error of gradient boosting are ignored by all settings. `boosters` are optional packages that take part.
+    not lower the error of gradient boosting are ignored by all settings. `boosters` are the optional packages used.
 
     Raises
     ------
