@@ -255,9 +255,12 @@ def test_the_pieces_of_a_part_and_of_a_model_are_what_the_split_recorded(tmp_pat
     assert Place().pieces(SimpleNamespace()) == []
     assert parts.once_split("x.csv")(None) == "x.csv"
     assert parts.of_all("{part}.csv", "{part}.json")(None) == ["north.csv", "south.csv", "north.json", "south.json"]
-    record.write_text('{"parts": {"west": {"pieces": []}}}', encoding="utf-8")
+    # Ten thousand models ask for theirs, so the object is the same.
+    assert [*parts.with_model()] == ["north", "south"] and parts.with_model() is parts.with_model()
+    record.write_text('{"parts": {"west": {"pieces": []}, "x": {}}, "without_model": ["x"]}', encoding="utf-8")
     os.utime(record, ns=(1, 1))
-    assert parts.of_all("{part}.csv")(None) == ["west.csv"]
+    assert parts.of_all("{part}.csv")(None) == ["west.csv", "x.csv"]
+    assert [*parts.with_model()] == ["west"]
 
 
 def test_the_version_of_the_source_is_found_once_in_a_run(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 from signoff.rules import models
 from signoff.rules.chunks import Chunks, Group, no_backtest, releases_of
-from signoff.source.last_ingest import parts_with_model
 from signoff.source.pieces import folder_name
 
 try:
@@ -46,7 +45,7 @@ for group in ALIKE:
 def model_parts():
     """Return by model what split_source has recorded of its rows; None if the model has a source of its own."""
     if settings.models.by:
-        return parts_with_model(parts.plan())
+        return parts.with_model()
     return dict.fromkeys(folder_name(name) for name in settings.models.each)
 
 

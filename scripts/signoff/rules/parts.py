@@ -4,11 +4,12 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from snakemake.io import expand
 
 from signoff.base.files import read_json
+from signoff.source.last_ingest import SplitRecord, parts_with_model
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Parts:
     def plan(self) -> dict[str, Any]:
         """Return the record of `split_source`: the parts, each with its rows and pieces."""
         return _read_plan(self.checkpoints.split_source.get().output.record)
+
+    def with_model(self) -> dict[str, Any]:
+        """Return the parts that get a model each; one object for all jobs, since each of many models asks."""
+        record = Path(self.checkpoints.split_source.get().output.record)
+        return _read_with_model(record, record.stat().st_mtime_ns)
 
     def once_split(self, path: str) -> Callable[[Any], str]:
         """Return a file that Snakemake looks at only when `split_source` has run: before, it would seem outdated."""
@@ -59,3 +65,8 @@ def _read_plan(path: str) -> dict[str, Any]:
 @functools.cache
 def _read(path: Path, _changed: int) -> dict[str, Any]:
     return read_json(path)
+
+
+@functools.cache
+def _read_with_model(path: Path, changed: int) -> dict[str, Any]:
+    return dict(parts_with_model(cast(SplitRecord, _read(path, changed))))
