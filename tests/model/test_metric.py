@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn import metrics
 from test_model import KINDS, SCHEMA, table
 
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
-from signoff.model.metric import error_of, refuse_target
+from signoff.model.metric import TO_MINIMISE, error_of, refuse_target
 from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import choose_good, settings_of_good
 from signoff.model.regressor import Learning, TrainingRows
@@ -27,16 +28,21 @@ def test_errors_are_those_of_scikit_learn():
     for name, theirs in (
         ("poisson_deviance", metrics.mean_poisson_deviance),
         ("gamma_deviance", metrics.mean_gamma_deviance),
+        ("tweedie_deviance", lambda *both: metrics.mean_tweedie_deviance(*both, power=1.5)),
     ):
         assert error_of(name, actual, predicted) == pytest.approx(theirs(actual, predicted))
         assert error_of(name, actual, predicted - 2) == np.inf
     assert error_of("poisson_deviance", np.array([0.0]), np.array([2.0])) == 4
+    assert error_of("quantile_loss_90", actual, predicted) == pytest.approx(
+        metrics.mean_pinball_loss(actual, predicted, alpha=0.9)
+    )
 
 
 def test_candidates_are_ranked_by_the_metric():
     features, _ = table(200)
     target = pd.Series(np.exp(np.random.default_rng(0).normal(0, 1.5, 200)))
-    for metric, best in (("MAE", "median"), ("RMSE", "mean"), ("poisson_deviance", "mean")):
+    best_by = {"MAE": "median", "RMSE": "mean", "poisson_deviance": "mean", "tweedie_deviance": "mean"}
+    for metric, best in (best_by | {"quantile_loss_25": "median", "quantile_loss_90": "mean"}).items():
         learning = Learning(candidates=CONSTANTS, metric=metric)
         setting, found = choose(learning, TrainingRows(features, KINDS, target))
         assert setting["params"] == {"strategy": best}
@@ -56,7 +62,23 @@ def test_the_preset_compares_by_the_metric_and_adds_the_loss_of_a_deviance():
     assert not any("poisson" in str(each) for each in settings_of_good(target))
 
 
-@pytest.mark.parametrize(("metric", "least"), [("poisson_deviance", -1.0), ("gamma_deviance", 0.0)])
+def test_the_preset_adds_the_loss_of_a_quantile_or_the_one_nearest_to_tweedie():
+    target = pd.Series(np.arange(300.0))
+    for metric, loss in (
+        ("quantile_loss_95", {"loss": "quantile", "quantile": 0.95}),
+        ("tweedie_deviance", {"loss": "poisson"}),
+    ):
+        assert loss in [each["params"] for each in settings_of_good(target, metric)]
+
+
+def test_the_config_names_the_metrics_of_the_command_line():
+    metric = yaml.safe_load(SCHEMA.read_text("utf-8"))["properties"]["model"]["properties"]["metric"]
+    assert [each for each in metric["enum"] if each] == list(TO_MINIMISE)
+
+
+@pytest.mark.parametrize(
+    ("metric", "least"), [("poisson_deviance", -1.0), ("gamma_deviance", 0.0), ("tweedie_deviance", -1.0)]
+)
 def test_a_target_outside_of_the_metric_is_one_clear_error(metric, least):
     with pytest.raises(TaskError, match=rf"{metric} needs a target .* 1 of 2 training rows .* such as {least:g}\."):
         refuse_target(metric, pd.Series([least, 3.0]))

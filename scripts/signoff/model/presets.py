@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from signoff.base.errors import TaskError
-from signoff.model.metric import Metric, deviance_loss, error_of
+from signoff.model.metric import Metric, error_of, loss_of
 from signoff.model.records import Comparison, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
@@ -119,8 +119,8 @@ def settings_of_good(
 ) -> list[Setting]:
     """Return the settings that the preset compares for n values of the target, the simplest first.
 
-    If the metric is a deviance, gradient boosting with that loss is one of them. If there may be a `trend`, one is
-    ridge regression with gradient boosting on its residuals.
+    If the metric is a deviance or a quantile, gradient boosting with that loss is one of them. If there may be a
+    `trend`, one is ridge regression with gradient boosting on its residuals.
     """
     rows, least = len(target), float(target.min())
     ridge: Setting = {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
@@ -129,8 +129,8 @@ def settings_of_good(
     if trend:
         steps = [["linear", ridge], ["boosting", boosting]]
         found.append({"estimator": _RESIDUALS, "params": {"estimators": steps}})
-    if loss := deviance_loss(metric):
-        found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": loss}})
+    if loss := loss_of(metric):
+        found.append({"estimator": DEFAULT_ESTIMATOR, "params": loss})
     if rows <= _FEW_ROWS:
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})

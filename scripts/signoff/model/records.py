@@ -31,6 +31,13 @@ class Compared(Setting):
     RMSE: NotRequired[float | None]
     poisson_deviance: NotRequired[float | None]
     gamma_deviance: NotRequired[float | None]
+    tweedie_deviance: NotRequired[float | None]
+    quantile_loss_5: NotRequired[float | None]
+    quantile_loss_10: NotRequired[float | None]
+    quantile_loss_25: NotRequired[float | None]
+    quantile_loss_75: NotRequired[float | None]
+    quantile_loss_90: NotRequired[float | None]
+    quantile_loss_95: NotRequired[float | None]
     spread: float | None
     rows: int
     problem: str | None
