@@ -64,6 +64,21 @@ def test_xz_of_several_streams_is_read_to_its_end(tmp_path):
     assert raw(tmp_path / "a.csv.xz", tmp_path) == "a,y\n1,2\n3,4\n"
 
 
+def test_gzip_is_read_to_its_end_after_a_header_of_any_length(tmp_path):
+    # Several pieces of output from a few bytes of input, and a header that is longer than a piece.
+    text = b"a,y\n" + b"1,2\n" * 200_000
+    named = gzip.compress(text, mtime=0)
+    named = named[:3] + b"\x08" + named[4:10] + b"n" * (1 << 17) + b"\0" + named[10:]
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(named)
+    assert raw(path, tmp_path).encode() == text
+    # The digest and the length at its end are checked.
+    for damaged in (named[:-1], named[:-8], named[:-8] + bytes(8), named[:-1] + b"\1"):
+        path.write_bytes(damaged)
+        with pytest.raises(TaskError, match="is damaged or incomplete"):
+            raw(path, tmp_path)
+
+
 @pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, gzip.compress, lambda text: zstd(text)])
 def test_no_row_of_a_later_stream_is_lost(tmp_path, pack):
     path, streams = tmp_path / "a.csv", [pack(b"a,y\n1,2\n"), pack(b"3,4\n")]

@@ -3,14 +3,13 @@
 import bz2
 import contextlib
 import functools
-import gzip
 import io
 import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TypeAlias, cast
+from typing import IO, TypeAlias
 
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file
@@ -22,12 +21,36 @@ MAGIC |= {b"\xd0\xcf\x11\xe0": "old Excel (.xls)", b"FEA1": "old Feather", b"%PD
 SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd", ".zip": "zip"}
 COMPRESSED = tuple(SUFFIXES.values())
 _DAMAGED: tuple[type[Exception], ...]
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _MEMBERS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # What unpacking may hold: eight times the dictionary of `xz -9`. A file can ask for 4 GB.
 _XZ_MEMORY = 1 << 29
 _PIECE = 1 << 16
-_Decompressor: TypeAlias = lzma.LZMADecompressor | bz2.BZ2Decompressor
+
+
+class _Gzip:
+    """The decompressor of a gzip stream, with the methods of those of other formats."""
+
+    def __init__(self) -> None:
+        self._own = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._own.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._own.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._own.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._own.decompress(self._own.unconsumed_tail + data, max_length)
+
+
+_Decompressor: TypeAlias = lzma.LZMADecompressor | bz2.BZ2Decompressor | _Gzip
 
 
 def packed_as(arrived: Path) -> str | None:
@@ -117,7 +140,8 @@ class _Unpacked(io.RawIOBase):
 def open_text(arrived: Path, form: str | None, name: str) -> IO[bytes]:
     """Open a file that is plain or compressed, for reading its decompressed bytes."""
     if form == "gzip":
-        return cast(IO[bytes], gzip.open(arrived))
+        # The standard library's reader reads a name in the header byte by byte, however long it is.
+        return io.BufferedReader(_Unpacked(arrived, _Gzip, b"\0"), _PIECE)
     if form == "xz":
         stream = functools.partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY)
         return io.BufferedReader(_Unpacked(arrived, stream, b"\0"), _PIECE)
