@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from compare_model import Options, compare_model
+from compare_model import ComparisonOptions, compare_model
 from diagnose import diagnose
 from explain_model import explain_model
 from feature_engineering import feature_engineering
@@ -304,7 +304,9 @@ def diagnosed_here(
     holdout = pd.DataFrame({"actual": table[target], "predicted": predictions["model"]})
     holdout["baseline_mean"] = predictions["mean"]
     explanation = explain_model(model, table, description, seed)
-    comparison = compare_model(table, description, holdout[test].reset_index(drop=True), metrics, Options(seed))
+    comparison = compare_model(
+        table, description, holdout[test].reset_index(drop=True), metrics, ComparisonOptions(seed)
+    )
     return diagnose(metrics, *map(rounded, (explanation, comparison)))
 
 

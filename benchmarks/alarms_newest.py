@@ -33,7 +33,7 @@ from benchmarks.alarms import flights_of_2013, lasting, without_effects
 
 import explain_model as explanations
 from clean_data import clean_data
-from compare_model import Before, Options, compare_model
+from compare_model import Before, ComparisonOptions, compare_model
 from diagnose import diagnose
 from feature_engineering import feature_engineering
 from signoff.base.numbers import rounded
@@ -461,7 +461,7 @@ def prepared(raw: pd.DataFrame, target: str, seed: int, champion: Any = None) ->
     holdout = holdout[split == "test"].reset_index(drop=True)
     time = description["time_column"] if description["split"]["by"] == "time" else None
     unseen = explanations.out_of_sample(model, train.reset_index(drop=True), kinds, target, time, None, seed)
-    days = newest.days_of(raw, "time")
+    days = newest.rows_by_day(raw, "time")
     return Prepared(table, description, model, metrics, holdout, unseen, days, len(raw))
 
 
@@ -475,7 +475,7 @@ def judged(now: Prepared, before: Prepared | None, seed: int) -> dict[str, Any]:
         weeks = rows_by_week(before.table["time"])
     explanation = explanations.explain_model(now.model, now.table, now.description, seed)
     release = Before(profile, before.rows if before else None, weeks)
-    comparison = compare_model(now.table, now.description, now.holdout, now.metrics, Options(seed), release)
+    comparison = compare_model(now.table, now.description, now.holdout, now.metrics, ComparisonOptions(seed), release)
     comparison["alarms"] += history_alarms(now.rows, release.rows)
     comparison["alarms"] += newest.missing_alarms([now.days])
     return diagnose(now.metrics, *map(rounded, (explanation, comparison)))

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.alarms_newest import EVERY, Shape, _kept, features_of, written
 
 from signoff.model.training import train_model
-from signoff.release.live_record import Line
+from signoff.release.live_record import LiveWeek
 from signoff.review import intervals
-from signoff.review.live import Promise, judge
+from signoff.review.live import Promise, mark_alarms
 
 _PARAMS = {"max_iter": 40}
 WEEKS = 12
@@ -121,13 +121,13 @@ def changed(found: Replay, kind: str, begins: int, random: np.random.Generator) 
     return rows.assign(late=late if "late" in kind else 0)
 
 
-def lines_until(rows: pd.DataFrame, week: int, promise: Promise) -> list[Line]:
+def lines_until(rows: pd.DataFrame, week: int, promise: Promise) -> list[LiveWeek]:
     """Return the lines of the live record at the end of a week: the labels that have arrived by then."""
     known = rows[rows["week"] + rows["late"] <= week]
     error = known["predicted"] - known["actual"]
     covered = (known["low"] <= known["actual"]) & (known["actual"] <= known["high"])
     figures = pd.DataFrame({"week": known["week"], "size": error.abs(), "error": error, "covered": covered})
-    lines: list[Line] = []
+    lines: list[LiveWeek] = []
     for number, each in figures.groupby("week"):
         lines.append(
             {
@@ -177,7 +177,7 @@ def judged(found: Replay, kind: str) -> Result:
     size, moved = float(error.abs().mean()), float(error.mean()) - found.promise.bias
     week, names = None, ""
     for each in range(begins, WEEKS):
-        if alarms := judge(lines_until(rows, each, found.promise), "r", found.promise):
+        if alarms := mark_alarms(lines_until(rows, each, found.promise), "r", found.promise):
             week, names = each - begins + 1, " ".join(sorted({alarm["name"] for alarm in alarms}))
             break
     mae = found.promise.mae

@@ -26,10 +26,10 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from signoff.release.store import Releases
-from signoff.review.batch_check import compared
+from signoff.review.batch_check import batch_report
 from signoff.review.batch_rows import blocks, divide
 from signoff.review.live import Promise, Sums
-from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
+from signoff.review.live_join import Batch, Kinds, TrainingMeans, Unjoined
 from signoff.review.row_scores import Beside, Scorer, load_scorer, score
 from signoff.tables.csv_file import rendered
 
@@ -83,7 +83,7 @@ def _read(folder: Path) -> None:
 def _join(folder: Path) -> None:
     """Join both files, and sum the errors."""
     kinds = Kinds(_KINDS, {"when": "ISO8601"})
-    record, means = Record(folder, ["id"], kinds, "sold", "when"), TrainingMeans(kinds, "sold", {"r": _PROMISE})
+    record, means = Unjoined(folder, ["id"], kinds, "sold", "when"), TrainingMeans(kinds, "sold", {"r": _PROMISE})
     for frame in kinds.read(folder / "raw.csv", [*means.columns, "id"]):
         means.add(frame)
         record.add_answers(frame)
@@ -102,7 +102,7 @@ def _predict(batch: Path, scorer: Scorer, check: bool) -> None:
             good, bad = divide(text, numbers, uneven, predicted, reasons)
             file.write(rendered(good, header=n == 0))
             rows.update(scored=len(good), rejected=len(bad))
-    compared(beside.check, scorer.release, rows)
+    batch_report(beside.check, scorer.release, rows)
 
 
 def _batch(folder: Path, raw: Path, rows: int) -> Path:

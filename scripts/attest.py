@@ -14,7 +14,7 @@ from typing import Any
 from signoff.base import command_line
 from signoff.base.files import delete_leftovers, discard, hidden_name, replacing
 from signoff.config.settings import config_argument, read_config
-from signoff.release.facts import Facts, read_facts
+from signoff.release.facts import ReleaseFacts, read_facts
 from signoff.release.mlflow_model import write_mlflow_model
 from signoff.release.model_signature import write_model_signature
 from signoff.release.store import Releases
@@ -59,7 +59,7 @@ def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None 
     return folder
 
 
-def _write_model(facts: Facts, config: Mapping[str, Any], folder: Path) -> None:
+def _write_model(facts: ReleaseFacts, config: Mapping[str, Any], folder: Path) -> None:
     """Write a release as an MLflow model, in place of an earlier one. A reader never sees half of it."""
     hidden = folder.with_name(hidden_name(folder.name))
     try:

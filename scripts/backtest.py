@@ -19,7 +19,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
 from signoff.model.scoring import Scores
-from signoff.model.thresholds import add_thresholds, given, judge
+from signoff.model.thresholds import add_thresholds, given_thresholds, judge
 from signoff.release.records import Backtest
 from signoff.report.document import number
 from signoff.report.drawing import plotting, save_figure
@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> None:
         models = {path.stem: cast(_Trained, read_json(path)) for path in args.input}
         if NEVER not in models or len(models) < 2:
             raise TaskError(f"{args.input[0].parent}: give {NEVER}.json and the file of each week.")
-        weeks, summary = backtest(models, given(args))
+        weeks, summary = backtest(models, given_thresholds(args))
         write_table(weeks, args.output)
         write_json(args.output.with_suffix(".json"), summary)
         figure = args.output.with_suffix(".png")

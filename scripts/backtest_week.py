@@ -26,7 +26,7 @@ from signoff.model.records import Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model
 from signoff.model.scoring import metrics, predict
 from signoff.model.training import choose, train_model
-from signoff.model.weights import add_weight, given, weights_of
+from signoff.model.weights import add_weight, given_weighting, weights_of
 from signoff.review.evaluation import baseline_column
 
 # A column that no feature has the name of: features cannot be called `split`.
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
         # The last column is the target.
         target, _ = kinds.popitem()
         weeks = {path.stem: _read_weeks([path])[0] for path in args.score}
-        weighting = given(args)
+        weighting = given_weighting(args)
         if args.weight:
             # It is not a feature.
             del kinds[args.weight]

@@ -25,7 +25,7 @@ from signoff.tables.cleaning import by_policy, refuse_loss
 from signoff.tables.counting import row_hashes
 from signoff.tables.csv_file import read_ahead
 from signoff.tables.delivery import counts_by_day
-from signoff.tables.parts import added, columns_of_part
+from signoff.tables.parts import columns_of_part, summed_counts
 from signoff.tables.records import CleaningCounts
 from signoff.tables.spill import Spill, distinct, repeats
 from signoff.tables.table import ParsedTable
@@ -166,7 +166,7 @@ class _Cleaning:
                     both = [bad.get(self.times.column, pd.Series(dtype="object")), values[wrong]]
                     bad[self.times.column] = pd.concat([each.astype("object") for each in both]).sort_index()
             clean, more = _clean_rows(table.frame, self.policies, bad)
-            self._sums = added(self._sums, more)
+            self._sums = summed_counts(self._sums, more)
             for name, values in bad.items():
                 self.examples.setdefault(name, (values.index[0], values.iloc[0]))
             yield clean

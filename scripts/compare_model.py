@@ -47,7 +47,7 @@ _OTHER_ROWS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class ComparisonOptions:
     """The seed of every draw, the share of rows that prediction intervals are to cover, the smallest difference from
     the champion that matters (a share of its MAE), and the user's own metrics, if there are any."""
 
@@ -85,7 +85,7 @@ def compare_model(
     description: Description,
     holdout: pd.DataFrame,
     metrics: Metrics,
-    options: Options = Options(),
+    options: ComparisonOptions = ComparisonOptions(),
     before: Before = Before(),
     sampled: _Sampled | None = None,
 ) -> Compared:
@@ -159,7 +159,7 @@ def _covered(
     by_time: bool,
     slices: intervals.Sliced,
     drawn: intervals.Resampling,
-    options: Options,
+    options: ComparisonOptions,
 ) -> dict[str, Any]:
     """Return how much the model's own intervals cover, or those of a constant width, of the held-out rows."""
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
             level = metrics["intervals"]["level"]
         # All matrices here are small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            options = Options(args.random_state, level, args.least_difference, code)
+            options = ComparisonOptions(args.random_state, level, args.least_difference, code)
             found = compare_model(table, description, holdout, metrics, options, before, sampled)
         found["alarms"] += history_alarms(said["rows"], before.rows)
         if args.raw:

@@ -44,7 +44,7 @@ from signoff.release.approval import (
     serialised,
     utc_now,
 )
-from signoff.release.form import Line, SignOff
+from signoff.release.form import Move, SignOff
 from signoff.release.store import (
     Releases,
     evaluated,
@@ -119,7 +119,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
     return name
 
 
-def _check_place(document: SignOff, name: str | None, history: list[Line], releases: Releases) -> None:
+def _check_place(document: SignOff, name: str | None, history: list[Move], releases: Releases) -> None:
     """Raise TaskError if a sign-off is of another project, or was made before another release than the last one.
 
     Parameters
@@ -162,7 +162,7 @@ def _new_name(digest: str, releases: Releases) -> str:
 
 
 def _same_model(
-    digest: str, served: str, rule: Rule, history: list[Line], releases: Releases
+    digest: str, served: str, rule: Rule, history: list[Move], releases: Releases
 ) -> tuple[str, SignOff] | None:
     """Return the release of that model, and its sign-off, if one is whole and approved under today's rule.
 

@@ -21,8 +21,8 @@ from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_bytes, replacing, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import Rule, statement
-from signoff.release.facts import SIGN_OFF, Facts, read_facts
-from signoff.release.live_record import LIVE
+from signoff.release.facts import SIGN_OFF_NAME, ReleaseFacts, read_facts
+from signoff.release.live_record import LIVE_RECORD
 from signoff.release.store import Releases
 from signoff.report.data_sheet import data_sheet
 from signoff.report.dossier import Entry, is_model, readme
@@ -32,7 +32,7 @@ from signoff.tables.records import Contract, ValidationReport
 _FOLDER = Path("dossiers")
 _SIGNED, _MADE, _NOW = "signed with the release", "made from the signed files", "the project, when the zip was made"
 _ABOUT = {
-    SIGN_OFF: "who decided what, with signatures, and the SHA-256 of all that was reviewed",
+    SIGN_OFF_NAME: "who decided what, with signatures, and the SHA-256 of all that was reviewed",
     "final_report.md": "the report that the reviewer read",
     "final_report.html": "the same as a page",
     "evaluation_metrics.json": "scores of the model, the release before and the baselines",
@@ -68,11 +68,11 @@ def dossier(rule: Rule, name: str | None = None) -> Path:
     return path
 
 
-def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
+def _of_release(facts: ReleaseFacts, releases: Releases) -> dict[str, Entry]:
     """Return the signed files of the release, but for its model. Raises TaskError if one is not what was signed."""
     found = {}
     for file in facts.files:
-        if file == SIGN_OFF:
+        if file == SIGN_OFF_NAME:
             content = read_bytes(releases.releases / facts.name / file)
             if hashlib.sha256(content).hexdigest() != facts.files[file]:
                 raise TaskError(f"{releases.releases / facts.name / file} was altered. Restore it from a backup.")
@@ -85,7 +85,7 @@ def _of_release(facts: Facts, releases: Releases) -> dict[str, Entry]:
     return found
 
 
-def _made(facts: Facts, releases: Releases) -> dict[str, Entry]:
+def _made(facts: ReleaseFacts, releases: Releases) -> dict[str, Entry]:
     """Return the documents that are made from the signed files, and what each reviewer has signed."""
     validation = cast(ValidationReport, releases.json(facts.name, facts.document, "validation_report.json"))
     forms = standard_forms(facts)
@@ -120,8 +120,8 @@ def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
             "all deploys, rollbacks and prunings, each line chained to the one before",
         ),
         "history.head": (releases.head_file, "the SHA-256 of its last line"),
-        "live.json": (LIVE, "what was predicted beside what happened, and its alarms"),
-        "live.csv": (LIVE.with_suffix(".csv"), "the same, one line for each release and week"),
+        "live.json": (LIVE_RECORD, "what was predicted beside what happened, and its alarms"),
+        "live.csv": (LIVE_RECORD.with_suffix(".csv"), "the same, one line for each release and week"),
         "LICENCES.md": (WORKFLOW / "LICENCES.md", "the licences of all packages"),
     }
     if rule["allowed_signers"]:
@@ -129,7 +129,7 @@ def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
     return {name: Entry(read_bytes(path), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
 
 
-def _contract(facts: Facts, releases: Releases) -> Contract | None:
+def _contract(facts: ReleaseFacts, releases: Releases) -> Contract | None:
     """Return the data contract of the release; None if it has none."""
     for file in facts.files:
         if file.startswith("config/") and file.endswith((".yaml", ".yml")):
@@ -139,7 +139,7 @@ def _contract(facts: Facts, releases: Releases) -> Contract | None:
     return None
 
 
-def _zipped(entries: dict[str, Entry], facts: Facts) -> bytes:
+def _zipped(entries: dict[str, Entry], facts: ReleaseFacts) -> bytes:
     """Return the bytes of the zip. Each file has the time of the deploy, so that the same files give the same bytes."""
     at = datetime.fromisoformat(facts.deploy["at"])
     time = at.year, at.month, at.day, at.hour, at.minute, at.second

@@ -25,7 +25,7 @@ from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.records import Metadata
 from signoff.model.scoring import BUILT_IN, Scores
-from signoff.model.thresholds import DeployedScores, add_thresholds, given
+from signoff.model.thresholds import DeployedScores, add_thresholds, given_thresholds
 from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.champion import ChampionError, open_champion
@@ -48,7 +48,7 @@ def evaluate_model(args: argparse.Namespace, metadata: Metadata, code: ModuleTyp
         assert code is not None and frame is not None
         return call_metrics(code, name, actual, predicted, frame.loc[actual.index, list(metadata["features"])])
 
-    gate = Gate(given(args), args.limits, own_metrics if code else None)
+    gate = Gate(given_thresholds(args), args.limits, own_metrics if code else None)
     rows = FeatureRows(args.features, columns, frame)
     rule: Rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
     champion = None

@@ -23,16 +23,16 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.features.custom_features import is_number, own_features, refuse_infinite
 from signoff.features.earlier_rows import history_features, history_of, remembered
-from signoff.features.evidence import Facts
+from signoff.features.evidence import ColumnFacts
 from signoff.features.history_state import write_state
 from signoff.features.holdout import (
     described,
     head_of,
+    joint_facts,
     kinds_of,
     refuse_names,
     sides_of,
     test_rows,
-    together,
     with_split,
 )
 from signoff.features.plan import FeatureOptions, make_plan
@@ -119,7 +119,7 @@ class _Features:
         folder: Path | None = None,
     ):
         self._batches, self._custom, self._custom_mode = batches, custom, custom_mode
-        facts = {name: Facts(folder, times=not options.test_weeks) for name in names}
+        facts = {name: ColumnFacts(folder, times=not options.test_weeks) for name in names}
         for frame in batches():
             for name, each in facts.items():
                 each.look(frame[name])
@@ -160,7 +160,7 @@ class _Features:
 
     def description(self) -> Description:
         """Return the description of the features, after `tables` has yielded all of them."""
-        return described(self.plan, together(self._sides))
+        return described(self.plan, joint_facts(self._sides))
 
 
 def _kind_of(name: Hashable, values: pd.Series, words: set[str]) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.files import read_json, sha256, write_json
-from signoff.features.evidence import Facts
+from signoff.features.evidence import ColumnFacts
 from signoff.features.gathering import gather_features
 from signoff.features.holdout import rule_by_time
 from signoff.features.records import Description, Split
@@ -76,7 +76,7 @@ def _of_parts(args: argparse.Namespace) -> tuple[Description, list[Path], pd.Tim
         time = like["time_column"]
         assert time is not None
         ends = pd.to_datetime([rows[name][end] for name in names for end in ("first", "last")], format="ISO8601")
-        times = Facts(args.output.parent, times=not args.test_weeks)
+        times = ColumnFacts(args.output.parent, times=not args.test_weeks)
         if args.test_weeks:
             times.look(pd.Series(ends))
         for keys in () if args.test_weeks else read_keys(paths, like, hashed=False):

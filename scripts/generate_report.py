@@ -20,13 +20,13 @@ from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import Block, Box, Code, Figure, Section, Strong, Table, Words
 from signoff.report.drawing import save_figure, svg
 from signoff.report.figures import figures
-from signoff.report.inputs import data, model, row_budget, validation_blocks
+from signoff.report.inputs import data, model, row_budget_section, validation_blocks
 from signoff.report.judged import alarm_blocks, threshold_blocks
 from signoff.report.live import live_section
 from signoff.report.markdown import markdown
 from signoff.report.page import page
 from signoff.report.refit import refit_section
-from signoff.report.results import drift, importance, intervals, results, slices
+from signoff.report.results import drift, importance_section, intervals, results, slices
 from signoff.review.sample import held_out
 
 # The files that are read, all in one folder.
@@ -83,7 +83,7 @@ def generate_report(
         decision_box(decision(metrics, diagnostics, warnings(live, live["release"]) if live else ())),
         Section("Thresholds", threshold_blocks(metrics["thresholds"])),
         *([Section("Alarms", alarm_blocks(diagnostics["alarms"]))] if diagnostics["alarms"] else []),
-        Section("Data", [*data(metrics), *(row_budget(budget, metrics["target"]) if budget else [])]),
+        Section("Data", [*data(metrics), *(row_budget_section(budget, metrics["target"]) if budget else [])]),
         Section("Validation", validation_blocks(diagnostics["validation"])),
         Section("Model", model(metrics)),
         *([refit_section(diagnostics["refit"], metrics, backtest)] if "refit" in diagnostics else []),
@@ -94,7 +94,8 @@ def generate_report(
         Section("Drift", drift(diagnostics["drift"])),
         Section("Prediction intervals", intervals(diagnostics["prediction_interval"])),
         Section(
-            "Importance", importance(diagnostics["importance"], diagnostics["importance_sample"], metrics["target"])
+            "Importance",
+            importance_section(diagnostics["importance"], diagnostics["importance_sample"], metrics["target"]),
         ),
         Section("Reproducibility", _reproducibility(metrics, diagnostics, digests)),
     ]

@@ -14,7 +14,7 @@ from signoff.base.numbers import counted
 from signoff.ops.overview import INDEX, write_index
 from signoff.ops.runs import read_runs
 from signoff.release.approval import METRICS
-from signoff.release.form import Line
+from signoff.release.form import Move
 from signoff.release.live_record import Live, read_live
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Code, Drawing, Part, Section, Words
@@ -25,7 +25,7 @@ from signoff.report.timeline import Run, timeline
 
 
 def history(
-    runs: list[Run], moves: list[Line], target: str | None, warnings: list[str], live: Live | None = None
+    runs: list[Run], moves: list[Move], target: str | None, warnings: list[str], live: Live | None = None
 ) -> str:
     """Return the page as HTML.
 

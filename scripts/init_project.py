@@ -24,11 +24,19 @@ from signoff.base.files import replacing
 from signoff.base.redaction import printable
 from signoff.config.expectations import expectations
 from signoff.config.project_files import config_text, contract_text, history_key
-from signoff.features.evidence import Facts, facts_of, hides_signs, names_or_prose, names_the_row, other_words, unit_of
+from signoff.features.evidence import (
+    ColumnFacts,
+    facts_of,
+    hides_signs,
+    names_or_prose,
+    names_the_row,
+    other_words,
+    unit_of,
+)
 from signoff.features.prose import is_prose
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
-from signoff.source.fetch import fetch, label, parts
+from signoff.source.fetch import fetch, label, parts_of_source
 from signoff.source.ingest import ingest_data
 from signoff.source.options import READER, Reader
 from signoff.source.sniffing import sniff
@@ -219,7 +227,7 @@ class _Draft:
             only = ", ".join(frame.columns.drop(self.target))
             raise TaskError(f"there is nothing to predict {self.target} from: {only} only name rows, or are empty.")
 
-    def _find_units(self, text: list[str], facts: dict[str, Facts]) -> None:
+    def _find_units(self, text: list[str], facts: dict[str, ColumnFacts]) -> None:
         """Find the columns of text whose values are numbers with a unit."""
         self.units = {name: unit for name in text if (unit := unit_of(facts[name])) is not None}
         if not self.units:
@@ -441,7 +449,7 @@ def _rounded(value: float, direction: str) -> float:
 
 def _look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
     """Return how the (first) file of a source is written, and where to read it from: what was downloaded, once."""
-    found = parts(expand(source), Reader(query=query))
+    found = parts_of_source(expand(source), Reader(query=query))
     reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     if query:
         return reader, source

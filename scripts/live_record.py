@@ -27,13 +27,13 @@ from signoff.base.errors import TaskError, explain, nearest
 from signoff.base.files import read_json, replacing, write_json
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import config_argument
-from signoff.release.form import Line as Move
-from signoff.release.live_record import Line, Live, LiveAlarm, broken_words, read_live
+from signoff.release.form import Move
+from signoff.release.live_record import Live, LiveAlarm, LiveWeek, broken_words, read_live
 from signoff.release.records import Diagnostics, Metrics
 from signoff.release.store import Releases, kept_releases
 from signoff.review.batch_check import report_path
-from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
-from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
+from signoff.review.live import Promise, Sums, broken_limits, lines_of, mark_alarms, merged, promise_of, slice_alarms
+from signoff.review.live_join import Batch, Kinds, TrainingMeans, Unjoined
 from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table, rendered
 
@@ -111,7 +111,7 @@ def _grouped_by_key(
 
 
 def _as_if_predicted(
-    raw: Sequence[Path], wanted: np.ndarray, record: Record, release: str, configs: Sequence[str], folder: Path
+    raw: Sequence[Path], wanted: np.ndarray, record: Unjoined, release: str, configs: Sequence[str], folder: Path
 ) -> Batch | None:
     """Score rows of the raw data that were never predicted; return the file, if there are any.
 
@@ -141,7 +141,7 @@ def _as_if_predicted(
 
 
 def _read_answers(
-    raw: Sequence[Path], records: Iterable[Record], means: TrainingMeans, promise: Promise | None
+    raw: Sequence[Path], records: Iterable[Unjoined], means: TrainingMeans, promise: Promise | None
 ) -> tuple[dict[str, float], np.ndarray]:
     """Read the raw data once: add the answers to each record, and return the training means of the releases.
 
@@ -165,7 +165,7 @@ def _read_answers(
     return means.by_release(), np.concatenate(new)
 
 
-def _summed(record: Record, unused: np.ndarray | None = None) -> Sums:
+def _summed(record: Unjoined, unused: np.ndarray | None = None) -> Sums:
     """Return the sums over a record; clear in `unused` the rows of the raw data that a prediction is matched with."""
     sums = Sums()
     for rows in record.joined():
@@ -184,18 +184,18 @@ def live_record(args: argparse.Namespace, folder: Path) -> Live:
     kinds = Kinds({**known["kinds"], args.target: "number"}, known["date_formats"])
     time = promises[current].time if current in promises else None
     groups, problems = _grouped_by_key(_batches(), args.key, columns, args.target)
-    records = {key: Record(folder, key, kinds, args.target, time) for key in groups}
+    records = {key: Unjoined(folder, key, kinds, args.target, time) for key in groups}
     means, new = _read_answers(
         args.raw, records.values(), TrainingMeans(kinds, args.target, promises), promises.get(current or "")
     )
-    everything: list[tuple[Record, Sums]] = []
+    everything: list[tuple[Unjoined, Sums]] = []
     for key, record in records.items():
         for batch in groups[key]:
             record.add_predictions(batch, promises, means)
         everything.append((record, _summed(record, new)))
     if current in promises and promises[current].until is not None:
         key = tuple(args.key) or tuple(name for name in columns if name != args.target)
-        record = Record(folder, key, kinds, args.target, time)
+        record = Unjoined(folder, key, kinds, args.target, time)
         scored = _as_if_predicted(args.raw, new, record, current, args.config or (), folder)
         if scored:
             record.add_predictions(scored, promises, means)
@@ -205,7 +205,7 @@ def live_record(args: argparse.Namespace, folder: Path) -> Live:
     alarms: list[LiveAlarm] = []
     broken = []
     if current in promises:
-        alarms = judge(lines, current, promises[current])
+        alarms = mark_alarms(lines, current, promises[current])
         for record, sums in everything:
             alarms += slice_alarms(record, sums, current, promises[current])
         broken = broken_limits(lines, current, args.mae_max, args.coverage_min)
@@ -223,7 +223,7 @@ def live_record(args: argparse.Namespace, folder: Path) -> Live:
     }
 
 
-def _earlier_lines(path: Path) -> list[Line]:
+def _earlier_lines(path: Path) -> list[LiveWeek]:
     """Return the lines of the record that is replaced; none if it is missing or damaged."""
     live = read_live(path)
     if live is None and os.path.lexists(path):
@@ -231,9 +231,9 @@ def _earlier_lines(path: Path) -> list[Line]:
     return live["weeks"] if live else []
 
 
-def _write_table(lines: Sequence[Line], path: Path) -> None:
+def _write_table(lines: Sequence[LiveWeek], path: Path) -> None:
     """Write a line for each release and week as CSV."""
-    frame = pd.DataFrame(lines, columns=list(Line.__annotations__))
+    frame = pd.DataFrame(lines, columns=list(LiveWeek.__annotations__))
     frame["alarms"] = [" ".join(line["alarms"]) for line in lines]
     with replacing(path) as new:
         frame.to_csv(new, index=False, float_format="%.6g")

@@ -19,7 +19,7 @@ from signoff.base.files import read_json, replacing, write_json
 from signoff.config.settings import config_argument, read_config
 from signoff.model.scoring import mae
 from signoff.ops.many import MODELS, failed_models, forget_chunks
-from signoff.ops.runs import RECORD
+from signoff.ops.runs import INGEST_RECORD
 from signoff.release.approval import METRICS, VALIDATION
 from signoff.release.records import Metrics, Validation
 from signoff.release.verdict import verdict
@@ -69,7 +69,11 @@ def main(argv: list[str] | None = None) -> None:
         config, _ = read_config(args.config)
         forget_chunks(args.chunks)
         by, each = config["models"]["by"], config["models"]["each"]
-        names = sorted(parts_with_model(cast(SplitRecord, read_json(RECORD)))) if by else list(map(folder_name, each))
+        names = (
+            sorted(parts_with_model(cast(SplitRecord, read_json(INGEST_RECORD))))
+            if by
+            else list(map(folder_name, each))
+        )
         rows, without = [], failed_models()
         folders = [MODELS / name for name in names]
         for folder, settings in zip(folders, write_projects(config, folders), strict=True):

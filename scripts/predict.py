@@ -23,11 +23,11 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing, write_json
 from signoff.base.numbers import counted, rounded
-from signoff.config.settings import USUAL, config_argument, read_config
+from signoff.config.settings import CONFIG_PATHS, config_argument, read_config
 from signoff.release.approval import Rule
 from signoff.release.store import Releases
-from signoff.review.batch_check import BatchReport, compared, report_path
-from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
+from signoff.review.batch_check import BatchReport, batch_report, report_path
+from signoff.review.batch_rows import OURS, blocks, columns_to_keep, divide, open_batch
 from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.tables.csv_file import rendered
@@ -53,7 +53,7 @@ def _sink(path: str | None) -> Iterator[IO[bytes] | None]:
 def _asked_for(args: argparse.Namespace) -> Rule:
     """Return the approvals that a release must have: those of the project's config, or more by the command line."""
     rule: Rule = {"allowed_signers": None, "required_approvals": 1}
-    if args.config or any(Path(each).is_file() for each in USUAL):
+    if args.config or any(Path(each).is_file() for each in CONFIG_PATHS):
         rule |= read_config(args.config)[0]["release"]
     rule["allowed_signers"] = args.allowed_signers or rule["allowed_signers"]
     rule["required_approvals"] = max(args.required_approvals, rule["required_approvals"])
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
                 ):
                     if n == 0:
                         ours = [*OURS, *last]
-                        carried = check_columns(text.column_names, args.columns, scorer.needed, args.input, ours)
+                        carried = columns_to_keep(text.column_names, args.columns, scorer.needed, args.input, ours)
                     predicted, reasons = score(text, scorer.model, args.threads, args.missing, beside)
                     good, bad = divide(text.select(carried), numbers, uneven, predicted, reasons)
                     good = good.append_column("release", pa.array([release] * len(good), pa.string()))
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
                             logging.warning("[predict] row %d rejected: %s", row["row_number"], row["reason"])
                     why.update(map(_kind_of_reason, bad["reason"].to_pylist()))
                     rows.update(scored=len(good), rejected=len(bad))
-                report = compared(beside.check, release, rows)
+                report = batch_report(beside.check, release, rows)
                 if rows["scored"] or not rows["rejected"]:
                     # Within the block, so that earlier predictions stay if this stops.
                     _say(report, args.input, args.on_drift)

@@ -29,8 +29,8 @@ from signoff.base.numbers import counted, rounded
 from signoff.config.settings import read_config
 from signoff.ops.many import MODELS
 from signoff.release.store import Releases
-from signoff.review.batch_check import BatchReport, compared, report_path
-from signoff.review.batch_rows import OURS, blocks, check_columns, divide, open_batch
+from signoff.review.batch_check import BatchReport, batch_report, report_path
+from signoff.review.batch_rows import OURS, blocks, columns_to_keep, divide, open_batch
 from signoff.review.row_scores import Beside, load_scorer, score
 from signoff.source.pieces import part_names, pooled_names
 from signoff.tables.csv_file import rendered
@@ -99,7 +99,7 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
             )
             continue
         ours = [*OURS, _SCORED_BY, *scorer.last]
-        carried = check_columns(text.column_names, columns, scorer.needed, path, ours)
+        carried = columns_to_keep(text.column_names, columns, scorer.needed, path, ours)
         predicted, reasons = score(text, scorer.model, threads, missing, beside)
         good, bad = divide(text.select(carried), numbers, [], predicted, reasons)
         for title, value in ((_SCORED_BY, name), ("release", scorer.release)):
@@ -107,7 +107,7 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
         found.good[name] = good.select([*(each for each in good.column_names if each not in scorer.last), *scorer.last])
         found.bad.append(bad)
         rows = Counter(scored=len(good), rejected=len(bad))
-        found.reports[name] = compared(beside.check, scorer.release, rows)
+        found.reports[name] = batch_report(beside.check, scorer.release, rows)
     return found
 
 

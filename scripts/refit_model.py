@@ -29,7 +29,7 @@ from signoff.model.model_file import load_model, write_model
 from signoff.model.records import Metadata
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, versions
-from signoff.model.weights import columns_of, weights_of
+from signoff.model.weights import weight_columns, weights_of
 from signoff.release.records import Agreement, Metrics, RefitRecord
 from signoff.review.refit import agreement, newest_rows, refit_alarms
 from signoff.tables.batches import read_rows
@@ -76,7 +76,9 @@ def refit_model(args: argparse.Namespace) -> RefitRecord:
     kinds, target, when = description["features"], description["target"], description["time_column"]
     weighting = metadata.get("weight")
     group = [each for each in [description["split"].get("groups")] if each]
-    names = [*dict.fromkeys([*([when] if when else []), *group, *columns_of(weighting, when), *kinds, target, "split"])]
+    names = [
+        *dict.fromkeys([*([when] if when else []), *group, *weight_columns(weighting, when), *kinds, target, "split"])
+    ]
     rows = read_rows(
         args.input, description["kinds"], names, "split", lambda split: split.isin(["train", "test"]), kinds
     )

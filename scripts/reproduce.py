@@ -68,7 +68,7 @@ def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path)
         raise TaskError(f"{name} keeps no training data (release.keep_data), so it cannot be reproduced.")
     for place in places:
         with open(folder / f"features.{place.split('.')[1]}", "xb") as target:
-            kept_data.unpack(releases.data / place, target)
+            kept_data.unpack_kept(releases.data / place, target)
     return folder / "features.csv"
 
 

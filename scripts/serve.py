@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
-from signoff.serving.options import Options, options_of
+from signoff.serving.options import ServerOptions, options_of
 
 # A worker imports this file before it reports to its parent that it is alive. The other imports take seconds.
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _listening(host: str, port: int) -> socket.socket:
         raise TaskError(f"the server cannot listen on {host}, port {port}: {reason}. Set HOST= or PORT=.") from error
 
 
-def serve(options: Options, served: "Served", at: socket.socket, workers: int) -> None:
+def serve(options: ServerOptions, served: "Served", at: socket.socket, workers: int) -> None:
     """Answer requests that arrive at a socket until Ctrl-C or SIGTERM. Those that have arrived are answered first."""
     with contextlib.ExitStack() as stack:
         if workers > 1:
@@ -65,7 +65,7 @@ def serve(options: Options, served: "Served", at: socket.socket, workers: int) -
             Server(_configured(lambda: app_for(options, served))).run([at])
 
 
-def _worker(options: Options, note: Path) -> "Starlette":
+def _worker(options: ServerOptions, note: Path) -> "Starlette":
     """Return the application of one of several processes."""
     from signoff.serving.app import app_of_worker
 

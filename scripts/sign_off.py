@@ -26,7 +26,7 @@ from signoff.release.detached import take_signature, take_statement
 from signoff.release.form import Decided, Given, Subject
 from signoff.release.merged import Merged, merged_statements
 from signoff.release.signing import write_decision
-from signoff.release.subject import review, summary
+from signoff.release.subject import review, summary_lines
 
 _DECIDED = ("reviewer", "decision", "comment")
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("sign_off", args, REPORT):
         config, paths = read_config(args.config)
         subject = review(config, paths)
-        print("", *map(printable, summary(subject)), "", sep="\n", flush=True)
+        print("", *map(printable, summary_lines(subject)), "", sep="\n", flush=True)
         if sys.stdin.isatty() and not elsewhere:
             try:
                 _ask(args, subject["failures"], [each["name"] for each in subject["alarms"]])

@@ -30,7 +30,7 @@ from signoff.ops.status import next_step
 from signoff.release.approval import SIGN_OFF, code_state
 from signoff.release.decision import decide
 from signoff.release.detached import check_signers, statement_path, write_statement
-from signoff.release.form import Code, Given, Subject
+from signoff.release.form import CodeState, Given, Subject
 from signoff.release.rule_decision import comment_of, list_of_models, parse_rule, problems
 from signoff.release.signing import write_decision
 from signoff.release.store import Releases
@@ -49,7 +49,7 @@ class _Model:
     subject: Subject
 
 
-def _sorted_out(folders: list[Path], clauses: list[str], code: Code) -> tuple[dict[Path, _Model], dict[str, str]]:
+def _sorted_out(folders: list[Path], clauses: list[str], code: CodeState) -> tuple[dict[Path, _Model], dict[str, str]]:
     """Return the models that fit a rule by folder, and by name why each of the others does not.
 
     A model whose last model is deployed, or signed and ready to deploy, is in neither.
@@ -87,7 +87,7 @@ def _ask(args: argparse.Namespace, number: int) -> None:
         args.comment = input("Comment: ")
 
 
-def _sign_all(fit: dict[Path, _Model], args: argparse.Namespace, clauses: list[str], code: Code) -> dict[str, str]:
+def _sign_all(fit: dict[Path, _Model], args: argparse.Namespace, clauses: list[str], code: CodeState) -> dict[str, str]:
     """Write the list, and the sign-off or the statement of each model; return why a model got none, or needs more."""
     content = list_of_models(clauses, {folder.name: model.subject for folder, model in fit.items()})
     path = _LISTS / f"{hashlib.sha256(content).hexdigest()}.json"

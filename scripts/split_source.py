@@ -18,8 +18,8 @@ from signoff.base.files import read_json, write_json
 from signoff.source.address import Unreachable, shown
 from signoff.source.last_ingest import SplitRecord, go_on, read_record
 from signoff.source.options import reader_arguments, reader_of
-from signoff.source.pieces import PERIODS
-from signoff.source.split import Split, split_source
+from signoff.source.pieces import PERIOD_FORMATS
+from signoff.source.split import SplitSource, split_source
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", required=True, metavar="SOURCE", help="path, folder, pattern or URL")
     parser.add_argument("--output", required=True, type=Path, help="the JSON record to write")
     parser.add_argument("--pieces", type=Path, default=Path("data/source"), help="the folder of the parts' rows")
-    parser.add_argument("--by", choices=[*PERIODS, "value"], required=True, help="what of the column makes a part")
+    parser.add_argument(
+        "--by", choices=[*PERIOD_FORMATS, "value"], required=True, help="what of the column makes a part"
+    )
     parser.add_argument("--column", required=True, help="the column whose values make the parts")
     parser.add_argument("--pool", help="a column: each of its values gets a pooled part; empty: one for all rows")
     parser.add_argument("--min-rows", type=int, default=0, help="with --pool: a part with fewer rows gets no model")
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 def _split(args: argparse.Namespace) -> SplitRecord:
     """Split the source; return the last record if it cannot be reached and the last parts may be used."""
     reader = reader_of(args)
-    split = Split(args.pieces, args.by, args.column, args.date_format, args.pool, args.min_rows)
+    split = SplitSource(args.pieces, args.by, args.column, args.date_format, args.pool, args.min_rows)
     try:
         return split_source(args.input, args.output, split, args.target, reader)
     except Unreachable as error:

@@ -33,7 +33,7 @@ from signoff.model.regressor import Learning, TrainingRows, add_model, make_regr
 from signoff.model.scoring import Scores, metrics, predict
 from signoff.model.text import text_features
 from signoff.model.training import choose, train_setting, versions
-from signoff.model.weights import add_weight, columns_of, given, weights_of
+from signoff.model.weights import add_weight, given_weighting, weight_columns, weights_of
 from signoff.tables.batches import read_rows
 from signoff.tables.contract import describe
 
@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace, description: Description, rows: pd.DataFram
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    groups, weighting = groups_of(rows, description["split"].get("groups")), given(args)
+    groups, weighting = groups_of(rows, description["split"].get("groups")), given_weighting(args)
     weights = weights_of(rows, weighting, description["time_column"])
     every = TrainingRows(rows, kinds, target, moments, groups, weights)
     setting, comparison = choose(learning, every)
@@ -205,12 +205,12 @@ def main(argv: list[str] | None = None) -> None:
             make_regressor(args.estimator, args.params, args.random_state)
         description = cast(Description, read_json(args.input.with_suffix(".json")))
         kinds, target = description["features"], description["target"]
-        weighting = given(args)
+        weighting = given_weighting(args)
         compares = args.candidates or args.preset != "fast" or weighting
         needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
         group = [each for each in [description["split"].get("groups")] if each]
-        weight = columns_of(weighting, description["time_column"])
+        weight = weight_columns(weighting, description["time_column"])
         names = list(dict.fromkeys([*when, *group, *weight, *kinds, target]))
         with ThreadPoolExecutor(1) as beside:
             digest_of_input = beside.submit(sha256, args.input)

@@ -30,14 +30,14 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8
 from signoff.base.surroundings import run_environment
-from signoff.config.settings import USUAL, read_config, refuse_code
+from signoff.config.settings import CONFIG_PATHS, read_config, refuse_code
 from signoff.ops.all_models import outcome_of_all
-from signoff.ops.folder import described, running_snakemake
+from signoff.ops.folder import running_snakemake, running_words
 from signoff.ops.many import has_many_models, many_models_here
 from signoff.ops.notify import notify
-from signoff.ops.runs import LOCK, RECORD, lock_entry, read_runs, run_lines, write_runs
+from signoff.ops.runs import INGEST_RECORD, LOCK, lock_entry, read_runs, run_lines, write_runs
 from signoff.release.approval import DIAGNOSTICS, METRICS, REPORT, utc_now
-from signoff.release.live_record import LIVE, broken_words, read_live
+from signoff.release.live_record import LIVE_RECORD, broken_words, read_live
 from signoff.release.store import Releases
 from signoff.report.timeline import Run
 from signoff.source.last_ingest import GOING_ON
@@ -78,9 +78,9 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
 def _snakemake(*arguments: str) -> list[str]:
     """Return the command that runs the workflow on the project in this folder."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(WORKFLOW / "Snakefile")]
-    config = next((each for each in USUAL if Path(each).is_file()), None)
+    config = next((each for each in CONFIG_PATHS if Path(each).is_file()), None)
     if config is None:
-        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
+        raise TaskError(f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder.")
     # The workflow's own profile alone: another one could run a part, touch files, or ignore new data. A profile in the
     # project's folder is not looked at either.
     command += ["--profile", "none", "--workflow-profile", str(WORKFLOW / "profiles/default")]
@@ -101,7 +101,7 @@ def _targets() -> list[str]:
 
     With many models, these are the reports of all. All targets are needed even if a new model fails.
     """
-    found = [str(LIVE)] if Releases().current() else []
+    found = [str(LIVE_RECORD)] if Releases().current() else []
     # If the config is wrong, Snakemake reports it.
     with contextlib.suppress(TaskError):
         config = read_config()[0]
@@ -122,7 +122,7 @@ def weekly(cores: str) -> int:
     The caller has made sure that no other Snakemake runs here.
     """
     discard(_SAID)
-    refuse_code([each for each in USUAL if Path(each).is_file()])
+    refuse_code([each for each in CONFIG_PATHS if Path(each).is_file()])
     # To a file, not to a pipe: if this process is killed, Snakemake is to go on.
     with open(_SAID, "xb") as said, open(_SAID, encoding="utf-8", errors="replace", opener=only_file) as new:
         command, environment = _snakemake("--cores", cores, *_targets()), run_environment(Path.cwd())
@@ -163,8 +163,8 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
         found["cause"] += f" (Snakemake was ended by signal {-exit_code})" if exit_code < 0 else ""
     try:
         found["release"] = Releases().current()
-        if RECORD.is_file():
-            record = read_json(RECORD)
+        if INGEST_RECORD.is_file():
+            record = read_json(INGEST_RECORD)
             found |= {"source_version": record["source_version"], "rows": record["records"]}
         many = many_models_here()
         verdict_log = Path("logs/models_verdict.log" if many else "logs/verdict.log")
@@ -247,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
                 write_runs(run_lines(), lost)
             other = running_snakemake()
             if other is not None:
-                raise BlockingIOError(described(other))
+                raise BlockingIOError(running_words(other))
             earlier, lines = read_runs()[0], run_lines()
             try:
                 exit_code = weekly(args.cores)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from signoff.config.expectations import expectations
-from signoff.tables.delivery import Delivery, Record
+from signoff.tables.delivery import Delivery, EarlierDelivery
 from signoff.tables.delivery_checks import _check_delivery
 from signoff.tables.own_keys import DeliveryRules, delivery_rules
 from signoff.tables.records import Violation
@@ -61,7 +61,9 @@ def inferred(frame: pd.DataFrame, now: pd.Timestamp) -> DeliveryRules:
     return delivery_rules(table | {"columns": {name: columns.get(name, {}) for name in frame}})
 
 
-def judged(rules: DeliveryRules, frame: pd.DataFrame, last: Record | None, now: pd.Timestamp) -> list[Violation]:
+def judged(
+    rules: DeliveryRules, frame: pd.DataFrame, last: EarlierDelivery | None, now: pd.Timestamp
+) -> list[Violation]:
     delivery = Delivery(rules.levels, rules.max_missing)
     delivery.look(frame, frame["day"])
     return _check_delivery(rules, delivery, last, "day", now)

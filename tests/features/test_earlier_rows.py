@@ -18,9 +18,9 @@ from feature_engineering import _Features, feature_engineering
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.config.settings import SCHEMA, check_config
-from signoff.features.earlier_rows import _columns_remembered, history_features, micros_of, remembered, state_of
+from signoff.features.earlier_rows import _columns_remembered, history_features, micros_of, remembered, rows_needed_from
 from signoff.features.history_plan import micros
-from signoff.features.history_state import history_facts, read_state
+from signoff.features.history_state import history_facts, read_earlier_rows
 from signoff.features.plan import FeatureOptions
 from signoff.features.recipe import columns_used, features_again, of_a_date
 from signoff.model.model_file import load_model
@@ -146,7 +146,7 @@ def test_every_value_is_that_of_a_loop_over_the_rows_and_a_state_has_all_that_it
     np.testing.assert_allclose(values(history_features(frame, recipe)), expected, rtol=1e-15)
     for since in (25, 40, 55):
         at = int(micros_of(pd.Series([START + pd.Timedelta(since, "h")]))[0])
-        state = state_of(remembered(frame, recipe), recipe, at)
+        state = rows_needed_from(remembered(frame, recipe), recipe, at)
         found = values(history_features(frame[["when", "key"]], recipe, state), hours >= since)
         np.testing.assert_allclose(found, expected[:, hours >= since], rtol=1e-15)
         assert len(state.rows) < 80
@@ -169,7 +169,7 @@ def test_no_value_of_a_later_or_equal_moment_enters_and_a_state_gives_the_same_v
     np.testing.assert_array_equal(values(fewer, now[~late | now]), values(found, now))
     # From the few rows that a state holds, each later row has the values of training.
     at = int(micros_of(pd.Series([START + pd.Timedelta(moment, "h")]))[0])
-    state = state_of(remembered(frame, recipe), recipe, at)
+    state = rows_needed_from(remembered(frame, recipe), recipe, at)
     given_rows = frame[["when", "key"]]
     after_it = np.array(hours) >= moment
     again = history_features(given_rows, recipe, state)
@@ -283,7 +283,7 @@ def trained(tmp_path_factory):
         ["--input", f"{folder}/features.csv", "--output", f"{folder}/model.pkl", "--intervals", "constant"]
     )
     metadata = read_json(folder / "model.json")
-    earlier = read_state((folder / "history.arrow").read_bytes(), metadata)
+    earlier = read_earlier_rows((folder / "history.arrow").read_bytes(), metadata)
     model = _Model(load_model(folder / "model.pkl", metadata["sha256"]), metadata, earlier=earlier)
     return folder, frame, Scorer("release", model, None, None)
 
@@ -306,7 +306,7 @@ def test_a_prediction_has_the_history_of_training_and_needs_few_rows_for_it(trai
     assert scorer.model.pipeline.history_sha256 == scorer.model.metadata["history"]["sha256"]
     content = (folder / "history.arrow").read_bytes()
     with pytest.raises(TaskError, match="does not belong to this model"):
-        read_state(content[:-1] + b"x", scorer.model.metadata)
+        read_earlier_rows(content[:-1] + b"x", scorer.model.metadata)
 
 
 def test_an_mlflow_model_has_the_earlier_rows_and_answers_as_the_release_does(trained, tmp_path):

@@ -14,7 +14,7 @@ from signoff.model import quantiles
 from signoff.model.model_file import load_model, write_model
 from signoff.model.quantiles import _weighted_quantile, fit_intervals
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
-from signoff.model.scoring import bounds, has_bounds, predict
+from signoff.model.scoring import has_bounds, interval_ends, predict
 from signoff.model.training import train_model
 
 KINDS = {"shop": "category", "km": "number", "age": "number"}
@@ -44,7 +44,7 @@ def model():
 
 def ends(model, features: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     predicted = predict(model, features, 1)
-    low, high = bounds(model, features, predicted, 1)
+    low, high = interval_ends(model, features, predicted, 1)
     return predicted.to_numpy(), low.to_numpy(), high.to_numpy()
 
 
@@ -72,14 +72,14 @@ def test_the_prediction_is_between_the_ends_whatever_the_row_holds(model):
     assert np.isfinite([low, high]).all() and (low <= predicted).all() and (predicted <= high).all()
     one = ends(model, features.tail(1))
     assert [each[0] for each in one] == [predicted[2], low[2], high[2]]
-    nothing = bounds(model, features.head(0), pd.Series(dtype="float64"), 1)
+    nothing = interval_ends(model, features.head(0), pd.Series(dtype="float64"), 1)
     assert [len(each) for each in nothing] == [0, 0]
 
 
 def test_a_model_without_intervals_predicts_without_them(model):
     features, target = table(200)
     older = train_model(features, KINDS, target, **SETTING)
-    assert bounds(older, features, predict(older, features, 1), 1) is None
+    assert interval_ends(older, features, predict(older, features, 1), 1) is None
 
 
 def test_the_files_of_a_model_hold_its_intervals_in_the_same_bytes_and_are_refused_when_they_change(tmp_path):

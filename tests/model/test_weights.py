@@ -29,7 +29,7 @@ from signoff.model.records import words_of_gain
 from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.training import train_again, train_model
 from signoff.model.weight_gain import gain_of
-from signoff.model.weights import columns_of, given, weights_of
+from signoff.model.weights import given_weighting, weight_columns, weights_of
 from split_weeks import split_weeks
 
 HALF_LIFE = {"half_life_weeks": 2}
@@ -95,9 +95,9 @@ def test_wrong_weights_are_one_clear_error(values, message):
 
 
 def test_a_half_life_needs_a_time():
-    assert given(argparse.Namespace(weight=None, half_life_weeks=3)) == {"half_life_weeks": 3}
+    assert given_weighting(argparse.Namespace(weight=None, half_life_weeks=3)) == {"half_life_weeks": 3}
     with pytest.raises(TaskError, match=r"model\.weight\.half_life_weeks needs the age of each row"):
-        columns_of(HALF_LIFE, None)
+        weight_columns(HALF_LIFE, None)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.runs import lock_entry, read_runs, write_runs
 from signoff.release import live_record as live
 from signoff.release import outbox
-from signoff.release.tracking import read_record
+from signoff.release.tracking import read_tracking
 from signoff.release.verdict import logged_summary
 from signoff.source.last_ingest import read_record as last_ingest
 
@@ -84,7 +84,7 @@ def test_damaged_records_and_logs_stop_nothing(tmp_path, monkeypatch, content, c
     for path in files:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
-    assert read_record() == {} and last_ingest("x", None, Path("raw_data.json")) is None
+    assert read_tracking() == {} and last_ingest("x", None, Path("raw_data.json")) is None
     assert read_runs() == ([], ["line 1 of logs/runs.jsonl is damaged, and left out"] if content else [])
     assert logged_summary(Path("logs/verdict.log")) == []
     for path in ("model/model.pkl", "reports/holdout_predictions.csv"):
@@ -93,8 +93,8 @@ def test_damaged_records_and_logs_stop_nothing(tmp_path, monkeypatch, content, c
     Path("model/model.json").write_bytes(content)
     Path("reports/evaluation_metrics.json").write_bytes(content)
     assert list(damaged(["model/model.pkl", "reports/holdout_predictions.csv"])) == []
-    Path(live.LIVE).write_bytes(content)
-    assert live.read_live() is None and lock_entry(content) is None and changed_files(live.LIVE) == []
+    Path(live.LIVE_RECORD).write_bytes(content)
+    assert live.read_live() is None and lock_entry(content) is None and changed_files(live.LIVE_RECORD) == []
     outbox.discard_damaged()
     assert outbox.waiting() == []
     assert "logs/mlflow/0/run.json is damaged and cannot be logged: deleted" in caplog.text
@@ -102,7 +102,7 @@ def test_damaged_records_and_logs_stop_nothing(tmp_path, monkeypatch, content, c
 
 @pytest.mark.parametrize("key", [None, "release", "rows", "weeks", "alarms", "broken"])
 def test_a_live_record_with_a_wrong_key_is_none(tmp_path, key):
-    path, week = tmp_path / "live.json", dict.fromkeys(live.Line.__annotations__, 1)
+    path, week = tmp_path / "live.json", dict.fromkeys(live.LiveWeek.__annotations__, 1)
     week |= {"release": "r", "baseline": "mean", "week": "2026-01-05", "as_if": False, "alarms": []}
     broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
     whole = {"release": "r", "rows": 1, "answered": 1, "weeks": [week], "broken": [broken]}

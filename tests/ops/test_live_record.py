@@ -9,7 +9,7 @@ import yaml
 
 from conftest import Project, rides
 from signoff.base.files import write_json
-from signoff.release.live_record import LIVE
+from signoff.release.live_record import LIVE_RECORD
 from signoff.release.store import Releases
 from weekly import _live_outcome
 
@@ -100,7 +100,9 @@ def test_a_rule_returns_only_to_a_release_with_the_approvals_that_are_asked_for(
     monkeypatch.chdir(released.folder)
     first, second = (line["release"] for line in Releases().history())
     broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
-    write_json(LIVE, {"release": second, "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]})
+    write_json(
+        LIVE_RECORD, {"release": second, "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]}
+    )
     rule = {"mae_max": 1, "on_failure": "rollback"}
     # Each of the releases has one approval.
     released.configure(live=rule, release={"required_approvals": 2})

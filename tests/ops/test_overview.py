@@ -12,7 +12,7 @@ import rollback
 import sign_off
 from conftest import in_process
 from signoff.ops.overview import _overview, _waiting, read_state, update_index
-from signoff.ops.status import Step
+from signoff.ops.status import NextStep
 from signoff.release.approval import METRICS
 
 AT = "2026-02-01T12:00:00Z"
@@ -137,7 +137,7 @@ def test_who_has_decided_is_not_waited_for(folder):
         "signed_at": AT,
         "signature": "s",
     }
-    state = replace(read_state(), decisions=[ada], step=Step("approval", "one more"))
+    state = replace(read_state(), decisions=[ada], step=NextStep("approval", "one more"))
     (row,) = _waiting(state).rows
     assert row[1:3] == ["bob", "Ada: approve (1 needed)"]
 

@@ -18,7 +18,7 @@ from conftest import ROOT, Project, rides, run, script
 from schedule import _SCHEDULERS, schedule
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
-from signoff.ops.runs import RECORD
+from signoff.ops.runs import INGEST_RECORD
 from signoff.ops.status import described_run
 from status import _lock_holder
 from weekly import LIVE, METRICS, _live_outcome, _only_one, _outcome
@@ -165,7 +165,7 @@ def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path, monkeypatch):
 def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_json(Path(METRICS), {"model": []})
-    write_json(RECORD, {"source_version": "x", "records": 1})
+    write_json(INGEST_RECORD, {"source_version": "x", "records": 1})
     Path("config.yaml").write_text("target: [", encoding="utf-8")
     assert _outcome(0, 1)["cause"]
     Path("config.yaml").write_text("raw_data_source_url: a.csv\ntarget: y\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from signoff.base.files import sha256
 from signoff.config.settings import read_config
 from signoff.release import model_signature
 from signoff.release.bom import bill_of_materials
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.release.in_toto import in_toto_statement
 from signoff.release.model_signature import write_model_signature
 from signoff.release.store import Releases
@@ -190,7 +190,7 @@ def test_a_folder_is_signed_only_with_the_tool_and_a_key(folder_and_key, tmp_pat
     assert not (tmp_path / "model_signing.sig").exists()
 
 
-def facts(**changes: object) -> Facts:
+def facts(**changes: object) -> ReleaseFacts:
     """Return a release of one feature whose model was approved in spite of an alarm."""
     decision = {"reviewer": "Ada", "decision": "approve", "comment": "a|b", "signed_at": "2026-01-05T03:00:00Z"}
     decision |= {"override": "the shop was *closed*", "signature": None}
@@ -212,7 +212,7 @@ def facts(**changes: object) -> Facts:
         "diagnostics": {"alarms": [{"name": "drift", "feature": "x", "sentence": "x has moved."}]},
         "about": {"owner": "Grace", "intended_use": "Plan shifts", "limitations": "Not for nights"},
     }
-    return Facts(**{**values, **changes})
+    return ReleaseFacts(**{**values, **changes})
 
 
 def test_the_forms_tell_of_alarms_overrides_and_what_the_config_says():

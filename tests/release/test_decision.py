@@ -39,9 +39,9 @@ from signoff.release.approval import (
     statement,
 )
 from signoff.release.decision import decide
-from signoff.release.envelope import parts, payload_of
+from signoff.release.envelope import parts_of_payload, payload_of
 from signoff.release.store import Releases, kept_releases, release_before
-from signoff.release.subject import _changes, review, summary
+from signoff.release.subject import _changes, review, summary_lines
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
@@ -299,7 +299,7 @@ def test_failures_are_those_of_the_thresholds_and_the_contract(project):
 
 def test_the_summary_says_what_is_decided_on(project):
     subject = review(project.config, project.paths)
-    lines = summary(subject)
+    lines = summary_lines(subject)
     assert lines[:3] == [
         "Target      y",
         "Source      a.csv, ingested 2026-01-05T03:00:00+00:00",
@@ -308,9 +308,9 @@ def test_the_summary_says_what_is_decided_on(project):
     assert lines[3:-5] == verdict(json.loads(Path(VALIDATION).read_text()), json.loads(Path(METRICS).read_text()))[0]
     change("data/raw/raw_data.json", sha256="0" * 64)
     edited = "Edited      data/raw/raw_data.csv was edited or cut since it was ingested"
-    assert summary(subject) == [*lines[:2], edited, *lines[2:]]
+    assert summary_lines(subject) == [*lines[:2], edited, *lines[2:]]
     change("data/raw/raw_data.json", sha256=digest(RAW))
-    assert summary(subject) == lines
+    assert summary_lines(subject) == lines
     model = digest(MODEL)[:12]
     assert lines[-5:] == [
         "Verdict     passed",
@@ -320,16 +320,16 @@ def test_the_summary_says_what_is_decided_on(project):
         f"Report      {PAGE}, {REPORT}",
     ]
     subject |= {"code": {"commit": "c0ffee", "clean": True, "sha256": CODE}, "failures": ["one", "two"]}
-    assert "Code        c0ffee (clean)" in summary(subject)
-    place = summary(subject).index("Verdict     passed")
-    assert summary(subject)[place + 1 : place + 3] == ["            one", "            two"]
+    assert "Code        c0ffee (clean)" in summary_lines(subject)
+    place = summary_lines(subject).index("Verdict     passed")
+    assert summary_lines(subject)[place + 1 : place + 3] == ["            one", "            two"]
     subject["code"]["clean"] = False
-    assert "Code        c0ffee (with changes that are not committed)" in summary(subject)
+    assert "Code        c0ffee (with changes that are not committed)" in summary_lines(subject)
     change(METRICS, split={"rule": "hash", "rows": {"train": 1, "test": 1}})
     told = f"{METRICS} has changed while it was read. Wait for the run to end, and look again."
-    assert error(summary, subject) == told
+    assert error(summary_lines, subject) == told
     subject["files"] |= {path: digest(path) for path in (METRICS, DIAGNOSTICS)}
-    assert summary(subject)[2] == "Data window no dates"
+    assert summary_lines(subject)[2] == "Data window no dates"
 
 
 def test_changes_since_the_release_are_listed_one_by_one(project):
@@ -360,7 +360,7 @@ def test_changes_since_the_release_are_listed_one_by_one(project):
         "recipe of the features: changed",
         "columns of the features: changed",
     ]
-    lines = summary(review_of(name))
+    lines = summary_lines(review_of(name))
     place = next(n for n, line in enumerate(lines) if line.startswith("Changes     since"))
     assert lines[place + 1] == "            MAE then 3.0000, on the rows held out then; now 4.5000"
     released = Path("deployed/releases", name, "model.json")
@@ -444,7 +444,7 @@ def test_what_is_signed_is_the_subject_and_the_decision_without_its_signature(pr
     document = approve(project)
     (decision,) = document["decisions"]
     said = json.loads(payload_of(statement(document, {**decision, "signature": "s"})))
-    assert parts(said) == (
+    assert parts_of_payload(said) == (
         {key: value for key, value in document.items() if key not in ("decisions", "sha256")},
         {key: value for key, value in decision.items() if key != "signature"},
     )
@@ -1098,7 +1098,7 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
     for page in (REPORT, PAGE):
         with open(page, "a", encoding="utf-8") as file:
             file.write(digest(DIAGNOSTICS))
-    assert "Alarm       drift: km has moved." in summary(review(project.config, project.paths))
+    assert "Alarm       drift: km has moved." in summary_lines(review(project.config, project.paths))
     assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
     document = approve(project, override=" a season ")
@@ -1142,12 +1142,12 @@ def test_what_is_swapped_after_its_digest_was_taken_is_not_shown(project):
         assert error(approval.reviewed_bytes, path, subject["files"]) == told
         # The alarms are in the subject.
         if path not in (JSON, DIAGNOSTICS):
-            assert error(summary, subject) == told
+            assert error(summary_lines, subject) == told
         Path(path).write_bytes(content)
     name = release(project, 2)
     subject = review_of(name)
     write(JSON, {})
-    assert f"{JSON} has changed while it was read" in error(summary, subject)
+    assert f"{JSON} has changed while it was read" in error(summary_lines, subject)
 
 
 def test_what_is_not_given_is_asked_until_it_is_said():

@@ -150,13 +150,13 @@ def test_a_damaged_file_is_written_again_and_what_killed_processes_left_is_delet
     for bad in (good[:-9], b"", gzip.compress(b"other")):
         place.write_bytes(bad)
         with pytest.raises(TaskError, match=r"damaged|altered"):
-            kept_data.unpack(place)
+            kept_data.unpack_kept(place)
         kept_data.keep(document, None, STORE)
         assert place.read_bytes() == good
     place.unlink()
     place.symlink_to(folder / PATHS[0])
     with pytest.raises(TaskError, match="is a link"):
-        kept_data.unpack(place)
+        kept_data.unpack_kept(place)
 
 
 def test_large_data_are_kept_only_if_asked_for_and_a_changed_file_is_refused(folder, monkeypatch):

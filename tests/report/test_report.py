@@ -397,9 +397,11 @@ def test_words_agree_with_their_numbers_in_every_section(finished_run):
     slices = found["slices"] | {"looked_at": 1, "rows": []}
     assert "1 part of the held-out rows was looked at" in text_of(results.slices(slices, 0.95, "y"))
     sample = {"rows": 1, "repeats": 1}
-    assert "shuffled once among 1 held-out row." in text_of(results.importance(found["importance"], sample, "y"))
+    assert "shuffled once among 1 held-out row." in text_of(
+        results.importance_section(found["importance"], sample, "y")
+    )
     assert "shuffled 5 times among 2,500 held-out rows." in text_of(
-        results.importance(found["importance"], {"rows": 2500, "repeats": 5}, "y")
+        results.importance_section(found["importance"], {"rows": 2500, "repeats": 5}, "y")
     )
     # The target may be called units.
     sections = [results.results(metrics | {"target": "units"}, found), results.slices(found["slices"], 0.95, "units")]
@@ -407,7 +409,7 @@ def test_words_agree_with_their_numbers_in_every_section(finished_run):
     budget |= {"curve": [{"rows": n, "MAE": 2.0, "R2": 0.5, "gain": 0.1, "interval": [0.0, 0.2]} for n in (250, 500)]}
     settings = [{"estimator": "a.B", "params": {}, "MAE": 2.0, "spread": 0.1, "rows": 9, "problem": None}]
     chosen = metrics | {"target": "units", "candidates": {"folds": "3 folds", "settings": settings}}
-    sections += [inputs.row_budget(budget, "units"), inputs.model(chosen)]
+    sections += [inputs.row_budget_section(budget, "units"), inputs.model(chosen)]
     assert "Chosen from 1 candidate by" in text_of(sections[-1])
     assert not re.search("units? of units", " ".join(map(text_of, sections)))
 

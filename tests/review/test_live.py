@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from signoff.release.live_record import broken_words, newest_words, warnings
-from signoff.review.live import Promise, Sums, broken_limits, judge, lines_of, merged, promise_of, slice_alarms
-from signoff.review.live_join import Batch, Kinds, Record, TrainingMeans
+from signoff.review.live import Promise, Sums, broken_limits, lines_of, mark_alarms, merged, promise_of, slice_alarms
+from signoff.review.live_join import Batch, Kinds, TrainingMeans, Unjoined
 
 KINDS = Kinds({"when": "date", "shop": "text", "size": "number", "sold": "number"}, {"when": "ISO8601"})
 
@@ -20,11 +20,13 @@ def promise(mae: float = 1.0, **changes) -> Promise:
     return Promise(**{**usual, **changes})
 
 
-def record_of(tmp_path, batches: list[pd.DataFrame], answers: pd.DataFrame, key=("when", "shop"), **options) -> Record:
+def record_of(
+    tmp_path, batches: list[pd.DataFrame], answers: pd.DataFrame, key=("when", "shop"), **options
+) -> Unjoined:
     """Return the record of some batches of predictions, in the order in which they were written."""
     answers.to_csv(tmp_path / "raw.csv", index=False)
     promises = {"r1": promise(), "r2": promise()}
-    record = Record(tmp_path, key, KINDS, "sold", "when")
+    record = Unjoined(tmp_path, key, KINDS, "sold", "when")
     training = TrainingMeans(KINDS, "sold", {name: promise(time=None) for name in promises})
     for frame in KINDS.read(tmp_path / "raw.csv", [*key, "sold"]):
         record.add_answers(frame)
@@ -47,7 +49,7 @@ def answers(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["when", "shop", "sold"])
 
 
-def joined(record: Record) -> pd.DataFrame:
+def joined(record: Unjoined) -> pd.DataFrame:
     return pd.concat(list(record.joined())).sort_values("prediction", ignore_index=True)
 
 
@@ -134,7 +136,7 @@ def weeks(*figures: dict) -> list[dict]:
 
 
 def test_weeks_as_promised_raise_no_alarm():
-    assert judge(weeks({"mae": 1.02}, {"mae": 0.97}, {"mae": 1.1, "bias": 0.05}), "r1", promise()) == []
+    assert mark_alarms(weeks({"mae": 1.02}, {"mae": 0.97}, {"mae": 1.1, "bias": 0.05}), "r1", promise()) == []
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_weeks_as_promised_raise_no_alarm():
 )
 def test_the_second_bad_week_raises_an_alarm_at_the_latest(name, bad):
     lines = weeks({"mae": 1.0}, {"mae": 1.0}, bad, bad)
-    found = judge(lines, "r1", promise())
+    found = mark_alarms(lines, "r1", promise())
     assert name in [each["name"] for each in found]
     sentence = next(each["sentence"] for each in found if each["name"] == name)
     assert "for 2 weeks (from 2024-01-15, 200 rows)" in sentence
@@ -156,12 +158,12 @@ def test_the_second_bad_week_raises_an_alarm_at_the_latest(name, bad):
 
 def test_an_alarm_ends_when_the_weeks_are_good_again():
     lines = weeks({"mae": 2.0}, {"mae": 2.0}, {"mae": 1.0})
-    assert judge(lines, "r1", promise()) == []
+    assert mark_alarms(lines, "r1", promise()) == []
     assert lines[1]["alarms"] == ["live_error"]
 
 
 def test_a_few_rows_raise_no_alarm():
-    assert judge(weeks({"mae": 3.0, "rows": 9}, {"mae": 3.0, "rows": 9}), "r1", promise()) == []
+    assert mark_alarms(weeks({"mae": 3.0, "rows": 9}, {"mae": 3.0, "rows": 9}), "r1", promise()) == []
 
 
 def test_clean_replays_rarely_raise_an_alarm_and_doubled_noise_always_does():
@@ -174,7 +176,7 @@ def test_clean_replays_rarely_raise_an_alarm_and_doubled_noise_always_does():
         held = [{"MAE": mae, "bias": bias, "rows": 150} for mae, bias, _ in figures[:8]]
         own = promise(1.0, weeks=held, coverages=[each[2] for each in figures[:8]])
         lines = weeks(*(dict(zip(names, map(float, each), strict=True)) for each in figures[8:]))
-        return any(judge(lines[:n], "r1", own) for n in range(1, last + 1))
+        return any(mark_alarms(lines[:n], "r1", own) for n in range(1, last + 1))
 
     assert sum(replay(1.0, 12) for _ in range(40)) <= 2
     assert all(replay(2.0, 4) for _ in range(20))
@@ -196,14 +198,14 @@ def test_doubled_noise_is_found_in_its_second_week_by_few_held_out_weeks_of_few_
             }
             for each in errors[3:]
         ]
-        return bool(judge(weeks(*(each | {"rows": 60} for each in figures)), "r1", own))
+        return bool(mark_alarms(weeks(*(each | {"rows": 60} for each in figures)), "r1", own))
 
     assert all(replay() for _ in range(20))
 
 
 def test_two_weeks_that_are_unlikely_together_raise_an_alarm():
-    assert judge(weeks({"mae": 1.0}, {"mae": 1.5}), "r1", promise()) == []
-    (found,) = judge(weeks({"mae": 1.0}, {"mae": 1.5}, {"mae": 1.5}), "r1", promise())
+    assert mark_alarms(weeks({"mae": 1.0}, {"mae": 1.5}), "r1", promise()) == []
+    (found,) = mark_alarms(weeks({"mae": 1.0}, {"mae": 1.5}, {"mae": 1.5}), "r1", promise())
     assert found["name"] == "live_error" and "for 2 weeks (from 2024-01-08, 200 rows)" in found["sentence"]
 
 

@@ -15,7 +15,7 @@ from signoff.rules.chunks import _chunked
 from signoff.rules.flags import words
 from signoff.rules.one_process import OneProcess, _steps_of
 from signoff.rules.records import record
-from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, Step, Steps
+from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, ModelTask, Steps
 
 # A task that copies its input; some models make it fail, or kill it.
 TASK = """
@@ -55,7 +55,7 @@ def test_a_job_makes_as_many_models_as_their_rows_allow(rows, per_job, sizes):
 
 def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have():
     folder = f"models/{MODEL}"
-    step = Step(
+    step = ModelTask(
         rule="each_evaluate_model",
         code="python {input.script:q}",
         params=sorted(map(repr, [CHAMPION, "--limit=1", words(source=f"data/source/{MODEL}", less="a < b")])),
@@ -83,8 +83,8 @@ def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have
 def test_a_report_reads_the_live_record_once_there_is_a_release(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder, log = f"models/{MODEL}", f"--log=models/{MODEL}/logs/x.log"
-    live = Step("live", "", [repr(PREDICTIONS)], ["live_record.py", log], [], [f"{folder}/reports/live.json"])
-    report = Step("report", "", [repr(LIVE)], ["generate_report.py", LIVE, DIAGNOSED, log], [], [])
+    live = ModelTask("live", "", [repr(PREDICTIONS)], ["live_record.py", log], [], [f"{folder}/reports/live.json"])
+    report = ModelTask("report", "", [repr(LIVE)], ["generate_report.py", LIVE, DIAGNOSED, log], [], [])
     Steps([live, report], None, 1).write(Path("steps.json"))
     member = Member(steps="steps.json", pieces=[])
     assert [(each.task, each.inputs, each.params) for each in _steps_of("a b", member)] == [
@@ -117,7 +117,9 @@ def steps(tmp_path, monkeypatch):
         script.write_text(TASK, encoding="utf-8")
         files = [f"--input={folder}/{source}", f"--output={folder}/{target}", f"--log={folder}/logs/{name}.log"]
         command = [str(script), *files, f"--threads={THREADS}"]
-        found.append(Step(f"each_{name}", "", [], command, [str(script), f"{folder}/{source}"], [f"{folder}/{target}"]))
+        found.append(
+            ModelTask(f"each_{name}", "", [], command, [str(script), f"{folder}/{source}"], [f"{folder}/{target}"])
+        )
     Steps(found, None, 1).write(Path("steps.json"))
     return Member(steps="steps.json", pieces=[])
 
@@ -175,7 +177,7 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
 def test_snakemake_reads_the_records_of_tasks_as_those_of_its_own_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = ["models/a/b.json", f"models/{'é' * 120}/b.json"]
-    record(Step("rule", "code", ["'--new'"], [], [], outputs))
+    record(ModelTask("rule", "code", ["'--new'"], [], [], outputs))
     snakemake = FilePersistence(nolock=True, path=Path(".snakemake"))
     for path in outputs:
         found = snakemake._read_record(path)

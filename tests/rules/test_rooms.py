@@ -132,6 +132,19 @@ def defined_in(tree: ast.Module) -> set[str]:
     return found | {name.id for each in targets for name in ast.walk(each) if isinstance(name, ast.Name)}
 
 
+def test_a_public_name_means_one_thing():
+    places: dict[str, list[str]] = {}
+    for path in sorted(ROOT.glob("scripts/**/*.py")):
+        for name in defined_in(ast.parse(path.read_text("utf-8"))):
+            if (
+                not name.startswith("_")
+                and name != "main"
+                and not (path.parent.name == "source" and name in OF_A_SOURCE)
+            ):
+                places.setdefault(name, []).append(str(path.relative_to(ROOT / "scripts")))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def asked_of_others(tree: ast.Module) -> set[tuple[str, str]]:
     """Return the names that a module takes from others, each with the last part of the other's name."""
     found, modules = set(), {}

@@ -17,7 +17,7 @@ from conftest import ROOT
 from signoff.base.errors import TaskError
 from signoff.base.modules import modules_of
 from signoff.rules.beginning import task_prefix
-from signoff.rules.code import Code
+from signoff.rules.code import CodeInputs
 from signoff.rules.ending import Ending, next_command
 from signoff.rules.flags import flags, more_flags, words
 from signoff.rules.needs import memory, minutes
@@ -187,7 +187,7 @@ def scripts(tmp_path, monkeypatch):
 
 
 def test_a_rule_declares_every_module_that_its_script_imports(scripts):
-    code = Code(scripts, in_store=False, many_models=False)
+    code = CodeInputs(scripts, in_store=False, many_models=False)
     assert code.script("a") == "../scripts/a.py"
     package = "../scripts/signoff"
     two = [f"{package}/two/__init__.py", f"{package}/two/y.py"]
@@ -199,13 +199,13 @@ def test_a_rule_declares_every_module_that_its_script_imports(scripts):
 
 
 def test_for_many_models_one_file_changes_when_a_module_does(scripts):
-    code = Code(scripts, in_store=False, many_models=True)
+    code = CodeInputs(scripts, in_store=False, many_models=True)
     [path] = code.helpers("b")
     before = Path(path).stat().st_mtime_ns, Path(path).read_text("utf-8")
     assert before[1].count("signoff/") == 3
     for module, changes in (("z", False), ("y", True)):
         (scripts / f"signoff/two/{module}.py").write_text("1\n", encoding="utf-8")
-        Code.digests.cache_clear()
+        CodeInputs.digests.cache_clear()
         assert code.helpers("b") == [path]
         after = Path(path).stat().st_mtime_ns, Path(path).read_text("utf-8")
         assert (after != before) == changes
@@ -213,7 +213,7 @@ def test_for_many_models_one_file_changes_when_a_module_does(scripts):
 
 
 def test_code_stays_on_disk_if_outputs_are_in_an_object_store(scripts):
-    code = Code(scripts, in_store=True, many_models=False)
+    code = CodeInputs(scripts, in_store=True, many_models=False)
     assert all(each.flags["sourcecache_entry"] == str(each) for each in [code.script("a"), *code.helpers("a")])
 
 

@@ -28,8 +28,8 @@ from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release.store import Releases
 from signoff.serving import app, record
-from signoff.serving.options import Form, options_of
-from signoff.serving.rows import answer, csv_rows, json_rows, refusal
+from signoff.serving.options import CellForm, options_of
+from signoff.serving.rows import answer, refusal, rows_of_csv, rows_of_json
 from signoff.serving.served import Served
 
 RULE = {"allowed_signers": None, "required_approvals": 1}
@@ -370,13 +370,13 @@ def test_a_release_without_the_signatures_that_are_requested_is_not_served(relea
 def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_config_says_so(released, monkeypatch):
     monkeypatch.chdir(released.folder)
     scorer = Served(Releases(), RULE, 2).state.scorer
-    found = answer(json_rows(json.dumps([ROW]).encode(), Form()), scorer, (), ())
+    found = answer(rows_of_json(json.dumps([ROW]).encode(), CellForm()), scorer, (), ())
     [row] = found.content["predictions"]
     assert list(row)[-4:] == ["reason_1", "reason_1_by", "reason_2", "reason_2_by"]
     assert row["reason_1"] == "km" and row["reason_1_by"] < 0
     assert refusal(found.report, "stop") is None
     far = [{**ROW, "km": 500}] * 3
-    report = answer(json_rows(json.dumps(far).encode(), Form()), scorer, (), ()).report
+    report = answer(rows_of_json(json.dumps(far).encode(), CellForm()), scorer, (), ()).report
     assert refusal(report, "warn") is None
     assert "outside the released range" in refusal(report, "stop")
 
@@ -387,7 +387,7 @@ def test_rows_that_were_sent_are_kept_unless_the_log_is_off(released, monkeypatc
     for log in (False, True):
         released.configure(serving={"log": log})
         endpoint = app._Endpoint(options_of(read_config()[0], "127.0.0.1"), served)
-        assert endpoint._answer(lambda body: json_rows(body, Form()), body, served.state)["predictions"]
+        assert endpoint._answer(lambda body: rows_of_json(body, CellForm()), body, served.state)["predictions"]
         assert Path("predictions").exists() == log
     [kept] = Path("predictions/served").iterdir()
     assert len(pd.read_csv(kept)) == 1
@@ -402,14 +402,14 @@ def test_the_server_leaves_the_loopback_address_only_if_make_is_told_so(monkeypa
 
 
 def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
-    form = Form(delimiter=";", encoding="cp1252", decimal=",")
-    rows = json_rows(b'[{"km": 1.234, "city": "1.234,5", "x": true, "y": null}]', form)
+    form = CellForm(delimiter=";", encoding="cp1252", decimal=",")
+    rows = rows_of_json(b'[{"km": 1.234, "city": "1.234,5", "x": true, "y": null}]', form)
     assert rows.text.to_pylist() == [{"km": "1.234", "city": "1234.5", "x": "true", "y": ""}]
     # A key that a row lacks is a missing value, and what is no row keeps its number.
-    rows = json_rows(b'[{"km": 1}, 2, {"city": "x", "km": [1]}, {"city": "y"}]', Form())
+    rows = rows_of_json(b'[{"km": 1}, 2, {"city": "x", "km": [1]}, {"city": "y"}]', CellForm())
     assert rows.text.to_pylist() == [{"km": "1", "city": ""}, {"km": "", "city": "y"}]
     assert rows.numbers.tolist() == [1, 4] and [number for number, _ in rows.uneven] == [2, 3]
-    rows = csv_rows("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
+    rows = rows_of_csv("km;city\n1.234,5;Köln\n1;2;3\n".encode("cp1252"), form)
     assert rows.text.to_pylist() == [{"km": "1234.5", "city": "Köln"}]
     assert rows.uneven == [(2, "3 fields, the header has 2: '1;2;3'")]
 
@@ -417,11 +417,11 @@ def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
 @pytest.mark.parametrize("encoding", ["rot13", "zlib", "punycode", "\0", "x"])
 def test_an_encoding_that_is_not_of_text_is_refused(encoding):
     with pytest.raises(TaskError, match=r"knows no encoding .* of text"):
-        csv_rows(b"a,b\n1,2\n", Form(encoding=encoding))
+        rows_of_csv(b"a,b\n1,2\n", CellForm(encoding=encoding))
 
 
 def test_a_row_that_names_a_column_more_than_once_is_rejected():
-    rows = json_rows(b'[{"km": 1, "km": 2}, {"km": 3}, {"km": {"a": 1, "a": 2}}]', Form())
+    rows = rows_of_json(b'[{"km": 1, "km": 2}, {"km": 3}, {"km": {"a": 1, "a": 2}}]', CellForm())
     assert rows.text.to_pylist() == [{"km": "3"}] and rows.numbers.tolist() == [2]
     assert rows.uneven == [(1, "a column is there more than once"), (3, "km: an object, not a value")]
 

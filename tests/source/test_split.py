@@ -17,14 +17,14 @@ import pytest
 import split_weeks
 from conftest import in_process, rides
 from signoff.base.errors import TaskError
-from signoff.features.evidence import Facts, facts_of
-from signoff.features.holdout import described, rule_by_time, split_rule, together, with_split
+from signoff.features.evidence import ColumnFacts, facts_of
+from signoff.features.holdout import described, joint_facts, rule_by_time, split_rule, with_split
 from signoff.features.holdout import test_rows as held_out
 from signoff.source import pieces
 from signoff.source import split as splitting
 from signoff.source.last_ingest import parts_with_model
 from signoff.source.pieces import (
-    Rows,
+    RowsToSplit,
     _blocks,
     _writing,
     copy_rows,
@@ -35,7 +35,7 @@ from signoff.source.pieces import (
     summed,
     whole,
 )
-from signoff.source.split import Split, _replace_pieces, split_source
+from signoff.source.split import SplitSource, _replace_pieces, split_source
 from signoff.tables.counting import row_hashes
 from split_weeks import _plan_weeks, _write_week
 
@@ -126,9 +126,9 @@ def test_the_sides_of_some_rows_and_some_more_are_those_of_all():
     two = {"rows": {"train": 0, "test": 4}, "first": DAYS[0], "last_train": pd.NaT, "last_test": DAYS[4]}
     ends = {"first": DAYS[0], "last_train": DAYS[2], "last_test": DAYS[5]}
     for sides in ([one, two], [two, one]):
-        assert together(sides) == {"rows": {"train": 2, "test": 5}, **ends}
-    assert together([one]) == one
-    assert together([{"rows": {"train": 1, "test": 2}}] * 3) == {"rows": {"train": 3, "test": 6}}
+        assert joint_facts(sides) == {"rows": {"train": 2, "test": 5}, **ends}
+    assert joint_facts([one]) == one
+    assert joint_facts([{"rows": {"train": 1, "test": 2}}] * 3) == {"rows": {"train": 3, "test": 6}}
 
 
 def test_the_description_tells_the_rule_and_the_sides_and_each_side_needs_two_rows():
@@ -162,14 +162,14 @@ def test_the_description_tells_the_rule_and_the_sides_and_each_side_needs_two_ro
 
 
 def test_by_weeks_the_latest_time_is_enough_in_whatever_batches_the_rows_come():
-    times = Facts()
+    times = ColumnFacts()
     for rows in (TABLE[6:], TABLE[:6]):
         times.look(rows["when"])
     assert rule_by_time(times, "when", 1, 0.2) == rule(weeks=1)
 
 
 def test_by_weeks_one_time_is_enough():
-    times = Facts()
+    times = ColumnFacts()
     times.look(pd.Series([pd.Timestamp("2024-01-08")] * 2))
     assert rule_by_time(times, "when", 1, 0.2)["after"] == pd.Timestamp("2024-01-01")
 
@@ -339,7 +339,7 @@ def test_pieces_have_quotes_where_their_source_has_any(tmp_path):
     for table, expected in ((plain, b"a\n1\n"), (quoted, b'"a"\n"1"\n')):
         folder = tmp_path / table.stem
         folder.mkdir()
-        split_table(Rows(table, "a", "value"), folder, "rows.csv")
+        split_table(RowsToSplit(table, "a", "value"), folder, "rows.csv")
         assert (folder / "1/rows.csv").read_bytes() == expected
 
 
@@ -363,12 +363,12 @@ def test_rows_of_a_part_keep_their_order_over_all_blocks(tmp_path):
     for block_bytes in (1 << 20, 200):
         folder = tmp_path / str(block_bytes)
         (folder / "b").mkdir(parents=True)
-        counts = split_table(Rows(table, "part", "value"), folder, "rows.csv", block_bytes=block_bytes)
+        counts = split_table(RowsToSplit(table, "part", "value"), folder, "rows.csv", block_bytes=block_bytes)
         assert list(counts.items()) == [("a", 100), ("b", 100), ("c", 100)]
         for n, part in enumerate("abc"):
             assert (folder / part / "rows.csv").read_text("utf-8") == "n,part\n" + "".join(rows[n::3])
     dates = write(tmp_path / "d.csv", "d\n08.01.2024\n07.01.2024\n01.01.2024\n")
-    counts = split_table(Rows(dates, "d", "week", "%d.%m.%Y"), tmp_path, "rows.csv")
+    counts = split_table(RowsToSplit(dates, "d", "week", "%d.%m.%Y"), tmp_path, "rows.csv")
     assert list(counts.items()) == [("2024-W01", 2), ("2024-W02", 1)]
 
 
@@ -380,13 +380,13 @@ def test_rows_from_a_byte_on_stand_behind_what_a_part_had(tmp_path):
         before, new, whole = folder / "before", folder / "new", folder / "whole"
         for each in (before, new, whole):
             each.mkdir()
-        split_table(Rows(table, "part", "value"), before, "rows.csv")
+        split_table(RowsToSplit(table, "part", "value"), before, "rows.csv")
         write(table, "n,part\n" + "".join(rows) + f"300,{quote}d{quote}\n")
         (before / "c/rows.csv").unlink()
-        new_rows = Rows(table, "part", "value", start=len(text.encode()))
+        new_rows = RowsToSplit(table, "part", "value", start=len(text.encode()))
         counts = split_table(new_rows, new, "rows.csv", before, block_bytes=100)
         assert list(counts.items()) == [("a", 33), ("b", 33), ("c", 34), ("d", 1)]
-        split_table(Rows(table, "part", "value"), whole, "rows.csv")
+        split_table(RowsToSplit(table, "part", "value"), whole, "rows.csv")
         for part in "abd":
             assert (new / part / "rows.csv").read_bytes() == (whole / part / "rows.csv").read_bytes()
         # Of a part that had none, only the new ones, with a header of their own.
@@ -396,7 +396,7 @@ def test_rows_from_a_byte_on_stand_behind_what_a_part_had(tmp_path):
 def test_a_pooled_part_has_the_rows_of_others_once_more_and_a_value_with_few_rows_no_model(tmp_path):
     def split(pool: str | None, min_rows: int = 0) -> dict:
         found = split_source(
-            str(table), record, Split(tmp_path / "pieces", "value", "shop", pool=pool, min_rows=min_rows)
+            str(table), record, SplitSource(tmp_path / "pieces", "value", "shop", pool=pool, min_rows=min_rows)
         )
         record.write_text(json.dumps(found), encoding="utf-8")
         return found
@@ -454,7 +454,7 @@ def test_of_a_file_that_has_only_grown_the_new_rows_alone_are_split(tmp_path, mo
         return counts
 
     def split(name: str, folder: str) -> dict:
-        record = split_source(str(table), tmp_path / name, Split(tmp_path / folder, "week", "started"))
+        record = split_source(str(table), tmp_path / name, SplitSource(tmp_path / folder, "week", "started"))
         (tmp_path / name).write_text(json.dumps(record), encoding="utf-8")
         return record["parts"]
 

@@ -14,7 +14,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.tables.cleaning import _filled, refuse_loss
 from signoff.tables.counting import row_hashes
-from signoff.tables.parts import added
+from signoff.tables.parts import summed_counts
 from signoff.tables.spill import Spill
 
 FRAME = pd.DataFrame(
@@ -216,8 +216,8 @@ def test_what_is_filled_is_of_the_columns_kind():
 
 def test_counts_of_some_rows_and_some_more_are_those_of_all():
     one, two = {"n": 1, "columns": {"a": {"x": 2}}}, {"n": 4, "columns": {"a": {"x": 5}, "b": {"x": 0}}}
-    assert added({}, one) == one
-    assert added(one, two) == {"n": 5, "columns": {"a": {"x": 7}, "b": {"x": 0}}}
+    assert summed_counts({}, one) == one
+    assert summed_counts(one, two) == {"n": 5, "columns": {"a": {"x": 7}, "b": {"x": 0}}}
 
 
 def test_who_is_to_blame_for_lost_rows_is_said_the_worst_first():

@@ -21,8 +21,8 @@ from signoff.features import row_keys
 from signoff.features.gathering import _choose, _quotas_of, gather_features
 from signoff.features.row_keys import _kept_keys, _kept_path, keep_keys, read_keys
 from signoff.source import split as splitting
-from signoff.source.pieces import Rows, folder_name, split_table
-from signoff.source.split import Split, split_source
+from signoff.source.pieces import RowsToSplit, folder_name, split_table
+from signoff.source.split import SplitSource, split_source
 from signoff.tables.counting import row_hashes
 from signoff.tables.parts import gather_counts, read_part
 from validate_data import validate_data
@@ -121,7 +121,7 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
 
 def split(folder, source: str = "rides.csv", by: str = "week", column: str = "started", **more) -> dict:
     """Split the source of a folder as the command line does, and return the record."""
-    how = Split(folder / "pieces", by, column, **{key: more.pop(key) for key in ("first_rows",) if key in more})
+    how = SplitSource(folder / "pieces", by, column, **{key: more.pop(key) for key in ("first_rows",) if key in more})
     record = split_source(str(folder / source), folder / "record.json", how, **more)
     write_json(folder / "record.json", record)
     return record
@@ -174,7 +174,9 @@ def test_the_bytes_of_a_piece_do_not_depend_on_the_size_of_blocks(tmp_path):
     for block_bytes in (1000, 1 << 20):
         folder = tmp_path / str(block_bytes)
         folder.mkdir()
-        counts = split_table(Rows(tmp_path / "rides.csv", "city", "value"), folder, "rows.csv", block_bytes=block_bytes)
+        counts = split_table(
+            RowsToSplit(tmp_path / "rides.csv", "city", "value"), folder, "rows.csv", block_bytes=block_bytes
+        )
         assert sum(counts.values()) == 300
         found.append({path.parent.name: path.read_bytes() for path in folder.glob("*/*.csv")})
     assert found[0] == found[1]

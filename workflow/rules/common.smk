@@ -18,10 +18,10 @@ from signoff.base.errors import TaskError
 from signoff.ops import snakemake_patches
 from signoff.release.approval import features_path, model_path, raw_path, refit_path
 from signoff.release.store import Releases
-from signoff.release.tracking import read_record
-from signoff.rules.batches import batch_file, state_of
+from signoff.release.tracking import read_tracking
+from signoff.rules.batches import batch_file, state_of_batch
 from signoff.rules.beginning import check_locale, task_prefix
-from signoff.rules.code import Code
+from signoff.rules.code import CodeInputs
 from signoff.rules.ending import Ending, next_command
 from signoff.rules.flags import flags, more_flags, words
 from signoff.rules.needs import memory, minutes
@@ -40,7 +40,7 @@ except TaskError as error:
 
 origin = Origin(settings, Path(raw_path(config)))
 parts = Parts(checkpoints)
-code = Code(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
+code = CodeInputs(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
 script, helpers, on_disk = code.script, code.helpers, code.on_disk
 if code.in_store:
     # Snakemake would look on disk for the output to update. In a store, it is written from scratch.

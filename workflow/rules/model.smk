@@ -153,7 +153,7 @@ rule track:
         options=flags(config=workflow.configfiles),
         tracking=config["tracking"],
         # One more after each failure, so that the next run tries again, but not after a success.
-        failures=read_record().get("failures", 0),
+        failures=read_tracking().get("failures", 0),
     shell:
         "python {input.script:q} {params.options} --log={log:q}"
 

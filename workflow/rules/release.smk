@@ -99,7 +99,7 @@ if not place.folder:
                 required_approvals=settings.release.required_approvals,
             ),
             # As an input, it could be rebuilt from the source.
-            history=state_of(settings.scoring.history),
+            history=state_of_batch(settings.scoring.history),
         shell:
             "python {input.script:q} --input={input.batch:q} --output={output.scored:q} --rejected={output.rejected:q}"
             " {params.options} --log={log:q}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.tables.delivery import Delivery
-from signoff.tables.delivery_checks import FEWEST_ROWS, STEADY_PERIODS, STEADY_ROWS, USUAL
+from signoff.tables.delivery_checks import FEWEST_DELIVERED_ROWS, STEADY_PERIODS, STEADY_ROWS, USUAL
 from signoff.tables.records import ColumnRules
 
 # The share of rows that the source must keep: a rolling window shrinks a little, and half a history is too little.
@@ -63,7 +63,7 @@ def expectations(
 
 
 def _regular(counts: np.ndarray) -> bool:
-    return len(counts) >= _FEWEST_PERIODS and float(np.median(counts)) >= FEWEST_ROWS
+    return len(counts) >= _FEWEST_PERIODS and float(np.median(counts)) >= FEWEST_DELIVERED_ROWS
 
 
 def _newest_share(counts: np.ndarray) -> dict[str, float]:
@@ -100,13 +100,13 @@ def _most_missing(delivery: Delivery, names: Iterable[str], length: int | None) 
     for name in names:
         overall = newest = delivery.missing[name] / max(delivery.rows, 1)
         counts = delivery.periods(delivery.days, length or _LENGTHS[0]) if delivery.days else np.zeros(0)
-        enough = counts >= FEWEST_ROWS
+        enough = counts >= FEWEST_DELIVERED_ROWS
         if enough.any():
             absent = delivery.periods(delivery.missing_by_day[name], length or _LENGTHS[0])
             newest = max(newest, float((absent[enough] / counts[enough]).max()))
             if enough.sum() < _FEWEST_PERIODS:
                 # Of few periods, chance: three standard errors of the share in as few rows as are judged.
-                newest += 3 * float(np.sqrt(overall * (1 - overall) / FEWEST_ROWS))
+                newest += 3 * float(np.sqrt(overall * (1 - overall) / FEWEST_DELIVERED_ROWS))
         shares = [_allowed(overall), _allowed(newest)]
         if min(shares) < 1:
             same = shares[0] == shares[1]

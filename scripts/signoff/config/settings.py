@@ -21,13 +21,13 @@ _TYPES |= {"number": "a number", "integer": "a whole number"}
 
 
 SCHEMA = WORKFLOW / "workflow/schemas/config.schema.yaml"
-USUAL = ("config/config.yaml", "config.yaml")
+CONFIG_PATHS = ("config/config.yaml", "config.yaml")
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the config, for the command lines that a person runs in the project's folder."""
     parser.add_argument(
-        "--config", action="append", help=f"the config; by default {' or '.join(USUAL)}, whichever is there"
+        "--config", action="append", help=f"the config; by default {' or '.join(CONFIG_PATHS)}, whichever is there"
     )
 
 
@@ -39,9 +39,11 @@ def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
     TaskError
         The config is missing or not valid.
     """
-    paths = paths or [each for each in USUAL if Path(each).is_file()][:1]
+    paths = paths or [each for each in CONFIG_PATHS if Path(each).is_file()][:1]
     if not paths:
-        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder, or name one: --config")
+        raise TaskError(
+            f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder, or name one: --config"
+        )
     config: dict[str, Any] = {}
     # The same name for the same file, however it was given.
     paths = [os.path.relpath(path) for path in paths]

@@ -95,7 +95,7 @@ def history_features(
     return {name: found[name] for name in history_of(recipe)}
 
 
-def state_of(past: pd.DataFrame, recipe: Mapping[str, FeatureRecipe], since: int) -> Earlier:
+def rows_needed_from(past: pd.DataFrame, recipe: Mapping[str, FeatureRecipe], since: int) -> Earlier:
     """Return those of all rows that the features of a row at `since` or later need, in their order."""
     kept = np.zeros(len(past), dtype=bool)
     for how in history_of(recipe).values():

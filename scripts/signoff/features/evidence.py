@@ -26,7 +26,7 @@ _MEASURE = re.compile(r"year|month|week|day|date|time|hour|minute|second|period|
 _CLOCK = r"^(?:(\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$"
 
 
-class Facts:
+class ColumnFacts:
     """Facts about a column, complete after `look` has seen all values in batches of the same dtype.
 
     `rows` and `missing` are numbers of values; `counts` counts each text or, with `times`, each date; `latest` holds
@@ -80,15 +80,15 @@ class Facts:
         return self.rows - self.missing
 
 
-def facts_of(frame: pd.DataFrame, times: bool = False) -> dict[str, Facts]:
+def facts_of(frame: pd.DataFrame, times: bool = False) -> dict[str, ColumnFacts]:
     """Return the facts of each column of a table in memory."""
-    found = {str(name): Facts(times=times) for name in frame}
+    found = {str(name): ColumnFacts(times=times) for name in frame}
     for name, each in found.items():
         each.look(frame[name])
     return found
 
 
-def names_the_row(name: str, facts: Facts) -> bool:
+def names_the_row(name: str, facts: ColumnFacts) -> bool:
     """Return whether a column holds distinct whole numbers that are named an id or count the rows."""
     if not facts.is_whole() or facts.rows < _FEWEST_IDS:
         return False
@@ -100,12 +100,12 @@ def names_the_row(name: str, facts: Facts) -> bool:
     return bool(_ID.search(name) or (counts and (many or _COUNTER.search(name))))
 
 
-def names_or_prose(facts: Facts) -> bool:
+def names_or_prose(facts: ColumnFacts) -> bool:
     """Return whether more than half of the texts in a column, and more than a few, are distinct."""
     return facts.counts.distinct() > max(_MOST_DISTINCT * facts.known(), _FEW_LEVELS)
 
 
-def unit_of(facts: Facts) -> str | None:
+def unit_of(facts: ColumnFacts) -> str | None:
     """Return the unit if most distinct texts are numbers with a unit; None for other columns.
 
     "" means without a unit, and ":" a time of day or a duration. Only the first `counting._MOST_VALUES` texts are used.
@@ -121,7 +121,7 @@ def unit_of(facts: Facts) -> str | None:
     return best if shares[best] >= 0.5 else None
 
 
-def hides_signs(facts: Facts) -> bool:
+def hides_signs(facts: ColumnFacts) -> bool:
     """Return whether most of the texts are numbers with debit or credit behind them."""
     text = pd.Series(list(facts.counts.counts), dtype="str").str.strip()
     behind = text.str.extract(r"\d\s*([A-Za-z]+\.?)$")[0].dropna()

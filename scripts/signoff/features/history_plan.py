@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from signoff.base.errors import TaskError, nearest
-from signoff.features.evidence import Facts
+from signoff.features.evidence import ColumnFacts
 from signoff.features.expressions import names_in
 from signoff.features.records import FeatureRecipe, HistoryEntry
 
@@ -19,7 +19,7 @@ def micros(text: str) -> int | None:
 
 
 def history_recipes(
-    entries: Sequence[HistoryEntry], facts: Mapping[str, Facts], target: str, time_column: str | None
+    entries: Sequence[HistoryEntry], facts: Mapping[str, ColumnFacts], target: str, time_column: str | None
 ) -> dict[str, FeatureRecipe]:
     """Return the recipes of the features of earlier rows, by name.
 
@@ -44,7 +44,7 @@ def history_recipes(
 
 
 def _recipes_of(
-    entry: HistoryEntry, facts: Mapping[str, Facts], target: str, time_column: str, where: str
+    entry: HistoryEntry, facts: Mapping[str, ColumnFacts], target: str, time_column: str, where: str
 ) -> dict[str, FeatureRecipe]:
     """Return the recipes that one entry gives. Raises TaskError as `history_recipes`."""
     named = entry.get("by") or []
@@ -96,13 +96,13 @@ def _word(window: str) -> str:
     return window.replace(" ", "")
 
 
-def _check_column(name: str, facts: Mapping[str, Facts], where: str) -> None:
+def _check_column(name: str, facts: Mapping[str, ColumnFacts], where: str) -> None:
     """Raise TaskError if there is no such column."""
     if name not in facts:
         raise TaskError(f"{where}: there is no column {name!r}: {nearest(name, facts)}")
 
 
-def _check_numbers(expression: str, facts: Mapping[str, Facts], where: str, more: str = "") -> None:
+def _check_numbers(expression: str, facts: Mapping[str, ColumnFacts], where: str, more: str = "") -> None:
     """Raise TaskError if an expression names an unknown column, or one of text."""
     try:
         names = names_in(expression)

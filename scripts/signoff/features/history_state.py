@@ -11,7 +11,7 @@ import pyarrow as pa
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.features.custom_features import as_given, kind_of
-from signoff.features.earlier_rows import Earlier, history_of, micros_of, state_of
+from signoff.features.earlier_rows import Earlier, history_of, micros_of, rows_needed_from
 from signoff.features.records import FeatureRecord, HistoryFacts, HistoryState, Plan
 
 # The name of the file in a release.
@@ -34,7 +34,7 @@ def write_state(past: pd.DataFrame, plan: Plan, path: Path) -> HistoryState:
     known = moments[moments < np.iinfo("int64").max]
     end = int(known.max(initial=0))
     since = int(micros_of(pd.Series([plan["split"]["after"]]))[0]) if plan["split"]["by"] == "time" else end
-    rows = state_of(past, plan["recipe"], since).rows
+    rows = rows_needed_from(past, plan["recipe"], since).rows
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as file:
@@ -46,7 +46,7 @@ def write_state(past: pd.DataFrame, plan: Plan, path: Path) -> HistoryState:
     return {"sha256": digest, "rows": len(rows), "since": since, "end": end, "columns": {}}
 
 
-def read_state(content: bytes, metadata: FeatureRecord) -> Earlier:
+def read_earlier_rows(content: bytes, metadata: FeatureRecord) -> Earlier:
     """Return the earlier rows of a release.
 
     Parameters

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError
-from signoff.features.evidence import Facts
+from signoff.features.evidence import ColumnFacts
 from signoff.features.recipe import make_features
 from signoff.features.records import Description, Plan, Sides, SplitRule
 from signoff.tables.counting import row_hashes
 
 
 def split_rule(
-    facts: dict[str, Facts],
+    facts: dict[str, ColumnFacts],
     target: str,
     time_column: str | None,
     split_by: str,
@@ -35,7 +35,7 @@ def split_rule(
     return rule_by_time(facts[time_column], time_column, test_weeks, test_share)
 
 
-def grouped(column: str, facts: Facts, test_share: float) -> SplitRule:
+def grouped(column: str, facts: ColumnFacts, test_share: float) -> SplitRule:
     """Return what `split_rule` does where each group of rows, by its value in a column, is on one side."""
     rule = f"{test_share:.0%} of the groups by a hash of {column}, all rows of one {column} on the same side"
     kind = "date" if facts.is_date() else "number" if facts.is_number() else "text"
@@ -72,7 +72,7 @@ def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: P
             )
 
 
-def rule_by_time(times: Facts, time_column: str, test_weeks: float | None, test_share: float) -> SplitRule:
+def rule_by_time(times: ColumnFacts, time_column: str, test_weeks: float | None, test_share: float) -> SplitRule:
     """Return what `split_rule` does where time decides; of `times`, the latest is enough for weeks."""
     if times.missing:
         raise TaskError(
@@ -127,7 +127,7 @@ def kinds_of(plan: Plan) -> dict[str, str]:
     return {**head, **kinds, plan["target"]: "number", "split": "text"}
 
 
-def together(sides: list[Sides]) -> Sides:
+def joint_facts(sides: list[Sides]) -> Sides:
     """Return the facts about the parts of the split, of several batches together."""
     ends = {"first": pd.Series.min, "last_train": pd.Series.max, "last_test": pd.Series.max}
     # Some rows may all be on one side: no time is the last one of the other.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
-from signoff.features.evidence import Facts, names_or_prose, names_the_row, unit_of
+from signoff.features.evidence import ColumnFacts, names_or_prose, names_the_row, unit_of
 from signoff.features.history_plan import history_recipes
 from signoff.features.holdout import grouped, split_rule
 from signoff.features.recipe import DEFAULT_PARTS, parts_of
@@ -51,7 +51,7 @@ class FeatureOptions:
     weight: str | None = None
 
 
-def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, built_in: bool = True) -> Plan:
+def make_plan(facts: dict[str, ColumnFacts], target: str, options: FeatureOptions, built_in: bool = True) -> Plan:
     """Return how the features are made and the rows are split, given the facts of all columns after all rows.
 
     `built_in` says whether there are features other than those of custom code. The result is the description that
@@ -104,7 +104,7 @@ def make_plan(facts: dict[str, Facts], target: str, options: FeatureOptions, bui
     return plan
 
 
-def _refuse_text(name: str, facts: dict[str, Facts], target: str, options: FeatureOptions) -> None:
+def _refuse_text(name: str, facts: dict[str, ColumnFacts], target: str, options: FeatureOptions) -> None:
     """Raise TaskError if a column named in features.text is not one of text, or is something else already."""
     if name not in facts:
         raise TaskError(f"features.text: there is no column {name!r}: {nearest(name, facts)}")
@@ -120,7 +120,7 @@ def _refuse_text(name: str, facts: dict[str, Facts], target: str, options: Featu
         raise TaskError(f"features.text: column {name} holds {kind}, not text. Remove it there.")
 
 
-def _refuse_weight(weight: str, facts: Facts, taken: tuple[str | None, ...], keep: list[str]) -> None:
+def _refuse_weight(weight: str, facts: ColumnFacts, taken: tuple[str | None, ...], keep: list[str]) -> None:
     """Raise TaskError if a column cannot be the weight of rows."""
     if weight in taken:
         raise TaskError(
@@ -135,7 +135,9 @@ def _refuse_weight(weight: str, facts: Facts, taken: tuple[str | None, ...], kee
         )
 
 
-def _choose_features(facts: dict[str, Facts], target: str, time_column: str | None, options: FeatureOptions) -> _Chosen:
+def _choose_features(
+    facts: dict[str, ColumnFacts], target: str, time_column: str | None, options: FeatureOptions
+) -> _Chosen:
     """Return for each feature its recipe and its kind, and for each column left out the reason."""
     recipe: dict[str, FeatureRecipe] = {}
     kinds: dict[str, str] = {}

@@ -13,7 +13,7 @@ from signoff.model.metric import Metric, error_of, loss_of
 from signoff.model.records import Comparison, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
-from signoff.model.search import compared as compared_with
+from signoff.model.search import with_error as compared_with
 from signoff.model.text import ignoring
 from signoff.model.text_gain import gains_of_text
 from signoff.model.transform import transformed

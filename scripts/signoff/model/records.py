@@ -24,7 +24,7 @@ class Candidate(TypedDict):
     draws: NotRequired[int]
 
 
-class Compared(Setting):
+class ComparedSetting(Setting):
     """A setting with its error by the metric of the comparison, or the problem that prevents training."""
 
     MAE: NotRequired[float | None]
@@ -76,7 +76,7 @@ class Comparison(TypedDict):
     why: NotRequired[str]
     cost: NotRequired[Cost]
     text: NotRequired[list[TextGain]]
-    settings: list[Compared]
+    settings: list[ComparedSetting]
 
 
 class Gain(TypedDict):

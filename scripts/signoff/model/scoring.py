@@ -61,7 +61,7 @@ def has_bounds(model: Any) -> bool:
     return hasattr(model, "intervals_")
 
 
-def bounds(
+def interval_ends(
     model: Any, features: pd.DataFrame, predicted: pd.Series, threads: int
 ) -> tuple[pd.Series, pd.Series] | None:
     """Return the lower and the upper end of the interval of each prediction; None if the model has no intervals."""

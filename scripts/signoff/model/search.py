@@ -26,12 +26,12 @@ from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.group_folds import by_group
 from signoff.model.metric import Metric, error_of
-from signoff.model.records import Candidate, Compared, Comparison, Cost, Setting, words_of
+from signoff.model.records import Candidate, ComparedSetting, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 from signoff.model.transform import Transform, transformed
 
 _FOLDS = 5
-FEWEST_ROWS = 4 * _FOLDS
+FEWEST_ROWS_TO_FOLD = 4 * _FOLDS
 # With fewer rows in the first round, the selection of candidates would be mostly chance.
 FIRST_ROUND_ROWS = 2000
 # Each round keeps one in this many candidates, with this many times the rows.
@@ -88,10 +88,10 @@ def choose_model(
     """
     settings = [each for n, candidate in enumerate(candidates) for each in _settings_of(candidate, n, random_state)]
     settings = [transformed(each, transform) if transform else each for each in settings]
-    if len(rows) < FEWEST_ROWS:
+    if len(rows) < FEWEST_ROWS_TO_FOLD:
         raise TaskError(
-            f"model.candidates: {len(rows)} training rows are too few to compare on; at least {FEWEST_ROWS} are "
-            "needed. Bring more rows, or name one model.estimator instead."
+            f"model.candidates: {len(rows)} training rows are too few to compare on; at least {FEWEST_ROWS_TO_FOLD} "
+            "are needed. Bring more rows, or name one model.estimator instead."
         )
     order, folds, said = folds_of(rows, random_state)
     found = list(halved(settings, rows.at(order), folds, said, random_state, threads, metric=metric).values())
@@ -103,7 +103,7 @@ def choose_model(
     return chosen, naming({"folds": said, "settings": ordered}, metric)
 
 
-def ranked(found: Iterable[Compared], metric: Metric) -> list[Compared]:
+def ranked(found: Iterable[ComparedSetting], metric: Metric) -> list[ComparedSetting]:
     """Return settings, the best first: those of the last round, and those that cannot be trained at the end."""
     return sorted(found, key=lambda each: (each[metric] is None, -each["rows"], each[metric] or 0))
 
@@ -139,7 +139,7 @@ def _folds_by_group(groups: np.ndarray) -> tuple[PredefinedSplit, str]:
     return folds, f"{folds.get_n_splits()} folds, all rows of a group in the same one"
 
 
-def cost_of(found: Iterable[Compared], folds: Any, before: Cost | None = None) -> Cost:
+def cost_of(found: Iterable[ComparedSetting], folds: Any, before: Cost | None = None) -> Cost:
     """Return the cost of comparing settings, and of what was compared before.
 
     It is counted, not timed, so that outputs are reproducible.
@@ -165,7 +165,7 @@ def halved(
     threads: int,
     kept: dict[int, pd.Series] | None = None,
     metric: Metric = "MAE",
-) -> dict[int, Compared]:
+) -> dict[int, ComparedSetting]:
     """Return the settings, by number, with their scores in the last round that each reached.
 
     `said` describes the folds. `kept` gets the predictions of unseen rows, by the setting's number; the index of the
@@ -195,13 +195,13 @@ def halved(
         by_row = {"weights": rows.weights, "together": rows.groups}
         search.fit(rows.features, rows.target, **{name: each for name, each in by_row.items() if each is not None})
     columns = ("params", "mean_test_score", "std_test_score", "n_resources")
-    found: dict[int, Compared] = {}
+    found: dict[int, ComparedSetting] = {}
     for chosen, mean, spread, resources in zip(*(search.cv_results_[name] for name in columns), strict=True):
         n, failed = chosen["setting"], np.isnan(mean)
         # A later round replaces the ones before it.
         problem = scorer.problems[n] if failed else None
         error = (None, None) if failed else (-float(mean), float(spread))
-        found[n] = compared(settings[n], metric, error, int(resources), problem)
+        found[n] = with_error(settings[n], metric, error, int(resources), problem)
     for number, each in found.items():
         if each["problem"]:
             logging.warning("[train_model] %s cannot be trained: %s", words_of(each), each["problem"])
@@ -210,12 +210,12 @@ def halved(
     return found
 
 
-def compared(
+def with_error(
     setting: Setting, metric: Metric, error: tuple[float | None, float | None], rows: int, problem: str | None = None
-) -> Compared:
+) -> ComparedSetting:
     """Return a setting with its error and the spread of that."""
     found = {**setting, metric: error[0], "spread": error[1], "rows": rows, "problem": problem}
-    return cast(Compared, found)
+    return cast(ComparedSetting, found)
 
 
 class _Scorer:

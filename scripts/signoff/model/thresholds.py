@@ -38,7 +38,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=f"threshold: {meaning}")
 
 
-def given(args: argparse.Namespace) -> dict[str, float]:
+def given_thresholds(args: argparse.Namespace) -> dict[str, float]:
     """Return the thresholds that a command line has set."""
     return {name: getattr(args, name) for name in _THRESHOLDS if getattr(args, name) is not None}
 

@@ -9,7 +9,7 @@ import pandas as pd
 from signoff.model.presets import rows_to_compare
 from signoff.model.records import Gain, Setting, words_of_gain
 from signoff.model.regressor import TrainingRows
-from signoff.model.search import FEWEST_ROWS, folds_of, halved
+from signoff.model.search import FEWEST_ROWS_TO_FOLD, folds_of, halved
 
 
 def gain_of(rows: TrainingRows, setting: Setting, random_state: int, threads: int) -> Gain | None:
@@ -17,7 +17,7 @@ def gain_of(rows: TrainingRows, setting: Setting, random_state: int, threads: in
 
     Errors are not weighted, as those of the evaluation are not.
     """
-    if rows.weights is None or len(rows) < FEWEST_ROWS:
+    if rows.weights is None or len(rows) < FEWEST_ROWS_TO_FOLD:
         return None
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)

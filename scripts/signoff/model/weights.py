@@ -23,14 +23,14 @@ def add_weight(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--half-life-weeks", type=float, help="a training row this much older has half the weight")
 
 
-def given(args: argparse.Namespace) -> Weighting | None:
+def given_weighting(args: argparse.Namespace) -> Weighting | None:
     """Return the weighting from the options of `add_weight`; None if there is none."""
     if args.weight:
         return {"column": args.weight}
     return {"half_life_weeks": args.half_life_weeks} if args.half_life_weeks else None
 
 
-def columns_of(weighting: Weighting | None, time_column: str | None) -> list[str]:
+def weight_columns(weighting: Weighting | None, time_column: str | None) -> list[str]:
     """Return the columns that the weights are made of. Raises TaskError if ages are needed and no time is known."""
     if weighting is None:
         return []
@@ -51,7 +51,7 @@ def weights_of(rows: pd.DataFrame, weighting: Weighting | None, time_column: str
     """
     if weighting is None:
         return None
-    (name,) = columns_of(weighting, time_column)
+    (name,) = weight_columns(weighting, time_column)
     if "column" in weighting:
         if name not in rows:
             raise TaskError(f"model.weight: the features have no column {name!r}. Run make run.")

@@ -8,13 +8,13 @@ from typing import Any
 from signoff.base.numbers import counted
 from signoff.config.settings import read_config
 from signoff.ops.many import failed_models, model_folders
-from signoff.ops.overview import State, read_state, worst_first
+from signoff.ops.overview import ProjectState, read_state, worst_first
 from signoff.ops.status import data_line
 
 _MOST = 20
 
 
-def _read_all() -> dict[str, State]:
+def _read_all() -> dict[str, ProjectState]:
     """Return the state of each model, the worst first."""
     return worst_first({folder.name: read_state(folder) for folder in model_folders(read_config()[0])})
 
@@ -41,7 +41,7 @@ def outcome_of_all() -> dict[str, Any]:
     }
 
 
-def _alarms(states: dict[str, State]) -> list[dict[str, str]]:
+def _alarms(states: dict[str, ProjectState]) -> list[dict[str, str]]:
     """Return each kind of alarm once, the most frequent first: how many models raise it, and the worst of them."""
     numbers, examples = Counter[str](), dict[str, str]()
     for name, state in states.items():

@@ -17,7 +17,7 @@ def say(what: str) -> None:
     print(f"{what} ({Path.cwd()})", file=sys.stderr, flush=True)
 
 
-def described(process: psutil.Process) -> str:
+def running_words(process: psutil.Process) -> str:
     """Return in words which Snakemake is running, and since when (UTC)."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(process.create_time()))
     return f"Snakemake (process {process.pid}) runs since {since}"

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
-from signoff.config.settings import USUAL, read_config
-from signoff.ops.runs import RECORD
+from signoff.config.settings import CONFIG_PATHS, read_config
+from signoff.ops.runs import INGEST_RECORD
 from signoff.source.last_ingest import SplitRecord, parts_with_model
 from signoff.source.pieces import folder_name
 
@@ -24,7 +24,7 @@ def has_many_models(config: Mapping[str, Any]) -> bool:
 
 def many_models_here() -> bool:
     """Return whether the config in this folder asks for many models; False if there is no config."""
-    return any(Path(each).is_file() for each in USUAL) and has_many_models(read_config()[0])
+    return any(Path(each).is_file() for each in CONFIG_PATHS) and has_many_models(read_config()[0])
 
 
 def model_folders(config: Mapping[str, Any]) -> list[Path]:
@@ -36,7 +36,7 @@ def model_folders(config: Mapping[str, Any]) -> list[Path]:
     names = sorted({folder_name(each) for each in models.get("each") or {}})
     if models.get("by"):
         with contextlib.suppress(TaskError, OSError, KeyError):
-            names = sorted(parts_with_model(cast(SplitRecord, read_json(RECORD))))
+            names = sorted(parts_with_model(cast(SplitRecord, read_json(INGEST_RECORD))))
     # Each name is that of a folder within models/.
     return [MODELS / name for name in names if name == Path(name).name and (MODELS / name).is_dir()]
 
@@ -44,7 +44,7 @@ def model_folders(config: Mapping[str, Any]) -> list[Path]:
 def values_without_model() -> list[str]:
     """Return the values of the column that have too few rows for a model of their own, sorted."""
     with contextlib.suppress(TaskError, OSError):
-        return sorted(read_json(RECORD).get("without_model", []))
+        return sorted(read_json(INGEST_RECORD).get("without_model", []))
     return []
 
 

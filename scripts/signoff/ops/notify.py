@@ -20,9 +20,9 @@ import yaml
 
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_bytes, read_json, read_utf8
-from signoff.config.settings import SCHEMA, USUAL, check_config, read_config
+from signoff.config.settings import CONFIG_PATHS, SCHEMA, check_config, read_config
 from signoff.ops.all_models import standing_of_all
-from signoff.ops.runs import RECORD
+from signoff.ops.runs import INGEST_RECORD
 from signoff.ops.status import described_run, standing
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, REPORT, SIGN_OFF, read_sign_off
 from signoff.release.live_record import read_live, warnings
@@ -98,9 +98,9 @@ def read_settings() -> _Settings:
     TaskError
         The config is not YAML, or the section is not valid.
     """
-    path = next((each for each in USUAL if Path(each).is_file()), None)
+    path = next((each for each in CONFIG_PATHS if Path(each).is_file()), None)
     if path is None:
-        raise TaskError(f"there is no {' and no '.join(USUAL)} here. Go to the project's folder.")
+        raise TaskError(f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder.")
     try:
         section = yaml.safe_load(read_utf8(Path(path)))["notify"]
     except KeyError:
@@ -132,7 +132,7 @@ def _find_events(run: Run, earlier: list[Run], unchanged_weeks: int, now: dateti
         events.append("killed")
     # The ingest reports a missing or damaged record.
     with contextlib.suppress(OSError, TaskError):
-        since = max(read_json(RECORD)["ingested_at"], _last_told("unchanged", earlier).get("at", ""))
+        since = max(read_json(INGEST_RECORD)["ingested_at"], _last_told("unchanged", earlier).get("at", ""))
         # Rounded, because weekly runs do not start at exactly the same second.
         days = round((now - datetime.fromisoformat(since)).total_seconds() / 86400)
         if unchanged_weeks and days >= 7 * unchanged_weeks:

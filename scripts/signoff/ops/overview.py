@@ -14,9 +14,9 @@ from signoff.base.numbers import agreed, counted
 from signoff.config.settings import read_config
 from signoff.ops.many import failed_models, model_folders, values_without_model
 from signoff.ops.runs import read_runs
-from signoff.ops.status import Step, next_step
+from signoff.ops.status import NextStep, next_step
 from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, SIGN_OFF, read_sign_off, utc_now
-from signoff.release.form import Decision, Line
+from signoff.release.form import Decision, Move
 from signoff.release.live_record import Live, newest_words, read_live, warnings
 from signoff.release.signature import names_of, plain_name
 from signoff.release.store import Releases, last_move
@@ -39,16 +39,16 @@ _WAITS = {
 
 
 @dataclass(frozen=True)
-class State:
+class ProjectState:
     """The state of the project in a folder.
 
     `metrics` and `alarms` are those of the newest model, `decisions` those of its sign-off, `signers` the names of
     release.allowed_signers. `problem` says why a part of it could not be read.
     """
 
-    moves: list[Line]
+    moves: list[Move]
     release: str | None
-    step: Step
+    step: NextStep
     config: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
     alarms: list[Mapping[str, Any]]
@@ -63,7 +63,7 @@ class State:
         return warnings(self.live, self.release)
 
 
-def read_state(folder: Path = Path()) -> State:
+def read_state(folder: Path = Path()) -> ProjectState:
     """Return the state of the project in a folder. Damaged files are named in `problem`; nothing is raised."""
     problems: list[str] = []
     with contextlib.chdir(folder):
@@ -76,15 +76,15 @@ def read_state(folder: Path = Path()) -> State:
                 return instead
 
         config = attempt(lambda: read_config()[0], {})
-        moves: list[Line] = attempt(Releases().history, [])
+        moves: list[Move] = attempt(Releases().history, [])
         release = Releases().current()
-        step = attempt(lambda: next_step(release, moves), Step("run", "make run"))
+        step = attempt(lambda: next_step(release, moves), NextStep("run", "make run"))
         metrics = attempt(lambda: read_json(Path(METRICS)) if Path(METRICS).is_file() else None, None)
         model = metrics and metrics.get("model_sha256")
         diagnostics = attempt(lambda: read_json(Path(DIAGNOSTICS)) if Path(DIAGNOSTICS).is_file() else {}, {})
         signed: Any = attempt(lambda: read_sign_off(SIGN_OFF) if SIGN_OFF.is_file() else None, None)
         signers = (config.get("release") or {}).get("allowed_signers")
-        return State(
+        return ProjectState(
             moves=moves,
             release=release,
             step=step,
@@ -177,7 +177,7 @@ def models_page(name: str, config_paths: Sequence[str], at: str) -> tuple[str, l
     return f"Models of {name}", [about, *_of_models(states, state, []), Section("Written from", [table])]
 
 
-def _of_project(state: State, runs: Sequence[Run]) -> list[Part]:
+def _of_project(state: ProjectState, runs: Sequence[Run]) -> list[Part]:
     """Return the parts of the page of a project with one model."""
     numbers = release_numbers(state.moves)
     parts: list[Part] = [_box(state, runs), Section("Waiting", [_waiting(state)])]
@@ -191,7 +191,7 @@ def _of_project(state: State, runs: Sequence[Run]) -> list[Part]:
     return parts
 
 
-def _box(state: State, runs: Sequence[Run]) -> Box:
+def _box(state: ProjectState, runs: Sequence[Run]) -> Box:
     """Return the box with the most important point, and everything else that needs a person."""
     points: list[Words] = [[Alarm(each)] for each in ([state.problem] if state.problem else []) + state.warnings]
     if runs and runs[-1]["verdict"] not in ("passed", "failed"):
@@ -210,7 +210,7 @@ def _box(state: State, runs: Sequence[Run]) -> Box:
     )
 
 
-def _waiting(state: State) -> Block:
+def _waiting(state: ProjectState) -> Block:
     """Return the table of what waits for whom."""
     decided = {plain_name(each["reviewer"]) for each in state.decisions}
     left = [each for each in state.signers if plain_name(each) not in decided]
@@ -229,7 +229,7 @@ def _waiting(state: State) -> Block:
     return Table("What waits for whom", names, rows) if rows else "Nothing waits for a person."
 
 
-def _deployed(state: State, numbers: dict[str, int]) -> list[Block]:
+def _deployed(state: ProjectState, numbers: dict[str, int]) -> list[Block]:
     """Return the deployed release, since when it is deployed, and who approved it."""
     move = last_move(state.moves)
     if state.release is None or move is None or state.release not in numbers:
@@ -251,7 +251,7 @@ def _deployed(state: State, numbers: dict[str, int]) -> list[Block]:
     return [Items(lines)]
 
 
-def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -> list[Part]:
+def _of_models(states: Mapping[str, ProjectState], whole: ProjectState, runs: Sequence[Run]) -> list[Part]:
     """Return the parts of the page of a project with many models."""
     failed = failed_models()
     waiting = sum(each.step.waits != "nothing" for each in states.values())
@@ -278,7 +278,7 @@ def _of_models(states: Mapping[str, State], whole: State, runs: Sequence[Run]) -
     return [box, Section("Models", ["The worst first.", Table("Models", names, rows)])]
 
 
-def _scores(state: State) -> tuple[float | None, float | None]:
+def _scores(state: ProjectState) -> tuple[float | None, float | None]:
     """Return the MAE of the newest model and that of its best baseline."""
     if not state.metrics:
         return None, None
@@ -286,12 +286,12 @@ def _scores(state: State) -> tuple[float | None, float | None]:
     return state.metrics["model"]["test"]["MAE"], min(baselines, default=None)
 
 
-def worst_first(states: Mapping[str, State]) -> dict[str, State]:
+def worst_first(states: Mapping[str, ProjectState]) -> dict[str, ProjectState]:
     """Return the states of models, the worst first."""
     return dict(sorted(states.items(), key=lambda each: _badness(*each)))
 
 
-def _badness(name: str, state: State) -> tuple[bool, bool, bool, float, str]:
+def _badness(name: str, state: ProjectState) -> tuple[bool, bool, bool, float, str]:
     """Return the key that sorts the worst model first: problems, live alarms, failures, MAE over the baseline's."""
     mae, best = _scores(state)
     failed = bool(state.metrics and state.metrics["verdict"] == "failed")
@@ -299,7 +299,7 @@ def _badness(name: str, state: State) -> tuple[bool, bool, bool, float, str]:
     return not state.problem, not state.warnings, not failed, -ratio, name
 
 
-def _model_row(name: str, state: State) -> list[Words]:
+def _model_row(name: str, state: ProjectState) -> list[Words]:
     """Return the row of a model."""
     path = Path("models", name, PAGE)
     label: Words = Link(name, quote(f"../{path.as_posix()}")) if path.is_file() else name

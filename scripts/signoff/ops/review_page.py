@@ -18,7 +18,7 @@ from signoff.release.live_record import read_live, warnings
 from signoff.release.records import Diagnostics, Metrics
 from signoff.release.side_by_side import problem_or
 from signoff.release.signing import Written, write_decision
-from signoff.release.subject import review, summary
+from signoff.release.subject import review, summary_lines
 from signoff.report.decision_box import decision, decision_box
 from signoff.report.document import (
     Alarm,
@@ -217,7 +217,7 @@ def _form(action: str, button: str, subject: Subject, doubts: list[str], given: 
 def _summary(subject: Subject) -> Table:
     """Return the summary that the terminal shows too, as a table."""
     rows: list[list[Words]] = []
-    for line in summary(subject):
+    for line in summary_lines(subject):
         name, words = line[:12].strip(), line[12:]
         # The scores are right-aligned below their heading.
         if not line[:4].strip() and rows:

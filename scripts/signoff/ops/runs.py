@@ -10,7 +10,7 @@ from signoff.report.timeline import Run
 
 RUNS = Path("logs/runs.jsonl")
 LOCK = Path("logs/weekly.lock")
-RECORD = Path("data/raw/raw_data.json")
+INGEST_RECORD = Path("data/raw/raw_data.json")
 # The types of what a run's line may hold; other values could not be shown.
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("at", "verdict"), str),

@@ -20,7 +20,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 
 from signoff.base.files import make_way, open_lock, replacing
 from signoff.ops.damaged import changed_files, damaged
-from signoff.ops.folder import described, orphans, running_snakemake, say
+from signoff.ops.folder import orphans, running_snakemake, running_words, say
 
 # As Snakemake defines them.
 _lock_of_snakemake = PersistenceBase.lock
@@ -107,7 +107,7 @@ def _lock(self: Any) -> AbstractContextManager[None]:
     """
     if self.locked:
         other = running_snakemake()
-        say(f"{described(other)}: try again later" if other else "another Snakemake was at work: try again")
+        say(f"{running_words(other)}: try again later" if other else "another Snakemake was at work: try again")
     return _lock_of_snakemake(self)  # type: ignore[no-any-return]
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_bytes, read_json, read_utf8
 from signoff.config.settings import read_config
-from signoff.ops.runs import RECORD
+from signoff.ops.runs import INGEST_RECORD
 from signoff.release.approval import (
     DIAGNOSTICS,
     METRICS,
@@ -17,14 +17,14 @@ from signoff.release.approval import (
     read_sign_off,
     reviewed_bytes,
 )
-from signoff.release.form import Line
+from signoff.release.form import Move
 from signoff.release.live_record import newest_words, read_live, warnings
 from signoff.release.store import Releases, last_move
 from signoff.report.timeline import Run
 from signoff.source.last_ingest import age
 
 
-class Step(NamedTuple):
+class NextStep(NamedTuple):
     """The next task for a person: `waits` is run, report, review, approval, deploy or nothing; `words` describe it."""
 
     waits: str
@@ -57,9 +57,9 @@ def standing() -> list[str]:
 
 def data_line() -> str:
     """Return the line on the data."""
-    if not RECORD.is_file():
+    if not INGEST_RECORD.is_file():
         return "Data        none yet"
-    record = read_json(RECORD)
+    record = read_json(INGEST_RECORD)
     return f"Data        {record['records']:,} rows of {record['source']}, new {age(record['ingested_at'])} ago"
 
 
@@ -80,7 +80,7 @@ def described_run(run: Run) -> str:
     return words + (f": {'; '.join(why)}" if why else "")
 
 
-def next_step(release: str | None, history: list[Line]) -> Step:
+def next_step(release: str | None, history: list[Move]) -> NextStep:
     """Return what waits for a person.
 
     Parameters
@@ -91,17 +91,17 @@ def next_step(release: str | None, history: list[Line]) -> Step:
         The lines of the history.
     """
     if not Path(METRICS).is_file():
-        return Step("run", "make run")
+        return NextStep("run", "make run")
     model = parsed_json(read_bytes(Path(METRICS)), Path(METRICS))["model_sha256"]
     released = [each["release"] for each in history if each.get("model_sha256") == model]
     if release in released:
-        return Step("nothing", "nothing: the last model is deployed")
+        return NextStep("nothing", "nothing: the last model is deployed")
     if released and history[-1]["action"] == "rollback":
-        return Step("nothing", "nothing: the last model was deployed, and taken back")
+        return NextStep("nothing", "nothing: the last model was deployed, and taken back")
     return _signed_step(model) or _review_step(model)
 
 
-def _signed_step(model: str) -> Step | None:
+def _signed_step(model: str) -> NextStep | None:
     """Return the next step after the sign-off of a model; None if this model has no sign-off."""
     if not SIGN_OFF.is_file():
         return None
@@ -112,12 +112,12 @@ def _signed_step(model: str) -> Step | None:
         check_new(document, SIGN_OFF)
         check_approval(document, read_config()[0]["release"], reviewed_bytes(DIAGNOSTICS, document["files"]))
     except TaskError as error:
-        return Step("approval", f"the sign-off is not enough: {error}")
+        return NextStep("approval", f"the sign-off is not enough: {error}")
     decisions = ", ".join(f"{each['reviewer']}: {each['decision']}" for each in document["decisions"])
-    return Step("deploy", f"make deploy ({decisions})")
+    return NextStep("deploy", f"make deploy ({decisions})")
 
 
-def _review_step(model: str) -> Step:
+def _review_step(model: str) -> NextStep:
     """Return how to review a model that nobody has decided on."""
     # The verdict is written last, and only for a run that passed.
     judged = Path("reports/verdict.json")
@@ -125,5 +125,5 @@ def _review_step(model: str) -> Step:
     words = f"a model whose verdict is {'passed' if passed else 'failed'} waits for review:"
     report = Path(REPORT)
     if report.is_file() and model in read_utf8(report, errors="replace"):
-        return Step("review", f"{words} read {REPORT}, then make sign-off")
-    return Step("report", f"{words} make report")
+        return NextStep("review", f"{words} read {REPORT}, then make sign-off")
+    return NextStep("report", f"{words} make report")

@@ -17,10 +17,10 @@ from signoff.release.form import (
     OLD_VERSION,
     SUBJECT,
     VERSION,
-    Alarm,
-    Code,
+    CodeState,
     Decided,
     Decision,
+    SignedAlarm,
     SignOff,
     Subject,
     one_of,
@@ -148,7 +148,7 @@ def check_names(files: Iterable[str], known: list[str]) -> None:
                     raise TaskError(f"{part} is a link. Replace it with what it points to, and run make deploy.")
 
 
-def code_state() -> Code:
+def code_state() -> CodeState:
     """Return the SHA-256 of the workflow's code, which is compared, and its git commit, which is only recorded.
 
     The commit, and whether the code was clean, are None outside git, if the workflow's folder is inside another
@@ -364,7 +364,7 @@ def check_approval(document: Decided, rule: Rule, diagnostics: bytes | None, at:
             )
 
 
-def alarms_of(diagnostics: bytes) -> list[Alarm]:
+def alarms_of(diagnostics: bytes) -> list[SignedAlarm]:
     """Return the alarms in the content of the diagnostics."""
     alarms = parsed_json(diagnostics, Path(DIAGNOSTICS)).get("alarms", [])
     return [{"name": each["name"], "feature": each.get("feature"), "sentence": each["sentence"]} for each in alarms]

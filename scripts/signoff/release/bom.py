@@ -8,7 +8,7 @@ import re
 import uuid
 from typing import Any
 
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.release.store import predicts_with
 
 # The names of packages that differ from those by which they are imported.
@@ -16,7 +16,7 @@ _PACKAGES = {"sklearn": "scikit-learn"}
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^ ;\\]+)(?: *; *(.*?))? *\\?$", flags=re.M)
 
 
-def bill_of_materials(facts: Facts, pins: str) -> dict[str, Any]:
+def bill_of_materials(facts: ReleaseFacts, pins: str) -> dict[str, Any]:
     """Return the bill of materials of a release. It is the same for equal inputs.
 
     Parameters
@@ -42,7 +42,7 @@ def bill_of_materials(facts: Facts, pins: str) -> dict[str, Any]:
     }
 
 
-def _model(facts: Facts) -> dict[str, Any]:
+def _model(facts: ReleaseFacts) -> dict[str, Any]:
     """Return the component of the model, with the digest of the file that the release predicts with."""
     model = facts.files[predicts_with(facts.files)]
     files = [{"name": f"signoff:file:{name}:sha256", "value": digest} for name, digest in facts.files.items()]
@@ -62,7 +62,7 @@ def _model(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _parameters(facts: Facts) -> dict[str, Any]:
+def _parameters(facts: ReleaseFacts) -> dict[str, Any]:
     """Return the description of the model, its inputs and its outputs."""
     target, intervals = facts.metrics["target"], facts.model.get("intervals")
     outputs = [f"{target}: number"]
@@ -79,7 +79,7 @@ def _parameters(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _performance(facts: Facts) -> list[dict[str, Any]]:
+def _performance(facts: ReleaseFacts) -> list[dict[str, Any]]:
     """Return the held-out scores with their intervals, and those of the slices."""
     intervals = facts.diagnostics.get("intervals", {}).get("model", {})
     scores = facts.metrics["model"]["test"]
@@ -103,7 +103,7 @@ def _metric(name: str, value: float, interval: list[float | None] | None, part: 
     return metric
 
 
-def _considerations(facts: Facts) -> dict[str, list[str]]:
+def _considerations(facts: ReleaseFacts) -> dict[str, list[str]]:
     """Return the stated use of the model, and its limits: its data, missed thresholds and alarms."""
     split = facts.metrics["split"]
     limits = [f"It was tested on {split['rows']['test']} held-out rows: {split['rule']}."]

@@ -82,7 +82,7 @@ def decide(subject: Subject, given: Given, sign_off: Path, rule: Rule, key: Path
     subject, others = with_others(subject, sign_off)
     if key is not None:
         decision["signature"] = sign(statement(subject, decision), key)
-    return added(subject, others, decision, rule)
+    return with_decision(subject, others, decision, rule)
 
 
 def with_others(subject: Subject, sign_off: Path) -> tuple[Subject, list[Decision]]:
@@ -101,7 +101,7 @@ def with_others(subject: Subject, sign_off: Path) -> tuple[Subject, list[Decisio
     return subject, []
 
 
-def added(subject: Subject, others: list[Decision], decision: Decision, rule: Rule) -> Decided:
+def with_decision(subject: Subject, others: list[Decision], decision: Decision, rule: Rule) -> Decided:
     """Return the sign-off with one more decision, which replaces an earlier one of the same reviewer.
 
     Raises

@@ -7,12 +7,12 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_plain, replacing
 from signoff.base.redaction import printable
 from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
-from signoff.release.decision import added, new_decision, with_others, without_commit
-from signoff.release.envelope import parts, payload_of
+from signoff.release.decision import new_decision, with_decision, with_others, without_commit
+from signoff.release.envelope import parts_of_payload, payload_of
 from signoff.release.form import Decided, Decision, Given, Subject, problem_of, strict_json
 from signoff.release.signature import plain_name
 from signoff.release.store import Releases
-from signoff.release.subject import summary
+from signoff.release.subject import summary_lines
 
 # Each reviewed file takes about a hundred bytes.
 LARGEST = 1 << 20
@@ -96,7 +96,7 @@ def write_statement(here: Subject, given: Given, sign_off: Path, output: Path | 
         The decision is not complete, or no signature could be checked.
     """
     check_signers(rule)
-    lines = [*map(printable, summary(here))]
+    lines = [*map(printable, summary_lines(here))]
     with Releases().locked("statement"):
         # The same text that the others have signed.
         subject, _ = with_others(here, sign_off)
@@ -170,7 +170,7 @@ def take_statement(content: bytes, signature: str, path: Path, here: Subject, si
             and each["signed_at"] > decision["signed_at"]
         ):
             raise TaskError(f"{each['reviewer']} has decided again at {each['signed_at']}, after {path}. {_ANOTHER}")
-    return added(subject, others, decision, rule)
+    return with_decision(subject, others, decision, rule)
 
 
 def _parse_statement(content: bytes, path: Path) -> tuple[Subject, Decision]:
@@ -183,7 +183,7 @@ def _parse_statement(content: bytes, path: Path) -> tuple[Subject, Decision]:
     """
     problem: str | None = "it is not the text that make statement has written"
     try:
-        subject, decision = parts(strict_json(payload_of(content)))
+        subject, decision = parts_of_payload(strict_json(payload_of(content)))
         decision["signature"] = None
         problem = problem_of(subject, [decision]) or (problem if statement(subject, decision) != content else None)
     except ValueError as error:

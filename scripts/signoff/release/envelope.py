@@ -51,7 +51,7 @@ def _resource(name: str, path: str, digest: str) -> dict[str, Any]:
     return {"name": name, "digest": {"sha256": digest}, "annotations": {"path": path}}
 
 
-def parts(value: object) -> tuple[Subject, Decision]:
+def parts_of_payload(value: object) -> tuple[Subject, Decision]:
     """Return the subject and the decision in the value of a payload.
 
     The caller must check both, and that their payload is this one: here, unknown keys are left out.

@@ -9,14 +9,14 @@ import yaml
 
 from signoff.base.errors import TaskError
 from signoff.release.approval import Rule, released_as
-from signoff.release.form import Line, SignOff
+from signoff.release.form import Move, SignOff
 from signoff.release.store import Releases, evaluated, predicts_with
 
-SIGN_OFF = "sign_off.json"
+SIGN_OFF_NAME = "sign_off.json"
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReleaseFacts:
     """A release as it was signed.
 
     Each part is parsed from the bytes that have the signed digest. `diagnostics` is empty for a release of a version
@@ -25,7 +25,7 @@ class Facts:
 
     name: str
     document: SignOff
-    deploy: Line
+    deploy: Move
     metrics: dict[str, Any]
     model: dict[str, Any]
     diagnostics: dict[str, Any]
@@ -36,7 +36,7 @@ class Facts:
         """The SHA-256 of each file of the release, by its name there, the sign-off included."""
         places = {released_as(path): digest for path, digest in self.document["files"].items()}
         files = {place: digest for place, digest in places.items() if place}
-        return dict(sorted({**files, SIGN_OFF: self.deploy["sign_off_sha256"]}.items()))
+        return dict(sorted({**files, SIGN_OFF_NAME: self.deploy["sign_off_sha256"]}.items()))
 
     @property
     def measured_on(self) -> str | None:
@@ -68,7 +68,7 @@ class Facts:
         return list(self.diagnostics.get("alarms", []))
 
 
-def read_facts(name: str | None, rule: Rule, releases: Releases | None = None) -> Facts:
+def read_facts(name: str | None, rule: Rule, releases: Releases | None = None) -> ReleaseFacts:
     """Return the facts of a release that verifies and is approved.
 
     Parameters
@@ -94,7 +94,7 @@ def read_facts(name: str | None, rule: Rule, releases: Releases | None = None) -
         if place and place.startswith("config/") and place.endswith((".yaml", ".yml")):
             about |= _about(store.content(name, document, place), folder / place)
     deploys = (each for each in store.history() if each["action"] == "deploy" and each["release"] == name)
-    return Facts(
+    return ReleaseFacts(
         name=name,
         document=document,
         deploy=next(deploys),

@@ -23,7 +23,7 @@ _DATA_FILE = re.compile(r"[0-9a-f]{64}\.(csv|json)\.gz")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-class Code(TypedDict):
+class CodeState(TypedDict):
     """The digest and the git commit of the workflow's code."""
 
     commit: str | None
@@ -31,7 +31,7 @@ class Code(TypedDict):
     sha256: str
 
 
-class Alarm(TypedDict):
+class SignedAlarm(TypedDict):
     """An alarm that the reviewer was shown: its name, the feature that it concerns, and its sentence."""
 
     name: str
@@ -66,10 +66,10 @@ class Subject(TypedDict):
     project: str
     predecessor: str | None
     files: dict[str, str]
-    code: Code
+    code: CodeState
     verdict: str
     failures: list[str]
-    alarms: NotRequired[list[Alarm]]
+    alarms: NotRequired[list[SignedAlarm]]
 
 
 class Decided(Subject):
@@ -85,8 +85,8 @@ class SignOff(Decided):
 
 
 # A line of the history; which keys it has depends on its action, see LINE.
-Line = TypedDict(
-    "Line",
+Move = TypedDict(
+    "Move",
     {
         "at": str,
         "action": str,

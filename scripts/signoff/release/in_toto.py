@@ -8,13 +8,13 @@ from typing import Any
 
 from signoff.release.approval import statement
 from signoff.release.envelope import STATEMENT, envelope
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.release.form import VERSION
 
 _PREDICATE = "urn:x-signoff:release:v1"
 
 
-def in_toto_statement(facts: Facts) -> dict[str, Any]:
+def in_toto_statement(facts: ReleaseFacts) -> dict[str, Any]:
     """Return the statement: its subjects are the release's files, its predicate is the review and the decisions."""
     document = facts.document
     alarms = [{key: each.get(key) for key in ("name", "feature", "sentence")} for each in facts.alarms]
@@ -37,7 +37,7 @@ def in_toto_statement(facts: Facts) -> dict[str, Any]:
     }
 
 
-def envelopes(facts: Facts) -> str:
+def envelopes(facts: ReleaseFacts) -> str:
     """Return the signed decisions as an in-toto bundle: JSON lines, each the DSSE envelope of one decision.
 
     It is empty without signatures, or if an older version of the workflow has written the sign-off: at that time, other

@@ -14,7 +14,7 @@ from typing import IO
 
 from signoff.base.errors import TaskError
 from signoff.base.files import delete_leftovers, only_file, replacing
-from signoff.release.form import Line, SignOff
+from signoff.release.form import Move, SignOff
 from signoff.release.store import Releases, flush, kept_releases
 
 # Bytes of a compressed file; release.keep_data: true keeps larger ones too.
@@ -103,13 +103,13 @@ def _pack(path: Path, place: Path, digest: str, most: int | None) -> None:
 def _is_whole(place: Path) -> bool:
     """Return whether a kept file exists and has the digest in its name."""
     try:
-        unpack(place)
+        unpack_kept(place)
     except TaskError:
         return False
     return True
 
 
-def unpack(place: Path, target: IO[bytes] | None = None) -> None:
+def unpack_kept(place: Path, target: IO[bytes] | None = None) -> None:
     """Write the unpacked bytes of a kept file to `target`, or only check them.
 
     Raises
@@ -133,7 +133,7 @@ def unpack(place: Path, target: IO[bytes] | None = None) -> None:
         raise TaskError(f"{place} was altered. {restore}")
 
 
-def needed(history: Sequence[Line]) -> dict[str, list[str]]:
+def needed(history: Sequence[Move]) -> dict[str, list[str]]:
     """Return the files that the kept releases need, each with the names of these releases."""
     kept, found = kept_releases(history), dict[str, list[str]]()
     for entry in history:
@@ -143,20 +143,20 @@ def needed(history: Sequence[Line]) -> dict[str, list[str]]:
     return found
 
 
-def check(releases: Releases, history: Sequence[Line]) -> tuple[list[str], list[str]]:
+def check(releases: Releases, history: Sequence[Move]) -> tuple[list[str], list[str]]:
     """Return the successful checks of the kept data, and the problems, one line each."""
     files = needed(history)
     problems = []
     for name, users in files.items():
         try:
-            unpack(releases.data / name)
+            unpack_kept(releases.data / name)
         except TaskError as error:
             problems.append(f"training data of {' and '.join(users)}: {error}")
     good = len(files) - len(problems)
     return [f"training data: {good} files in {releases.data}, each as it was signed"] if good else [], problems
 
 
-def tidy(releases: Releases, history: Sequence[Line]) -> None:
+def tidy(releases: Releases, history: Sequence[Move]) -> None:
     """Delete the data that only pruned releases needed, and set aside files that no line of the history names.
 
     The latter may be left by a killed process, or belong to lines that a restored older history lacks.

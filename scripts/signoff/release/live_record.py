@@ -8,11 +8,11 @@ from typing import Any, TypedDict, cast
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 
-LIVE = Path("reports/live.json")
+LIVE_RECORD = Path("reports/live.json")
 _BROKEN_WORDS = {"mae_max": "an MAE", "coverage_min": "a coverage"}
 
 
-class Line(TypedDict):
+class LiveWeek(TypedDict):
     """The predictions of a release for one week, and their accuracy. Errors are in the target's unit."""
 
     release: str
@@ -60,7 +60,7 @@ class Live(TypedDict):
     alarms: list[LiveAlarm]
     broken: list[Broken]
     unreadable: list[str]
-    weeks: list[Line]
+    weeks: list[LiveWeek]
 
 
 _NUMBER = int | float
@@ -86,7 +86,7 @@ def state_of_predictions(*folders: Path) -> str:
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
-def read_live(path: Path = LIVE) -> Live | None:
+def read_live(path: Path = LIVE_RECORD) -> Live | None:
     """Return the live record; None if it does not exist yet, or is damaged: the next run then rebuilds it."""
     try:
         found = read_json(path) if path.is_file() else None
@@ -125,7 +125,7 @@ def broken_words(broken: Broken) -> str:
     return f"{words}; live.{broken['name']} is {broken['limit']:g}."
 
 
-def newest_words(lines: Sequence[Line], release: str) -> str | None:
+def newest_words(lines: Sequence[LiveWeek], release: str) -> str | None:
     """Return a phrase on the accuracy of a release in its newest week with answers; None without one."""
     answered = [line for line in lines if line["release"] == release and line["answered"] and line["week"]]
     if not answered:

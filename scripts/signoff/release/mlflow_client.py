@@ -11,7 +11,7 @@ from typing import Any
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.release.approval import serialised
-from signoff.release.form import Line
+from signoff.release.form import Move
 from signoff.release.mlflow_model import write_mlflow_model
 from signoff.release.outbox import DIGEST, stage_release
 from signoff.release.store import Releases, kept_releases
@@ -113,7 +113,7 @@ def log_releases(client: Any, experiment: str, model: str, config: Mapping[str, 
 
 
 def _log_release(
-    client: Any, experiment: str, model: str, name: str, history: list[Line], config: Mapping[str, Any]
+    client: Any, experiment: str, model: str, name: str, history: list[Move], config: Mapping[str, Any]
 ) -> str:
     """Tag the run of a release, add sign-off and MLflow model, and return the version of `model` that it becomes."""
     document = Releases().verify(name, history)

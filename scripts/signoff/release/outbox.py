@@ -26,7 +26,7 @@ from signoff.base.files import (
 )
 from signoff.model.records import Metadata
 from signoff.release.approval import METRICS, VALIDATION, canonical, code_state, released_as, reviewed_files
-from signoff.release.form import Code, SignOff
+from signoff.release.form import CodeState, SignOff
 from signoff.release.records import Metrics, Validation
 from signoff.release.store import Releases
 from signoff.release.verdict import verdict
@@ -95,7 +95,7 @@ def stage_release(name: str, document: SignOff) -> Path:
 def _stage(
     files: dict[str, Path],
     digests: dict[str, str],
-    code: Code,
+    code: CodeState,
     params: dict[str, Any],
     tags: dict[str, str],
     on_failure: str = "fail",

@@ -8,7 +8,7 @@ from typing import Any
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.release.approval import DIAGNOSTICS, check_approval, reviewed_bytes, serialised
-from signoff.release.form import Code, Decided, Decision, Subject
+from signoff.release.form import CodeState, Decided, Decision, Subject
 from signoff.release.store import Releases
 from signoff.release.subject import review
 
@@ -27,7 +27,7 @@ def write_decision(
     config_paths: list[str],
     sign_off: Path,
     decided: Callable[[], Decided],
-    code: Code | None = None,
+    code: CodeState | None = None,
 ) -> Written:
     """Write the sign-off that `decided` returns, and return its last decision.
 

@@ -27,7 +27,7 @@ from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.records import Metadata
 from signoff.release.approval import Rule, canonical, check_approval, parse_sign_off, released_as, utc_now
-from signoff.release.form import PROJECT, SHA256, Line, SignOff, is_line, strict_json
+from signoff.release.form import PROJECT, SHA256, Move, SignOff, is_line, strict_json
 
 _RESTORE = "Restore it from a backup, or deploy another release."
 _START = "0" * 64
@@ -96,7 +96,7 @@ class Releases:
 
     # The history
 
-    def history(self) -> list[Line]:
+    def history(self) -> list[Move]:
         """Return the lines of the history, the oldest first.
 
         Each line holds the SHA-256 of the previous line, and history.head that of the last one. After a kill between
@@ -127,12 +127,12 @@ class Releases:
             raise self._broken(f"line {altered} was altered, or lines next to it were removed")
         return entries
 
-    def _line(self, number: int, line: bytes) -> Line:
+    def _line(self, number: int, line: bytes) -> Move:
         """Return the content of a line of the history. Raises TaskError if it was altered."""
         try:
             entry = strict_json(line)
             if is_line(entry) and canonical(entry) == line:
-                return cast(Line, entry)
+                return cast(Move, entry)
         except ValueError:
             pass
         raise self._broken(f"line {number} was altered")
@@ -191,7 +191,7 @@ class Releases:
         """Return the name of the release that the link leads to; None if nothing is deployed."""
         return Path(os.readlink(self.link)).name if self.link.is_symlink() else None
 
-    def is_moving(self, history: Sequence[Line]) -> bool:
+    def is_moving(self, history: Sequence[Move]) -> bool:
         """Return whether a process was killed between the history's last line and the link.
 
         The link then still leads to the release before, and the marker holds the secret of that line. The secret is
@@ -203,7 +203,7 @@ class Releases:
         link = os.readlink(self.link) if self.link.is_symlink() else None
         return link == (f"releases/{before}" if before else None) and bool(self._secrets_of(history[-1]))
 
-    def _secrets_of(self, line: Line) -> list[str]:
+    def _secrets_of(self, line: Move) -> list[str]:
         """Return the secrets in the marker that belong to a line of the history: one, or none."""
         if "move" not in line or self.marker.is_symlink() or not self.marker.is_file():
             return []
@@ -218,7 +218,7 @@ class Releases:
         """
         return self._secrets_of(self._line(len(lines), lines[-1])) if lines else []
 
-    def in_use(self, history: Sequence[Line]) -> str | None:
+    def in_use(self, history: Sequence[Move]) -> str | None:
         """Return the release that the history's last move made the current one; None if nothing is deployed.
 
         Raises
@@ -284,7 +284,7 @@ class Releases:
 
     # What a release holds
 
-    def sign_off(self, name: str, history: Sequence[Line]) -> SignOff:
+    def sign_off(self, name: str, history: Sequence[Move]) -> SignOff:
         """Return the sign-off of a release, whose digest the history holds; the file is read once.
 
         Raises
@@ -303,7 +303,7 @@ class Releases:
             raise TaskError(f"{path} is gone or was altered. {_RESTORE}")
         return parse_sign_off(content, path)
 
-    def verify(self, name: str, history: Sequence[Line]) -> SignOff:
+    def verify(self, name: str, history: Sequence[Move]) -> SignOff:
         """Return the sign-off of a release if every file of the release is as it was signed.
 
         Raises
@@ -418,7 +418,7 @@ class Releases:
 
     # Order
 
-    def sweep(self, history: Sequence[Line]) -> None:
+    def sweep(self, history: Sequence[Move]) -> None:
         """Delete what killed processes left, and set aside releases that the history does not name.
 
         A release that the history says is pruned is deleted. A release that no line names may be signed, if the history
@@ -470,12 +470,12 @@ def predicts_with(files: Iterable[str | None]) -> str:
     return next((name for name in files if name in ("refit.pkl", "refit.skops")), None) or evaluated(files)
 
 
-def last_move(history: Sequence[Line]) -> Line | None:
+def last_move(history: Sequence[Move]) -> Move | None:
     """Return the last line of the history that made a release the current one."""
     return next((entry for entry in reversed(history) if entry["action"] != "prune"), None)
 
 
-def kept_releases(history: Sequence[Line]) -> list[str]:
+def kept_releases(history: Sequence[Move]) -> list[str]:
     """Return the releases that are kept, in the order of their last deploy."""
     names: list[str] = []
     for entry in history:
@@ -485,7 +485,7 @@ def kept_releases(history: Sequence[Line]) -> list[str]:
     return names
 
 
-def release_before(name: str | None, history: Sequence[Line]) -> str | None:
+def release_before(name: str | None, history: Sequence[Move]) -> str | None:
     """Return the release that was deployed before `name`, among those that are kept."""
     names = kept_releases(history)
     place = names.index(name) if name in names else len(names)
@@ -501,12 +501,12 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _deploy_of(name: str, history: Sequence[Line]) -> Line:
+def _deploy_of(name: str, history: Sequence[Move]) -> Move:
     """Return the first line of the history that deployed a release."""
     return next(entry for entry in history if entry["action"] == "deploy" and entry["release"] == name)
 
 
-def signed_by(name: str, history: Sequence[Line]) -> str:
+def signed_by(name: str, history: Sequence[Move]) -> str:
     """Return the SHA-256 of the sign-off that a release holds, as the history has it."""
     return _deploy_of(name, history)["sign_off_sha256"]
 

@@ -23,7 +23,7 @@ from signoff.release.approval import (
     reviewed_bytes,
     reviewed_files,
 )
-from signoff.release.form import VERSION, Code, Subject
+from signoff.release.form import VERSION, CodeState, Subject
 from signoff.release.live_record import read_live, warnings
 from signoff.release.records import Metrics, Validation
 from signoff.release.store import Releases
@@ -31,7 +31,7 @@ from signoff.release.verdict import verdict
 from signoff.source.last_ingest import IngestRecord
 
 
-def review(config: dict[str, Any], config_paths: list[str], code: Code | None = None) -> Subject:
+def review(config: dict[str, Any], config_paths: list[str], code: CodeState | None = None) -> Subject:
     """Return the subject of a decision: the digests of all files and of the code, the verdict, why, and the alarms.
 
     Parameters
@@ -154,7 +154,7 @@ def _text_as_reviewed(path: str, files: dict[str, str]) -> str:
         raise TaskError(f"{path} is damaged: it is not UTF-8 ({error}). Run make report to rebuild it.") from error
 
 
-def summary(subject: Subject) -> list[str]:
+def summary_lines(subject: Subject) -> list[str]:
     """Return the lines that a reviewer sees before deciding."""
     metrics, validation = _judged(subject["files"])
     source = cast(IngestRecord, read_json(Path("data/raw/raw_data.json")))

@@ -33,7 +33,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
         run (URL of the MLflow run of the model on disk, or None), problem (text, or None) and failures (how often there
         was one so far).
     """
-    before = read_record()
+    before = read_tracking()
     uri, url, problems = config["tracking"]["mlflow_uri"], before.get("run"), []
     try:
         with alone():
@@ -94,7 +94,7 @@ def check_tracking(config: dict[str, Any]) -> None:
         )
 
 
-def read_record() -> dict[str, Any]:
+def read_tracking() -> dict[str, Any]:
     """Return the content of RECORD; an empty dict if it does not exist or is damaged."""
     try:
         found = any_json(read_bytes(_RECORD))

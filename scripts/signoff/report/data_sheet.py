@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.report.document import Block, Code, Items, Part, Section, Table, Words, number
 from signoff.report.markdown import markdown
 from signoff.tables.contract import describe
@@ -26,7 +26,7 @@ _UNANSWERED = [
 ]
 
 
-def data_sheet(facts: Facts, validation: ValidationReport, contract: Contract | None) -> str:
+def data_sheet(facts: ReleaseFacts, validation: ValidationReport, contract: Contract | None) -> str:
     """Return the data sheet of a release as Markdown.
 
     Parameters
@@ -50,7 +50,7 @@ def data_sheet(facts: Facts, validation: ValidationReport, contract: Contract | 
     return markdown(f"Data of the model of {facts.metrics['target']}", parts)
 
 
-def _composition(facts: Facts, validation: ValidationReport) -> Section:
+def _composition(facts: ReleaseFacts, validation: ValidationReport) -> Section:
     """Return the number of rows, their time span, and the digests of the data."""
     said: list[Words] = [f"Target: {facts.metrics['target']}"]
     if "rows" in validation:
@@ -106,7 +106,7 @@ def _violations(validation: ValidationReport) -> Section:
     return Section("Violations", [Items(lines) if lines else "None."])
 
 
-def _preparation(facts: Facts) -> Section:
+def _preparation(facts: ReleaseFacts) -> Section:
     """Return how the rows were cleaned, and which were held out."""
     split, cleaning = facts.metrics["split"], facts.metrics.get("cleaning")
     said: list[Words] = []

@@ -139,14 +139,14 @@ class Section(NamedTuple):
 Part: TypeAlias = "Box | Section | Block"
 
 
-def shown(value: Words) -> str:
+def plain_text(value: Words) -> str:
     """Return the text of a string or a number; an empty one for None."""
     if isinstance(value, str):
         return value
     if isinstance(value, Link | Shown):
         return value.text
     if isinstance(value, list):
-        return "".join(map(shown, value))
+        return "".join(map(plain_text, value))
     return "" if value is None else number(value)
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.report.document import Code, Items, Part, Section, Strong, Table, Words
 from signoff.report.markdown import markdown
 
@@ -25,7 +25,7 @@ def is_model(file: str) -> bool:
     return file.endswith((".pkl", ".skops"))
 
 
-def readme(facts: Facts, entries: Mapping[str, Entry]) -> str:
+def readme(facts: ReleaseFacts, entries: Mapping[str, Entry]) -> str:
     """Return in Markdown what the dossier of a release holds, how to check it, and what it lacks."""
     rows: list[list[Words]] = [
         [Code(name), each.about, each.source, Code(hashlib.sha256(each.content).hexdigest())]

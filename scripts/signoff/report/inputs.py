@@ -4,7 +4,7 @@ from signoff.base.numbers import counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
 from signoff.model.metric import Metric
-from signoff.model.records import Compared, Comparison, Weighting, words_of, words_of_gain, words_of_text
+from signoff.model.records import ComparedSetting, Comparison, Weighting, words_of, words_of_gain, words_of_text
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
@@ -29,7 +29,7 @@ def data(metrics: Metrics) -> list[Block]:
     return [Items(items)]
 
 
-def row_budget(found: RowBudget, target: str) -> list[Block]:
+def row_budget_section(found: RowBudget, target: str) -> list[Block]:
     """Return the section on the cost of training on a sample of the rows."""
     curve = found["curve"]
     rows: list[list[Words]] = [
@@ -136,7 +136,7 @@ def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
     return [words.strip(), Table("Candidates", names, rows)]
 
 
-def _candidate(each: Compared, metric: Metric, chosen: bool) -> list[Words]:
+def _candidate(each: ComparedSetting, metric: Metric, chosen: bool) -> list[Words]:
     """Return the row of a setting."""
     # Parameters may be estimators themselves.
     parameters = words_of(each).partition("(")[2].removesuffix(")") or "its defaults"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from signoff.release.live_record import Line, Live, warnings
+from signoff.release.live_record import Live, LiveWeek, warnings
 from signoff.report.document import Alarm, Block, Figure, Items, Section, Shown, Table, Words
 from signoff.report.drawing import BLUE, GREEN, LIGHT, ORANGE, new_figure, svg, with_legend
 from signoff.report.timeline import date_axis, when
@@ -17,7 +17,7 @@ def live_section(live: Live, numbers: Mapping[str, int] | None = None) -> Sectio
 
     `numbers` has the short number of each release, if the document uses such numbers.
     """
-    lines: Sequence[Line] = live["weeks"]
+    lines: Sequence[LiveWeek] = live["weeks"]
     problems: list[Words] = [[Alarm(each)] for each in warnings(live, live["release"])]
     blocks: list[Block] = [Items(problems)] if problems else []
     answered = [line for line in lines if line["answered"]]
@@ -34,7 +34,7 @@ def live_section(live: Live, numbers: Mapping[str, int] | None = None) -> Sectio
 
 def live_figure(live: Live) -> Figure | None:
     """Return the figure of the live error by week; None if no week has an answer."""
-    lines: list[Line] = [line for line in live["weeks"] if line["answered"] and line["week"]][-2 * _MOST_WEEKS :]
+    lines: list[LiveWeek] = [line for line in live["weeks"] if line["answered"] and line["week"]][-2 * _MOST_WEEKS :]
     if not lines:
         return None
     figure, axes = new_figure(3.2)
@@ -58,7 +58,7 @@ def live_figure(live: Live) -> Figure | None:
     return Figure("live_error", caption, svg(with_legend(figure, axes), "live_error", "Live error by week"))
 
 
-def _row(line: Line, numbers: Mapping[str, int]) -> list[Words]:
+def _row(line: LiveWeek, numbers: Mapping[str, int]) -> list[Words]:
     """Return a line of the table."""
     rows = f"{line['answered']:,}{' (as if predicted)' if line['as_if'] else ''}"
     alarms: Words = Alarm(", ".join(line["alarms"])) if line["alarms"] else ""

@@ -19,7 +19,7 @@ from signoff.report.document import (
     Strong,
     Table,
     Words,
-    shown,
+    plain_text,
 )
 
 
@@ -79,7 +79,7 @@ def _text(words: Words) -> str:
     if isinstance(words, Code) and not re.search(r"[`|\n]", words):
         return f"`{words}`"
     # Emphasis begins and ends at a word, so the spaces around it stay outside.
-    found = re.fullmatch(r"(\s*)(.*?)(\s*)", shown(words), flags=re.S)
+    found = re.fullmatch(r"(\s*)(.*?)(\s*)", plain_text(words), flags=re.S)
     before, text, after = found.groups() if found else ("", "", "")
     text = f"**{cell(text)}**" if isinstance(words, Strong) else cell(text)
     return f"{' ' if before else ''}{text}{' ' if after else ''}"

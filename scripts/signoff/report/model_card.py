@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.report.document import Block, Code, Items, Part, Section, Strong, Table, Words, number
 from signoff.report.markdown import markdown
 
@@ -17,7 +17,7 @@ _TASK = "tabular-regression"
 _SLICES = 5
 
 
-def model_card(facts: Facts) -> str:
+def model_card(facts: ReleaseFacts) -> str:
     """Return the model card of a release."""
     target = facts.metrics["target"]
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
@@ -33,7 +33,7 @@ def model_card(facts: Facts) -> str:
     return f"---\n{front}---\n\n{markdown(f'Model of {target}', parts)}"
 
 
-def _front_matter(facts: Facts) -> dict[str, Any]:
+def _front_matter(facts: ReleaseFacts) -> dict[str, Any]:
     """Return the metadata of the card: the library, the tags and the held-out scores."""
     target = facts.metrics["target"]
     scores = {name: value for name, value in facts.metrics["model"]["test"].items() if name != "rows"}
@@ -56,7 +56,7 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _use(facts: Facts) -> Section:
+def _use(facts: ReleaseFacts) -> Section:
     """Return the section on the use of the model, as far as the config describes it."""
     owner, use, limits = (facts.about.get(key) for key in ("owner", "intended_use", "limitations"))
     said: list[Words] = [
@@ -69,7 +69,7 @@ def _use(facts: Facts) -> Section:
     return Section("Intended use", [Items(said)])
 
 
-def _scores(facts: Facts) -> Section:
+def _scores(facts: ReleaseFacts) -> Section:
     """Return the held-out scores of the model, the release before it, and the baselines."""
     predictors = {"model": facts.metrics["model"], **facts.metrics["baselines"]}
     # A release that could not be scored has a problem instead of scores.
@@ -109,7 +109,7 @@ def _range(interval: list[float | None] | None) -> str:
     return "none" if not interval or None in interval else f"{number(interval[0])} to {number(interval[1])}"
 
 
-def _limitations(facts: Facts) -> Section:
+def _limitations(facts: ReleaseFacts) -> Section:
     """Return the findings against the model, and the reasons why it was approved nevertheless."""
     found: list[Words] = [f"Missed: {each}" for each in facts.document["failures"]]
     found += [f"Alarm: {each['sentence']}" for each in facts.alarms]
@@ -121,7 +121,7 @@ def _limitations(facts: Facts) -> Section:
     return Section("Limitations", [Items(found or ["No threshold was missed, and no alarm was raised."])])
 
 
-def _data(facts: Facts) -> Section:
+def _data(facts: ReleaseFacts) -> Section:
     """Return the window of the data, the number of rows and the digests."""
     split, cleaning = facts.metrics["split"], facts.metrics.get("cleaning")
     said: list[Words] = [f"Rows: {split['rows']['train']:,} for training, {split['rows']['test']:,} held out."]
@@ -134,7 +134,7 @@ def _data(facts: Facts) -> Section:
     return Section("Data", [Items(said)])
 
 
-def _training(facts: Facts) -> Section:
+def _training(facts: ReleaseFacts) -> Section:
     """Return the estimator, the features and the versions."""
     features: list[list[Words]] = [[name, kind] for name, kind in facts.model["features"].items()]
     versions = ", ".join(f"{name} {version}" for name, version in facts.model["versions"].items())
@@ -142,7 +142,7 @@ def _training(facts: Facts) -> Section:
     return Section("Training", [estimator, f"Versions: {versions}", Table("Features", ["feature", "kind"], features)])
 
 
-def _approval(facts: Facts) -> Section:
+def _approval(facts: ReleaseFacts) -> Section:
     """Return who decided what, and the commands that check it."""
     said: list[Words] = [f"Verdict: {facts.document['verdict']}"]
     for each in facts.document["decisions"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from signoff.base.files import read_utf8
-from signoff.report.document import COLOURS, Part, Section, Shown, Words, shown
+from signoff.report.document import COLOURS, Part, Section, Shown, Words, plain_text
 
 _FOLDER = Path(__file__).parent
 _STYLE, _SCRIPT = (read_utf8(_FOLDER / f"page.{kind}") for kind in ("css", "js"))
@@ -42,7 +42,7 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "kind": lambda block: type(block).__name__,
-        "shown": shown,
+        "shown": plain_text,
         "anchor": _anchor,
         "key": _key,
         "base64": _base64,

@@ -232,7 +232,7 @@ def _least_covered(found: PredictionIntervals, words: str, then: str) -> list[Bl
     return [f"{words} {then}", Table("Coverage", ["feature", "value", "rows", "covered"], rows)]
 
 
-def importance(found: list[Importance], sample: ImportanceSample, target: str) -> list[Block]:
+def importance_section(found: list[Importance], sample: ImportanceSample, target: str) -> list[Block]:
     """Return the section on the features that predictions depend on."""
     rows: list[list[Words]] = [[each["feature"], each["mean"], each["std"]] for each in found[:MOST]]
     times = "once" if sample["repeats"] == 1 else counted(sample["repeats"], "time")

@@ -6,19 +6,19 @@ from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.release.approval import METRICS, PAGE
-from signoff.release.form import Line
+from signoff.release.form import Move
 from signoff.release.store import Releases
 from signoff.report.document import Alarm, Link, Shown, Table, Words
 from signoff.report.timeline import Period, Run, when
 
 
-def release_numbers(moves: Sequence[Line]) -> dict[str, int]:
+def release_numbers(moves: Sequence[Move]) -> dict[str, int]:
     """Return the number of each release by name, in the order of the first deploys."""
     names = dict.fromkeys(each["release"] for each in moves if each["action"] == "deploy")
     return {name: number for number, name in enumerate(names, 1)}
 
 
-def current_periods(moves: Sequence[Line], runs: Sequence[Run]) -> list[Period]:
+def current_periods(moves: Sequence[Move], runs: Sequence[Run]) -> list[Period]:
     """Return the periods in which each release was current. The last one ends with the last known time."""
     moves = [each for each in moves if each["action"] != "prune"]
     times = [when(each["at"]) for each in moves]
@@ -39,7 +39,7 @@ def run_table(runs: Sequence[Run], numbers: Mapping[str, int]) -> Table:
     return Table("Runs", ["time", "verdict", "MAE", "R2", "rows", "seconds", "release", "why"], rows)
 
 
-def release_table(moves: Sequence[Line], runs: Sequence[Run], numbers: dict[str, int]) -> Table:
+def release_table(moves: Sequence[Move], runs: Sequence[Run], numbers: dict[str, int]) -> Table:
     """Return the table of the releases, the newest first. A name leads to the report of the release, if it is kept."""
     rows: list[list[Words]] = []
     periods = current_periods(moves, runs)
@@ -62,7 +62,7 @@ def report_link(name: str) -> Link | str:
     return Link(name, f"../{path.as_posix()}") if path.is_file() else name
 
 
-def told(first: Line, name: str, moves: Sequence[Line]) -> list[str]:
+def told(first: Move, name: str, moves: Sequence[Move]) -> list[str]:
     """Return who approved a release and why, and what happened to it later.
 
     Parameters
@@ -84,7 +84,7 @@ def told(first: Line, name: str, moves: Sequence[Line]) -> list[str]:
     return words
 
 
-def _release_scores(name: str, model_sha256: str, runs: Sequence[Run], moves: Sequence[Line]) -> dict[str, Any]:
+def _release_scores(name: str, model_sha256: str, runs: Sequence[Run], moves: Sequence[Move]) -> dict[str, Any]:
     """Return MAE and R2 of a release as they were signed; those of a run with its model if it is pruned or altered."""
     releases = Releases()
     try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from signoff.base.files import WORKFLOW, json_text, read_utf8
 from signoff.release.bom import bill_of_materials
-from signoff.release.facts import Facts
+from signoff.release.facts import ReleaseFacts
 from signoff.release.in_toto import envelopes, in_toto_statement
 from signoff.report.model_card import model_card
 
@@ -19,7 +19,7 @@ class _StandardForms:
     envelopes: str
 
 
-def standard_forms(facts: Facts) -> _StandardForms:
+def standard_forms(facts: ReleaseFacts) -> _StandardForms:
     """Describe a release. The bill of materials contains the packages that the workflow pins now."""
     pins = read_utf8(WORKFLOW / "requirements.txt")
     return _StandardForms(

@@ -316,7 +316,7 @@ def _more(before: float, known: int, now: int, rows: int) -> float:
     return float(special.bdtrc(now - 1, rows, share)) if now else 1.0
 
 
-def compared(check: BatchCheck | None, release: str, rows: Counter[str]) -> BatchReport:
+def batch_report(check: BatchCheck | None, release: str, rows: Counter[str]) -> BatchReport:
     """Return the report of a batch; `rows` counts the rows scored and rejected."""
     report: BatchReport = {
         "release": release,

@@ -125,7 +125,7 @@ def divide(
     return scored, bad
 
 
-def check_columns(
+def columns_to_keep(
     names: list[str], carried: list[str], needed: list[str], batch: str, ours: Sequence[str] = OURS
 ) -> list[str]:
     """Return the columns to carry along. Raises TaskError if a column is missing, a duplicate, or one of ours."""

@@ -105,7 +105,9 @@ def _differences(
         ours, theirs = (rows.scores[predictor][name] for predictor in ("model", "champion"))
         gap = math.nan if ours is None or theirs is None else ours - theirs
         better = 1 if name in HIGHER_IS_BETTER else -1
-        found[name] = intervals.judged(gap, resampled["model"][name] - resampled["champion"][name], better, sampled)
+        found[name] = intervals.judged_difference(
+            gap, resampled["model"][name] - resampled["champion"][name], better, sampled
+        )
     return found
 
 

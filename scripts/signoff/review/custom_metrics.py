@@ -15,7 +15,7 @@ from signoff.base.errors import TaskError
 from signoff.features.user_code import call
 from signoff.model.scoring import BUILT_IN, Scores
 from signoff.release.records import Difference, Drawn, Interval
-from signoff.review.intervals import Resampling, bounds, judged
+from signoff.review.intervals import Resampling, bounds, judged_difference
 
 
 def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.Series, rows: pd.DataFrame) -> Scores:
@@ -151,7 +151,7 @@ def own_intervals(
         ours, theirs = (predictors.index(name) for name in ("model", "champion"))
         for k, name in enumerate(names):
             gap = values[:, ours, k] - values[:, theirs, k]
-            differences[name] = judged(whole[ours, k] - whole[theirs, k], gap, better.get(name), again)
+            differences[name] = judged_difference(whole[ours, k] - whole[theirs, k], gap, better.get(name), again)
     return spans, differences, {"resamples": resamples, "rows": len(rows)}
 
 

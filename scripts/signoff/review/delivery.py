@@ -10,7 +10,7 @@ import pandas as pd
 
 from signoff.features.records import Description
 from signoff.release.records import AlarmRecord
-from signoff.review.newest import days_of
+from signoff.review.newest import rows_by_day
 from signoff.review.reasons import alarm
 from signoff.tables.batches import text_batches
 from signoff.tables.csv_file import header_of_table
@@ -44,7 +44,7 @@ def lacking(path: Path, description: Description, profile: dict[str, ColumnProfi
             logging.info("[compare_model] missing values are not looked at by day: %s is not read as dates", time)
             return
         rows = pd.DataFrame({name: np.where(batch[name].is_null().to_numpy(), np.nan, 0.0) for name in names})
-        yield days_of(rows.assign(**{time: moments}), time)
+        yield rows_by_day(rows.assign(**{time: moments}), time)
 
 
 def history_alarms(now: int, before: int | None) -> list[AlarmRecord]:

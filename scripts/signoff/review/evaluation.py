@@ -9,7 +9,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError, explain, nearest
 from signoff.model.records import Metadata
-from signoff.model.scoring import LOW_AND_HIGH, Scores, bounds, metrics, predict, total
+from signoff.model.scoring import LOW_AND_HIGH, Scores, interval_ends, metrics, predict, total
 from signoff.model.thresholds import DeployedScores, Threshold, judge
 from signoff.review.champion import Champion, ChampionError
 from signoff.tables.batches import Columns, chosen, tables
@@ -180,7 +180,7 @@ def evaluate_rows(
         for frame in rows.held_out():
             predicted = whole[frame.index] if whole is not None else _predict_all(model, frame[features], threads)
             table = _table(frame, metadata, predicted, mean, baseline)
-            ends = bounds(model, frame[features], predicted, threads)
+            ends = interval_ends(model, frame[features], predicted, threads)
             if ends:
                 table[list(LOW_AND_HIGH)] = pd.concat(ends, axis=1)
             if isinstance(champion, Champion):

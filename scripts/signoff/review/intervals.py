@@ -222,7 +222,7 @@ def metric_intervals(resampled: dict[str, np.ndarray], sampled: Resampling) -> d
     return {name: bounds(values, sampled, LEVEL, *_RANGES.get(name, anywhere)) for name, values in resampled.items()}
 
 
-def judged(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> Difference:
+def judged_difference(difference: float, resampled: np.ndarray, better: int | None, sampled: Resampling) -> Difference:
     """Return a difference from the champion, its interval, and the conclusion.
 
     `better` is 1 if more is better, -1 if less is better, and None if it is unknown; the conclusion is then "higher" or
@@ -241,7 +241,7 @@ def judged(difference: float, resampled: np.ndarray, better: int | None, sampled
 
 def paired(actual: np.ndarray, ours: np.ndarray, theirs: np.ndarray, sampled: Resampling) -> Pair:
     """Return our MAE minus theirs on the same rows and resamples, its interval, and the conclusion."""
-    found = judged(*_difference(actual, ours, theirs, sampled), -1, sampled)
+    found = judged_difference(*_difference(actual, ours, theirs, sampled), -1, sampled)
     return {
         "metric": "MAE",
         "difference": found["difference"],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord
-from signoff.review.periods import FEWEST_ROWS, Periods, Step, spans_of, steps_of
+from signoff.review.periods import FEWEST_ROWS, Change, Periods, spans_of, steps_of
 from signoff.review.reasons import alarm
 
 # The number of levels of a category that are used, and of columns in total.
@@ -41,7 +41,7 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
     pairs = [pair for pair in itertools.combinations(range(len(names)), 2) if names[pair[0]][0] != names[pair[1]][0]]
     if not pairs:
         return []
-    found: dict[tuple[str, str], tuple[Step, str]] = {}
+    found: dict[tuple[str, str], tuple[Change, str]] = {}
     for length, figures, rows in _correlations(columns, pairs, periods):
         for k, each in steps_of(figures, rows, np.ones(len(pairs)), length, own=True):
             news = each.p < _RARE / (len(pairs) * _SPANS) and each.larger >= _LARGER

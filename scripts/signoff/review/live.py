@@ -10,9 +10,9 @@ import pandas as pd
 from scipy import special
 
 from signoff.model.scoring import mae
-from signoff.release.live_record import Broken, Line, LiveAlarm
+from signoff.release.live_record import Broken, LiveAlarm, LiveWeek
 from signoff.release.records import Diagnostics, Metrics, Week
-from signoff.review.live_join import NO_WEEK, Record
+from signoff.review.live_join import NO_WEEK, Unjoined
 
 # A week with fewer answered rows is not judged by itself.
 _FEWEST_ROWS = 10
@@ -131,9 +131,9 @@ def _grouped(frame: pd.DataFrame, keys: list[pd.Series]) -> Iterator[tuple[tuple
         yield tuple(map(int, labels)), values
 
 
-def lines_of(record: Record, sums: Sums, promises: Mapping[str, Promise]) -> list[Line]:
+def lines_of(record: Unjoined, sums: Sums, promises: Mapping[str, Promise]) -> list[LiveWeek]:
     """Return a line for each release and week, the oldest first; releases without a promise are skipped."""
-    found: list[Line] = []
+    found: list[LiveWeek] = []
     for (code, week, as_if), values in sums.lines.items():
         name = record.releases[int(code)]
         promise = promises.get(name)
@@ -167,13 +167,13 @@ def _date(week: float) -> str | None:
     return None if week == NO_WEEK else str(np.datetime64(int(week), "D"))
 
 
-def merged(earlier: Sequence[Line], lines: Sequence[Line], known: Sequence[str]) -> list[Line]:
+def merged(earlier: Sequence[LiveWeek], lines: Sequence[LiveWeek], known: Sequence[str]) -> list[LiveWeek]:
     """Return the lines, and earlier ones whose rows the source no longer has.
 
     An earlier line is kept if it had more answers than now, and its release is one of `known`.
     """
 
-    def identity(line: Line) -> tuple[str, str | None, bool]:
+    def identity(line: LiveWeek) -> tuple[str, str | None, bool]:
         return line["release"], line["week"], line["as_if"]
 
     found = {identity(line): line for line in lines}
@@ -198,7 +198,7 @@ class _Week:
     weeks: int = 1
 
 
-def _weeks_of(lines: Sequence[Line], release: str) -> list[_Week]:
+def _weeks_of(lines: Sequence[LiveWeek], release: str) -> list[_Week]:
     """Return the weeks of a release with enough answers, the oldest first."""
     of_release = [line for line in lines if line["release"] == release and line["answered"]]
     found = []
@@ -352,7 +352,7 @@ def _coverage(promise: Promise) -> _Figure:
     )
 
 
-def judge(lines: Sequence[Line], release: str, promise: Promise) -> list[LiveAlarm]:
+def mark_alarms(lines: Sequence[LiveWeek], release: str, promise: Promise) -> list[LiveAlarm]:
     """Mark the alarms in the lines of a release, and return those that hold for its newest weeks.
 
     A week is compared with the held-out weeks that the release was approved by, alone and together with the week
@@ -390,7 +390,7 @@ def judge(lines: Sequence[Line], release: str, promise: Promise) -> list[LiveAla
     return found
 
 
-def slice_alarms(record: Record, sums: Sums, release: str, promise: Promise, weeks: int = 4) -> list[LiveAlarm]:
+def slice_alarms(record: Unjoined, sums: Sums, release: str, promise: Promise, weeks: int = 4) -> list[LiveAlarm]:
     """Return an alarm for each slice whose intervals covered far too little in the newest weeks, the worst first.
 
     The probability is corrected for the number of slices (Bonferroni).
@@ -449,7 +449,7 @@ def _words(name: str, weeks: Sequence[_Week], promise: Promise) -> str:
 
 
 def broken_limits(
-    lines: Sequence[Line], release: str, mae_max: float | None, coverage_min: float | None
+    lines: Sequence[LiveWeek], release: str, mae_max: float | None, coverage_min: float | None
 ) -> list[Broken]:
     """Return which limits of the config the newest judged week of a release breaks."""
     weeks = _weeks_of(lines, release)

@@ -110,7 +110,7 @@ class Batch:
     as_if: bool = False
 
 
-class Record:
+class Unjoined:
     """Predictions and answers before they are joined; `folder` is for temporary files."""
 
     def __init__(self, folder: Path, key: Sequence[str], kinds: Kinds, target: str, time: str | None):

@@ -20,8 +20,8 @@ from signoff.review.periods import (
     FEWEST_ROWS,
     LENGTHS,
     SPANS,
+    Change,
     Periods,
-    Step,
     enough_rows,
     means,
     periods_of,
@@ -155,7 +155,7 @@ def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Perio
     return found
 
 
-def _risen(values: np.ndarray, periods: Periods) -> Step | None:
+def _risen(values: np.ndarray, periods: Periods) -> Change | None:
     """Return the span whose share of repeated rows is far above that of all spans before the newest _RECENT periods."""
     best = None
     for length, shares, _ in means(periods, values):
@@ -167,7 +167,7 @@ def _risen(values: np.ndarray, periods: Periods) -> Step | None:
         if shares[0] >= max(usual + 2 * _PART, 2 * usual) and (
             best is None or shares[0] - usual > best.now - best.before
         ):
-            best = Step(length, float(shares[0]), usual, 0.0, math.inf)
+            best = Change(length, float(shares[0]), usual, 0.0, math.inf)
     return best
 
 
@@ -179,7 +179,7 @@ def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
     return oldest[codes] > age
 
 
-def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Step | None:
+def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Change | None:
     """Return the rarest step of the mean of values that counts, over all spans; None if none counts."""
     best = None
     for length, figures, n in means(periods, values):
@@ -200,7 +200,7 @@ def _outlasts(values: np.ndarray, periods: Periods, length: int) -> bool:
     return all(each.p < _RARE_IF_ALIKE for *_, each in tried)
 
 
-def _is_news(found: Step | None, least: float, checks: int) -> TypeGuard[Step]:
+def _is_news(found: Change | None, least: float, checks: int) -> TypeGuard[Change]:
     """Return whether a step was found that is large and rare enough to be reported."""
     return (
         found is not None
@@ -261,7 +261,7 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
     every = len(table) // _MOST_ROWS + 1
     table = table.iloc[::every]
     periods = replace(periods, codes=periods.codes[::every])
-    moved: list[tuple[float, str, Step]] = []
+    moved: list[tuple[float, str, Change]] = []
     for name in [each for each, kind in kinds.items() if kind == "number"]:
         values = table[name].to_numpy("float64", na_value=np.nan)
         ranks = pd.Series(values).rank(pct=True).to_numpy()
@@ -290,7 +290,7 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
     return found
 
 
-def _beyond(values: np.ndarray, periods: Periods) -> Step | None:
+def _beyond(values: np.ndarray, periods: Periods) -> Change | None:
     """Return a step if many of the newest values lie far beyond all earlier ones."""
     known = np.isfinite(values)
     for length, _ in spans_of(periods):
@@ -302,7 +302,7 @@ def _beyond(values: np.ndarray, periods: Periods) -> Step | None:
         margin = 0.3 * (high - low)
         far = float(((now < low - margin) | (now > high + margin)).mean())
         if far >= _PART and high > low:
-            return Step(length, far, 0.0, 0.0, math.inf)
+            return Change(length, far, 0.0, 0.0, math.inf)
     return None
 
 
@@ -313,7 +313,7 @@ def _unit_of(before: pd.Series, now: pd.Series) -> str | None:
     return unit
 
 
-def days_of(rows: pd.DataFrame, time: str) -> pd.DataFrame:
+def rows_by_day(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     """Return the number of rows by day (column ""), and in how many of them each other column is missing."""
     days = rows[time].dt.tz_localize(None) if rows[time].dt.tz is not None else rows[time]
     lacking = rows.drop(columns=time).isna().astype("int64")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord, Visible, VisibleInSegment
-from signoff.review.periods import SPANS, Periods, Step, periods_of, spans_of
+from signoff.review.periods import SPANS, Change, Periods, periods_of, spans_of
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
@@ -48,7 +48,7 @@ class _Move:
     feature: str | None
     level: str | None
     kind: str
-    step: Step
+    step: Change
 
 
 def error_alarms(
@@ -127,7 +127,7 @@ def _causes(
 
 def _steps_of_all(
     time: pd.Series, error: np.ndarray, predicted: np.ndarray, usual: float, periods: Periods
-) -> dict[str, list[Step]]:
+) -> dict[str, list[Change]]:
     """Return the steps of the mean error of all rows, of its size, and of the slope of the target on the predictions.
 
     Rows whose error is NaN are left out.
@@ -153,7 +153,7 @@ def _steps_of_all(
     return found
 
 
-def _moves_of_all(found: dict[str, list[Step]], usual: float) -> list[_Move]:
+def _moves_of_all(found: dict[str, list[Change]], usual: float) -> list[_Move]:
     """Return the largest of the steps of all rows that count, of each kind."""
     moves = []
     for kind, steps in found.items():
@@ -192,7 +192,7 @@ def _slopes(
         return slopes, 1 / squares
 
 
-def _matters(each: Step, kind: str, usual: float) -> bool:
+def _matters(each: Change, kind: str, usual: float) -> bool:
     """Return whether a step is large enough, and for the worse: smaller errors do no harm."""
     far = each.now - each.before
     if kind == "size":
@@ -226,7 +226,7 @@ class _Tried:
     feature: str
     kind: str
     labels: list[str]
-    steps: list[tuple[int, Step]]
+    steps: list[tuple[int, Change]]
     rows: np.ndarray
     checks: float
 
@@ -267,7 +267,7 @@ def _steps_of(
 
 def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
     """Yield the rarest step of each level that counts."""
-    best: dict[int, Step] = {}
+    best: dict[int, Change] = {}
     for k, each in tried.steps:
         rare = any(each.larger >= larger and each.p < p / tried.checks for larger, p in _NEWS_OF_A_SEGMENT)
         news = rare and _matters(each, tried.kind, usual)
@@ -278,7 +278,7 @@ def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
 
 
 def _visible(
-    whole: dict[str, list[Step]],
+    whole: dict[str, list[Change]],
     segments: list[_Tried],
     actual: np.ndarray,
     categories: _Slices,
@@ -314,7 +314,7 @@ def _visible(
     }
 
 
-def _least(steps: dict[str, list[Step]], mean: float, usual: float, limits: Iterable[tuple[float, float]]) -> float:
+def _least(steps: dict[str, list[Change]], mean: float, usual: float, limits: Iterable[tuple[float, float]]) -> float:
     """Return the smallest change that is seen, as a share of a mean: by the mean error, or by the slope."""
     found = [math.inf]
     for kind, unit, least in (("mean", mean, _MOVED * usual), ("slope", 1.0, _SCALED)):

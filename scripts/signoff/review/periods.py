@@ -48,7 +48,7 @@ class Periods:
 
 
 @dataclass(frozen=True)
-class Step:
+class Change:
     """A step of a figure between the newest span and earlier ones: the periods of a span, the figures, its p-value and
     its ratio to the largest earlier step; if known, its standard error, degrees of freedom and the largest earlier t.
     """
@@ -113,7 +113,7 @@ def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
     return bool(np.median(np.bincount(age[inside] // length, rows[inside], count)) >= FEWEST_ROWS)
 
 
-def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
+def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Change | None:
     """Return the newest step of a figure by span, the newest first; None if there are too few earlier spans.
 
     A step starts from the median of the BEFORE preceding spans. `floor` is the standard error of a step by chance.
@@ -134,7 +134,7 @@ def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Step | None:
     t = first / (spread * math.sqrt(1 + 1 / len(others)))
     p = float(2 * special.stdtr(len(others), -t))
     larger = first / max(float(np.abs(others).max()), 1e-12)
-    return Step(length, float(figures[0]), float(figures[0] - steps[0]), p, larger)
+    return Change(length, float(figures[0]), float(figures[0] - steps[0]), p, larger)
 
 
 def step_in_series(y: np.ndarray, late: np.ndarray) -> tuple[float, float, float] | None:
@@ -187,7 +187,7 @@ def means(periods: Periods, values: np.ndarray) -> Iterator[tuple[int, np.ndarra
 
 def steps_of(
     figures: np.ndarray, rows: np.ndarray, deviations: np.ndarray, length: int, own: bool = False
-) -> Iterator[tuple[int, Step]]:
+) -> Iterator[tuple[int, Change]]:
     """Yield the newest step of each of k series (the levels of a feature), by its number.
 
     A step starts from the median of the BEFORE preceding spans, and is measured in standard errors by chance, given the
@@ -233,4 +233,4 @@ def steps_of(
         few = len(earlier) if own or own_usual > 1.5 * usual else degrees
         p = float(2 * special.stdtr(few, -t))
         larger = abs(z[k, 0]) / max(float(np.abs(earlier).max()), 1e-12)
-        yield int(k), Step(length, float(figures[k, 0]), float(before[k]), p, larger)
+        yield int(k), Change(length, float(figures[k, 0]), float(before[k]), p, larger)

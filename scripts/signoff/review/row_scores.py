@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from signoff.base.errors import TaskError
 from signoff.features.custom_features import infinite_values
 from signoff.features.earlier_rows import Earlier, micros_of
-from signoff.features.history_state import STATE, needs_state, read_state
+from signoff.features.history_state import STATE, needs_state, read_earlier_rows
 from signoff.features.recipe import features_again
 from signoff.features.records import ColumnRecord
 from signoff.model import scoring
 from signoff.model.attribution import Attribution, reference_of
 from signoff.model.records import Metadata
-from signoff.model.scoring import LOW_AND_HIGH, bounds, has_bounds
+from signoff.model.scoring import LOW_AND_HIGH, has_bounds, interval_ends
 from signoff.release.approval import Rule, released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
@@ -111,7 +111,7 @@ def score(
         found["prediction"] = predicted
         if beside.check:
             beside.check.add_scored(features, predicted)
-        ends = bounds(model.pipeline, features, predicted, threads)
+        ends = interval_ends(model.pipeline, features, predicted, threads)
         if ends is None and model.half_width is not None:
             ends = predicted - model.half_width, predicted + model.half_width
         found |= dict(zip(LOW_AND_HIGH, ends or (), strict=False))
@@ -254,7 +254,7 @@ def scorer_of(releases: Releases, release: str, document: SignOff, reasons: int 
         A file was altered, or the release cannot give reasons.
     """
     pipeline, metadata = releases.model_of(release, document, refit=True)
-    earlier = read_state(releases.content(release, document, STATE), metadata) if needs_state(metadata) else None
+    earlier = read_earlier_rows(releases.content(release, document, STATE), metadata) if needs_state(metadata) else None
     code, half_width = releases.code(release, metadata), releases.half_width(release, document)
     model = _Model(pipeline, metadata, code, half_width, earlier)
     diagnostics = _signed(releases, release, document, "diagnostics.json")

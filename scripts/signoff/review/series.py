@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import special
 
-from signoff.review.periods import FEWEST_STEPS, Step
+from signoff.review.periods import FEWEST_STEPS, Change
 
 # The AR(1) process: its variance as a multiple of the noise's, and its persistence; the first pair is no process.
 _GRID = [(0.0, 0.0), *((size, stays) for size in (0.1, 0.3, 1.0, 3.0, 10.0) for stays in (0.5, 0.8, 0.95))]
@@ -26,7 +26,7 @@ _FEWEST_KNOWN = 6
 
 def newest_steps(
     values: np.ndarray, noise: np.ndarray, lengths: Sequence[int], every: int = 1
-) -> Iterator[tuple[int, int, Step]]:
+) -> Iterator[tuple[int, int, Change]]:
     """Yield, for each series and length, the step between the newest values and all earlier ones.
 
     Generalised least squares for each covariance of a grid, weighted by the restricted likelihood of the older values
@@ -80,7 +80,7 @@ def newest_steps(
             first, t = float(before[k] + middle[k]), abs(float(now[k]))
             error = abs(float(far[k])) / t if t else math.inf
             figures = (first + float(far[k]), first, float(p[k]), t / float(most[k]))
-            yield int(usable[k]), length, Step(length, *figures, error, float(degrees[k]), float(most[k]))
+            yield int(usable[k]), length, Change(length, *figures, error, float(degrees[k]), float(most[k]))
 
 
 class _Whitened:

@@ -46,7 +46,7 @@ def batch_file(wildcards: Any) -> str:
         sys.exit(f"ERROR - {error}")
 
 
-def state_of(path: str | None) -> str | None:
+def state_of_batch(path: str | None) -> str | None:
     """Return the size and the time of a file as text, which changes with it; None without a path or a file."""
     if path is None or not Path(path).is_file():
         return None

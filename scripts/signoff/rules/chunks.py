@@ -15,7 +15,7 @@ from snakemake.utils import format as formatted
 from signoff.release.approval import refit_path
 from signoff.release.live_record import state_of_predictions
 from signoff.rules.flags import unquoted
-from signoff.rules.steps import FOLDER, MODEL, THREADS, Member, Step, Steps, write_if_changed
+from signoff.rules.steps import CHUNKS_FOLDER, MODEL, THREADS, Member, ModelTask, Steps, write_if_changed
 
 # At most this many jobs. A process needs as long to begin as for five models, so a job makes at least 50, and 100 if
 # there are ten jobs.
@@ -159,7 +159,7 @@ class Chunks:
             model: Member(steps=str(self._file(self._group(model))), pieces=self._pieces(model))
             for model in self.models(wildcards)
         }
-        path = FOLDER / f"{self.kind}-{wildcards.chunk}.json"
+        path = CHUNKS_FOLDER / f"{self.kind}-{wildcards.chunk}.json"
         write_if_changed(path, members)
         return str(path)
 
@@ -204,7 +204,7 @@ class Chunks:
         return next(group for group in self.groups if re.fullmatch(group.names, model))
 
     def _file(self, group: Group) -> Path:
-        return FOLDER / f"{group.prefix}{self.kind}.json"
+        return CHUNKS_FOLDER / f"{group.prefix}{self.kind}.json"
 
     def _steps(self, group: Group) -> Steps:
         """Return the steps of a group's models, from its rules."""
@@ -215,7 +215,7 @@ class Chunks:
         steps = [self._step(getattr(self.rules, f"{group.prefix}{name}").rule) for name in names]
         return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
 
-    def _step(self, rule: Any) -> Step:
+    def _step(self, rule: Any) -> ModelTask:
         """Return the step of a rule, with MODEL in place of the model's folder."""
         job = Job(rule, self.workflow.dag, {"model": MODEL})
         words = formatted(
@@ -226,7 +226,7 @@ class Chunks:
             log=job.log,
             threads=THREADS,
         )
-        return Step(
+        return ModelTask(
             rule=rule.name,
             code=rule.shellcmd,
             params=self.workflow.persistence._params(job),

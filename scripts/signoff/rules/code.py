@@ -12,7 +12,7 @@ from signoff.base.modules import modules_of
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeInputs:
     """The scripts of the workflow, as rules declare them.
 
     Parameters

@@ -27,7 +27,17 @@ from signoff.base.files import only_file, read_json, sha256, write_json
 from signoff.rules.place import Place
 from signoff.rules.records import record
 from signoff.rules.settings import Release
-from signoff.rules.steps import CHAMPION, DIAGNOSED, FOLDER, LIVE, PREDICTIONS, THREADS, Member, Step, Steps
+from signoff.rules.steps import (
+    CHAMPION,
+    CHUNKS_FOLDER,
+    DIAGNOSED,
+    LIVE,
+    PREDICTIONS,
+    THREADS,
+    Member,
+    ModelTask,
+    Steps,
+)
 
 _PLACE = Place("models/{model}/")
 # A fork costs as much as a third of a small model, and its memory may grow.
@@ -61,7 +71,7 @@ class OneProcess:
     force: bool
     _digests: dict[str, str] = field(init=False, default_factory=dict)
 
-    def bring_up_to_date(self, models: Mapping[str, Member]) -> Iterator[tuple[str, str | None, list[Step]]]:
+    def bring_up_to_date(self, models: Mapping[str, Member]) -> Iterator[tuple[str, str | None, list[ModelTask]]]:
         """Run the tasks whose inputs have changed; yield each model with what went wrong, if anything, and its steps.
 
         Raises
@@ -87,7 +97,7 @@ class OneProcess:
                 waiting.remove(model)
                 yield model, why, all_steps[model]
 
-    def _in_forks(self, models: Mapping[str, list[Step]]) -> Iterator[tuple[str, str | None]]:
+    def _in_forks(self, models: Mapping[str, list[ModelTask]]) -> Iterator[tuple[str, str | None]]:
         """Run the outdated tasks of models in a fork; yield each model that it has ended with, and what went wrong.
 
         If the fork dies, its model is the last one, and the models after it are left.
@@ -122,7 +132,7 @@ class OneProcess:
         elif left:
             yield left[0], f"ended with exit code {code}"
 
-    def _in_fork(self, models: Mapping[str, list[Step]], writing: int) -> None:
+    def _in_fork(self, models: Mapping[str, list[ModelTask]], writing: int) -> None:
         """Run the tasks, and write a line for each model: which failed."""
         # Tables and models are freed without it. By default, it takes a tenth of the time.
         gc.set_threshold(100_000, 50, 100)
@@ -142,7 +152,7 @@ class OneProcess:
                     # The parent was killed. The next run finds this model up to date, and goes on with the next one.
                     os._exit(1)
 
-    def _run(self, model: str, steps: list[Step]) -> list[str]:
+    def _run(self, model: str, steps: list[ModelTask]) -> list[str]:
         """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
         done, failed = _read_done(model), []
         new: set[str] = set()
@@ -169,7 +179,7 @@ class OneProcess:
         write_json(_done(model), done)
         return failed
 
-    def _is_done(self, step: Step, done: dict[str, _LastRun]) -> bool:
+    def _is_done(self, step: ModelTask, done: dict[str, _LastRun]) -> bool:
         """Return whether a task's last run had the same command, code and inputs, and its outputs are still there."""
         last = done.get(step.task)
         return bool(
@@ -179,7 +189,7 @@ class OneProcess:
             and last["outputs"] == {path: sha256(Path(path)) for path in step.outputs}
         )
 
-    def _made_from(self, step: Step) -> str:
+    def _made_from(self, step: ModelTask) -> str:
         """Return the digest of everything that determines the output of a task."""
         inputs = {path: self._digest(path) for path in step.inputs}
         # Not the name of the rule, which changes when another model gets keys of its own.
@@ -201,7 +211,7 @@ def _read_steps(path: Path, _changed: int) -> Steps:
     return Steps.read(path)
 
 
-def _steps_of(model: str, member: Member) -> list[Step]:
+def _steps_of(model: str, member: Member) -> list[ModelTask]:
     """Return the tasks of a model, in the order in which they run."""
     path = Path(member["steps"]).absolute()
     found = _read_steps(path, path.stat().st_mtime_ns)
@@ -214,7 +224,7 @@ def _steps_of(model: str, member: Member) -> list[Step]:
     return [each for each in steps if each.task != "live_record" or own[CHAMPION]]
 
 
-def _runs_own_code(step: Step) -> bool:
+def _runs_own_code(step: ModelTask) -> bool:
     """Return whether a task runs code of the user."""
     return any(each.startswith(("--custom=", "--metrics=")) for each in step.command)
 
@@ -227,7 +237,7 @@ def _is_found_by(name: str, module: Any) -> bool:
 
 def _done(model: str) -> Path:
     # In a folder of its own: whoever replaces a file looks through its folder for what a killed process has left.
-    return FOLDER / "done" / model / "tasks.json"
+    return CHUNKS_FOLDER / "done" / model / "tasks.json"
 
 
 def _read_done(model: str) -> dict[str, _LastRun]:
@@ -245,7 +255,7 @@ def _command_line(task: str) -> Any:
     return importlib.import_module(task)
 
 
-def _code_of(step: Step, threads: int) -> int:
+def _code_of(step: ModelTask, threads: int) -> int:
     """Run a task in this process; return its exit code."""
     arguments = [each.replace(THREADS, str(threads)) for each in step.command[1:]]
     # Snakemake makes the folders of what a job writes.

@@ -8,14 +8,14 @@ import os
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from signoff.rules.steps import Step
+from signoff.rules.steps import ModelTask
 
 _FOLDER = Path(".snakemake/metadata")
 # Snakemake compares neither params nor code with a record of another version.
 _VERSION = 6
 
 
-def record(step: Step) -> None:
+def record(step: ModelTask) -> None:
     """Record what the outputs of a task were made from, as Snakemake does for a job."""
     content = {"rule": step.rule, "code": step.code, "params": step.params, "record_format_version": _VERSION}
     for output in step.outputs:

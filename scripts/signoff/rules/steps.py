@@ -15,11 +15,11 @@ from signoff.rules.flags import quoted, unquoted
 MODEL, CHAMPION, DIAGNOSED = "\x1fmodel\x1f", "\x1fchampion\x1f", "\x1fdiagnosed\x1f"
 LIVE, PREDICTIONS, THREADS = "\x1flive\x1f", "\x1fpredictions\x1f", "\x1fthreads\x1f"
 # Where the process of a chunk finds its models, and where it records what each was made from.
-FOLDER = Path(".snakemake/signoff_models")
+CHUNKS_FOLDER = Path(".snakemake/signoff_models")
 
 
 @dataclass(frozen=True)
-class Step:
+class ModelTask:
     """A task of a model.
 
     Attributes
@@ -58,7 +58,7 @@ class Step:
         """The file in which a job for this task alone records its time and memory."""
         return self.log.parent / "benchmarks" / f"{self.log.stem}.tsv"
 
-    def of(self, model: str, own: Mapping[str, str], pieces: Iterable[str]) -> "Step":
+    def of(self, model: str, own: Mapping[str, str], pieces: Iterable[str]) -> "ModelTask":
         """Return the step of one model.
 
         Parameters
@@ -109,7 +109,7 @@ class Steps:
         As in the config: they say how the current release of a model is verified.
     """
 
-    steps: list[Step]
+    steps: list[ModelTask]
     allowed_signers: str | None
     required_approvals: int
 
@@ -121,7 +121,7 @@ class Steps:
     def read(cls, path: Path) -> "Steps":
         """Return the steps that `write` has written."""
         found = read_json(path)
-        return cls(**{**found, "steps": [Step(**each) for each in found["steps"]]})
+        return cls(**{**found, "steps": [ModelTask(**each) for each in found["steps"]]})
 
 
 class Member(TypedDict):

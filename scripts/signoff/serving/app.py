@@ -29,16 +29,19 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
 from signoff.release.store import Releases
 from signoff.serving.openapi import document
-from signoff.serving.options import Form, Options
+from signoff.serving.options import CellForm, ServerOptions
 from signoff.serving.record import Predicted
-from signoff.serving.rows import Rows, answer, csv_rows, json_rows, refusal
-from signoff.serving.served import Served, State
+from signoff.serving.rows import RequestRows, answer, refusal, rows_of_csv, rows_of_json
+from signoff.serving.served import Served, ServerState
 
 # Seconds between two checks for another release.
 _EVERY = 0.25
 # Seconds before a process tries again to load a release.
 _WAIT = 2.0
-_READERS: dict[str, Callable[[bytes, Form], Rows]] = {"application/json": json_rows, "text/csv": csv_rows}
+_READERS: dict[str, Callable[[bytes, CellForm], RequestRows]] = {
+    "application/json": rows_of_json,
+    "text/csv": rows_of_csv,
+}
 _REQUESTS = Counter("signoff_requests", "Requests to /predict", ["status"])
 _SECONDS = Histogram("signoff_request_seconds", "Duration of requests to /predict")
 _ROWS = Counter("signoff_rows", "Rows of answered requests", ["release", "outcome"])
@@ -56,7 +59,7 @@ class _Refused(Exception):
         self.status, self.content = status, content
 
 
-def app_for(options: Options, served: Served | None = None) -> Starlette:
+def app_for(options: ServerOptions, served: Served | None = None) -> Starlette:
     """Return the application. Without a release that is loaded, it loads the current one, which may raise TaskError."""
     served = served or Served(Releases(), options.rule, options.reasons, newer=options.newer)
     routes = [
@@ -74,7 +77,7 @@ def app_for(options: Options, served: Served | None = None) -> Starlette:
     )
 
 
-def app_of_worker(options: Options, note: Path) -> Starlette:
+def app_of_worker(options: ServerOptions, note: Path) -> Starlette:
     """Return the application of one of several processes; `note` is that of `Served`.
 
     The process that starts the others has loaded the current release before. If no release can be loaded, because this
@@ -144,7 +147,7 @@ async def _following(served: Served) -> AsyncIterator[None]:
 class _Endpoint:
     """Handles POST /predict. Rows are scored in one thread, so that requests do not compete for the cores."""
 
-    def __init__(self, options: Options, served: Served):
+    def __init__(self, options: ServerOptions, served: Served):
         self._options, self._served = options, served
         self._scoring = ThreadPoolExecutor(1, "scoring")
         self._record = Predicted() if options.log else None
@@ -170,7 +173,7 @@ class _Endpoint:
         _SECONDS.observe(time.perf_counter() - started)
         return _json(content, status)
 
-    def _reader(self, request: Request) -> Callable[[bytes], Rows]:
+    def _reader(self, request: Request) -> Callable[[bytes], RequestRows]:
         """Return the function that parses the body, by its content type."""
         kind, _, parameters = request.headers.get("content-type", "").partition(";")
         read = _READERS.get(kind.strip().lower())
@@ -180,7 +183,7 @@ class _Endpoint:
             )
         name, _, charset = parameters.strip().partition("=")
         form = self._options.form
-        if name.lower() == "charset" and read is csv_rows:
+        if name.lower() == "charset" and read is rows_of_csv:
             form = replace(form, encoding=charset.strip('"'))
         return lambda body: read(body, form)
 
@@ -201,7 +204,7 @@ class _Endpoint:
             parts.append(part)
         return b"".join(parts)
 
-    def _answer(self, read: Callable[[bytes], Rows], body: bytes, state: State) -> dict[str, Any]:
+    def _answer(self, read: Callable[[bytes], RequestRows], body: bytes, state: ServerState) -> dict[str, Any]:
         """Return the response to a body, from the release that was current when it arrived."""
         options = self._options
         rows = read(body)

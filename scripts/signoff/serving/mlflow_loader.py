@@ -22,7 +22,7 @@ from signoff.release.mlflow_model import REJECTED, SCORING
 from signoff.release.store import Releases
 from signoff.review.batch_rows import named
 from signoff.review.row_scores import Scorer, scorer_of
-from signoff.serving.rows import Rows, answer, refusal
+from signoff.serving.rows import RequestRows, answer, refusal
 
 # Integers up to this are exact as floating-point numbers, so a column with gaps has not changed them.
 _EXACT = 2**53
@@ -65,7 +65,7 @@ class _RawRows:
             A column is missing, a feature cannot be computed, or the rows differ from the released data and
             scoring.on_drift is stop.
         """
-        rows = Rows(_as_text(model_input, self.scoring["decimal"]), np.arange(1, len(model_input) + 1), [])
+        rows = RequestRows(_as_text(model_input, self.scoring["decimal"]), np.arange(1, len(model_input) + 1), [])
         found = answer(rows, self.scorer, self.scoring["missing"], self.scorer.needed[:1])
         if found.report["findings"] and self.scoring["on_drift"] == "stop":
             raise TaskError(str(refusal(found.report, "stop")))

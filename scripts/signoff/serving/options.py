@@ -14,7 +14,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class Form:
+class CellForm:
     """How cells are read, as `reader` of the config says."""
 
     delimiter: str = ","
@@ -24,7 +24,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Options:
+class ServerOptions:
     """The options of a server.
 
     Parameters
@@ -50,7 +50,7 @@ class Options:
     """
 
     rule: "Rule"
-    form: Form
+    form: CellForm
     columns: list[str]
     on_drift: str
     reasons: int
@@ -69,12 +69,12 @@ class Options:
         return Newer(Path(self.history), form.delimiter, form.encoding, form.decimal, missing) if self.history else None
 
 
-def options_of(config: Mapping[str, Any], host: str) -> Options:
+def options_of(config: Mapping[str, Any], host: str) -> ServerOptions:
     """Return the options of a server that listens on `host`."""
     reader, scoring, serving = config["reader"], config["scoring"], config["serving"]
-    return Options(
+    return ServerOptions(
         config["release"],
-        Form(reader["delimiter"], reader["encoding"], reader["decimal"], tuple(reader["missing"])),
+        CellForm(reader["delimiter"], reader["encoding"], reader["decimal"], tuple(reader["missing"])),
         columns=scoring["columns"],
         on_drift=scoring["on_drift"],
         reasons=scoring["reasons"],

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from signoff.base.errors import TaskError
 from signoff.base.numbers import counted, rounded
-from signoff.review.batch_check import BatchReport, compared
-from signoff.review.batch_rows import OURS, blocks, check_columns, divide, named
+from signoff.review.batch_check import BatchReport, batch_report
+from signoff.review.batch_rows import OURS, blocks, columns_to_keep, divide, named
 from signoff.review.row_scores import Beside, Scorer, score
-from signoff.serving.options import Form
+from signoff.serving.options import CellForm
 
 # How errors name what a client has sent.
 _BODY = "the body"
@@ -25,7 +25,7 @@ _ANSWERED = ("row_number", "prediction", "prediction_low", "prediction_high")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RequestRows:
     """n rows as text, their numbers (from 1), and for other rows, which are no row of the table, the reason by number.
 
     The columns of `text` have the names, and its cells the values, that `ingest_data` would write.
@@ -57,17 +57,17 @@ class _Answer:
         return {**rounded(cast(dict[str, Any], self.report)), "predictions": predictions, "rejected_rows": rejected}
 
 
-def csv_rows(body: bytes, form: Form) -> Rows:
+def rows_of_csv(body: bytes, form: CellForm) -> RequestRows:
     """Return the rows of a CSV text with a header. Raises TaskError if it is not a table, or not in that encoding."""
     tables, numbers, uneven = [], [], []
     for text, count, others in blocks(io.BytesIO(body), _BODY, form.delimiter, form.encoding, form.decimal):
         tables.append(text)
         numbers.append(count)
         uneven += others
-    return Rows(pa.concat_tables(tables), np.concatenate(numbers), sorted(uneven))
+    return RequestRows(pa.concat_tables(tables), np.concatenate(numbers), sorted(uneven))
 
 
-def json_rows(body: bytes, form: Form) -> Rows:
+def rows_of_json(body: bytes, form: CellForm) -> RequestRows:
     """Return the rows of a JSON list of objects; a number keeps its digits, null is a missing value.
 
     Raises
@@ -94,7 +94,7 @@ def json_rows(body: bytes, form: Form) -> Rows:
         text = pa.Table.from_arrays([_column(records, name) for name in names], names)
     except UnicodeError as error:
         raise TaskError(f"{_BODY} holds text that is not Unicode, such as half of a surrogate pair.") from error
-    return Rows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
+    return RequestRows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
 
 
 class _Repeated(dict[str, Any]):
@@ -137,7 +137,7 @@ def _text(value: str | bool | None) -> str:
     return "" if value is None else str(value).lower()
 
 
-def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> _Answer:
+def answer(rows: RequestRows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> _Answer:
     """Score rows as `make predict` does.
 
     Parameters
@@ -157,8 +157,8 @@ def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence
     last = scorer.last
     if not len(rows.numbers) and rows.uneven and not rows.text.num_columns:
         # No element of the JSON list was a row.
-        rows = Rows(_without_rows(scorer.needed), rows.numbers, rows.uneven)
-    carried = check_columns(rows.text.column_names, list(columns), scorer.needed, _BODY, [*OURS, *last])
+        rows = RequestRows(_without_rows(scorer.needed), rows.numbers, rows.uneven)
+    carried = columns_to_keep(rows.text.column_names, list(columns), scorer.needed, _BODY, [*OURS, *last])
     if not columns and scorer.released:
         # Others could not be matched with the data.
         carried = [name for name in carried if name in scorer.released.columns]
@@ -167,7 +167,7 @@ def answer(rows: Rows, scorer: Scorer, missing: Sequence[str], columns: Sequence
     good, bad = divide(rows.text.select(carried), rows.numbers, rows.uneven, predicted, reasons)
     good = good.append_column("release", pa.array([scorer.release] * len(good), pa.string()))
     good = good.select([*(name for name in good.column_names if name not in last), *last])
-    report = compared(check, scorer.release, Counter(scored=len(good), rejected=len(bad)))
+    report = batch_report(check, scorer.release, Counter(scored=len(good), rejected=len(bad)))
     return _Answer(report, good, bad, last)
 
 

@@ -18,7 +18,7 @@ _Seen = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True)
-class State:
+class ServerState:
     """The state of a server: the release, since when (UTC), and why a newer one could not be loaded, if so."""
 
     scorer: Scorer
@@ -66,18 +66,18 @@ class Served:
                 problem = _problem(error)
                 if problem != self.state.problem:
                     self._log(problem, self.state.scorer)
-                self.state = State(self.state.scorer, self.state.since, problem)
+                self.state = ServerState(self.state.scorer, self.state.since, problem)
             else:
                 if scorer.release != self.state.scorer.release:
                     logging.info("[serve] release: %s, before: %s", scorer.release, self.state.scorer.release)
-                self.state = State(scorer, utc_now())
+                self.state = ServerState(scorer, utc_now())
                 self._write_note()
             self._seen = seen
 
-    def _first(self) -> State:
+    def _first(self) -> ServerState:
         """Return the state at the start: the current release or, in a process that was restarted, the last good one."""
         try:
-            return State(self._load(), utc_now())
+            return ServerState(self._load(), utc_now())
         except Exception as error:
             last = self._note and read_utf8(self._note)
             if not last:
@@ -88,7 +88,7 @@ class Served:
             except Exception as other:
                 raise TaskError(f"{problem} {explain(other)}") from other
         self._log(problem, scorer)
-        return State(scorer, utc_now(), problem)
+        return ServerState(scorer, utc_now(), problem)
 
     def _load(self, release: str | None = None) -> Scorer:
         return with_newer(load_scorer(self._releases, release, self._rule, self._reasons), self._newer)

@@ -16,7 +16,7 @@ from signoff.base.limits import limited
 from signoff.source import disk
 from signoff.source.address import shown
 from signoff.source.checks import Goal, check_columns, check_rows
-from signoff.source.fetch import as_text, fetch, together
+from signoff.source.fetch import as_text, fetch, joint_version
 from signoff.source.last_ingest import IngestRecord, Version
 from signoff.source.options import READER, Reader
 from signoff.source.unpacking import name_columns, unpack
@@ -113,7 +113,7 @@ def record_of(
     return {
         "source": shown(source),
         "query": reader.query,
-        "source_version": together({name: each.text for name, each in parts.items()}),
+        "source_version": joint_version({name: each.text for name, each in parts.items()}),
         "version": {name: each.version for name, each in parts.items()},
         "source_sha256": digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
         "records": records,

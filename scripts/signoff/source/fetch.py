@@ -59,7 +59,7 @@ def _kind(source: str, query: str | None = None) -> ModuleType:
     )
 
 
-def parts(source: str, reader: Reader = READER) -> list[str]:
+def parts_of_source(source: str, reader: Reader = READER) -> list[str]:
     """Return the parts of an expanded source, sorted by name: the files of a folder or pattern, or the source itself.
 
     Of a folder, only files of tables count, but not those that are hidden or begin with "_", and no subfolders.
@@ -95,7 +95,7 @@ def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
     return download, retry(on=Unreachable)(who.download)(part, download, reader)
 
 
-def state_of(part: str, reader: Reader) -> Version | None:
+def state_of_part(part: str, reader: Reader) -> Version | None:
     """Return what identifies the state of a part without reading it; None if only `part_version` does."""
     return disk.version(Path(part)) if _kind(part, reader.query) is disk else None
 
@@ -114,7 +114,7 @@ def as_text(version: Version) -> str:
     return json.dumps({"etag": version["etag"]} if "etag" in version else version, sort_keys=True)
 
 
-def together(versions: dict[str, str]) -> str:
+def joint_version(versions: dict[str, str]) -> str:
     """Return one text for the versions of a source's parts: that of a single part, or a digest of all."""
     if len(versions) == 1:
         return next(iter(versions.values()))
@@ -133,11 +133,11 @@ def source_version(source: str, data: Path, reader: Reader = READER) -> str:
     last = None
     try:
         last = read_record(source, reader.query, data.with_suffix(".json"))
-        found = parts(expand(source), reader)
+        found = parts_of_source(expand(source), reader)
         on_disk = _kind(found[0], reader.query) is disk
         if last and on_disk and last["version"] == {label(part): disk.version(Path(part)) for part in found}:
             return last["source_version"]
-        return together({label(part): part_version(part, reader) for part in found})
+        return joint_version({label(part): part_version(part, reader) for part in found})
     except TaskError as error:
         return redact(f"error: {error}")
     except Unreachable as error:

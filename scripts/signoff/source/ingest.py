@@ -11,7 +11,7 @@ from signoff.base.files import beside, only_file, replacing, sha256, write_json
 from signoff.source.address import Unreachable, expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
-from signoff.source.fetch import label, parts
+from signoff.source.fetch import label, parts_of_source
 from signoff.source.last_ingest import IngestRecord, go_on, read_record
 from signoff.source.options import READER, Reader
 
@@ -60,7 +60,7 @@ def _collect(source: str, reader: Reader, target: str | None, table: Path) -> di
     goal = Goal()
     columns: list[str] = []
     arrived: dict[str, Arrived] = {}
-    found = parts(expand(source), reader)
+    found = parts_of_source(expand(source), reader)
     with beside(table.with_suffix(".source")) as download, beside(table.with_suffix(".piece")) as piece:
         for part in found:
             name = shown(source) if len(found) == 1 else label(part)

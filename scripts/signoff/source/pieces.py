@@ -21,7 +21,7 @@ from signoff.tables.csv_file import header, parse_options, text_options
 from signoff.tables.dates import dates_of
 from signoff.tables.table import parse_table
 
-PERIODS = {"week": "%G-W%V", "month": "%Y-%m"}
+PERIOD_FORMATS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
 _NO_PART = "missing"
 _BLOCK_BYTES = 16 << 20
@@ -71,7 +71,7 @@ def copy_rows(table: Path, head: Path, rows: int) -> int:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowsToSplit:
     """Rows of a CSV file that are split, and how.
 
     Attributes
@@ -104,7 +104,7 @@ class Rows:
 
 
 def split_table(
-    rows: Rows, folder: Path, name: str, before: Path | None = None, block_bytes: int = _BLOCK_BYTES
+    rows: RowsToSplit, folder: Path, name: str, before: Path | None = None, block_bytes: int = _BLOCK_BYTES
 ) -> dict[str, int]:
     """Write the rows of each part to `folder`/PART/`name`, and return how many each has.
 
@@ -125,7 +125,7 @@ def split_table(
     return dict(sorted(counts.items()))
 
 
-def _grouped(batch: pa.RecordBatch, rows: Rows) -> Iterator[tuple[str, pa.Table]]:
+def _grouped(batch: pa.RecordBatch, rows: RowsToSplit) -> Iterator[tuple[str, pa.Table]]:
     """Yield the parts that the rows of a block belong to, each with its rows in the order that they had."""
     for names in rows.parts_of(batch):
         codes, labels = pd.factorize(names)
@@ -150,10 +150,10 @@ def is_pooled(part: str) -> bool:
 
 def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray:
     """Return the part that each of n texts belongs to: names that a folder can have."""
-    if by in PERIODS:
+    if by in PERIOD_FORMATS:
         assert date_format is not None
         dates = dates_of(values.to_pandas().astype("object").str.strip(), date_format)
-        names, missing = dates.dt.strftime(PERIODS[by]).to_numpy(), dates.isna().to_numpy()
+        names, missing = dates.dt.strftime(PERIOD_FORMATS[by]).to_numpy(), dates.isna().to_numpy()
     else:
         names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
         missing = is_blank(values).to_numpy(False)

@@ -14,12 +14,12 @@ from signoff.base.files import beside, only_file, sha256
 from signoff.source.address import expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
-from signoff.source.fetch import label, part_version, parts, state_of
+from signoff.source.fetch import label, part_version, parts_of_source, state_of_part
 from signoff.source.last_ingest import FileRecord, SplitRecord, TableRecord, read_record
 from signoff.source.options import READER, Reader
 from signoff.source.pieces import (
-    PERIODS,
-    Rows,
+    PERIOD_FORMATS,
+    RowsToSplit,
     copy_rows,
     format_of_dates,
     intact,
@@ -33,7 +33,7 @@ from signoff.tables.csv_file import parse_options
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSource:
     """How a source is split.
 
     Attributes
@@ -70,7 +70,7 @@ class Split:
 
 
 def split_source(
-    source: str, output: Path, split: Split, target: str | None = None, reader: Reader = READER
+    source: str, output: Path, split: SplitSource, target: str | None = None, reader: Reader = READER
 ) -> SplitRecord:
     """Split `source`, and return its record.
 
@@ -95,7 +95,7 @@ def split_source(
     if last and (last.get("split") != split.recorded or not split.pieces.is_dir()):
         last = None
     run = _Run(split, target, reader, last)
-    found = parts(expand(source), reader)
+    found = parts_of_source(expand(source), reader)
     with (
         beside(run.fresh / "download") as download,
         beside(run.fresh / "table") as table,
@@ -129,7 +129,7 @@ def split_source(
 class _Run:
     """What is known of the source's files while they are split, one after the other."""
 
-    def __init__(self, split: Split, target: str | None, reader: Reader, last: SplitRecord | None) -> None:
+    def __init__(self, split: SplitSource, target: str | None, reader: Reader, last: SplitRecord | None) -> None:
         self.split, self.target, self.reader, self.last = split, target, reader, last
         self.fresh, self.first = split.pieces / ".new", split.pieces / "first_rows.csv"
         shutil.rmtree(self.fresh, ignore_errors=True)
@@ -173,7 +173,7 @@ class _Run:
         start = start if start and self.as_recorded else 0
         counts = Counter(known["parts"] if known and start else {})
         if start < state["bytes"]:
-            rows = Rows(table, column, self.split.by, self.date_format, start, self.split.pool)
+            rows = RowsToSplit(table, column, self.split.by, self.date_format, start, self.split.pool)
             counts.update(split_table(rows, self.fresh, identity, before=self.split.pieces))
         self.files[name] = {
             "id": identity,
@@ -187,7 +187,7 @@ class _Run:
     def _is_same(self, part: str, name: str, known: FileRecord) -> bool:
         """Return whether a file of the source is in the version that its record names."""
         assert self.last is not None
-        state = state_of(part, self.reader)
+        state = state_of_part(part, self.reader)
         if state:
             return state == self.last["version"][name]
         return part_version(part, self.reader) == known["version"]
@@ -196,7 +196,7 @@ class _Run:
         """Keep the first rows of all, once, and find out from them how the dates are written."""
         if self.deciding and self.chosen < self.split.first_rows:
             self.chosen += copy_rows(table, head, self.split.first_rows - self.chosen)
-        if self.split.by in PERIODS and self.date_format is None:
+        if self.split.by in PERIOD_FORMATS and self.date_format is None:
             self.date_format = format_of_dates(head if self.deciding else self.first, self.split.column, self.split.by)
 
 

@@ -11,14 +11,14 @@ import pandas as pd
 NO_DAY = -(10**9)
 
 
-class Record(TypedDict):
+class EarlierDelivery(TypedDict):
     """What the next delivery is compared with: the number of rows, also by level of some columns."""
 
     rows: int
     levels: dict[str, dict[str, int]]
 
 
-class Saved(Record):
+class Saved(EarlierDelivery):
     """What a part of a delivery holds; days are texts, as keys of JSON are."""
 
     newest: str | None
@@ -75,7 +75,7 @@ class Delivery:
             first = max(self.days) - self.keep
             self.levels_by_day[name] = {key: n for key, n in by_day.items() if key[1] > first}
 
-    def record(self) -> Record:
+    def record(self) -> EarlierDelivery:
         """Return what the next delivery is compared with."""
         return {"rows": self.rows, "levels": {name: dict(sorted(each.items())) for name, each in self.levels.items()}}
 

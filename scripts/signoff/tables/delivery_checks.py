@@ -10,7 +10,7 @@ import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
-from signoff.tables.delivery import Delivery, Record
+from signoff.tables.delivery import Delivery, EarlierDelivery
 from signoff.tables.own_keys import DeliveryRules
 from signoff.tables.records import ValidationReport, Violation
 
@@ -19,14 +19,14 @@ STEADY_ROWS, STEADY_PERIODS = 3, 8
 # The usual number of rows in a period is the median of this many earlier periods.
 USUAL = 4
 # The share of missing values among fewer rows is chance.
-FEWEST_ROWS = 12
+FEWEST_DELIVERED_ROWS = 12
 # A level with fewer rows in the last run may vanish by chance.
 _FEWEST_BEFORE = 10
 _MOST_NAMED = 5
 
 
 def _check_delivery(
-    rules: DeliveryRules, found: Delivery, last: Record | None, time: str | None, now: pd.Timestamp | None
+    rules: DeliveryRules, found: Delivery, last: EarlierDelivery | None, time: str | None, now: pd.Timestamp | None
 ) -> list[Violation]:
     """Return the violations of a delivery as a whole.
 
@@ -99,7 +99,7 @@ def _accepted(report: ValidationReport) -> bool:
     return not any(each["check"] in ("rows", "complete") for each in report["violations"])
 
 
-def _last_record(earlier: ValidationReport | None, raw_sha256: str, columns: Iterable[str]) -> Record | None:
+def _last_record(earlier: ValidationReport | None, raw_sha256: str, columns: Iterable[str]) -> EarlierDelivery | None:
     """Return what this delivery is compared with, by the validation report before this one.
 
     The same data are compared with the same record again. Nothing is compared with a delivery that was not
@@ -119,7 +119,7 @@ def _violation(column: str | None, check: str, found: str, rows: int = 0) -> Vio
     return {"column": column, "check": check, "rows": rows, "examples": [], "found": found}
 
 
-def _rows(rules: DeliveryRules, found: Delivery, last: Record | None) -> Iterator[Violation]:
+def _rows(rules: DeliveryRules, found: Delivery, last: EarlierDelivery | None) -> Iterator[Violation]:
     n = found.rows
     for key, limit, too_few in (("at_least", rules.at_least, True), ("at_most", rules.at_most, False)):
         if limit is not None and (n < limit if too_few else n > limit):
@@ -140,7 +140,7 @@ def _check_source(key: str, what: str = "what is missing") -> str:
     return f"Check at the source {what}. If the delivery is right, change {key} in the contract"
 
 
-def _levels_of_last_run(rules: DeliveryRules, found: Delivery, last: Record | None) -> Iterator[Violation]:
+def _levels_of_last_run(rules: DeliveryRules, found: Delivery, last: EarlierDelivery | None) -> Iterator[Violation]:
     for column, required in rules.levels.items():
         here, before = found.levels[column], (last or {"levels": {}})["levels"].get(column, {})
         names = required or [level for level, n in before.items() if n >= _FEWEST_BEFORE]
@@ -247,7 +247,7 @@ def _missing(rules: DeliveryRules, found: Delivery) -> Iterator[Violation]:
         cases = [("in all rows", found.missing[column], found.rows, most.all, "all")]
         if found.days:
             rows = found.periods(found.days, rules.newest)
-            if len(rows) and rows[0] >= FEWEST_ROWS:
+            if len(rows) and rows[0] >= FEWEST_DELIVERED_ROWS:
                 absent = int(found.periods(found.missing_by_day[column], rules.newest)[0])
                 cases.append((_newest_words(found, rules.newest), absent, int(rows[0]), most.newest, "newest"))
         for where, n, of, limit, key in cases:

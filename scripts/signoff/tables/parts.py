@@ -68,16 +68,16 @@ def gather_counts(counts: list[Cleaned], max_rows_lost: float) -> Cleaned:
     others = ("kinds", "date_formats", "policies", "raw_sha256")
     total: dict[str, Any] = {}
     for each in counts:
-        total = added(total, {name: value for name, value in each.items() if name not in others})
+        total = summed_counts(total, {name: value for name, value in each.items() if name not in others})
     refuse_loss(cast(CleaningCounts, total), max_rows_lost)
     first = counts[0]
     decided = {"kinds": first["kinds"], "date_formats": first["date_formats"], "policies": first["policies"]}
     return cast(Cleaned, total | decided)
 
 
-def added(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def summed_counts(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Return the sums of nested counts."""
     return {
-        key: added(total.get(key, {}), each) if isinstance(each, dict) else total.get(key, 0) + each
+        key: summed_counts(total.get(key, {}), each) if isinstance(each, dict) else total.get(key, 0) + each
         for key, each in more.items()
     }

@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from signoff.tables.delivery import Record, Saved
+from signoff.tables.delivery import EarlierDelivery, Saved
 
 
 class ColumnRules(TypedDict, total=False):
@@ -64,8 +64,8 @@ class ValidationReport(TypedDict):
     violations: list[Violation]
     profile: dict[str, ColumnProfile]
     raw_sha256: NotRequired[str]
-    delivery: NotRequired[Record]
-    last_delivery: NotRequired[Record]
+    delivery: NotRequired[EarlierDelivery]
+    last_delivery: NotRequired[EarlierDelivery]
     part_of_delivery: NotRequired[Saved]
 
 
