@@ -21,7 +21,7 @@ from signoff.base.files import write_json
 from signoff.ops.runs import INGEST_RECORD
 from signoff.ops.status import described_run
 from status import _lock_holder
-from weekly import LIVE, METRICS, _live_outcome, _only_one, _outcome
+from weekly import LIVE_RECORD, METRICS, _live_outcome, _only_one, _outcome
 
 
 def runs(project: Project) -> list[dict]:
@@ -175,7 +175,7 @@ def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatc
     Path("deployed/current").symlink_to("releases/r")
     broken = {"name": "mae_max", "limit": 1, "value": 2.5, "week": "2026-01-05"}
     live = {"release": "r", "rows": 1, "answered": 1, "weeks": [], "alarms": [], "broken": [broken]}
-    write_json(LIVE, live)
+    write_json(LIVE_RECORD, live)
     rule = "live: {mae_max: 1, on_failure: rollback}"
     Path("config.yaml").write_text(f"raw_data_source_url: a.csv\ntarget: y\n{rule}\n", encoding="utf-8")
     # As for the account of the schedule, if another one deploys.
