@@ -18,7 +18,7 @@ from conftest import ROOT, in_process, program, run, script
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import check_config
-from signoff.model.encoding import fit, predictions
+from signoff.model.encoding import fit, predictions, predictions_of_codes
 from signoff.model.model_file import load_model, write_model
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import make_regressor, use_threads
@@ -128,6 +128,24 @@ def test_levels_that_are_looked_up_by_column_give_the_bytes_and_predictions_of_s
         town=["never seen", *features["town"][1:]], one=pd.Series([None] * len(features), dtype="str")
     )
     assert predictions(ours, new).tolist() == theirs.predict(new).tolist()
+
+
+@pytest.mark.parametrize(("place", "first"), [(0, 0), (0, 1), (1, 0)], ids=["codes", "not from 0", "not in front"])
+def test_codes_that_boosting_would_encode_again_get_its_own_predictions(place, first):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    generator = np.random.default_rng(0)
+    codes, numbers = generator.integers(first, 4, 400) * 1.0, generator.normal(size=400)
+    codes[::9] = np.nan
+
+    def matrix(codes: np.ndarray) -> np.ndarray:
+        return np.column_stack([codes, numbers] if place == 0 else [numbers, codes])
+
+    boosting = HistGradientBoostingRegressor(categorical_features=[place], max_iter=10)
+    boosting.fit(matrix(codes), np.nan_to_num(codes, nan=-3) ** 2 + numbers)
+    codes[::7] = 9
+    for new in (codes, np.where(codes == 9, np.nan, codes)):
+        assert predictions_of_codes(boosting, matrix(new)).tolist() == boosting.predict(matrix(new)).tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Derived features: expressions over columns, interpreted and never executed, and the columns in them."""
 
 import ast
+import functools
 import operator
 import re
 from collections.abc import Callable
@@ -71,9 +72,10 @@ def evaluate(
         numbers: pd.Series = _arithmetic(values).astype("float64")
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
+    is_infinite = np.isinf(numbers.to_numpy())
     if infinite is not None:
-        infinite[name] += int(np.isinf(numbers).sum())
-    return numbers.where(~np.isinf(numbers))
+        infinite[name] += int(is_infinite.sum())
+    return numbers.where(~is_infinite) if is_infinite.any() else numbers
 
 
 def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> Any:
@@ -104,6 +106,7 @@ def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> Any
     )
 
 
+@functools.lru_cache(maxsize=1_000)
 def _parse(expression: str) -> tuple[ast.AST, dict[str, str]]:
     """Return the tree of an expression, and the columns in backticks by their names in the tree."""
     columns = dict.fromkeys(re.findall("`([^`]*)`", str(expression)))
@@ -134,6 +137,8 @@ def _arithmetic(value: Any) -> Any:
         raise TypeError(f"{value!r} is not a real number")
     if isinstance(value, int):
         return float(value)
+    if isinstance(value, pd.Series) and value.dtype == np.float64:
+        return value
     if isinstance(value, pd.Series) and (value.dtype == object or pd.api.types.is_bool_dtype(value)):
         value = value.astype("boolean").astype("Float64")
     if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):

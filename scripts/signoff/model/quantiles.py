@@ -22,7 +22,7 @@ from sklearn.compose import ColumnTransformer
 from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError, explain
-from signoff.model.encoding import encoded, predictions
+from signoff.model.encoding import matrix_of, predictions, predictions_of_codes
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
 from signoff.model.records import Setting
 from signoff.model.regressor import TrainingRows, threads_for, use_threads
@@ -120,8 +120,8 @@ def fit_intervals(
 
 def ends(intervals: _Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
-    matrix = _matrix(intervals["encode"], features, predicted)
-    lower, upper = intervals["lower"].predict(matrix), intervals["upper"].predict(matrix)
+    matrix = matrix_of(intervals["encode"], features, predicted)
+    lower, upper = (predictions_of_codes(intervals[end], matrix) for end in ("lower", "upper"))
     distance = np.maximum(upper - lower, intervals["least"])
     low = predicted + lower - intervals["below"] * distance
     high = predicted + upper + intervals["above"] * distance
@@ -216,7 +216,7 @@ def _calibrated(
         return None
     features = rows.features
     encode, sets = _encoding(features, rows.kinds)
-    matrix = _matrix(encode, features, predicted)
+    matrix = matrix_of(encode, features, predicted)
     fold = _starts(rows) * _FOLDS // count
     low, high = np.empty(count), np.empty(count)
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
@@ -284,12 +284,6 @@ def _encoding(features: pd.DataFrame, kinds: dict[str, str]) -> tuple[ColumnTran
     encode = ColumnTransformer([each for each in columns if each[2]], verbose_feature_names_out=False)
     encode.fit(features[known])
     return encode, list(range(len(sets)))
-
-
-def _matrix(encode: ColumnTransformer, features: pd.DataFrame, predicted: np.ndarray) -> np.ndarray:
-    """Return n rows of encoded features with their predictions as the last column, float64."""
-    matrix: np.ndarray = np.column_stack([encoded(encode, features).to_numpy("float64"), predicted])
-    return matrix
 
 
 def _quantiles(matrix: np.ndarray, errors: np.ndarray, tail: float, sets: list[int]) -> tuple[Any, Any]:

@@ -104,13 +104,15 @@ class BatchCheck:
         self.outside: Counter[str] = Counter()
         self.ends: dict[str, tuple[float, float]] = {}
         self.outdated: dict[str, int] = {}
-        self._sample: list[pd.DataFrame] = []
+        # For each block, the features of the drawn rows, their predictions, and their numbers.
+        self._sample: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]] = []
         self._sampled, self._halvings = 0, 0
 
     def add_column(self, name: str, values: pd.Series, unreadable: np.ndarray) -> None:
         """Count a block of a raw column, n parsed values of which some could not be read."""
-        self.unreadable[name] += int(unreadable.sum())
-        self.missing[name] += int(values.isna().sum()) - int(unreadable.sum())
+        wrong = int(unreadable.sum())
+        self.unreadable[name] += wrong
+        self.missing[name] += int(np.count_nonzero(values.isna().to_numpy())) - wrong
         about = self.released.columns.get(name)
         if (
             about is None
@@ -137,18 +139,21 @@ class BatchCheck:
 
     def add_scored(self, features: pd.DataFrame, predicted: pd.Series | np.ndarray) -> None:
         """Add a block of n scored rows: their features, and n predictions."""
-        chosen = self._drawn(np.arange(self.scored, self.scored + len(features), dtype="uint64"))
+        numbers = np.arange(self.scored, self.scored + len(features), dtype="uint64")
         self.scored += len(features)
-        part = (features if chosen.all() else features[chosen]).reset_index(drop=True)
-        # No feature can have this name, because it is not a string.
-        part[0] = np.asarray(predicted, dtype="float64")[chosen]
-        part[1] = np.arange(self.scored - len(features), self.scored, dtype="uint64")[chosen]
-        self._sample.append(part)
-        self._sampled += len(part)
+        self._sample.append(self._part(features, np.asarray(predicted, dtype="float64"), numbers))
+        self._sampled += len(self._sample[-1][0])
         while self._sampled > _MOST_ROWS:
             self._halvings += 1
-            self._sample = [each[self._drawn(each[1].to_numpy("uint64"))] for each in self._sample]
-            self._sampled = sum(map(len, self._sample))
+            self._sample = [self._part(*each) for each in self._sample]
+            self._sampled = sum(len(features) for features, _, _ in self._sample)
+
+    def _part(
+        self, features: pd.DataFrame, predicted: np.ndarray, numbers: np.ndarray
+    ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """Return the drawn rows of a block."""
+        drawn = self._drawn(numbers)
+        return (features, predicted, numbers) if drawn.all() else (features[drawn], predicted[drawn], numbers[drawn])
 
     def _drawn(self, numbers: np.ndarray) -> np.ndarray:
         """Return which rows are in the sample, by a hash of their numbers (splitmix64), whatever the blocks are."""
@@ -246,7 +251,8 @@ class BatchCheck:
 
     def _shifts(self) -> list[_BatchFinding]:
         """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
-        sample, metadata = pd.concat(self._sample, ignore_index=True), self.released.metadata
+        sample = pd.concat([features for features, _, _ in self._sample], ignore_index=True)
+        metadata = self.released.metadata
         pairs = [
             (name, self.released.features[name], sample[name])
             for name, kind in metadata["features"].items()
@@ -258,7 +264,8 @@ class BatchCheck:
         for name, before, values in pairs:
             found += _shift(name, before, values, len(pairs) + 1)
         if self.released.predictions is not None:
-            row = drift.compare("the predictions", self.released.predictions, sample[0])
+            predicted = pd.Series(np.concatenate([predictions for _, predictions, _ in self._sample]))
+            row = drift.compare("the predictions", self.released.predictions, predicted)
             if _has_shifted(row, len(pairs) + 1):
                 found.append(_psi_finding(None, "predictions", row))
         return found

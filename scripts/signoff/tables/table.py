@@ -70,18 +70,26 @@ def parse_table(
     values = {}
     for name in text.column_names:
         column = without_blanks(text[name])
-        about = Column((kinds or {}).get(name), (formats or {}).get(name))
-        while about.kind is None or (about.kind == "date" and about.date_format is None):
-            about.look(column)
-            about.settle()
-        table.kinds[name] = about.kind
-        if about.kind == "date":
-            table.formats[name] = str(about.date_format)
-        values[name], bad = parse_column(column, about.kind, about.date_format)
+        kind, date_format = (kinds or {}).get(name), (formats or {}).get(name)
+        if kind is None or (kind == "date" and date_format is None):
+            kind, date_format = _found(column, kind, date_format)
+        table.kinds[name] = kind
+        if kind == "date":
+            table.formats[name] = str(date_format)
+        values[name], bad = parse_column(column, kind, date_format)
         if len(bad):
             table.bad[name] = bad
     table.frame = pd.DataFrame(values, columns=text.column_names, index=pd.RangeIndex(text.num_rows))
     return table
+
+
+def _found(text: pa.ChunkedArray, kind: str | None, date_format: str | None) -> tuple[str, str | None]:
+    """Return what a column of text is and how its dates are written, of which some may be known."""
+    about = Column(kind, date_format)
+    while about.kind is None or (about.kind == "date" and about.date_format is None):
+        about.look(text)
+        about.settle()
+    return about.kind, about.date_format
 
 
 def parse_column(
