@@ -58,7 +58,7 @@ def predictions(model: Any, features: pd.DataFrame) -> np.ndarray:
 def predictions_of_codes(regressor: Any, matrix: np.ndarray) -> np.ndarray:
     """Return the same as `regressor.predict` of n rows as `matrix_of` encodes them.
 
-    Histogram gradient boosting encodes its categories again. For a small request, this takes a fifth of the time, and it
+    Histogram gradient boosting encodes its categories again. This takes a fifth of the time of a small request, and
     changes nothing if the categories that it knows are the codes 0, 1, 2, ….
     """
     encode = getattr(regressor, "_preprocessor", None)
