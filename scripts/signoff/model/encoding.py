@@ -51,12 +51,12 @@ def fit(
 def predictions(model: Any, features: pd.DataFrame) -> np.ndarray:
     """Return the same as `model.predict`."""
     if isinstance(model, Pipeline) and _looked_up(getattr(model[0], "transformers_", [])):
-        return predictions_of_codes(model[-1], matrix_of(model[0], features))
+        return predictions_of_codes(model[-1], encoded_matrix(model[0], features))
     return cast(np.ndarray, model.predict(features))
 
 
 def predictions_of_codes(regressor: Any, matrix: np.ndarray) -> np.ndarray:
-    """Return the same as `regressor.predict` of n rows as `matrix_of` encodes them.
+    """Return the same as `regressor.predict` of n rows as `encoded_matrix` encodes them.
 
     Histogram gradient boosting encodes its categories again. This takes a fifth of the time of a small request, and
     changes nothing if the categories that it knows are the codes 0, 1, 2, ….
@@ -100,7 +100,7 @@ def _encoded(encode: ColumnTransformer, features: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(features)), copy=False)
 
 
-def matrix_of(encode: ColumnTransformer, features: pd.DataFrame, *more: np.ndarray) -> np.ndarray:
+def encoded_matrix(encode: ColumnTransformer, features: pd.DataFrame, *more: np.ndarray) -> np.ndarray:
     """Return the values of `_encoded`, and `more` columns after them, as float64."""
     columns = [*_encoded_columns(encode, features), *more]
     # Column by column, as a frame holds them.

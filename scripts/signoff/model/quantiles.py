@@ -22,7 +22,7 @@ from sklearn.compose import ColumnTransformer
 from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError, explain
-from signoff.model.encoding import matrix_of, predictions, predictions_of_codes
+from signoff.model.encoding import encoded_matrix, predictions, predictions_of_codes
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
 from signoff.model.records import Setting
 from signoff.model.regressor import TrainingRows, threads_for, use_threads
@@ -120,7 +120,7 @@ def fit_intervals(
 
 def ends(intervals: _Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
-    matrix = matrix_of(intervals["encode"], features, predicted)
+    matrix = encoded_matrix(intervals["encode"], features, predicted)
     lower, upper = (predictions_of_codes(intervals[end], matrix) for end in ("lower", "upper"))
     distance = np.maximum(upper - lower, intervals["least"])
     low = predicted + lower - intervals["below"] * distance
@@ -216,7 +216,7 @@ def _calibrated(
         return None
     features = rows.features
     encode, sets = _encoding(features, rows.kinds)
-    matrix = matrix_of(encode, features, predicted)
+    matrix = encoded_matrix(encode, features, predicted)
     fold = _starts(rows) * _FOLDS // count
     low, high = np.empty(count), np.empty(count)
     with threadpool_limits({"openmp": threads_for(features, threads), "blas": 1}):
