@@ -26,7 +26,7 @@ _MOST_TEXTS, _MOST_TERMS, _FEWEST_TEXTS = 30_000, 5_000, 2
 _MOST_CHARACTERS = 2_000
 # So many texts are counted at once.
 _TEXTS_AT_ONCE = 5_000
-COMPONENTS = 30
+_COMPONENTS = 30
 
 
 class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type hints
@@ -45,7 +45,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         The seed of the decomposition.
     """
 
-    def __init__(self, components: int = COMPONENTS, random_state: int = 0):
+    def __init__(self, components: int = _COMPONENTS, random_state: int = 0):
         self.components = components
         self.random_state = random_state
 
