@@ -61,7 +61,7 @@ def summary() -> Panel:
     if diagnostics["alarms"]:
         lines += ["", "Alarms", *(f"  • {each['name']}: {each['sentence']}" for each in diagnostics["alarms"])]
     for side in ("for", "against"):
-        lines += ["", side.capitalize(), *(f"  • {each}" for each in found.sides[side] or ["Nothing was found."])]
+        lines += ["", side.capitalize(), *(f"  • {each}" for each in found.sides[side])]
     words = Group(Text("\n".join(map(printable, lines))), table, Text(f"{PAGE}, {REPORT}"))
     title = Text(printable(f" {metrics['target']}: deploy? {found.deploy} "), style="bold")
     return Panel(words, title=title, title_align="left", border_style=_COLOURS[found.deploy], expand=False)

@@ -344,6 +344,13 @@ def test_the_reasons_beside_the_verdict_do_not_repeat_it(finished_run):
     reasons = {side: [{"about": about, "sentence": f"On {about}."} for about in each] for side, each in given.items()}
     sides = decision(found, diagnostics() | {"reasons": reasons}).sides
     assert sides == {"for": ["On error."], "against": ["On bias.", "On drift.", "On times."]}
+    # A side is never said to be empty because the box gives its reasons above.
+    given = {"for": [], "against": reasons["against"][:1]}
+    sides = decision(found, diagnostics() | {"reasons": given}).sides
+    assert sides == {"for": ["Nothing was found."], "against": ["Nothing besides what is said above."]}
+    for threshold_set, said in (([threshold()], "Nothing was found."), ([], "Nothing besides what is said above.")):
+        box = decision(found | {"thresholds": threshold_set}, diagnostics() | {"reasons": {"for": [], "against": []}})
+        assert (box.deploy == "yes", box.sides["against"]) == (bool(threshold_set), [said])
     # Older versions wrote sentences alone.
     with pytest.raises(TaskError, match="written by another version of the workflow"):
         decision(found, diagnostics() | {"reasons": {"for": ["A sentence."], "against": []}})

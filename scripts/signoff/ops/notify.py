@@ -220,7 +220,7 @@ def _box(model_sha256: str | None) -> list[str]:
     found = decision(cast(Metrics, metrics), cast(Diagnostics, diagnostics), live)
     lines = ["", f"Deploy?     {found.deploy}", *(f"  {each}" for each in (*found.why, found.verdict, *found.where))]
     for side, sentences in found.sides.items():
-        lines += [side.capitalize(), *(f"  {each}" for each in sentences or ["Nothing was found."])]
+        lines += [side.capitalize(), *(f"  {each}" for each in sentences)]
     return lines
 
 

@@ -60,6 +60,10 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     if len(why) > _MOST_REASONS:
         why = [*why[:_MOST_REASONS], f"… and {len(why) - _MOST_REASONS} more."]
     sides = {side: _not_yet_said(diagnostics["reasons"][side])[:3] for side in ("for", "against")}
+    for side, sentences in sides.items():
+        if not sentences:
+            above = diagnostics["reasons"][side] or (side == "against" and deploy != "yes")
+            sentences.append("Nothing besides what is said above." if above else "Nothing was found.")
     return _Decision(deploy, why, _scores(metrics), [*live, *_where(metrics, diagnostics)], sides)
 
 
@@ -81,9 +85,7 @@ def _not_yet_said(reasons: list[Reason]) -> list[str]:
 def decision_box(found: _Decision) -> Box:
     """Return the box at the top of the report."""
     tone, mark = _LOOKS[found.deploy]
-    sides: dict[str, list[Words]] = {
-        side.capitalize(): [*(sentences or ["Nothing was found."])] for side, sentences in found.sides.items()
-    }
+    sides: dict[str, list[Words]] = {side.capitalize(): [*sentences] for side, sentences in found.sides.items()}
     blocks: list[Block] = [
         Items([*found.why]) if len(found.why) > 1 else found.why[0],
         found.verdict,
