@@ -31,6 +31,7 @@ COMMANDS = [
     ("verify", [], "All is well"),
     ("status", [], "the last model is deployed"),
     ("history", [], "completed"),
+    ("reproduce", [], "keeps no training data"),
     ("predict", ["--input", "rides.csv", "--output", "scored.csv"], "scored: 1\\d\\d, rejected: \\d+\\n"),
     ("verdict", ["--output", "x/v.json", *JUDGED], "Verdict     passed"),
     ("explain_model", [*MODEL, "--output", "x/explanation.json"], "completed"),
