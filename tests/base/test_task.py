@@ -89,10 +89,10 @@ def test_a_folder_that_cannot_be_made_is_one_error_line(tmp_path):
 
 
 def test_a_log_that_cannot_be_written_is_one_error_line(tmp_path):
-    (tmp_path / "taken").mkdir()
     (tmp_path / "in.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
-    done = script("clean_data", "--input", "in.csv", "--output", "out.csv", "--log", "taken", cwd=tmp_path)
-    assert done.returncode == 1 and "taken: Is a directory" in done.stdout and "Traceback" not in done.stdout
+    done = script("clean_data", "--input", "in.csv", "--output", "out.csv", "--log", "in.csv/log", cwd=tmp_path)
+    assert done.returncode == 1 and "in.csv" in done.stdout and "Traceback" not in done.stdout
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_folder_where_a_file_belongs_is_set_aside(tmp_path, caplog):

@@ -51,7 +51,7 @@ class MlflowServer:
         with open(self.folder / "log", "a", encoding="utf-8") as log:
             options = {"stdout": log, "stderr": log, "start_new_session": True, "cwd": self.folder}
             self.process = subprocess.Popen(command, env={**os.environ, **quiet}, **options)
-        for _ in range(600):
+        for _ in range(3000):
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5):
                     return
