@@ -18,13 +18,11 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
 from signoff.config.settings import config_argument, read_config
 from signoff.model.scoring import mae
-from signoff.ops.many import MODELS, failed_models, forget_chunks
-from signoff.ops.runs import INGEST_RECORD
+from signoff.ops.many import MODELS, failed_models, forget_chunks, models_of_column
 from signoff.release.approval import METRICS, VALIDATION
 from signoff.release.records import Metrics, Validation
 from signoff.release.verdict import verdict
 from signoff.rules.model_folder import write_projects
-from signoff.source.last_ingest import SplitRecord, parts_with_model
 from signoff.source.pieces import folder_name
 
 _COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2", "best_baseline_MAE", "champion_MAE"]
@@ -69,11 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         config, _ = read_config(args.config)
         forget_chunks(args.chunks)
         by, each = config["models"]["by"], config["models"]["each"]
-        names = (
-            sorted(parts_with_model(cast(SplitRecord, read_json(INGEST_RECORD))))
-            if by
-            else list(map(folder_name, each))
-        )
+        names = models_of_column() if by else list(map(folder_name, each))
         rows, without = [], failed_models()
         folders = [MODELS / name for name in names]
         for folder, settings in zip(folders, write_projects(config, folders), strict=True):

@@ -36,9 +36,14 @@ def model_folders(config: Mapping[str, Any]) -> list[Path]:
     names = sorted({folder_name(each) for each in models.get("each") or {}})
     if models.get("by"):
         with contextlib.suppress(TaskError, OSError, KeyError):
-            names = sorted(parts_with_model(cast(SplitRecord, read_json(INGEST_RECORD))))
+            names = models_of_column()
     # Each name is that of a folder within models/.
     return [MODELS / name for name in names if name == Path(name).name and (MODELS / name).is_dir()]
+
+
+def models_of_column() -> list[str]:
+    """Return the names of the models of a column, sorted, as the source was split. Raises as `read_json`."""
+    return sorted(parts_with_model(cast(SplitRecord, read_json(INGEST_RECORD))))
 
 
 def values_without_model() -> list[str]:
