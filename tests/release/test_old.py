@@ -1,7 +1,8 @@
 """Projects that older versions have left: what they hold is read, or refused in one line that says how to go on.
 
 tests/old holds one for each older form, as the version of that commit made it: `first` (4b83c0f) has the first
-sign-off, `notified` (f8e7b16) has the list of scheduled runs, `diagnosed` (2a79301) has diagnostics.
+sign-off, `notified` (f8e7b16) has the list of scheduled runs, `diagnosed` (2a79301) has diagnostics. `kept` (ec384db)
+has nothing but a release with its training data.
 """
 
 import json
@@ -19,7 +20,7 @@ from conftest import ROOT, make_project
 from signoff.model.model_file import _numbers
 from signoff.release.approval import serialised
 
-OLD = sorted(each.name.partition(".")[0] for each in (ROOT / "tests/old").iterdir())
+OLD = sorted({each.name.partition(".")[0] for each in (ROOT / "tests/old").iterdir()} - {"kept"})
 MODEL = ["--model", "model/model.pkl", "--features", "data/features/features.csv"]
 JUDGED = ["--metrics", "reports/evaluation_metrics.json", "--validation", "reports/validation_report.json"]
 # An older scikit-learn than that of the models in them, which requirements.in allows, refuses these, and makes no
@@ -95,6 +96,19 @@ def test_a_release_with_one_width_for_all_intervals_keeps_it(tmp_path, command, 
     half = found["prediction_interval"]["half_width"]
     for width in (scored["prediction_high"] - scored["prediction"], scored["prediction"] - scored["prediction_low"]):
         assert width.tolist() == pytest.approx([half] * len(scored))
+
+
+@pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")
+def test_a_release_of_older_code_is_trained_again_and_what_differs_is_named(tmp_path, command, monkeypatch):  # noqa: F811
+    unpack("kept", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "All is well" in command("verify")[1]
+    code, said = command("reproduce")
+    # The same model in other bytes, since its classes have changed.
+    assert code == 1 and "trained again, the model has other bytes (" in said
+    pattern = r"What differs: (.*, )?the workflow's code\. Predictions of 38 held-out rows differ by (\S+) at most\."
+    found = re.search(pattern, said)
+    assert found and float(found[2]) < 0.01, said
 
 
 @pytest.mark.skipif(REFUSED != "", reason="its release is of a newer scikit-learn")
