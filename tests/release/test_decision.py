@@ -1100,6 +1100,11 @@ def test_alarms_are_shown_and_approved_with_a_reason_alone(project):
             file.write(digest(DIAGNOSTICS))
     assert "Alarm       drift: km has moved." in summary_lines(review(project.config, project.paths))
     assert "this model raises alarms (drift). To approve it all the same" in error(approve, project)
+    code, said, log = run(signing, *DECISION)
+    assert code == 1 and "\nAlarm       drift: km has moved.\n" in said
+    assert "alarms (drift)" in log[-1] and "--override REASON" in log[-1]
+    code, said, _ = run(signing, *DECISION, "--override", "a season")
+    assert code == 0 and "\nAlarm       drift: km has moved.\n" in said
     assert approve(project, decision="reject")["decisions"][0]["override"] is None
     document = approve(project, override=" a season ")
     assert document["decisions"][0]["override"] == "a season"

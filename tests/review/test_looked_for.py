@@ -57,6 +57,7 @@ def test_newest_rows_that_were_not_compared_are_not_said_to_be_without_faults():
         (moved(new=["A"]), ["new categories"]),
         (moved(missing=[0.1, 0.3]), ["more missing values"]),
         ({"biased": True}, ["bias"]),
+        (moved(flagged=True) | {"biased": True}, ["drift", "bias"]),
         ({"metrics": METRICS | {"cleaning": {"rows_dropped": {"duplicates": 3}}}}, ["copied rows", "loaded twice"]),
         ({"validation": {"violations": [{"check": "is a number before 'km'"}]}}, ["changed units"]),
         ({"validation": {"violations": [{"check": "in_range(0, 9)"}]}}, ["changed units"]),
