@@ -67,7 +67,7 @@ IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/pyth
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
-init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder, PRESET=fast)
+init: $(READY) ## create a project for a table (SOURCE=path or URL, TARGET=column; QUERY=SQL, DIR=folder, PRESET=fast or best)
 	@$(TILDE) $(BIN)/python scripts/init_project.py --source="$$SOURCE" --target="$$TARGET" $${QUERY+--query="$$QUERY"} \
 		$${DIR+--output="$$DIR"} $${PRESET+--preset="$$PRESET"} $${FORCE+--force}
 
@@ -140,7 +140,7 @@ notify: $(READY) ## send a test message to everybody listed under notify in the 
 schedule: $(READY) ## print what to copy into a scheduler (KIND=name of a file in schedule/)
 	@$(IN_PROJECT)/schedule.py --kind="$$KIND"
 
-boosters: .venv/.boosters ## install LightGBM and CatBoost, which then take part in model.preset: good
+boosters: .venv/.boosters ## install LightGBM and CatBoost, which then take part in model.preset: good and best
 
 tracking: .venv/.tracking ## install the MLflow client, needed for tracking.mlflow_uri in the config
 

@@ -65,7 +65,7 @@ def backtest_week(
     dict
         training_rows; model_sha256, of its pickle; scores: by week for "model", "mean" and the baseline the metrics of
         `evaluate_model`, and bias (mean of predicted − actual, in the target's unit); with candidates or a preset also
-        chosen: the estimator and its params.
+        chosen: the estimator and its params; with the preset best also trials: how many settings were drawn.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def backtest_week(
     """
     order = pd.Series(range(len(train)), train.index)
     weights = weights_of(train, weighting, _WEEK)
-    setting, _ = choose(learning, TrainingRows(train, kinds, train[target], order, weights=weights))
+    setting, comparison = choose(learning, TrainingRows(train, kinds, train[target], order, weights=weights))
     seed, threads = learning.random_state, learning.threads
     model = train_model(train, kinds, train[target], **setting, random_state=seed, threads=threads, weights=weights)
     features = list(kinds)
@@ -90,7 +90,8 @@ def backtest_week(
         scores[week] = {name: _scores(rows[target], predicted) for name, predicted in predictions.items()}
     digest = hashlib.sha256(pickled(model)).hexdigest()
     found = {"training_rows": len(train), "model_sha256": digest, "scores": scores}
-    return found | ({"chosen": setting} if learning.candidates or learning.preset != "fast" else {})
+    chosen = {"chosen": setting} if learning.candidates or learning.preset != "fast" else {}
+    return found | chosen | ({"trials": comparison["trials"]} if comparison and "trials" in comparison else {})
 
 
 def _scores(actual: pd.Series, predicted: pd.Series) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from signoff.features.evidence import (
     unit_of,
 )
 from signoff.features.prose import is_prose
+from signoff.model.records import DEFAULT_MINUTES
 from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
 from signoff.source.fetch import fetch, label, parts_of_source
@@ -110,6 +111,8 @@ def init_project(
     draft.choose_cleaning()
     if preset == "good":
         draft.choose_preset()
+    elif preset == "best":
+        draft.compare_many_models()
     if split:
         draft.config["split"] = split
     if draft.validation:
@@ -288,6 +291,14 @@ class _Draft:
         self.said.append(
             f"model: several kinds of models are compared by cross-validation (model.preset: good){how_long}. For one "
             "model, trained at once, set model.preset: fast"
+        )
+
+    def compare_many_models(self) -> None:
+        """Let as many models be compared as the default time allows."""
+        self.config["model"] = {"preset": "best", "minutes": round(DEFAULT_MINUTES)}
+        self.said.append(
+            f"model: as many models are compared by cross-validation as {DEFAULT_MINUTES:g} minutes allow, at each run "
+            "(model.preset: best, model.minutes)"
         )
 
     def contract(self) -> Contract:
@@ -488,7 +499,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="the project's folder; named after the source")
     parser.add_argument(
         "--preset",
-        choices=["fast", "good"],
+        choices=["fast", "good", "best"],
         default="good",
         help="model.preset of the config; good becomes fast if it would take longer than ten minutes here",
     )

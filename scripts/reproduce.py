@@ -21,6 +21,7 @@ from signoff.base.files import WORKFLOW, read_json, sha256
 from signoff.config.settings import config_argument, read_config
 from signoff.model.boosters import BOOSTERS
 from signoff.model.model_file import load_model
+from signoff.model.records import trials_again
 from signoff.model.scoring import predict
 from signoff.release import kept_data
 from signoff.release.approval import Rule, code_state, model_path, released_as
@@ -72,11 +73,13 @@ def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path)
     return folder / "features.csv"
 
 
-def _training(config: dict[str, Any], versions: Mapping[str, str]) -> dict[str, object]:
-    """Return the options to train what a config asks for, with the boosters that took part then."""
+def _training(config: dict[str, Any], record: Mapping[str, Any]) -> dict[str, object]:
+    """Return the options to train what a config asks for, with the boosters and the number of trials of model.json."""
     options = section(Settings, config).training
-    took_part = [each for each in BOOSTERS if each in versions] or "none"
-    return options | ({"boosters": took_part} if config["model"]["preset"] != "fast" else {})
+    if config["model"]["preset"] == "fast":
+        return options
+    options["boosters"] = [each for each in BOOSTERS if each in record["versions"]] or "none"
+    return options | trials_again(record.get("candidates"))
 
 
 def _train_again(options: Mapping[str, object], features: Path, model: Path, threads: int) -> None:
@@ -170,8 +173,8 @@ def reproduce(name: str | None, rule: Rule, threads: int) -> str:
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         features = _unpack_data(folder.name, document, releases, Path(scratch))
         model = Path(scratch, Path(model_path(config)).name)
-        versions = releases.json(folder.name, document, "model.json")["versions"]
-        _train_again(_training(config, versions), features, model, threads)
+        record = releases.json(folder.name, document, "model.json")
+        _train_again(_training(config, record), features, model, threads)
         made = {model_path(config): model}
         # What the release holds: today's default may be another one.
         path = str(Path(model_path(config)).with_stem("refit"))

@@ -129,6 +129,12 @@ def main(argv: list[str] | None = None) -> None:
             if path.stem not in weeks:
                 path.unlink()
         write_json(args.output, plan)
+        if group := description.get("split", {}).get("groups"):
+            logging.warning(
+                "[split_weeks] the backtest ignores split.groups: a week is scored by models of earlier rows, and some "
+                "of these may have the same %s",
+                group,
+            )
         logging.info(
             "[split_weeks] completed. Weeks: %d (%s to %s), new or changed: %d, to be scored: %d (from %s)",
             *(len(weeks), min(weeks), max(weeks), len(written), len(plan[NEVER]["score"]), plan[NEVER]["score"][0]),

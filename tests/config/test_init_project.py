@@ -108,6 +108,8 @@ def test_small_tables_compare_models_and_those_that_would_take_too_long_do_not(m
     assert settings["model"] == {"preset": "good"}
     assert any("several kinds of models are compared by cross-validation (model.preset: good). For" in x for x in said)
     assert "model" not in init_project(table, "y", preset="fast")[0]
+    settings, _, said = init_project(table, "y", preset="best")
+    assert settings["model"] == {"preset": "best", "minutes": 10} and "as 10 minutes allow" in said[-1]
     # From here on, the time is measured.
     monkeypatch.setattr("init_project._FEW_VALUES", 1)
     settings, _, said = init_project(table, "y")

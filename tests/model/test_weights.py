@@ -42,7 +42,7 @@ def changed(rows: int = 200) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
     return features, target.where(np.arange(rows) < rows / 2, 3 * target + 50), when
 
 
-@pytest.mark.parametrize(("estimator", "params"), [(RIDGE, {}), *COMPOSED[:4]])
+@pytest.mark.parametrize(("estimator", "params"), [(RIDGE, {}), *COMPOSED[:4], COMPOSED[-1]])
 def test_weights_reach_each_regressor_within_a_model_and_a_refit(estimator, params):
     features, target, _ = changed()
     weights = np.repeat([0.001, 2], 100)

@@ -219,7 +219,8 @@ def test_of_a_long_gap_between_weeks_a_year_is_named():
 
 def test_a_week_goes_from_monday_to_sunday_and_one_without_rows_has_no_file(tmp_path):
     frame = FEATURES[~FEATURES["day"].between("2024-01-15", "2024-01-21")]
-    assert split(tmp_path, frame, "--min-train-weeks=2").returncode == 0
+    done = split(tmp_path, frame, "--min-train-weeks=2")
+    assert done.returncode == 0 and "groups" not in done.stdout
     files = sorted((tmp_path / "weeks").glob("*.parquet"))
     assert [path.stem for path in files] == [f"2024-W{n:02d}" for n in (1, 2, 4, 5, 6, 7, 8, 9, 10)]
     assert list(pd.read_parquet(files[2])["km"]) == list(range(21, 28))
@@ -227,7 +228,8 @@ def test_a_week_goes_from_monday_to_sunday_and_one_without_rows_has_no_file(tmp_
     # One whole number that is none any more, one week more, one less.
     changed = FEATURES.astype({"km": float})
     changed.loc[30, "km"] += 0.5
-    assert split(tmp_path, changed[7:]).returncode == 0
+    done = split(tmp_path, changed[7:], split={"groups": "town"})
+    assert done.returncode == 0 and "the backtest ignores split.groups" in done.stdout and "same town" in done.stdout
     kept = {path for path, written in times.items() if path.exists() and path.stat().st_mtime_ns == written}
     assert set(files) - kept == {files[0], files[3]}
     assert not files[0].exists()

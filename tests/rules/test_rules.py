@@ -143,6 +143,11 @@ def test_settings_say_what_is_trained_and_what_is_checked():
     assert "metric" not in settings(**by_r2 | {"thresholds": {"r2_min": 0.5, "mae_max": 1}})[0].trained
     assert "metric" not in settings(thresholds={"r2_min": 0.5})[0].training
     assert settings(model={"preset": "good", "metric": "RMSE"})[0].training["metric"] == "RMSE"
+    assert settings(model={"preset": "best"})[0].training.keys().isdisjoint({"minutes", "trials"})
+    best = settings(model={"preset": "best", "minutes": 0.5})[0]
+    assert best.training["minutes"] == 0.5 and best.model.draws == 1
+    best = settings(model={"preset": "best", "trials": 4})[0]
+    assert best.training["trials"] == 4 and best.model.draws == 0
     assert settings(model={"max_rows": 9})[0].model.measures_budget
     assert not settings(model={"max_rows": 9, "passes": 2})[0].model.measures_budget
     own = {"mae_max": 3, "custom": {"bias": {"max": 1}}}

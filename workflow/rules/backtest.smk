@@ -2,6 +2,7 @@
 from functools import partial
 
 from signoff.rules.parts import plan_of_weeks
+from signoff.rules.trials import trials_of_last_model
 
 weeks = partial(plan_of_weeks, checkpoints)
 
@@ -52,16 +53,18 @@ rule backtest_week:
     threads: 1
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * max(1000, int(60 * input.size_mb)),
-        runtime=minutes(60),
+        runtime=minutes(60 + settings.model.draws),
     params:
         options=flags(
             **settings.trained,
             random_state=settings.random_state,
             baseline=settings.evaluation.baseline,
         ),
+        # Otherwise, each week would take as many minutes as a run.
+        trials=trials_of_last_model(Path("model/model.json")) if settings.model.draws else "",
     shell:
         "python {input.script:q} --train {input.train:q} --score {input.score:q} --output={output:q} {params.options}"
-        " --threads={threads} --log={log:q}"
+        " {params.trials} --threads={threads} --log={log:q}"
 
 
 rule backtest:

@@ -42,7 +42,7 @@ rule train_model:
     threads: workflow.cores
     resources:
         mem_mb=memory(2000, all_rows=True),
-        runtime=minutes(60),
+        runtime=minutes(60 + settings.model.draws),
     params:
         options=flags(**settings.training),
         passes=PASSES,

@@ -132,6 +132,7 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
     _check_metric(config["model"])
+    _check_budget(config["model"])
     _check_transform(config["model"])
     if config["model"]["passes"] and config["model"]["weight"]:
         raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
@@ -206,6 +207,17 @@ def _check_metric(model: dict[str, Any]) -> None:
             f"config: model.metric: {model['metric']} decides between several models, but only one is trained. Set "
             "model.preset: good or model.candidates, or remove it and name a loss in model.params."
         )
+
+
+def _check_budget(model: dict[str, Any]) -> None:
+    """Raise TaskError if a budget is given to a preset that has none, or two of them."""
+    given = [f"model.{name}" for name in ("minutes", "trials") if model[name] is not None]
+    if given and model["preset"] != "best":
+        raise TaskError(
+            f"config: {given[0]} is the budget of model.preset: best. Set that preset, or remove {given[0]}."
+        )
+    if len(given) > 1:
+        raise TaskError("config: model.trials replaces model.minutes. Remove one of the two.")
 
 
 def _check_transform(model: dict[str, Any]) -> None:

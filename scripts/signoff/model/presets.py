@@ -1,7 +1,8 @@
-"""The preset `good`: several kinds of models compared on the training part, the simplest of the best, or their mean."""
+"""The presets `good` and `best`: models compared on the training part, the simplest of the best, or their mean."""
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,15 @@ import pandas as pd
 from scipy import stats
 
 from signoff.base.errors import TaskError
+from signoff.model.draws import Budget, batches, drawn
 from signoff.model.metric import Metric, error_of, loss_of
-from signoff.model.records import Comparison, Setting, words_of
+from signoff.model.records import ComparedSetting, Comparison, Cost, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import with_error as compared_with
 from signoff.model.text import ignoring
 from signoff.model.text_gain import gains_of_text
-from signoff.model.transform import transformed
+from signoff.model.transform import Transform, transformed
 
 _RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _RESIDUALS = "signoff.model.residuals.ResidualRegressor"
@@ -37,7 +39,19 @@ _SKEWED = 1.0
 _MOST_COMPARED, _MOST_VALUES = 20_000, 600_000
 # This keeps the size of a model of many rows small enough for a release.
 _MOST_LEAVES = 2500
-_MOST_MEMBERS, _STEPS = 3, 20
+_MOST_MEMBERS, _MOST_MEMBERS_OF_BEST, _STEPS = 3, 8, 20
+# Batches of different sizes have last rounds that differ by a few rows.
+_NEARLY_ALL = 0.99
+
+
+@dataclass
+class _Found:
+    """What has been compared so far: settings, how they compare, predictions of unseen rows by number, and the cost."""
+
+    settings: list[Setting]
+    compared: dict[int, ComparedSetting]
+    predicted: dict[int, pd.Series]
+    cost: Cost
 
 
 def choose_good(
@@ -46,8 +60,11 @@ def choose_good(
     threads: int = 1,
     metric: Metric = "MAE",
     boosters: Iterable[str] = (),
+    budget: Budget | None = None,
 ) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
+
+    With a `budget`, the preset is `best`: after the settings of `good`, it compares batches of others that are drawn.
 
     Of those within one standard error of the best by the metric, paired over the folds, the simplest is chosen
     (Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best
@@ -64,25 +81,51 @@ def choose_good(
     TaskError
         No setting can be trained.
     """
+    started = budget.clock() if budget else 0.0
     if len(rows) < _FEWEST_ROWS:
-        logging.info("[train_model] model.preset: good compares nothing on %d training rows: too few", len(rows))
+        logging.info("[train_model] model.preset compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
     settings = settings_of_good(rows.target, metric, rows.time is not None, boosters)
+    draws = drawn(_leaves(len(rows)), metric, _logarithm(rows.target), boosters, random_state)
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
-    text, cost_of_text = gains_of_text(rows, settings[1], folds, said, random_state, threads, metric)
-    settings = [ignoring(each, [gain["column"] for gain in text if not gain["used"]]) for each in settings]
-    target, kept = rows.target, dict[int, pd.Series]()
-    found = halved(settings, rows, folds, said, random_state, threads, kept, metric)
-    if not kept:
-        raise TaskError(f"model.preset: no model can be trained. {words_of(found[0])}: {found[0]['problem']}")
-    most = max(found[n]["rows"] for n in kept)
-    finalists = sorted(n for n in kept if found[n]["rows"] == most)
-    errors, places = _errors(target, {n: kept[n] for n in finalists}, folds, metric)
+    text, cost = gains_of_text(rows, settings[1], folds, said, random_state, threads, metric)
+    unused = [gain["column"] for gain in text if not gain["used"]]
+    found = _Found([], {}, {}, cost)
+
+    def compare(more: Iterable[Setting]) -> None:
+        first, kept = len(found.settings), dict[int, pd.Series]()
+        added = [ignoring(each, unused) for each in more]
+        compared = halved(added, rows, folds, said, random_state, threads, kept, metric)
+        found.settings.extend(added)
+        found.compared.update({first + n: each for n, each in compared.items()})
+        found.predicted.update({first + n: each for n, each in kept.items()})
+        found.cost = cost_of(compared.values(), folds, found.cost)
+
+    compare(settings)
+    if budget:
+        for batch in batches(draws, len(rows), budget, started):
+            compare(batch)
+    setting, comparison = _chosen(found, rows.target, folds, metric, _MOST_MEMBERS_OF_BEST if budget else _MOST_MEMBERS)
+    comparison["folds"] = said
+    if budget:
+        comparison["trials"] = budget.used(len(found.settings) - len(settings))
+    if text:
+        comparison["text"] = text
+    return setting, comparison
+
+
+def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, members: int) -> tuple[Setting, Comparison]:
+    """Return the simplest of the best settings, or the weighted mean of at most so many, and the comparison."""
+    settings, compared = found.settings, dict(found.compared)
+    if not found.predicted:
+        raise TaskError(f"model.preset: no model can be trained. {words_of(compared[0])}: {compared[0]['problem']}")
+    most = max(compared[n]["rows"] for n in found.predicted)
+    finalists = {n: each for n, each in sorted(found.predicted.items()) if compared[n]["rows"] > _NEARLY_ALL * most}
+    errors, places = _errors(target, finalists, folds, metric)
     chosen, why = _simplest(errors, settings)
-    mean = _mean(target, {n: kept[n] for n in finalists}, errors, places, metric)
-    compared = dict(found)
+    mean = _mean(target, finalists, errors, places, metric, members)
     if mean is not None:
         weights, scores = mean
         compared[-1] = compared_with(_voting(settings, weights), metric, (scores.mean(), scores.std()), most)
@@ -92,13 +135,9 @@ def choose_good(
             chosen = -1
     first = compared[chosen]
     logging.info("[train_model] chosen: %s, cross-validated %s %.4f: %s", words_of(first), metric, first[metric], why)
-    setting: Setting = {"estimator": first["estimator"], "params": first["params"]}
     others = [each for each in ranked(compared.values(), metric) if each is not first]
-    cost = cost_of(found.values(), folds, cost_of_text)
-    comparison: Comparison = {"folds": said, "why": why, "cost": cost, "settings": [first, *others]}
-    if text:
-        comparison["text"] = text
-    return setting, naming(comparison, metric)
+    comparison: Comparison = {"folds": "", "why": why, "cost": found.cost, "settings": [first, *others]}
+    return {"estimator": first["estimator"], "params": first["params"]}, naming(comparison, metric)
 
 
 def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
@@ -122,7 +161,7 @@ def settings_of_good(
     If the metric is a deviance or a quantile, gradient boosting with that loss is one of them. If there may be a
     `trend`, one is ridge regression with gradient boosting on its residuals.
     """
-    rows, least = len(target), float(target.min())
+    rows = len(target)
     ridge: Setting = {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
     boosting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
     found = [ridge, boosting]
@@ -134,11 +173,24 @@ def settings_of_good(
     if rows <= _FEW_ROWS:
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
-    if least >= 0 and stats.skew(target) > _SKEWED:
-        found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, "log" if least > 0 else "log1p"))
-    # A share of the rows, because a fold has fewer.
-    trees = {"n_estimators": 100, "min_samples_leaf": 2 if rows <= 2 * _MOST_LEAVES else 1 / _MOST_LEAVES}
+    if transform := _logarithm(target):
+        found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, transform))
+    trees = {"n_estimators": 100, "min_samples_leaf": _leaves(rows)[0]}
     return [*found, {"estimator": _TREES, "params": trees}, *(_BOOSTERS[each] for each in boosters)]
+
+
+def _logarithm(target: pd.Series) -> Transform | None:
+    """Return the logarithm that is also learnt of n values of the target: none, if it is not skewed, or negative."""
+    least = float(target.min())
+    if least < 0 or stats.skew(target) <= _SKEWED:
+        return None
+    return "log" if least > 0 else "log1p"
+
+
+def _leaves(rows: int) -> list[float]:
+    """Return the least sizes of a leaf of randomised trees for n rows, the default first."""
+    # A share of many rows, because a fold has fewer.
+    return [2, 1, 4, 8] if rows <= 2 * _MOST_LEAVES else [factor / _MOST_LEAVES for factor in (1, 2, 4)]
 
 
 def _errors(
@@ -183,18 +235,23 @@ def _mean(
     errors: dict[int, np.ndarray],
     places: list[np.ndarray],
     metric: Metric = "MAE",
+    members: int = _MOST_MEMBERS,
 ) -> tuple[dict[int, float], np.ndarray] | None:
     """Return the weights of the best settings, and the error of such a mean on each fold; None if it has one member."""
-    best = sorted(predicted, key=lambda n: float(errors[n].mean()))[:_MOST_MEMBERS]
-    matrix = np.column_stack([predicted[n].reindex(target.index).to_numpy("float64") for n in best])
+    columns = {n: each.reindex(target.index).to_numpy("float64") for n, each in predicted.items()}
     actual, scores = target.to_numpy("float64"), []
+
+    def weighted(folds: list[int]) -> dict[int, float]:
+        best = sorted(columns, key=lambda n: float(errors[n][folds].mean()))[:members]
+        some = np.concatenate([places[k] for k in folds])
+        weights = _selected(np.column_stack([columns[n][some] for n in best]), actual[some], metric)
+        return {n: float(weight) for n, weight in zip(best, weights, strict=True) if weight > 0}
+
     for k, rows in enumerate(places):
-        others = np.concatenate([each for number, each in enumerate(places) if number != k])
-        weights = _selected(matrix[others], actual[others], metric)
-        scores.append(error_of(metric, actual[rows], matrix[rows] @ weights))
-    every = np.concatenate(places)
-    weights = _selected(matrix[every], actual[every], metric)
-    found = {n: float(weight) for n, weight in zip(best, weights, strict=True) if weight > 0}
+        others = weighted([number for number in range(len(places)) if number != k])
+        mean = np.sum([weight * columns[n][rows] for n, weight in others.items()], axis=0)
+        scores.append(error_of(metric, actual[rows], mean))
+    found = weighted(list(range(len(places))))
     return (found, np.array(scores)) if len(found) > 1 else None
 
 

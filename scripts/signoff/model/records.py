@@ -8,6 +8,9 @@ from typing import Any, NotRequired, TypedDict
 from signoff.features.records import Described
 from signoff.model.metric import Metric
 
+# How long the preset best compares models.
+DEFAULT_MINUTES = 10.0
+
 
 class Setting(TypedDict):
     """A regressor by its dotted name, and its parameters."""
@@ -50,6 +53,13 @@ class Cost(TypedDict):
     rows: int
 
 
+class Trials(TypedDict):
+    """How many settings the preset best has drawn, and the minutes that it was given, if these decided."""
+
+    count: int
+    minutes: NotRequired[float]
+
+
 class TextGain(TypedDict):
     """The cross-validated error without and with a column of text, and whether the model uses the column.
 
@@ -67,7 +77,7 @@ class TextGain(TypedDict):
 class Comparison(TypedDict):
     """All settings, the chosen one first, the folds in words, the metric; with a preset, why that one, and its cost.
 
-    With columns of text, also what each of them gains.
+    With the preset best, also its trials, and with columns of text, also what each of them gains.
     """
 
     folds: str
@@ -75,6 +85,7 @@ class Comparison(TypedDict):
     metric: NotRequired[Metric]
     why: NotRequired[str]
     cost: NotRequired[Cost]
+    trials: NotRequired[Trials]
     text: NotRequired[list[TextGain]]
     settings: list[ComparedSetting]
 
@@ -138,6 +149,11 @@ class Profile(TypedDict):
     shares: NotRequired[list[float]]
     counts: NotRequired[dict[str, int]]
     others: NotRequired[int]
+
+
+def trials_again(found: Comparison | None) -> dict[str, object]:
+    """Return the options of `train_model` with which the preset best draws as many settings as in a comparison."""
+    return {"minutes": None, "trials": found["trials"]["count"]} if found and "trials" in found else {}
 
 
 def words_of(setting: Setting) -> str:

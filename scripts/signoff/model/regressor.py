@@ -16,7 +16,7 @@ from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
 from signoff.model.boosters import BOOSTERS, INSTALL, booster_of, fixed_params, forget_fit
 from signoff.model.metric import TO_MINIMISE
-from signoff.model.records import Candidate
+from signoff.model.records import DEFAULT_MINUTES, Candidate
 from signoff.model.transform import TRANSFORMS, Transform
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
@@ -45,6 +45,7 @@ class Regressor(Protocol):
 class Learning:
     """What is trained: one estimator, or the best of several candidates or of a preset by a metric.
 
+    With the preset best, `minutes` of drawing settings, or the number of `trials`, which decides alone if it is given.
     With the seed and the most cores to use. `boosters` are those that take part in a preset; None: the installed ones.
     """
 
@@ -52,6 +53,8 @@ class Learning:
     params: dict[str, Any] | None = None
     candidates: list[Candidate] | None = None
     preset: str = "fast"
+    minutes: float = DEFAULT_MINUTES
+    trials: int | None = None
     metric: str = "MAE"
     target_transform: Transform | None = None
     random_state: int = 0
@@ -61,7 +64,8 @@ class Learning:
     @classmethod
     def given(cls, args: argparse.Namespace) -> "Learning":
         """Return the training options from those of `add_model` and --threads."""
-        names = ("estimator", "params", "candidates", "preset", "metric", "target_transform", "random_state", "threads")
+        names = ["estimator", "params", "candidates", "preset", "minutes", "trials", "metric", "target_transform"]
+        names += ["random_state", "threads"]
         return cls(**{name: getattr(args, name) for name in names}, boosters=args.boosters)
 
 
@@ -102,10 +106,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--preset",
-        choices=["fast", "good"],
+        choices=["fast", "good", "best"],
         default="fast",
-        help="fast: the estimator; good: the best of several models by cross-validation",
+        help="fast: the estimator; good: the best of several models by cross-validation; best: of as many as possible",
     )
+    parser.add_argument(
+        "--minutes", type=float, default=DEFAULT_MINUTES, help="how long the preset best compares models"
+    )
+    parser.add_argument("--trials", type=int, help="how many settings the preset best draws, whatever time that takes")
     parser.add_argument(
         "--boosters",
         choices=[*BOOSTERS, "none"],

@@ -1,8 +1,10 @@
 """The choice of a model: candidates compared by cross-validation on the training part alone."""
 
+import itertools
 import logging
+import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -257,23 +259,31 @@ def _settings_of(candidate: Candidate, number: int, random_state: int) -> list[S
     Raises TaskError if the estimator or one of its parameters is unknown.
     """
     key, params = f"model.candidates.{number}", candidate.get("params") or {}
+    if any(isinstance(value, dict) for value in params.values()):
+        found = list(itertools.islice(draws_of(candidate, random_state), candidate.get("draws", _DRAWS)))
+    else:
+        grid = ParameterGrid({name: value if isinstance(value, list) else [value] for name, value in params.items()})
+        found = [{"estimator": candidate["estimator"], "params": dict(sorted(each.items()))} for each in grid]
+    for each in found:
+        make_regressor(**each, random_state=random_state, key=key)
+    return [each for n, each in enumerate(found) if each not in found[:n]]
+
+
+def draws_of(candidate: Candidate, random_state: int) -> Iterator[Setting]:
+    """Yield settings without end, drawn from a candidate of which at least one parameter has a distribution.
+
+    The first ones are the same, however many are drawn.
+    """
+    params = candidate.get("params") or {}
     space = {name: value if isinstance(value, list) else [value] for name, value in params.items()}
     drawn = {name: value for name, value in params.items() if isinstance(value, dict)}
     for name, value in drawn.items():
         ((kind, ends),) = value.items()
         space[name] = _DISTRIBUTIONS[kind](*ends)
-    if drawn:
-        draws = ParameterSampler(space, candidate.get("draws", _DRAWS), random_state=random_state)
+    for each in ParameterSampler(space, sys.maxsize, random_state=random_state):
         # Four digits, as a person would write.
-        drawings = [{name: _plain(value) if name in drawn else value for name, value in each.items()} for each in draws]
-    else:
-        drawings = list(ParameterGrid(space))
-    found: list[Setting] = [
-        {"estimator": candidate["estimator"], "params": dict(sorted(each.items()))} for each in drawings
-    ]
-    for each in found:
-        make_regressor(**each, random_state=random_state, key=key)
-    return [each for n, each in enumerate(found) if each not in found[:n]]
+        plain = {name: _plain(value) if name in drawn else value for name, value in sorted(each.items())}
+        yield {"estimator": candidate["estimator"], "params": plain}
 
 
 def _plain(value: float) -> float | int:

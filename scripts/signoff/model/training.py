@@ -40,12 +40,14 @@ def choose(learning: Learning, rows: TrainingRows) -> tuple[Setting, Comparison 
         from signoff.model.search import choose_model
 
         return choose_model(learning.candidates, rows, learning.random_state, learning.threads, metric, transform)
-    if learning.preset == "good":
+    if learning.preset != "fast":
         # Imported here: only some runs need it.
+        from signoff.model.draws import Budget
         from signoff.model.presets import choose_good
 
         boosters = usable(learning.boosters)
-        return choose_good(rows, learning.random_state, learning.threads, metric, boosters)
+        budget = Budget(learning.minutes, learning.trials) if learning.preset == "best" else None
+        return choose_good(rows, learning.random_state, learning.threads, metric, boosters, budget)
     setting: Setting = {"estimator": learning.estimator, "params": learning.params or {}}
     return transformed(setting, transform) if transform else setting, None
 

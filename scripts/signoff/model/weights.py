@@ -131,7 +131,9 @@ def _fit_members(mean: Any, features: Any, target: pd.Series, weights: np.ndarra
 def _leaves(regressor: Any) -> Iterator[Any]:
     """Yield the regressors within a regressor that learn by themselves; itself if it has none."""
     inner = members(regressor)
+    if isinstance(regressor, Pipeline):
+        inner = {"": regressor[-1]}
     for each in inner.values():
-        yield from _leaves(each[-1] if isinstance(each, Pipeline) else each)
+        yield from _leaves(each)
     if not inner:
         yield regressor

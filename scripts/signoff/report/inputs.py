@@ -1,6 +1,6 @@
 """The sections of the report on the inputs of the model: data, contract, model, candidates."""
 
-from signoff.base.numbers import counted
+from signoff.base.numbers import agreed, counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
 from signoff.model.metric import Metric
@@ -122,6 +122,10 @@ def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
     if "why" in found:
         words += f". The first is chosen: {found['why']}"
         words += ". The simpler one is preferred if it is within one standard error of the best, paired over the folds"
+    if trials := found.get("trials"):
+        count = trials["count"]
+        words += f". {counted(count, 'setting')} {agreed(count, 'was', 'were')} drawn at random"
+        words += f", in {trials['minutes']:g} minutes" if "minutes" in trials else ""
     if cost := found.get("cost"):
         words += (
             f". The choice cost {counted(cost['fits'], 'fit')}, which learnt from {cost['rows'] / trained:.3g} times "

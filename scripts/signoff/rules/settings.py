@@ -4,6 +4,7 @@ The schema is the one list of keys and defaults. A class here has only the names
 compares them with the schema.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW
 from signoff.config.settings import check_config, refuse_code
 from signoff.features.user_code import read_code
+from signoff.model.records import DEFAULT_MINUTES
 from signoff.release.approval import custom_code
 from signoff.release.tracking import check_tracking
 from signoff.tables import contract
@@ -67,6 +69,8 @@ class _Model:
     params: dict[str, object]
     candidates: list[dict[str, object]]
     preset: str
+    minutes: float | None
+    trials: int | None
     weight: str | dict[str, float] | None
     metric: str | None
     target_transform: str | None
@@ -86,11 +90,22 @@ class _Model:
         if self.preset != "fast":
             # skops cannot hold them.
             no_boosters = {"boosters": "none"} if self.format == "skops" else {}
-            return {"preset": self.preset, **weights, **no_boosters}
+            return {"preset": self.preset, **self._budget, **weights, **no_boosters}
         options = weights | ({"target_transform": self.target_transform} if self.target_transform else {})
         if self.candidates:
             return {"candidates": self.candidates, **options}
         return {"estimator": self.estimator, "params": self.params, **options}
+
+    @property
+    def _budget(self) -> dict[str, object]:
+        """How many settings the preset best draws: a number of them, or as many as there are minutes for."""
+        given: dict[str, object] = {"minutes": self.minutes, "trials": self.trials}
+        return {name: each for name, each in given.items() if each is not None}
+
+    @property
+    def draws(self) -> int:
+        """The minutes, rounded up, for which settings are drawn; 0 if none are, or a fixed number of them."""
+        return math.ceil(self.minutes or DEFAULT_MINUTES) if self.preset == "best" and self.trials is None else 0
 
     @property
     def weight_column(self) -> str | None:
