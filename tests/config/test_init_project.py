@@ -498,7 +498,7 @@ def test_make_init_makes_a_project(tmp_path):
 
 def test_wide_tables_and_few_columns(started):
     random = np.random.default_rng(0)
-    wide = pd.DataFrame(random.normal(size=(200, 500)).round(3)).add_prefix("column ")
+    wide = pd.DataFrame(random.normal(size=(200, 300)).round(3)).add_prefix("column ")
     wide["y"] = wide["column 3"] * 5
     _, project = started(wide, "y")
     project.snakemake()

@@ -22,31 +22,8 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount, or 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
-def run(project: Project, name: str, *before: str, limits: dict[int, int] | None = None, **environment: str):
-    """Run a step of `kills`, behind other words and under limits of the system; the streams come back as one text."""
-
-    def limit() -> None:
-        for which, value in (limits or {}).items():
-            resource.setrlimit(which, (value, value))
-
-    words = [*before, *kills.command(project, name)]
-    return subprocess.run(
-        words,
-        cwd=project.folder,
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=600,
-        preexec_fn=limit,
-    )
-
-
 def script(project: Project, name: str, *arguments: str, before: tuple = (), **options):
-    """Run a task by its command line; see `run`."""
+    """Run a task by its command line, behind other words and under limits of the system."""
     words = [*before, sys.executable, str(project.workflow / f"scripts/{name}.py"), *arguments]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     # What it measures could not be written either, and it would say so.
@@ -159,7 +136,7 @@ def test_a_disk_that_is_full_loses_nothing_and_the_next_run_completes(finished, 
             free = shutil.disk_usage(disk).free
             with open(ballast, "wb") as file:
                 file.write(bytes(max(0, free - spare)))
-            done = run(project, "weekly")
+            done = project.script("weekly", check=False)
             failed += done.returncode != 0
             assert "Traceback" not in "".join(line for line in done.stdout.splitlines() if "signoff/scripts" in line)
             now = kills.contents(project.folder)
@@ -167,7 +144,7 @@ def test_a_disk_that_is_full_loses_nothing_and_the_next_run_completes(finished, 
             assert {json.loads(line)["verdict"] for line in lines(project)} <= {"error", "passed", "killed"}
             ballast.unlink()
         assert failed
-        assert run(project, "weekly").returncode == 0
+        project.script("weekly")
         assert project.json("data/processed/cleaned_data.json")["rows_in"] == 720
         assert "All is well" in script(project, "verify").stdout
     finally:
@@ -198,7 +175,7 @@ def test_files_of_the_future_are_run_again_and_signed_by_what_they_hold(finished
 ZONES = ["UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"][: 4 if LONG else 2]
 
 
-def test_the_time_zone_of_the_machine_changes_no_byte(finished, tmp_path):
+def test_the_time_zone_of_the_machine_changes_no_byte(finished, monkeypatch):
     """With hours that do not exist, or exist twice, among the data's times."""
     frame = rides(400)
     nights = ["2024-03-10 02:30:00", "2024-03-31 02:30:00", "2024-10-27 02:30:00", "2024-11-03 01:30:00"]
@@ -207,8 +184,8 @@ def test_the_time_zone_of_the_machine_changes_no_byte(finished, tmp_path):
     found = []
     for zone in ZONES:
         for name in ("ingest_data", "validate_data", "clean_data", "feature_engineering"):
-            done = script(finished, name, *TASKS[name], env=os.environ | {"TZ": zone})
-            assert done.returncode == 0, done.stdout
+            monkeypatch.setenv("TZ", zone)
+            finished.script(name, *TASKS[name])
         found.append(kills.contents(finished.folder))
     assert all(each == found[0] for each in found)
     assert "2024-03-31 02:30:00" in (finished.folder / "data/processed/cleaned_data.csv").read_text("utf-8")

@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold
 from test_model import KINDS, SCHEMA, table
 
 from backtest_week import backtest_week
-from conftest import Project, rides
+from conftest import CONFIG, Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import _skops_bytes
@@ -205,6 +205,8 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
     assert scored["prediction"].notna().all() and len(scored) == len(batch.drop(columns="note").dropna()) < 20
     # The week after, the release is the champion.
     with_notes(rides(170)).to_csv(finished.folder / "rides.csv", index=False)
+    options = {"features": {"history": history, "text": ["note"]}, "cleaning": cleaning}
+    finished.configure(model={**CONFIG["model"], "weight": "riders"}, **options)
     finished.snakemake("reports/evaluation_metrics.json")
     assert finished.json("reports/evaluation_metrics.json")["champion"]["test"]["MAE"] > 0
 
