@@ -17,6 +17,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
 OPTIONS += ["--remote-debugging-pipe"]
+# Rules of axe whose result depends on colours and on the width; the others read the same document again.
+OF_THE_LOOK = ["color-contrast", "link-in-text-block", "scrollable-region-focusable"]
 
 
 def found() -> str | None:
@@ -150,7 +152,19 @@ def chromium(folder: Path) -> Iterator[Chromium]:
         os.close(ours_out)
 
 
-def accessible(browser: Chromium) -> list:
-    """Return what axe finds wrong with the page that is open."""
-    browser(AXE.read_text(encoding="utf-8"))
-    return browser("axe.run().then((found) => found.violations.map((each) => [each.id, each.nodes[0].html]))")
+def accessible(browser: Chromium, *rules: str) -> list:
+    """Return what axe finds wrong with the page that is open, by these of its rules or by all."""
+    if browser("typeof axe") == "undefined":
+        browser(AXE.read_text(encoding="utf-8"))
+    found = "(found) => found.violations.map((each) => [each.id, each.nodes[0].html])"
+    # A figure is an image with a name: its thousands of elements say nothing to a reader.
+    where, options = {"exclude": [["svg > *"]]}, {"runOnly": list(rules)} if rules else {}
+    return browser(f"axe.run({json.dumps(where)}, {json.dumps(options)}).then({found})")
+
+
+def accessible_light_and_dark(browser: Chromium) -> list:
+    """Return what axe finds wrong with the page on a light screen, and then on a phone in the dark."""
+    browser.look(1200)
+    wrong = accessible(browser)
+    browser.look(390, dark=True)
+    return wrong + accessible(browser, *OF_THE_LOOK)
