@@ -162,11 +162,13 @@ def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_
     live = {"release": Releases().current(), "rows": 9, "answered": 9, "weeks": [], "alarms": alarms, "broken": []}
     Path("reports/live.json").write_text(json.dumps(live), encoding="utf-8")
     run = {"at": "2024-01-01T00:00:00Z", "exit_code": 1, "verdict": "failed", "cause": "x", "model_sha256": model}
+    run["alarms"] = [{"name": "drift", "sentence": "km has moved."}]
     line = notify.notify(run, [])
     assert line == {"events": ["failed"], "notified": ["notify.urls, number 1 (mailto)", "notify.command"]}
     text = Path("got.txt").read_text("utf-8")
     assert text.splitlines()[-1] == "reports/final_report.html"
     assert f"Report      {url}\n" in text
+    assert "\nAlarms\n  drift: km has moved.\n" in text
     box = text.partition("\nDeploy?     ")[2].splitlines()
     assert box[0] in ("yes", "no", "look closer") and "  It is off by 7." in box and {"For", "Against"} <= {*box}
     (got,) = mail.mails

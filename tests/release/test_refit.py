@@ -1,5 +1,6 @@
 """With model.refit: all, a release predicts with the model that was trained again on all rows."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -39,6 +40,7 @@ from signoff.tables.table import read_table
 REFIT = {"model": {**CONFIG["model"], "refit": "all"}}
 RULE = {"allowed_signers": None, "required_approvals": 1}
 MODEL = Path("model/refit.pkl")
+TWO = ("model", "refit")
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +113,6 @@ def test_the_report_and_the_forms_of_a_release_say_what_was_measured_on_which_mo
     answered = _load_pyfunc(str(folder / "mlflow_model/data")).predict(rows)
     answered = answered[answered[REJECTED].isna()]
     assert answered["prediction"].astype(str).tolist() == pd.read_csv("out.csv", dtype=str)["prediction"].tolist()
-    code, _, log = in_process(reproduce)
-    assert code == 0, log
-    assert f"both models have the same bytes (SHA-256 {digests['model']} and {digests['refit']})" in log[-2]
 
 
 def test_an_alarm_about_the_second_model_makes_the_box_look_closer(refitted_run):
@@ -169,7 +168,6 @@ def test_the_same_evaluated_model_without_the_second_one_is_another_release(refi
 def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollback_returns_to_it(refitted, monkeypatch):
     first = Releases().current()
     rides(660).to_csv("rides.csv", index=False)
-    refitted.configure()
     refitted.snakemake("reports/final_report.md")
     # What was held out this week, the released model has learnt from; its evaluated model has not.
     champion = refitted.json("reports/evaluation_metrics.json")["champion"]
@@ -177,7 +175,7 @@ def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollba
     test = rows[rows["split"] == "test"]
     errors = [
         (predict(joblib.load(f"deployed/current/{name}.pkl"), test[names], 1) - test["minutes"]).abs().mean()
-        for name in ("model", "refit")
+        for name in TWO
     ]
     assert champion["test"]["MAE"] == pytest.approx(errors[0])
     assert errors[1] < errors[0]
@@ -191,7 +189,21 @@ def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollba
     assert (live["release"], live["answered"]) == (first, len(new))
     mae = sum(each["MAE"] * each["answered"] for each in live["weeks"]) / len(new)
     assert mae == pytest.approx((before["prediction"] - before["minutes"]).abs().mean())
+    # The second release of two models: each of both is trained again with the same bytes, from its own rows.
+    assert in_process(sign_off, "--reviewer=Ada", "--decision=approve", "--comment=x", "--override=x")[0] == 0
+    assert in_process(deploy)[0] == 0
+    second = Releases().current()
+    assert second != first
+    for name in (first, second):
+        models = [Path(f"deployed/releases/{name}/{each}.pkl") for each in TWO]
+        digests = [hashlib.sha256(model.read_bytes()).hexdigest() for model in models]
+        assert len({*digests}) == 2
+        code, _, log = in_process(reproduce, f"--release={name}")
+        assert code == 0, log
+        assert f"{name}: trained again, both models have the same bytes (SHA-256 {' and '.join(digests)})" in log[-2]
     # A release without a second model follows, and is replaced again.
+    refitted.configure()
+    refitted.snakemake("reports/final_report.md")
     code, said, _ = in_process(sign_off, "--reviewer=Ada", "--decision=approve", "--comment=x", "--override=x")
     assert code == 0 and "predictions: by the one trained again on all rows → by the evaluated model" in said
     assert in_process(deploy)[0] == 0
@@ -199,6 +211,8 @@ def test_the_next_week_judges_such_a_release_by_its_evaluated_model_and_a_rollba
     assert in_process(script_predict, "--input=new.csv", "--output=between.csv")[0] == 0
     assert pd.read_csv("between.csv")["prediction"].tolist() != before["prediction"].tolist()
     assert in_process(rollback, "--reason=it is worse")[0] == 0
+    assert Releases().current() == second
+    assert in_process(rollback, "--reason=so is this", f"--release={first}")[0] == 0
     assert Releases().current() == first
     assert in_process(verify)[0] == 0
     assert in_process(script_predict, "--input=new.csv", "--output=after.csv")[0] == 0
