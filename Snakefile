@@ -42,7 +42,7 @@ rule all:
     input:
         "reports/verdict.json",
         [] if settings.has_many_models else ["reports/validation_report.json", "reports/evaluation_metrics.json"],
-        [] if settings.has_many_models else [features_path(config), model_path(config)],
+        [] if settings.has_many_models else [features_path(settings), model_path(settings)],
         [] if settings.has_many_models or settings.data.partition_by else ["data/raw/raw_data.csv"],
         [] if settings.has_many_models or settings.data.partition_by else ["data/processed/cleaned_data.csv"],
         "reports/tracking.json" if settings.tracking.mlflow_uri and not settings.has_many_models else [],

@@ -7,11 +7,10 @@ model_signing.sig, which is written only with a key.
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from signoff.base import command_line
+from signoff.base.config import Config
 from signoff.base.files import delete_leftovers, discard, hidden_name, replacing
 from signoff.config.settings import config_argument, read_config
 from signoff.release.facts import ReleaseFacts, read_facts
@@ -25,7 +24,7 @@ _ENVELOPES = "sign_off.intoto.jsonl"
 _SIGNATURE = "model_signing.sig"
 
 
-def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None = None) -> Path:
+def attest(config: Config, name: str | None = None, key: Path | None = None) -> Path:
     """Write the files and the MLflow model of a release, and envelopes of its signed decisions; return their folder.
 
     Parameters
@@ -42,7 +41,7 @@ def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None 
     TaskError
         The release does not verify, or is not approved, or cannot be signed with the key. Nothing is written then.
     """
-    facts = read_facts(name or Releases().current(), config["release"])
+    facts = read_facts(name or Releases().current(), config.release)
     forms = standard_forms(facts)
     texts = {"README.md": forms.model_card, "bom.cdx.json": forms.bom, "statement.intoto.json": forms.statement}
     if forms.envelopes:
@@ -59,7 +58,7 @@ def attest(config: Mapping[str, Any], name: str | None = None, key: Path | None 
     return folder
 
 
-def _write_model(facts: ReleaseFacts, config: Mapping[str, Any], folder: Path) -> None:
+def _write_model(facts: ReleaseFacts, config: Config, folder: Path) -> None:
     """Write a release as an MLflow model, in place of an earlier one. A reader never sees half of it."""
     hidden = folder.with_name(hidden_name(folder.name))
     try:

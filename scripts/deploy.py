@@ -15,9 +15,9 @@ import stat
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from signoff.base import command_line
+from signoff.base.config import Config, ReleaseConfig
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import hidden_name, only_file
 from signoff.config.settings import config_argument, read_config
@@ -30,7 +30,6 @@ from signoff.release.approval import (
     READ_AGAIN,
     REPORT,
     SIGN_OFF,
-    Rule,
     check_age,
     check_approval,
     check_new,
@@ -58,7 +57,7 @@ from signoff.release.store import (
 from signoff.release.tracking import track
 
 
-def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> str:
+def deploy(sign_off: Path, config: Config, config_paths: list[str]) -> str:
     """Return the name of the release that is current afterwards.
 
     Parameters
@@ -74,7 +73,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         The sign-off is missing, rejected, altered, not of these files, or not by those who must sign; or the history
         was altered. Nothing has changed then.
     """
-    rule = config["release"]
+    rule = config.release
     document = read_sign_off(sign_off)
     check_new(document, sign_off)
     check_policy_owner(config_paths, rule)
@@ -92,7 +91,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
         if name is not None and move is not None and name == current == move["release"]:
             logging.info("[deploy] %s is this model, and current already: nothing to do", name)
             return name
-        if rule.get("valid_days"):
+        if rule.valid_days:
             # Without it, a clock that is set back stops nothing.
             check_age(document["decisions"], rule)
         _check_place(document, name, history, releases)
@@ -114,7 +113,7 @@ def deploy(sign_off: Path, config: dict[str, Any], config_paths: list[str]) -> s
             **{"from": current, **({"data": data} if data else {})},
         )
         releases.move_to(name)
-        _prune(rule["keep"], releases)
+        _prune(rule.keep, releases)
         kept_data.tidy(releases, releases.history())
     return name
 
@@ -162,7 +161,7 @@ def _new_name(digest: str, releases: Releases) -> str:
 
 
 def _same_model(
-    digest: str, served: str, rule: Rule, history: list[Move], releases: Releases
+    digest: str, served: str, rule: ReleaseConfig, history: list[Move], releases: Releases
 ) -> tuple[str, SignOff] | None:
     """Return the release of that model, and its sign-off, if one is whole and approved under today's rule.
 
@@ -180,10 +179,10 @@ def _same_model(
     return None
 
 
-def _keep_data(document: SignOff, config: dict[str, Any], releases: Releases) -> list[str]:
+def _keep_data(document: SignOff, config: Config, releases: Releases) -> list[str]:
     """Keep the training data of a new release, if it shall; return the names of the files in deployed/data."""
-    wish = config["release"]["keep_data"]
-    if config["model"]["passes"]:
+    wish = config.release.keep_data
+    if config.model.passes:
         if wish:
             logging.warning("[deploy] the training data are not kept: with model.passes, the sample alone is signed")
         return []
@@ -243,7 +242,7 @@ def _prune(keep: int | None, releases: Releases) -> None:
             logging.info("[deploy] pruned the release %s (release.keep: %d)", name, keep)
 
 
-def _deploy_all(config: dict[str, Any]) -> None:
+def _deploy_all(config: Config) -> None:
     """Release every model that is signed and not deployed yet, each in its own folder.
 
     Raises
@@ -293,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
         back = f"make rollback goes back to {before}" if before else "it is the first: there is none to go back to"
         logging.info("[deploy] %s/current points to it; %s", releases.folder, back)
         update_index()
-        if config["tracking"]["mlflow_uri"]:
+        if config.tracking.mlflow_uri:
             track(config)
 
 

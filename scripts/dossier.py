@@ -17,10 +17,11 @@ from typing import cast
 import yaml
 
 from signoff.base import command_line
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_bytes, replacing, sha256
 from signoff.config.settings import config_argument, read_config
-from signoff.release.approval import Rule, statement
+from signoff.release.approval import statement
 from signoff.release.facts import SIGN_OFF_NAME, ReleaseFacts, read_facts
 from signoff.release.live_record import LIVE_RECORD
 from signoff.release.store import Releases
@@ -42,7 +43,7 @@ _ABOUT = {
 }
 
 
-def dossier(rule: Rule, name: str | None = None) -> Path:
+def dossier(rule: ReleaseConfig, name: str | None = None) -> Path:
     """Write the dossier of a release; return its path.
 
     Parameters
@@ -112,7 +113,7 @@ def _made(facts: ReleaseFacts, releases: Releases) -> dict[str, Entry]:
     return found
 
 
-def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
+def _of_project(rule: ReleaseConfig, releases: Releases) -> dict[str, Entry]:
     """Return the files of the project and the workflow that are not part of a release."""
     places = {
         "history.jsonl": (
@@ -124,8 +125,8 @@ def _of_project(rule: Rule, releases: Releases) -> dict[str, Entry]:
         "live.csv": (LIVE_RECORD.with_suffix(".csv"), "the same, one line for each release and week"),
         "LICENCES.md": (WORKFLOW / "LICENCES.md", "the licences of all packages"),
     }
-    if rule["allowed_signers"]:
-        places["allowed_signers"] = (Path(rule["allowed_signers"]), "the public keys that may sign")
+    if rule.allowed_signers:
+        places["allowed_signers"] = (Path(rule.allowed_signers), "the public keys that may sign")
     return {name: Entry(read_bytes(path), about, _NOW) for name, (path, about) in places.items() if path.is_file()}
 
 
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("dossier", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        path = dossier(config["release"], args.release and Path(args.release).name)
+        path = dossier(config.release, args.release and Path(args.release).name)
         logging.info("[dossier] completed: %s, SHA-256 %s", path, sha256(path))
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from signoff.base import command_line
 from signoff.base.command_line import json_object
+from signoff.base.config import ReleaseConfig
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import decimals
 from signoff.features.history_state import history_facts
@@ -26,7 +27,6 @@ from signoff.model.model_file import load_model
 from signoff.model.records import Metadata
 from signoff.model.scoring import BUILT_IN, Scores
 from signoff.model.thresholds import DeployedScores, add_thresholds, given_thresholds
-from signoff.release.approval import Rule
 from signoff.release.store import Releases
 from signoff.review.champion import ChampionError, open_champion
 from signoff.review.custom_metrics import call_metrics
@@ -50,7 +50,7 @@ def evaluate_model(args: argparse.Namespace, metadata: Metadata, code: ModuleTyp
 
     gate = Gate(given_thresholds(args), args.limits, own_metrics if code else None)
     rows = FeatureRows(args.features, columns, frame)
-    rule: Rule = {"allowed_signers": args.allowed_signers, "required_approvals": args.required_approvals}
+    rule = ReleaseConfig(args.allowed_signers, args.required_approvals)
     champion = None
     if args.champion:
         champion = open_champion(

@@ -16,7 +16,7 @@ from typing import Any, cast
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
-from signoff.config.settings import config_argument, read_config
+from signoff.config.settings import config_argument, read_values
 from signoff.model.scoring import mae
 from signoff.ops.many import MODELS, failed_models, forget_chunks, models_of_column
 from signoff.release.approval import METRICS, VALIDATION
@@ -64,13 +64,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the JSON file that says that all have passed")
     args = parser.parse_args(argv)
     with command_line.logged("models", args, MODELS):
-        config, _ = read_config(args.config)
+        values, _ = read_values(args.config)
         forget_chunks(args.chunks)
-        by, each = config["models"]["by"], config["models"]["each"]
+        by, each = values["models"]["by"], values["models"]["each"]
         names = models_of_column() if by else list(map(folder_name, each))
         rows, without = [], failed_models()
         folders = [MODELS / name for name in names]
-        for folder, settings in zip(folders, write_projects(config, folders), strict=True):
+        for folder, settings in zip(folders, write_projects(values, folders), strict=True):
             name = folder.name
             if name in without:
                 rows.append({"model": name, "verdict": "failed", "why": without[name]})

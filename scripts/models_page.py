@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 
 from signoff.base import command_line
+from signoff.base.config import Config
 from signoff.base.files import replacing
-from signoff.config.settings import config_argument, read_config
+from signoff.config.settings import config_argument, read_values, section
 from signoff.ops.many import MODELS, failed_models, forget_chunks, model_folders
 from signoff.ops.overview import models_page
 from signoff.release.approval import utc_now
@@ -26,10 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the Markdown file to write")
     args = parser.parse_args(argv)
     with command_line.logged("models_page", args, MODELS):
-        config, config_paths = read_config(args.config)
+        values, config_paths = read_values(args.config)
         forget_chunks(args.chunks)
-        folders = model_folders(config)
-        write_projects(config, folders)
+        folders = model_folders(section(Config, values))
+        write_projects(values, folders)
         title, parts = models_page(Path.cwd().name, config_paths, utc_now())
         as_page = args.output.with_suffix(".html")
         for path, text in {args.output: markdown(title, parts), as_page: page(title, parts)}.items():

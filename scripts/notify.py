@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("notify", args, Path.cwd()):
         settings = read_settings()
-        if not settings["urls"] and not settings["command"]:
+        if not settings.urls and not settings.command:
             raise TaskError("there is nobody to notify: set notify.urls or notify.command in the config.")
         title = f"Signoff {Path.cwd().name}: a test message"
         lines = [f"Project     {Path.cwd()} on {gethostname()}", *link(), "This is a test message.", "", *standing()]

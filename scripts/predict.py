@@ -14,17 +14,18 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 
 from signoff.base import command_line
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing, write_json
 from signoff.base.numbers import counted, rounded
-from signoff.config.settings import CONFIG_PATHS, config_argument, read_config
-from signoff.release.approval import Rule
+from signoff.config.settings import config_argument, config_here, read_config
 from signoff.release.store import Releases
 from signoff.review.batch_check import BatchReport, batch_report, report_path
 from signoff.review.batch_rows import OURS, blocks, columns_to_keep, divide, open_batch
@@ -50,14 +51,14 @@ def _sink(path: str | None) -> Iterator[IO[bytes] | None]:
             file.flush()
 
 
-def _asked_for(args: argparse.Namespace) -> Rule:
+def _asked_for(args: argparse.Namespace) -> ReleaseConfig:
     """Return the approvals that a release must have: those of the project's config, or more by the command line."""
-    rule: Rule = {"allowed_signers": None, "required_approvals": 1}
-    if args.config or any(Path(each).is_file() for each in CONFIG_PATHS):
-        rule |= read_config(args.config)[0]["release"]
-    rule["allowed_signers"] = args.allowed_signers or rule["allowed_signers"]
-    rule["required_approvals"] = max(args.required_approvals, rule["required_approvals"])
-    return rule
+    rule = read_config(args.config)[0].release if args.config or config_here() else ReleaseConfig()
+    return replace(
+        rule,
+        allowed_signers=args.allowed_signers or rule.allowed_signers,
+        required_approvals=max(args.required_approvals, rule.required_approvals),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

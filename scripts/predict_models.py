@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from signoff.base import command_line
+from signoff.base.config import Config, ReaderConfig
 from signoff.base.errors import TaskError, explain, nearest
 from signoff.base.files import replacing, write_json
 from signoff.base.numbers import counted, rounded
@@ -59,18 +59,18 @@ class _Scored:
     reports: dict[str, BatchReport]
 
 
-def _read_batch(path: Path, reader: dict[str, Any]) -> _Batch:
+def _read_batch(path: Path, reader: ReaderConfig) -> _Batch:
     """Return all rows of a batch."""
     tables, numbers, uneven = [], [], []
     with open_batch(path) as stream:
-        for text, some, wrong in blocks(stream, str(path), reader["delimiter"], reader["encoding"], reader["decimal"]):
+        for text, some, wrong in blocks(stream, str(path), reader.delimiter, reader.encoding, reader.decimal):
             tables.append(text)
             numbers.append(some)
             uneven += wrong
     return _Batch(pa.concat_tables(tables), np.concatenate(numbers), uneven)
 
 
-def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: str, threads: int) -> _Scored:
+def _score_all(batch: _Batch, names: np.ndarray, config: Config, path: str, threads: int) -> _Scored:
     """Return the rows of a batch, scored by the models in `names`, one folder for each row.
 
     Raises
@@ -79,7 +79,7 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
         The batch lacks a column that a model needs, or has one that the predictions have.
     """
     found = _Scored({}, [], {})
-    columns, missing = config["scoring"]["columns"], config["reader"]["missing"]
+    columns, missing = config.scoring.columns, config.reader.missing
     for name in sorted(set(names)):
         mine = np.flatnonzero(names == name)
         text, numbers = batch.text.take(mine), batch.numbers[mine]
@@ -90,8 +90,8 @@ def _score_all(batch: _Batch, names: np.ndarray, config: dict[str, Any], path: s
             continue
         try:
             with contextlib.chdir(folder):
-                rule = read_config()[0]["release"]
-                scorer = load_scorer(Releases(), None, rule, config["scoring"]["reasons"], threads)
+                rule = read_config()[0].release
+                scorer = load_scorer(Releases(), None, rule, config.scoring.reasons, threads)
                 beside = Beside(scorer.check(), scorer.attribution)
         except (TaskError, OSError) as error:
             found.bad.append(
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("predict_models", args, args.input):
         args.input.stat()
         config = read_config(args.config)[0]
-        batch = _read_batch(args.input, config["reader"])
+        batch = _read_batch(args.input, config.reader)
         for column in filter(None, (args.by, args.pool)):
             if column not in batch.text.column_names:
                 raise TaskError(f"{args.input} has no column {column!r}: {nearest(column, batch.text.column_names)}")
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         good, bad = _joined([*found.good.values()]), _joined(found.bad)
         findings = {name: each["findings"] for name, each in found.reports.items() if each["findings"]}
         said = [f"{name}: {each[0]['sentence']}" for name, each in list(findings.items())[:_MOST]]
-        if findings and config["scoring"]["on_drift"] == "stop":
+        if findings and config.scoring.on_drift == "stop":
             raise TaskError(
                 f"batch {args.input}: {counted(len(findings), 'model')} with findings, such as {said[0]}. Nothing was "
                 "predicted. Correct the batch, or set scoring.on_drift: warn."

@@ -13,9 +13,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from signoff.base import command_line
+from signoff.base.config import Config, ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_json, sha256
 from signoff.config.settings import config_argument, read_config
@@ -24,15 +24,15 @@ from signoff.model.model_file import load_model
 from signoff.model.records import trials_again
 from signoff.model.scoring import predict
 from signoff.release import kept_data
-from signoff.release.approval import Rule, code_state, model_path, released_as
+from signoff.release.approval import code_state, model_path, released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.rules.flags import words
-from signoff.rules.settings import Settings, section
+from signoff.rules.settings import Settings
 from signoff.tables.batches import read_rows
 
 
-def _config_of(folder: Path, document: SignOff) -> dict[str, Any]:
+def _config_of(folder: Path, document: SignOff) -> Config:
     """Return the config of a release, checked, with the defaults of today for keys that it lacks.
 
     Raises
@@ -50,7 +50,7 @@ def _config_of(folder: Path, document: SignOff) -> dict[str, Any]:
         except TaskError as error:
             problem = problem or str(error)
             continue
-        if config and (os.path.normpath(config["validation"]["schema"] or ".") == (contract or ".")):
+        if config and (os.path.normpath(config.validation.schema or ".") == (contract or ".")):
             return config
     raise TaskError(f"the config of {folder} cannot be read by this version of the workflow: {problem}")
 
@@ -73,10 +73,10 @@ def _unpack_data(name: str, document: SignOff, releases: Releases, folder: Path)
     return folder / "features.csv"
 
 
-def _training(config: dict[str, Any], record: Mapping[str, Any]) -> dict[str, object]:
+def _training(config: Config, record: Mapping[str, Any]) -> dict[str, object]:
     """Return the options to train what a config asks for, with the boosters and the number of trials of model.json."""
-    options = section(Settings, config).training
-    if config["model"]["preset"] == "fast":
+    options = Settings(**vars(config)).training
+    if config.model.preset == "fast":
         return options
     options["boosters"] = [each for each in BOOSTERS if each in record["versions"]] or "none"
     return options | trials_again(record.get("candidates"))
@@ -93,10 +93,10 @@ def _train_again(options: Mapping[str, object], features: Path, model: Path, thr
     _run("train_model", words(**options), input=features, output=model, threads=threads)
 
 
-def _refit_again(config: dict[str, Any], features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
+def _refit_again(config: Config, features: Path, model: Path, metrics: Path, refit: Path, threads: int) -> None:
     """Train a model again on all rows with the command line of the rule refit_model; raises as `_train_again`."""
     paths = {"model": model, "input": features, "metrics": metrics, "output": refit}
-    _run("refit_model", words(random_state=config["random_state"]), **paths, threads=threads)
+    _run("refit_model", words(random_state=config.random_state), **paths, threads=threads)
 
 
 def _run(task: str, options: str, **paths: object) -> None:
@@ -150,7 +150,7 @@ def _why(name: str, document: SignOff, releases: Releases, features: Path, model
     return f"{found} Predictions of {rows} held-out rows differ by {most:.6g} at most."
 
 
-def reproduce(name: str | None, rule: Rule, threads: int) -> str:
+def reproduce(name: str | None, rule: ReleaseConfig, threads: int) -> str:
     """Return one line that says that a release was reproduced with the same bytes.
 
     Parameters
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("reproduce", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        line = reproduce(args.release and Path(args.release).name, config["release"], args.threads)
+        line = reproduce(args.release and Path(args.release).name, config.release, args.threads)
         logging.info("[reproduce] %s", line)
 
 

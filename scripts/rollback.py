@@ -8,16 +8,17 @@ import sys
 from pathlib import Path
 
 from signoff.base import command_line
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError, nearest
 from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
 from signoff.ops.overview import update_index
-from signoff.release.approval import Rule, check_policy_owner
+from signoff.release.approval import check_policy_owner
 from signoff.release.store import Releases, kept_releases, last_move, release_before
 from signoff.release.tracking import track
 
 
-def rollback(reason: str, rule: Rule, name: str | None = None) -> str:
+def rollback(reason: str, rule: ReleaseConfig, name: str | None = None) -> str:
     """Return the name of the release that is current afterwards.
 
     Parameters
@@ -65,11 +66,11 @@ def main(argv: list[str] | None = None) -> None:
         args.reason = input("Why? ")
     with command_line.logged("rollback", args, args.release or "the release before"):
         config, paths = read_config(args.config)
-        check_policy_owner(paths, config["release"])
-        name = rollback(args.reason or "", config["release"], args.release and Path(args.release).name)
+        check_policy_owner(paths, config.release)
+        name = rollback(args.reason or "", config.release, args.release and Path(args.release).name)
         logging.info("[rollback] completed. Current release: %s", Releases().releases / name)
         update_index()
-        if config["tracking"]["mlflow_uri"]:
+        if config.tracking.mlflow_uri:
             track(config)
 
 

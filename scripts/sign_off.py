@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from signoff.base import command_line
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
 from signoff.config.settings import config_argument, read_config
 from signoff.ops.overview import update_index
-from signoff.release.approval import REPORT, SIGN_OFF, Rule
+from signoff.release.approval import REPORT, SIGN_OFF
 from signoff.release.decision import decide
 from signoff.release.detached import take_signature, take_statement
 from signoff.release.form import Decided, Given, Subject
@@ -46,7 +47,7 @@ def _ask(args: argparse.Namespace, failures: list[str], alarms: list[str] | None
         args.comment = input("Comment: ")
 
 
-def _decided(args: argparse.Namespace, subject: Subject, rule: Rule, merged: Merged | None) -> Decided:
+def _decided(args: argparse.Namespace, subject: Subject, rule: ReleaseConfig, merged: Merged | None) -> Decided:
     """Return the sign-off with the decision of the command line, or of a statement that was signed elsewhere."""
     if merged:
         return take_statement(merged.content, merged.signature, merged.path, subject, args.output, rule)
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
                 _ask(args, subject["failures"], [each["name"] for each in subject["alarms"]])
             except EOFError as error:
                 raise TaskError("no answer: nothing was signed.") from error
-        rule = config["release"]
+        rule = config.release
         for merged in merged_statements(args.commit, rule) if args.commit else [None]:
             take = partial(_decided, args, subject, rule, merged)
             written = write_decision(subject, config, paths, args.output, take)

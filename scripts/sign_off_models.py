@@ -16,9 +16,9 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from signoff.base import command_line
+from signoff.base.config import Config
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import replacing
 from signoff.base.numbers import counted
@@ -44,7 +44,7 @@ _MOST = 20
 class _Model:
     """A model that fits: its config with the files of it, and the subject of the decision."""
 
-    config: dict[str, Any]
+    config: Config
     config_paths: list[str]
     subject: Subject
 
@@ -98,7 +98,7 @@ def _sign_all(fit: dict[Path, _Model], args: argparse.Namespace, clauses: list[s
     key = args.key and args.key.expanduser().absolute()
     failed = {}
     for folder, model in fit.items():
-        rule = model.config["release"]
+        rule = model.config.release
         with contextlib.chdir(folder):
             try:
                 if args.statement:
@@ -145,8 +145,8 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError("this project has one model: run make sign-off without MODELS.")
         clauses, code = parse_rule(args.rule), code_state()
         if args.statement:
-            check_signers(config["release"])
-        elif config["release"]["allowed_signers"] and args.key is None:
+            check_signers(config.release)
+        elif config.release.allowed_signers and args.key is None:
             raise TaskError("release.allowed_signers asks for a signature: name your key (make sign-off KEY=…).")
         fit, others = _sorted_out(model_folders(config), clauses, code)
         lines = [f"Rule        {', '.join(clauses)}", f"Fit         {counted(len(fit), 'model')}"]

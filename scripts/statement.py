@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("statement", args, REPORT):
         config, paths = read_config(args.config)
         subject, said = review(config, paths), cast(Given, vars(args))
-        output, text = write_statement(subject, said, args.sign_off, args.output, config["release"])
+        output, text = write_statement(subject, said, args.sign_off, args.output, config.release)
         print("", text, sep="\n", flush=True)
         logging.info("[statement] wrote %s and %s", output, output.with_suffix(".txt"))
 

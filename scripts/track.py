@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("track", args, METRICS):
         config, paths = read_config(args.config)
-        if config["tracking"]["mlflow_uri"] is None:
+        if config.tracking.mlflow_uri is None:
             raise TaskError(f"tracking.mlflow_uri is not set in {' or '.join(paths)}: there is nowhere to log to.")
         record = track(config, paths)
         if record["run"]:

@@ -9,16 +9,17 @@ import os
 from pathlib import Path
 
 from signoff.base import command_line
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
 from signoff.ops.many import has_many_models, model_folders
 from signoff.release import kept_data
-from signoff.release.approval import Rule, is_signed
+from signoff.release.approval import is_signed
 from signoff.release.form import SignOff
 from signoff.release.store import Releases, kept_releases, last_move
 
 
-def verify(rule: Rule) -> tuple[list[str], list[str]]:
+def verify(rule: ReleaseConfig) -> tuple[list[str], list[str]]:
     """Return the checks that passed and those that failed, one line each.
 
     Parameters
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         for folder in model_folders(config) if has_many_models(config) else [Path()]:
             name = f"{folder.name}: " if folder.name else ""
             with contextlib.chdir(folder):
-                good, found = verify(read_config()[0]["release"] if folder.name else config["release"])
+                good, found = verify(read_config()[0].release if folder.name else config.release)
             problems += [f"{name}{each}" for each in found]
             for line in good:
                 logging.info("[verify] %s%s", name, line)

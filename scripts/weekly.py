@@ -30,7 +30,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8
 from signoff.base.surroundings import run_environment
-from signoff.config.settings import CONFIG_PATHS, read_config, refuse_code
+from signoff.config.settings import CONFIG_PATHS, read_config, refuse_code, required_config
 from signoff.ops.all_models import outcome_of_all
 from signoff.ops.folder import running_snakemake, running_words
 from signoff.ops.many import has_many_models, many_models_here
@@ -78,9 +78,7 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
 def _snakemake(*arguments: str) -> list[str]:
     """Return the command that runs the workflow on the project in this folder."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(WORKFLOW / "Snakefile")]
-    config = next((each for each in CONFIG_PATHS if Path(each).is_file()), None)
-    if config is None:
-        raise TaskError(f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder.")
+    config = required_config()
     # The workflow's own profile alone: another one could run a part, touch files, or ignore new data. A profile in the
     # project's folder is not looked at either.
     command += ["--profile", "none", "--workflow-profile", str(WORKFLOW / "profiles/default")]
@@ -110,7 +108,7 @@ def _targets() -> list[str]:
             found = [REPORT]
         else:
             found += [DIAGNOSTICS]
-            found += [REPORT] if config["report"]["url"] or config["notify"]["attach_report"] else []
+            found += [REPORT] if config.report.url or config.notify.attach_report else []
     return ["--keep-going", "all", *found] if found else []
 
 
@@ -214,7 +212,7 @@ def _live_outcome() -> dict[str, Any]:
 def _asks_for_rollback() -> bool:
     """Return whether the config asks for a rollback if a limit is broken; a config that is wrong asks for none."""
     try:
-        return bool(read_config()[0]["live"]["on_failure"] == "rollback")
+        return read_config()[0].live.on_failure == "rollback"
     except TaskError:
         # The run has failed for this reason, and its line says so.
         return False

@@ -34,11 +34,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import warm
 from conftest import OUTPUTS, Project, make_project, program, rides
+from signoff.base.config import ReleaseConfig
 from signoff.release.approval import read_sign_off
 from signoff.release.store import Releases
 from verify import verify
 
-RULE = {"allowed_signers": None, "required_approvals": 1}
+RULE = ReleaseConfig()
 SIGN = ["--reviewer", "Ada", "--decision", "approve", "--comment", "read it"]
 # What is run, in this order, by the name of its script: a target of Snakemake, or the arguments of the script itself.
 STEPS: dict[str, list[str] | str] = {

@@ -398,8 +398,8 @@ def test_a_sign_off_covers_the_earlier_rows_and_keys_that_cannot_be_combined_are
     config = {"raw_data_source_url": "x.csv", "target": "y", "time_column": "when"}
     history = {"features": {"history": [{"since_last": True}]}}
     with_history = {**config, **history}
-    check_config(with_history, SCHEMA)
-    assert "model/history.arrow" in reviewed_files(with_history, ["config.yaml"])
+    found = check_config(with_history, SCHEMA)
+    assert "model/history.arrow" in reviewed_files(found, ["config.yaml"])
     assert released_as("model/history.arrow") == "history.arrow"
     with pytest.raises(TaskError, match=r"data\.partition_by computes the features of each part by itself"):
         check_config({**config, **history, "data": {"partition_by": "week"}}, SCHEMA)

@@ -20,6 +20,7 @@ from test_weekly import runs
 
 import weekly as weekly_script
 from conftest import Project, listen
+from signoff.base.config import NotifyConfig
 from signoff.ops import notify
 from signoff.release.store import Releases
 
@@ -180,7 +181,8 @@ def test_a_message_carries_the_box_the_link_and_the_report_if_the_service_takes_
     hook.most = 100_000
     settings = {"urls": [hook.url], "command": None}
     page = notify._report_of(model)
-    assert notify.send(settings, "title", "text", ["review"], page) == (["notify.urls, number 1 (json)"], [])
+    sent = notify.send(NotifyConfig(**settings), "title", "text", ["review"], page)
+    assert sent == (["notify.urls, number 1 (json)"], [])
     assert [len(each["attachments"]) for each in hook.messages] == [1, 0]
     assert notify._report_of("0" * 64) is None
     assert "Deploy?" not in notify._message({**run, "model_sha256": "0" * 64}, ["failed"])[1]
@@ -258,7 +260,7 @@ def test_what_never_ends_is_ended(monkeypatch, tmp_path):
     monkeypatch.setattr(notify, "_TIMEOUT_S", 1)
     monkeypatch.chdir(tmp_path)
     command = f"(sleep 1000 & echo $! > {tmp_path}/pid; wait)"
-    notified, failed = notify.send({"urls": [], "command": command}, "title", "text", ["trial"])
+    notified, failed = notify.send(NotifyConfig(command=command), "title", "text", ["trial"])
     assert notified == []
     assert failed == ["notify.command: no end within 1 s"]
     # What it has started, too.
@@ -271,7 +273,7 @@ def test_what_never_ends_is_ended(monkeypatch, tmp_path):
         else:
             raise AssertionError("it still runs")
     # Something in the background keeps nobody waiting.
-    assert notify.send({"urls": [], "command": "sleep 3 &"}, "title", "text", [])[0] == ["notify.command"]
+    assert notify.send(NotifyConfig(command="sleep 3 &"), "title", "text", [])[0] == ["notify.command"]
 
 
 def test_unchanged_data_are_told_every_so_many_weeks(finished, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -423,7 +424,7 @@ def test_a_release_that_was_pruned_and_is_still_there_is_deleted(project):  # no
 
 
 def test_signed_is_said_of_verified_signatures_alone(project, keys):  # noqa: F811
-    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    rule = replace(RULE, allowed_signers=str(keys / "signers"))
     approve(project, "ada", RULE)
     document = json.loads(Path("reports/sign_off.json").read_bytes())
     document["decisions"][0]["signature"] = "x"
@@ -435,7 +436,7 @@ def test_signed_is_said_of_verified_signatures_alone(project, keys):  # noqa: F8
     )
     train(3, name)
     approve(project, "ada", rule, keys / "ada")
-    second = deploy(project, **rule)
+    second = deploy(project, **vars(rule))
     assert f"release {second}: every file as approved by ada (signed)" in verifying.verify(rule)[0]
     assert f"{line}(unsigned: its" in " ".join(verifying.verify(rule)[0])
 

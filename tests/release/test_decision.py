@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,14 @@ import deploy as deploying
 import sign_off as signing
 import verify as verifying
 from conftest import in_process as run
+from signoff.base.config import (
+    DataConfig,
+    EvaluationConfig,
+    FeaturesConfig,
+    ModelConfig,
+    ReleaseConfig,
+    ValidationConfig,
+)
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release import approval, signature
@@ -45,7 +54,7 @@ from signoff.release.subject import _changes, review, summary_lines
 from signoff.release.verdict import verdict
 
 AGAIN = "Read the report again (make report), then run make sign-off."
-RULE = {"allowed_signers": None, "required_approvals": 1, "keep": None, "keep_data": None}
+RULE = ReleaseConfig()
 CONFIG = "raw_data_source_url: a.csv\ntarget: y\n"
 MODEL, JSON = "model/model.pkl", "model/model.json"
 METRICS, REPORT, PAGE = "reports/evaluation_metrics.json", "reports/final_report.md", "reports/final_report.html"
@@ -142,7 +151,9 @@ def project(tmp_path, monkeypatch):
     return SimpleNamespace(config=read_config()[0], paths=["config.yaml"])
 
 
-def approve(project, reviewer: str = "Ada", rule: dict = RULE, key: Path | None = None, **changes: object) -> dict:
+def approve(
+    project, reviewer: str = "Ada", rule: ReleaseConfig = RULE, key: Path | None = None, **changes: object
+) -> dict:
     """Sign off, as the command line does; return the document."""
     decision = {"reviewer": reviewer, "decision": "approve", "comment": "fine", "override": None, **changes}
     document = decide(review(project.config, project.paths), decision, Path("reports/sign_off.json"), rule, key)
@@ -151,7 +162,7 @@ def approve(project, reviewer: str = "Ada", rule: dict = RULE, key: Path | None 
 
 
 def deploy(project, **rule: object) -> str:
-    config = project.config | {"release": RULE | rule}
+    config = replace(project.config, release=replace(RULE, **rule))
     return deploying.deploy(Path("reports/sign_off.json"), config, project.paths)
 
 
@@ -182,16 +193,20 @@ def test_a_review_holds_every_file_the_code_and_the_verdict(project):
 
 
 def test_the_contract_and_ones_own_code_are_reviewed_once_each(project):
-    config = project.config | {"validation": {"schema": "s.yaml"}, "evaluation": {"metrics": "m.py"}}
-    config |= {"features": {**project.config["features"], "custom": "m.py"}}
-    config["model"] = {**project.config["model"], "format": "skops"}
+    config = replace(
+        project.config,
+        validation=ValidationConfig("s.yaml"),
+        evaluation=EvaluationConfig(metrics="m.py"),
+        features=FeaturesConfig(custom="m.py"),
+        model=ModelConfig(format="skops"),
+    )
     paths = approval.reviewed_files(config, ["a.yaml", "b.yaml"])
     assert {FEATURES, "data/features/features.json", RAW} <= {*paths}
     assert [path for path in paths if path.endswith((".yaml", ".py", ".skops"))] == [
         *("model/model.skops", "a.yaml", "b.yaml", "s.yaml", "m.py")
     ]
     # Of a sample, and of data in parts, what stands for all of it.
-    config = project.config | {"data": {"partition_by": "when"}, "model": {**project.config["model"], "max_rows": 9}}
+    config = replace(project.config, data=DataConfig("when"), model=ModelConfig(max_rows=9))
     paths = approval.reviewed_files(config, [])
     assert {"data/features/sample.csv", "data/features/sample.json", "data/raw/raw_data.json"} <= {*paths}
     assert not {FEATURES, RAW} & {*paths}
@@ -279,7 +294,7 @@ def test_a_report_of_another_model_is_named(project, path):
 
 def test_the_code_that_a_model_was_made_with_is_the_one_that_is_there(project):
     write("f.py", "def features(rows): ...")
-    config = {**project.config, "features": {**project.config["features"], "custom": "f.py"}}
+    config = replace(project.config, features=FeaturesConfig(custom="f.py"))
     change(JSON, custom={"file": "f.py", "sha256": digest("f.py")})
     assert review(config, project.paths)["files"]["f.py"] == digest("f.py")
 
@@ -383,7 +398,7 @@ def review_of(name: str) -> dict:
 
 def test_another_version_of_the_same_code_file_is_a_change(project):
     write("f.py", "ONE = 1\n")
-    project.config["features"]["custom"] = "f.py"
+    project.config = replace(project.config, features=FeaturesConfig(custom="f.py"))
     train(2)
     change(JSON, custom={"file": "f.py", "sha256": digest("f.py")})
     approve(project)
@@ -486,8 +501,8 @@ def test_decisions_on_the_same_files_stand_side_by_side_and_the_last_of_a_person
     names = [each["reviewer"] for each in approve(project, "ADA", comment="second")["decisions"]]
     assert names == ["Bob", "ADA"]
     document = read_sign_off(Path("reports/sign_off.json"))
-    _check_decisions(document, RULE | {"required_approvals": 2})
-    assert error(_check_decisions, document, RULE | {"required_approvals": 3}) == (
+    _check_decisions(document, replace(RULE, required_approvals=2))
+    assert error(_check_decisions, document, replace(RULE, required_approvals=3)) == (
         "3 different people must approve (release.required_approvals); so far Bob, ADA. 1 more must run make sign-off."
     )
     # Of other files, nobody's decision counts any more.
@@ -511,7 +526,7 @@ def test_a_commit_between_two_approvals_keeps_the_first(project, monkeypatch, ca
 def test_one_person_counts_once_and_nobody_is_named(project):
     document = approve(project, "Ada")
     document["decisions"].append({**document["decisions"][0], "reviewer": "ada"})
-    told = error(_check_decisions, document, RULE | {"required_approvals": 2})
+    told = error(_check_decisions, document, replace(RULE, required_approvals=2))
     assert told.startswith("2 different people must approve (release.required_approvals); so far Ada, ada. 1 more")
     document["decisions"] = []
     assert "so far nobody. 1 more must run make sign-off." in error(_check_decisions, document, RULE)
@@ -632,10 +647,10 @@ def keys(tmp_path_factory) -> Path:
 
 
 def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
-    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    rule = replace(RULE, allowed_signers=str(keys / "signers"))
     approve(project, "ada", rule, keys / "ada")
     document = approve(project, "bob", rule, keys / "bob")
-    _check_decisions(document, rule | {"required_approvals": 2})
+    _check_decisions(document, replace(rule, required_approvals=2))
     ada, bob = document["decisions"]
     altered = (
         "the signature of {} is not one of this sign-off in the namespace 'signoff': it, or what it signs, was "
@@ -662,7 +677,7 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
         told = error(_check_decisions, {**document, "decisions": [ada], **subject}, rule)
         assert altered.format("ada") in told
     # Twice the same key is one person, whatever is written.
-    told = error(_check_decisions, document | {"decisions": [ada, ada]}, rule | {"required_approvals": 2})
+    told = error(_check_decisions, document | {"decisions": [ada, ada]}, replace(rule, required_approvals=2))
     assert "so far ada, ada. 1 more" in told
 
 
@@ -678,14 +693,14 @@ def test_a_signature_counts_for_its_person_and_its_words_alone(project, keys):
     ],
 )
 def test_a_key_that_may_not_sign_signs_nothing(project, keys, reviewer, key, told):
-    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    rule = replace(RULE, allowed_signers=str(keys / "signers"))
     assert told in error(approve, project, reviewer, rule, key and keys / key)
     assert not Path("reports/sign_off.json").exists()
 
 
 def test_a_key_that_has_expired_since_the_release_still_counts_for_it(project, keys):
     document = approve(project, "old", RULE, keys / "old")
-    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    rule = replace(RULE, allowed_signers=str(keys / "signers"))
     _check_decisions(document, rule, "2024-12-31T23:00:00Z")
     assert "or not valid at that time" in error(_check_decisions, document, rule, "2025-01-01T01:00:00Z")
     assert "or not valid at that time" in error(_check_decisions, document, rule)
@@ -696,7 +711,7 @@ def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypat
         for module in (releasing, deploying):
             monkeypatch.setattr(module, "utc_now", lambda: when)
 
-    rule = RULE | {"allowed_signers": str(keys / "signers")}
+    rule = replace(RULE, allowed_signers=str(keys / "signers"))
     names = []
     for number, when in ((2, "2024-12-30T00:00:00Z"), (3, "2025-06-30T00:00:00Z")):
         train(number, STORE.current())
@@ -708,7 +723,7 @@ def test_a_release_counts_by_the_time_of_its_own_deploy(project, keys, monkeypat
 
 
 def test_without_the_file_of_signers_or_openssh_nothing_is_accepted(project, keys, monkeypatch):
-    rule = RULE | {"allowed_signers": "nowhere"}
+    rule = replace(RULE, allowed_signers="nowhere")
     told = "release.allowed_signers: nowhere does not exist. Write it, or correct the config."
     assert error(_check_decisions, approve(project, "ada", RULE, keys / "ada"), rule) == told
     monkeypatch.setenv("PATH", "")
@@ -782,7 +797,7 @@ def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(projec
     import skops.io
 
     write("f.py", "ONE = 1\n")
-    project.config["features"]["custom"] = "f.py"
+    project.config = replace(project.config, features=FeaturesConfig(custom="f.py"))
     train(2)
     change(JSON, custom={"file": "f.py", "sha256": digest("f.py")})
     approve(project)
@@ -791,8 +806,7 @@ def test_the_code_of_a_release_is_its_own_copy_and_its_model_may_be_skops(projec
     metadata = STORE.model(name, RULE)[1]
     assert STORE.code(name, metadata).ONE == 1
     train(2)
-    project.config["features"]["custom"] = None
-    project.config["model"]["format"] = "skops"
+    project.config = replace(project.config, features=FeaturesConfig(), model=ModelConfig(format="skops"))
     Path("model/model.skops").write_bytes(skops.io.dumps([1, 2]))
     model = digest("model/model.skops")
     change(JSON, sha256=model, custom=None)

@@ -21,10 +21,11 @@ import deploy as deploying
 import dossier as collecting
 import sign_off as signing
 from conftest import ROOT, in_process
+from signoff.base.config import ReleaseConfig
 from signoff.release.facts import read_facts
 from signoff.report.data_sheet import data_sheet
 
-RULE = {"allowed_signers": None, "required_approvals": 1, "keep": None}
+RULE = ReleaseConfig()
 CONFIG = ["--config", "config.yaml"]
 
 
@@ -99,7 +100,7 @@ def test_openssh_alone_checks_the_signatures_of_a_dossier(finished, monkeypatch)
     words = ["--reviewer=ada", "--decision=approve", "--comment=signed", "--key=key"]
     assert in_process(signing, *CONFIG, *words)[0] == 0
     assert in_process(deploying, *CONFIG)[0] == 0
-    with zipfile.ZipFile(collecting.dossier({**RULE, "allowed_signers": "signers"})) as file:
+    with zipfile.ZipFile(collecting.dossier(ReleaseConfig("signers"))) as file:
         file.extractall("elsewhere")
     (folder,) = Path("elsewhere").iterdir()
     readme = (folder / "README.md").read_text("utf-8")

@@ -19,8 +19,9 @@ import sign_off
 import verify
 from conftest import CONFIG, Project, in_process, rides
 from diagnose import diagnose
+from signoff.base.config import Config, ReleaseConfig
 from signoff.base.errors import TaskError
-from signoff.config.settings import SCHEMA, check_config, read_config
+from signoff.config.settings import SCHEMA, check_config, read_config, section
 from signoff.model.model_file import load_model, write_model
 from signoff.model.scoring import predict
 from signoff.model.training import train_again, train_model
@@ -38,7 +39,7 @@ from signoff.serving.mlflow_loader import _load_pyfunc
 from signoff.tables.table import read_table
 
 REFIT = {"model": {**CONFIG["model"], "refit": "all"}}
-RULE = {"allowed_signers": None, "required_approvals": 1}
+RULE = ReleaseConfig()
 MODEL = Path("model/refit.pkl")
 TWO = ("model", "refit")
 
@@ -316,9 +317,9 @@ def test_the_report_names_the_error_of_the_backtest_if_there_is_one():
 )
 def test_rows_that_are_split_by_time_are_learnt_again_unless_the_config_says_otherwise(changes, second):
     config: dict = {"raw_data_source_url": "rides.csv", "target": "minutes", **changes}
-    check_config(config, SCHEMA)
-    assert refit_path(config) == ("model/refit.pkl" if second else None)
-    assert {"model/refit.pkl", "model/refit.json"} & {*reviewed_files(config, [])} == (
+    found = check_config(config, SCHEMA)
+    assert refit_path(found) == ("model/refit.pkl" if second else None)
+    assert {"model/refit.pkl", "model/refit.json"} & {*reviewed_files(found, [])} == (
         {"model/refit.pkl", "model/refit.json"} if second else set()
     )
 
@@ -327,7 +328,7 @@ def test_each_of_many_models_learns_again_as_its_own_keys_say():
     config: dict = {"raw_data_source_url": "rides.csv", "target": "minutes", "time_column": "started"}
     config["models"] = {"by": "city", "each": {"Bonn": {"model": {"max_rows": 9, "passes": 2}}}}
     check_config(config, SCHEMA)
-    assert [refit_path(each) for _, each in groups(config)] == [None, "model/refit.pkl"]
+    assert [refit_path(section(Config, each)) for _, each in groups(config)] == [None, "model/refit.pkl"]
 
 
 def test_passes_over_the_rows_and_a_second_model_exclude_each_other(project):

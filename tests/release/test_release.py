@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Project, run
+from signoff.base.config import ReleaseConfig
 from verify import verify
 
-RULE = {"allowed_signers": None, "required_approvals": 1}
+RULE = ReleaseConfig()
 KILLS = 8
 
 

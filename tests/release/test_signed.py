@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import google.protobuf.json_format
@@ -18,6 +19,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.release.approval import (
     _check_decisions,
@@ -86,8 +88,8 @@ def keys(tmp_path_factory) -> Path:
     return folder
 
 
-def rule(keys: Path) -> dict:
-    return {"allowed_signers": str(keys / "signers"), "required_approvals": 2}
+def rule(keys: Path) -> ReleaseConfig:
+    return ReleaseConfig(str(keys / "signers"), 2)
 
 
 def decided(subject: dict, keys: Path, name: str, key: str | None = None) -> dict:
@@ -416,9 +418,9 @@ def test_a_quoted_name_is_one_name_of_its_line(keys, tmp_path):
     signers.write_text(f'# "Ada,bob"\n"Ada Lovelace,ada" {public["ada"]}\n  ada {public["second"]}', encoding="utf-8")
     named = (("Ada Lovelace", "ada"), ("ada", "second"))
     document = {**SUBJECT, "decisions": [decided(SUBJECT, keys, name, key) for name, key in named]}
-    _check_decisions(document, {"allowed_signers": str(signers), "required_approvals": 1})
+    _check_decisions(document, ReleaseConfig(str(signers), 1))
     with pytest.raises(TaskError, match="1 more must run make sign-off"):
-        _check_decisions(document, {"allowed_signers": str(signers), "required_approvals": 2})
+        _check_decisions(document, ReleaseConfig(str(signers), 2))
     assert names_of(signers) == ["Ada Lovelace", "ada"] and person_of("ada lovelace", signers) == "ada"
 
 
@@ -442,7 +444,7 @@ def test_two_certificates_of_one_person_count_once(tmp_path):
         (tmp_path / f"{name}-cert.pub").rename(tmp_path / f"{name}.pub")
     (tmp_path / "signers").write_text(f"* cert-authority {(tmp_path / 'ca.pub').read_text('utf-8')}", encoding="utf-8")
     document = {**SUBJECT, "decisions": [decided(SUBJECT, tmp_path, "ada", key) for key in ("one", "two")]}
-    _check_decisions(document, rule(tmp_path) | {"required_approvals": 1})
+    _check_decisions(document, replace(rule(tmp_path), required_approvals=1))
     with pytest.raises(TaskError, match="1 more must run make sign-off"):
         _check_decisions(document, rule(tmp_path))
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -257,7 +258,7 @@ def test_a_decision_that_has_expired_is_not_deployed_and_a_release_stays_approve
         assert run(deploying)[0] == 0
     # The same again is nothing to do, and a release does not expire.
     assert run(deploying)[0] == 0 and run(verifying)[0] == 0
-    Releases().approved(Releases().current(), read_config()[0]["release"])
+    Releases().approved(Releases().current(), read_config()[0].release)
 
 
 def test_who_trains_the_model_may_reject_it_but_not_approve_it(stated, keys):
@@ -272,10 +273,10 @@ def test_who_trains_the_model_may_reject_it_but_not_approve_it(stated, keys):
     assert run(signing, *words, "--key", str(keys / "bob"))[0] == 0
     assert run(deploying)[0] == 0
     # What was approved before the rule is checked, too.
-    rule = read_config()[0]["release"]
+    rule = read_config()[0].release
     Releases().approved(Releases().current(), rule)
     with pytest.raises(TaskError, match="bob trains the model, and may not approve it"):
-        Releases().approved(Releases().current(), rule | {"separate_trainer": ["BOB"]})
+        Releases().approved(Releases().current(), replace(rule, separate_trainer=["BOB"]))
     words = ["--reviewer", "ada", "--decision", "reject", "--comment", "Not yet."]
     assert run(signing, *words, "--key", str(keys / "ada"))[0] == 0
 

@@ -25,6 +25,7 @@ import rollback
 import sign_off
 import track
 from conftest import CONFIG, ROOT, in_process
+from signoff.base.config import Config, TrackingConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config
 from signoff.model.scoring import LOW_AND_HIGH
@@ -305,7 +306,7 @@ def test_a_run_that_was_half_logged_is_completed_and_what_is_not_taken_keeps_no_
     finished.configure(tracking={"mlflow_uri": mlflow_server.url, "experiment": "half"})
     monkeypatch.chdir(finished.folder)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-    check_config(config, SCHEMA)
+    config = check_config(config, SCHEMA)
     digest = outbox.stage_judged(config, ["config.yaml"]).name
     experiment = mlflow_server.client.create_experiment("half")
     half = mlflow_server.client.create_run(experiment, 1, {"signoff.digest": digest})
@@ -393,14 +394,14 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(project):
 @pytest.mark.parametrize("uri", ["http://host/?token=hunter2", "ftp://hunter2@host", "http://ada:hunter2@[host"])
 def test_other_ways_to_give_a_secret_are_refused_too(uri):
     with pytest.raises(TaskError, match="carries a user name, a password or a query") as raised:
-        tracking.check_tracking({"tracking": {"mlflow_uri": uri}})
+        tracking.check_tracking(Config("a.csv", "y", tracking=TrackingConfig(uri)))
     assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "sqlite:///mlflow.db", "http://", "http://host:port", ""])
 def test_an_address_that_is_not_a_server_is_refused(uri):
     with pytest.raises(TaskError, match="must be a server's URL"):
-        tracking.check_tracking({"tracking": {"mlflow_uri": uri}})
+        tracking.check_tracking(Config("a.csv", "y", tracking=TrackingConfig(uri)))
 
 
 @needs_client
@@ -434,7 +435,7 @@ def test_a_password_that_the_config_names_is_in_nothing_that_is_logged(finished,
     finished.configure(notify={"urls": ["mailtos://ada:${MAIL_PASSWORD}@example.org"]})
     monkeypatch.chdir(finished.folder)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-    check_config(config, SCHEMA)
+    config = check_config(config, SCHEMA)
     staged = contents(outbox.stage_judged(config, ["config.yaml"]))
     assert b"mailtos://" in staged
     assert b"hunter2" not in staged

@@ -19,6 +19,7 @@ import sign_off
 import sign_off_models
 from conftest import ROOT, in_process, make_project, rides
 from predict_models import _with_pool
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config, read_config
 from signoff.release import approval
@@ -209,13 +210,13 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
         monkeypatch.chdir(root / "models/north")
         found, _ = read_config()
         # It is the original: whoever is taken out of it is taken out everywhere.
-        assert os.path.samefile(found["release"]["allowed_signers"], signers)
-        assert os.path.samefile(found["validation"]["schema"], tmp_path / "shared/schema.yaml")
+        assert os.path.samefile(found.release.allowed_signers, signers)
+        assert os.path.samefile(found.validation.schema, tmp_path / "shared/schema.yaml")
         assert [each.name for each in Path().iterdir()] == ["config.yaml"]
         monkeypatch.chdir(root)
     _write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
     monkeypatch.chdir(root / "models/south")
-    assert os.path.samefile(read_config()[0]["release"]["allowed_signers"], signers)
+    assert os.path.samefile(read_config()[0].release.allowed_signers, signers)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
@@ -225,11 +226,11 @@ def test_a_deployer_releases_no_model_whose_config_the_scheduled_run_writes(tmp_
     settings = config(release={"allowed_signers": None})
     _write_project(Path("models/north"), settings)
     monkeypatch.chdir("models/north")
-    check_policy_owner(["config.yaml"], settings["release"])
+    check_policy_owner(["config.yaml"], ReleaseConfig())
     # As after a run of the scheduled account.
     os.chown("config.yaml", 1, 1)
     with pytest.raises(TaskError, match=r"config\.yaml belongs to another account \(uid 1\)"):
-        check_policy_owner(["config.yaml"], settings["release"])
+        check_policy_owner(["config.yaml"], ReleaseConfig())
 
 
 @pytest.fixture

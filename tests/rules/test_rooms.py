@@ -171,6 +171,8 @@ def test_what_only_its_own_module_uses_begins_with_an_underscore():
         for name in defined_in(tree)
         if not name.startswith("_")
         and (path.stem, name) not in used
+        # Generated, with a class for each section.
+        and path != ROOT / "scripts/signoff/base/config.py"
         and name not in {"main", path.stem}
         and not re.search(rf"\b{name}\b", rules)
         and not (path.parent.name == "source" and name in OF_A_SOURCE)

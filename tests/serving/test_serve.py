@@ -24,6 +24,7 @@ import predict as script_predict
 import rollback
 import serve
 from conftest import ROOT, Project, in_process, program, rides, run
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release.store import Releases
@@ -32,7 +33,7 @@ from signoff.serving.options import CellForm, options_of
 from signoff.serving.rows import answer, refusal, rows_of_csv, rows_of_json
 from signoff.serving.served import Served
 
-RULE = {"allowed_signers": None, "required_approvals": 1}
+RULE = ReleaseConfig()
 CSV, JSON = {"Content-Type": "text/csv"}, {"Content-Type": "application/json"}
 ROW = {"started": "2024-05-01 03:00:00", "city": "Bonn", "km": 3.5, "riders": 2}
 

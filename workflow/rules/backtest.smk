@@ -28,7 +28,7 @@ checkpoint split_weeks:
         mem_mb=memory(1000, all_rows=True),
         runtime=minutes(60),
     params:
-        options=flags(**settings.backtest),
+        options=flags(**vars(settings.backtest)),
     shell:
         "python {input.script:q} --input={input.features:q} --output={output.plan:q} {params.options} --log={log:q}"
 
@@ -53,7 +53,7 @@ rule backtest_week:
     threads: 1
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * max(1000, int(60 * input.size_mb)),
-        runtime=minutes(60 + settings.model.draws),
+        runtime=minutes(60 + settings.draws),
     params:
         options=flags(
             **settings.trained,
@@ -61,7 +61,7 @@ rule backtest_week:
             baseline=settings.evaluation.baseline,
         ),
         # Otherwise, each week would take as many minutes as a run.
-        trials=trials_of_last_model(Path("model/model.json")) if settings.model.draws else "",
+        trials=trials_of_last_model(Path("model/model.json")) if settings.draws else "",
     shell:
         "python {input.script:q} --train {input.train:q} --score {input.score:q} --output={output:q} {params.options}"
         " {params.trials} --threads={threads} --log={log:q}"

@@ -38,7 +38,7 @@ try:
 except TaskError as error:
     sys.exit(f"ERROR - {error}")
 
-origin = Origin(settings, Path(raw_path(config)))
+origin = Origin(settings, Path(raw_path(settings)))
 parts = Parts(checkpoints)
 code = CodeInputs(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
 script, helpers, on_disk = code.script, code.helpers, code.on_disk

@@ -22,7 +22,7 @@ rule ingest_data:
     params:
         # Of pieces, each is an input.
         version=lambda wildcards: None if place.plan else origin.version,
-        options=flags(target=settings.target, **settings.reader),
+        options=flags(target=settings.target, **vars(settings.reader)),
         # Only {model} is replaced: ${NAME} is an environment variable.
         source=lambda wildcards: words(
             input=settings.raw_data_source_url.replace("{model}", wildcards.get("model", "{model}"))
@@ -134,7 +134,7 @@ rule feature_engineering:
             test_share=settings.split.test_share,
             split_key=settings.split.key,
             split_groups=settings.split.groups,
-            weight=settings.model.weight_column,
+            weight=settings.weight_column,
             custom=settings.features.custom,
             custom_mode=settings.features.custom_mode if settings.features.custom else None,
         ),

@@ -1,10 +1,10 @@
 # What a reviewer needs beyond the thresholds
 
 # data/features/features.csv, or data/features/sample.csv with model.max_rows
-FEATURES = features_path(config)
+FEATURES = features_path(settings)
 DESCRIPTION = FEATURES.replace(".csv", ".json")
 # model/model.pkl, or model/model.skops with model.format
-MODEL = model_path(config)
+MODEL = model_path(settings)
 
 
 rule explain_model:
@@ -84,7 +84,7 @@ rule diagnose:
         metrics="reports/evaluation_metrics.json",
         explanation="reports/explanation.json",
         comparison="reports/comparison.json",
-        refit="model/refit.json" if refit_path(config) else [],
+        refit="model/refit.json" if refit_path(settings) else [],
     output:
         update("reports/diagnostics.json"),
     log:

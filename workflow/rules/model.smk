@@ -1,11 +1,11 @@
 # The model is trained and evaluated, and the run gets its verdict
 # data/features/features.csv, or data/features/sample.csv with model.max_rows
-FEATURES = features_path(config)
+FEATURES = features_path(settings)
 DESCRIPTION = FEATURES.replace(".csv", ".json")
 # model/model.pkl, or model/model.skops with model.format
-MODEL = model_path(config)
+MODEL = model_path(settings)
 # model/refit.pkl with model.refit, in the form of the model; otherwise None
-REFIT = refit_path(config)
+REFIT = refit_path(settings)
 # With model.passes, all rows train the model, some at a time. The encoding is fitted on the sample.
 ALL_ROWS, PASSES = [], ""
 if settings.model.passes and settings.data.partition_by:
@@ -42,7 +42,7 @@ rule train_model:
     threads: workflow.cores
     resources:
         mem_mb=memory(2000, all_rows=True),
-        runtime=minutes(60 + settings.model.draws),
+        runtime=minutes(60 + settings.draws),
     params:
         options=flags(**settings.training),
         passes=PASSES,
@@ -89,7 +89,7 @@ rule evaluate_model:
             baseline=settings.evaluation.baseline,
             **settings.limits,
             metrics=settings.evaluation.metrics,
-            limits=settings.thresholds["custom"] or None,
+            limits=settings.thresholds.custom or None,
         ),
         champion=place.champion_flags(settings.release),
         inputs=lambda wildcards, input: words(validation_report=input.warn_of, cleaned=input.cleaned[:1]),
@@ -151,7 +151,7 @@ rule track:
         "../../environment.yml"
     params:
         options=flags(config=workflow.configfiles),
-        tracking=config["tracking"],
+        tracking=vars(settings.tracking),
         # One more after each failure, so that the next run tries again, but not after a success.
         failures=read_tracking().get("failures", 0),
     shell:

@@ -191,7 +191,7 @@ if settings.models.by:
             mem_mb=memory(2000),
             runtime=minutes(60),
         params:
-            options=flags(config=workflow.configfiles, by=settings.models.by, pool=settings.models.pool_column),
+            options=flags(config=workflow.configfiles, by=settings.models.by, pool=settings.pool_column),
             # The data need not be split again to know which models are released.
             releases=lambda wildcards: releases_of(path.name for path in Path("models").glob("*")),
         shell:

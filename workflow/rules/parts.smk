@@ -23,7 +23,7 @@ use rule ingest_data as ingest_part with:
         # The pieces are inputs.
         version=None,
         source=lambda wildcards: words(input=f"data/source/{wildcards.part}"),
-        options=flags(max_bytes=settings.reader["max_bytes"]),
+        options=flags(max_bytes=settings.reader.max_bytes),
 
 
 # These rows decide, for all parts, the types of the columns and which columns become features.

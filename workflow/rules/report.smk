@@ -1,7 +1,7 @@
 # The report, from which a person decides
 # How large errors were one week ahead. As an input, the backtest would run again for each report.
 BACKTEST = None
-if refit_path(config) and not place.folder and Path("reports/backtest.json").is_file():
+if refit_path(settings) and not place.folder and Path("reports/backtest.json").is_file():
     BACKTEST = "reports/backtest.json"
 
 
@@ -14,7 +14,7 @@ rule generate_report:
         metrics="reports/evaluation_metrics.json",
         diagnostics="reports/diagnostics.json",
         holdout="reports/holdout_predictions.csv",
-        budget="reports/row_budget.json" if settings.model.measures_budget else [],
+        budget="reports/row_budget.json" if settings.measures_budget else [],
         # How right the releases turned out to be; there is none before the first.
         live=place.live,
     output:
@@ -109,7 +109,7 @@ rule generate_report:
         runtime=minutes(60),
     params:
         options=flags(
-            **{name: value for name, value in settings.report.items() if name != "url"},
+            **{name: value for name, value in vars(settings.report).items() if name != "url"},
             backtest=BACKTEST,
         ),
         backtest=Path(BACKTEST).stat().st_mtime_ns if BACKTEST else None,

@@ -28,10 +28,10 @@ checkpoint split_source:
             target=settings.target,
             by=SPLIT_BY if IS_PERIOD else "value",
             column=settings.time_column if IS_PERIOD else SPLIT_BY,
-            pool=settings.models.pool_column,
+            pool=settings.pool_column,
             min_rows=settings.models.min_rows,
             date_format=contract.date_formats.get(settings.time_column) if IS_PERIOD else None,
-            **settings.reader,
+            **vars(settings.reader),
         ),
     shell:
         "python {input.script:q} {params.options} --output={output.record:q} --log={log:q}"

@@ -5,13 +5,16 @@ import contextlib
 import math
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from signoff.base.config import Config, ModelConfig
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import WORKFLOW, read_utf8
 from signoff.source.address import refuse_password
@@ -23,6 +26,8 @@ _TYPES |= {"number": "a number", "integer": "a whole number"}
 SCHEMA = WORKFLOW / "workflow/schemas/config.schema.yaml"
 CONFIG_PATHS = ("config/config.yaml", "config.yaml")
 
+_Section = TypeVar("_Section")
+
 
 def config_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the config, for the command lines that a person runs in the project's folder."""
@@ -31,7 +36,20 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[str]]:
+def config_here() -> str | None:
+    """Return the path of the config in this folder; None if there is none."""
+    return next((each for each in CONFIG_PATHS if Path(each).is_file()), None)
+
+
+def required_config() -> str:
+    """Return the path of the config in this folder. Raises TaskError if there is none."""
+    path = config_here()
+    if path is None:
+        raise TaskError(f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder.")
+    return path
+
+
+def read_config(paths: list[str] | None = None) -> tuple[Config, list[str]]:
     """Return the checked config with its defaults, and its files; a later file overrides an earlier one.
 
     Raises
@@ -39,7 +57,14 @@ def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
     TaskError
         The config is missing or not valid.
     """
-    paths = paths or [each for each in CONFIG_PATHS if Path(each).is_file()][:1]
+    values, paths = read_values(paths)
+    return section(Config, values), paths
+
+
+def read_values(paths: list[str] | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Return the same as a mapping, to write configs of models from it; raises as `read_config`."""
+    here = config_here()
+    paths = paths or ([here] if here else [])
     if not paths:
         raise TaskError(
             f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder, or name one: --config"
@@ -60,6 +85,16 @@ def read_config(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
     except TaskError as error:
         raise TaskError(f"{' and '.join(paths)}: {str(error).removeprefix('config: ')}") from error
     return config, paths
+
+
+def section(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
+    """Return a checked config, or a section of it, as a dataclass."""
+    types = get_type_hints(kind)
+    found = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        value = values[each.name]
+        found[each.name] = section(types[each.name], value) if is_dataclass(types[each.name]) else value
+    return kind(**found)
 
 
 def refuse_code(paths: list[str]) -> None:
@@ -95,12 +130,12 @@ def merge(config: dict[str, Any], more: dict[str, Any]) -> None:
             config[key] = value
 
 
-def check_config(config: dict[str, Any], schema_path: Path) -> None:
-    """Check `config`, and fill in the defaults of the schema.
+def check_config(values: dict[str, Any], schema_path: Path) -> Config:
+    """Check a config, fill in the defaults of the schema, and return it with types.
 
     Parameters
     ----------
-    config
+    values
         The config as read from YAML; changed in place.
     schema_path
         workflow/schemas/config.schema.yaml.
@@ -113,50 +148,53 @@ def check_config(config: dict[str, Any], schema_path: Path) -> None:
     # libyaml's parser if PyYAML has it: the one in Python would slow down a run with nothing to do.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schema = loader(read_utf8(schema_path)).get_single_data()
-    _fill_defaults(config, schema)
-    for key, value in _numbers(config):
+    _fill_defaults(values, schema)
+    for key, value in _numbers(values):
         if not math.isfinite(value):
             # JSON Schema accepts YAML's .nan and .inf as numbers.
             raise TaskError(f"config: {key} is {value}, but must be a finite number.")
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: list(map(str, error.path)))
     if errors:
         raise TaskError("config: " + " ".join(_explain_config_error(each) for each in errors))
-    _check_candidates(config["model"], schema["properties"]["model"]["properties"]["estimator"]["default"])
-    refuse_password(config["raw_data_source_url"])
-    if config["data"]["partition_by"] in ("week", "month") and not config["time_column"]:
-        raise TaskError(f"config: data.partition_by: {config['data']['partition_by']} needs time_column. Name it.")
+    config = section(Config, values)
+    model = config.model
+    _check_candidates(model)
+    refuse_password(config.raw_data_source_url)
+    if config.data.partition_by in ("week", "month") and not config.time_column:
+        raise TaskError(f"config: data.partition_by: {config.data.partition_by} needs time_column. Name it.")
     _check_groups(config)
     _check_history(config)
-    if config["model"]["passes"] and config["model"]["preset"] != "fast":
+    if model.passes and model.preset != "fast":
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
-    if config["model"]["passes"] and (not config["model"]["max_rows"] or config["model"]["candidates"]):
+    if model.passes and (not model.max_rows or model.candidates):
         raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
-    _check_metric(config["model"])
-    _check_budget(config["model"])
-    _check_transform(config["model"])
-    if config["model"]["passes"] and config["model"]["weight"]:
+    _check_metric(model)
+    _check_budget(model)
+    _check_transform(model)
+    if model.passes and model.weight:
         raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
-    if config["model"]["weight"] == config["target"]:
-        raise TaskError(f"config: model.weight is {config['target']!r}, which is the target. Name another column.")
-    if config["model"]["passes"] and config["model"]["refit"] == "all":
+    if model.weight == config.target:
+        raise TaskError(f"config: model.weight is {config.target!r}, which is the target. Name another column.")
+    if model.passes and model.refit == "all":
         raise TaskError("config: model.refit: all goes with no model.passes. Use model.max_rows alone.")
-    for number, url in enumerate(config["notify"]["urls"]):
+    for number, url in enumerate(config.notify.urls):
         refuse_password(url, f"notify.urls.{number}")
     _check_paths(config)
+    return config
 
 
-def _check_paths(config: dict[str, Any]) -> None:
+def _check_paths(config: Config) -> None:
     """Raise TaskError if a path leads out of the project's folder, also by a link, and not into an allowed folder.
 
     The source may be anywhere. A path must not contain what Snakemake would take for a wildcard.
     """
-    allowed = [Path(each).resolve() for each in (".", *config["allow_outside"])]
+    allowed = [Path(each).resolve() for each in (".", *config.allow_outside)]
     paths = {
-        "validation.schema": config["validation"]["schema"],
-        "features.custom": config["features"]["custom"],
-        "evaluation.metrics": config["evaluation"]["metrics"],
-        "scoring.history": config["scoring"]["history"],
-        "release.allowed_signers": config["release"]["allowed_signers"],
+        "validation.schema": config.validation.schema,
+        "features.custom": config.features.custom,
+        "evaluation.metrics": config.evaluation.metrics,
+        "scoring.history": config.scoring.history,
+        "release.allowed_signers": config.release.allowed_signers,
     }
     for key, path in paths.items():
         if re.search(r"\{.*\}", path or ""):
@@ -172,47 +210,47 @@ def _check_paths(config: dict[str, Any]) -> None:
             )
 
 
-def _check_groups(config: dict[str, Any]) -> None:
+def _check_groups(config: Config) -> None:
     """Raise TaskError if split.groups is the target, or another key also decides how rows are split."""
-    split = config["split"]
-    if split["groups"] is None:
+    split = config.split
+    if split.groups is None:
         return
-    if split["by"] == "time" or split["test_weeks"] or split["key"]:
-        other = "by: time" if split["by"] == "time" else "test_weeks" if split["test_weeks"] else "key"
+    if split.by == "time" or split.test_weeks or split.key:
+        other = "by: time" if split.by == "time" else "test_weeks" if split.test_weeks else "key"
         raise TaskError(
-            f"config: split.groups: {split['groups']} already decides which rows are held out. Remove split.{other}, "
+            f"config: split.groups: {split.groups} already decides which rows are held out. Remove split.{other}, "
             "or split.groups."
         )
-    if split["groups"] in (config["target"], "split"):
-        raise TaskError(f"config: split.groups is {split['groups']!r}, but must be another column than that.")
+    if split.groups in (config.target, "split"):
+        raise TaskError(f"config: split.groups is {split.groups!r}, but must be another column than that.")
 
 
-def _check_history(config: dict[str, Any]) -> None:
+def _check_history(config: Config) -> None:
     """Raise TaskError if features of earlier rows cannot be combined with another key."""
-    if not config["features"]["history"]:
+    if not config.features.history:
         return
-    if config["data"]["partition_by"]:
+    if config.data.partition_by:
         raise TaskError(
             "config: features.history needs all rows, and data.partition_by computes the features of each part by "
             "itself. Remove one of the two."
         )
-    if config["features"]["custom"] and config["features"]["custom_mode"] == "instead":
+    if config.features.custom and config.features.custom_mode == "instead":
         raise TaskError("config: features.history is built in. Set features.custom_mode: after, or remove it.")
 
 
-def _check_metric(model: dict[str, Any]) -> None:
+def _check_metric(model: ModelConfig) -> None:
     """Raise TaskError if a metric is to decide between models, but only one is trained."""
-    if model["metric"] and model["preset"] == "fast" and not model["candidates"]:
+    if model.metric and model.preset == "fast" and not model.candidates:
         raise TaskError(
-            f"config: model.metric: {model['metric']} decides between several models, but only one is trained. Set "
+            f"config: model.metric: {model.metric} decides between several models, but only one is trained. Set "
             "model.preset: good or model.candidates, or remove it and name a loss in model.params."
         )
 
 
-def _check_budget(model: dict[str, Any]) -> None:
+def _check_budget(model: ModelConfig) -> None:
     """Raise TaskError if a budget is given to a preset that has none, or two of them."""
-    given = [f"model.{name}" for name in ("minutes", "trials") if model[name] is not None]
-    if given and model["preset"] != "best":
+    given = [f"model.{name}" for name in ("minutes", "trials") if getattr(model, name) is not None]
+    if given and model.preset != "best":
         raise TaskError(
             f"config: {given[0]} is the budget of model.preset: best. Set that preset, or remove {given[0]}."
         )
@@ -220,28 +258,29 @@ def _check_budget(model: dict[str, Any]) -> None:
         raise TaskError("config: model.trials replaces model.minutes. Remove one of the two.")
 
 
-def _check_transform(model: dict[str, Any]) -> None:
+def _check_transform(model: ModelConfig) -> None:
     """Raise TaskError if a transformation of the target cannot be combined with how the model is trained."""
-    transform = model["target_transform"]
-    if transform and model["preset"] != "fast":
+    transform = model.target_transform
+    if transform and model.preset != "fast":
         raise TaskError(
-            f"config: model.preset: {model['preset']} compares the logarithm of the target by itself. Remove "
+            f"config: model.preset: {model.preset} compares the logarithm of the target by itself. Remove "
             "model.target_transform, or set model.preset: fast."
         )
-    if transform and model["passes"]:
+    if transform and model.passes:
         raise TaskError("config: model.target_transform goes with no model.passes. Use model.max_rows alone.")
 
 
-def _check_candidates(model: dict[str, Any], default: str) -> None:
+def _check_candidates(model: ModelConfig) -> None:
     """Raise TaskError if an estimator is set beside the candidates, or the ends of a distribution are reversed."""
-    if model["preset"] != "fast" and (model["candidates"] or model["params"] or model["estimator"] != default):
+    default = ModelConfig.estimator
+    if model.preset != "fast" and (model.candidates or model.params or model.estimator != default):
         raise TaskError(
-            f"config: model.preset: {model['preset']} chooses the model by itself. Remove model.estimator, "
+            f"config: model.preset: {model.preset} chooses the model by itself. Remove model.estimator, "
             "model.params and model.candidates, or set model.preset: fast."
         )
-    if model["candidates"] and (model["params"] or model["estimator"] != default):
+    if model.candidates and (model.params or model.estimator != default):
         raise TaskError("config: model.candidates replaces model.estimator and model.params. Remove these two.")
-    for n, candidate in enumerate(model["candidates"]):
+    for n, candidate in enumerate(model.candidates):
         for name, value in candidate.get("params", {}).items():
             for kind, (low, high) in value.items() if isinstance(value, dict) else ():
                 if low >= high:

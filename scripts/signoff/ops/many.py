@@ -1,13 +1,13 @@
 """What a project with many models consists of: the folder of each model, and the models that could not be trained."""
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
-from signoff.config.settings import CONFIG_PATHS, read_config
+from signoff.config.settings import config_here, read_config
 from signoff.ops.runs import INGEST_RECORD
 from signoff.source.last_ingest import SplitRecord, parts_with_model
 from signoff.source.pieces import folder_name
@@ -16,25 +16,23 @@ MODELS = Path("models")
 _CHUNKS = MODELS / ".chunks"
 
 
-def has_many_models(config: Mapping[str, Any]) -> bool:
+def has_many_models(config: Config) -> bool:
     """Return whether a config asks for many models."""
-    models = config.get("models") or {}
-    return bool(models.get("by") or models.get("each"))
+    return bool(config.models.by or config.models.each)
 
 
 def many_models_here() -> bool:
     """Return whether the config in this folder asks for many models; False if there is no config."""
-    return any(Path(each).is_file() for each in CONFIG_PATHS) and has_many_models(read_config()[0])
+    return config_here() is not None and has_many_models(read_config()[0])
 
 
-def model_folders(config: Mapping[str, Any]) -> list[Path]:
+def model_folders(config: Config) -> list[Path]:
     """Return the existing folder of each model, sorted by name; none if the config has one model.
 
     The models of a column are known once the source was split.
     """
-    models = config.get("models") or {}
-    names = sorted({folder_name(each) for each in models.get("each") or {}})
-    if models.get("by"):
+    names = sorted({folder_name(each) for each in config.models.each})
+    if config.models.by:
         with contextlib.suppress(TaskError, OSError, KeyError):
             names = models_of_column()
     # Each name is that of a folder within models/.

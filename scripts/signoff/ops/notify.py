@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import Any, BinaryIO, TypeAlias, TypedDict, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote, unquote
 
 import yaml
 
+from signoff.base.config import NotifyConfig
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_bytes, read_json, read_utf8
-from signoff.config.settings import CONFIG_PATHS, SCHEMA, check_config, read_config
+from signoff.config.settings import SCHEMA, check_config, read_config, required_config
 from signoff.ops.all_models import standing_of_all
 from signoff.ops.runs import INGEST_RECORD
 from signoff.ops.status import described_run, standing
@@ -49,15 +50,6 @@ _TITLES = {
 _TITLES_OF_MANY = {"failed": "some models failed", "review": "new models wait for a person"}
 
 
-class _Settings(TypedDict):
-    """The section `notify` of the config."""
-
-    urls: list[str]
-    command: str | None
-    unchanged_weeks: int
-    attach_report: bool
-
-
 def notify(run: Run, earlier: list[Run]) -> dict[str, Any]:
     """Send messages about a run, if there is anything to say and the config names anybody.
 
@@ -76,12 +68,12 @@ def notify(run: Run, earlier: list[Run]) -> dict[str, Any]:
     """
     try:
         settings = read_settings()
-        if not settings["urls"] and not settings["command"]:
+        if not settings.urls and not settings.command:
             return {}
-        events = _find_events(run, earlier, settings["unchanged_weeks"], datetime.now(UTC))
+        events = _find_events(run, earlier, settings.unchanged_weeks, datetime.now(UTC))
         if not events:
             return {}
-        attached = _report_of(run.get("model_sha256")) if settings["attach_report"] else None
+        attached = _report_of(run.get("model_sha256")) if settings.attach_report else None
         notified, failed = send(settings, *_message(run, events), events, attached)
     except Exception as error:
         events, notified, failed = [], [], [explain(error)]
@@ -90,7 +82,7 @@ def notify(run: Run, earlier: list[Run]) -> dict[str, Any]:
     return {"events": events, "notified": notified} | ({"notify_failed": "; ".join(failed)} if failed else {})
 
 
-def read_settings() -> _Settings:
+def read_settings() -> NotifyConfig:
     """Return the section `notify` of the config, which may be wrong elsewhere: a message says so.
 
     Raises
@@ -98,18 +90,14 @@ def read_settings() -> _Settings:
     TaskError
         The config is not YAML, or the section is not valid.
     """
-    path = next((each for each in CONFIG_PATHS if Path(each).is_file()), None)
-    if path is None:
-        raise TaskError(f"there is no {' and no '.join(CONFIG_PATHS)} here. Go to the project's folder.")
+    path = required_config()
     try:
         section = yaml.safe_load(read_utf8(Path(path)))["notify"]
     except KeyError:
         section = None
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise TaskError(f"{path} cannot be read, so nobody can be notified: {error}") from error
-    config: dict[str, Any] = {"raw_data_source_url": "-", "target": "-", "notify": section}
-    check_config(config, SCHEMA)
-    return cast(_Settings, config["notify"])
+    return check_config({"raw_data_source_url": "-", "target": "-", "notify": section}, SCHEMA).notify
 
 
 def _find_events(run: Run, earlier: list[Run], unchanged_weeks: int, now: datetime) -> list[str]:
@@ -189,7 +177,7 @@ def _message(run: Run, events: list[str]) -> tuple[str, str]:
 def link() -> list[str]:
     """Return the line of a message that leads to the report; none without `report.url`, or if the config is wrong."""
     try:
-        url = read_config()[0]["report"]["url"]
+        url = read_config()[0].report.url
     except TaskError:
         return []
     return [f"Report      {url}"] if url else []
@@ -225,7 +213,7 @@ def _box(model_sha256: str | None) -> list[str]:
 
 
 def send(
-    settings: _Settings, title: str, text: str, events: list[str], attached: Path | None = None
+    settings: NotifyConfig, title: str, text: str, events: list[str], attached: Path | None = None
 ) -> tuple[list[str], list[str]]:
     """Send a message to all at once, and return who got it, and for each who did not, who and why.
 
@@ -248,22 +236,22 @@ def send(
     return [name for name, problem in problems.items() if problem is None], failed
 
 
-def _commands(settings: _Settings, title: str, events: list[str]) -> tuple[dict[str, _Command], list[str]]:
+def _commands(settings: NotifyConfig, title: str, events: list[str]) -> tuple[dict[str, _Command], list[str]]:
     """Return the commands that send a message, by the names of those who get it, and the addresses that are wrong."""
     commands: dict[str, _Command] = {}
     failed = []
     apprise = [str(Path(sys.executable).with_name("apprise")), "-v", "--storage-mode", "memory", "--title", title]
     apprise += ["--notification-type", "failure" if {"failed", "killed"} & {*events} else "info"]
-    for number, address in enumerate(settings["urls"], 1):
+    for number, address in enumerate(settings.urls, 1):
         scheme, mark, _ = address.partition("://")
         name = f"notify.urls, number {number}" + (f" ({scheme})" if mark else "")
         try:
             commands[name] = apprise, {"APPRISE_URLS": expand(address)}
         except TaskError as error:
             failed.append(f"{name}: {error}")
-    if settings["command"]:
+    if settings.command:
         more = {"SIGNOFF_EVENTS": " ".join(events), "SIGNOFF_TITLE": title}
-        commands[_COMMAND] = ["/bin/sh", "-c", settings["command"]], more
+        commands[_COMMAND] = ["/bin/sh", "-c", settings.command], more
     return commands, failed
 
 
@@ -322,9 +310,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _without_secrets(text: str, settings: _Settings) -> str:
+def _without_secrets(text: str, settings: NotifyConfig) -> str:
     """Return the output of an address or a command, with the values of its environment variables hidden."""
-    for name in re.findall(r"\$\{?(\w+)", " ".join([*settings["urls"], settings["command"] or ""])):
+    for name in re.findall(r"\$\{?(\w+)", " ".join([*settings.urls, settings.command or ""])):
         value = os.environ.get(name, "")
         hidden = [value, quote(value, safe="")]
         if "://" in value:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from signoff.base.config import Config
 from signoff.base.errors import explain
 from signoff.base.files import read_json, replacing, sha256
 from signoff.base.numbers import agreed, counted
@@ -49,7 +50,7 @@ class ProjectState:
     moves: list[Move]
     release: str | None
     step: NextStep
-    config: Mapping[str, Any]
+    config: Config
     metrics: Mapping[str, Any] | None
     alarms: list[Mapping[str, Any]]
     decisions: list[Decision]
@@ -75,7 +76,7 @@ def read_state(folder: Path = Path()) -> ProjectState:
                 problems.append(explain(error))
                 return instead
 
-        config = attempt(lambda: read_config()[0], {})
+        config = attempt(lambda: read_config()[0], Config("", ""))
         moves: list[Move] = attempt(Releases().history, [])
         release = Releases().current()
         step = attempt(lambda: next_step(release, moves), NextStep("run", "make run"))
@@ -83,7 +84,7 @@ def read_state(folder: Path = Path()) -> ProjectState:
         model = metrics and metrics.get("model_sha256")
         diagnostics = attempt(lambda: read_json(Path(DIAGNOSTICS)) if Path(DIAGNOSTICS).is_file() else {}, {})
         signed: Any = attempt(lambda: read_sign_off(SIGN_OFF) if SIGN_OFF.is_file() else None, None)
-        signers = (config.get("release") or {}).get("allowed_signers")
+        signers = config.release.allowed_signers
         return ProjectState(
             moves=moves,
             release=release,
@@ -215,10 +216,10 @@ def _waiting(state: ProjectState) -> Block:
     decided = {plain_name(each["reviewer"]) for each in state.decisions}
     left = [each for each in state.signers if plain_name(each) not in decided]
     reviewers = ", ".join(left) or "a reviewer"
-    needed = (state.config.get("release") or {}).get("required_approvals", 1)
+    needed = state.config.release.required_approvals
     so_far = "; ".join(f"{each['reviewer']}: {each['decision']}" for each in state.decisions) or "none"
     decisions = f"{so_far} ({needed} needed)"
-    owner = (state.config.get("report") or {}).get("owner") or "the owner"
+    owner = state.config.report.owner or "the owner"
     whom = {"run": owner, "report": owner, "deploy": "whoever deploys"}.get(state.step.waits, reviewers)
     rows: list[list[Words]] = []
     if state.step.waits != "nothing":

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from signoff.base.config import Config, ReleaseConfig
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_bytes
 from signoff.config.settings import read_config
 from signoff.ops.overview import update_index
-from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, Rule, canonical, read_sign_off, reviewed_bytes
+from signoff.release.approval import DIAGNOSTICS, METRICS, PAGE, canonical, read_sign_off, reviewed_bytes
 from signoff.release.decision import decide, without_commit
 from signoff.release.detached import take_statement, write_statement
 from signoff.release.form import Decision, Given, Subject
@@ -61,7 +62,7 @@ class Desk:
         try:
             config, paths = read_config(self.config_paths)
             subject = review(config, paths)
-            title, more = f"Decide: {config['target']}", _parts(config, subject, self.sign_off, given or {})
+            title, more = f"Decide: {config.target}", _parts(config, subject, self.sign_off, given or {})
         except (TaskError, OSError) as error:
             title, more = "Decide", [Box("bad", "✗ There is nothing to decide on", [explain(error)], {})]
         # A statement that has just been written comes with the form for its signature.
@@ -90,7 +91,7 @@ class Desk:
             As `write_decision` and `write_statement`; or the files are not those that the page has shown.
         """
         config, paths = read_config(self.config_paths)
-        subject, rule = review(config, paths), config["release"]
+        subject, rule = review(config, paths), config.release
         # Browsers end the lines of a form's text with CR and LF.
         fields = {name: value.replace("\r\n", "\n") for name, value in given.items()}
         words = cast(Given, {name: fields.get(name, "") for name in _GIVEN})
@@ -160,7 +161,7 @@ def _signature_form(statement: str = "") -> Form:
     return Form("signature", {}, fields, "Take the signature")
 
 
-def _parts(config: dict[str, Any], subject: Subject, sign_off: Path, given: Mapping[str, str]) -> list[Part]:
+def _parts(config: Config, subject: Subject, sign_off: Path, given: Mapping[str, str]) -> list[Part]:
     """Return the part of the page on a model that waits for a decision."""
     files = subject["files"]
     metrics = cast(Metrics, parsed_json(reviewed_bytes(METRICS, files), Path(METRICS)))
@@ -183,9 +184,9 @@ def _parts(config: dict[str, Any], subject: Subject, sign_off: Path, given: Mapp
         section, figure = live_section(live), live_figure(live)
         parts.append(Section(section.title, [*([figure] if figure else []), *section.blocks]))
     parts.append(Section("Report", [[Link("Open the report by itself", "report"), "."], Frame("The report", "report")]))
-    parts.append(Section("Decisions so far", [_decisions(subject, sign_off, config["release"])]))
+    parts.append(Section("Decisions so far", [_decisions(subject, sign_off, config.release)]))
     doubts = [*subject["failures"], *(each["name"] for each in found)]
-    if not config["release"]["allowed_signers"]:
+    if not config.release.allowed_signers:
         parts.append(Section("Decide", [_form("decide", "Write the decision", subject, doubts, given)]))
         return parts
     keys = "This project asks for signatures. Your key never comes here: you sign a statement where your key is."
@@ -242,7 +243,7 @@ def _changes(subject: Subject) -> list[Block]:
     return blocks
 
 
-def _decisions(subject: Subject, sign_off: Path, rule: Rule) -> Block:
+def _decisions(subject: Subject, sign_off: Path, rule: ReleaseConfig) -> Block:
     """Return the table of the decisions on the same files."""
     decisions: list[Decision] = []
     if sign_off.is_file():
@@ -251,7 +252,7 @@ def _decisions(subject: Subject, sign_off: Path, rule: Rule) -> Block:
             decisions = document["decisions"] if without_commit(document) == without_commit(subject) else []
         except TaskError as error:
             return Alarm(str(error))
-    needed = f"{rule['required_approvals']} needed (release.required_approvals)"
+    needed = f"{rule.required_approvals} needed (release.required_approvals)"
     if not decisions:
         return f"Nobody has decided yet; {needed}."
     rows: list[list[Words]] = [

@@ -110,7 +110,7 @@ def _signed_step(model: str) -> NextStep | None:
         if model not in document["files"].values():
             return None
         check_new(document, SIGN_OFF)
-        check_approval(document, read_config()[0]["release"], reviewed_bytes(DIAGNOSTICS, document["files"]))
+        check_approval(document, read_config()[0].release, reviewed_bytes(DIAGNOSTICS, document["files"]))
     except TaskError as error:
         return NextStep("approval", f"the sign-off is not enough: {error}")
     decisions = ", ".join(f"{each['reviewer']}: {each['decision']}" for each in document["decisions"])

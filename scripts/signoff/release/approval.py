@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import cast
 
+from signoff.base.config import Config, ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, parsed_json, read_bytes, read_plain, sha256
 from signoff.release.envelope import pae, payload
@@ -47,52 +48,42 @@ DIAGNOSTICS = "reports/diagnostics.json"
 _FIGURE = re.compile(r"reports/figures/[A-Za-z0-9][A-Za-z0-9_.-]*\.png")
 
 
-class Rule(TypedDict):
-    """The section `release` of the config: what a release must have, and how many are kept."""
-
-    allowed_signers: str | None
-    required_approvals: int
-    keep: NotRequired[int | None]
-    valid_days: NotRequired[int | None]
-    separate_trainer: NotRequired[list[str]]
-
-
-def model_path(config: dict[str, Any]) -> str:
+def model_path(config: Config) -> str:
     """Return where the model is, by its format."""
-    return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config["model"]["format"]]
+    return {"pickle": "model/model.pkl", "skops": "model/model.skops"}[config.model.format]
 
 
-def refit_path(config: dict[str, Any]) -> str | None:
+def refit_path(config: Config) -> str | None:
     """Return where the model is that was trained again on all rows; None if model.refit asks for none.
 
     With `auto` it exists if the config splits rows by time. Where `model.max_rows` is set, all rows may not fit into
     memory, so it does not.
     """
-    model, split = config["model"], config["split"]
-    by_default = split["by"] == "auto" and config["time_column"] and not split["key"] and not split["groups"]
-    by_time = split["by"] == "time" or by_default
-    asked = model["refit"] == "all" or (model["refit"] == "auto" and by_time and not model["max_rows"])
+    model, split = config.model, config.split
+    by_default = split.by == "auto" and config.time_column and not split.key and not split.groups
+    by_time = split.by == "time" or by_default
+    asked = model.refit == "all" or (model.refit == "auto" and by_time and not model.max_rows)
     return str(Path(model_path(config)).with_stem("refit")) if asked else None
 
 
-def _history_path(config: dict[str, Any]) -> str | None:
+def _history_path(config: Config) -> str | None:
     """Return where the earlier rows are that predictions need; None without features.history."""
-    return "model/history.arrow" if config["features"]["history"] else None
+    return "model/history.arrow" if config.features.history else None
 
 
-def raw_path(config: dict[str, Any]) -> str:
+def raw_path(config: Config) -> str:
     """Return the file that identifies the raw data: the data, or the digests of their parts."""
-    return f"data/raw/raw_data.{'json' if config['data']['partition_by'] else 'csv'}"
+    return f"data/raw/raw_data.{'json' if config.data.partition_by else 'csv'}"
 
 
-def features_path(config: dict[str, Any]) -> str:
+def features_path(config: Config) -> str:
     """Return where the features are that the model is trained and tested on."""
-    return f"data/features/{'sample' if config['model']['max_rows'] else 'features'}.csv"
+    return f"data/features/{'sample' if config.model.max_rows else 'features'}.csv"
 
 
-def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]:
+def reviewed_files(config: Config, config_paths: list[str]) -> list[str]:
     """Return the paths of what a sign-off must cover, from the project's folder; figures come on top."""
-    contract = config["validation"]["schema"]
+    contract = config.validation.schema
     files = [model_path(config), "model/model.json", METRICS, VALIDATION, DIAGNOSTICS, REPORT, PAGE]
     if refit := refit_path(config):
         files += [refit, "model/refit.json"]
@@ -104,9 +95,9 @@ def reviewed_files(config: dict[str, Any], config_paths: list[str]) -> list[str]
     return [os.path.normpath(path) for path in files]
 
 
-def custom_code(config: dict[str, Any]) -> list[str]:
+def custom_code(config: Config) -> list[str]:
     """Return the paths of custom code, relative to the project's folder."""
-    named = (config["features"]["custom"], config["evaluation"]["metrics"])
+    named = (config.features.custom, config.evaluation.metrics)
     return list(dict.fromkeys(path for path in named if path))
 
 
@@ -280,7 +271,7 @@ def check_new(document: SignOff, path: Path) -> None:
         )
 
 
-def check_subject(document: SignOff, config: dict[str, Any], config_paths: list[str]) -> None:
+def check_subject(document: SignOff, config: Config, config_paths: list[str]) -> None:
     """Raise TaskError if a file of the project, or the code, differs from what was signed; the message names it."""
     known = reviewed_files(config, config_paths)
     for path in known:
@@ -296,7 +287,7 @@ def check_subject(document: SignOff, config: dict[str, Any], config_paths: list[
         raise TaskError(f"the workflow's code has changed since the sign-off. {READ_AGAIN}")
 
 
-def check_policy_owner(config_paths: list[str], rule: Rule) -> None:
+def check_policy_owner(config_paths: list[str], rule: ReleaseConfig) -> None:
     """Raise TaskError if another account owns a file that says who may release, since it could change the file.
 
     The config, the file of signers, and their folders up to the project's are checked: the owner of a folder can rename
@@ -310,7 +301,7 @@ def check_policy_owner(config_paths: list[str], rule: Rule) -> None:
         The section `release` of the config.
     """
     project = Path.cwd()
-    for path in map(Path, [*config_paths, *([rule["allowed_signers"]] if rule["allowed_signers"] else [])]):
+    for path in map(Path, [*config_paths, *([rule.allowed_signers] if rule.allowed_signers else [])]):
         for place in (path.absolute(), path.resolve()):
             within = [each for each in place.parents if each.is_relative_to(project)] or [place.parent]
             for each in (place, *within):
@@ -336,7 +327,7 @@ def reviewed_bytes(path: str, files: dict[str, str]) -> bytes:
     return content
 
 
-def check_approval(document: Decided, rule: Rule, diagnostics: bytes | None, at: str | None = None) -> None:
+def check_approval(document: Decided, rule: ReleaseConfig, diagnostics: bytes | None, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved, and each has given a reason if the model raises alarms.
 
     Parameters
@@ -370,7 +361,7 @@ def alarms_of(diagnostics: bytes) -> list[SignedAlarm]:
     return [{"name": each["name"], "feature": each.get("feature"), "sentence": each["sentence"]} for each in alarms]
 
 
-def _check_decisions(document: Decided, rule: Rule, at: str | None = None) -> None:
+def _check_decisions(document: Decided, rule: ReleaseConfig, at: str | None = None) -> None:
     """Raise TaskError unless enough people have approved; the message says who is missing, or who may not sign.
 
     Only the first approval of each person, and of each key, counts.
@@ -395,31 +386,31 @@ def _check_decisions(document: Decided, rule: Rule, at: str | None = None) -> No
         if document["failures"] and not decision["override"]:
             raise TaskError(f"{who} has approved a failed model without an override: {'; '.join(document['failures'])}")
         person, key = plain_name(who), f"no key of {plain_name(who)}"
-        if rule["allowed_signers"]:
-            signers = Path(rule["allowed_signers"])
+        if rule.allowed_signers:
+            signers = Path(rule.allowed_signers)
             key = verify_signature(statement(document, decision), decision, signers, at)
             person = person_of(who, signers)
         if person not in people and key not in keys:
             approvals += 1
         people.add(person)
         keys.add(key)
-    missing = rule["required_approvals"] - approvals
+    missing = rule.required_approvals - approvals
     if missing > 0:
         names = ", ".join(each["reviewer"] for each in document["decisions"]) or "nobody"
         raise TaskError(
-            f"{rule['required_approvals']} different people must approve (release.required_approvals); so far {names}. "
+            f"{rule.required_approvals} different people must approve (release.required_approvals); so far {names}. "
             f"{missing} more must run make sign-off."
         )
 
 
-def check_trainer(decision: Decision, rule: Rule) -> None:
+def check_trainer(decision: Decision, rule: ReleaseConfig) -> None:
     """Raise TaskError if somebody approves who trains the model, in any of their names (release.separate_trainer)."""
-    signers = Path(rule["allowed_signers"]) if rule["allowed_signers"] else None
+    signers = Path(rule.allowed_signers) if rule.allowed_signers else None
 
     def person(name: str) -> str:
         return person_of(name, signers) if signers and signers.is_file() else plain_name(name)
 
-    trainers = {person(each) for each in rule.get("separate_trainer", [])}
+    trainers = {person(each) for each in rule.separate_trainer}
     if decision["decision"] == "approve" and trainers and person(decision["reviewer"]) in trainers:
         raise TaskError(
             f"{decision['reviewer']} trains the model, and may not approve it (release.separate_trainer). Somebody "
@@ -427,7 +418,7 @@ def check_trainer(decision: Decision, rule: Rule) -> None:
         )
 
 
-def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
+def check_age(decisions: Iterable[Decision], rule: ReleaseConfig) -> None:
     """Raise TaskError if a decision is older than release.valid_days, or was made in the future.
 
     This is checked only when a model is deployed; a release stays approved afterwards.
@@ -436,11 +427,11 @@ def check_age(decisions: Iterable[Decision], rule: Rule) -> None:
         who, what = decision["reviewer"], {"approve": "approval"}.get(decision["decision"], "rejection")
         if decision["signed_at"] > _moment(datetime.now(UTC) + _CLOCKS_DIFFER):
             raise TaskError(f"{who}'s {what} is dated {decision['signed_at']}, which is in the future. {_AGAIN}")
-        until = expiry(decision, rule.get("valid_days"))
+        until = expiry(decision, rule.valid_days)
         if until is not None and until < utc_now():
             raise TaskError(
                 f"{who}'s {what} of {decision['signed_at']} expired on {until} (release.valid_days: "
-                f"{rule.get('valid_days')}). {_AGAIN}"
+                f"{rule.valid_days}). {_AGAIN}"
             )
 
 
@@ -455,13 +446,13 @@ def expiry(decision: Decision, valid_days: int | None) -> str | None:
     return min((each for each in found if each is not None), default=None)
 
 
-def is_signed(document: SignOff, rule: Rule, at: str) -> bool:
+def is_signed(document: SignOff, rule: ReleaseConfig, at: str) -> bool:
     """Return whether each decision has a signature that was verified against release.allowed_signers."""
-    if not rule["allowed_signers"]:
+    if not rule.allowed_signers:
         return False
     try:
         for decision in document["decisions"]:
-            verify_signature(statement(document, decision), decision, Path(rule["allowed_signers"]), at)
+            verify_signature(statement(document, decision), decision, Path(rule.allowed_signers), at)
     except TaskError:
         return False
     return bool(document["decisions"])

@@ -3,13 +3,14 @@
 import logging
 from pathlib import Path
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
-from signoff.release.approval import Rule, check_trainer, expiry, read_sign_off, statement, subject_of, utc_now
+from signoff.release.approval import check_trainer, expiry, read_sign_off, statement, subject_of, utc_now
 from signoff.release.form import Decided, Decision, Given, Subject
 from signoff.release.signature import plain_name, sign, verify_signature
 
 
-def new_decision(subject: Subject, given: Given, rule: Rule) -> Decision:
+def new_decision(subject: Subject, given: Given, rule: ReleaseConfig) -> Decision:
     """Return a decision as it is recorded, with the current time and not signed yet.
 
     Parameters
@@ -54,10 +55,10 @@ def new_decision(subject: Subject, given: Given, rule: Rule) -> Decision:
         "signature": None,
     }
     check_trainer(decision, rule)
-    return {**decision, "valid_until": expiry(decision, rule.get("valid_days"))}
+    return {**decision, "valid_until": expiry(decision, rule.valid_days)}
 
 
-def decide(subject: Subject, given: Given, sign_off: Path, rule: Rule, key: Path | None) -> Decided:
+def decide(subject: Subject, given: Given, sign_off: Path, rule: ReleaseConfig, key: Path | None) -> Decided:
     """Return the sign-off with this decision in it, beside those of others on the same files.
 
     Parameters
@@ -77,7 +78,7 @@ def decide(subject: Subject, given: Given, sign_off: Path, rule: Rule, key: Path
         Something is missing, or the key is not one of those that may sign.
     """
     decision = new_decision(subject, given, rule)
-    if rule["allowed_signers"] and key is None:
+    if rule.allowed_signers and key is None:
         raise TaskError("release.allowed_signers asks for a signature: name your key, --key PATH (make sign-off KEY=…)")
     subject, others = with_others(subject, sign_off)
     if key is not None:
@@ -101,7 +102,7 @@ def with_others(subject: Subject, sign_off: Path) -> tuple[Subject, list[Decisio
     return subject, []
 
 
-def with_decision(subject: Subject, others: list[Decision], decision: Decision, rule: Rule) -> Decided:
+def with_decision(subject: Subject, others: list[Decision], decision: Decision, rule: ReleaseConfig) -> Decided:
     """Return the sign-off with one more decision, which replaces an earlier one of the same reviewer.
 
     Raises
@@ -109,8 +110,8 @@ def with_decision(subject: Subject, others: list[Decision], decision: Decision, 
     TaskError
         release.allowed_signers is set, and the signature is not by one of its keys for this reviewer.
     """
-    if rule["allowed_signers"]:
-        verify_signature(statement(subject, decision), decision, Path(rule["allowed_signers"]), None)
+    if rule.allowed_signers:
+        verify_signature(statement(subject, decision), decision, Path(rule.allowed_signers), None)
     others = [each for each in others if plain_name(each["reviewer"]) != plain_name(decision["reviewer"])]
     return {**subject, "decisions": [*others, decision]}
 

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import read_plain, replacing
 from signoff.base.redaction import printable
-from signoff.release.approval import PAGE, Rule, check_age, expiry, statement
+from signoff.release.approval import PAGE, check_age, expiry, statement
 from signoff.release.decision import new_decision, with_decision, with_others, without_commit
 from signoff.release.envelope import parts_of_payload, payload_of
 from signoff.release.form import Decided, Decision, Given, Subject, problem_of, strict_json
@@ -24,7 +25,7 @@ def statement_path(reviewer: str) -> Path:
     return Path("reports", f"statement-{re.sub(r'[^A-Za-z0-9@_.-]+', '-', reviewer.strip())}.dsse")
 
 
-def _instructions(path: Path, subject: Subject, decision: Decision, lines: list[str], rule: Rule) -> str:
+def _instructions(path: Path, subject: Subject, decision: Decision, lines: list[str], rule: ReleaseConfig) -> str:
     """Return the text for the reviewer: the decision, what it is about, and the commands that check and sign it.
 
     Parameters
@@ -38,7 +39,7 @@ def _instructions(path: Path, subject: Subject, decision: Decision, lines: list[
     rule
         The section `release` of the config.
     """
-    until, trainers = expiry(decision, rule.get("valid_days")), rule.get("separate_trainer", [])
+    until, trainers = expiry(decision, rule.valid_days), rule.separate_trainer
     shown = [
         f"Reviewer    {printable(decision['reviewer'])}",
         f"Decision    {decision['decision']}",
@@ -74,7 +75,9 @@ def _instructions(path: Path, subject: Subject, decision: Decision, lines: list[
     )
 
 
-def write_statement(here: Subject, given: Given, sign_off: Path, output: Path | None, rule: Rule) -> tuple[Path, str]:
+def write_statement(
+    here: Subject, given: Given, sign_off: Path, output: Path | None, rule: ReleaseConfig
+) -> tuple[Path, str]:
     """Write a statement to sign, and beside it the text about it; return the path of the statement, and the text.
 
     Parameters
@@ -109,13 +112,13 @@ def write_statement(here: Subject, given: Given, sign_off: Path, output: Path | 
     return path, text
 
 
-def check_signers(rule: Rule) -> None:
+def check_signers(rule: ReleaseConfig) -> None:
     """Raise TaskError if no signature can be checked."""
-    if not rule["allowed_signers"]:
+    if not rule.allowed_signers:
         raise TaskError("release.allowed_signers is not set, so no signature can be checked. Set it in the config.")
 
 
-def take_signature(signature: Path, here: Subject, sign_off: Path, rule: Rule) -> Decided:
+def take_signature(signature: Path, here: Subject, sign_off: Path, rule: ReleaseConfig) -> Decided:
     """Return the sign-off with the decision of a statement that was signed elsewhere.
 
     Parameters
@@ -142,7 +145,9 @@ def take_signature(signature: Path, here: Subject, sign_off: Path, rule: Rule) -
     return take_statement(_read(path), _read(signature).decode("utf-8", "replace"), path, here, sign_off, rule)
 
 
-def take_statement(content: bytes, signature: str, path: Path, here: Subject, sign_off: Path, rule: Rule) -> Decided:
+def take_statement(
+    content: bytes, signature: str, path: Path, here: Subject, sign_off: Path, rule: ReleaseConfig
+) -> Decided:
     """Return the sign-off with the decision of a statement, from the bytes of both files; raises as `take_signature`.
 
     Parameters

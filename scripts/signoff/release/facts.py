@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
-from signoff.release.approval import Rule, released_as
+from signoff.release.approval import released_as
 from signoff.release.form import Move, SignOff
 from signoff.release.store import Releases, evaluated, predicts_with
 
@@ -68,7 +69,7 @@ class ReleaseFacts:
         return list(self.diagnostics.get("alarms", []))
 
 
-def read_facts(name: str | None, rule: Rule, releases: Releases | None = None) -> ReleaseFacts:
+def read_facts(name: str | None, rule: ReleaseConfig, releases: Releases | None = None) -> ReleaseFacts:
     """Return the facts of a release that verifies and is approved.
 
     Parameters

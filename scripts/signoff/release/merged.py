@@ -6,9 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.redaction import printable
-from signoff.release.approval import Rule
 from signoff.release.detached import LARGEST, check_signers
 from signoff.release.git import run_git
 
@@ -22,7 +22,7 @@ class Merged:
     signature: str
 
 
-def merged_statements(commit: str, rule: Rule) -> list[Merged]:
+def merged_statements(commit: str, rule: ReleaseConfig) -> list[Merged]:
     """Return the signed statements that a commit has brought to the project's folder, in the order of their names.
 
     Files are read from the commit, so that what is checked is what was merged.
@@ -47,7 +47,7 @@ def merged_statements(commit: str, rule: Rule) -> list[Merged]:
     if found.returncode != 0:
         raise TaskError(f"git knows no commit {shown} in this folder. Fetch it, and name it: make sign-off COMMIT=…")
     name = found.stdout.decode("ascii").strip()
-    _check_signed(name, shown, Path(str(rule["allowed_signers"])))
+    _check_signed(name, shown, Path(str(rule.allowed_signers)))
     head = _object(name, "commit").partition(b"\n\n")[0].decode("utf-8", "replace").splitlines()
     tree, *parents = (line.partition(" ")[2] for line in head if line.startswith(("tree ", "parent ")))
     changed = ("diff-tree", "-r", "--name-only", "--relative", "--diff-filter=AM", "--no-renames", "-z")

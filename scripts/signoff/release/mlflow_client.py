@@ -4,10 +4,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.release.approval import serialised
@@ -29,12 +29,12 @@ _ENVIRONMENT = {
 }
 
 
-def experiment_name(config: dict[str, Any]) -> str:
+def experiment_name(config: Config) -> str:
     """Return the name of the experiment, which is the folder's if the config gives none."""
-    return config["tracking"]["experiment"] or Path.cwd().name
+    return config.tracking.experiment or Path.cwd().name
 
 
-def connect(config: dict[str, Any]) -> tuple[Any, str]:
+def connect(config: Config) -> tuple[Any, str]:
     """Return MLflow's client and the identifier of the experiment, which is created if it is missing.
 
     Raises
@@ -49,7 +49,7 @@ def connect(config: dict[str, Any]) -> tuple[Any, str]:
     # Imported only here, so that a project without MLflow does not import it.
     from mlflow import MlflowClient
 
-    client = MlflowClient(config["tracking"]["mlflow_uri"], config["tracking"]["mlflow_uri"])
+    client = MlflowClient(config.tracking.mlflow_uri, config.tracking.mlflow_uri)
     found = client.get_experiment_by_name(experiment_name(config))
     if found and found.lifecycle_stage == "deleted":
         raise TaskError(
@@ -85,7 +85,7 @@ def log_run(client: Any, experiment: str, folder: Path) -> str:
     return identifier
 
 
-def log_releases(client: Any, experiment: str, model: str, config: Mapping[str, Any]) -> None:
+def log_releases(client: Any, experiment: str, model: str, config: Config) -> None:
     """Register each release that MLflow does not know as a version of `model`; point _ALIAS to the current one.
 
     A version that an older version of the workflow registered, which MLflow cannot load, is replaced by a new one.
@@ -112,9 +112,7 @@ def log_releases(client: Any, experiment: str, model: str, config: Mapping[str, 
         logging.info("[track] %s@%s is version %s now, the release %s", model, _ALIAS, versions[current], current)
 
 
-def _log_release(
-    client: Any, experiment: str, model: str, name: str, history: list[Move], config: Mapping[str, Any]
-) -> str:
+def _log_release(client: Any, experiment: str, model: str, name: str, history: list[Move], config: Config) -> str:
     """Tag the run of a release, add sign-off and MLflow model, and return the version of `model` that it becomes."""
     document = Releases().verify(name, history)
     entry = next(each for each in history if each["action"] == "deploy" and each["release"] == name)

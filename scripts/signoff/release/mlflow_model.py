@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import yaml
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError
 from signoff.base.files import WORKFLOW, read_utf8, write_json
 from signoff.base.modules import modules_of
@@ -36,9 +37,7 @@ _PACKAGES = ("joblib", "numpy", "pandas", "pyarrow", "pyyaml", "scikit-learn", "
 _PROFILES = ("diagnostics.json", "validation_report.json")
 
 
-def write_mlflow_model(
-    folder: Path, name: str, document: SignOff, at: str, config: Mapping[str, Any], releases: Releases
-) -> None:
+def write_mlflow_model(folder: Path, name: str, document: SignOff, at: str, config: Config, releases: Releases) -> None:
     """Write a release as an MLflow model.
 
     Parameters
@@ -114,11 +113,11 @@ def _copy_code(folder: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def _scoring(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _scoring(name: str, config: Config) -> dict[str, Any]:
     """Return what applies to the rows that are sent, as the loader reads it."""
-    reader, scoring = config["reader"], config["scoring"]
-    options = {"on_drift": scoring["on_drift"], "reasons": scoring["reasons"]}
-    return {"release": name, "missing": reader["missing"], "decimal": reader["decimal"], **options}
+    reader, scoring = config.reader, config.scoring
+    options = {"on_drift": scoring.on_drift, "reasons": scoring.reasons}
+    return {"release": name, "missing": reader.missing, "decimal": reader.decimal, **options}
 
 
 def _profile(name: str, document: SignOff, releases: Releases) -> Mapping[str, ColumnProfile]:
@@ -144,14 +143,14 @@ def _typical(profile: ColumnProfile | None) -> str | None:
     return None if middle is None else str(middle)
 
 
-def _outputs(name: str, document: SignOff, config: Mapping[str, Any], releases: Releases) -> list[dict[str, Any]]:
+def _outputs(name: str, document: SignOff, config: Config, releases: Releases) -> list[dict[str, Any]]:
     """Return the columns of the answer."""
     pipeline, _ = releases.model_of(name, document, refit=True)
     bounded = has_bounds(pipeline) or releases.half_width(name, document) is not None
     numbers = ["prediction", *(LOW_AND_HIGH if bounded else ())]
     reasons = [
         _column(f"reason_{n}{end}", kind, False)
-        for n in range(1, config["scoring"]["reasons"] + 1)
+        for n in range(1, config.scoring.reasons + 1)
         for end, kind in (("", "string"), ("_by", "double"))
     ]
     return [*(_column(each, "double", False) for each in numbers), *reasons, _column(REJECTED, "string", False)]

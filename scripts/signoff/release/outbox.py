@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError
 from signoff.base.files import (
     any_json,
@@ -68,7 +69,7 @@ def discard_damaged() -> None:
             discard(folder)
 
 
-def stage_judged(config: dict[str, Any], config_paths: list[str]) -> Path:
+def stage_judged(config: Config, config_paths: list[str]) -> Path:
     """Put the model on disk and what it was judged by into the OUTBOX; return its folder there."""
     digests = {path: sha256(Path(path)) for path in reviewed_files(config, config_paths)}
     files = {path: Path(path) for path in digests if released_as(path)}
@@ -80,10 +81,11 @@ def stage_judged(config: dict[str, Any], config_paths: list[str]) -> Path:
         "signoff.source_version": source["source_version"],
         "signoff.ingested_at": source["ingested_at"],
     }
-    params = {"raw_data_source_url": shown(config["raw_data_source_url"])}
-    params |= {key: _as_text(config[key]) for key in ("target", "time_column", "random_state")}
-    params |= {f"{name}.{key}": _as_text(value) for name in _SHAPING for key, value in config[name].items()}
-    return _stage(files, digests, code_state(), params, tags, config["validation"]["on_failure"])
+    params = {"raw_data_source_url": shown(config.raw_data_source_url)}
+    params |= {key: _as_text(getattr(config, key)) for key in ("target", "time_column", "random_state")}
+    for name in _SHAPING:
+        params |= {f"{name}.{key}": _as_text(value) for key, value in vars(getattr(config, name)).items()}
+    return _stage(files, digests, code_state(), params, tags, config.validation.on_failure)
 
 
 def stage_release(name: str, document: SignOff) -> Path:

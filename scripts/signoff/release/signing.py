@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.release.approval import DIAGNOSTICS, check_approval, reviewed_bytes, serialised
@@ -23,7 +23,7 @@ class Written:
 
 def write_decision(
     subject: Subject,
-    config: dict[str, Any],
+    config: Config,
     config_paths: list[str],
     sign_off: Path,
     decided: Callable[[], Decided],
@@ -58,7 +58,7 @@ def write_decision(
             new.write_bytes(serialised(document))
     decision: Decision = document["decisions"][-1]
     try:
-        check_approval(document, config["release"], reviewed_bytes(DIAGNOSTICS, subject["files"]))
+        check_approval(document, config.release, reviewed_bytes(DIAGNOSTICS, subject["files"]))
     except TaskError as error:
         return Written(decision, str(error))
     return Written(decision, None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import (
     delete_leftovers,
@@ -26,7 +27,7 @@ from signoff.base.files import (
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
 from signoff.model.records import Metadata
-from signoff.release.approval import Rule, canonical, check_approval, parse_sign_off, released_as, utc_now
+from signoff.release.approval import canonical, check_approval, parse_sign_off, released_as, utc_now
 from signoff.release.form import PROJECT, SHA256, Move, SignOff, is_line, strict_json
 
 _RESTORE = "Restore it from a backup, or deploy another release."
@@ -357,7 +358,7 @@ class Releases:
         """Return the content of a release's JSON file, of the bytes that were signed; raises as `content`."""
         return parsed_json(self.content(name, document, file), self.releases / name / file)
 
-    def approved(self, name: str | None, rule: Rule) -> tuple[Path, SignOff]:
+    def approved(self, name: str | None, rule: ReleaseConfig) -> tuple[Path, SignOff]:
         """Return the folder and the sign-off of a release that may be used: intact, and approved under `rule`.
 
         Raises
@@ -374,7 +375,7 @@ class Releases:
         check_approval(document, rule, diagnostics, _deploy_of(name, history)["at"])
         return self.releases / name, document
 
-    def model(self, name: str | None, rule: Rule) -> tuple[Any, Metadata]:
+    def model(self, name: str | None, rule: ReleaseConfig) -> tuple[Any, Metadata]:
         """Return the model that a release predicts with and its metadata, from bytes with the signed digests.
 
         Raises

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import parsed_json, read_json, sha256
 from signoff.release.approval import (
@@ -31,7 +32,7 @@ from signoff.release.verdict import verdict
 from signoff.source.last_ingest import IngestRecord
 
 
-def review(config: dict[str, Any], config_paths: list[str], code: CodeState | None = None) -> Subject:
+def review(config: Config, config_paths: list[str], code: CodeState | None = None) -> Subject:
     """Return the subject of a decision: the digests of all files and of the code, the verdict, why, and the alarms.
 
     Parameters
@@ -117,7 +118,7 @@ def _check_agreement(model: str, raw: str, features: str, files: dict[str, str])
                 raise TaskError(f"{path} was computed for a different version of {other}. Run make report.")
 
 
-def _check_refit(config: dict[str, Any], features: str, files: dict[str, str]) -> None:
+def _check_refit(config: Config, features: str, files: dict[str, str]) -> None:
     """Raise TaskError if the refitted model does not belong to the evaluated model and its rows.
 
     The diagnostics and the report must speak of it; the parameters are as in `_check_agreement`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from signoff.base.config import Config
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import any_json, read_bytes, write_json
 from signoff.release.mlflow_client import connect, experiment_name, log_releases, log_run
@@ -15,7 +16,7 @@ from signoff.source.web import reason
 _RECORD = Path("reports/tracking.json")
 
 
-def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict[str, Any]:
+def track(config: Config, config_paths: list[str] | None = None) -> dict[str, Any]:
     """Log waiting runs and the releases, and with `config_paths` the model on disk. Return the content of RECORD.
 
     Any error becomes a warning and the record's `problem`, because a tracking server must not stop a run or a release.
@@ -34,7 +35,7 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
         was one so far).
     """
     before = read_tracking()
-    uri, url, problems = config["tracking"]["mlflow_uri"], before.get("run"), []
+    uri, url, problems = config.tracking.mlflow_uri or "", before.get("run"), []
     try:
         with alone():
             discard_damaged()
@@ -68,15 +69,15 @@ def track(config: dict[str, Any], config_paths: list[str] | None = None) -> dict
     return record
 
 
-def check_tracking(config: dict[str, Any]) -> None:
+def check_tracking(config: Config) -> None:
     """Raise TaskError if tracking.mlflow_uri is not a server's URL or holds a password, or MLflow is not installed."""
-    uri = config["tracking"]["mlflow_uri"]
+    uri = config.tracking.mlflow_uri
     if uri is None:
         return
     try:
         parts = urlsplit(uri)
-        secret = "@" in parts.netloc or parts.query or parts.fragment
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        secret = bool("@" in parts.netloc or parts.query or parts.fragment)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         secret, good = "@" in uri, False
     if secret:

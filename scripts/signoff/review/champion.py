@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import pandas as pd
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_json
 from signoff.features.custom_features import infinite_values
 from signoff.features.recipe import features_again
 from signoff.model.records import Metadata
 from signoff.model.thresholds import DeployedScores
-from signoff.release.approval import Rule, released_as
+from signoff.release.approval import released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases, evaluated, predicts_with
 from signoff.tables.table import read_table
@@ -57,7 +58,7 @@ def open_champion(
     name: str,
     columns: list[str],
     challenger: Metadata,
-    rule: Rule,
+    rule: ReleaseConfig,
     cleaned: Path | None = None,
     releases: Releases = _DEPLOYED,
 ) -> Champion | DeployedScores:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.features.custom_features import infinite_values
 from signoff.features.earlier_rows import Earlier, micros_of
@@ -20,7 +21,7 @@ from signoff.model import scoring
 from signoff.model.attribution import Attribution, reference_of
 from signoff.model.records import Metadata
 from signoff.model.scoring import LOW_AND_HIGH, has_bounds, interval_ends
-from signoff.release.approval import Rule, released_as
+from signoff.release.approval import released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.review.batch_check import BatchCheck, Released
@@ -211,7 +212,9 @@ class Scorer:
         return BatchCheck(self.released) if self.released else None
 
 
-def load_scorer(releases: Releases, name: str | None, rule: Rule, reasons: int = 0, threads: int = 1) -> Scorer:
+def load_scorer(
+    releases: Releases, name: str | None, rule: ReleaseConfig, reasons: int = 0, threads: int = 1
+) -> Scorer:
     """Verify a release and load it, each file from the bytes that were verified.
 
     Parameters

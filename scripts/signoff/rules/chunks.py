@@ -12,6 +12,8 @@ from typing import Any
 from snakemake.jobs import Job
 from snakemake.utils import format as formatted
 
+from signoff.base.config import Config
+from signoff.config.settings import section
 from signoff.release.approval import refit_path
 from signoff.release.live_record import state_of_predictions
 from signoff.rules.flags import unquoted
@@ -208,12 +210,12 @@ class Chunks:
 
     def _steps(self, group: Group) -> Steps:
         """Return the steps of a group's models, from its rules."""
-        model = group.config["model"]
-        asked = {"sample_features": model["max_rows"], "refit_model": refit_path(group.config)}
-        asked["row_budget"] = model["max_rows"] and not model["passes"]
+        settings = section(Config, group.config)
+        asked = {"sample_features": settings.model.max_rows, "refit_model": refit_path(settings)}
+        asked["row_budget"] = settings.model.max_rows and not settings.model.passes
         names = [each for each in _RULES[self.kind] if asked.get(each, True)]
         steps = [self._step(getattr(self.rules, f"{group.prefix}{name}").rule) for name in names]
-        return Steps(steps, group.config["release"]["allowed_signers"], group.config["release"]["required_approvals"])
+        return Steps(steps, settings.release.allowed_signers, settings.release.required_approvals)
 
     def _step(self, rule: Any) -> ModelTask:
         """Return the step of a rule, with MODEL in place of the model's folder."""

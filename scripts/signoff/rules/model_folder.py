@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from signoff.base.config import Config
 from signoff.base.files import read_bytes, replacing
+from signoff.config.settings import section
 from signoff.release.approval import custom_code
 from signoff.rules.models import config_of
 from signoff.source.pieces import folder_name
@@ -61,7 +63,7 @@ def _write_project(folder: Path, settings: dict[str, Any]) -> None:
         settings["validation"] = {**settings["validation"], "schema": str(up / schema)}
         schema = None
     _write(folder / "config.yaml", _yaml(settings))
-    for path in [schema, *custom_code(settings)]:
+    for path in [schema, *custom_code(section(Config, settings))]:
         if path and Path(path).is_file():
             _write(folder / path, read_bytes(Path(path)))
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, read_json, sha256, write_json
 from signoff.rules.place import Place
 from signoff.rules.records import record
-from signoff.rules.settings import Release
 from signoff.rules.steps import (
     CHAMPION,
     CHUNKS_FOLDER,
@@ -215,7 +215,7 @@ def _steps_of(model: str, member: Member) -> list[ModelTask]:
     """Return the tasks of a model, in the order in which they run."""
     path = Path(member["steps"]).absolute()
     found = _read_steps(path, path.stat().st_mtime_ns)
-    champion = _PLACE.champion_flags(Release(found.allowed_signers, found.required_approvals))
+    champion = _PLACE.champion_flags(ReleaseConfig(found.allowed_signers, found.required_approvals))
     wildcards = SimpleNamespace(model=model)
     own = {CHAMPION: champion(wildcards), DIAGNOSED: _PLACE.diagnosed_flags(wildcards)}
     own |= {LIVE: _PLACE.live_flags(wildcards), PREDICTIONS: _PLACE.predictions(wildcards)}

@@ -27,5 +27,5 @@ class Origin:
     @functools.cached_property
     def version(self) -> str:
         """A text that changes when the source does, found once in a run."""
-        reader = Reader(**self.settings.reader)  # type: ignore[arg-type]
+        reader = Reader(**vars(self.settings.reader))
         return fetch.source_version(self.settings.raw_data_source_url, self.raw, reader)

@@ -7,10 +7,10 @@ from typing import Any
 
 from snakemake.io import local
 
+from signoff.base.config import ReleaseConfig
 from signoff.release.live_record import state_of_predictions
 from signoff.release.store import Releases
 from signoff.rules.flags import words
-from signoff.rules.settings import Release
 from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS
 
 
@@ -40,7 +40,7 @@ class Place:
         """Return the name of the current release, None before the first one."""
         return Releases(Path(self.of(wildcards), "deployed")).current()
 
-    def champion_flags(self, release: Release) -> Callable[[Any], str]:
+    def champion_flags(self, release: ReleaseConfig) -> Callable[[Any], str]:
         """Return the flags with which the current release is scored too: none before the first one."""
 
         def flags(wildcards: Any) -> str:

@@ -1,13 +1,14 @@
 """The options of a server, from the config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from signoff.base.config import Config, ReleaseConfig
 
 # A worker imports this before it reports to its parent that it is alive.
 if TYPE_CHECKING:
-    from signoff.release.approval import Rule
     from signoff.review.newer_rows import Newer
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -49,7 +50,7 @@ class ServerOptions:
         A file of newer rows, for features of earlier rows.
     """
 
-    rule: "Rule"
+    rule: ReleaseConfig
     form: CellForm
     columns: list[str]
     on_drift: str
@@ -69,18 +70,18 @@ class ServerOptions:
         return Newer(Path(self.history), form.delimiter, form.encoding, form.decimal, missing) if self.history else None
 
 
-def options_of(config: Mapping[str, Any], host: str) -> ServerOptions:
+def options_of(config: Config, host: str) -> ServerOptions:
     """Return the options of a server that listens on `host`."""
-    reader, scoring, serving = config["reader"], config["scoring"], config["serving"]
+    reader, scoring, serving = config.reader, config.scoring, config.serving
     return ServerOptions(
-        config["release"],
-        CellForm(reader["delimiter"], reader["encoding"], reader["decimal"], tuple(reader["missing"])),
-        columns=scoring["columns"],
-        on_drift=scoring["on_drift"],
-        reasons=scoring["reasons"],
-        log=serving["log"],
-        max_bytes=int(serving["max_mb"] * 1e6),
+        config.release,
+        CellForm(reader.delimiter, reader.encoding, reader.decimal, tuple(reader.missing)),
+        columns=scoring.columns,
+        on_drift=scoring.on_drift,
+        reasons=scoring.reasons,
+        log=serving.log,
+        max_bytes=int(serving.max_mb * 1e6),
         # A page in a browser could rebind another name to this address, and send rows from there.
         hosts=_LOOPBACK if host in _LOOPBACK else (),
-        history=scoring["history"],
+        history=scoring.history,
     )

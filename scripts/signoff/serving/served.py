@@ -5,9 +5,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import read_utf8, replacing
-from signoff.release.approval import Rule, utc_now
+from signoff.release.approval import utc_now
 from signoff.release.store import Releases
 from signoff.review.newer_rows import Newer, with_newer
 from signoff.review.row_scores import Scorer, load_scorer
@@ -41,7 +42,12 @@ class Served:
     """
 
     def __init__(
-        self, releases: Releases, rule: Rule, reasons: int, note: Path | None = None, newer: Newer | None = None
+        self,
+        releases: Releases,
+        rule: ReleaseConfig,
+        reasons: int,
+        note: Path | None = None,
+        newer: Newer | None = None,
     ):
         self._releases, self._rule, self._reasons, self._note, self._newer = releases, rule, reasons, note, newer
         self._refreshing = threading.Lock()
@@ -105,8 +111,8 @@ class Served:
         """Return the state of the files that a deploy, a rollback or a change of the keys replaces."""
         stored = self._releases
         paths = [stored.link, stored.history_file, stored.head_file, stored.marker]
-        if self._rule["allowed_signers"]:
-            paths.append(Path(self._rule["allowed_signers"]))
+        if self._rule.allowed_signers:
+            paths.append(Path(self._rule.allowed_signers))
         if self._newer:
             paths.append(self._newer.path)
         return tuple(_state_of(path) for path in paths)
