@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from signoff.base import command_line
 from signoff.base.config import Config, ReleaseConfig

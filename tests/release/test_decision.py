@@ -1265,7 +1265,7 @@ def test_the_command_line_of_deploy_says_what_is_current_and_how_to_go_back(proj
     code, _, log = run(deploying, "--config", "other.yaml")
     assert code == 0
     assert log[-2] == f"INFO - [deploy] deployed/current points to it; make rollback goes back to {first}"
-    assert [each["tracking"]["mlflow_uri"] for each in tracked] == ["http://127.0.0.1:9"]
+    assert [each.tracking.mlflow_uri for each in tracked] == ["http://127.0.0.1:9"]
     assert STORE.history()[-1]["release"] == STORE.current()
     monkeypatch.setattr(deploying, "track", None)
     write("config.yaml", CONFIG)
