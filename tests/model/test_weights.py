@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.preprocessing import TargetEncoder
 from test_model import KINDS, SCHEMA, table
 from test_presets import COMPOSED, RIDGE
 
@@ -26,7 +27,7 @@ from signoff.model.encoding import predictions
 from signoff.model.model_file import _skops_bytes
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import words_of_gain
-from signoff.model.regressor import Learning, TrainingRows
+from signoff.model.regressor import Learning, TrainingRows, estimators
 from signoff.model.training import train_again, train_model
 from signoff.model.weight_gain import gain_of
 from signoff.model.weights import given_weighting, weight_columns, weights_of
@@ -57,6 +58,25 @@ def test_weights_reach_each_regressor_within_a_model_and_a_refit(estimator, para
     assert found[0] < 0.6 * found[2]
     again = train_again(model, features, KINDS, target, weights=weights)
     assert float((predictions(again, features) - target)[100:].abs().mean()) == pytest.approx(found[0])
+
+
+@pytest.mark.parametrize(("estimator", "params"), [COMPOSED[0], COMPOSED[1], COMPOSED[2], COMPOSED[3]])
+def test_weights_reach_each_regressor_beside_a_category_with_an_encoded_mean(estimator, params):
+    features, target, _ = changed()
+    # Boosting gets the mean target of so many levels.
+    features["street"] = pd.Series(np.arange(200) % 40).astype("str")
+    errors = []
+    for weights in (np.repeat([0.001, 2], 100), np.ones(200)):
+        model = train_model(features, KINDS | {"street": "category"}, target, estimator, params, weights=weights)
+        errors.append(float((predictions(model, features) - target)[100:].abs().mean()))
+    assert any(isinstance(each, TargetEncoder) for each in estimators(model)) and errors[0] < 0.8 * errors[1]
+
+
+def test_stacking_with_weights_and_an_encoded_mean_is_one_clear_error():
+    features, target, _ = changed(60)
+    features["street"] = pd.Series(np.arange(60) % 20).astype("str")
+    with pytest.raises(TaskError, match=r"StackingRegressor accepts no weights of rows .* Use VotingRegressor"):
+        train_model(features, {"street": "category"}, target, *COMPOSED[4], weights=np.ones(60))
 
 
 def test_a_regressor_without_weights_is_one_clear_error():

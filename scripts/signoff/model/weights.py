@@ -95,8 +95,8 @@ def fit_weighted(regressor: Any, features: Any, target: pd.Series, weights: np.n
     # Regressors pass weights on to those within only by this interface of scikit-learn. It is removed again, so that
     # the model can also be fitted without weights.
     every = list(estimators(regressor))
-    if _is_mean_with_target_encoding(every):
-        return _fit_members(regressor, features, target, weights)
+    if _has_target_encoding(every):
+        return _fit_around_target_encoding(regressor, features, target, weights)
     with sklearn.config_context(enable_metadata_routing=True):
         for each in every:
             if has_fit_parameter(each, "sample_weight") and hasattr(each, "set_fit_request"):
@@ -107,25 +107,55 @@ def fit_weighted(regressor: Any, features: Any, target: pd.Series, weights: np.n
     return regressor
 
 
-def _is_mean_with_target_encoding(every: list[Any]) -> bool:
-    """Return whether a regressor, the first of the `every` that it holds, is a mean with a target encoding inside."""
+def _has_target_encoding(every: list[Any]) -> bool:
+    """Return whether one of several estimators is a target encoding."""
     # Imported here: only some models need it.
-    from sklearn.ensemble import VotingRegressor
     from sklearn.preprocessing import TargetEncoder
 
-    return isinstance(every[0], VotingRegressor) and any(isinstance(each, TargetEncoder) for each in every)
+    return any(isinstance(each, TargetEncoder) for each in every)
 
 
-def _fit_members(mean: Any, features: Any, target: pd.Series, weights: np.ndarray) -> Any:
-    """Return a mean of regressors, each fitted with the weights of n rows, as VotingRegressor itself would fit them.
+def _fit_around_target_encoding(regressor: Any, features: Any, target: pd.Series, weights: np.ndarray) -> Any:
+    """Return a regressor of regressors, fitted with the weights of n rows, as it would fit those within by itself.
 
-    In scikit-learn 1.9, TargetEncoder fails under the interface that hands weights on, unless rows have groups.
+    In scikit-learn 1.9, TargetEncoder fails under the interface that hands weights on. Raises TypeError if there is no
+    other way.
     """
-    fitted = {
-        name: fit_weighted(clone(each), features, target, weights) for name, each in mean.estimators if each != "drop"
-    }
-    mean.estimators_, mean.named_estimators_ = list(fitted.values()), Bunch(**fitted)
-    return mean
+    # Imported here: only some models need it.
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.ensemble import StackingRegressor, VotingRegressor
+
+    if isinstance(regressor, TransformedTargetRegressor):
+        return regressor.fit(features, target, **{_name_of_weights(regressor.regressor): weights})
+    if isinstance(regressor, VotingRegressor):
+        fitted = {
+            name: fit_weighted(clone(each), features, target, weights)
+            for name, each in regressor.estimators
+            if each != "drop"
+        }
+        regressor.estimators_, regressor.named_estimators_ = list(fitted.values()), Bunch(**fitted)
+        return regressor
+    if isinstance(regressor, StackingRegressor):
+        raise TypeError(
+            "StackingRegressor accepts no weights of rows (model.weight) if a category has so many values that its "
+            "mean target is a feature. Use VotingRegressor, or remove model.weight"
+        )
+    # Those of this package fit each regressor within by `fit_weighted`.
+    return regressor.fit(features, target, sample_weight=weights)
+
+
+def _name_of_weights(regressor: Any) -> str:
+    """Return the parameter by which the regressor of a TransformedTargetRegressor gets weights."""
+    # Imported here: only some models need it.
+    from sklearn.compose import TransformedTargetRegressor
+
+    if isinstance(regressor, Pipeline):
+        name, last = regressor.steps[-1]
+        return f"{name}__{_name_of_weights(last)}"
+    if isinstance(regressor, TransformedTargetRegressor):
+        return _name_of_weights(regressor.regressor)
+    # Others take weights for all within them.
+    return "sample_weight"
 
 
 def _leaves(regressor: Any) -> Iterator[Any]:
