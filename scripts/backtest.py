@@ -18,7 +18,7 @@ import pandas as pd
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
-from signoff.model.scoring import Scores
+from signoff.model.records import Scores
 from signoff.model.thresholds import add_thresholds, given_thresholds, judge
 from signoff.release.records import Backtest
 from signoff.report.document import number

@@ -24,17 +24,17 @@ from signoff.features.history_state import history_facts
 from signoff.features.holdout import check_count
 from signoff.features.user_code import load_code
 from signoff.model.model_file import load_model
-from signoff.model.records import Metadata
-from signoff.model.scoring import BUILT_IN, Scores
+from signoff.model.records import Metadata, Scores
+from signoff.model.scoring import BUILT_IN
 from signoff.model.thresholds import DeployedScores, add_thresholds, given_thresholds
 from signoff.release.store import Releases
 from signoff.review.champion import ChampionError, open_champion
 from signoff.review.custom_metrics import call_metrics
 from signoff.review.evaluation import Evaluation, FeatureRows, Gate, evaluate_rows
 from signoff.tables.batches import scan
-from signoff.tables.contract import describe
 from signoff.tables.records import ValidationReport
 from signoff.tables.table import read_table
+from signoff.tables.violations import describe
 
 
 def evaluate_model(args: argparse.Namespace, metadata: Metadata, code: ModuleType | None) -> Evaluation:

@@ -15,13 +15,14 @@ from typing import cast
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, read_json, replacing, sha256, write_json
-from signoff.tables.contract import EXAMPLES, describe, read_contract
+from signoff.tables.contract import read_contract
 from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import with_delivery
 from signoff.tables.own_keys import delivery_rules
 from signoff.tables.parts import gather_counts
 from signoff.tables.records import Cleaned, ColumnProfile, ValidationReport, Violation
 from signoff.tables.times import ingest_time, time_column_of
+from signoff.tables.violations import EXAMPLES, describe
 
 
 def _gather_tables(tables: list[Path], output: Path) -> None:

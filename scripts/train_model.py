@@ -28,14 +28,14 @@ from signoff.features.records import Description
 from signoff.model.boosters import named_in
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
-from signoff.model.records import Comparison, Setting, Weighting
+from signoff.model.records import Comparison, Scores, Setting, Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model, make_regressor
-from signoff.model.scoring import Scores, metrics, predict
+from signoff.model.scoring import metrics, predict
 from signoff.model.text import text_features
 from signoff.model.training import choose, train_setting, versions
 from signoff.model.weights import add_weight, given_weighting, weight_columns, weights_of
 from signoff.tables.batches import read_rows
-from signoff.tables.contract import describe
+from signoff.tables.violations import describe
 
 # With more rows, the training score would change in the third digit at most.
 _MOST_ROWS_TO_SCORE = 100_000

@@ -22,7 +22,6 @@ from signoff.base.files import sha256, write_json
 from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
 from signoff.tables.batches import Columns, judged, tables
-from signoff.tables.contract import EXAMPLES
 from signoff.tables.counting import Counts
 from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import STEADY_PERIODS, with_delivery
@@ -31,6 +30,7 @@ from signoff.tables.parts import read_part
 from signoff.tables.records import ColumnProfile, ColumnRules, Contract, ValidationReport, Violation
 from signoff.tables.table import ParsedTable, read_table
 from signoff.tables.times import Times, ingest_time, time_column_of
+from signoff.tables.violations import EXAMPLES, describe
 
 # The number of newest periods in which rows are counted by level.
 _KEPT_PERIODS = STEADY_PERIODS + 2
@@ -318,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
             time = time_column_of(types, args.time_column, bool(args.find_time))
             report = with_delivery(report, delivery, rules, args.output, time, ingest_time(args.input))
         write_json(args.output, report)
-        for line in contracts.describe(report["violations"]):
+        for line in describe(report["violations"]):
             logging.warning("[validate_data] %s", line)
         logging.info(
             "[validate_data] completed. Status: %s, violations: %d", report["status"], len(report["violations"])

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from signoff.config.expectations import expectations
-from signoff.tables.delivery import Delivery, EarlierDelivery
+from signoff.tables.delivery import Delivery
 from signoff.tables.delivery_checks import _check_delivery
 from signoff.tables.own_keys import DeliveryRules, delivery_rules
-from signoff.tables.records import Violation
+from signoff.tables.records import EarlierDelivery, Violation
 
 KINDS = {"day": "date", "kind": "text", "open": "boolean", "x": "number", "y": "number"}
 

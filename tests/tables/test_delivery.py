@@ -14,9 +14,10 @@ import validate_data
 from conftest import ROOT, in_process
 from signoff.base.errors import TaskError
 from signoff.tables import batches
-from signoff.tables.contract import describe, read_contract
+from signoff.tables.contract import read_contract
 from signoff.tables.delivery import Delivery, counts_by_day
 from signoff.tables.times import Times, time_column_of
+from signoff.tables.violations import describe
 
 CONTRACT = {
     "rows": {"min": 0.7, "max": 1.9, "newest": 0.5},

@@ -17,11 +17,14 @@ from typing import Any
 
 from signoff.base.errors import explain
 from signoff.base.files import WORKFLOW, make_way, no_link
+from signoff.base.late_import import import_late
 from signoff.base.redaction import Redacting
 from signoff.base.surroundings import use_utf8
 
 # At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
 atexit.register(gc.freeze)
+# scikit-learn imports it, which takes a third of the time of its own import, for functions that few tasks call.
+import_late("scipy.stats", {"chi2", "gmean", "rankdata"})
 
 _LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 

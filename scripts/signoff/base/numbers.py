@@ -1,9 +1,8 @@
 """Numbers as people and JSON files show them."""
 
 import math
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 # The quantiles of a profile are values of the data, which later values are compared with.
 _EXACT = ("profile", "predictions_profile")
@@ -15,7 +14,8 @@ def rounded(value: Any) -> Any:
         return {key: each if key in _EXACT else rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(each) for each in value]
-    if isinstance(value, float | np.floating):
+    # NumPy's numbers, too, without importing it.
+    if isinstance(value, Real) and not isinstance(value, Integral):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from signoff.model.metric import Metric, loss_of
-from signoff.model.records import DEFAULT_MINUTES, Candidate, Setting, Trials
+from signoff.model.metric import loss_of
+from signoff.model.records import DEFAULT_MINUTES, Candidate, Metric, Setting, Trials
 from signoff.model.regressor import DEFAULT_ESTIMATOR
 from signoff.model.search import FIRST_ROUND_ROWS, draws_of
 from signoff.model.transform import Transform, transformed

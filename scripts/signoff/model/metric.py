@@ -1,25 +1,13 @@
 """The metric by which models are compared: the smaller its value, the better."""
 
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError
+from signoff.model.records import Metric
 
-Metric = Literal[
-    "MAE",
-    "RMSE",
-    "poisson_deviance",
-    "gamma_deviance",
-    "tweedie_deviance",
-    "quantile_loss_5",
-    "quantile_loss_10",
-    "quantile_loss_25",
-    "quantile_loss_75",
-    "quantile_loss_90",
-    "quantile_loss_95",
-]
 TO_MINIMISE: tuple[Metric, ...] = get_args(Metric)
 # The losses of gradient boosting that are such a deviance, or nearest to it: it has none of Tweedie.
 _DEVIANCES: dict[Metric, str] = {

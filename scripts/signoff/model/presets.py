@@ -11,8 +11,8 @@ from scipy import stats
 
 from signoff.base.errors import TaskError
 from signoff.model.draws import Budget, batches, drawn
-from signoff.model.metric import Metric, error_of, loss_of
-from signoff.model.records import ComparedSetting, Comparison, Cost, Setting, words_of
+from signoff.model.metric import error_of, loss_of
+from signoff.model.records import ComparedSetting, Comparison, Cost, Metric, Setting, words_of
 from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import with_error as compared_with

@@ -1,12 +1,27 @@
-"""The types of model.json on how a model was chosen, and their words.
+"""The types of model.json on how a model was chosen, and their words; the types of scores.
 
-A report needs them, and no scikit-learn: to import it would take longer than to write the report.
+A report and the verdict need them, and no library: to import one would take longer than the verdict.
 """
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from signoff.features.records import Described
-from signoff.model.metric import Metric
+
+Metric = Literal[
+    "MAE",
+    "RMSE",
+    "poisson_deviance",
+    "gamma_deviance",
+    "tweedie_deviance",
+    "quantile_loss_5",
+    "quantile_loss_10",
+    "quantile_loss_25",
+    "quantile_loss_75",
+    "quantile_loss_90",
+    "quantile_loss_95",
+]
+# By metric, custom ones included; an undefined one is None.
+Scores = dict[str, float | int | None]
 
 # How long the preset best compares models.
 DEFAULT_MINUTES = 10.0

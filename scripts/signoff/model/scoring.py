@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from signoff.model.records import Scores
 from signoff.tables.spill import PIECE, Spill, as_keys, from_keys, select
 
 # The metrics in the order of the report, with their names there.
@@ -19,9 +20,6 @@ HIGHER_IS_BETTER = {"R2"}
 
 # The ends of the interval of a prediction, among the held-out rows and with each scored row.
 LOW_AND_HIGH = ("prediction_low", "prediction_high")
-
-# By metric, custom ones included; an undefined one is None.
-Scores = dict[str, float | int | None]
 
 
 def mae(scores: Scores) -> float:

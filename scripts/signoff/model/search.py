@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from signoff.base.errors import TaskError
 from signoff.model.encoding import fit, predictions
 from signoff.model.group_folds import by_group
-from signoff.model.metric import Metric, error_of
-from signoff.model.records import Candidate, ComparedSetting, Comparison, Cost, Setting, words_of
+from signoff.model.metric import error_of
+from signoff.model.records import Candidate, ComparedSetting, Comparison, Cost, Metric, Setting, words_of
 from signoff.model.regressor import TrainingRows, make_regressor, use_threads
 from signoff.model.transform import Transform, transformed
 
@@ -42,7 +42,7 @@ _DRAWS = 10
 # Both ends are included.
 _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "uniform": lambda low, high: stats.uniform(low, high - low),
-    "loguniform": stats.loguniform,
+    "loguniform": lambda low, high: stats.loguniform(low, high),
     "randint": lambda low, high: stats.randint(low, high + 1),
 }
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from signoff.model.metric import Metric, error_of
-from signoff.model.records import Cost, Setting, TextGain, words_of_text
+from signoff.model.metric import error_of
+from signoff.model.records import Cost, Metric, Setting, TextGain, words_of_text
 from signoff.model.regressor import TrainingRows
 from signoff.model.search import cost_of, halved
 

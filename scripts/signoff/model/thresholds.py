@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from signoff.base.errors import TaskError, nearest
-from signoff.model.scoring import Scores
+from signoff.model.records import Scores
 
 # By name in the config: a metric of `scoring.metrics` in lower case, with its largest or smallest value …
 _THRESHOLDS = {"mae_max": "the largest mean absolute error", "r2_min": "the least R2"}

@@ -3,8 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from signoff.features.records import HistoryFacts, Split
-from signoff.model.records import Comparison, ModelIntervals, Profile, Weighting
-from signoff.model.scoring import Scores
+from signoff.model.records import Comparison, ModelIntervals, Profile, Scores, Weighting
 from signoff.model.thresholds import DeployedScores, Threshold
 from signoff.tables.records import Violation
 

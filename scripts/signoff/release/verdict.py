@@ -8,7 +8,7 @@ from signoff.base.files import read_utf8
 from signoff.base.numbers import counted, decimals
 from signoff.model.thresholds import DeployedScores
 from signoff.release.records import Metrics, Validation
-from signoff.tables.contract import describe
+from signoff.tables.violations import describe
 
 # The prefix of the summary's lines in the log.
 MARK = "| "

@@ -10,8 +10,8 @@ from typing import Any
 from signoff.release.facts import ReleaseFacts
 from signoff.report.document import Block, Code, Items, Part, Section, Table, Words, number
 from signoff.report.markdown import markdown
-from signoff.tables.contract import describe
 from signoff.tables.records import Contract, ValidationReport
+from signoff.tables.violations import describe
 
 # Keys of a column's profile, and their names in the table.
 _STATISTICS = {"missing": "missing", "unreadable": "unreadable", "distinct": "distinct"}

@@ -3,12 +3,11 @@
 from signoff.base.numbers import agreed, counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
-from signoff.model.metric import Metric
-from signoff.model.records import ComparedSetting, Comparison, Weighting, words_of, words_of_gain, words_of_text
+from signoff.model.records import ComparedSetting, Comparison, Metric, Weighting, words_of, words_of_gain, words_of_text
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
-from signoff.tables.contract import describe
+from signoff.tables.violations import describe
 
 
 def data(metrics: Metrics) -> list[Block]:

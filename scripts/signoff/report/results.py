@@ -2,7 +2,8 @@
 
 from signoff.base.errors import TaskError
 from signoff.base.numbers import agreed, counted
-from signoff.model.scoring import METRIC_NAMES, Scores
+from signoff.model.records import Scores
+from signoff.model.scoring import METRIC_NAMES
 from signoff.model.thresholds import DeployedScores
 from signoff.release.records import (
     Diagnostics,

@@ -13,7 +13,8 @@ import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.features.user_code import call
-from signoff.model.scoring import BUILT_IN, Scores
+from signoff.model.records import Scores
+from signoff.model.scoring import BUILT_IN
 from signoff.release.records import Difference, Drawn, Interval
 from signoff.review.intervals import Resampling, bounds, judged_difference
 

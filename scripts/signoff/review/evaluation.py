@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from signoff.base.errors import TaskError, explain, nearest
-from signoff.model.records import Metadata
-from signoff.model.scoring import LOW_AND_HIGH, Scores, interval_ends, metrics, predict, total
+from signoff.model.records import Metadata, Scores
+from signoff.model.scoring import LOW_AND_HIGH, interval_ends, metrics, predict, total
 from signoff.model.thresholds import DeployedScores, Threshold, judge
 from signoff.review.champion import Champion, ChampionError
 from signoff.tables.batches import Columns, chosen, tables

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy import special
 from sklearn.tree import DecisionTreeClassifier
 
 _FEWEST_ROWS = 200
@@ -90,4 +90,4 @@ def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
         return False
     distance = float((counts * (means - levels) ** 2).sum()) / within
     free = len(levels)
-    return distance / free < _TOO_CLOSE and float(chi2.cdf(distance, free)) < _BY_CHANCE
+    return distance / free < _TOO_CLOSE and float(special.chdtr(free, distance)) < _BY_CHANCE

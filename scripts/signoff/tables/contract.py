@@ -1,6 +1,5 @@
 """The data contract, a pandera schema in YAML: which kinds of columns it declares, and the notation of dates."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -9,12 +8,9 @@ import yaml
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_utf8
-from signoff.base.numbers import counted
 from signoff.tables.own_keys import OF_COLUMNS, OF_TABLE, check_own_keys
-from signoff.tables.records import Contract, Violation
+from signoff.tables.records import Contract
 
-# The number of examples of each violation, and of the most frequent values of a column.
-EXAMPLES = 5
 # What the dtypes of each kind begin with.
 _DTYPES = {
     "number": ("int", "uint", "float", "decimal"),
@@ -122,20 +118,6 @@ def without_own_keys(contract: Contract) -> dict[str, object]:
         for column, rules in contract["columns"].items()
     }
     return {key: value for key, value in contract.items() if key not in OF_TABLE} | {"columns": columns}
-
-
-def describe(violations: Sequence[Violation]) -> list[str]:
-    """Return one line for each violation of a validation report."""
-    lines = []
-    for each in violations:
-        where = f"column {each['column']}: " if each["column"] else ""
-        if "found" in each:
-            lines.append(f"{where}{each['found']}")
-            continue
-        examples = ", ".join(f"{example['value']!r} in row {example['row']}" for example in each["examples"][:3])
-        rows = f" in {counted(each['rows'], 'row')} ({examples})" if each["rows"] else ""
-        lines.append(f"{where}violates {each['check']!r}{rows}")
-    return lines
 
 
 def looks_at_all_rows(contract: Contract | None) -> bool:

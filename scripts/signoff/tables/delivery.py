@@ -2,30 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
+from signoff.tables.records import EarlierDelivery, Saved
+
 # The day of a row without a valid time.
 NO_DAY = -(10**9)
-
-
-class EarlierDelivery(TypedDict):
-    """What the next delivery is compared with: the number of rows, also by level of some columns."""
-
-    rows: int
-    levels: dict[str, dict[str, int]]
-
-
-class Saved(EarlierDelivery):
-    """What a part of a delivery holds; days are texts, as keys of JSON are."""
-
-    newest: str | None
-    days: dict[str, int]
-    levels_by_day: dict[str, dict[str, dict[str, int]]]
-    missing: dict[str, int]
-    missing_by_day: dict[str, dict[str, int]]
 
 
 class Delivery:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json
-from signoff.tables.delivery import Delivery, EarlierDelivery
+from signoff.tables.delivery import Delivery
 from signoff.tables.own_keys import DeliveryRules
-from signoff.tables.records import ValidationReport, Violation
+from signoff.tables.records import EarlierDelivery, ValidationReport, Violation
 
 # A level is required in the newest period if it had at least this many rows in each of this many earlier periods.
 STEADY_ROWS, STEADY_PERIODS = 3, 8

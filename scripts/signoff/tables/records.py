@@ -2,8 +2,6 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from signoff.tables.delivery import EarlierDelivery, Saved
-
 
 class ColumnRules(TypedDict, total=False):
     """The rules of a column in the contract; pandera knows some more."""
@@ -53,6 +51,23 @@ class ColumnProfile(TypedDict):
     q75: NotRequired[Any]
     max: NotRequired[Any]
     most_frequent: NotRequired[dict[str, int]]
+
+
+class EarlierDelivery(TypedDict):
+    """What the next delivery is compared with: the number of rows, also by level of some columns."""
+
+    rows: int
+    levels: dict[str, dict[str, int]]
+
+
+class Saved(EarlierDelivery):
+    """What a part of a delivery holds; days are texts, as keys of JSON are."""
+
+    newest: str | None
+    days: dict[str, int]
+    levels_by_day: dict[str, dict[str, dict[str, int]]]
+    missing: dict[str, int]
+    missing_by_day: dict[str, dict[str, int]]
 
 
 class ValidationReport(TypedDict):
