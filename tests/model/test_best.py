@@ -4,7 +4,10 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.model_selection import KFold
 from test_model import KINDS, SCHEMA, table
 from test_presets import VOTING
 
@@ -14,7 +17,7 @@ from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.draws import Budget, batches, drawn
 from signoff.model.model_file import pickled
-from signoff.model.presets import choose_good
+from signoff.model.presets import _chosen, _Found, choose_good
 from signoff.model.records import Setting
 from signoff.model.regressor import Learning, TrainingRows, make_regressor
 from signoff.model.training import train_model
@@ -47,9 +50,9 @@ def test_a_batch_that_may_end_too_late_does_not_begin_and_there_is_a_last_one():
 
 def test_each_kind_of_model_takes_its_turn_and_accepts_its_parameters():
     found: Iterator[Setting] = drawn([2, 4], "poisson_deviance", "log")
-    one, other = (list(itertools.islice(found, 6)) for _ in range(2))
+    one, other = (list(itertools.islice(found, 12)) for _ in range(2))
     assert [each["estimator"] for each in one] == [each["estimator"] for each in other]
-    assert len({str(each) for each in (*one, *other)}) == 12
+    assert len({each["estimator"] for each in one}) == 4 and len({str(each) for each in (*one, *other)}) == 24
     assert {"absolute_error", "poisson"} <= {each["params"].get("loss") for each in one}
     for each in (*one, *other):
         make_regressor(**each, random_state=0)
@@ -66,10 +69,21 @@ def test_the_recorded_number_of_trials_gives_the_same_model():
     assert found[0] == again[0] and found[1]["settings"] == again[1]["settings"]
     # The drawn ones are trained, and cost; a mean is not.
     compared = [each for each in found[1]["settings"] if each["estimator"] != VOTING]
-    assert sum("max_features" in each["params"] for each in compared) == 3
+    assert sum("max_features" in each["params"] for each in compared) == 2 and "Nystroem" in str(compared)
     assert found[1]["cost"]["fits"] == 5 * len(compared) and not any(each["problem"] for each in compared)
     one, other = (pickled(train_model(features, KINDS, target, **each)) for each, _ in (found, again))
     assert one == other
+
+
+def test_a_mean_that_is_better_at_all_is_preferred_as_good_does_beyond_one_standard_error():
+    target, signs = pd.Series(np.zeros(10)), np.repeat([-1, -1, 1.5, 1.5, 1.5], 2)
+    settings = [{"estimator": name, "params": {}} for name in ("a.A", "b.B")]
+    compared = {n: {**each, "MAE": 1.0, "spread": 0.1, "rows": 10, "problem": None} for n, each in enumerate(settings)}
+    found = _Found(settings, compared, {0: target + 1, 1: target + signs}, {"fits": 10, "rows": 80})
+    # Better by 0.25 ± 0.31 than A.
+    assert _chosen(found, target, KFold(5), "MAE", best=False)[0] == settings[0]
+    setting, comparison = _chosen(found, target, KFold(5), "MAE", best=True)
+    assert setting["estimator"] == VOTING and comparison["why"].endswith("by 0.25 ± 0.31")
 
 
 def test_a_backtest_draws_as_many_as_the_last_model_and_records_them(tmp_path):
@@ -86,8 +100,8 @@ def test_a_backtest_draws_as_many_as_the_last_model_and_records_them(tmp_path):
 
 
 def test_a_release_is_reproduced_with_the_trials_that_were_made():
-    config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"preset": "best", "minutes": 3}}
-    check_config(config, SCHEMA)
+    model = {"preset": "best", "minutes": 3}
+    config = check_config({"raw_data_source_url": "a.csv", "target": "y", "model": model}, SCHEMA)
     record = {"versions": {}, "candidates": {"trials": {"count": 6, "minutes": 3}}}
     options = reproduce._training(config, record)
     assert options["trials"] == 6 and options["minutes"] is None

@@ -81,12 +81,13 @@ def test_skops_refuses_them_before_rows_are_read(tmp_path, option):
 
 
 def test_a_release_is_reproduced_with_the_boosters_that_took_part():
-    config = {"raw_data_source_url": "a.csv", "target": "y", "model": {"preset": "good"}}
-    check_config(config, SCHEMA)
-    assert reproduce._training(config, {"versions": {"python": "3.11", "lightgbm": "4"}})["boosters"] == ["lightgbm"]
-    assert reproduce._training(config, {"versions": {"python": "3.11"}})["boosters"] == "none"
-    config["model"]["preset"] = "fast"
-    assert "boosters" not in reproduce._training(config, {"versions": {}})
+    good, fast = (
+        check_config({"raw_data_source_url": "a.csv", "target": "y", "model": {"preset": preset}}, SCHEMA)
+        for preset in ("good", "fast")
+    )
+    assert reproduce._training(good, {"versions": {"python": "3.11", "lightgbm": "4"}})["boosters"] == ["lightgbm"]
+    assert reproduce._training(good, {"versions": {"python": "3.11"}})["boosters"] == "none"
+    assert "boosters" not in reproduce._training(fast, {"versions": {}})
 
 
 def test_the_requirements_of_a_released_model_have_the_booster():

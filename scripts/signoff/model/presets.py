@@ -64,7 +64,7 @@ def choose_good(
 ) -> tuple[Setting, Comparison | None]:
     """Return the setting to train, and how the settings of the preset compare; parameters as for `choose_model`.
 
-    With a `budget`, the preset is `best`: after the settings of `good`, it compares batches of others that are drawn.
+    With a `budget`, the preset is `best`: it also compares settings that are drawn, and a mean need only be better.
 
     Of those within one standard error of the best by the metric, paired over the folds, the simplest is chosen
     (Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, 3.4.3). A weighted mean of the best
@@ -107,7 +107,7 @@ def choose_good(
     if budget:
         for batch in batches(draws, len(rows), budget, started):
             compare(batch)
-    setting, comparison = _chosen(found, rows.target, folds, metric, _MOST_MEMBERS_OF_BEST if budget else _MOST_MEMBERS)
+    setting, comparison = _chosen(found, rows.target, folds, metric, best=budget is not None)
     comparison["folds"] = said
     if budget:
         comparison["trials"] = budget.used(len(found.settings) - len(settings))
@@ -116,8 +116,8 @@ def choose_good(
     return setting, comparison
 
 
-def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, members: int) -> tuple[Setting, Comparison]:
-    """Return the simplest of the best settings, or the weighted mean of at most so many, and the comparison."""
+def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, best: bool) -> tuple[Setting, Comparison]:
+    """Return the simplest of the best settings, or their weighted mean, and the comparison; `best` is the preset."""
     settings, compared = found.settings, dict(found.compared)
     if not found.predicted:
         raise TaskError(f"model.preset: no model can be trained. {words_of(compared[0])}: {compared[0]['problem']}")
@@ -125,12 +125,12 @@ def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, member
     finalists = {n: each for n, each in sorted(found.predicted.items()) if compared[n]["rows"] > _NEARLY_ALL * most}
     errors, places = _errors(target, finalists, folds, metric)
     chosen, why = _simplest(errors, settings)
-    mean = _mean(target, finalists, errors, places, metric, members)
+    mean = _mean(target, finalists, errors, places, metric, _MOST_MEMBERS_OF_BEST if best else _MOST_MEMBERS)
     if mean is not None:
         weights, scores = mean
         compared[-1] = compared_with(_voting(settings, weights), metric, (scores.mean(), scores.std()), most)
         gain, error = _paired(errors[chosen], scores)
-        if gain > error:
+        if gain > (0 if best else error):
             why = f"the weighted mean is better than {words_of(settings[chosen])} by {gain:.4g} ± {error:.2g}"
             chosen = -1
     first = compared[chosen]

@@ -193,6 +193,7 @@ def halved(
     cores = min(threads, cpu_count())
     with threadpool_limits({"blas": 1}), parallel_config("threading", n_jobs=cores), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
+        warnings.filterwarnings("ignore", message="n_components > n_samples")
         # Named otherwise than for scikit-learn, which would also weight the scores, and split by the groups itself.
         by_row = {"weights": rows.weights, "together": rows.groups}
         search.fit(rows.features, rows.target, **{name: each for name, each in by_row.items() if each is not None})

@@ -1,6 +1,7 @@
 """Training: one pipeline, fitted on the training rows."""
 
 import platform
+import warnings
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -129,7 +130,9 @@ def _fitted(regressor: Regressor, rows: TrainingRows, setting: Setting, random_s
     threads, libraries = threads_for(features, threads), _libraries_with_threads(estimator)
     try:
         # Sums in linear algebra depend on how many threads share them, so BLAS gets one.
-        with libraries.limit(limits={"openmp": threads, "blas": 1}):
+        with libraries.limit(limits={"openmp": threads, "blas": 1}), warnings.catch_warnings():
+            # A kernel of few rows has all of them.
+            warnings.filterwarnings("ignore", message="n_components > n_samples")
             pipeline = fit(regressor, kinds, features, rows.target, random_state, rows.weights, rows.groups)
         # Other regressors than the default may check their parameters against the data only here.
         if estimator != DEFAULT_ESTIMATOR:
