@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,23 @@ from signoff.base.files import write_json
 from signoff.release.live_record import LIVE_RECORD
 from signoff.release.store import Releases
 from weekly import _live_outcome
+
+# Read by every Python that starts: the live record is killed once one of its two files is in place, and the other is
+# not. "table" is the order in which they are written. In "record" the table is held back, as by a disk that has
+# forgotten it.
+SABOTAGE = """
+import os, sys
+fault, replace = os.environ.get("FAULT"), os.replace
+def killed(old, new, **options):
+    if str(new).endswith("live.csv") and fault == "record":
+        return
+    if not str(new).endswith("live.json") or fault == "record":
+        replace(old, new, **options)
+    if str(new).endswith("live.json"):
+        os.kill(os.getpid(), 9)
+if fault and "live_record.py" in " ".join(sys.orig_argv):
+    os.replace = killed
+"""
 
 
 def later_rides(weeks: int, shift_after: int, shift: float) -> pd.DataFrame:
@@ -112,3 +130,41 @@ def test_a_rule_returns_only_to_a_release_with_the_approvals_that_are_asked_for(
     released.configure(live=rule)
     assert _live_outcome()["rolled_back"] == second
     assert Releases().current() == first
+
+
+@pytest.mark.workflow
+def test_a_kill_between_the_record_and_its_table_leaves_both_in_agreement_after_the_next_run(
+    released, tmp_path, monkeypatch
+):
+    (tmp_path / "fault").mkdir()
+    (tmp_path / "fault/sitecustomize.py").write_text(SABOTAGE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fault"))
+    monkeypatch.chdir(released.folder)
+    # The newest first, so that no row is left that the record would score as if it had been predicted.
+    files, batch = [LIVE_RECORD, LIVE_RECORD.with_suffix(".csv")], rides(660).dropna()[::-1]
+    batch["prediction"], batch["release"] = batch.pop("minutes") + 1, Releases().current()
+
+    def rows() -> list[int]:
+        """Return how many predictions of the current release each file has."""
+        lines = [pd.DataFrame(released.json(str(files[0]))["weeks"]), pd.read_csv(files[1])]
+        return [int(each.loc[each["release"] == Releases().current(), "rows"].sum()) for each in lines]
+
+    def predict(part: pd.DataFrame, name: str) -> None:
+        Path("predictions").mkdir(exist_ok=True)
+        part.to_csv(f"predictions/{name}.csv", index=False)
+
+    predict(batch[:100], "first")
+    released.snakemake(str(files[0]))
+    assert rows() == [100, 100]
+    for n, (fault, left) in enumerate([("table", [100, 200]), ("record", [300, 200])], 2):
+        predict(batch[100 * (n - 1) : 100 * n], f"batch{n}")
+        # Without a Snakemake, which would put both files back: it was killed, too.
+        monkeypatch.setenv("FAULT", fault)
+        words = ["--raw=data/raw/raw_data.csv", "--cleaned=data/processed/cleaned_data.json", "--target=minutes"]
+        killed = released.script("live_record", *words, f"--output={files[0]}", check=False)
+        monkeypatch.delenv("FAULT")
+        assert killed.returncode in (-9, 137), killed.stdout
+        assert rows() == left
+        released.snakemake(str(files[0]))
+        assert rows() == [100 * n, 100 * n]
+    assert not list(Path("reports").glob(".live*"))
