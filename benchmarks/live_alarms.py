@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import live_shapes
 from benchmarks.alarms_newest import EVERY, Shape, _kept, features_of, written
 
 from signoff.model.training import train_model
@@ -39,6 +40,11 @@ FAULTS = ("noise doubled", "target × 1.25", "noise doubled, labels late")
 CLEAN = ("clean", "clean, labels late")
 # The share of the labels that come in the same week, a week and two weeks later.
 _ON_TIME = (0.5, 0.3, 0.2)
+_AFTERWARDS = {
+    "parcels": Shape(live_shapes.parcels, "minutes", "depot", "stops", None, apart=True),
+    "tickets": Shape(live_shapes.tickets, "closed", "team", "backlog", None, apart=True),
+    "wells": Shape(live_shapes.wells, "volume", "well", "pressure", "warmth", apart=True),
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def _rows_before_and_after(raw: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestam
 
 def replay(name: str, seed: int) -> Replay:
     """Train on a table, and return what the release promised and what then happened."""
-    shape: Shape = EVERY[name]
+    shape: Shape = (EVERY | _AFTERWARDS)[name]
     with threadpool_limits(1):
         raw, release = _rows_before_and_after(shape.make(np.random.default_rng([71, seed, *name.encode()])))
         table, description = features_of(raw, shape.target)
@@ -231,12 +237,16 @@ def main() -> None:
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    for apart, title in ((False, "Shapes that the alarms were tuned on"), (True, "Shapes that were kept apart")):
-        names = [name for name, shape in EVERY.items() if shape.apart == apart]
-        found = list(replays(names, range(args.tables), args.cores, args.keep))
+    tuned, apart = ([name for name, shape in EVERY.items() if shape.apart == each] for each in (False, True))
+    for title, names, tables in (
+        ("Shapes that the alarms were tuned on", tuned, args.tables),
+        ("Shapes that were kept apart", apart, args.tables),
+        ("Shapes that were written after the last change", list(_AFTERWARDS), 3 * args.tables),
+    ):
+        found = list(replays(names, range(tables), args.cores, args.keep))
         shapes = ", ".join(dict.fromkeys(each.shape for each in found))
         results = [judged(each, kind) for kind in (*CLEAN, *FAULTS) for each in found]
-        lines += ["", f"### {title}", "", f"{shapes}; {args.tables} tables of each.", "", *table_of(results)]
+        lines += ["", f"### {title}", "", f"{shapes}; {tables} tables of each.", "", *table_of(results)]
     print("\n".join(lines))
     if args.output:
         args.output.write_text(written(args.output.read_text(encoding="utf-8"), lines), encoding="utf-8")

@@ -203,6 +203,13 @@ def test_doubled_noise_is_found_in_its_second_week_by_few_held_out_weeks_of_few_
     assert all(replay() for _ in range(20))
 
 
+def test_a_wide_interval_of_the_report_hides_no_larger_error():
+    wide = promise(low=0.5, high=1.5)
+    assert mark_alarms(weeks({"mae": 1.0}, {"mae": 1.7}, {"mae": 1.7}), "r1", wide)[0]["name"] == "live_error"
+    # What the report itself says to be possible is no alarm.
+    assert mark_alarms(weeks({"mae": 1.0}, {"mae": 1.45}, {"mae": 1.45}), "r1", wide) == []
+
+
 def test_two_weeks_that_are_unlikely_together_raise_an_alarm():
     assert mark_alarms(weeks({"mae": 1.0}, {"mae": 1.5}), "r1", promise()) == []
     (found,) = mark_alarms(weeks({"mae": 1.0}, {"mae": 1.5}, {"mae": 1.5}), "r1", promise())

@@ -17,7 +17,7 @@ from signoff.review.live_join import NO_WEEK, Unjoined
 # A week with fewer answered rows is not judged by itself.
 _FEWEST_ROWS = 10
 # One week is an alarm at the first probability, two in a row together at the second.
-_RARE, _RARE_TWICE = 0.0005, 0.002
+_RARE, _RARE_TWICE = 0.0003, 0.001
 # A week above this probability is as promised.
 _UNUSUAL = 0.05
 # The prior of the spread of weeks counts as much as this many weeks.
@@ -301,16 +301,16 @@ def _figures(promise: Promise) -> dict[str, _Figure]:
     """Return the figures that are compared, by the name of their alarm."""
     known = [each for each in promise.weeks if each["rows"] >= _FEWEST_ROWS and each["MAE"] > 0]
     mae = max(promise.mae, 1e-300)
-    error = _standard_error(promise.low, promise.high)
     return {
         # A mean of absolute errors has a relative standard error of about 1 / √n, a mean error 1.25 times as much.
         "live_error": _Figure(
             value=lambda week: math.log(max(week.mae, 1e-300)),
             promised=math.log(mae),
-            promised_error=None if error is None else error / mae,
+            # The held-out weeks show how errors vary. The report's interval would hide doubled errors for weeks.
+            promised_error=None,
             held_out=[math.log(each["MAE"]) for each in known],
             of_a_row=1.0,
-            extra=0.12,
+            extra=0.05,
             sides=1,
             matters=lambda week: week.mae > _WORSE * mae and (promise.high is None or week.mae > promise.high),
         ),
