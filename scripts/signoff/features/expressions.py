@@ -4,14 +4,18 @@ import ast
 import functools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
+from signoff.tables.table import numbers_in
 
+# The columns of n rows by name: to make a data frame of a few rows takes longer than to compute with them.
+Rows = pd.DataFrame | Mapping[str, pd.Series]
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -37,7 +41,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 def evaluate(
     name: str,
     expression: str,
-    frame: pd.DataFrame,
+    frame: Rows,
     target: str | None = None,
     infinite: dict[str, int] | None = None,
     key: str = "features.derived",
@@ -54,55 +58,81 @@ def evaluate(
     """
     where = f"{key}.{name}: {str(expression)[:200]!r}"
 
-    def column(name: str) -> pd.Series:
-        name = quoted.get(name, name)
-        if name == target:
-            raise TaskError(f"{where} uses the target, which is not known when a row is scored.")
-        if name not in frame:
-            raise TaskError(f"{where}: there is no column {name!r}: {nearest(name, frame.columns)}")
-        return frame[name]
-
     try:
         tree, quoted = _parse(expression)
-        values = _value(tree, column, where)
-        if not isinstance(values, pd.Series):
+        # As pandas does: a division by zero is an infinity.
+        with np.errstate(all="ignore"):
+            values = _value(tree, _Columns(frame, target, quoted, where))
+        if not isinstance(values, pd.Series | np.ndarray):
             raise TaskError(f"{where} uses no column.")
-        if pd.api.types.is_timedelta64_dtype(values):
+        if isinstance(values, pd.Series) and pd.api.types.is_timedelta64_dtype(values):
             values = cast(Any, values) / pd.Timedelta(days=1)
-        numbers: pd.Series = _arithmetic(values).astype("float64")
+        numbers = np.asarray(_arithmetic(values).astype("float64"))
     except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError(f"{where} cannot be computed ({error}).") from error
-    is_infinite = np.isinf(numbers.to_numpy())
+    is_infinite = np.isinf(numbers)
     if infinite is not None:
         infinite[name] += int(is_infinite.sum())
-    return numbers.where(~is_infinite) if is_infinite.any() else numbers
+    if is_infinite.any():
+        numbers = np.where(is_infinite, np.nan, numbers)
+    return pd.Series(numbers, index_of(frame), copy=False)
 
 
-def _value(node: ast.AST, column: Callable[[str], pd.Series], where: str) -> Any:
-    """Return the value of a part of an expression; `column` returns a column by its name.
+def index_of(rows: Rows) -> pd.Index:
+    """Return the index of the columns of n rows."""
+    return rows.index if isinstance(rows, pd.DataFrame) else next(iter(rows.values())).index
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The rows of an expression: its columns by the names in its tree, and the words with which errors begin."""
+
+    frame: Rows
+    target: str | None
+    quoted: Mapping[str, str]
+    where: str
+
+    def column(self, name: str) -> pd.Series:
+        """Return a column. Raises TaskError if there is none of that name, or it is the target."""
+        name = self.quoted.get(name, name)
+        if name == self.target:
+            raise TaskError(f"{self.where} uses the target, which is not known when a row is scored.")
+        if name not in self.frame:
+            raise TaskError(f"{self.where}: there is no column {name!r}: {nearest(name, list(self.frame))}")
+        return self.frame[name]
+
+    def compared(self, value: Any) -> Any:
+        """Return one side of a comparison, which pandas compares: other columns than numbers, too."""
+        return pd.Series(value, index_of(self.frame)) if isinstance(value, np.ndarray) else value
+
+
+def _value(node: ast.AST, rows: _Columns) -> Any:
+    """Return the value of a part of an expression.
+
+    Numbers that were computed are arrays, because pandas takes much longer for an operation on few rows.
 
     Not nested in `evaluate`: a recursive closure would keep all rows until the next garbage collection.
     """
     match node:
         case ast.Expression(body=body):
-            return _value(body, column, where)
+            return _value(body, rows)
         case ast.Constant(value=int() | float() | str() as constant):
             return constant
         case ast.Name(id=name):
-            return column(name)
+            return rows.column(name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             convert: Callable[[Any], Any] = _logical if isinstance(op, ast.BitAnd | ast.BitOr) else _arithmetic
-            sides = (convert(_value(each, column, where)) for each in (left, right))
+            sides = (convert(_value(each, rows)) for each in (left, right))
             return _OPERATORS[type(op)](*sides)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             convert = _logical if isinstance(op, ast.Invert) else _arithmetic
-            return _OPERATORS[type(op)](convert(_value(operand, column, where)))
+            return _OPERATORS[type(op)](convert(_value(operand, rows)))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            one, two = _value(left, column, where), _value(right, column, where)
+            one, two = (rows.compared(_value(each, rows)) for each in (left, right))
             # A comparison with a missing value is missing.
             return _logical(_OPERATORS[type(op)](one, two)).mask(pd.isna(one) | pd.isna(two))
     raise TaskError(
-        f"{where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
+        f"{rows.where}: only column names, numbers, + - * / // % **, comparisons, & | ~ and brackets are allowed."
     )
 
 
@@ -129,7 +159,7 @@ def names_in(expression: str) -> list[str]:
 
 
 def _arithmetic(value: Any) -> Any:
-    """Return numbers as floats, which do not wrap around, booleans as 0 and 1, and other columns unchanged.
+    """Return numbers as arrays of floats, which do not wrap around, booleans as 0 and 1, and other columns unchanged.
 
     Raises TypeError for text, because % could make it arbitrarily long, and for the root of a negative number.
     """
@@ -137,12 +167,10 @@ def _arithmetic(value: Any) -> Any:
         raise TypeError(f"{value!r} is not a real number")
     if isinstance(value, int):
         return float(value)
-    if isinstance(value, pd.Series) and value.dtype == np.float64:
-        return value
     if isinstance(value, pd.Series) and (value.dtype == object or pd.api.types.is_bool_dtype(value)):
         value = value.astype("boolean").astype("Float64")
     if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):
-        return pd.Series(value.to_numpy("float64", na_value=np.nan), value.index)
+        return numbers_in(value)
     return value
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
-from signoff.features.custom_features import as_given, custom_features, is_number
+from signoff.features.custom_features import custom_features, is_number
 from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.evidence import is_boolean, numbers_of
-from signoff.features.expressions import evaluate, names_in
+from signoff.features.expressions import Rows, evaluate, index_of, names_in
 from signoff.features.records import ColumnRecord, Described, FeatureRecipe, FeatureRecord
 from signoff.tables.records import ColumnsRead
+from signoff.tables.table import numbers_in
 
 # Each part with its period, where it comes round again.
 _CALENDAR = {
@@ -68,7 +69,7 @@ def names_of_values(part: str | None) -> dict[float, str]:
 
 
 def make_features(
-    frame: pd.DataFrame,
+    frame: Rows,
     recipe: Mapping[str, FeatureRecipe],
     target: str | None = None,
     infinite: dict[str, int] | None = None,
@@ -160,14 +161,15 @@ def described_columns(names: list[str], counts: ColumnsRead) -> dict[str, Column
 
 
 def features_again(
-    frame: pd.DataFrame, metadata: FeatureRecord, code: ModuleType | None = None, earlier: Earlier | None = None
+    frame: Rows, metadata: FeatureRecord, code: ModuleType | None = None, earlier: Earlier | None = None
 ) -> pd.DataFrame:
     """Return the features of n rows that come after the training, as the model takes them: float64 and str.
 
     Parameters
     ----------
     frame
-        n rows, numbered from 0, with the columns that `metadata` names.
+        n rows, numbered from 0, with the columns that `metadata` names; a data frame, if there is custom code or a
+        feature of earlier rows.
     metadata
         As `train_model` writes it.
     code
@@ -181,9 +183,10 @@ def features_again(
         A feature cannot be made.
     """
     recipe = metadata["recipe"]
-    history = history_features(frame, recipe, earlier)
+    history = history_features(frame, recipe, earlier) if isinstance(frame, pd.DataFrame) else None
     made: dict[str, pd.Series] | pd.DataFrame = make_features(frame, recipe, metadata["target"], history=history)
     if code and metadata["custom"]:
+        assert isinstance(frame, pd.DataFrame), "custom code gets a data frame"
         built_in = pd.DataFrame(made) if metadata["custom"]["mode"] == "after" else None
         made = custom_features(frame, built_in, metadata, code)
     for name, kind in metadata["features"].items():
@@ -191,12 +194,12 @@ def features_again(
             raise TaskError(f"{code.__file__}: features returned no column {name!r}, which the model was trained on.")
         if code and made[name].notna().any() and is_number(made[name]) != (kind == "number"):
             raise TaskError(f"{code.__file__}: the feature {name!r} was a {kind} in the training, and is none now.")
-    return pd.DataFrame(
-        {
-            name: as_given(made[name], "number") if kind == "number" else made[name].astype("str")
-            for name, kind in metadata["features"].items()
-        }
-    )
+    columns = {
+        name: numbers_in(made[name]) if kind == "number" else made[name].astype("str").array
+        for name, kind in metadata["features"].items()
+    }
+    # Without an index, pandas would align the columns, which takes longer than all features of a few rows.
+    return pd.DataFrame(columns, index=index_of(made))
 
 
 def of_a_date(name: str, description: Described) -> bool:

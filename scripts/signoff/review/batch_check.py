@@ -25,6 +25,7 @@ from signoff.release.approval import utc_now
 from signoff.release.records import DriftRow
 from signoff.review import drift
 from signoff.tables.records import ColumnProfile
+from signoff.tables.table import missing_in, numbers_in
 
 # Shares and distributions of fewer rows are not judged.
 _FEWEST_ROWS = 50
@@ -110,9 +111,9 @@ class BatchCheck:
 
     def add_column(self, name: str, values: pd.Series, unreadable: np.ndarray) -> None:
         """Count a block of a raw column, n parsed values of which some could not be read."""
-        wrong = int(unreadable.sum())
+        wrong = int(np.count_nonzero(unreadable))
         self.unreadable[name] += wrong
-        self.missing[name] += int(np.count_nonzero(values.isna().to_numpy())) - wrong
+        self.missing[name] += int(np.count_nonzero(missing_in(values))) - wrong
         about = self.released.columns.get(name)
         if (
             about is None
@@ -121,7 +122,7 @@ class BatchCheck:
             or not pd.api.types.is_numeric_dtype(values)
         ):
             return
-        numbers = values.to_numpy("float64", na_value=np.nan)
+        numbers = numbers_in(values)
         outside = (numbers < about["min"]) | (numbers > about["max"])
         if outside.any():
             low, high = self.ends.get(name, (math.inf, -math.inf))
@@ -251,7 +252,8 @@ class BatchCheck:
 
     def _shifts(self) -> list[_BatchFinding]:
         """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
-        sample = pd.concat([features for features, _, _ in self._sample], ignore_index=True)
+        blocks = [features for features, _, _ in self._sample]
+        sample = pd.concat(blocks, ignore_index=True) if len(blocks) > 1 else blocks[0]
         metadata = self.released.metadata
         pairs = [
             (name, self.released.features[name], sample[name])
@@ -264,7 +266,7 @@ class BatchCheck:
         for name, before, values in pairs:
             found += _shift(name, before, values, len(pairs) + 1)
         if self.released.predictions is not None:
-            predicted = pd.Series(np.concatenate([predictions for _, predictions, _ in self._sample]))
+            predicted = pd.Series(np.concatenate([predictions for _, predictions, _ in self._sample]), copy=False)
             row = drift.compare("the predictions", self.released.predictions, predicted)
             if _has_shifted(row, len(pairs) + 1):
                 found.append(_psi_finding(None, "predictions", row))
@@ -287,7 +289,7 @@ def _shift(name: str, before: Profile, values: pd.Series, compared: int) -> list
         sentence = f"{name}: {share:.1%} of the rows have a new {word}: {levels}"
         return [{"column": name, "what": "new_category", "before": 0.0, "now": share, "sentence": sentence}]
     if before["kind"] == "category":
-        pooled = _pooled(before, int(values.notna().sum()))
+        pooled = _pooled(before, len(values) - int(np.count_nonzero(missing_in(values))))
         row = row if pooled == before else drift.compare(name, pooled, values)
     return [_psi_finding(name, "shift", row)] if _has_shifted(row, compared) else []
 

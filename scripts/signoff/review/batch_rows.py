@@ -113,7 +113,7 @@ def divide(
     reasons: pd.Series,
 ) -> tuple[pa.Table, pa.Table]:
     """Return the rows that were scored, with predictions and their intervals, and the others, with the reasons."""
-    good = pa.array(reasons == "", type=pa.bool_())
+    good = pa.array(reasons.to_numpy() == "", type=pa.bool_())
     carried = dict(zip(text.column_names, text.columns, strict=True))
     made = {name: pa.array(values) for name, values in predicted.items()}
     scored = pa.table({"row_number": numbers, **carried, **made}).filter(good)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import special
 
 from signoff.features.recipe import of_a_date
@@ -13,6 +15,7 @@ from signoff.features.records import Described
 from signoff.model.records import Profile
 from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
+from signoff.tables.table import missing_in, numbers_in
 
 _QUANTILES = 51
 _MOST_LEVELS = 200
@@ -128,8 +131,9 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
         variation") with its size (0 to 1) and p (as if rows were independent), new and vanished levels, missing (the
         shares before and after), unit (None, or what every value seems to have been converted by), and flagged.
     """
-    kind, rows = before["kind"], int(values.notna().sum())
+    kind, rows = before["kind"], len(values) - int(np.count_nonzero(missing_in(values)))
     values = _measured(values, kind)
+    missing = missing_in(values)
     known = before["rows"] * (1 - before["missing"])
     row: DriftRow = {
         "feature": name,
@@ -140,7 +144,7 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
         "p": None,
         "new": [],
         "vanished": [],
-        "missing": [before["missing"], float(values.isna().mean()) if len(values) else 0.0],
+        "missing": [before["missing"], float(missing.mean()) if len(values) else 0.0],
         "flagged": False,
         "unit": None,
     }
@@ -149,10 +153,11 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
         row["flagged"] = gap and not expected
         return row
     if kind == "category":
-        then, now, size, p = _category_compared(row, before, values.dropna())
+        then, now, size, p = _category_compared(row, before, values[~missing] if missing.any() else values)
     else:
         # Lengths have no unit.
-        then, now, size, p = _number_compared(row, before, values.dropna(), expected or kind == "text")
+        numbers = np.sort(numbers_in(values)[~missing])
+        then, now, size, p = _number_compared(row, before, numbers, expected or kind == "text")
     psi = _psi(then, now)
     row["psi"], row["size"], row["p"] = psi, size, p
     # The expected index for two samples of the same distribution.
@@ -166,10 +171,9 @@ def compare(name: str, before: Profile, values: pd.Series, expected: bool = Fals
 _Counted = tuple[np.ndarray, np.ndarray, float, float]
 
 
-def _number_compared(row: DriftRow, before: Profile, values: pd.Series, expected: bool) -> _Counted:
-    """Compare known numbers with a profile; set `unit` of the row if they seem to be converted."""
-    known, rows = before["rows"] * (1 - before["missing"]), len(values)
-    numbers = np.sort(values.to_numpy("float64"))
+def _number_compared(row: DriftRow, before: Profile, numbers: np.ndarray, expected: bool) -> _Counted:
+    """Compare known numbers, sorted, with a profile; set `unit` of the row if they seem to be converted."""
+    known, rows = before["rows"] * (1 - before["missing"]), len(numbers)
     edges, shares = np.array(before["edges"]), np.array(before["shares"])
     now = _shares_up_to(numbers, edges)
     size = float(np.abs(shares - now).max())
@@ -184,9 +188,10 @@ def _number_compared(row: DriftRow, before: Profile, values: pd.Series, expected
 def _category_compared(row: DriftRow, before: Profile, values: pd.Series) -> _Counted:
     """Compare known levels with a profile; set `new` and `vanished` of the row."""
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
-    counted = values.astype("str").value_counts()
-    # A lookup in an index takes a hundred times as long as in a dictionary.
-    levels, found = before["counts"], dict(zip(counted.index, counted.tolist(), strict=True))
+    # The most frequent ones first, as pandas has them, which takes several times as long for a few levels.
+    counted = pc.value_counts(pa.array(values.astype("str"), pa.string())).to_pylist()
+    levels = before["counts"]
+    found = {each["values"]: each["counts"] for each in sorted(counted, key=lambda each: -each["counts"])}
     named = [found.get(level, 0) for level in levels]
     then, now = np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])
     if before["others"] == 0:

@@ -62,8 +62,8 @@ def _rows(newer: Newer, metadata: Metadata, earlier: Earlier) -> list[pd.DataFra
             for name in columns:
                 if name not in text.column_names:
                     raise TaskError(f"{newer.path} has no column {name!r}: {nearest(name, text.column_names)}")
-            frame, reasons = cleaned_rows(text, columns, newer.missing, None)
-            usable = frame[(reasons == "") & frame[earlier.time].notna()]
+            cleaned, reasons = cleaned_rows(text, columns, newer.missing, None)
+            usable = pd.DataFrame(cleaned)[(reasons == "") & cleaned[earlier.time].notna()]
             usable = usable[micros_of(usable[earlier.time]) > end]
             if len(usable):
                 found.append(remembered(usable, metadata["recipe"]))

@@ -27,7 +27,7 @@ from signoff.release.store import Releases
 from signoff.review.batch_check import BatchCheck, Released
 from signoff.tables.cells import MISSING
 from signoff.tables.cleaning import by_policy
-from signoff.tables.table import parse_table
+from signoff.tables.table import missing_in, parse_columns
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def score(
     TaskError
         A feature cannot be computed.
     """
-    frame, reasons = cleaned_rows(text, model.metadata["columns"], missing, beside.check)
-    features = _features(frame if _all_good(reasons) else frame[reasons == ""], model, reasons)
+    cleaned, reasons = cleaned_rows(text, model.metadata["columns"], missing, beside.check)
+    features = _features(cleaned, model, reasons)
     found: dict[str, Any] = {"prediction": pd.Series(dtype="float64")}
     if model.half_width is not None or has_bounds(model.pipeline):
         found |= {name: pd.Series(dtype="float64") for name in LOW_AND_HIGH}
@@ -107,7 +107,7 @@ def score(
         found[name] = pd.Series(dtype="float64" if name.endswith("_by") else "str")
     if len(features):
         if beside.check and model.earlier:
-            beside.check.add_moments(micros_of(frame.loc[features.index, model.earlier.time]), model.earlier)
+            beside.check.add_moments(micros_of(cleaned[model.earlier.time].loc[features.index]), model.earlier)
         predicted = scoring.predict(model.pipeline, features, threads)
         found["prediction"] = predicted
         if beside.check:
@@ -119,60 +119,60 @@ def score(
         if beside.attribution:
             reasons_found = beside.attribution.reasons(features, predicted)
             found |= {str(name): reasons_found[name] for name in reasons_found}
-    scored = pd.DataFrame(found, columns=list(found))
-    return scored if len(scored) == len(frame) else scored.reindex(frame.index), reasons
+    scored = pd.DataFrame(found)
+    return scored if len(scored) == len(reasons) else scored.reindex(range(len(reasons))), pd.Series(reasons)
 
 
-def _all_good(reasons: pd.Series) -> bool:
-    """Return whether no row has a reason to be rejected; much cheaper than a comparison of a few rows in pandas."""
-    return not any(reasons.to_numpy())
-
-
-def _features(frame: pd.DataFrame, model: _Model, reasons: pd.Series) -> pd.DataFrame:
-    """Return the features of cleaned rows; a row with an infinite one is left out, and gets its reason."""
-    if not len(frame):
-        return frame
+def _features(cleaned: dict[str, pd.Series], model: _Model, reasons: np.ndarray) -> pd.DataFrame:
+    """Return the features of the rows without a reason; a row with an infinite one is left out, and gets its reason."""
+    kept = np.flatnonzero(reasons == "")
+    if not len(kept):
+        return pd.DataFrame()
     metadata: Any = model.metadata
-    if len(frame) == len(reasons):
-        # No row was left out, so they are numbered from 0.
-        features = features_again(frame, metadata, model.code, model.earlier)
-    else:
-        made = features_again(frame.reset_index(drop=True), metadata, model.code, model.earlier)
-        features = made.set_axis(frame.index)
-    for name, infinite in infinite_values(features).items() if model.code else ():
+    rows: pd.DataFrame | dict[str, pd.Series] = cleaned
+    if model.code or model.earlier or len(kept) < len(reasons):
+        # To make a table takes long if there are few rows.
+        rows = pd.DataFrame(cleaned).iloc[kept].reset_index(drop=True)
+    features = features_again(rows, metadata, model.code, model.earlier)
+    if len(kept) < len(reasons):
+        features = features.set_axis(kept)
+    if not model.code:
+        return features
+    for name, infinite in infinite_values(features).items():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
-    return features if not model.code or _all_good(reasons) else features[reasons[features.index] == ""]
+    return features[reasons[kept] == ""]
 
 
 def cleaned_rows(
     text: pa.Table, columns: dict[str, ColumnRecord], missing: Sequence[str], check: BatchCheck | None
-) -> tuple[pd.DataFrame, pd.Series]:
+) -> tuple[dict[str, pd.Series], np.ndarray]:
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known, spellings = {}, pa.array([*MISSING, *missing])
     for name in columns:
         is_missing = pc.is_in(text[name], spellings)
         known[name] = pc.if_else(is_missing, None, text[name])
     formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
-    table = parse_table(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
-    frame = table.frame
-    reasons: Any = pd.Series("", index=frame.index, dtype="object")
-    nothing = np.zeros(len(frame), dtype=bool)
+    parsed = parse_columns(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
+    reasons = np.full(text.num_rows, "", dtype="object")
+    nothing = np.zeros(text.num_rows, dtype=bool)
+    cleaned: dict[str, pd.Series] = {}
     for name, how in columns.items():
-        wrong, values = nothing, frame[name]
-        if name in table.bad:
-            for row, value in table.bad[name].items():
+        wrong, values = nothing, parsed.values[name]
+        if name in parsed.bad:
+            wrong = nothing.copy()
+            for row, value in parsed.bad[name].items():
                 reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
-            wrong = frame.index.isin(table.bad[name].index)
+                wrong[row] = True
         if check:
             check.add_column(name, values, wrong)
-        cleaned, done = by_policy(values, how["policy"], wrong)
+        cleaned[name], done = by_policy(values, how["policy"], wrong)
         if done == "dropped":
-            dropped = values.isna().to_numpy() & ~wrong
+            dropped = missing_in(values) & ~wrong
             if dropped.any():
                 reasons[dropped] += f"{name} is missing; "
-        if cleaned is not values:
-            frame[name] = cleaned
-    return frame, reasons if _all_good(reasons) else reasons.str.removesuffix("; ")
+    for row in np.flatnonzero(reasons != ""):
+        reasons[row] = reasons[row].removesuffix("; ")
+    return cleaned, reasons
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +33,16 @@ class ParsedTable:
 
     frame: pd.DataFrame
     kinds: dict[str, str]
+    formats: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, pd.Series] = field(default_factory=dict)
+
+
+@dataclass
+class ParsedColumns:
+    """The columns of a table by name, in `values`; the rest as for `ParsedTable`. A table of few rows takes longer."""
+
+    values: dict[str, pd.Series] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
     bad: dict[str, pd.Series] = field(default_factory=dict)
 
@@ -66,21 +77,29 @@ def parse_table(
 
     `kinds` and `formats` say what some columns and their dates are known to be; the others' are found from all values.
     """
-    table = ParsedTable(pd.DataFrame(), {})
-    values = {}
+    parsed = parse_columns(text, kinds, formats)
+    index = pd.RangeIndex(text.num_rows)
+    frame = pd.DataFrame(parsed.values, columns=text.column_names, index=index)
+    return ParsedTable(frame, parsed.kinds, parsed.formats, parsed.bad)
+
+
+def parse_columns(
+    text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None
+) -> ParsedColumns:
+    """Return the same as `parse_table`, column by column."""
+    found = ParsedColumns()
     for name in text.column_names:
         column = without_blanks(text[name])
         kind, date_format = (kinds or {}).get(name), (formats or {}).get(name)
         if kind is None or (kind == "date" and date_format is None):
             kind, date_format = _found(column, kind, date_format)
-        table.kinds[name] = kind
+        found.kinds[name] = kind
         if kind == "date":
-            table.formats[name] = str(date_format)
-        values[name], bad = parse_column(column, kind, date_format)
+            found.formats[name] = str(date_format)
+        found.values[name], bad = parse_column(column, kind, date_format)
         if len(bad):
-            table.bad[name] = bad
-    table.frame = pd.DataFrame(values, columns=text.column_names, index=pd.RangeIndex(text.num_rows))
-    return table
+            found.bad[name] = bad
+    return found
 
 
 def _found(text: pa.ChunkedArray, kind: str | None, date_format: str | None) -> tuple[str, str | None]:
@@ -115,6 +134,18 @@ def parse_column(
         return values, _NOTHING
     bad = pc.and_(bad, pc.invert(is_blank(text))).to_pandas()
     return values, text.to_pandas().astype("object")[bad]
+
+
+def missing_in(values: pd.Series) -> np.ndarray:
+    """Return which of n values are missing, as `isna` does; of a few numbers, pandas takes much longer."""
+    if values.dtype == np.float64:
+        return np.isnan(values.to_numpy())
+    return np.zeros(len(values), dtype=bool) if values.dtype == np.int64 else values.isna().to_numpy()
+
+
+def numbers_in(values: pd.Series) -> np.ndarray:
+    """Return n numbers as float64, NaN where they are missing; possibly the memory of `values` itself."""
+    return values.to_numpy() if values.dtype == np.float64 else values.to_numpy("float64", na_value=np.nan)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
