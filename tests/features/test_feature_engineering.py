@@ -339,6 +339,15 @@ def test_a_rows_features_depend_on_that_row_alone():
     pd.testing.assert_frame_equal(whole.head(50).drop(columns="split"), half.drop(columns="split"))
 
 
+@pytest.mark.parametrize("operator", ["+", "-", "*", "/", "//", "%", "**"])
+def test_numbers_are_computed_as_pandas_does_even_by_zero_infinity_and_missing_values(operator):
+    special = [0.0, -0.0, 1.0, -2.5, 7.0, 1e308, np.inf, -np.inf, np.nan]
+    rows = pd.DataFrame([(a, b) for a in special for b in special], columns=["a", "b"]).set_index(np.arange(81) * 2)
+    found = evaluate("d", f"a {operator} b", rows)
+    expected = pd.eval(f"rows.a {operator} rows.b", engine="python")
+    pd.testing.assert_series_equal(found, expected.where(~np.isinf(expected)), check_names=False, check_exact=True)
+
+
 def test_rows_are_let_go_once_an_expression_is_evaluated_not_when_garbage_is_looked_for():
     frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
     rows = weakref.ref(frame)

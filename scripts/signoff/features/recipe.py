@@ -16,7 +16,7 @@ from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import Rows, evaluate, index_of, names_in
 from signoff.features.records import ColumnRecord, Described, FeatureRecipe, FeatureRecord
 from signoff.tables.records import ColumnsRead
-from signoff.tables.table import numbers_in
+from signoff.tables.table import numbers_in, text_in
 
 # Each part with its period, where it comes round again.
 _CALENDAR = {
@@ -114,7 +114,7 @@ def make_features(
         elif is_boolean(values):
             features[name] = values.astype("boolean").astype("Float64")
         else:
-            features[name] = values if pd.api.types.is_numeric_dtype(values) else values.astype("str")
+            features[name] = values if pd.api.types.is_numeric_dtype(values) else text_in(values)
     if infinite is None:
         warn_of_infinite(counted)
     return features
@@ -195,7 +195,7 @@ def features_again(
         if code and made[name].notna().any() and is_number(made[name]) != (kind == "number"):
             raise TaskError(f"{code.__file__}: the feature {name!r} was a {kind} in the training, and is none now.")
     columns = {
-        name: numbers_in(made[name]) if kind == "number" else made[name].astype("str").array
+        name: numbers_in(made[name]) if kind == "number" else text_in(made[name]).array
         for name, kind in metadata["features"].items()
     }
     # Without an index, pandas would align the columns, which takes longer than all features of a few rows.

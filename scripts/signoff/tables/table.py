@@ -21,6 +21,7 @@ from signoff.tables.csv_file import (
 )
 from signoff.tables.dates import parse_date
 
+_STR = pd.StringDtype(na_value=np.nan)
 # Of a column whose values are all of its kind.
 _NOTHING = pd.Series(dtype="object")
 
@@ -126,9 +127,12 @@ def parse_column(
             parsed = pc.cast(parsed, pa.timestamp("us", "UTC"))
     else:
         parsed = PARSERS[kind](text)
-    values = parsed.to_pandas()
-    if dtype or kind == "text":
-        values = values.astype(dtype or "str")
+    # What `to_pandas` returns, which takes longer for a few numbers.
+    values = pd.Series(parsed.to_numpy(), copy=False) if kind == "number" else parsed.to_pandas()
+    if dtype:
+        values = values.astype(dtype)
+    elif kind == "text":
+        values = text_in(values)
     bad = pc.and_(pc.is_valid(text), pc.is_null(parsed, nan_is_null=True))
     if not pc.any(bad).as_py():
         return values, _NOTHING
@@ -138,14 +142,21 @@ def parse_column(
 
 def missing_in(values: pd.Series) -> np.ndarray:
     """Return which of n values are missing, as `isna` does; of a few numbers, pandas takes much longer."""
-    if values.dtype == np.float64:
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
         return np.isnan(values.to_numpy())
-    return np.zeros(len(values), dtype=bool) if values.dtype == np.int64 else values.isna().to_numpy()
+    return np.asarray(values.array.isna())
 
 
 def numbers_in(values: pd.Series) -> np.ndarray:
     """Return n numbers as float64, NaN where they are missing; possibly the memory of `values` itself."""
-    return values.to_numpy() if values.dtype == np.float64 else values.to_numpy("float64", na_value=np.nan)
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":
+        return values.to_numpy().astype("float64", copy=False)
+    return values.to_numpy("float64", na_value=np.nan)
+
+
+def text_in(values: pd.Series) -> pd.Series:
+    """Return values as text of the dtype str; the same object if they are."""
+    return values if isinstance(values.dtype, pd.StringDtype) and values.dtype == _STR else values.astype("str")
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
