@@ -142,9 +142,8 @@ def parse_column(
 
 def missing_in(values: pd.Series) -> np.ndarray:
     """Return which of n values are missing, as `isna` does; of a few numbers, pandas takes much longer."""
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
-        return np.isnan(values.to_numpy())
-    return np.asarray(values.array.isna())
+    is_float = isinstance(values.dtype, np.dtype) and values.dtype.kind == "f"
+    return np.asarray(np.isnan(values.to_numpy()) if is_float else values.array.isna())
 
 
 def numbers_in(values: pd.Series) -> np.ndarray:
