@@ -98,7 +98,9 @@ class _Columns:
         if name == self.target:
             raise TaskError(f"{self.where} uses the target, which is not known when a row is scored.")
         if name not in self.frame:
-            raise TaskError(f"{self.where}: there is no column {name!r}: {nearest(name, [str(each) for each in self.frame])}")
+            raise TaskError(
+                f"{self.where}: there is no column {name!r}: {nearest(name, [str(each) for each in self.frame])}"
+            )
         return self.frame[name]
 
     def compared(self, value: Any) -> Any:
