@@ -140,7 +140,8 @@ def _features(cleaned: dict[str, pd.Series], model: _Model, reasons: np.ndarray)
         return features
     for name, infinite in infinite_values(features).items():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
-    return features[reasons[kept] == ""]
+    finite: pd.DataFrame = features[reasons[kept] == ""]
+    return finite
 
 
 def cleaned_rows(
@@ -159,10 +160,11 @@ def cleaned_rows(
     for name, how in columns.items():
         wrong, values = nothing, parsed.values[name]
         if name in parsed.bad:
+            places = parsed.bad[name].index.to_numpy()
             wrong = nothing.copy()
-            for row, value in parsed.bad[name].items():
+            wrong[places] = True
+            for row, value in zip(places, parsed.bad[name], strict=True):
                 reasons[row] += f"{name}: {value!r} is no {how['kind']}; "
-                wrong[row] = True
         if check:
             check.add_column(name, values, wrong)
         cleaned[name], done = by_policy(values, how["policy"], wrong)
