@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,7 @@ def parse_column(
     else:
         parsed = PARSERS[kind](text)
     # What `to_pandas` returns, which takes longer for a few numbers.
-    values = pd.Series(parsed.to_numpy(), copy=False) if kind == "number" else parsed.to_pandas()
+    values: Any = pd.Series(parsed.to_numpy(), copy=False) if kind == "number" else parsed.to_pandas()
     if dtype:
         values = values.astype(dtype)
     elif kind == "text":
