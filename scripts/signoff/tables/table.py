@@ -40,7 +40,7 @@ class ParsedTable:
 
 
 @dataclass
-class ParsedColumns:
+class _ParsedColumns:
     """The columns of a table by name, in `values`; the rest as for `ParsedTable`. A table of few rows takes longer."""
 
     values: dict[str, pd.Series] = field(default_factory=dict)
@@ -87,9 +87,9 @@ def parse_table(
 
 def parse_columns(
     text: pa.Table, kinds: dict[str, str] | None = None, formats: dict[str, str] | None = None
-) -> ParsedColumns:
+) -> _ParsedColumns:
     """Return the same as `parse_table`, column by column."""
-    found = ParsedColumns()
+    found = _ParsedColumns()
     for name in text.column_names:
         column = without_blanks(text[name])
         kind, date_format = (kinds or {}).get(name), (formats or {}).get(name)
