@@ -23,6 +23,9 @@ from signoff.tables.csv_file import (
 from signoff.tables.dates import parse_date
 
 _STR = pd.StringDtype(na_value=np.nan)
+_TIME_IN_UTC = pa.timestamp("us", "UTC")
+# Its time zone is the object that Arrow chooses.
+_ZONED: Any = pa.array([], _TIME_IN_UTC).to_pandas().dtype
 # Of a column whose values are all of its kind.
 _NOTHING = pd.Series(dtype="object")
 
@@ -125,11 +128,10 @@ def parse_column(
     elif kind == "date":
         parsed = parse_date(text, str(date_format))
         if dtype and dtype.endswith("UTC]"):
-            parsed = pc.cast(parsed, pa.timestamp("us", "UTC"))
+            parsed = pc.cast(parsed, _TIME_IN_UTC)
     else:
         parsed = PARSERS[kind](text)
-    # What `to_pandas` returns, which takes longer for a few numbers.
-    values: Any = pd.Series(parsed.to_numpy(), copy=False) if kind == "number" else parsed.to_pandas()
+    values: Any = _as_series(parsed)
     if dtype:
         values = values.astype(dtype)
     elif kind == "text":
@@ -157,6 +159,14 @@ def numbers_in(values: pd.Series) -> np.ndarray:
 def text_in(values: pd.Series) -> pd.Series:
     """Return values as text of the dtype str; the same object if they are."""
     return values if isinstance(values.dtype, pd.StringDtype) and values.dtype == _STR else values.astype("str")
+
+
+def _as_series(parsed: pa.ChunkedArray) -> pd.Series:
+    """Return what `to_pandas` does, which takes longer for a few numbers, and a millisecond for dates with a zone."""
+    if parsed.type == _TIME_IN_UTC:
+        return pd.Series(parsed.to_numpy(), dtype=_ZONED, copy=False)
+    is_number = pa.types.is_floating(parsed.type) or pa.types.is_integer(parsed.type)
+    return pd.Series(parsed.to_numpy(), copy=False) if is_number else parsed.to_pandas()
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
