@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
-from signoff.tables.table import numbers_in
+from signoff.tables.arrays import numbers_in
 
 # The columns of n rows by name: to make a data frame of a few rows takes longer than to compute with them.
 Rows = pd.DataFrame | Mapping[str, pd.Series]

@@ -15,8 +15,8 @@ from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.evidence import is_boolean, numbers_of
 from signoff.features.expressions import Rows, evaluate, index_of, names_in
 from signoff.features.records import ColumnRecord, Described, FeatureRecipe, FeatureRecord
+from signoff.tables.arrays import numbers_in, text_in
 from signoff.tables.records import ColumnsRead
-from signoff.tables.table import numbers_in, text_in
 
 # Each part with its period, where it comes round again.
 _CALENDAR = {

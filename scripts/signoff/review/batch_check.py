@@ -24,8 +24,8 @@ from signoff.model.records import Metadata, Profile
 from signoff.release.approval import utc_now
 from signoff.release.records import DriftRow
 from signoff.review import drift
+from signoff.tables.arrays import missing_in, numbers_in
 from signoff.tables.records import ColumnProfile
-from signoff.tables.table import missing_in, numbers_in
 
 # Shares and distributions of fewer rows are not judged.
 _FEWEST_ROWS = 50

@@ -15,7 +15,7 @@ from signoff.features.records import Described
 from signoff.model.records import Profile
 from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
-from signoff.tables.table import missing_in, numbers_in
+from signoff.tables.arrays import missing_in, numbers_in
 
 _QUANTILES = 51
 _MOST_LEVELS = 200

@@ -25,9 +25,10 @@ from signoff.release.approval import released_as
 from signoff.release.form import SignOff
 from signoff.release.store import Releases
 from signoff.review.batch_check import BatchCheck, Released
+from signoff.tables.arrays import missing_in
 from signoff.tables.cells import MISSING
 from signoff.tables.cleaning import by_policy
-from signoff.tables.table import missing_in, parse_columns
+from signoff.tables.table import parse_columns
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from signoff.base.files import replacing
+from signoff.tables.arrays import as_series, text_in
 from signoff.tables.arrow_copy import side_path
 from signoff.tables.cells import is_blank, parse_number, without_blanks
 from signoff.tables.column import PARSERS, Column
@@ -22,10 +22,6 @@ from signoff.tables.csv_file import (
 )
 from signoff.tables.dates import parse_date
 
-_STR = pd.StringDtype(na_value=np.nan)
-_TIME_IN_UTC = pa.timestamp("us", "UTC")
-# Its time zone is the object that Arrow chooses.
-_ZONED: Any = pa.array([], _TIME_IN_UTC).to_pandas().dtype
 # Of a column whose values are all of its kind.
 _NOTHING = pd.Series(dtype="object")
 
@@ -128,10 +124,10 @@ def parse_column(
     elif kind == "date":
         parsed = parse_date(text, str(date_format))
         if dtype and dtype.endswith("UTC]"):
-            parsed = pc.cast(parsed, _TIME_IN_UTC)
+            parsed = pc.cast(parsed, pa.timestamp("us", "UTC"))
     else:
         parsed = PARSERS[kind](text)
-    values: Any = _as_series(parsed)
+    values: Any = as_series(parsed)
     if dtype:
         values = values.astype(dtype)
     elif kind == "text":
@@ -141,32 +137,6 @@ def parse_column(
         return values, _NOTHING
     bad = pc.and_(bad, pc.invert(is_blank(text))).to_pandas()
     return values, text.to_pandas().astype("object")[bad]
-
-
-def missing_in(values: pd.Series) -> np.ndarray:
-    """Return which of n values are missing, as `isna` does; of a few numbers, pandas takes much longer."""
-    is_float = isinstance(values.dtype, np.dtype) and values.dtype.kind == "f"
-    return np.asarray(np.isnan(values.to_numpy()) if is_float else values.array.isna())
-
-
-def numbers_in(values: pd.Series) -> np.ndarray:
-    """Return n numbers as float64, NaN where they are missing; possibly the memory of `values` itself."""
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":
-        return values.to_numpy().astype("float64", copy=False)
-    return values.to_numpy("float64", na_value=np.nan)
-
-
-def text_in(values: pd.Series) -> pd.Series:
-    """Return values as text of the dtype str; the same object if they are."""
-    return values if isinstance(values.dtype, pd.StringDtype) and values.dtype == _STR else values.astype("str")
-
-
-def _as_series(parsed: pa.ChunkedArray) -> pd.Series:
-    """Return what `to_pandas` does, which takes longer for a few numbers, and a millisecond for dates with a zone."""
-    if parsed.type == _TIME_IN_UTC:
-        return pd.Series(parsed.to_numpy(), dtype=_ZONED, copy=False)
-    is_number = pa.types.is_floating(parsed.type) or pa.types.is_integer(parsed.type)
-    return pd.Series(parsed.to_numpy(), copy=False) if is_number else parsed.to_pandas()
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
