@@ -16,7 +16,7 @@ from signoff.config.settings import config_argument, read_config
 from signoff.release.facts import ReleaseFacts, read_facts
 from signoff.release.mlflow_model import write_mlflow_model
 from signoff.release.model_signature import write_model_signature
-from signoff.release.store import Releases
+from signoff.release.store import Releases, release_argument
 from signoff.report.standard_forms import standard_forms
 
 _FOLDER = Path("attestations")
@@ -71,13 +71,13 @@ def _write_model(facts: ReleaseFacts, config: Config, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--release", help="its name; the current one if not given")
+    release_argument(parser)
     parser.add_argument("--key", type=Path, help="sign its folder for model_signing with this private key (PEM)")
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("attest", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        folder = attest(config, args.release and Path(args.release).name, args.key and args.key.expanduser())
+        folder = attest(config, args.release, args.key and args.key.expanduser())
         logging.info("[attest] completed: %s", folder)
         if not (folder / _ENVELOPES).is_file():
             logging.info("[attest] nothing of it is signed: the decisions are not, or are of an older version")

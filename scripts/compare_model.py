@@ -21,7 +21,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
-from signoff.features.holdout import check_count, groups_of
+from signoff.features.holdout import check_count, group_column, groups_of
 from signoff.features.recipe import date_parts, of_a_date
 from signoff.features.records import Description
 from signoff.features.user_code import load_code
@@ -116,7 +116,7 @@ def compare_model(
     _check_rows(holdout, test[target], metrics["baselines"])
     actual, predicted = (holdout[name].to_numpy("float64") for name in ("actual", "predicted"))
     moments = test[time] if time else None
-    drawn = intervals.resampling(moments, len(test), options.seed, groups=groups_of(test, split.get("groups")))
+    drawn = intervals.resampling(moments, len(test), options.seed, groups=groups_of(test, group_column(description)))
     found, baselines = compare_predictors(
         metrics, holdout, test[list(kinds)], drawn, options.code, options.seed, options.least_difference
     )

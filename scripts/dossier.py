@@ -24,7 +24,7 @@ from signoff.config.settings import config_argument, read_config
 from signoff.release.approval import statement
 from signoff.release.facts import SIGN_OFF_NAME, ReleaseFacts, read_facts
 from signoff.release.live_record import LIVE_RECORD
-from signoff.release.store import Releases
+from signoff.release.store import Releases, release_argument
 from signoff.report.data_sheet import data_sheet
 from signoff.report.dossier import Entry, is_model, readme
 from signoff.report.standard_forms import standard_forms
@@ -155,12 +155,12 @@ def _zipped(entries: dict[str, Entry], facts: ReleaseFacts) -> bytes:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--release", help="its name; the current one if not given")
+    release_argument(parser)
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("dossier", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        path = dossier(config.release, args.release and Path(args.release).name)
+        path = dossier(config.release, args.release)
         logging.info("[dossier] completed: %s, SHA-256 %s", path, sha256(path))
 
 

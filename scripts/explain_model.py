@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
-from signoff.features.holdout import groups_of
+from signoff.features.holdout import group_column, groups_of
 from signoff.features.recipe import of_a_date
 from signoff.features.records import Description
 from signoff.model.encoding import fit, predictions
@@ -72,7 +72,7 @@ def explain_model(
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     importances, made_of = importance.importance(model, test, list(kinds), test[target], seed)
-    groups = description["split"].get("groups")
+    groups = group_column(description)
     order = description["time_column"] if by_time else None
     weights = weights_of(train, weighting, description["time_column"])
     unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed, weights)
@@ -154,7 +154,7 @@ def _slice_bias(
     slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
     slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
     time = table[description["time_column"]] if description["time_column"] else None
-    groups = groups_of(table, description["split"].get("groups"))
+    groups = groups_of(table, group_column(description))
     (blocks, _), (blocks_then, by) = (
         intervals.blocks_of(
             None if time is None else time.iloc[rows], len(rows), seed, None if groups is None else groups[rows]

@@ -26,7 +26,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import replacing, write_json
 from signoff.base.numbers import counted, rounded
 from signoff.config.settings import config_argument, config_here, read_config
-from signoff.release.store import Releases
+from signoff.release.store import Releases, release_argument
 from signoff.review.batch_check import BatchReport, batch_report, report_path
 from signoff.review.batch_rows import OURS, blocks, columns_to_keep, divide, open_batch
 from signoff.review.newer_rows import Newer, with_newer
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input", required=True, help='a CSV file, plain or compressed, or "-"')
     parser.add_argument("--output", required=True, help='the CSV file to write, or "-"')
     parser.add_argument("--rejected", help="where rows go that cannot be scored; beside the output, or to the log")
-    parser.add_argument("--release", help="its name; the current one if not given")
+    release_argument(parser)
     parser.add_argument("--columns", action="append", default=[], help="the columns to carry along; all if not given")
     parser.add_argument("--delimiter", default=",", help="what separates the input's fields")
     parser.add_argument("--encoding", default="utf-8", help="the input's text encoding")

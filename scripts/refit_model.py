@@ -22,7 +22,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded
-from signoff.features.holdout import check_count, groups_of
+from signoff.features.holdout import check_count, group_column, groups_of
 from signoff.features.records import Description
 from signoff.model.boosters import BOOSTERS
 from signoff.model.model_file import load_model, write_model
@@ -75,7 +75,7 @@ def refit_model(args: argparse.Namespace) -> RefitRecord:
     description = cast(Description, read_json(args.input.with_suffix(".json")))
     kinds, target, when = description["features"], description["target"], description["time_column"]
     weighting = metadata.get("weight")
-    group = [each for each in [description["split"].get("groups")] if each]
+    group = [each for each in [group_column(description)] if each]
     names = [
         *dict.fromkeys([*([when] if when else []), *group, *weight_columns(weighting, when), *kinds, target, "split"])
     ]
@@ -87,7 +87,7 @@ def refit_model(args: argparse.Namespace) -> RefitRecord:
     model: Any = load_model(args.model, metadata["sha256"])
     started = time.monotonic()
     weights = weights_of(rows, weighting, when)
-    options = (args.random_state, args.threads, weights, groups_of(rows, description["split"].get("groups")))
+    options = (args.random_state, args.threads, weights, groups_of(rows, group_column(description)))
     refit = train_again(model, rows, kinds, rows[target], *options)
     logging.info("[refit_model] completed. Rows: %d, duration: %.2f s", len(rows), time.monotonic() - started)
     typical = cast(float, metrics["model"]["test"]["median_absolute_error"])

@@ -27,7 +27,7 @@ from signoff.model.scoring import predict
 from signoff.release import kept_data
 from signoff.release.approval import code_state, model_path, released_as
 from signoff.release.form import SignOff
-from signoff.release.store import Releases
+from signoff.release.store import Releases, release_argument
 from signoff.rules.flags import words
 from signoff.rules.settings import Settings
 from signoff.tables.batches import read_rows
@@ -196,13 +196,13 @@ def reproduce(name: str | None, rule: ReleaseConfig, threads: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--release", help="its name; the current one if not given")
+    release_argument(parser)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="the most cores to use")
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("reproduce", args, args.release or "the current release"):
         config, _ = read_config(args.config)
-        line = reproduce(args.release and Path(args.release).name, config.release, args.threads)
+        line = reproduce(args.release, config.release, args.threads)
         logging.info("[reproduce] %s", line)
 
 

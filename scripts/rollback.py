@@ -5,7 +5,6 @@ python scripts/rollback.py --reason "late flights are off by an hour" [--release
 
 import logging
 import sys
-from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.config import ReleaseConfig
@@ -14,7 +13,7 @@ from signoff.base.surroundings import user_name
 from signoff.config.settings import config_argument, read_config
 from signoff.ops.overview import update_index
 from signoff.release.approval import check_policy_owner
-from signoff.release.store import Releases, kept_releases, last_move, release_before
+from signoff.release.store import Releases, kept_releases, last_move, release_argument, release_before
 from signoff.release.tracking import track
 
 
@@ -58,7 +57,7 @@ def rollback(reason: str, rule: ReleaseConfig, name: str | None = None) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
-    parser.add_argument("--release", help="its name; the one before the current one if not given")
+    release_argument(parser, "the one before the current one")
     parser.add_argument("--reason", help="why; asked for on a terminal")
     config_argument(parser)
     args = parser.parse_args(argv)
@@ -67,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("rollback", args, args.release or "the release before"):
         config, paths = read_config(args.config)
         check_policy_owner(paths, config.release)
-        name = rollback(args.reason or "", config.release, args.release and Path(args.release).name)
+        name = rollback(args.reason or "", config.release, args.release)
         logging.info("[rollback] completed. Current release: %s", Releases().releases / name)
         update_index()
         if config.tracking.mlflow_uri:

@@ -19,7 +19,7 @@ from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.gathering import gather_features
-from signoff.features.holdout import groups_of
+from signoff.features.holdout import group_column, groups_of
 from signoff.features.records import Described, Description
 from signoff.model.model_file import load_model
 from signoff.model.records import Weighting
@@ -66,7 +66,7 @@ def row_budget(
     """
     kinds, target, time = list(description["features"]), description["target"], description["time_column"]
     test = samples[-1][samples[-1]["split"] == "test"].reset_index(drop=True)
-    groups = groups_of(test, description["split"].get("groups"))
+    groups = groups_of(test, group_column(description))
     sampled = resampling(test[time] if time else None, len(test), seed, groups=groups)
     actual, before, found = test[target].to_numpy("float64"), None, []
     for n, sample in enumerate(samples):
@@ -91,7 +91,7 @@ def _fit_again(
 ) -> Any:
     """Return a model of the same class and parameters, fitted on other rows; `options` are the seed and the threads."""
     weights = weights_of(train, weighting, description["time_column"])
-    groups, target = groups_of(train, description["split"].get("groups")), train[description["target"]]
+    groups, target = groups_of(train, group_column(description)), train[description["target"]]
     return train_again(model, train, description["features"], target, *options, weights, groups)
 
 

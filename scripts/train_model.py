@@ -23,7 +23,7 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals
-from signoff.features.holdout import check_count, groups_of
+from signoff.features.holdout import check_count, group_column, groups_of
 from signoff.features.records import Description
 from signoff.model.boosters import named_in
 from signoff.model.model_file import write_model
@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace, description: Description, rows: pd.DataFram
     # A frame without the time column has no use for it.
     moments = rows.get(description["time_column"]) if description["time_column"] else None
     started = time.monotonic()
-    groups, weighting = groups_of(rows, description["split"].get("groups")), given_weighting(args)
+    groups, weighting = groups_of(rows, group_column(description)), given_weighting(args)
     weights = weights_of(rows, weighting, description["time_column"])
     every = TrainingRows(rows, kinds, target, moments, groups, weights)
     setting, comparison = choose(learning, every)
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> None:
         compares = args.candidates or args.preset != "fast" or weighting
         needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
-        group = [each for each in [description["split"].get("groups")] if each]
+        group = [each for each in [group_column(description)] if each]
         weight = weight_columns(weighting, description["time_column"])
         names = list(dict.fromkeys([*when, *group, *weight, *kinds, target]))
         with ThreadPoolExecutor(1) as beside:

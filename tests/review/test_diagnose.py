@@ -513,14 +513,18 @@ def test_a_level_that_has_been_away_for_as_long_before_has_not_vanished():
 
 
 def test_a_level_that_has_vanished_is_named_once():
-    sentences = ["shop is “B” for the last time at 2024-05-05.", "shop is “B” in 0 rows of the last week."]
-    alarms = [{"name": "vanished_category", "feature": "shop", "sentence": each} for each in sentences]
-    other = alarms[1] | {"sentence": "shop is “C” in 0 rows of the last week."}
-    assert findings.each_level_once([*alarms, other, other | {"name": "drift"}]) == [
-        alarms[0],
-        other,
-        other | {"name": "drift"},
+    # A level may have the marks that are around it in the sentence.
+    alarm, vanished = reasons.alarm, reasons.vanished
+    first, again = (vanished("shop", ["B”"], f"shop is “B””, {when}.") for when in ("at the end", "in the last week"))
+    other, another = vanished("shop", ["C"], "shop is “C”."), vanished("city", ["B”"], "city is “B””.")
+    found = findings.each_level_once([first, again, other, another, alarm("drift", "shop", "It moved.")])
+    assert [each["sentence"] for each in found] == [
+        "shop is “B””, at the end.",
+        "shop is “C”.",
+        "city is “B””.",
+        "It moved.",
     ]
+    assert all("levels" not in each for each in found)
 
 
 def test_a_level_that_is_new_by_chance_is_not_news():

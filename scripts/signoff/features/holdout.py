@@ -42,9 +42,14 @@ def grouped(column: str, facts: ColumnFacts, test_share: float) -> SplitRule:
     return {"by": "hash", "rule": rule, "key": [column], "share": test_share, "groups": column, "groups_kind": kind}
 
 
+def group_column(description: Plan | Description) -> str | None:
+    """Return the column of `split.groups`; None if it is not set."""
+    return description["split"].get("groups")
+
+
 def head_of(frame: pd.DataFrame, plan: Plan | Description) -> dict[str, pd.Series]:
     """Return the columns of the table before its features: the time, the group if it is not a feature, the weight."""
-    time, groups = plan["time_column"], plan["split"].get("groups")
+    time, groups = plan["time_column"], group_column(plan)
     head = {time: frame[time]} if time else {}
     if groups and groups not in (time, *plan["features"]):
         head |= make_features(frame, {groups: {"column": groups}})
@@ -60,7 +65,7 @@ def groups_of(rows: pd.DataFrame, column: str | None) -> np.ndarray | None:
 
 def refuse_names(features: Mapping[str, pd.Series], frame: pd.DataFrame, plan: Plan) -> None:
     """Raise TaskError if custom code returns other values by the name of the column of groups or of weights."""
-    for name, key in ((plan["split"].get("groups"), "split.groups"), (plan.get("weight"), "model.weight")):
+    for name, key in ((group_column(plan), "split.groups"), (plan.get("weight"), "model.weight")):
         if (
             name
             and name in features
@@ -118,7 +123,7 @@ def with_split(frame: pd.DataFrame, features: dict[str, pd.Series], plan: Plan) 
 def kinds_of(plan: Plan) -> dict[str, str]:
     """Return the kinds of the columns of the table that `with_split` returns."""
     head = {plan["time_column"]: "date"} if plan["time_column"] else {}
-    groups = plan["split"].get("groups")
+    groups = group_column(plan)
     if groups and groups not in (*head, *plan["features"]):
         head[groups] = plan["split"]["groups_kind"]
     if "weight" in plan:

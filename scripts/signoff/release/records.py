@@ -239,11 +239,12 @@ class Effect(TypedDict):
 
 
 class AlarmRecord(TypedDict):
-    """An alarm by name, the feature that it concerns, and its sentence."""
+    """An alarm by name, the feature that it concerns, and its sentence; `levels` of a category are not written."""
 
     name: str
     feature: str | None
     sentence: str
+    levels: NotRequired[list[str]]
 
 
 class Reason(TypedDict):

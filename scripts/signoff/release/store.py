@@ -1,5 +1,6 @@
 """The folder deployed/: immutable releases, a hash-chained history, and the link to the current release."""
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -32,6 +33,11 @@ from signoff.release.form import PROJECT, SHA256, Move, SignOff, is_line, strict
 
 _RESTORE = "Restore it from a backup, or deploy another release."
 _START = "0" * 64
+
+
+def release_argument(parser: argparse.ArgumentParser, default: str = "the current one") -> None:
+    """Add the option that names a release, also by its folder, as a shell completes it."""
+    parser.add_argument("--release", type=lambda text: Path(text).name, help=f"its name; {default} if not given")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,12 @@
 """Alarms about shifts in the rows, each judged by its size."""
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord, DriftRow
 from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
-from signoff.review.reasons import alarm
+from signoff.review.reasons import alarm, vanished
 
-_QUOTED = re.compile("“(.*?)”")
 # At most this many shifted columns get their own sentence.
 _MOST_SHIFTED = 3
 
@@ -33,10 +30,11 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
                 continue
             if silent > NEWS * longest_absence(codes == k):
                 moment = after[time].iloc[last[k]]
+                level = str(levels[int(k)])
                 sentence = (
-                    f"{name} is “{levels[int(k)]}” for the last time at {moment}, {silent:,} held-out rows before "
+                    f"{name} is “{level}” for the last time at {moment}, {silent:,} held-out rows before the end."
                 )
-                found.append(alarm("vanished_category", name, f"{sentence}the end."))
+                found.append(vanished(name, [level], sentence))
     return found
 
 
@@ -45,10 +43,10 @@ def each_level_once(alarms: list[AlarmRecord]) -> list[AlarmRecord]:
     found: list[AlarmRecord] = []
     gone: set[tuple[str | None, str]] = set()
     for each in alarms:
-        levels = {(each["feature"], level) for level in _QUOTED.findall(each["sentence"])}
-        if each["name"] != "vanished_category" or not levels or levels - gone:
-            found.append(each)
-            gone |= levels if each["name"] == "vanished_category" else set()
+        levels = {(each["feature"], level) for level in each.get("levels", [])}
+        if not levels or levels - gone:
+            found.append(alarm(each["name"], each["feature"], each["sentence"]))
+            gone |= levels
     return found
 
 
@@ -62,7 +60,8 @@ def drift_alarms(rows: list[DriftRow], where: str) -> list[AlarmRecord]:
             sentence = f"{name} seems to be in another unit in {where} ({row['unit']})."
             found.append(alarm("unit_change", name, sentence))
         elif gone:
-            found.append(alarm("vanished_category", name, f"{name} is never {' or '.join(gone[:3])} in {where}."))
+            sentence = f"{name} is never {' or '.join(gone[:3])} in {where}."
+            found.append(vanished(name, row["vanished"][:3], sentence))
         elif new:
             found.append(
                 alarm("new_category", name, f"{name} is {' or '.join(new[:3])} for the first time in {where}.")

@@ -31,7 +31,7 @@ from signoff.review.periods import (
     step,
 )
 from signoff.review.precision import precision_alarms
-from signoff.review.reasons import alarm
+from signoff.review.reasons import alarm, vanished
 from signoff.review.series import newest_steps
 from signoff.review.times import clock_alarms, swap_alarms
 
@@ -251,7 +251,7 @@ def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> l
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
         for level, (length, now, usual) in list(gone.items())[:_MOST_NAMED]:
             sentence = f"{name} is “{level}” in {now:,} rows of {periods.words(length)}; spans of that length before "
-            found.append(alarm("vanished_category", name, f"{sentence}had about {usual:,}."))
+            found.append(vanished(name, [level], f"{sentence}had about {usual:,}."))
     return found
 
 

@@ -47,6 +47,11 @@ def alarm(name: str, feature: str | None, sentence: str) -> AlarmRecord:
     return {"name": name, "feature": feature, "sentence": sentence}
 
 
+def vanished(feature: str, levels: list[str], sentence: str) -> AlarmRecord:
+    """Return the alarm that these levels of a category do not occur any more, or hardly; see `each_level_once`."""
+    return {**alarm("vanished_category", feature, sentence), "levels": levels}
+
+
 def short_of(covered: PredictionIntervals) -> str | None:
     """Return the sentence on prediction intervals that cover less than they promise, by more than chance; else None."""
     if covered["coverage"] is None or covered["rows"] < 100:
