@@ -22,7 +22,7 @@ INSTALL = { test -x $(BIN)/uv && $(BIN)/uv pip install --quiet --python $1/bin/p
 PINNED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt requirements-dev.txt requirements-boosters.txt | sort -uf)
 # Fit for use beside a workflow under the MIT licence; the LGPL's are imported, not changed.
 LICENCES := MIT;BSD;Apache;Python Software Foundation;PSF;Mozilla;MPL;ISC;0BSD;LGPL
-# They tell it in a file alone.
+# Only a file in the package names their licence.
 NO_LICENCE_TOLD := conda-inject skops snakemake-interface-common snakemake-interface-logger-plugins \
 	snakemake-interface-report-plugins snakemake-interface-scheduler-plugins snakemake-interface-storage-plugins \
 	snakemake-logger-plugin-rich

@@ -19,7 +19,7 @@ html_show_sphinx = False
 html_show_copyright = False
 copybutton_prompt_text = r"\$ |> "
 copybutton_prompt_is_regexp = True
-# The pages that stand elsewhere in the contents; every other one is a how-to page.
+# The pages that are elsewhere in the contents; every other one is a how-to page.
 ELSEWHERE = {"index", "tutorial", "explanation", "promises", "threat-model", "files", "dependencies"}
 FIRST = [
     "your-data",

@@ -1,12 +1,12 @@
-"""Train the evaluated model's recipe again on all rows, the held-out ones included, for the release to predict with.
+"""Refit the evaluated model on all rows, including the held-out ones, for the predictions of the release.
 
     python scripts/refit_model.py --model model/model.pkl --input data/features/features.csv \\
         --metrics reports/evaluation_metrics.json --output model/refit.pkl
 
 The regressor, its parameters and the kinds of encoders are those of the evaluated model, whatever it was chosen from.
 Its prediction intervals are kept, since they were fitted on errors of rows that their models had not seen. The same
-model, features and versions give the same bytes. What is known of the new model is written to the output's name with
-the suffix .json.
+model, features and versions give the same bytes. A description of the new model is written next to it, with the
+suffix .json.
 """
 
 import argparse

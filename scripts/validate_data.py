@@ -204,7 +204,7 @@ def _pandera_schema(contract: Contract) -> Any:
             yaml.safe_dump(contracts.without_own_keys(contract), sort_keys=False)
         )
     except Exception as error:
-        raise TaskError(f"the data contract is no pandera schema ({type(error).__name__}: {error})") from error
+        raise TaskError(f"the data contract is not a pandera schema ({type(error).__name__}: {error})") from error
     for column in schema.columns.values():
         # The kinds are checked already, value by value; whole numbers with missing ones among them are float64.
         column.dtype = None

@@ -225,7 +225,7 @@ def test_the_profile_tells_each_column(tmp_path):
         ("columns: {a: {dtype: complex128}}", "column 'a' has the dtype 'complex128'"),
         ("columns: {a: float64}", "column 'a' needs keys such as dtype"),
         ("columns: {a: {checks: [greater_than]}}", "column 'a' needs keys such as dtype"),
-        ("columns: {a: {checks: {is_nice: 1}}}", "is no pandera schema"),
+        ("columns: {a: {checks: {is_nice: 1}}}", "is not a pandera schema"),
         ("columns: {d: {date_format: '%Q'}}", "column 'd' has the date_format '%Q', which is not a notation of dates"),
         ("columns: {d: {dtype: str, date_format: '%Y-%m-%d'}}", "column 'd' has a date_format, but the dtype 'str'"),
     ],

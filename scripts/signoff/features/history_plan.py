@@ -55,7 +55,7 @@ def _recipes_of(
     for name in by:
         _check_column(name, facts, f"{where}.by")
         if name in (target, time_column):
-            what = "the target, which is unknown" if name == target else "the time column, which is no key"
+            what = "the target, which is unknown" if name == target else "the time column, which cannot be a key"
             raise TaskError(f"{where}.by: {name!r} is {what} when a row is scored. Name another column.")
     for name, expression in values.items():
         _check_numbers(expression, facts, f"{where}.values.{name}")

@@ -10,7 +10,7 @@ import pandas as pd
 from signoff.base.errors import TaskError
 from signoff.features.evidence import ColumnFacts
 from signoff.features.recipe import make_features
-from signoff.features.records import Description, Plan, Sides, SplitRule
+from signoff.features.records import Described, Description, Plan, Sides, SplitRule
 from signoff.tables.counting import row_hashes
 
 
@@ -42,7 +42,7 @@ def grouped(column: str, facts: ColumnFacts, test_share: float) -> SplitRule:
     return {"by": "hash", "rule": rule, "key": [column], "share": test_share, "groups": column, "groups_kind": kind}
 
 
-def group_column(description: Plan | Description) -> str | None:
+def group_column(description: Plan | Described) -> str | None:
     """Return the column of `split.groups`; None if it is not set."""
     return description["split"].get("groups")
 

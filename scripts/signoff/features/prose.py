@@ -9,7 +9,7 @@ from itertools import islice
 UNSEPARATED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 _UNSEPARATED = re.compile(f"[{UNSEPARATED}]")
 _AROUND = ".,;:!?\"'()[]{}«»„“”‘’*#&/-–—…"
-# So many different texts are looked at.
+# The number of different texts that are looked at.
 _MOST_TEXTS = 2_000
 # Most texts have several words, and this share of the words occurs in several texts.
 _SHARE_WITH_WORDS, _SHARE_REPEATED = 0.5, 0.25

@@ -24,7 +24,7 @@ _BUCKETS = 2**18
 _MOST_TEXTS, _MOST_TERMS, _FEWEST_TEXTS = 30_000, 5_000, 2
 # The beginning of a longer text says enough.
 _MOST_CHARACTERS = 2_000
-# So many texts are counted at once.
+# The number of texts that are counted at once.
 _TEXTS_AT_ONCE = 5_000
 _COMPONENTS = 30
 

@@ -82,8 +82,8 @@ def rests_on(
 
 
 def _second(rows: pd.DataFrame, kinds: dict[str, str], name: str, important: list[Importance]) -> tuple[str, bool]:
-    """Return the feature that says most of another one, or the next by importance if none says much; and
-    whether it says all."""
+    """Return the feature that explains another one best, or the next by importance if none explains it
+    well; and whether it determines it fully."""
     others = {each: kind for each, kind in kinds.items() if each != name and kind != "text"}
     if not others:
         return str(important[1]["feature"]), False

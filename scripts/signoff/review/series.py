@@ -13,7 +13,7 @@ from scipy import special
 
 from signoff.review.periods import FEWEST_STEPS, Change
 
-# The AR(1) process: its variance as a multiple of the noise's, and its persistence; the first pair is no process.
+# The AR(1) process: its variance as a multiple of the noise's, and its persistence; the first pair is for none.
 _GRID = [(0.0, 0.0), *((size, stays) for size in (0.1, 0.3, 1.0, 3.0, 10.0) for stays in (0.5, 0.8, 0.95))]
 # The noise of an unknown value, as a multiple of the usual noise.
 _UNKNOWN = 1e6

@@ -32,7 +32,7 @@ def _find_batch(name: str) -> Path:
         files = _BATCHES.rglob("*.csv*") if _BATCHES.is_dir() else []
         known = sorted({str(path.relative_to(_BATCHES)).partition(".csv")[0] for path in files})
         raise TaskError(
-            f"{_BATCHES / name}.csv does not exist, nor the same compressed ({', '.join(SUFFIXES)})"
+            f"{_BATCHES / name}.csv does not exist, and neither does a compressed one ({', '.join(SUFFIXES)})"
             f"{f': {nearest(name, known)}' if known else '. Put the batch there.'}"
         )
     return found[0]

@@ -28,7 +28,7 @@ def document(scorer: Scorer) -> dict[str, Any]:
         },
         "responses": {
             "200": _response("Each row, with its prediction or the reason why it has none", "Answer"),
-            "400": _response("The body is no table of such rows", "Error"),
+            "400": _response("The body is not a table of such rows", "Error"),
             "413": _response("The body is too large", "Error"),
             "415": _response("The body is neither JSON nor CSV", "Error"),
             "422": _response("No row could be scored, or the rows differ from the released data", "Answer"),

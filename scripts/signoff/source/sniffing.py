@@ -82,6 +82,6 @@ def _rows_of(lines: list[str], delimiter: str) -> list[list[str]]:
 def _regularity(rows: list[list[str]]) -> tuple[float, int]:
     """Return how well rows make a table: the share that is as long as the header, where there is more than a column."""
     if not rows or len(rows[0]) < 2:
-        # Something may stand above the header.
+        # There may be text above the header.
         return 0.0, max((len(row) for row in rows), default=0)
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])

@@ -40,7 +40,7 @@ class SideFile:
 
 
 def side_path(path: Path) -> Path:
-    """Return where the rows of a CSV file stand once more."""
+    """Return the path of the Arrow copy of a CSV file."""
     return path.with_name(f".{path.stem}.arrow")
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from signoff.tables.spill import Spill, as_keys, distinct, from_keys, pieces, select
 
-# So many different values of a column are counted in memory; of the others only numbers of 8 bytes are kept, on disk.
+# The different values of a column that are counted in memory; of others, only hashes of 8 bytes are kept, on disk.
 _MOST_VALUES = 100_000
 
 

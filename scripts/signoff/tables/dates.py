@@ -153,7 +153,7 @@ _ZONE_AT_END = r"(?:Z|:\d\d(?:\.\d+)?\s?[+-]\d\d:?\d\d)$"
 
 
 class Notations:
-    """What tells apart the notations that dates may be in, counted batch by batch."""
+    """What distinguishes the notations that dates may have, counted batch by batch."""
 
     def __init__(self, notations: list[str]):
         self.unfit = dict.fromkeys(notations, 0)

@@ -68,7 +68,7 @@ def distinct(numbers: Spill) -> int:
 
 
 def repeats(numbers: Spill) -> Iterator[np.ndarray]:
-    """Yield the places (from 0) of numbers that stand at an earlier place too."""
+    """Yield the places (from 0) of numbers that also occur at an earlier place."""
     for found, places in _groups(numbers):
         ordered = np.sort(found)
         twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
