@@ -213,7 +213,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weight", metavar="COLUMN", help="the weight of each row in training; it is not a feature")
     parser.add_argument("--custom", type=Path, help="a Python file with a function `features` of yours")
     parser.add_argument(
-        "--custom-mode", choices=["after", "instead"], default="after", help="call it after the built-in features, or instead"
+        "--custom-mode",
+        choices=["after", "instead"],
+        default="after",
+        help="call it after the built-in ones, or instead",
     )
     parser.add_argument("--keep", action="append", default=[], help="features although they look like ids or prose")
     parser.add_argument("--text", action="append", default=[], help="columns of text whose words become features")

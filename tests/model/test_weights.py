@@ -126,7 +126,7 @@ def test_a_half_life_needs_a_time():
         ({"weight": "y"}, "model.weight is 'y', which is the target"),
         ({"weight": {"half_life_weeks": 0}}, "model.weight"),
         ({"weight": {"half_life": 3}}, "model.weight"),
-        ({"weight": "w", "passes": 2, "max_rows": 9}, "model.weight goes with no model.passes"),
+        ({"weight": "w", "passes": 2, "max_rows": 9}, "model.weight cannot be combined with model.passes"),
     ],
 )
 def test_a_wrong_weight_in_the_config_is_one_clear_error(model, message):

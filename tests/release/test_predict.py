@@ -120,7 +120,7 @@ def test_the_rows_of_a_compressed_batch_are_scored_and_own_spellings_of_missing_
     done = released.snakemake("predictions/wek.csv", "--dry-run", check=False)
     assert done.returncode == 1
     *_, line = done.stdout.strip().splitlines()
-    assert line.startswith("ERROR - data/batches/wek.csv does not exist, nor the same compressed (.gz, .xz,")
+    assert line.startswith("ERROR - data/batches/wek.csv does not exist, and neither does a compressed one (.gz, .xz,")
     assert line.endswith("did you mean week?")
     monkeypatch.chdir(released.folder)
     packed.write_bytes(packed.read_bytes()[:-10])

@@ -333,5 +333,5 @@ def test_each_of_many_models_learns_again_as_its_own_keys_say():
 
 def test_passes_over_the_rows_and_a_second_model_exclude_each_other(project):
     project.configure(model={"refit": "all", "passes": 2, "max_rows": 100})
-    with pytest.raises(TaskError, match=r"model\.refit: all goes with no model\.passes"):
+    with pytest.raises(TaskError, match=r"model\.refit: all cannot be combined with model\.passes"):
         read_config([str(project.folder / "config.yaml")])

@@ -167,16 +167,16 @@ def check_config(values: dict[str, Any], schema_path: Path) -> Config:
     if model.passes and model.preset != "fast":
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if model.passes and (not model.max_rows or model.candidates):
-        raise TaskError("config: model.passes needs model.max_rows, and goes with no model.candidates.")
+        raise TaskError("config: model.passes needs model.max_rows, and cannot be combined with model.candidates.")
     _check_metric(model)
     _check_budget(model)
     _check_transform(model)
     if model.passes and model.weight:
-        raise TaskError("config: model.weight goes with no model.passes. Use model.max_rows alone.")
+        raise TaskError("config: model.weight cannot be combined with model.passes. Use model.max_rows alone.")
     if model.weight == config.target:
         raise TaskError(f"config: model.weight is {config.target!r}, which is the target. Name another column.")
     if model.passes and model.refit == "all":
-        raise TaskError("config: model.refit: all goes with no model.passes. Use model.max_rows alone.")
+        raise TaskError("config: model.refit: all cannot be combined with model.passes. Use model.max_rows alone.")
     for number, url in enumerate(config.notify.urls):
         refuse_password(url, f"notify.urls.{number}")
     _check_paths(config)
@@ -267,7 +267,9 @@ def _check_transform(model: ModelConfig) -> None:
             "model.target_transform, or set model.preset: fast."
         )
     if transform and model.passes:
-        raise TaskError("config: model.target_transform goes with no model.passes. Use model.max_rows alone.")
+        raise TaskError(
+            "config: model.target_transform cannot be combined with model.passes. Use model.max_rows alone."
+        )
 
 
 def _check_candidates(model: ModelConfig) -> None:

@@ -11,7 +11,8 @@ from signoff.base.errors import TaskError, nearest
 from signoff.source.options import Reader
 from signoff.tables.csv_file import LONGEST, write_rows
 
-# Excel stores a text once for all cells that have it, and these texts are held in memory as a whole; a sheet of a million rows has fewer.
+# Excel stores a text once for all cells that have it. All of these are held in memory; a sheet of a million rows has
+# fewer.
 _MOST_SHARED = 1 << 29
 _MOST_COLUMNS = 100_000
 # Of a sheet.
