@@ -14,7 +14,9 @@ from pathlib import Path
 
 from signoff.base import command_line
 from signoff.base.files import read_json, write_json
+from signoff.rules.members import tasks_of
 from signoff.rules.one_process import OneProcess
+from signoff.rules.steps import CHUNKS_FOLDER
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,18 +29,18 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with command_line.logged("models_chunk", args, args.plan):
         out = read_json(args.after)["failed"] if args.after else {}
-        models = {model: member for model, member in read_json(args.plan).items() if model not in out}
-        process = OneProcess(args.threads, args.force == "yes")
+        models = {model: tasks_of(model, member) for model, member in read_json(args.plan).items() if model not in out}
+        process = OneProcess(args.threads, args.force == "yes", CHUNKS_FOLDER / "done")
         failed, files = {}, {}
         started = time.monotonic()
-        for model, why, steps in process.bring_up_to_date(models):
+        for model, why in process.bring_up_to_date(models):
             if why:
                 failed[model] = why
                 logging.warning("[models_chunk] %s failed: %s", model, why)
             else:
                 logging.info("[models_chunk] %s is up to date after %.1f s", model, time.monotonic() - started)
             started = time.monotonic()
-            for path in sorted({path for step in steps for path in step.outputs}):
+            for path in sorted({path for step in models[model] for path in step.outputs}):
                 if Path(path).is_file():
                     files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
         write_json(args.output, {"failed": failed, "files": files})

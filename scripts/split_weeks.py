@@ -8,6 +8,7 @@ file of a week whose rows are the same as before is left as it is, so that what 
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -123,7 +124,10 @@ def main(argv: list[str] | None = None) -> None:
             raise TaskError("backtest: a week needs a column of dates. Name it as time_column in the config.")
         frame = read_table(args.input, description["kinds"]).frame
         weeks = split_weeks(frame, time_column, description["features"], target, description.get("weight"))
-        plan = _plan_weeks(list(weeks), args.window, args.weeks, args.min_train_weeks)
+        plan: dict[str, dict[str, Any]] = {
+            model: {**each, "rows": sum(weeks[week].num_rows for week in each["train"] + each["score"])}
+            for model, each in _plan_weeks(list(weeks), args.window, args.weeks, args.min_train_weeks).items()
+        }
         written = [week for week, rows in weeks.items() if _write_week(rows, args.output.with_name(f"{week}.parquet"))]
         for path in args.output.parent.glob("*.parquet"):
             if path.stem not in weeks:

@@ -199,6 +199,8 @@ class Project:
         files = [path for name in folders for path in (self.folder / name).rglob("*") if path.is_file()]
         # What a kill has left of a new file is hidden, and gone with the next one.
         files = [path for path in files if path.name not in ("history.html", "index.html") and path.suffix != ".part"]
+        # The output of a job for many weeks or parts lists the times of their files.
+        files = [path for path in files if path.parent.name != ".chunks"]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 

@@ -69,7 +69,7 @@ NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figure
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
 NEEDS |= {"refit_model": "models"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
-NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "models_chunk"], "models")
+NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "models_chunk", "tasks_chunk"], "models")
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 

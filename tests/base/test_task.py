@@ -23,8 +23,8 @@ DECISIONS = {"sign_off": ["--reviewer=A", "--decision=approve", "--comment=B"], 
 DECISIONS["rollback"] = ["--reason=C"]
 DECISIONS["track"] = []
 NO_TABLE = {"evaluate_model", "verdict", "init_project", "weekly", "status", "schedule", "history", "notify"}
-NO_TABLE |= {"explain_model", "compare_model", "diagnose", "summary", "backtest_week", "models", "models_chunk"}
-NO_TABLE |= {"row_budget", "models_page", "sign_off_models"}
+NO_TABLE |= {"explain_model", "compare_model", "diagnose", "summary", "backtest_week", "tasks_chunk", "models"}
+NO_TABLE |= {"models_chunk", "row_budget", "models_page", "sign_off_models"}
 NO_TABLE |= {"live_record", "attest", "dossier", "reproduce", "refit_model", "review", "serve", "statement", *DECISIONS}
 # What a task cannot do without, beside an input and an output.
 MORE = {

@@ -29,9 +29,16 @@ def replayed(replayed_run, tmp_path) -> Project:
     return replayed_run.copy(tmp_path / "copy")
 
 
-def models_of(text: str) -> set[str]:
-    """Return the models of the backtest that a run executes, by what Snakemake prints."""
-    return set(re.findall(r"^    wildcards: model=(\S+)$", text, flags=re.M))
+def times(project: Project) -> dict[str, int]:
+    """Return by model of the backtest when its scores were written."""
+    return {path.stem: path.stat().st_mtime_ns for path in (project.folder / "reports/backtest").glob("*.json")}
+
+
+def replay(project: Project) -> set[str]:
+    """Make the backtest; return the models whose scores were written."""
+    before = times(project)
+    project.snakemake("backtest")
+    return {model for model, time in times(project).items() if before.get(model) != time}
 
 
 def results(project: Project) -> dict[str, bytes]:
@@ -40,7 +47,8 @@ def results(project: Project) -> dict[str, bytes]:
 
 
 def test_each_week_is_a_job_whose_training_files_are_the_weeks_before_it(replayed_run):
-    text = replayed_run.snakemake("--dry-run", "--forcerun", "backtest_week", "--", "backtest").stdout
+    files = [f"reports/backtest/{model}.json" for model in MODELS]
+    text = replayed_run.snakemake("--dry-run", "--forcerun", "backtest_week", "--", *files).stdout
     jobs = re.findall(r"rule backtest_week:\n    input: (.*)\n    output: reports/backtest/(\S+)\.json", text)
     assert {model for _, model in jobs} == MODELS
     for files, model in jobs:
@@ -101,7 +109,7 @@ def test_a_changed_week_runs_itself_and_the_later_ones_and_changes_no_model_befo
     frame.loc[frame["started"].between("2024-03-06", "2024-03-07"), "minutes"] += 1000
     frame.to_csv(source, index=False)
     # Only the data's weeks say which of the models it concerns.
-    assert models_of(replayed.snakemake("backtest").stdout) == {"never_retrained", "2024-W10", "2024-W11"}
+    assert replay(replayed) == {"never_retrained", "2024-W10", "2024-W11"}
     after = {model: replayed.json(f"reports/backtest/{model}.json") for model in MODELS}
     assert after["2024-W09"] == before["2024-W09"]
     for model in ("never_retrained", "2024-W10"):
@@ -115,8 +123,7 @@ def test_a_new_week_runs_only_its_own_job(replayed):
     rides(8 * 84).to_csv(replayed.folder / "more.csv", index=False)
     old, new = (pd.read_csv(replayed.folder / name) for name in ("rides.csv", "more.csv"))
     pd.concat([old, new[len(old) :]]).to_csv(replayed.folder / "rides.csv", index=False)
-    done = replayed.snakemake("backtest").stdout
-    assert models_of(done) == {"never_retrained", "2024-W12"}
+    assert replay(replayed) == {"never_retrained", "2024-W12"}
     after = replayed.contents()
     for name in [f"reports/backtest/{week}.json" for week in WEEKS]:
         assert after[name] == before[name]
@@ -127,7 +134,10 @@ def test_a_new_week_runs_only_its_own_job(replayed):
 def test_a_changed_threshold_judges_again_and_trains_nothing(replayed):
     replayed.configure(thresholds={"mae_max": 0.001})
     assert replayed.jobs("backtest") == {"backtest"}
-    replayed.snakemake("backtest")
+    # Scores that were deleted or changed are made again, and no others.
+    (replayed.folder / "reports/backtest/2024-W09.json").unlink()
+    (replayed.folder / "reports/backtest/2024-W10.json").write_text("{}", encoding="utf-8")
+    assert replay(replayed) == {"2024-W09", "2024-W10"}
     assert replayed.json("reports/backtest.json")["stopped"] == {week: ["mae_max"] for week in WEEKS}
     assert "**3 of 3** releases (mae_max 3)" in (replayed.folder / "reports/backtest.md").read_text(encoding="utf-8")
 
@@ -138,22 +148,36 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped_and_any_number_of_core
         (replayed.folder / name).unlink()
     command = [Path(sys.executable).with_name("snakemake"), "--snakefile", replayed.workflow / "Snakefile", "backtest"]
     command += ["--directory", replayed.folder, "--configfile", replayed.folder / "config.yaml", "--cores", "1"]
-    folder, logs = replayed.folder / "reports/backtest", replayed.folder / "logs/backtest_week"
+    logs = replayed.folder / "logs/backtest_week"
     subprocess.run(["rm", "-r", logs], check=True)
     started = subprocess.Popen(list(map(str, command)), start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    # Once the second job has begun, the first is written down as done.
+    # Once the second model has begun, the first is written down as done.
     while len(list(logs.glob("*.log"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    done = {path.stem: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    done = times(replayed)
     assert 1 <= len(done) < len(MODELS)
     replayed.snakemake("--unlock")
-    again = models_of(replayed.snakemake("backtest").stdout)
-    assert again == MODELS - set(done)
-    assert {path.stem: path.stat().st_mtime_ns for path in folder.glob("*.json")}.items() >= done.items()
+    assert replay(replayed) == MODELS - set(done)
     assert results(replayed) == before
+
+
+def test_a_week_that_fails_is_named_and_the_others_are_scored(replayed_run, tmp_path):
+    weeks, plan = replayed_run.folder / "data/weeks", {}
+    for week, source in (("2024-W09", "nowhere"), ("2024-W10", "2024-W10")):
+        words = [f"--train={weeks}/2024-W01.parquet", f"--score={weeks}/{source}.parquet", f"--output={week}.json"]
+        command = ["backtest_week.py", *words, '--params={"max_iter": 1}', f"--log={week}.log"]
+        step = {"rule": "backtest_week", "code": "", "params": [], "command": command, "inputs": []}
+        plan[week] = [step | {"outputs": [f"{week}.json"]}]
+    (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    done = script("tasks_chunk", "--plan=plan.json", "--output=done.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2024-W09 (backtest_week) failed, each with its own log. All others are up to date." in done.stdout
+    assert "does not exist" in (tmp_path / "2024-W09.log").read_text(encoding="utf-8")
+    assert list(json.loads((tmp_path / "2024-W10.json").read_text(encoding="utf-8"))["scores"]) == ["2024-W10"]
+    assert not (tmp_path / "done.json").exists()
 
 
 def test_too_few_weeks_stop_the_run_with_one_line_and_the_last_backtest_stays(replayed):

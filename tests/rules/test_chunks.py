@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from snakemake.persistence import RECORD_FORMAT_VERSION
@@ -11,11 +12,12 @@ from snakemake.persistence.file import FilePersistence
 from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
 from signoff.rules import one_process
-from signoff.rules.chunks import _chunked
 from signoff.rules.flags import words
-from signoff.rules.one_process import OneProcess, _steps_of
+from signoff.rules.members import tasks_of
+from signoff.rules.one_process import OneProcess
 from signoff.rules.records import record
 from signoff.rules.steps import CHAMPION, DIAGNOSED, LIVE, MODEL, PREDICTIONS, THREADS, Member, ModelTask, Steps
+from signoff.rules.task_chunks import TaskChunks, chunked
 
 # A task that copies its input; some models make it fail, or kill it.
 TASK = """
@@ -48,9 +50,17 @@ def main(arguments):
 )
 def test_a_job_makes_as_many_models_as_their_rows_allow(rows, per_job, sizes):
     names = [f"m{number:04d}" for number in range(len(rows))]
-    found = _chunked(dict(zip(reversed(names), reversed(rows), strict=True)), per_job)
+    found = chunked(dict(zip(reversed(names), reversed(rows), strict=True)), per_job)
     assert [len(each) for each in found] == sizes
     assert [name for chunk in found for name in chunk] == names
+
+
+def test_the_weeks_of_a_backtest_share_a_job_until_their_rows_are_worth_another_process():
+    found = {}
+    chunks = TaskChunks(SimpleNamespace(cores=2), None, "weeks", ("week",), "model", lambda: found, "{chunk}.json")
+    for rows, sizes in ((1000, [46]), (2000, [25, 21]), (20_000, [10] * 4 + [6]), (170_000, [1] * 46)):
+        found.update({f"2024-W{week:02d}": rows for week in range(46)})
+        assert [len(each) for each in chunks._chunks()] == sizes
 
 
 def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have():
@@ -87,20 +97,20 @@ def test_a_report_reads_the_live_record_once_there_is_a_release(tmp_path, monkey
     report = ModelTask("report", "", [repr(LIVE)], ["generate_report.py", LIVE, DIAGNOSED, log], [], [])
     Steps([live, report], None, 1).write(Path("steps.json"))
     member = Member(steps="steps.json", pieces=[])
-    assert [(each.task, each.inputs, each.params) for each in _steps_of("a b", member)] == [
+    assert [(each.task, each.inputs, each.params) for each in tasks_of("a b", member)] == [
         ("generate_report", [], ["''"])
     ]
     release = Path("models/a b/deployed/releases/20260101T000000Z-aaaaaaaaaaaa")
     release.mkdir(parents=True)
     (release / "diagnostics.json").touch()
     Path("models/a b/deployed/current").symlink_to(f"releases/{release.name}")
-    first, second = _steps_of("a b", member)
+    first, second = tasks_of("a b", member)
     assert second.inputs == first.outputs == ["models/a b/reports/live.json"]
     assert second.command[1:3] == ["--live=models/a b/reports/live.json", f"--release={release}/diagnostics.json"]
     # The digest of the predictions is a param: new ones are compared, too.
     Path("models/a b/predictions").mkdir()
     Path("models/a b/predictions/week.csv").touch()
-    assert _steps_of("a b", member)[0].params != first.params
+    assert tasks_of("a b", member)[0].params != first.params
     assert str(first.benchmark) == "models/a b/logs/benchmarks/x.tsv"
 
 
@@ -124,12 +134,17 @@ def steps(tmp_path, monkeypatch):
     return Member(steps="steps.json", pieces=[])
 
 
+def brought_up_to_date(models, member, threads=1, force=False):
+    """Run the outdated tasks of models; return each model with what went wrong."""
+    process = OneProcess(threads, force, Path("done"))
+    return list(process.bring_up_to_date({model: tasks_of(model, member) for model in models}))
+
+
 def test_a_model_that_fails_or_is_killed_leaves_the_others_alone(steps):
     for model, text in {"a": "good", "b": "kill", "c": "fail", "d": "good"}.items():
         Path("models", model).mkdir(parents=True)
         Path("models", model, "a").write_text(text, encoding="utf-8")
-    process = OneProcess(threads=3, force=False)
-    said = [(model, why) for model, why, _ in process.bring_up_to_date(dict.fromkeys("abcd", steps))]
+    said = brought_up_to_date("abcd", steps, threads=3)
     assert said == [("a", None), ("b", "killed by SIGKILL"), ("c", "chunk_first"), ("d", None)]
     assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good33"
     # What needs the failed task's output did not begin.
@@ -140,7 +155,7 @@ def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):
     Path("models/a").mkdir(parents=True)
     monkeypatch.setattr(one_process, "_TASKS", {"chunk_first"})
     with pytest.raises(TaskError, match="chunk_second is not a task of a model"):
-        next(OneProcess(threads=1, force=False).bring_up_to_date({"a": steps}))
+        brought_up_to_date("a", steps)
 
 
 def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, monkeypatch):
@@ -152,7 +167,7 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
         """Return of which of the tasks the next run is."""
         for log in logs:
             log.unlink(missing_ok=True)
-        ((_, why, _),) = OneProcess(threads=1, force=force).bring_up_to_date({"a": steps})
+        ((_, why),) = brought_up_to_date("a", steps, force=force)
         assert why is None
         return [log.exists() for log in logs]
 

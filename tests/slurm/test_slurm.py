@@ -100,7 +100,7 @@ def runs(slurm, s3_server, tmp_path_factory):
         started["whole"] = start(pool, slurm.environment, project, "--", *EVERYTHING)
         project = several_weeks(make_project(tmp_path_factory.mktemp("parts")))
         project.configure(time_column="started", data={"partition_by": "month"})
-        words = ["--group-components", "part=2", "--", "data/features/features.csv"]
+        words = ["--", "data/features/features.csv"]
         started["parts"] = start(pool, slurm.environment, project, *words)
         project = make_project(tmp_path_factory.mktemp("store"))
         for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY": "signoff", "SECRET_KEY": "signoff"}.items():
@@ -139,10 +139,7 @@ def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_as
         "rule_data_clean_data_feature_engineering": ("1", "1000M", "02:00:00"),
         f"rule_model_{'_'.join(model)}": ("2", "2000M", "05:00:00"),
         "rule_split_weeks": ("1", "1000M", "01:00:00"),
-        "rule_backtest_week_wildcards_2024-W09": ("1", "1000M", "01:00:00"),
-        "rule_backtest_week_wildcards_2024-W10": ("1", "1000M", "01:00:00"),
-        "rule_backtest_week_wildcards_2024-W11": ("1", "1000M", "01:00:00"),
-        "rule_backtest_week_wildcards_never_retrained": ("1", "1000M", "01:00:00"),
+        "rule_backtest_weeks_wildcards_0": ("1", "1000M", "01:00:00"),
     }
     for job in jobs.values():
         assert (job["State"], job["Partition"], job["Account"]) == ("COMPLETED", "weekly", "delays")
@@ -177,14 +174,12 @@ def test_parts_share_jobs_and_give_the_bytes_of_one_table(slurm, runs, replayed_
     project, done = runs["parts"].project, runs["parts"].done.result()
     assert done.returncode == 0, done.stdout
     shapes = [(job["Comment"], job["State"], job["AllocCPUS"], job["Timelimit"]) for job in slurm.ended(project)]
-    part = "rule_part_clean_part_feature_part_ingest_part"
-    # Three months: two in one job, and one in another.
+    # Three months in one job.
     assert sorted(shapes) == [
         ("rule_choose_features", "COMPLETED", "1", "01:00:00"),
         ("rule_clean_first_rows", "COMPLETED", "1", "01:00:00"),
         ("rule_gather_features", "COMPLETED", "1", "01:00:00"),
-        (part, "COMPLETED", "1", "00:30:00"),
-        (part, "COMPLETED", "2", "00:30:00"),
+        ("rule_parts_chunk_wildcards_0", "COMPLETED", "1", "01:00:00"),
         ("rule_split_source", "COMPLETED", "1", "01:00:00"),
     ]
     assert len(list((project.folder / "data/features/parts").glob("*.csv"))) == 3

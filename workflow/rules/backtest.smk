@@ -2,9 +2,26 @@
 from functools import partial
 
 from signoff.rules.parts import plan_of_weeks
+from signoff.rules.task_chunks import TaskChunks
 from signoff.rules.trials import trials_of_last_model
 
 weeks = partial(plan_of_weeks, checkpoints)
+week_chunks = TaskChunks(
+    workflow,
+    rules,
+    "backtest_weeks",
+    ("backtest_week",),
+    wildcard="model",
+    rows=lambda: {model: each["rows"] for model, each in weeks().items()},
+    marker="reports/backtest/.chunks/{chunk}.json",
+)
+# If many models are compared for a week, it takes far longer than starting a process.
+COMPARES = settings.model.candidates or settings.model.preset != "fast"
+
+
+def scored_weeks(wildcards):
+    """Return what says that all weeks are scored: their files, or those of jobs for several weeks."""
+    return expand("reports/backtest/{model}.json", model=weeks()) if COMPARES else week_chunks.markers(wildcards)
 
 
 # A checkpoint, since only the data contain the list of weeks.
@@ -37,7 +54,7 @@ rule backtest_week:
     """Train on the weeks before one week (or before the first one), and score that week (or all), on one core"""
     input:
         script=script("backtest_week"),
-        helpers=helpers("backtest_week"),
+        helpers=code.digests("backtest_week"),
         train=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks()[wildcards.model]["train"]),
         score=lambda wildcards: expand("data/weeks/{week}.parquet", week=weeks()[wildcards.model]["score"]),
     output:
@@ -67,12 +84,41 @@ rule backtest_week:
         " {params.trials} --threads={threads} --log={log:q}"
 
 
+# Unless models are compared, the rule above is for those who ask for one week, and a backtest makes many in one process.
+rule backtest_weeks:
+    """Train and score for some weeks in one process; each has its own log"""
+    input:
+        script=script("tasks_chunk"),
+        helpers=helpers("tasks_chunk"),
+        # The plan, and what its tasks read.
+        plan=week_chunks.inputs,
+    output:
+        update("reports/backtest/.chunks/{chunk}.json"),
+    log:
+        "logs/backtest_weeks/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/backtest_weeks/{chunk}.tsv"
+    wildcard_constraints:
+        chunk=r"\d+",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * max(1000, int(60 * input.size_mb)),
+        runtime=minutes(60),
+    params:
+        # With the input, so that Snakemake does not take a forced run for a change.
+        options=lambda wildcards, input: words(force="yes" if week_chunks.forced() else None),
+    shell:
+        "python {input.script:q} --plan={input.plan[0]:q} --output={output:q} {params.options} --log={log:q}"
+
+
 rule backtest:
     """Report what weekly retraining gains, and which releases the thresholds would have stopped"""
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
-        models=lambda wildcards: expand("reports/backtest/{model}.json", model=weeks()),
+        weeks=scored_weeks,
     output:
         csv=update("reports/backtest.csv"),
         summary=update("reports/backtest.json"),
@@ -87,5 +133,6 @@ rule backtest:
         "../../environment.yml"
     params:
         options=flags(**settings.limits),
+        models=lambda wildcards: expand("reports/backtest/{model}.json", model=weeks()),
     shell:
-        "python {input.script:q} --input {input.models:q} --output={output.csv:q} {params.options} --log={log:q}"
+        "python {input.script:q} --input {params.models:q} --output={output.csv:q} {params.options} --log={log:q}"

@@ -29,6 +29,7 @@ from signoff.rules.origin import Origin
 from signoff.rules.parts import Parts
 from signoff.rules.place import Place
 from signoff.rules.settings import checked
+from signoff.rules.task_chunks import TaskChunks
 
 # models.smk reads the rules once for each group of models, and says which these are.
 place = Place(**config.pop("within", {}))
@@ -40,6 +41,15 @@ except TaskError as error:
 
 origin = Origin(settings, Path(raw_path(settings)))
 parts = Parts(checkpoints)
+part_chunks = TaskChunks(
+    workflow,
+    rules,
+    "parts_chunk",
+    ("ingest_part", "validate_part", "clean_part", "feature_part"),
+    wildcard="part",
+    rows=parts.rows,
+    marker="data/.chunks/{chunk}.json",
+)
 code = CodeInputs(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
 script, helpers, on_disk = code.script, code.helpers, code.on_disk
 if code.in_store:

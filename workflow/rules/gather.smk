@@ -12,7 +12,7 @@ rule gather_raw:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=parts.of_all("data/raw/parts/{part}.csv"),
+        parts=part_chunks.markers,
     output:
         update("data/raw/raw_data.csv"),
     log:
@@ -35,7 +35,7 @@ use rule gather_raw as gather_validation with:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=parts.of_all("reports/validation/{part}.json"),
+        parts=part_chunks.markers,
         contract=on_disk(settings.validation.schema),
     output:
         report(
@@ -61,7 +61,7 @@ use rule gather_raw as gather_cleaned with:
         script=script("gather"),
         helpers=helpers("gather"),
         plan="data/raw/raw_data.json",
-        parts=parts.of_all("data/processed/parts/{part}.csv", "data/processed/parts/{part}.json"),
+        parts=part_chunks.markers,
     output:
         update("data/processed/cleaned_data.csv"),
         update("data/processed/cleaned_data.json"),
@@ -80,8 +80,7 @@ rule gather_features:
         helpers=helpers("gather_features"),
         plan="data/raw/raw_data.json",
         like="data/features/first_rows.json",
-        features=parts.of_all("data/features/parts/{part}.csv", "data/features/parts/{part}.json"),
-        counts=parts.of_all("data/processed/parts/{part}.json"),
+        parts=part_chunks.markers,
     output:
         csv=update("data/features/features.csv"),
         description=update("data/features/features.json"),

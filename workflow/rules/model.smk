@@ -9,7 +9,7 @@ REFIT = refit_path(settings)
 # With model.passes, all rows train the model, some at a time. The encoding is fitted on the sample.
 ALL_ROWS, PASSES = [], ""
 if settings.model.passes and settings.data.partition_by:
-    ALL_ROWS = parts.of_all("data/features/parts/{part}.csv")
+    ALL_ROWS = part_chunks.markers
     PASSES = flags(passes=settings.model.passes, all_rows="data/features/parts", plan="data/raw/raw_data.json")
 elif settings.model.passes:
     ALL_ROWS = "data/features/features.csv"

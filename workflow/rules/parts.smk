@@ -120,3 +120,32 @@ use rule feature_engineering as feature_part with:
         runtime=minutes(10),
     params:
         options=flags(like="data/features/first_rows.json", custom=settings.features.custom),
+
+
+# The rules above are for those who ask for a file of one part. A run makes many parts in one process.
+rule parts_chunk:
+    """Ingest, validate and clean some parts, and compute their features, in one process; each has its own logs"""
+    input:
+        script=script("tasks_chunk"),
+        helpers=helpers("tasks_chunk"),
+        # The plan, and what its tasks read.
+        plan=part_chunks.inputs,
+    output:
+        update("data/.chunks/{chunk}.json"),
+    log:
+        "logs/parts_chunk/{chunk}.log",
+    benchmark:
+        "logs/benchmarks/parts_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        chunk=r"\d+",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000, all_rows=True),
+        runtime=minutes(60),
+    params:
+        # With the input, so that Snakemake does not take a forced run for a change.
+        options=lambda wildcards, input: words(force="yes" if part_chunks.forced() else None),
+    shell:
+        "python {input.script:q} --plan={input.plan[0]:q} --output={output:q} {params.options} --log={log:q}"

@@ -7,7 +7,7 @@ rule live_record:
     input:
         script=script("live_record"),
         helpers=helpers("live_record"),
-        raw=parts.of_all("data/raw/parts/{part}.csv") if settings.data.partition_by else "data/raw/raw_data.csv",
+        raw=part_chunks.markers if settings.data.partition_by else "data/raw/raw_data.csv",
         cleaned="data/processed/cleaned_data.json",
         release=place.released("sign_off.json"),
     output:
@@ -32,7 +32,7 @@ rule live_record:
             config=[] if place.folder else workflow.configfiles,
         ),
         folder=lambda wildcards: words(folder=place.of(wildcards) or None),
-        raw=lambda wildcards, input: words(raw=[input.raw] if isinstance(input.raw, str) else list(input.raw)),
+        raw=lambda wildcards, input: words(raw=parts.raw() if settings.data.partition_by else [input.raw]),
         # As inputs, predictions with an earlier release would be replaced by new ones.
         predictions=place.predictions,
     shell:

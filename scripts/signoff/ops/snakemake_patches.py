@@ -144,8 +144,8 @@ async def _update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
         for path, problem in damaged(outputs):
             say(f"{path} is damaged ({problem}): it is rebuilt")
             self.forcefiles.update(job.output)
-        # A job of many models lists their files, which are not its outputs, and those that failed.
-        for marker in (path for path in map(Path, outputs) if path.parent == Path("models/.chunks")):
+        # A job for many models, weeks or parts lists their files, which are not its outputs, and those that failed.
+        for marker in (path for path in map(Path, outputs) if path.parent.name == ".chunks"):
             if files := changed_files(marker):
                 say(f"{len(files)} models or files of models are not complete, or have changed, such as {files[0]}")
                 self.forcefiles.update(job.output)

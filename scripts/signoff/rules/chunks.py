@@ -1,6 +1,5 @@
 """Chunks of models: each is trained by one job, in one process."""
 
-import math
 import os
 import re
 import sys
@@ -9,21 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakemake.jobs import Job
-from snakemake.utils import format as formatted
-
 from signoff.base.config import Config
 from signoff.config.settings import section
 from signoff.release.approval import refit_path
 from signoff.release.live_record import state_of_predictions
-from signoff.rules.flags import unquoted
-from signoff.rules.steps import CHUNKS_FOLDER, MODEL, THREADS, Member, ModelTask, Steps, write_if_changed
+from signoff.rules.steps import CHUNKS_FOLDER, MODEL, Member, Steps, write_if_changed
+from signoff.rules.task_chunks import chunked, step_of
 
-# At most this many jobs. A process needs as long to begin as for five models, so a job makes at least 50, and 100 if
-# there are ten jobs.
-_JOBS, _MODELS = 50, 50
-# With this many rows, reading and fitting take far longer than starting a process.
-_ROWS = 200_000
 # The rules that a job runs for each model, by the kind of job.
 _RULES = {
     "models": [
@@ -45,31 +36,6 @@ _RULES = {
         "generate_report",
     ],
 }
-
-
-def _chunked(rows: dict[str, int | None], per_job: int | None) -> list[list[str]]:
-    """Return the models of each job, sorted by name.
-
-    Parameters
-    ----------
-    rows
-        The number of rows of each model; None if they were not counted.
-    per_job
-        The models of each job. None: 50, 100 for more than 500 models, or as many as make 50 jobs, but fewer if they
-        have more than 200,000 rows together; a model whose rows were not counted has its own job.
-    """
-    most = per_job or max(_MODELS, min(2 * _MODELS, math.ceil(len(rows) / 10)), math.ceil(len(rows) / _JOBS))
-    found: list[list[str]] = []
-    held = 0
-    for name in sorted(rows):
-        count = rows[name]
-        more = 0 if per_job else _ROWS if count is None else count
-        if not found or len(found[-1]) == most or held + more > _ROWS:
-            found.append([])
-            held = 0
-        found[-1].append(name)
-        held += more
-    return found
 
 
 def _single_models(targets: Iterable[str]) -> list[str]:
@@ -195,7 +161,7 @@ class Chunks:
         return bool(settings.forceall or any(rule.endswith(f"{self.kind}_chunk") for rule in settings.forcerun))
 
     def _chunks(self) -> list[list[str]]:
-        return _chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
+        return chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
 
     def _pieces(self, model: str) -> list[str]:
         """Return the files in which `split_source` has put a model's rows."""
@@ -214,31 +180,8 @@ class Chunks:
         asked = {"sample_features": settings.model.max_rows, "refit_model": refit_path(settings)}
         asked["row_budget"] = settings.model.max_rows and not settings.model.passes
         names = [each for each in _RULES[self.kind] if asked.get(each, True)]
-        steps = [self._step(getattr(self.rules, f"{group.prefix}{name}").rule) for name in names]
+        steps = [
+            step_of(self.workflow, getattr(self.rules, f"{group.prefix}{name}").rule, {"model": MODEL})
+            for name in names
+        ]
         return Steps(steps, settings.release.allowed_signers, settings.release.required_approvals)
-
-    def _step(self, rule: Any) -> ModelTask:
-        """Return the step of a rule, with MODEL in place of the model's folder."""
-        job = Job(rule, self.workflow.dag, {"model": MODEL})
-        words = formatted(
-            rule.shellcmd,
-            input=job.input,
-            output=job.output,
-            params=job.params,
-            log=job.log,
-            threads=THREADS,
-        )
-        return ModelTask(
-            rule=rule.name,
-            code=rule.shellcmd,
-            params=self.workflow.persistence._params(job),
-            command=_command(words),
-            inputs=[str(path) for path in job.input],
-            outputs=[str(path) for path in job.output],
-        )
-
-
-def _command(text: str) -> list[str]:
-    """Return the script and the arguments of a rule's shell command, without what comes before them."""
-    found = unquoted(text)
-    return found[found.index("python") + 1 :]

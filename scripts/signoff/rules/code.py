@@ -55,7 +55,9 @@ class CodeInputs:
 
         The file is rewritten only if a module has changed.
         """
-        path = Path(".snakemake/signoff_code", f"{name}.sha256").absolute()
+        path = Path(".snakemake/signoff_code", f"{name}.sha256")
+        # One for all models.
+        path = path.absolute() if self.many_models else path
         modules = modules_of(self.scripts / f"{name}.py")
         lines = "".join(f"{sha256(each)}  {os.path.relpath(each, self.scripts)}\n" for each in modules)
         if not path.is_file() or read_bytes(path) != lines.encode():

@@ -1,12 +1,11 @@
-"""The tasks of many models in one process, which has imported once and forks for some models at a time.
+"""The tasks of many models, or of many weeks, in one process, which has imported once and forks for some at a time.
 
 A model that fails leaves the others alone. If a fork is killed, its current model has failed, and another fork goes on
 with the next one. A task is skipped if its command, its code and the content of its inputs and outputs are those of its
-last run.
+last run. The same holds for a week.
 """
 
 import contextlib
-import functools
 import gc
 import hashlib
 import importlib
@@ -19,33 +18,19 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypedDict
 
-from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, read_json, sha256, write_json
-from signoff.rules.place import Place
 from signoff.rules.records import record
-from signoff.rules.steps import (
-    CHAMPION,
-    CHUNKS_FOLDER,
-    DIAGNOSED,
-    LIVE,
-    PREDICTIONS,
-    THREADS,
-    Member,
-    ModelTask,
-    Steps,
-)
+from signoff.rules.steps import THREADS, ModelTask
 
-_PLACE = Place("models/{model}/")
 # A fork costs as much as a third of a small model, and its memory may grow.
 _MODELS_PER_FORK = 20
 # The command lines that may run here, whatever the plan names.
 _TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
 _TASKS |= {"train_model", "evaluate_model", "refit_model", "row_budget"}
-_TASKS |= {"live_record", "explain_model", "compare_model", "diagnose", "generate_report"}
+_TASKS |= {"backtest_week", "live_record", "explain_model", "compare_model", "diagnose", "generate_report"}
 
 
 class _LastRun(TypedDict):
@@ -65,26 +50,35 @@ class OneProcess:
         The cores that a task may use.
     force
         Whether all tasks run, whatever has changed.
+    done
+        The folder that records what each task was made from.
     """
 
     threads: int
     force: bool
+    done: Path
+    _written: set[str] = field(init=False, default_factory=set)
     _digests: dict[str, str] = field(init=False, default_factory=dict)
 
-    def bring_up_to_date(self, models: Mapping[str, Member]) -> Iterator[tuple[str, str | None, list[ModelTask]]]:
-        """Run the tasks whose inputs have changed; yield each model with what went wrong, if anything, and its steps.
+    def bring_up_to_date(self, all_steps: Mapping[str, list[ModelTask]]) -> Iterator[tuple[str, str | None]]:
+        """Run the tasks whose inputs have changed; yield each model or week with what went wrong, if anything.
+
+        Parameters
+        ----------
+        all_steps
+            The tasks of each model or week, in their order.
 
         Raises
         ------
         TaskError
             A task was stopped from outside.
         """
-        all_steps = {model: _steps_of(model, member) for model, member in models.items()}
         waiting = []
+        self._written = {path for steps in all_steps.values() for step in steps for path in step.outputs}
         for model, steps in all_steps.items():
-            done = _read_done(model)
+            done = self._read_done(model)
             if not self.force and all(self._is_done(each, done) for each in steps):
-                yield model, None, steps
+                yield model, None
             else:
                 waiting.append(model)
         for task in {each.task for steps in all_steps.values() for each in steps} if waiting else ():
@@ -95,7 +89,7 @@ class OneProcess:
             some = waiting[: 1 if alone else _MODELS_PER_FORK]
             for model, why in self._in_forks({model: all_steps[model] for model in some}):
                 waiting.remove(model)
-                yield model, why, all_steps[model]
+                yield model, why
 
     def _in_forks(self, models: Mapping[str, list[ModelTask]]) -> Iterator[tuple[str, str | None]]:
         """Run the outdated tasks of models in a fork; yield each model that it has ended with, and what went wrong.
@@ -154,7 +148,7 @@ class OneProcess:
 
     def _run(self, model: str, steps: list[ModelTask]) -> list[str]:
         """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
-        done, failed = _read_done(model), []
+        done, failed = self._read_done(model), []
         new: set[str] = set()
         missing: set[str] = set()
         # The record of a killed task describes other files, so that the task runs again.
@@ -176,7 +170,7 @@ class OneProcess:
             step.benchmark.unlink(missing_ok=True)
             record(step)
             done[step.task] = {"made_from": made_from, "outputs": {path: sha256(Path(path)) for path in step.outputs}}
-        write_json(_done(model), done)
+        write_json(self._record(model), done)
         return failed
 
     def _is_done(self, step: ModelTask, done: dict[str, _LastRun]) -> bool:
@@ -197,31 +191,23 @@ class OneProcess:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _digest(self, path: str) -> str:
-        """Return the digest of an input; that of what all models share is computed once."""
-        if path.startswith(("models/", "data/")):
+        """Return the digest of an input; that of a file that no task writes is computed once."""
+        if path in self._written:
             return sha256(Path(path))
         if path not in self._digests:
             self._digests[path] = sha256(Path(path))
         return self._digests[path]
 
+    def _record(self, model: str) -> Path:
+        # In a folder of its own: whoever replaces a file looks through its folder for what a killed process has left.
+        return self.done / model / "tasks.json"
 
-@functools.cache
-def _read_steps(path: Path, _changed: int) -> Steps:
-    """Return the steps of models with the same config; the file is read once for all of them."""
-    return Steps.read(path)
-
-
-def _steps_of(model: str, member: Member) -> list[ModelTask]:
-    """Return the tasks of a model, in the order in which they run."""
-    path = Path(member["steps"]).absolute()
-    found = _read_steps(path, path.stat().st_mtime_ns)
-    champion = _PLACE.champion_flags(ReleaseConfig(found.allowed_signers, found.required_approvals))
-    wildcards = SimpleNamespace(model=model)
-    own = {CHAMPION: champion(wildcards), DIAGNOSED: _PLACE.diagnosed_flags(wildcards)}
-    own |= {LIVE: _PLACE.live_flags(wildcards), PREDICTIONS: _PLACE.predictions(wildcards)}
-    steps = [each.of(model, own, member["pieces"]) for each in found.steps]
-    # Before the first release, there is nothing to compare.
-    return [each for each in steps if each.task != "live_record" or own[CHAMPION]]
+    def _read_done(self, model: str) -> dict[str, _LastRun]:
+        """Return the recorded digests of a model's tasks; empty if unknown."""
+        try:
+            return dict(read_json(self._record(model)))
+        except (FileNotFoundError, TaskError):
+            return {}
 
 
 def _runs_own_code(step: ModelTask) -> bool:
@@ -235,23 +221,10 @@ def _is_found_by(name: str, module: Any) -> bool:
     return spec is not None and spec.name == name
 
 
-def _done(model: str) -> Path:
-    # In a folder of its own: whoever replaces a file looks through its folder for what a killed process has left.
-    return CHUNKS_FOLDER / "done" / model / "tasks.json"
-
-
-def _read_done(model: str) -> dict[str, _LastRun]:
-    """Return the recorded digests of a model's tasks; empty if unknown."""
-    try:
-        return dict(read_json(_done(model)))
-    except (FileNotFoundError, TaskError):
-        return {}
-
-
 def _command_line(task: str) -> Any:
     """Return the command line of a task. Raises TaskError if it is not one that a model needs."""
     if task not in _TASKS:
-        raise TaskError(f"{task} is not a task of a model. Delete .snakemake/signoff_models, and run again.")
+        raise TaskError(f"{task} is not a task of a model. Delete the folders .snakemake/signoff_*, and run again.")
     return importlib.import_module(task)
 
 

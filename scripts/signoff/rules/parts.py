@@ -42,9 +42,13 @@ class Parts:
 
         return found
 
-    def of_all(self, *patterns: str) -> Callable[[Any], list[str]]:
-        """Return the files of all parts, by patterns that contain {part}."""
-        return lambda wildcards: expand(patterns, part=self.plan()["parts"])
+    def rows(self) -> dict[str, int]:
+        """Return the rows of each part."""
+        return {part: about["rows"] for part, about in self.plan()["parts"].items()}
+
+    def raw(self) -> list[str]:
+        """Return the raw data of all parts."""
+        return expand("data/raw/parts/{part}.csv", part=self.plan()["parts"])
 
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put the rows of the part {part}."""
