@@ -8,6 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
+# First: from here on, scikit-learn imports scipy.stats only if it is used.
+from signoff.base import command_line
+
+# isort: split
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
@@ -15,7 +19,6 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
-from signoff.base import command_line
 from signoff.base.files import read_json, write_json
 from signoff.base.numbers import rounded
 from signoff.features.holdout import group_column, groups_of

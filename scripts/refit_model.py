@@ -15,10 +15,13 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+# First: from here on, scikit-learn imports scipy.stats only if it is used.
+from signoff.base import command_line
+
+# isort: split
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import rounded

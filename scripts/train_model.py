@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+# First: from here on, scikit-learn imports scipy.stats only if it is used.
+from signoff.base import command_line
+
+# isort: split
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
 from signoff.base.numbers import decimals

@@ -48,7 +48,7 @@ class Parts:
 
     def raw(self) -> list[str]:
         """Return the raw data of all parts."""
-        return expand("data/raw/parts/{part}.csv", part=self.plan()["parts"])
+        return list(expand("data/raw/parts/{part}.csv", part=self.plan()["parts"]))
 
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put the rows of the part {part}."""
