@@ -19,11 +19,6 @@ week_chunks = TaskChunks(
 COMPARES = settings.model.candidates or settings.model.preset != "fast"
 
 
-def scored_weeks(wildcards):
-    """Return what says that all weeks are scored: their files, or those of jobs for several weeks."""
-    return expand("reports/backtest/{model}.json", model=weeks()) if COMPARES else week_chunks.markers(wildcards)
-
-
 # A checkpoint, since only the data contain the list of weeks.
 checkpoint split_weeks:
     """Write each week's rows to a file, and plan which weeks train and which are scored"""
@@ -118,7 +113,9 @@ rule backtest:
     input:
         script=script("backtest"),
         helpers=helpers("backtest"),
-        weeks=scored_weeks,
+        weeks=lambda wildcards: (
+            expand("reports/backtest/{model}.json", model=weeks()) if COMPARES else week_chunks.markers(wildcards)
+        ),
     output:
         csv=update("reports/backtest.csv"),
         summary=update("reports/backtest.json"),

@@ -140,7 +140,6 @@ rule parts_chunk:
         chunk=r"\d+",
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=memory(1000, all_rows=True),
         runtime=minutes(60),
