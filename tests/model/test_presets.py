@@ -100,6 +100,14 @@ def test_a_trend_goes_on_after_the_last_training_row():
     assert RESIDUALS not in {each["estimator"] for each in found["settings"]}
 
 
+def test_a_smooth_curve_gets_a_kernel():
+    random = np.random.default_rng(0)
+    features = pd.DataFrame({name: random.uniform(-1, 1, 80) for name in "abc"})
+    target = features["a"] * features["b"] + features["c"] ** 2
+    setting, found = choose_good(TrainingRows(features, dict.fromkeys("abc", "number"), target))
+    assert "Nystroem" in str(setting) and not any(each["problem"] for each in found["settings"])
+
+
 def test_any_number_of_threads_gives_the_same_choice():
     features, target = table(60)
     target = np.exp(target / 10)
