@@ -45,10 +45,10 @@ def main(argv: list[str] | None = None) -> None:
             server = ReviewServer(Desk(args.config, args.output), args.port, args.idle)
         except (OSError, OverflowError) as error:
             raise TaskError(f"port {args.port} of 127.0.0.1 cannot be used: {error}. Name another: --port") from error
-        # Printed, not logged: whoever has the address can decide.
-        print(f"\nOpen {server.address}\nCtrl-C ends it.\n", flush=True)
         shown = contextlib.nullcontext() if args.no_browser else _in_browser(server.address)
-        with server, shown, contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), server, shown:
+            # Printed, not logged: whoever has the address can decide.
+            print(f"\nOpen {server.address}\nCtrl-C ends it.\n", flush=True)
             server.serve_until_idle()
         logging.info("[review] the page is closed")
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import urllib.error
@@ -198,6 +199,18 @@ def test_the_command_ends_after_a_time_without_use_and_prints_its_address_once(p
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert re.search(r"^Open http://127\.0\.0\.1:\d+/[\w-]{43}/$", done.stdout, flags=re.M)
     assert "[review] the page is closed" in done.stderr and "http" not in done.stderr
+
+
+def test_ctrl_c_ends_the_command(project):  # noqa: F811
+    command = [program("python"), str(ROOT / "scripts/review.py"), "--no-browser"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **streams) as process:
+        while process.stdout.readline() != "Ctrl-C ends it.\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert "[review] the page is closed" in said and "Traceback" not in said
 
 
 def test_a_person_reads_decides_and_signs_in_a_browser(browser, serving, keys, tmp_path):  # noqa: F811

@@ -73,7 +73,9 @@ LEAVES = st.one_of(
 
 
 def key_pair(folder: Path, name: str) -> str:
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / name)]
+    # Bob's is a key on an elliptic curve of NIST's.
+    kind = "ecdsa" if name == "bob" else "ed25519"
+    command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(folder / name)]
     subprocess.run(command, check=True)
     return (folder / f"{name}.pub").read_text("utf-8")
 
