@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from signoff.base import command_line
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import replacing
 from signoff.base.redaction import printable
@@ -39,7 +40,7 @@ from signoff.source.address import expand, refuse_password, shown
 from signoff.source.compressed import COMPRESSED, open_text, packed_as
 from signoff.source.fetch import fetch, label, parts_of_source
 from signoff.source.ingest import ingest_data
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 from signoff.source.sniffing import sniff
 from signoff.source.unpacking import is_json_lines
 from signoff.tables.dates import hides_dates, undecided
@@ -460,7 +461,7 @@ def _rounded(value: float, direction: str) -> float:
 
 def _look_at(source: str, query: str | None, scratch: Path) -> tuple[dict[str, str], str]:
     """Return how the (first) file of a source is written, and where to read it from: what was downloaded, once."""
-    found = parts_of_source(expand(source), Reader(query=query))
+    found = parts_of_source(expand(source), ReaderConfig(query=query))
     reader = {"delimiter": ",", "encoding": "utf-8", "decimal": "."}
     if query:
         return reader, source
@@ -517,7 +518,7 @@ def main(argv: list[str] | None = None) -> None:
             reader, local = _look_at(args.source, args.query, Path(scratch))
             raw = Path(scratch, "raw_data.csv")
             # Through the same checks as every later run.
-            ingest_data(local, raw, args.target, Reader(**cast(dict[str, Any], reader), query=args.query))
+            ingest_data(local, raw, args.target, ReaderConfig(**cast(dict[str, Any], reader), query=args.query))
             table = read_table(raw)
             hidden = [
                 name for name in map(str, table.frame) if name != args.target and hides_dates(name, table.frame[name])

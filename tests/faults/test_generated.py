@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, script
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.ingest import ingest_data
-from signoff.source.options import Reader
 from signoff.tables.cells import MISSING
 from signoff.tables.csv_file import with_names
 from signoff.tables.table import read_table, write_table
@@ -151,7 +151,7 @@ def ingested(data: bytes, name: str = "a.csv", **reader) -> tuple[dict, list[lis
     folder = Path(tempfile.mkdtemp(dir=os.environ["PYTEST_TABLES"]))
     (folder / name).write_bytes(data)
     try:
-        record = ingest_data(str(folder / name), folder / "raw.csv", reader=Reader(**reader))
+        record = ingest_data(str(folder / name), folder / "raw.csv", reader=ReaderConfig(**reader))
     except TaskError as error:
         assert {each.name for each in folder.iterdir()} == {name}
         assert str(error).strip(), "a refusal says why"

@@ -22,15 +22,15 @@ import pyarrow.parquet
 import pytest
 
 from conftest import ROOT
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source import web
 from signoff.source.address import Unreachable
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
-from signoff.source.options import Reader
 
 GOOD = b"when,km,minutes\n2024-01-01,1.5,3\n2024-01-02,2.5,5\n2024-01-03,,7\n"
-QUICK = Reader(timeout_s=0.5)
+QUICK = ReaderConfig(timeout_s=0.5)
 
 
 def whole(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
@@ -101,7 +101,7 @@ def output(tmp_path) -> Path:
     return path
 
 
-def refused(url: str, output: Path, reader: Reader = QUICK) -> str:
+def refused(url: str, output: Path, reader: ReaderConfig = QUICK) -> str:
     """Return why a source was refused, after checking that the files of the run before are as they were."""
     before = {each: each.read_bytes() for each in output.parent.iterdir()}
     with pytest.raises(TaskError) as raised:
@@ -205,7 +205,7 @@ def test_a_source_that_drips_is_given_up_in_time(serve, output, where):
         drop(connection, answered[at_once:], server.stopped)
 
     server = serve(answer)
-    reader = Reader(timeout_s=2, max_seconds=0.6)
+    reader = ReaderConfig(timeout_s=2, max_seconds=0.6)
     started = time.monotonic()
     assert "had not arrived after 0.6 s" in refused(server.url, output, reader)
     assert source_version(server.url, output, reader=reader).startswith("error: ")
@@ -359,7 +359,7 @@ def test_a_redirect_from_a_public_address_to_a_private_one_is_not_followed(serve
     assert inside.requests == []
     # By way of another public one.
     assert "not followed" in refused(serve(to(server.url)).url, output)
-    assert ingest_data(server.url, output, reader=Reader(redirects="any"))["records"] == 3
+    assert ingest_data(server.url, output, reader=ReaderConfig(redirects="any"))["records"] == 3
 
 
 def test_a_redirect_within_the_private_network_or_the_public_one_is_followed(serve, output, localhost_is_public):
@@ -372,7 +372,7 @@ def test_a_redirect_within_the_private_network_or_the_public_one_is_followed(ser
 @pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://127.0.0.1/a.csv", "gopher://127.0.0.1:70/_x"])
 def test_a_redirect_off_http_is_never_followed(serve, output, there):
     for redirects in ("safe", "any"):
-        line = refused(serve(to(there)).url, output, Reader(redirects=redirects))
+        line = refused(serve(to(there)).url, output, ReaderConfig(redirects=redirects))
         assert there.partition(":")[0] in line
         assert "raw_data_source_url" in line
         # Ours comes first; where it is told to be silent, requests follows to no other scheme by itself.
@@ -439,7 +439,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(serve, output, tls, certi
     server = serve(to(plain.url), tls)
     assert "from https to http: not followed" in refused(server.url, output)
     assert plain.requests == []
-    assert ingest_data(server.url, output, reader=Reader(redirects="any"))["records"] == 3
+    assert ingest_data(server.url, output, reader=ReaderConfig(redirects="any"))["records"] == 3
     # The other way round is for the better.
     assert ingest_data(serve(to(serve(whole(GOOD), tls).url)).url, output)["records"] == 3
 

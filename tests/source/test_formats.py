@@ -18,16 +18,16 @@ import pyarrow.parquet
 import pytest
 
 from conftest import ROOT, in_process, program, rides
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.ingest import ingest_data
-from signoff.source.options import Reader
 
 LINES = b'{"a":1.50,"b":"x, y","y":1}\n\n{"y":2e3,"c":true,"a":null}\n'
 
 
 def raw(source: Path, tmp_path: Path, **reader) -> str:
     """Return the table that is ingested from a source."""
-    ingest_data(str(source), tmp_path / "raw.csv", None, Reader(**reader))
+    ingest_data(str(source), tmp_path / "raw.csv", None, ReaderConfig(**reader))
     return (tmp_path / "raw.csv").read_text(encoding="utf-8")
 
 

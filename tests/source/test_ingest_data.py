@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, rides, run, script
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
 from signoff.source.checks import _mentions_infinity
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
-from signoff.source.options import Reader
 from signoff.source.web import _response, _seconds
 from signoff.tables.table import read_table
 
@@ -103,7 +103,7 @@ def test_parquet_keeps_every_value(tmp_path):
 
 def test_another_delimiter_and_encoding_become_utf8_with_commas(tmp_path):
     (tmp_path / "a.csv").write_bytes('name;"quoted; text";y\r\nKöln;"a;b";1\r\nBonn;c,d;2\r\n'.encode("cp1252"))
-    ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", Reader(delimiter=";", encoding="cp1252"))
+    ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", ReaderConfig(delimiter=";", encoding="cp1252"))
     text = (tmp_path / "raw_data.csv").read_text(encoding="utf-8")
     assert text == 'name,quoted; text,y\nKöln,a;b,1\nBonn,"c,d",2\n'
 
@@ -112,7 +112,7 @@ def test_another_delimiter_and_encoding_become_utf8_with_commas(tmp_path):
 def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path, encoding):
     (tmp_path / "a.csv").write_bytes("é,y\n1,2\n3,4\n".encode(encoding))
     read_as = "utf-16" if encoding == "utf-16" else "utf-8"
-    assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", Reader(encoding=read_as))[
+    assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y", ReaderConfig(encoding=read_as))[
         "columns"
     ] == [
         "é",
@@ -283,7 +283,9 @@ def test_a_stalled_server_times_out(tmp_path):
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TaskError, match=r"Read timed out|timed out"):
         ingest_data(
-            f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv", tmp_path / "raw_data.csv", reader=Reader(timeout_s=0.2)
+            f"http://127.0.0.1:{silent.getsockname()[1]}/a.csv",
+            tmp_path / "raw_data.csv",
+            reader=ReaderConfig(timeout_s=0.2),
         )
 
 
@@ -298,7 +300,7 @@ def test_a_wrong_url_is_one_line(tmp_path, url):
 def test_an_encoding_that_is_none_of_text_is_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(GOOD)
     with pytest.raises(TaskError, match="Python knows no encoding 'hex'"):
-        ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", reader=Reader(encoding="hex"))
+        ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", reader=ReaderConfig(encoding="hex"))
 
 
 def test_an_unknown_scheme_is_refused(tmp_path):
@@ -371,7 +373,7 @@ def test_the_version_follows_the_content_of_a_remote_file(tmp_path, server, head
     assert source_version(url, data) == before
     server.stop()
     assert source_version(url, data) == before
-    assert source_version(url, data, Reader(on_unreachable="stop")).startswith("unreachable: ")
+    assert source_version(url, data, ReaderConfig(on_unreachable="stop")).startswith("unreachable: ")
     assert source_version(url, tmp_path / "other.csv").startswith("unreachable: ")
 
 

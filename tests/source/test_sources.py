@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy
 
 from conftest import ROOT, Project, make_project, rides, run, script
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import refuse_password, shown
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
-from signoff.source.options import Reader
 from signoff.source.web import _is_private
 
 # A password that breaks any URL into which it is not put with care.
@@ -129,7 +129,7 @@ def sqlite(tmp_path) -> Path:
 
 def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
     query = "SELECT started, city, km, riders, minutes FROM rides WHERE city LIKE '%r%' OR city = ':x' ORDER BY started"
-    record = ingest_data(f"sqlite:///{sqlite}", tmp_path / "raw.csv", "minutes", Reader(query=query))
+    record = ingest_data(f"sqlite:///{sqlite}", tmp_path / "raw.csv", "minutes", ReaderConfig(query=query))
     wanted = rides().query("city == 'Trier, West'").drop(columns="ride").reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "raw.csv"), wanted)
     assert record["query"] == query
@@ -154,7 +154,7 @@ def test_the_rows_of_a_sqlite_query_arrive(sqlite, tmp_path):
 def test_a_wrong_query_is_reported_in_one_line(sqlite, tmp_path, monkeypatch, url, query, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TaskError, match=said):
-        ingest_data(url, tmp_path / "raw.csv", "minutes", Reader(query=query))
+        ingest_data(url, tmp_path / "raw.csv", "minutes", ReaderConfig(query=query))
     assert not Path("none.db").exists()
     with sqlite3.connect(sqlite) as connection:
         assert connection.execute("SELECT count(*) FROM rides").fetchone() == (600,)
@@ -223,14 +223,14 @@ def test_an_account_of_postgresql_that_can_do_more_than_read_is_refused(postgres
     postgresql.psql(account.format(name, name) + ";")
     url = f"postgresql://{name}@/postgres?host={postgresql.pgdata}"
     with pytest.raises(TaskError, match=rf"the account {name} {danger}.* Use one that can only read: CREATE ROLE"):
-        ingest_data(url, tmp_path / "raw.csv", None, Reader(query="SELECT 1 AS a UNION SELECT 2"))
+        ingest_data(url, tmp_path / "raw.csv", None, ReaderConfig(query="SELECT 1 AS a UNION SELECT 2"))
 
 
 def test_an_account_of_postgresql_that_may_call_dblink_is_warned_about(postgresql, tmp_path, caplog):
     # Not the extension, which this server does not bring, but what it is known by.
     postgresql.psql("CREATE FUNCTION dblink_exec(text) RETURNS text LANGUAGE sql AS 'SELECT $1';")
     url = f"postgresql://reader@/postgres?host={postgresql.pgdata}"
-    query = Reader(query="SELECT 1 AS a UNION SELECT 2")
+    query = ReaderConfig(query="SELECT 1 AS a UNION SELECT 2")
     ingest_data(url, tmp_path / "raw.csv", None, query)
     assert "the account reader may call dblink_exec, which opens connections" in caplog.text
     postgresql.psql("DROP FUNCTION dblink_exec;")
@@ -247,16 +247,16 @@ def test_a_database_that_is_down_leaves_the_last_data(postgresql, tmp_path):
     link = tmp_path / "host"
     link.symlink_to(postgresql.pgdata)
     url, query = f"postgresql://reader@/postgres?host={link}", "SELECT x, minutes FROM few"
-    record = ingest_data(url, output, "minutes", Reader(query=query))
-    version = source_version(url, output, Reader(query=query))
+    record = ingest_data(url, output, "minutes", ReaderConfig(query=query))
+    version = source_version(url, output, ReaderConfig(query=query))
     assert version == record["source_version"]
     link.unlink()
     link.symlink_to(down)
-    assert ingest_data(url, output, "minutes", Reader(query=query)) == record
-    assert source_version(url, output, Reader(query=query)) == version
+    assert ingest_data(url, output, "minutes", ReaderConfig(query=query)) == record
+    assert source_version(url, output, ReaderConfig(query=query)) == version
     with pytest.raises(TaskError, match="cannot be reached"):
-        ingest_data(url, output, "minutes", Reader(query=query, on_unreachable="stop"))
-    assert source_version(url, output, Reader(query="SELECT 1")).startswith("unreachable: ")
+        ingest_data(url, output, "minutes", ReaderConfig(query=query, on_unreachable="stop"))
+    assert source_version(url, output, ReaderConfig(query="SELECT 1")).startswith("unreachable: ")
 
 
 # Object stores
@@ -317,7 +317,7 @@ def test_a_store_that_is_down_leaves_the_last_data(s3, tmp_path, monkeypatch):
     assert ingest_data("s3://rides/a.csv", output) == record
     assert source_version("s3://rides/a.csv", output) == record["source_version"]
     with pytest.raises(TaskError, match="cannot be reached"):
-        ingest_data("s3://rides/a.csv", output, reader=Reader(on_unreachable="stop"))
+        ingest_data("s3://rides/a.csv", output, reader=ReaderConfig(on_unreachable="stop"))
 
 
 def test_a_store_without_credentials_is_told(s3, tmp_path, monkeypatch):
@@ -351,7 +351,9 @@ def test_a_token_in_a_url_stays_secret(project, server):
 
 def test_a_whole_url_may_be_a_variable(sqlite, tmp_path, monkeypatch):
     monkeypatch.setenv("RIDES", f"sqlite:///{sqlite}")
-    record = ingest_data("${RIDES}", tmp_path / "raw.csv", "minutes", Reader(query="SELECT km, minutes FROM rides"))
+    record = ingest_data(
+        "${RIDES}", tmp_path / "raw.csv", "minutes", ReaderConfig(query="SELECT km, minutes FROM rides")
+    )
     assert record["source"] == "${RIDES}"
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from signoff.rules.settings import Settings
 from signoff.source import fetch
-from signoff.source.options import Reader
 
 
 @dataclass(frozen=True)
@@ -27,5 +26,4 @@ class Origin:
     @functools.cached_property
     def version(self) -> str:
         """A text that changes when the source does, found once in a run."""
-        reader = Reader(**vars(self.settings.reader))
-        return fetch.source_version(self.settings.raw_data_source_url, self.raw, reader)
+        return fetch.source_version(self.settings.raw_data_source_url, self.raw, self.settings.reader)

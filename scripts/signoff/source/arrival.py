@@ -7,9 +7,11 @@ import hashlib
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, replacing, sha256
 from signoff.base.limits import limited
@@ -18,7 +20,7 @@ from signoff.source.address import shown
 from signoff.source.checks import Goal, check_columns, check_rows
 from signoff.source.fetch import as_text, fetch, joint_version
 from signoff.source.last_ingest import IngestRecord, Version
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 from signoff.source.unpacking import name_columns, unpack
 from signoff.tables.csv_file import csv_rows, header, write_rows
 
@@ -35,7 +37,7 @@ class Arrived(NamedTuple):
 
 def arrive(
     part: str,
-    reader: Reader,
+    reader: ReaderConfig,
     name: str,
     target: str | None,
     columns: list[str],
@@ -63,7 +65,7 @@ def arrive(
     """
     arrived, version = fetch(part, download, reader)
     # What a database gives was written by this workflow.
-    reader = READER._replace(missing=reader.missing, sheet=reader.sheet) if reader.query else reader
+    reader = replace(READER, missing=reader.missing, sheet=reader.sheet) if reader.query else reader
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(sha256, arrived)
         unpack(arrived, table, name, reader)
@@ -101,7 +103,7 @@ def _same_columns(piece: Path, name: str, columns: list[str]) -> None:
 
 
 def record_of(
-    source: str, reader: Reader, parts: dict[str, Arrived], made: tuple[int, str, int], last: IngestRecord | None
+    source: str, reader: ReaderConfig, parts: dict[str, Arrived], made: tuple[int, str, int], last: IngestRecord | None
 ) -> IngestRecord:
     """Return the record of an ingest: of the source, and of what was `made` of it (rows, SHA-256, bytes).
 

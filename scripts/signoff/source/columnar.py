@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
-from signoff.source.options import Reader
 from signoff.tables.csv_file import LONGEST
 
 # Rows that are text at a time, and bytes of them: one long text, kept once, may be in all rows.
@@ -17,7 +17,7 @@ _ROWS = 1024
 _TEXT_BYTES = 16 << 20
 
 
-def copy_columns(arrived: Path, form: str, table: Path, name: str, reader: Reader) -> None:
+def copy_columns(arrived: Path, form: str, table: Path, name: str, reader: ReaderConfig) -> None:
     """Write a Parquet, Arrow or ORC file to `table` as CSV, batch by batch.
 
     Raises
@@ -55,7 +55,7 @@ def _written(schema: pa.Schema, name: str) -> pa.Schema:
     )
 
 
-def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator[Any]:
+def _parquet(arrived: Path, name: str, reader: ReaderConfig) -> Iterator[Any]:
     """Yield the schema to write, and the batches of a Parquet file."""
     from pyarrow.parquet import ParquetFile
 
@@ -74,7 +74,7 @@ def _parquet(arrived: Path, name: str, reader: Reader) -> Iterator[Any]:
         yield from file.iter_batches(batch_size=_ROWS)
 
 
-def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
+def _arrow(arrived: Path, name: str, _reader: ReaderConfig) -> Iterator[Any]:
     """Yield the schema to write, and the batches of a file in Arrow's format."""
     with pa.memory_map(str(arrived)) as source, pa.ipc.open_file(source) as file:
         yield _written(file.schema, name)
@@ -82,7 +82,7 @@ def _arrow(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
             yield file.get_batch(n)
 
 
-def _orc(arrived: Path, name: str, _reader: Reader) -> Iterator[Any]:
+def _orc(arrived: Path, name: str, _reader: ReaderConfig) -> Iterator[Any]:
     """Yield the schema to write, and the stripes of an ORC file."""
     from pyarrow.orc import ORCFile
 
@@ -110,7 +110,7 @@ def _pieces(batch: pa.RecordBatch, name: str) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, step)
 
 
-def _as_written(column: pa.Array, kind: pa.DataType, missing: tuple[str, ...]) -> pa.Array:
+def _as_written(column: pa.Array, kind: pa.DataType, missing: list[str]) -> pa.Array:
     """Return a column in the kind in which it is written, without the spellings of missing."""
     found = column.cast(kind)
     if missing and pa.types.is_string(kind):

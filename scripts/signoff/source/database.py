@@ -13,9 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import Unreachable, shown
-from signoff.source.options import Reader
 from signoff.source.postgresql import check_rights
 
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ def _as_text(value: object, column: str) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
-def version(url: str, reader: Reader) -> dict[str, str]:
+def version(url: str, reader: ReaderConfig) -> dict[str, str]:
     """Return the SHA-256 of a query's result, the same in whatever order the rows come."""
     return download(url, Path("/dev/null"), reader)
 
 
-def download(url: str, path: Path, reader: Reader) -> dict[str, str]:
+def download(url: str, path: Path, reader: ReaderConfig) -> dict[str, str]:
     """Write a query's result to `path`, as UTF-8 CSV with commas and decimal points, and return its `version`."""
     # Not needed by who only asks what a source is.
     from signoff.tables.csv_file import write_rows

@@ -4,10 +4,10 @@ import glob
 from pathlib import Path
 from urllib.parse import unquote
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import PATTERN, split_url
 from signoff.source.last_ingest import Version
-from signoff.source.options import Reader
 
 SCHEMES = ("", "file")
 
@@ -17,7 +17,7 @@ def path_of(source: str) -> str:
     return unquote(split_url(source).path) if "://" in source else source
 
 
-def listing(source: str, _reader: Reader) -> tuple[list[str], bool] | None:
+def listing(source: str, _reader: ReaderConfig) -> tuple[list[str], bool] | None:
     """Return the files of a folder or pattern, and whether it is a folder; None if `source` is one file.
 
     Raises

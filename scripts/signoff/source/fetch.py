@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.base.redaction import redact
@@ -14,7 +15,7 @@ from signoff.base.retry import retry
 from signoff.source import database, disk, object_store, web
 from signoff.source.address import Unreachable, expand, refuse_chain, shown, split_url
 from signoff.source.last_ingest import Version, read_record, use_last
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 
 # What is read from a folder. A pattern reads what it matches.
 _TABLE = re.compile(
@@ -59,7 +60,7 @@ def _kind(source: str, query: str | None = None) -> ModuleType:
     )
 
 
-def parts_of_source(source: str, reader: Reader = READER) -> list[str]:
+def parts_of_source(source: str, reader: ReaderConfig = READER) -> list[str]:
     """Return the parts of an expanded source, sorted by name: the files of a folder or pattern, or the source itself.
 
     Of a folder, only files of tables count, but not those that are hidden or begin with "_", and no subfolders.
@@ -87,7 +88,7 @@ def label(part: str) -> str:
     return redact(shown(part))
 
 
-def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
+def fetch(part: str, download: Path, reader: ReaderConfig) -> tuple[Path, Version]:
     """Return where the bytes of a part are on this machine, and their version; a remote one goes to `download`."""
     who = _kind(part, reader.query)
     if who is disk:
@@ -95,12 +96,12 @@ def fetch(part: str, download: Path, reader: Reader) -> tuple[Path, Version]:
     return download, retry(on=Unreachable)(who.download)(part, download, reader)
 
 
-def state_of_part(part: str, reader: Reader) -> Version | None:
+def state_of_part(part: str, reader: ReaderConfig) -> Version | None:
     """Return what identifies the state of a part without reading it; None if only `part_version` does."""
     return disk.version(Path(part)) if _kind(part, reader.query) is disk else None
 
 
-def part_version(part: str, reader: Reader) -> str:
+def part_version(part: str, reader: ReaderConfig) -> str:
     """Return the version of one part as text; the part is read only if nothing else identifies its state."""
     who = _kind(part, reader.query)
     if who is disk:
@@ -121,7 +122,7 @@ def joint_version(versions: dict[str, str]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
-def source_version(source: str, data: Path, reader: Reader = READER) -> str:
+def source_version(source: str, data: Path, reader: ReaderConfig = READER) -> str:
     """Return a text that changes if and only if the content of `source` does, as far as can be known.
 
     A local file is identified by its SHA-256, which is taken from the record of the last ingest as long as its times,

@@ -7,16 +7,17 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+from signoff.base.config import ReaderConfig
 from signoff.base.files import beside, only_file, replacing, sha256, write_json
 from signoff.source.address import Unreachable, expand, shown
 from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
 from signoff.source.fetch import label, parts_of_source
 from signoff.source.last_ingest import IngestRecord, go_on, read_record
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 
 
-def ingest_data(source: str, output: Path, target: str | None = None, reader: Reader = READER) -> IngestRecord:
+def ingest_data(source: str, output: Path, target: str | None = None, reader: ReaderConfig = READER) -> IngestRecord:
     """Bring `source` to `output`, and return its record.
 
     Parameters
@@ -52,7 +53,7 @@ def ingest_data(source: str, output: Path, target: str | None = None, reader: Re
     return record
 
 
-def _collect(source: str, reader: Reader, target: str | None, table: Path) -> dict[str, Arrived]:
+def _collect(source: str, reader: ReaderConfig, target: str | None, table: Path) -> dict[str, Arrived]:
     """Write all parts of `source` to `table`, one below the other, and return what is known of each, by its label.
 
     Raises what `ingest_data` does.

@@ -4,11 +4,11 @@ import datetime
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import any_json, read_bytes
 from signoff.base.redaction import redact
 from signoff.source.address import Cut, Unreachable, shown
-from signoff.source.options import Reader
 
 # The state of a part of the source: times, inode and size of a file, an ETag, a digest of rows.
 Version = dict[str, str | int]
@@ -106,7 +106,7 @@ def use_last(error: Exception, record: IngestRecord, data: Path) -> str:
     return redact(f"{error}; {GOING_ON} {data}, ingested {age(record['ingested_at'])} ago ({record['ingested_at']})")
 
 
-def go_on(error: Unreachable, last: IngestRecord | None, data: Path, reader: Reader) -> str:
+def go_on(error: Unreachable, last: IngestRecord | None, data: Path, reader: ReaderConfig) -> str:
     """Return the line with which a run says that it goes on with the data of the last ingest.
 
     Raises

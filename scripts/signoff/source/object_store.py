@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import PATTERN, Cut, Unreachable, shown, split_url
 from signoff.source.last_ingest import Version
-from signoff.source.options import Reader
 
 
 @contextmanager
-def _opened(url: str, reader: Reader) -> Iterator[tuple[Any, str]]:
+def _opened(url: str, reader: ReaderConfig) -> Iterator[tuple[Any, str]]:
     """Yield the fsspec file system of `url`, and the path on it; credentials are found as its library finds them.
 
     Raises
@@ -51,7 +51,7 @@ def _opened(url: str, reader: Reader) -> Iterator[tuple[Any, str]]:
         raise TaskError(f"{shown(url)} cannot be read ({error}). Check its name and the credentials.") from error
 
 
-def listing(url: str, reader: Reader) -> tuple[list[str], bool] | None:
+def listing(url: str, reader: ReaderConfig) -> tuple[list[str], bool] | None:
     """Return the URLs of the files in a folder, or that a pattern matches, and whether it is a folder; None for one."""
     is_pattern = bool(PATTERN.search(url))
     with _opened(url, reader) as (system, path):
@@ -65,7 +65,7 @@ def listing(url: str, reader: Reader) -> tuple[list[str], bool] | None:
     return (files, not is_pattern) if files or is_pattern else None
 
 
-def version(url: str, reader: Reader) -> Version:
+def version(url: str, reader: ReaderConfig) -> Version:
     """Return what identifies the state of a file: its ETag and size (bytes), or what fsspec knows."""
     with _opened(url, reader) as (system, path):
         known = system.info(path)
@@ -74,7 +74,7 @@ def version(url: str, reader: Reader) -> Version:
         return {"etag": known["ETag"], "size": known["size"]} if "ETag" in known else {"key": system.ukey(path)}
 
 
-def download(url: str, path: Path, reader: Reader) -> Version:
+def download(url: str, path: Path, reader: ReaderConfig) -> Version:
     """Copy a file of the store to `path`, and return its version.
 
     Raises

@@ -1,35 +1,11 @@
 """How the source is read: the section `reader` of the config, and the same as flags of a command line."""
 
 import argparse
-from typing import NamedTuple
+from dataclasses import fields
 
+from signoff.base.config import ReaderConfig
 
-class Reader(NamedTuple):
-    """The keys of `reader` in the config: how the source is written, what reading it may take, where it may lead."""
-
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    # With "," numbers such as 1.234,5 become 1234.5.
-    decimal: str = "."
-    # Spellings of a missing value in the source, besides the usual ones.
-    missing: tuple[str, ...] = ()
-    # The sheet of an Excel file; None is the first one.
-    sheet: str | None = None
-    # The SQL statement whose rows are read, where the source is a database.
-    query: str | None = None
-    # For a connection (at most 10 s) and for each piece of a body.
-    timeout_s: float = 30.0
-    # For one download over HTTP, however slowly its pieces come.
-    max_seconds: float = 3600.0
-    # Of each file that is written: as it arrived, unpacked, and put together of its parts.
-    max_bytes: int = 10_000_000_000
-    # "any" follows redirects from https to http, and from a public address to a private one, too.
-    redirects: str = "safe"
-    # "use_last": a source that cannot be reached leaves what the last ingest made as it is. "stop": it fails.
-    on_unreachable: str = "use_last"
-
-
-READER = Reader()
+READER = ReaderConfig()
 
 
 def reader_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +27,6 @@ def reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", help="the SQL statement whose rows to read, where the source is a database")
 
 
-def reader_of(args: argparse.Namespace) -> Reader:
+def reader_of(args: argparse.Namespace) -> ReaderConfig:
     """Return how the source is read, by the options."""
-    found = Reader(**{name: getattr(args, name) for name in Reader._fields})
-    return found._replace(missing=tuple(found.missing))
+    return ReaderConfig(**{each.name: getattr(args, each.name) for each in fields(ReaderConfig)})

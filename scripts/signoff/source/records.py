@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError, nearest
-from signoff.source.options import Reader
 from signoff.tables.csv_file import LONGEST, write_rows
 
 # Excel stores a text once for all cells that have it. All of these are held in memory; a sheet of a million rows has
@@ -19,7 +19,7 @@ _MOST_COLUMNS = 100_000
 _MOST_ROWS = 1 << 20
 
 
-def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, missing: tuple[str, ...]) -> None:
+def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, missing: list[str]) -> None:
     """Write JSON lines to `table` as CSV: a column for each key, in order of appearance, numbers as they are written.
 
     Raises
@@ -41,7 +41,7 @@ def copy_json_lines(opened: Callable[[], IO[bytes]], table: Path, name: str, mis
         write_rows(file, _with_header([*columns], rows, missing))
 
 
-def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
+def copy_excel(arrived: Path, table: Path, name: str, reader: ReaderConfig) -> None:
     """Write a sheet of an Excel file to `table` as CSV: the first one, or the one that `reader` names.
 
     Raises
@@ -77,7 +77,7 @@ def copy_excel(arrived: Path, table: Path, name: str, reader: Reader) -> None:
         book.close()
 
 
-def _with_header(header: list[str], rows: Iterator[list[str]], missing: tuple[str, ...]) -> Iterator[list[str]]:
+def _with_header(header: list[str], rows: Iterator[list[str]], missing: list[str]) -> Iterator[list[str]]:
     """Yield a header and rows, in which the spellings of missing are empty cells."""
     yield header
     for row in rows:

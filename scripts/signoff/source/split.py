@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import beside, only_file, sha256
 from signoff.source.address import expand, shown
@@ -16,7 +17,7 @@ from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
 from signoff.source.fetch import label, part_version, parts_of_source, state_of_part
 from signoff.source.last_ingest import FileRecord, SplitRecord, TableRecord, read_record
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 from signoff.source.pieces import (
     PERIOD_FORMATS,
     RowsToSplit,
@@ -70,7 +71,7 @@ class SplitSource:
 
 
 def split_source(
-    source: str, output: Path, split: SplitSource, target: str | None = None, reader: Reader = READER
+    source: str, output: Path, split: SplitSource, target: str | None = None, reader: ReaderConfig = READER
 ) -> SplitRecord:
     """Split `source`, and return its record.
 
@@ -129,7 +130,7 @@ def split_source(
 class _Run:
     """What is known of the source's files while they are split, one after the other."""
 
-    def __init__(self, split: SplitSource, target: str | None, reader: Reader, last: SplitRecord | None) -> None:
+    def __init__(self, split: SplitSource, target: str | None, reader: ReaderConfig, last: SplitRecord | None) -> None:
         self.split, self.target, self.reader, self.last = split, target, reader, last
         self.fresh, self.first = split.pieces / ".new", split.pieces / "first_rows.csv"
         shutil.rmtree(self.fresh, ignore_errors=True)

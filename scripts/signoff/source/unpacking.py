@@ -14,12 +14,12 @@ from typing import IO
 
 import pyarrow as pa
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import only_file, replacing
 from signoff.base.limits import limited_memory
 from signoff.source.columnar import copy_columns
 from signoff.source.compressed import COMPRESSED, MAGIC, SUFFIXES, open_text, packed_as, refusing_damage
-from signoff.source.options import Reader
 from signoff.source.records import copy_excel, copy_json_lines
 from signoff.tables.cells import with_point
 from signoff.tables.csv_file import LONGEST, csv_rows, header, with_names, write_rows
@@ -56,7 +56,7 @@ _EXPECTED = {**SUFFIXES, ".parquet": "Parquet", ".feather": "Arrow", ".arrow": "
 _EXPECTED |= {".xlsx": "Excel", ".xlsm": "Excel"}
 
 
-def unpack(arrived: Path, table: Path, name: str, reader: Reader) -> None:
+def unpack(arrived: Path, table: Path, name: str, reader: ReaderConfig) -> None:
     """Write what is in `arrived`, of whatever format, to `table` as UTF-8 CSV with commas.
 
     Raises
@@ -101,7 +101,7 @@ def _bounded_memory(name: str) -> Iterator[None]:
         ) from error
 
 
-def _copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: Reader) -> None:
+def _copy_text(opened: Callable[[], IO[bytes]], table: Path, name: str, reader: ReaderConfig) -> None:
     """Copy CSV text to `table`: as it is where it has commas between fields and points in numbers, else rewritten."""
     delimiter, encoding = reader.delimiter, reader.encoding
     try:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.source.address import Cut, Unreachable, shown, split_url
 from signoff.source.last_ingest import Version
-from signoff.source.options import READER, Reader
+from signoff.source.options import READER
 
 if TYPE_CHECKING:
     import requests
@@ -40,7 +41,7 @@ _CORRECT = "Correct raw_data_source_url in the config"
 
 
 @contextmanager
-def _response(source: str, method: str = "GET", reader: Reader = READER) -> Iterator["requests.Response"]:
+def _response(source: str, method: str = "GET", reader: ReaderConfig = READER) -> Iterator["requests.Response"]:
     """Yield the response of `requests` for a remote `source`, with its body unread.
 
     Raises
@@ -137,7 +138,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return all(_is_public(each) for each in carried if each)
 
 
-def _within(reader: Reader, source: str, function: Callable[[], _T]) -> _T:
+def _within(reader: ReaderConfig, source: str, function: Callable[[], _T]) -> _T:
     """Return what `function` does, or raises, within `reader.max_seconds`; otherwise raise TaskError.
 
     The timeout of a socket starts again with each byte. A thread that takes too long ends with its socket.
@@ -188,7 +189,7 @@ def _version_in(headers: Mapping[str, str]) -> Version:
     return known if known.keys() - {"length"} else {}
 
 
-def version(source: str, reader: Reader) -> Version:
+def version(source: str, reader: ReaderConfig) -> Version:
     """Ask a server for the version of a remote file by HEAD, or by a GET of which only the head is read."""
 
     def ask(method: str) -> Version:
@@ -202,7 +203,7 @@ def version(source: str, reader: Reader) -> Version:
         return _within(reader, source, lambda: ask("GET"))
 
 
-def download(source: str, path: Path, reader: Reader) -> Version:
+def download(source: str, path: Path, reader: ReaderConfig) -> Version:
     """Stream a remote file to `path` as it is, and return its version.
 
     Raises
@@ -217,14 +218,14 @@ def download(source: str, path: Path, reader: Reader) -> Version:
         return _within(reader, source, lambda: _read(source, file.write, reader))
 
 
-def digest(source: str, reader: Reader) -> str:
+def digest(source: str, reader: ReaderConfig) -> str:
     """Return the SHA-256 of a remote file's content; raises what `download` does."""
     found = hashlib.sha256()
     _within(reader, source, lambda: _read(source, found.update, reader))
     return found.hexdigest()
 
 
-def _read(source: str, take: Callable[[bytes], object], reader: Reader) -> Version:
+def _read(source: str, take: Callable[[bytes], object], reader: ReaderConfig) -> Version:
     """Pass a remote file to `take`, piece by piece, as it is, and return its version."""
     from urllib3.exceptions import HTTPError
 
