@@ -145,7 +145,8 @@ def host(request, finished, tmp_path) -> Host:
     base.mkdir()
     host = Host(base, request.param)
     seed = shutil.copytree(finished.workflow, base / "seed")
-    shutil.copy(ROOT / "Makefile", seed)
+    for each in ("Makefile", "requirements-uv.txt"):
+        shutil.copy(ROOT / each, seed)
     (seed / "project").mkdir()
     for name in ("ada", "bob", "eve"):
         host.shell(base, f"ssh-keygen -q -t ed25519 -N '' -C '' -f {name}").check_returncode()

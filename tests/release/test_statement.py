@@ -18,6 +18,7 @@ import sign_off as signing
 import statement as stating
 import verify as verifying
 from conftest import in_process as run
+from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
 from signoff.release import approval, decision
@@ -283,12 +284,11 @@ def test_who_trains_the_model_may_reject_it_but_not_approve_it(stated, keys):
 
 def test_age_ends_with_the_last_second_of_the_last_day():
     one = {"reviewer": "Ada", "decision": "reject", "signed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-    check_age([one], {"valid_days": 1})
+    check_age([one], ReleaseConfig(valid_days=1))
     old = one | {"signed_at": "2026-01-05T03:00:00Z"}
-    check_age([old], {"valid_days": None})
-    check_age([old], {})
+    check_age([old], ReleaseConfig())
     with pytest.raises(TaskError, match="Ada's rejection of 2026-01-05T03:00:00Z expired on 2026-01-06T03:00:00Z"):
-        check_age([old], {"valid_days": 1})
+        check_age([old], ReleaseConfig(valid_days=1))
 
 
 def test_signatures_need_a_list_and_bring_their_decision(stated, keys):

@@ -226,7 +226,10 @@ def test_a_place_finds_the_release_of_the_project_or_of_the_model(folder, prefix
 
 def test_the_pieces_of_a_part_and_of_a_model_are_what_the_split_recorded(tmp_path):
     record = tmp_path / "raw_data.json"
-    record.write_text('{"parts": {"north": {"pieces": ["a.csv", "b.csv"]}, "south": {"pieces": []}}}', encoding="utf-8")
+    record.write_text(
+        '{"parts": {"north": {"rows": 5, "pieces": ["a.csv", "b.csv"]}, "south": {"rows": 0, "pieces": []}}}',
+        encoding="utf-8",
+    )
     run = SimpleNamespace(get=lambda: SimpleNamespace(output=SimpleNamespace(record=str(record))))
     parts = Parts(SimpleNamespace(split_source=run))
     both = ["data/source/north/a.csv", "data/source/north/b.csv"]
@@ -234,12 +237,13 @@ def test_the_pieces_of_a_part_and_of_a_model_are_what_the_split_recorded(tmp_pat
     assert Place("models/{model}/", plan=parts.plan).pieces(SimpleNamespace(model="north")) == both
     assert Place().pieces(SimpleNamespace()) == []
     assert parts.once_split("x.csv")(None) == "x.csv"
-    assert parts.of_all("{part}.csv", "{part}.json")(None) == ["north.csv", "south.csv", "north.json", "south.json"]
+    assert parts.raw() == ["data/raw/parts/north.csv", "data/raw/parts/south.csv"]
+    assert parts.rows() == {"north": 5, "south": 0}
     # Ten thousand models ask for theirs, so the object is the same.
     assert [*parts.with_model()] == ["north", "south"] and parts.with_model() is parts.with_model()
     record.write_text('{"parts": {"west": {"pieces": []}, "x": {}}, "without_model": ["x"]}', encoding="utf-8")
     os.utime(record, ns=(1, 1))
-    assert parts.of_all("{part}.csv")(None) == ["west.csv", "x.csv"]
+    assert parts.raw() == ["data/raw/parts/west.csv", "data/raw/parts/x.csv"]
     assert [*parts.with_model()] == ["west"]
 
 
