@@ -264,30 +264,20 @@ $(DEV): requirements-dev.txt $(READY)
 	@$(call INSTALL,.venv,$<)
 	@touch $@
 
-$(DOCS): requirements-docs.txt $(READY)
-	@$(call INSTALL,.venv,$<)
+$(DOCS): requirements-docs.txt
+.venv/.tracking: requirements-mlflow.txt
+.venv/.boosters: requirements-boosters.txt
+.venv/.serving: requirements-serve.txt
+$(DOCS) .venv/.tracking .venv/.boosters .venv/.serving: $(READY)
+	@$(call INSTALL,.venv,$(filter %.txt,$^))
 	@touch $@
 
-.venv/.tracking: requirements-mlflow.txt $(READY)
-	@$(call INSTALL,.venv,$<)
-	@touch $@
-
-.venv/.boosters: requirements-boosters.txt $(READY)
-	@$(call INSTALL,.venv,$<)
-	@touch $@
-
-.venv/.serving: requirements-serve.txt $(READY)
-	@$(call INSTALL,.venv,$<)
-	@touch $@
-
-.venv/signing/.made: requirements-signing.txt | .venv/.uv
-	@"$(PYTHON)" -m venv .venv/signing
-	@$(call INSTALL,.venv/signing,$<)
-	@touch $@
-
-.venv/audit/.made: requirements-audit.txt | .venv/.uv
-	@"$(PYTHON)" -m venv .venv/audit
-	@$(call INSTALL,.venv/audit,$<)
+.venv/signing/.made: requirements-signing.txt
+.venv/audit/.made: requirements-audit.txt
+.venv/mlflow-server/.made: tests/mlflow-server.txt
+.venv/signing/.made .venv/audit/.made .venv/mlflow-server/.made: | .venv/.uv
+	@"$(PYTHON)" -m venv $(@D)
+	@$(call INSTALL,$(@D),$^)
 	@touch $@
 
 # Beside what is installed already, which the tests need.
@@ -296,9 +286,4 @@ $(DOCS): requirements-docs.txt $(READY)
 	@$(call INSTALL,.venv/mutants,$<)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$(.venv/mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
-	@touch $@
-
-.venv/mlflow-server/.made: tests/mlflow-server.txt | .venv/.uv
-	@"$(PYTHON)" -m venv .venv/mlflow-server
-	@$(call INSTALL,.venv/mlflow-server,$<)
 	@touch $@
