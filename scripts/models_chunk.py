@@ -9,7 +9,6 @@ next run tries again.
 """
 
 import logging
-import time
 from pathlib import Path
 
 from signoff.base import command_line
@@ -31,18 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         out = read_json(args.after)["failed"] if args.after else {}
         models = {model: tasks_of(model, member) for model, member in read_json(args.plan).items() if model not in out}
         process = OneProcess(args.threads, args.force == "yes", CHUNKS_FOLDER / "done")
-        failed, files = {}, {}
-        started = time.monotonic()
-        for model, why in process.bring_up_to_date(models):
-            if why:
-                failed[model] = why
-                logging.warning("[models_chunk] %s failed: %s", model, why)
-            else:
-                logging.info("[models_chunk] %s is up to date after %.1f s", model, time.monotonic() - started)
-            started = time.monotonic()
-            for path in sorted({path for step in models[model] for path in step.outputs}):
-                if Path(path).is_file():
-                    files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
+        failed, files = process.complete(models, "models_chunk")
         write_json(args.output, {"failed": failed, "files": files})
         logging.info("[models_chunk] completed. Models: %d, failed: %d", len(models), len(failed))
 

@@ -8,7 +8,6 @@ so that the next run notices a file that has been changed or deleted.
 """
 
 import logging
-import time
 from pathlib import Path
 
 from signoff.base import command_line
@@ -27,20 +26,10 @@ def main(argv: list[str] | None = None) -> None:
     with command_line.logged("tasks_chunk", args, args.plan):
         plan = {name: [ModelTask(**each) for each in steps] for name, steps in read_json(args.plan).items()}
         process = OneProcess(1, args.force == "yes", args.plan.parent / "done")
-        failed = []
-        started = time.monotonic()
-        for name, why in process.bring_up_to_date(plan):
-            if why:
-                failed.append(f"{name} ({why})")
-                logging.warning("[tasks_chunk] %s failed: %s", name, why)
-            else:
-                logging.info("[tasks_chunk] %s is up to date after %.1f s", name, time.monotonic() - started)
-            started = time.monotonic()
+        failed, files = process.complete(plan, "tasks_chunk")
         if failed:
-            raise TaskError(f"{', '.join(failed)} failed, each with its own log. All others are up to date.")
-        files = {}
-        for path in sorted({path for steps in plan.values() for step in steps for path in step.outputs}):
-            files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
+            names = ", ".join(f"{name} ({why})" for name, why in failed.items())
+            raise TaskError(f"{names} failed, each with its own log. All others are up to date.")
         write_json(args.output, {"files": files})
         logging.info("[tasks_chunk] completed. Weeks or parts: %d", len(plan))
 

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -90,6 +91,28 @@ class OneProcess:
             for model, why in self._in_forks({model: all_steps[model] for model in some}):
                 waiting.remove(model)
                 yield model, why
+
+    def complete(
+        self, all_steps: Mapping[str, list[ModelTask]], task: str
+    ) -> tuple[dict[str, str], dict[str, list[int]]]:
+        """Bring all up to date, and log each as `task`; return why some failed, and size and time in ns of each output.
+
+        Other parameters and errors are those of `bring_up_to_date`.
+        """
+        failed = {}
+        started = time.monotonic()
+        for name, why in self.bring_up_to_date(all_steps):
+            if why:
+                failed[name] = why
+                logging.warning("[%s] %s failed: %s", task, name, why)
+            else:
+                logging.info("[%s] %s is up to date after %.1f s", task, name, time.monotonic() - started)
+            started = time.monotonic()
+        files = {}
+        for path in sorted({path for steps in all_steps.values() for step in steps for path in step.outputs}):
+            if Path(path).is_file():
+                files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
+        return failed, files
 
     def _in_forks(self, models: Mapping[str, list[ModelTask]]) -> Iterator[tuple[str, str | None]]:
         """Run the outdated tasks of models in a fork; yield each model that it has ended with, and what went wrong.
