@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import alarms_newest_apart as apart_shapes
 from benchmarks import alarms_newest_clean as clean_shapes
 from benchmarks.alarms import flights_of_2013, lasting, without_effects
+from benchmarks.marks import between_marks
 
 import explain_model as explanations
 from clean_data import clean_data
@@ -348,8 +349,6 @@ NAMED_BY: dict[str, tuple[set[str], str | None]] = {
     "clock + 1 h": ({"times"}, None),
 }
 CLEAN = ("clean first run", "clean release", "clean next week")
-# In the page: what is between these is measured, all else is written by hand.
-BEGINS, ENDS = "<!-- measured -->", "<!-- /measured -->"
 
 
 def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: np.random.Generator) -> pd.DataFrame:
@@ -598,7 +597,7 @@ def main() -> None:
     print("\n".join(lines))
     if args.output:
         page = args.output.read_text(encoding="utf-8")
-        args.output.write_text(written(page, lines), encoding="utf-8")
+        args.output.write_text(between_marks(page, lines), encoding="utf-8")
 
 
 def table_of(results: list[Result]) -> list[str]:
@@ -616,15 +615,6 @@ def table_of(results: list[Result]) -> list[str]:
         yes = sum(each.deploy == "yes" for each in those)
         lines.append(f"| {kind} | {len(those)} | {hits} ({hits / len(those):.0%}) | {yes} | {' | '.join(words)} |")
     return lines
-
-
-def written(page: str, lines: list[str]) -> str:
-    """Return a page with other measurements between its marks; what people wrote around them stays."""
-    before, begins, rest = page.partition(BEGINS)
-    _, ends, after = rest.partition(ENDS)
-    if not (begins and ends):
-        sys.exit(f"The page has no {BEGINS} … {ENDS} to write the results between.")
-    return "\n".join([before + begins, *lines, "", ends + after])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import live_shapes
-from benchmarks.alarms_newest import EVERY, Shape, _kept, features_of, written
+from benchmarks.alarms_newest import EVERY, Shape, _kept, features_of
+from benchmarks.marks import between_marks
 
 from signoff.model.training import train_model
 from signoff.release.live_record import LiveWeek
@@ -249,7 +250,7 @@ def main() -> None:
         lines += ["", f"### {title}", "", f"{shapes}; {tables} tables of each.", "", *table_of(results)]
     print("\n".join(lines))
     if args.output:
-        args.output.write_text(written(args.output.read_text(encoding="utf-8"), lines), encoding="utf-8")
+        args.output.write_text(between_marks(args.output.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

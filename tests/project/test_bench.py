@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -127,3 +128,14 @@ def test_flights_are_repeated_with_later_dates_and_noise(tmp_path):
     assert (first["time_hour"], again["time_hour"]) == ("2013-01-01T10:00:00Z", "2013-12-31T10:00:00Z")
     assert (first["carrier"], first["flight"]) == (again["carrier"], again["flight"])
     assert [each["arr_delay"] for each in rows[:100]] != [each["arr_delay"] for each in rows[336_776:336_876]]
+
+
+def test_a_new_measurement_keeps_what_was_written_around_it(tmp_path):
+    page = tmp_path / "presets.md"
+    page.write_text(
+        "# By hand\n<!-- measured -->\n\n| old |\n\n<!-- /measured -->\n\n## Also by hand\n", encoding="utf-8"
+    )
+    bench("presets", "tiny", "--output", page)
+    begins, measured, ends = re.split("<!-- /?measured -->", page.read_text("utf-8"))
+    assert begins == "# By hand\n" and ends == "\n\n## Also by hand\n"
+    assert "| tiny | 72 |" in measured and "old" not in measured

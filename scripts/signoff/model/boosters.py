@@ -8,6 +8,7 @@ from typing import Any
 from signoff.base.errors import TaskError
 
 BOOSTERS = ("lightgbm", "catboost")
+REGRESSORS = {"lightgbm": "lightgbm.LGBMRegressor", "catboost": "catboost.CatBoostRegressor"}
 INSTALL = "Run make boosters, or pip install -r requirements-boosters.txt."
 # Several threads are no faster on a busy machine. LightGBM may be many times slower there, and records their number.
 _FIXED: dict[str, dict[str, Any]] = {

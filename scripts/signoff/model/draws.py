@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from signoff.model.boosters import REGRESSORS
 from signoff.model.metric import loss_of
 from signoff.model.records import DEFAULT_MINUTES, Candidate, Metric, Setting, Trials
-from signoff.model.regressor import DEFAULT_ESTIMATOR
+from signoff.model.regressor import DEFAULT_ESTIMATOR, RIDGE, TREES
 from signoff.model.search import FIRST_ROUND_ROWS, draws_of
 from signoff.model.transform import Transform, transformed
 
@@ -25,14 +26,13 @@ _BOOSTING = {
     "max_features": {"uniform": [0.3, 1]},
 }
 _TREES: Candidate = {
-    "estimator": "sklearn.ensemble.ExtraTreesRegressor",
+    "estimator": TREES,
     "params": {"n_estimators": [100], "max_features": {"uniform": [0.2, 1]}},
 }
-_RIDGE = "sklearn.linear_model.RidgeCV"
 _KERNEL = {"gamma": {"loguniform": [0.001, 1]}, "n_components": [100, 200, 400]}
 _BOOSTERS: dict[str, Candidate] = {
     "lightgbm": {
-        "estimator": "lightgbm.LGBMRegressor",
+        "estimator": REGRESSORS["lightgbm"],
         "params": {
             "learning_rate": {"loguniform": [0.02, 0.2]},
             "n_estimators": [100, 200, 400],
@@ -43,7 +43,7 @@ _BOOSTERS: dict[str, Candidate] = {
         },
     },
     "catboost": {
-        "estimator": "catboost.CatBoostRegressor",
+        "estimator": REGRESSORS["catboost"],
         "params": {
             "iterations": [300, 500],
             "learning_rate": {"loguniform": [0.02, 0.2]},
@@ -112,7 +112,7 @@ def smooth(params: dict[str, Any]) -> Setting:
     The features are those of Williams, Seeger 2001, Using the Nyström Method to Speed Up Kernel Machines, NIPS.
     """
     kernel = {"estimator": "sklearn.kernel_approximation.Nystroem", "params": params}
-    ridge = {"estimator": _RIDGE, "params": {"alphas": [0.001, 0.01, 0.1, 1.0, 10.0]}}
+    ridge = {"estimator": RIDGE, "params": {"alphas": [0.001, 0.01, 0.1, 1.0, 10.0]}}
     return {"estimator": "sklearn.pipeline.Pipeline", "params": {"steps": [["kernel", kernel], ["ridge", ridge]]}}
 
 

@@ -10,17 +10,17 @@ import pandas as pd
 from scipy import stats
 
 from signoff.base.errors import TaskError
+from signoff.model.boosters import REGRESSORS
 from signoff.model.draws import Budget, batches, drawn, smooth
 from signoff.model.metric import error_of, loss_of
 from signoff.model.records import ComparedSetting, Comparison, Cost, Metric, Setting, words_of
-from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
+from signoff.model.regressor import DEFAULT_ESTIMATOR, RIDGE, TREES, TrainingRows
 from signoff.model.search import FIRST_ROUND_ROWS, cost_of, folds_of, halved, naming, ranked
 from signoff.model.search import with_error as compared_with
 from signoff.model.text import ignoring
 from signoff.model.text_gain import gains_of_text
 from signoff.model.transform import Transform, transformed
 
-_RIDGE, _TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 _RESIDUALS = "signoff.model.residuals.ResidualRegressor"
 _MEAN = "sklearn.ensemble.VotingRegressor"
 # A fit of few rows takes half of the time of boosting.
@@ -28,8 +28,8 @@ _KERNEL = {"gamma": 0.05, "n_components": 200}
 # Its default is a thousand trees, which are hardly better, for twice the time.
 _CATBOOST = {"iterations": 500}
 _BOOSTERS: dict[str, Setting] = {
-    "lightgbm": {"estimator": "lightgbm.LGBMRegressor", "params": {}},
-    "catboost": {"estimator": "catboost.CatBoostRegressor", "params": _CATBOOST},
+    "lightgbm": {"estimator": REGRESSORS["lightgbm"], "params": {}},
+    "catboost": {"estimator": REGRESSORS["catboost"], "params": _CATBOOST},
 }
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
@@ -164,7 +164,7 @@ def settings_of_good(
     `trend`, one is ridge regression with gradient boosting on its residuals.
     """
     rows = len(target)
-    ridge: Setting = {"estimator": _RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
+    ridge: Setting = {"estimator": RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
     boosting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
     found = [ridge, boosting]
     if trend:
@@ -178,7 +178,7 @@ def settings_of_good(
     if transform := _logarithm(target):
         found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, transform))
     trees = {"n_estimators": 100, "min_samples_leaf": _leaves(rows)[0]}
-    found += [{"estimator": _TREES, "params": trees}, smooth(_KERNEL)]
+    found += [{"estimator": TREES, "params": trees}, smooth(_KERNEL)]
     return [*found, *(_BOOSTERS[each] for each in boosters)]
 
 

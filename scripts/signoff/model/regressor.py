@@ -20,6 +20,7 @@ from signoff.model.records import DEFAULT_MINUTES, Candidate
 from signoff.model.transform import TRANSFORMS, Transform
 
 DEFAULT_ESTIMATOR = "sklearn.ensemble.HistGradientBoostingRegressor"
+RIDGE, TREES = "sklearn.linear_model.RidgeCV", "sklearn.ensemble.ExtraTreesRegressor"
 # Parameters that are an estimator, several of them, or a function.
 _ONE = ("estimator", "regressor", "final_estimator", "transformer")
 _SEVERAL = ("estimators", "steps")
