@@ -41,10 +41,10 @@ def planted() -> dict[str, tuple[pd.DataFrame, set[tuple[str | None, str]], str]
         "thousand": (
             frame.assign(km=frame["km"] * 1000),
             {("km", "unit")},
-            "km: all values seem to be converted (a unit",
+            "km: all values may have been converted (a unit",
         ),
-        "inches": (frame.assign(km=frame["km"] * 2.54), {("km", "unit")}, "km: all values seem to be converted ("),
-        "degrees": (fahrenheit, {("km", "unit")}, "km: all values seem to be converted ("),
+        "inches": (frame.assign(km=frame["km"] * 2.54), {("km", "unit")}, "km: all values may have been converted ("),
+        "degrees": (fahrenheit, {("km", "unit")}, "km: all values may have been converted ("),
         "range": (frame.assign(km=frame["km"].mask(few & (frame.index < 90), 25.0)), {("km", "range")}, "up to 25"),
         "level": (frame.assign(city=frame["city"].mask(few, "Aachen")), {("city", "new_category")}, "'Aachen'"),
         "missing": (

@@ -280,7 +280,8 @@ def _shift(name: str, before: Profile, values: pd.Series, compared: int) -> list
         return []
     sure = row["p"] < drift.RARE / compared
     if row["unit"] and sure:
-        sentence = f"{name}: all values seem to be converted ({row['unit']})"
+        # A profile does not know the order of its rows, so one season of a year may fit as well.
+        sentence = f"{name}: all values may have been converted ({row['unit']}), unless a season explains the shift"
         return [{"column": name, "what": "unit", "before": None, "now": None, "sentence": sentence}]
     if row["new"]:
         share = float(values.astype("str").isin(row["new"]).mean())
