@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_model import KINDS, SCHEMA, table
+from test_text import KINDS as TEXT
+from test_text import flats
 
 import reproduce
 import train_model as script_train
@@ -19,10 +21,12 @@ from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.config.settings import check_config
 from signoff.model.boosters import BOOSTERS, named_in, usable
+from signoff.model.encoding import predictions
 from signoff.model.model_file import load_model, pickled, write_model
 from signoff.model.presets import settings_of_good
 from signoff.model.quantiles import fit_intervals
 from signoff.model.regressor import TrainingRows, make_regressor
+from signoff.model.text import text_features
 from signoff.model.training import train_again, train_model
 from signoff.release.mlflow_model import _requirements
 
@@ -131,6 +135,20 @@ def test_they_predict_missing_values_and_unknown_levels_and_get_weights_and_inte
     assert pickled(train_again(model, features, KINDS, target)) == pickled(train_again(model, features, KINDS, target))
     setting = {"estimator": estimator, "params": params}
     assert fit_intervals(TrainingRows(features, KINDS, target), setting, 0.9) is not None
+
+
+@needs_both
+@pytest.mark.parametrize(("estimator", "params"), [LIGHTGBM, CATBOOST])
+def test_they_learn_from_text(tmp_path, estimator, params):
+    features, target = flats()
+    model = train_model(features, TEXT, target, estimator, params)
+    later, actual = flats(seed=1)
+    without = train_model(features, {"rooms": "number"}, target, estimator, params)
+    errors = [np.abs(predictions(each, later) - actual).mean() for each in (model, without)]
+    assert errors[0] < 0.7 * errors[1] and text_features(model, TEXT)["title"] > 25
+    assert pickled(model) == pickled(train_model(features, TEXT, target, estimator, params))
+    read = load_model(tmp_path / "model.pkl", write_model(model, tmp_path / "model.pkl"))
+    assert np.array_equal(predictions(read, later), predictions(model, later))
 
 
 @needs_both

@@ -15,12 +15,16 @@ from test_model import KINDS, SCHEMA, table
 from test_presets import COMPOSED, RIDGE
 
 import backtest_week
+import clean_data
+import feature_engineering as script_features
+import gather_features
+import train_model as script_train
 from conftest import in_process
 from explain_model import out_of_sample
 from feature_engineering import feature_engineering
 from row_budget import row_budget
 from signoff.base.errors import TaskError
-from signoff.base.files import read_json
+from signoff.base.files import read_json, write_json
 from signoff.config.settings import check_config
 from signoff.features.user_code import load_code
 from signoff.model.encoding import predictions
@@ -184,6 +188,37 @@ def test_the_column_of_weights_is_not_a_feature_and_custom_features_may_not_repl
     for options, key in (({"weight": "w"}, "model.weight"), ({"split_groups": "town"}, "split.groups")):
         with pytest.raises(TaskError, match=f"other values than the column of that name, which is {re.escape(key)}"):
             feature_engineering(frame, "minutes", code, **options)
+
+
+def test_the_weights_are_those_of_the_rows_also_with_parts_and_a_budget(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    features, target, when = changed(160)
+    raw = features.assign(when=when, w=features["km"] + 1, minutes=target.round(3))
+    made = ["--time-column=when", "--target=minutes", "--weight=w"]
+    for name, rows in (("whole", raw), ("parts/a", raw[:90]), ("parts/b", raw[90:])):
+        Path("raw/parts").mkdir(parents=True, exist_ok=True)
+        rows.to_csv(f"raw/{name}.csv", index=False)
+        words = [f"--input=raw/{name}.csv", f"--output=cleaned/{name}.csv", "--time-column=when"]
+        assert in_process(clean_data, *words)[0] == 0
+        like = [] if name == "whole" else ["--like=features/whole.json"]
+        words = [f"--input=cleaned/{name}.csv", f"--output=features/{name}.csv", *(like or made)]
+        code, said, _ = in_process(script_features, *words)
+        assert code == 0, said
+    write_json(Path("plan.json"), {"parts": {"a": {}, "b": {}}})
+    parts = ["--input=features/parts", "--plan=plan.json", "--like=features/whole.json", "--cleaned=cleaned/parts"]
+    for name, more in (("gathered", []), ("sample", ["--max-rows=70"])):
+        code, said, _ = in_process(gather_features, *parts, f"--output={name}.csv", *more)
+        assert code == 0, said
+    assert Path("gathered.csv").read_bytes() == Path("features/whole.csv").read_bytes()
+    words = ["--input=sample.csv", "--output=model.pkl", f"--estimator={RIDGE}", "--weight=w", "--intervals=constant"]
+    code, said, _ = in_process(script_train, *words)
+    assert code == 0, said
+    rows = pd.read_csv("sample.csv", dtype={"town": "str"}, parse_dates=["when"])
+    rows, kinds = rows[rows["split"] == "train"], read_json(Path("sample.json"))["features"]
+    assert 50 < len(rows) <= 70 and np.allclose(rows["w"], rows["km"] + 1) and "w" not in kinds
+    by_hand = train_model(rows, kinds, rows["minutes"], RIDGE, {}, weights=(rows["w"] / rows["w"].mean()).to_numpy())
+    assert predictions(joblib.load("model.pkl"), rows) == pytest.approx(predictions(by_hand, rows))
+    assert read_json(Path("model.json"))["weight"]["column"] == "w"
 
 
 def test_the_backtest_weights_the_rows_of_each_week(tmp_path, monkeypatch):

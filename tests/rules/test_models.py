@@ -187,13 +187,21 @@ def test_each_model_has_the_rules_of_a_project_but_those_after_a_decision(projec
 
 def test_models_of_one_config_share_their_rules_and_what_is_their_own_goes_over_it():
     each = {"a b": {"thresholds": {"mae_max": 1}}, "c": {"thresholds": {"mae_max": 1}}, "d": {"model": {"max_rows": 9}}}
-    found = groups(config(models={"by": "city", "each": each}, thresholds={"r2_min": 0.5}, scoring={"reasons": 3}))
+    found = groups(
+        config(
+            models={"by": "city", "each": each},
+            thresholds={"r2_min": 0.5},
+            model={"weight": "km"},
+            scoring={"reasons": 3},
+        )
+    )
     assert [pattern for pattern, _ in found] == [r"a\ b|c", "d", r"(?!a\ b/)(?!c/)(?!d/)[^/]+"]
     assert [settings["thresholds"]["mae_max"] for _, settings in found] == [1, None, None]
     assert {settings["thresholds"]["r2_min"] for _, settings in found} == {0.5}
     assert [settings["model"]["max_rows"] for _, settings in found] == [None, 9, None]
     assert all(settings["features"]["drop"] == ["city"] and not settings["models"]["by"] for _, settings in found)
     assert {settings["scoring"]["reasons"] for _, settings in found} == {3}
+    assert {settings["model"]["weight"] for _, settings in found} == {"km"}
 
 
 def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, monkeypatch):

@@ -27,6 +27,8 @@ _MOST_CHARACTERS = 2_000
 # The number of texts that are counted at once.
 _TEXTS_AT_ONCE = 5_000
 _COMPONENTS = 30
+# A smaller component, relative to the first, is rounding error. Scaled, it would be huge for other texts.
+_SMALLEST = 1e-6
 
 
 class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type hints
@@ -74,6 +76,8 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
                 self.weigh_ = TfidfTransformer(sublinear_tf=True)
                 weighted = self.weigh_.fit_transform(counts[:, self.terms_])
                 self.reduce_ = TruncatedSVD(self.size_, random_state=self.random_state).fit(weighted)
+            sizes = self.reduce_.singular_values_
+            self.size_ = int((sizes > _SMALLEST * sizes[0]).sum())
         return self
 
     def transform(self, texts: pd.DataFrame) -> np.ndarray:
@@ -84,7 +88,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         for first in range(0, len(distinct) if self.size_ else 0, _TEXTS_AT_ONCE):
             part = slice(first, first + _TEXTS_AT_ONCE)
             weighted = self.weigh_.transform(self.count_.transform(distinct[part])[:, self.terms_])
-            found[part, 1:] = self.reduce_.transform(weighted)
+            found[part, 1:] = self.reduce_.transform(weighted)[:, : self.size_]
         encoded: np.ndarray = found[codes]
         return encoded
 
