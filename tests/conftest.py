@@ -189,7 +189,7 @@ class Project:
 
     def inputs(self, *arguments: str) -> dict[str, set[str]]:
         """Return for each rule the paths that it declares as inputs."""
-        text = self.snakemake("--dry-run", "--forceall", *arguments).stdout
+        text = self.snakemake("--dry-run", "--forceall", "--verbose", *arguments).stdout
         found = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)$", text, flags=re.M)
         return {name: set(paths.split(", ")) for name, paths in found}
 

@@ -14,6 +14,7 @@ import pytest
 import snakemake.api  # noqa: F401, its modules import each other, and only this order works
 from snakemake.dag import DAG
 from snakemake.exceptions import LockException
+from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -30,6 +31,8 @@ PATCHED = {
     FileBackupMixin.restore_output: "929db9930db20c0c",
     PersistenceBase.finished: "3f347851a55e2243",
     DAG.update_needrun: "2cc7fc0714165cf3",
+    DefaultFormatter.format_job_info: "522664f0e974c58c",
+    DefaultFormatter.format_job_error: "099c9c3ccdbb86e5",
 }
 
 

@@ -304,6 +304,7 @@ def test_a_failure_names_task_cause_and_log_last_and_verbose_shows_the_traceback
     assert "did you mean Ridge" in cause
     assert log == "Its log: logs/train_model.log"
     assert "Traceback" not in done.stdout
+    assert "modules and captions of the workflow" in done.stdout[done.stdout.index("Error in rule train_model") :]
     assert "Traceback" in project.snakemake(check=False, SIGNOFF_VERBOSE="1").stdout
     assert "in make_regressor" in project.snakemake("--verbose", check=False).stdout
 
@@ -485,6 +486,9 @@ def test_a_terminal_shows_progress_and_colours_and_a_pipe_plain_lines(project):
     assert "\033" not in piped
     assert "Workflow Progress" not in piped
     assert "[clean_data] completed. Rows before: 600, rows after: 570." in piped
+    # A line of inputs shows the data, not the many modules of each task.
+    assert re.search(r"input: \S*clean_data.py, data/raw/raw_data.csv, \d+ modules and captions of the workflow", piped)
+    assert "signoff/base" not in piped
 
 
 OTHER = """

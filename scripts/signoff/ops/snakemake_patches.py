@@ -6,15 +6,18 @@ with `update()`, because Snakemake would look for the old output on the local di
 """
 
 import fcntl
+import os
 import queue
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import psutil
 from snakemake.dag import DAG
+from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -28,6 +31,8 @@ _begin = JobScheduler.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
 _update_of_snakemake = DAG.update_needrun
+_info_of_snakemake = DefaultFormatter.format_job_info
+_error_of_snakemake = DefaultFormatter.format_job_error
 # Schedulers that have been sent SIGTERM.
 _ending: queue.SimpleQueue[Any] = queue.SimpleQueue()
 # Outputs of jobs that have failed, until `_finished` is called for their job.
@@ -67,6 +72,32 @@ def keep_going() -> None:
         self.keepgoing = True
 
     JobScheduler.__init__ = begin
+
+
+def count_modules(scripts: Path) -> None:
+    """Count the modules and captions among the inputs of a job that is started or has failed, instead of listing them.
+
+    Reason: a rule declares each module that its script imports. Their paths, 20 to 120, hide the job's data in a log.
+    No upstream issue: rules with so much code are rare.
+
+    Parameters
+    ----------
+    scripts
+        The folder `scripts` of the workflow, absolute.
+    """
+    folders = f"{scripts}/signoff/", f"{scripts.parent}/workflow/"
+
+    def counted(shown: Callable[[Any, dict[str, Any]], str]) -> Callable[[Any, dict[str, Any]], str]:
+        def show(self: Any, message: dict[str, Any]) -> str:
+            inputs = [each for each in message["input"] if not os.path.abspath(each).startswith(folders)]
+            if count := len(message["input"]) - len(inputs):
+                inputs.append(f"{count} modules and captions of the workflow (--verbose lists them)")
+            return shown(self, {**message, "input": inputs})
+
+        return show
+
+    DefaultFormatter.format_job_info = counted(_info_of_snakemake)
+    DefaultFormatter.format_job_error = counted(_error_of_snakemake)
 
 
 def _clear_dead_lock() -> None:
