@@ -53,7 +53,8 @@ endef
 # The workflow's own profile alone: one that SNAKEMAKE_PROFILE names could run a part, touch files, or ignore new data.
 PINNED_PROFILE := --profile none --workflow-profile profiles/default
 # The summary of a run ends with what to type next.
-SNAKEMAKE := $(AT_HOME) SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})" \
+NEXT := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})"
+SNAKEMAKE := $(AT_HOME) $(NEXT) \
 	$(BIN)/snakemake --snakefile Snakefile $(PINNED_PROFILE) $(PROJECT) --cores="$$CORES"
 
 # The scripts that a person runs work in the project's folder.
@@ -124,7 +125,7 @@ serve: .venv/.serving ## answer POST /predict with the current release over HTTP
 	@$(IN_PROJECT)/serve.py $(if $(findstring command,$(HOST_FROM)),--host="$$HOST") $${PORT+--port="$$PORT"} $${WORKERS+--workers="$$WORKERS"}
 
 weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl
-	@$(IN_PROJECT)/weekly.py
+	@export $(NEXT); $(IN_PROJECT)/weekly.py
 
 status: $(READY) ## show the last runs, the data, the release and the next step
 	@$(IN_PROJECT)/status.py

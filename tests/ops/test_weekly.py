@@ -120,7 +120,8 @@ def test_no_profile_of_the_user_hides_new_data_or_a_changed_threshold(finished, 
     monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path / "mine"))
     rides(720).to_csv(finished.folder / "rides.csv", index=False)
     os.utime(finished.folder / "rides.csv", (1e9, 1e9))
-    finished.script("weekly")
+    monkeypatch.setenv("SIGNOFF_NEXT", "make report DIR=rides")
+    assert "Next        make report DIR=rides\n" in finished.script("weekly").stdout
     finished.configure(thresholds={"mae_max": 0.1})
     assert finished.script("weekly", check=False).returncode == 1
     first, second = runs(finished)
@@ -134,6 +135,9 @@ def test_make_reads_no_profile_but_that_of_the_workflow(tmp_path, quick_make):
     commands = [line for line in done.stdout.splitlines() if "/snakemake " in line]
     assert len(commands) == 2
     assert all(" --profile none --workflow-profile profiles/default " in each for each in commands)
+    # With make, what comes next is make, too.
+    done = run(["make", "-n", "run", "weekly", "DIR=/a project"], cwd=ROOT)
+    assert done.stdout.count('SIGNOFF_NEXT="make report DIR=${DIR@Q}"') == 2
 
 
 @pytest.mark.parametrize(
