@@ -459,7 +459,7 @@ def test_a_server_runs_new_data_and_only_new_data_and_may_be_away(project, serve
     said = [
         line
         for line in away.splitlines()
-        if re.search("going on with data/raw/raw_data.csv, ingested [0-5] minutes ago", line)
+        if re.search("going on with data/raw/raw_data.csv, ingested [0-5] minutes? ago", line)
     ]
     assert len(said) == 1
     assert before.items() <= project.contents().items()

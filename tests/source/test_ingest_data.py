@@ -23,6 +23,7 @@ from signoff.source.address import Unreachable, shown
 from signoff.source.checks import _mentions_infinity
 from signoff.source.fetch import source_version
 from signoff.source.ingest import ingest_data
+from signoff.source.last_ingest import age
 from signoff.source.web import _response, _seconds
 from signoff.tables.table import read_table
 
@@ -405,3 +406,12 @@ def test_an_infinity_is_found_wherever_the_pieces_end_that_a_file_is_read_in(tmp
 def test_words_that_begin_as_an_infinity_are_none(tmp_path):
     (tmp_path / "a.csv").write_text("a,y,b\ninfo,1,2\nInfinity Ltd,2,3\n", encoding="utf-8")
     assert ingest_data(str(tmp_path / "a.csv"), tmp_path / "raw_data.csv", "y")["records"] == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "0 minutes"), (60, "1 minute"), (3_600, "1 hour"), (90_000, "25 hours"), (172_800, "2 days")],
+)
+def test_the_age_of_data_is_a_number_with_its_unit(seconds, words):
+    at = datetime.now(UTC) - timedelta(seconds=seconds)
+    assert age(at.isoformat()) == words

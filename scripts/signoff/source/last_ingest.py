@@ -7,6 +7,7 @@ from typing import NotRequired, TypedDict, cast
 from signoff.base.config import ReaderConfig
 from signoff.base.errors import TaskError
 from signoff.base.files import any_json, read_bytes
+from signoff.base.numbers import counted
 from signoff.base.redaction import redact
 from signoff.source.address import Cut, Unreachable, shown
 
@@ -97,8 +98,8 @@ def age(at: str) -> str:
     then = datetime.datetime.fromisoformat(at)
     hours = (datetime.datetime.now(datetime.UTC) - then).total_seconds() / 3600
     if hours < 1:
-        return f"{max(hours, 0) * 60:.0f} minutes"
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+        return counted(round(max(hours, 0) * 60), "minute")
+    return counted(round(hours), "hour") if hours < 48 else counted(round(hours / 24), "day")
 
 
 def use_last(error: Exception, record: IngestRecord, data: Path) -> str:
