@@ -55,7 +55,7 @@ PINNED_PROFILE := --profile none --workflow-profile profiles/default
 # The summary of a run ends with what to type next.
 NEXT := SIGNOFF_NEXT="make report$(if $(PROJECT), DIR=$${DIR@Q})"
 SNAKEMAKE := $(AT_HOME) $(NEXT) \
-	$(BIN)/snakemake --snakefile Snakefile $(PINNED_PROFILE) $(PROJECT) --cores="$$CORES"
+	$(BIN)/python scripts/run_snakemake.py --snakefile Snakefile $(PINNED_PROFILE) $(PROJECT) --cores="$$CORES"
 
 # The scripts that a person runs work in the project's folder.
 IN_PROJECT := $(AT_HOME) CDPATH= cd -- "$${DIR:-.}" && "$$OLDPWD"/.venv/bin/python "$$OLDPWD"/scripts

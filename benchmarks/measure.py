@@ -86,9 +86,9 @@ def set_up() -> None:
 
 
 def snakemake(folder: Path, snakefile: Path, *arguments: object) -> list[object]:
-    """Return the command that runs a workflow in a folder."""
-    program = Path(sys.executable).with_name("snakemake")
-    return [program, "-s", snakefile, "--directory", folder, "--cores", CORES, *arguments]
+    """Return the command that runs a workflow in a folder, as make does."""
+    program = [sys.executable, ROOT / "scripts/run_snakemake.py"]
+    return [*program, "-s", snakefile, "--directory", folder, "--cores", CORES, *arguments]
 
 
 def signoff(folder: Path, *arguments: object) -> list[object]:

@@ -77,7 +77,7 @@ def _only_one(at: str) -> Iterator[dict[str, Any] | None]:
 
 def _snakemake(*arguments: str) -> list[str]:
     """Return the command that runs the workflow on the project in this folder."""
-    command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(WORKFLOW / "Snakefile")]
+    command = [sys.executable, str(WORKFLOW / "scripts/run_snakemake.py"), "--snakefile", str(WORKFLOW / "Snakefile")]
     config = required_config()
     # The workflow's own profile alone: another one could run a part, touch files, or ignore new data. A profile in the
     # project's folder is not looked at either.

@@ -70,6 +70,7 @@ NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": 
 NEEDS |= {"refit_model": "models"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
 NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "models_chunk", "tasks_chunk"], "models")
+NEEDS["run_snakemake"] = "snakemake"
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 

@@ -132,7 +132,7 @@ def test_no_profile_of_the_user_hides_new_data_or_a_changed_threshold(finished, 
 def test_make_reads_no_profile_but_that_of_the_workflow(tmp_path, quick_make):
     (tmp_path / "config.yaml").write_text("rerun-triggers: [mtime]\ndry-run: true\n", encoding="utf-8")
     done = run(["make", "-n", "run", "report"], cwd=ROOT, env={**os.environ, "SNAKEMAKE_PROFILE": str(tmp_path)})
-    commands = [line for line in done.stdout.splitlines() if "/snakemake " in line]
+    commands = [line for line in done.stdout.splitlines() if "/run_snakemake.py " in line]
     assert len(commands) == 2
     assert all(" --profile none --workflow-profile profiles/default " in each for each in commands)
     # With make, what comes next is make, too.

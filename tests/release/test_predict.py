@@ -153,8 +153,8 @@ def test_a_batch_that_cannot_be_found_is_refused_in_one_line(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["week", "week.csv", "week.csv.gz", "data/batches/week.csv.zst"])
 def test_make_takes_a_batch_by_its_name_or_its_file_and_a_folder_in_the_home(tmp_path, name):
-    (tmp_path / "snakemake").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
-    (tmp_path / "snakemake").chmod(0o755)
+    (tmp_path / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
     words = ["make", "-s", "-o", ".venv/.made", f"BIN={tmp_path}", "predict", f"BATCH={name}", "DIR=~/my  rides"]
     done = run(words, cwd=ROOT, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
     said = done.stdout.splitlines()

@@ -39,6 +39,9 @@ class _LateModule(ModuleType):
         own = vars(self)
         if name in own["_names"]:
             return _LateAttribute(self, name)
+        # The import system asks whether it is a package, which would have this attribute by now.
+        if name == "__path__" and own["_waits"]:
+            raise AttributeError(name)
         # Another thread may execute it now. While it is executed, it is a module like others.
         with _loading:
             if own["_waits"]:
@@ -84,6 +87,15 @@ class _LateAttribute:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._found(), name)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        # Before its module is executed, a class has no instances.
+        return not vars(self._module).get("_waits") and isinstance(instance, self._found())
+
+    def __or__(self, other: Any) -> Any:
+        return self
+
+    __ror__ = __or__
 
     def _found(self) -> Any:
         # Any other attribute that it lacks makes the module execute.

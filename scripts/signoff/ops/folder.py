@@ -27,7 +27,7 @@ def running_snakemake() -> psutil.Process | None:
     """Return another Snakemake that works in this folder, or None."""
     for process in psutil.process_iter(["cwd", "cmdline"]):
         words = process.info["cmdline"] or []
-        is_snakemake = any(Path(word).name == "snakemake" for word in words[:3])
+        is_snakemake = any(Path(word).name in ("snakemake", "run_snakemake.py") for word in words[:3])
         if is_snakemake and process.info["cwd"] == os.getcwd() and process.pid != os.getpid():
             return process
     return None

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from signoff.base.config import Config
 from signoff.base.errors import TaskError, explain
 from signoff.base.files import any_json, read_bytes, write_json
-from signoff.release.mlflow_client import connect, experiment_name, log_releases, log_run
 from signoff.release.outbox import OUTBOX, alone, discard_damaged, plain, stage_judged, waiting
 from signoff.source.web import reason
 
@@ -34,6 +33,9 @@ def track(config: Config, config_paths: list[str] | None = None) -> dict[str, An
         run (URL of the MLflow run of the model on disk, or None), problem (text, or None) and failures (how often there
         was one so far).
     """
+    # Each start of a run reads this module, and has no use for what the client imports: pandas and NumPy.
+    from signoff.release.mlflow_client import connect, experiment_name, log_releases, log_run
+
     before = read_tracking()
     uri, url, problems = config.tracking.mlflow_uri or "", before.get("run"), []
     try:

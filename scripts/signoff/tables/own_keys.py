@@ -21,7 +21,7 @@ _TYPES = (
     ("dtype", str, "text, such as float64"),
     *((key, bool, "true or false") for key in ("future", "past", "nullable", "unique")),
 )
-_UNITS = {"hour": pd.Timedelta(hours=1), "day": pd.Timedelta(days=1), "week": pd.Timedelta(weeks=1)}
+_HOURS = {"hour": 1, "day": 24, "week": 7 * 24}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) (hour|day|week)s?")
 
 
@@ -149,7 +149,7 @@ def _duration(value: object, where: str, key: str) -> pd.Timedelta:
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise _wrong(where, key, value, "a duration, such as 10 days or 36 hours")
-    return float(found[1]) * _UNITS[found[2]]
+    return pd.Timedelta(hours=float(found[1]) * _HOURS[found[2]])
 
 
 def _wrong(where: str, key: str, value: object, words: str) -> TaskError:

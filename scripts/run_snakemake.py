@@ -1,0 +1,97 @@
+"""Run Snakemake without importing what a run does not need: it begins in half of the time.
+
+    python scripts/run_snakemake.py --snakefile Snakefile --cores 2
+
+The options are Snakemake's, and so is what a run does. At its start Snakemake imports pandas for a report of its plugin
+for Slurm, boto3 for its plugin for S3, and SQLAlchemy for a database of records. Here they are imported when they are
+first used.
+"""
+
+import atexit
+import gc
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from signoff.base.late_import import import_late
+
+# The modules, and what others import from them or ask about them by name.
+_LATE = {
+    # For the report of the plugin for Slurm. A param of a rule, or a value of a profile, may be one of their objects.
+    "numpy": {"ndarray", "str_"},
+    "pandas": {"DataFrame", "Index", "Series", "Timedelta"},
+    # For the plugin for S3, and for a Snakefile in an object store.
+    "boto3": set(),
+    "botocore": set(),
+    "botocore.client": set(),
+    "botocore.session": set(),
+    "snakemake.persistence.db": {"DbPersistence"},
+}
+
+
+def run() -> None:
+    # It would look for garbage among all that is imported, which takes a fifth of the time.
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
+    for name, names in _LATE.items():
+        import_late(name, names)
+    words = sys.argv[1:]
+    if not _any_option(words, "--persistence-backend"):
+        _keep_records_without_a_database()
+    if not _any_option(words, "--report"):
+        _leave_out_reports()
+    # Snakemake prints its command.
+    sys.argv[0] = str(Path(sys.executable).with_name("snakemake"))
+    from snakemake.cli import main
+
+    main()
+
+
+def _any_option(words: list[str], name: str) -> bool:
+    """Return whether there is an option that begins with this name, or is an abbreviation of it."""
+    options = [word.partition("=")[0] for word in words if word.startswith("--") and word != "--"]
+    return any(option.startswith(name) or name.startswith(option) for option in options)
+
+
+def _keep_records_without_a_database() -> None:
+    """Let the class of Snakemake's records be a model of pydantic rather than of SQLModel.
+
+    Reason: the records are JSON files. SQLModel adds to a model of pydantic what a table of a database needs, and
+    imports SQLAlchemy, which takes a quarter of the time of a start.
+    """
+    if "snakemake.persistence" in sys.modules:
+        return
+    import pydantic
+
+    def field(sa_column: object = None, **options: Any) -> Any:
+        return pydantic.Field(**options)
+
+    database, models = ModuleType("sqlalchemy"), ModuleType("sqlmodel")
+    vars(database).update(Column=lambda kind: None, JSON=None)
+    vars(models).update(SQLModel=pydantic.BaseModel, Field=field)
+    own = {name: sys.modules.get(name) for name in ("sqlalchemy", "sqlmodel")}
+    sys.modules.update(sqlalchemy=database, sqlmodel=models)
+    try:
+        importlib.import_module("snakemake.cli")
+    finally:
+        # For all others, they are what they are.
+        for name, module in own.items():
+            del sys.modules[name]
+            if module:
+                sys.modules[name] = module
+
+
+def _leave_out_reports() -> None:
+    """Do not look for plugins that write Snakemake's own report, whose options then are unknown.
+
+    Reason: only `--report` needs one, and they import docutils and Jinja.
+    """
+    from snakemake_interface_report_plugins.registry import ReportPluginRegistry
+
+    ReportPluginRegistry.collect_plugins = lambda self: setattr(self, "plugins", {})
+
+
+if __name__ == "__main__":
+    run()
