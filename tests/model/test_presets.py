@@ -15,7 +15,7 @@ from conftest import CONFIG, Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import _skops_bytes
-from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare
+from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare, settings_of_good
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import words_of, words_of_gain, words_of_text
 from signoff.model.regressor import Learning, TrainingRows, make_regressor
@@ -225,8 +225,19 @@ def test_many_rows_are_compared_on_a_sample_that_covers_all_of_the_time():
     places = rows_to_compare(TrainingRows(features, dict.fromkeys("abc", "number"), target, when), 0)
     assert len(places) == 20_000 and {0, 59_999} <= set(places) and np.diff(np.sort(places)).max() <= 4
     wide = dict.fromkeys(map(str, range(100)), "number")
-    assert len(set(rows_to_compare(TrainingRows(features, wide, target), 0))) == 6000
+    assert len(set(rows_to_compare(TrainingRows(features, wide, target), 0))) == 3000
     assert list(rows_to_compare(TrainingRows(features.head(50), wide, target.head(50)), 0)) == list(range(50))
+
+
+def test_of_many_values_randomised_trees_try_some_features_only():
+    target = pd.Series(np.arange(3000.0))
+    trees = [
+        each["params"].get("max_features")
+        for features in (30, 40)
+        for each in settings_of_good(target, features=features)
+        if each["estimator"] == TREES["estimator"]
+    ]
+    assert trees == [None, 0.5]
 
 
 def test_the_cost_of_a_comparison_counts_each_round_of_each_setting():

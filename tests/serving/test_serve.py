@@ -18,9 +18,11 @@ import jsonschema
 import pandas as pd
 import pytest
 import requests
+from test_boosters import MEAN, needs_both
 
 import live_record
 import predict as script_predict
+import reproduce
 import rollback
 import serve
 from conftest import ROOT, Project, in_process, program, rides, run
@@ -449,3 +451,24 @@ def test_the_record_never_keeps_half_of_what_could_not_be_written(tmp_path, monk
     assert path.read_bytes() == before
     kept.add("r", pa.table({"km": ["3"], "prediction": [3.0]}))
     assert path.read_bytes() == before + b"3,3\n"
+
+
+@needs_both
+def test_a_release_with_lightgbm_and_catboost_is_reproduced_and_served(project, monkeypatch):
+    estimator, params = MEAN
+    project.configure(model={"estimator": estimator, "params": params, "intervals": "constant"})
+    project.snakemake("all", "reports/final_report.md")
+    project.sign_off()
+    project.snakemake("deploy")
+    monkeypatch.chdir(project.folder)
+    code, _, log = in_process(reproduce)
+    assert code == 0, log
+    assert "trained again, the model has the same bytes" in log[-2]
+    frame = rides(660)[600:].drop(columns="minutes")
+    frame.to_csv("rows.csv", index=False)
+    code, _, log = in_process(script_predict, "--input=rows.csv", "--output=out/rows.csv")
+    assert code == 0, log
+    with started(project) as server:
+        found = server.post(Path("rows.csv").read_text("utf-8"), CSV).json()["predictions"]
+    expected = pd.read_csv("out/rows.csv", dtype=str)["prediction"].tolist()
+    assert [str(each["prediction"]) for each in found] == expected and len(set(expected)) > 30

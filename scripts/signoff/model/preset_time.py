@@ -34,7 +34,9 @@ def seconds_of_good(rows: TrainingRows, random_state: int = 0) -> float:
     choosing, training = 0.0, []
     # Gradient boosting is also trained without text, and with each column of text.
     columns = list(rows.kinds.values()).count("text")
-    settings = settings_of_good(rows.target, trend=rows.time is not None, boosters=usable(None))
+    settings = settings_of_good(
+        rows.target, trend=rows.time is not None, boosters=usable(None), features=len(rows.kinds)
+    )
     for number, setting in enumerate(settings):
         short, long = (_seconds(each, setting) for each in (few, more))
         a_row = max(long - short, 0) / max(len(more) - len(few), 1)

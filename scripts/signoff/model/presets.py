@@ -38,7 +38,10 @@ _FEW_ROWS = 200
 # A target with a larger skewness is also learnt as its logarithm.
 _SKEWED = 1.0
 # More rows are not needed to compare on: errors are known well enough, and time is bounded.
-_MOST_COMPARED, _MOST_VALUES = 20_000, 600_000
+_MOST_COMPARED, _MOST_VALUES = 20_000, 300_000
+# With more values, each split of randomised trees tries some of the features only: with all of them, these trees would
+# take more time than all other settings together.
+_MANY_VALUES, _FEWER_FEATURES = 100_000, 0.5
 # This keeps the size of a model of many rows small enough for a release.
 _MOST_LEAVES = 2500
 _MOST_MEMBERS, _MOST_MEMBERS_OF_BEST, _STEPS = 3, 8, 20
@@ -75,7 +78,7 @@ def choose_good(
     they were not selected on.
 
     The comparison is None for fewer than 20 rows: the setting is then that of the preset fast. Of more than 20,000
-    rows, or 600,000 values, a sample is compared: spread evenly over time, or drawn at random. Columns of text that do
+    rows, or 300,000 values, a sample is compared: spread evenly over time, or drawn at random. Columns of text that do
     not lower the error of gradient boosting are ignored by all settings. `boosters` are the optional packages used.
 
     Raises
@@ -87,7 +90,7 @@ def choose_good(
     if len(rows) < _FEWEST_ROWS:
         logging.info("[train_model] model.preset compares nothing on %d training rows: too few", len(rows))
         return {"estimator": DEFAULT_ESTIMATOR, "params": {}}, None
-    settings = settings_of_good(rows.target, metric, rows.time is not None, boosters)
+    settings = settings_of_good(rows.target, metric, rows.time is not None, boosters, len(rows.kinds))
     draws = drawn(_leaves(len(rows)), metric, _logarithm(rows.target), boosters, random_state)
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
@@ -156,9 +159,13 @@ def rows_to_compare(rows: TrainingRows, random_state: int) -> np.ndarray:
 
 
 def settings_of_good(
-    target: pd.Series, metric: Metric = "MAE", trend: bool = False, boosters: Iterable[str] = ()
+    target: pd.Series,
+    metric: Metric = "MAE",
+    trend: bool = False,
+    boosters: Iterable[str] = (),
+    features: int = 1,
 ) -> list[Setting]:
-    """Return the settings that the preset compares for n values of the target, the simplest first.
+    """Return the settings that the preset compares for n values of the target and m features, the simplest first.
 
     If the metric is a deviance or a quantile, gradient boosting with that loss is one of them. If there may be a
     `trend`, one is ridge regression with gradient boosting on its residuals.
@@ -178,6 +185,8 @@ def settings_of_good(
     if transform := _logarithm(target):
         found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, transform))
     trees = {"n_estimators": 100, "min_samples_leaf": _leaves(rows)[0]}
+    if rows * features > _MANY_VALUES:
+        trees["max_features"] = _FEWER_FEATURES
     found += [{"estimator": TREES, "params": trees}, smooth(_KERNEL)]
     return [*found, *(_BOOSTERS[each] for each in boosters)]
 
