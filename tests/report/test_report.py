@@ -614,16 +614,21 @@ def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_wit
 # On the terminal
 
 
-def test_the_summary_shows_the_decision_and_the_scores(finished):
+def test_the_summary_shows_the_decision_the_scores_and_the_alarms(finished):
     shown = finished.script("summary").stdout
     low, high = map(number, finished.json("reports/diagnostics.json")["intervals"]["km"]["MAE"])
     for part in ("minutes: deploy? yes", "All thresholds are met", "baseline: km", f"{low} … {high}", BOTH[1]):
         assert part in shown
+    assert "Alarms" not in shown
     metrics = finished.json("reports/evaluation_metrics.json")
     write_diagnostics(finished.folder, **with_champion())
     write(finished.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
     shown = finished.script("summary").stdout
     assert "deploy? look closer" in shown and f"champion: {RELEASE}" in shown
+    lines = [line.strip("│ ") for line in shown.splitlines()]
+    place = lines.index("Alarms")
+    assert lines[place + 1].startswith("• drift: km has drifted <script>")
+    assert lines[place + 2] == "• champion: In one slice the model is worse than the champion."
     report = finished.folder / BOTH[0]
     report.write_text("# Report", encoding="utf-8")
     assert "was written for a different model" in finished.script("summary", check=False).stdout
