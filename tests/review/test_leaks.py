@@ -79,6 +79,16 @@ def test_a_cause_that_acts_otherwise_in_two_regimes_is_no_leak():
     assert post_outcome(rows.assign(demand=demand), kinds, "demand", 0) == []
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_cause_with_ups_and_downs_is_no_leak(seed):
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame({"hour": random.uniform(0, 10, 700).round(1), "load": random.normal(size=700).round(2)})
+    rows["night"] = random.choice(["yes", "no"], 700)
+    rows["y"] = 3 * np.sin(rows["hour"]) + rows["load"] + (rows["night"] == "yes") + random.normal(0, 1, 700)
+    kinds = {"hour": "number", "load": "number", "night": "category"}
+    assert post_outcome(rows, kinds, "y", 0) == []
+
+
 def test_without_other_features_that_explain_the_target_nothing_follows():
     frame = trips().drop(columns=["distance", "stops", "vehicle"])
     random = np.random.default_rng(1)

@@ -234,6 +234,19 @@ def test_whole_numbers_that_were_multiplied_and_rounded_leave_gaps_that_are_name
     assert "price is never 3" in alarm["sentence"] or kind == "delays"
 
 
+def test_values_that_no_factor_explains_may_disappear():
+    random, frame = np.random.default_rng(6), shop(rows=6000)
+    humidity = random.normal(60, 10, len(frame)).round()
+    # The sensor was serviced four weeks ago, and has not shown these values since.
+    kinds, periods_ = {"humidity": "number"}, periods.periods_of(frame["time"])
+    gone = late(frame, 4) & np.isin(humidity, (48, 53, 54, 58, 59, 61, 66, 67, 70))
+    assert gaps.gap_alarms(frame.assign(humidity=np.where(gone, humidity - 1, humidity)), kinds, periods_) == []
+    (alarm,) = gaps.gap_alarms(
+        frame.assign(humidity=np.where(late(frame, 4), (humidity * 1.2).round(), humidity)), kinds, periods_
+    )
+    assert alarm["feature"] == "humidity"
+
+
 def test_what_is_said_to_be_visible_is_seen_and_half_of_it_is_not():
     frame = shop()
     codes, labels = pd.factorize(frame["store"])

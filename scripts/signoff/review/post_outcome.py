@@ -16,8 +16,9 @@ from signoff.review.numeric_table import NumericTable, codes_of, columns_of, mat
 
 _ROWS = 5_000
 _FEWEST_ROWS = 300
-# The R2 of the target that a candidate must reach alone, and the number of candidates that are checked.
-_LEAST_R2, _MOST_CANDIDATES = 0.4, 3
+# The R2 of the target that a candidate must reach alone, the share of it that the target must explain of the candidate
+# (of a cause with ups and downs, like a dose or an hour, it explains far less), and how many candidates are checked.
+_LEAST_R2, _BOTH_WAYS, _MOST_CANDIDATES = 0.4, 0.6, 3
 # A share of the effect of a cause that counts as none; smaller if the candidate may also be computed from another
 # feature.
 _NOTHING, _NOTHING_BESIDE = 0.4, 0.2
@@ -65,7 +66,9 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
         known = rows[name].notna().to_numpy()
         if known.sum() >= max(_FEWEST_ROWS, len(rows) // 4):
             x = normal_scores(rows[name].to_numpy("float64")[known])
-            alone[name] = 1 - float(rest_of([spline(x)], y[known]).var() / max(y[known].var(), 1e-300))
+            explained = _explained(y[known], x)
+            if _explained(x, y[known]) >= _BOTH_WAYS * explained:
+                alone[name] = explained
     ordered = sorted((name for name in alone if alone[name] >= _LEAST_R2), key=lambda name: -alone[name])
     if not ordered:
         return []
@@ -85,6 +88,11 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
             if also is not None:
                 found.append(Descendant(name, None if also < 0 else names[others[also]], alone[name]))
     return found
+
+
+def _explained(wanted: np.ndarray, values: np.ndarray) -> float:
+    """Return the R2 of n numbers by a spline of others."""
+    return 1 - float(rest_of([spline(values)], wanted).var() / max(wanted.var(), 1e-300))
 
 
 def _computed_from(x: np.ndarray, y: np.ndarray, table: NumericTable) -> int | None:
