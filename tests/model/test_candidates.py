@@ -99,7 +99,7 @@ def test_any_number_of_cores_gives_the_same_comparison():
         {"estimator": "sklearn.ensemble.BaggingRegressor", "params": {"n_estimators": 4}},
         {"estimator": RIDGE, "params": {"alpha": {"loguniform": [0.01, 10]}}, "draws": 3},
     ]
-    one, two = (choose(candidates, threads=threads) for threads in (1, 2))
+    one, two = (choose(candidates, rows=150, threads=threads) for threads in (1, 2))
     assert one == two
 
 
@@ -195,12 +195,12 @@ def test_no_candidates_are_none():
 
 CANDIDATES = [
     {"estimator": DUMMY},
-    {"estimator": BOOSTING, "params": {"max_iter": [5, 30], "learning_rate": {"loguniform": [0.1, 0.5]}}, "draws": 3},
+    {"estimator": BOOSTING, "params": {"max_iter": [5, 12], "learning_rate": {"loguniform": [0.1, 0.5]}}, "draws": 3},
 ]
 
 
 def test_the_workflow_chooses_on_the_training_part_alone_and_tells_what_it_chose_among(finished: Project):
-    finished.configure(model={"candidates": CANDIDATES})
+    finished.configure(model={"candidates": CANDIDATES, "intervals": "constant"})
     finished.snakemake("reports/final_report.md")
     metadata, metrics = finished.json("model/model.json"), finished.json("reports/evaluation_metrics.json")
     found = metrics["candidates"]
@@ -216,7 +216,7 @@ def test_the_workflow_chooses_on_the_training_part_alone_and_tells_what_it_chose
     assert 'aria-label="Candidates"' in page and "| **chosen** |" in markdown
     # The model is the one that its estimator and parameters give by themselves.
     words = ["--input=data/features/features.csv", "--output=alone.pkl", f"--estimator={BOOSTING}"]
-    words += [f"--params={json.dumps(first['params'])}"]
+    words += [f"--params={json.dumps(first['params'])}", "--intervals=constant"]
     script("train_model", *words, cwd=finished.folder)
     assert sha256(finished.folder / "alone.pkl") == metadata["sha256"]
     assert "candidates" not in finished.json("alone.json")
@@ -227,7 +227,7 @@ def test_the_workflow_chooses_on_the_training_part_alone_and_tells_what_it_chose
     features.loc[test, "km"] = 7.0
     features.to_csv(finished.folder / "features.csv", index=False)
     (finished.folder / "features.json").write_bytes((finished.folder / "data/features/features.json").read_bytes())
-    words = ["--input=features.csv", "--output=other.pkl", "--threads=2"]
+    words = ["--input=features.csv", "--output=other.pkl", "--threads=2", "--intervals=constant"]
     words += [f"--candidates={json.dumps(each)}" for each in CANDIDATES]
     script("train_model", *words, cwd=finished.folder)
     assert finished.json("other.json")["candidates"] == found

@@ -17,7 +17,7 @@ from signoff.model.presets import choose_good, settings_of_good
 from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.training import choose, train_setting
 
-DUMMY = "sklearn.dummy.DummyRegressor"
+DUMMY, LOGARITHM = "sklearn.dummy.DummyRegressor", "sklearn.compose.TransformedTargetRegressor"
 CONSTANTS = [{"estimator": DUMMY, "params": {"strategy": ["mean", "median"]}}]
 
 
@@ -50,11 +50,15 @@ def test_candidates_are_ranked_by_the_metric():
         assert set(found["settings"][0]) == {"estimator", "params", metric, "spread", "rows", "problem"}
 
 
-def test_the_preset_compares_by_the_metric_and_adds_the_loss_of_a_deviance():
+def test_the_preset_compares_by_the_metric_adds_the_loss_of_a_deviance_and_takes_any_number_of_threads():
     features, _ = table(60)
     random = np.random.default_rng(0)
-    target = pd.Series(random.poisson(np.exp(features["age"] / 40)).astype("float64"))
-    setting, found = choose_good(TrainingRows(features, KINDS, target), metric="poisson_deviance")
+    target = pd.Series(random.poisson(np.exp(features["age"] / 15)).astype("float64"))
+    rows = TrainingRows(features, KINDS, target)
+    one, two = (choose_good(rows, metric="poisson_deviance", threads=threads) for threads in (1, 2))
+    setting, found = one
+    # The target is skewed, so that its logarithm is learnt too.
+    assert one == two and any(LOGARITHM in str(each) for each in found["settings"])
     assert found["metric"] == "poisson_deviance" and found["settings"][0]["params"] == setting["params"]
     tried = [each["params"].get("loss") for each in found["settings"]]
     assert "poisson" in tried and "gamma" not in str(tried)
