@@ -328,8 +328,8 @@ def test_a_parquet_file_that_lies_about_its_sizes_is_refused_all_the_same(tmp_pa
     (tmp_path / "a.parquet").write_bytes(content[:end] + content[end:].replace(size, varint(9, len(size))))
     lie = pyarrow.parquet.read_metadata(tmp_path / "a.parquet")
     assert {lie.row_group(n).total_byte_size for n in range(lie.num_row_groups)} == {9}
-    told, peak = refused(tmp_path, "a.parquet")
-    assert "is larger than 50,000,000 bytes, as it is or unpacked" in told
+    told, peak = refused(tmp_path, "a.parquet", max_bytes=10_000_000)
+    assert "is larger than 10,000,000 bytes, as it is or unpacked" in told
     assert peak < 500, f"{peak} MB"
 
 

@@ -57,7 +57,10 @@ COLUMNS = {
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """A few rows at a time, few values counted in memory, and files read in small pieces."""
+    """A few rows at a time, few values counted in memory, and files read in small pieces.
+
+    Here and below, a file has some ten blocks: each costs as much as a large one.
+    """
     monkeypatch.setattr(batches, "_BLOCK", 5000)
     monkeypatch.setattr(counting, "_MOST_VALUES", 5)
     monkeypatch.setattr(spill, "PIECE", 10)
@@ -169,9 +172,9 @@ def test_cleaning_gives_the_same_bytes_in_small_batches(tmp_path, monkeypatch, o
     )
     frame.to_csv(tmp_path / "raw.csv", index=False)
     found = []
-    for name, block in (("whole", 1 << 20), ("small", 400)):
+    for name, block in (("whole", 1 << 20), ("small", 800)):
         monkeypatch.setattr(batches, "_BLOCK", block)
-        monkeypatch.setattr(spill, "PIECE", 4 * block)
+        monkeypatch.setattr(spill, "PIECE", 2 * block)
         output = tmp_path / name / "clean.csv"
         clean_data.main([f"--input={tmp_path / 'raw.csv'}", f"--output={output}", "--max-rows-lost=1", *options])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
@@ -219,9 +222,9 @@ def test_validation_gives_the_same_report_in_small_batches(tmp_path, monkeypatch
     }
     (tmp_path / "schema.yaml").write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
     found = []
-    for block in (1 << 20, 1000):
+    for block in (1 << 20, 3000):
         monkeypatch.setattr(batches, "_BLOCK", block)
-        monkeypatch.setattr(counting, "_MOST_VALUES", block // 100)
+        monkeypatch.setattr(counting, "_MOST_VALUES", block // 300)
         report = tmp_path / f"{block}.json"
         validate_data.main(
             [f"--input={tmp_path / 'raw.csv'}", f"--output={report}", f"--schema={tmp_path / 'schema.yaml'}"]
@@ -267,10 +270,10 @@ def test_features_are_the_same_bytes_in_small_batches(tmp_path, monkeypatch, opt
         for value in (values if isinstance(values, list) else [values])
     ]
     found = []
-    for name, block in (("whole", 1 << 20), ("small", 500)):
+    for name, block in (("whole", 1 << 20), ("small", 2000)):
         monkeypatch.setattr(batches, "_BLOCK", block)
-        monkeypatch.setattr(counting, "_MOST_VALUES", block // 10)
-        monkeypatch.setattr(spill, "PIECE", block)
+        monkeypatch.setattr(counting, "_MOST_VALUES", block // 40)
+        monkeypatch.setattr(spill, "PIECE", block // 4)
         output = tmp_path / name / "features.csv"
         feature_engineering.main([f"--input={tmp_path / 'clean.csv'}", f"--output={output}", "--target=y", *flags])
         found.append((output.read_bytes(), output.with_suffix(".json").read_bytes()))
