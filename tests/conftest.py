@@ -90,6 +90,14 @@ def own_handlers():
     logging.getLogger().handlers[:] = handlers
 
 
+def quick_environment(folder: Path) -> None:
+    """Give a copy of the repository an environment whose programs begin at once; make takes it for a complete one."""
+    (folder / ".venv").mkdir()
+    (folder / ".venv/bin").symlink_to(Path(program("python")).parent)
+    for each in (".uv", ".made"):
+        (folder / ".venv" / each).touch()
+
+
 @pytest.fixture
 def quick_make(monkeypatch):
     """Have make run the programs of the environment that begin at once."""

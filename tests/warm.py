@@ -3,9 +3,9 @@
 Else the imports of Snakemake, pandas and scikit-learn, some thousand times over, would be most of what the tests take.
 `programs` makes the folder, and starts a few processes, each of which imports once what some of the programs need: a
 process that had imported it all would take four times as long to fork. The two programs ask one of them for a fork of
-it, which is a process of its own, with the arguments, folder, environment and streams that they were given. They pass
-signals on to it and end as it does; it ends when they are killed. What they cannot do so (`python -c`, a variable that
-Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
+it, which is a process of its own, with the arguments, folder, environment, streams and account that they were given.
+They pass signals on to it and end as it does; it ends, with what it has started, when they are killed. What they cannot
+do so (`python -c`, a variable that Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
 
 Memory and a process's place below its parent are not as ever: a test of these takes the environment's own programs.
 """
@@ -13,15 +13,19 @@ Memory and a process's place below its parent are not as ever: a test of these t
 import array
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
 import marshal
 import os
+import re
+import resource
 import runpy
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -115,6 +119,8 @@ def programs() -> Iterator[Path]:
     """Yield the folder of the programs; whom they ask ends with the process that calls this, or before."""
     own = Path(sys.executable).parent
     with tempfile.TemporaryDirectory(prefix="signoff-") as base:
+        # Other accounts, which some tests take, find the programs and ask, too.
+        Path(base).chmod(0o711)
         folder = Path(base, "bin")
         folder.mkdir()
         text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), base=base, needs=NEEDS)
@@ -151,6 +157,7 @@ def serve(folder: Path, kind: str) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / "new"))
     listening.listen(1000)
+    (folder / "new").chmod(0o777)
     (folder / "new").rename(folder / kind)
     poll = select.poll()
     for each in (life, woken, listening):
@@ -172,6 +179,8 @@ def serve(folder: Path, kind: str) -> None:
                         # Looks for all plugins, and keeps what it has found.
                         sys.modules["snakemake.cli"].get_argument_parser()
                         keep_parsed(Path(__file__).parent.parent)
+                    if kind == "figures":
+                        draw_once()
                     gc.freeze()
                     ready = True
                 connection = listening.accept()[0]
@@ -189,6 +198,9 @@ def serve(folder: Path, kind: str) -> None:
                     connection.sendall(process.to_bytes(4, "big"))
             elif descriptor in asking:
                 poll.unregister(descriptor)
+                # With its group, as where all of a run are killed: its children of these programs hang up then, too.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(asking[descriptor][1], signal.SIGKILL)
                 os.kill(asking[descriptor][1], signal.SIGKILL)
         for descriptor, (connection, process) in list(asking.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
@@ -227,9 +239,50 @@ def keep_parsed(root: Path) -> None:
     workflow.parse = kept_or_parsed
 
 
+def draw_once() -> None:
+    """Draw any figure in both formats, so that a fork finds the fonts, and what else matplotlib keeps."""
+    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    figure, axes = pyplot.subplots(layout="constrained")
+    axes.plot([1, 2], label="x")
+    figure.legend()
+    FigureCanvasAgg(figure).print_png(io.BytesIO())
+    FigureCanvasSVG(figure).print_svg(io.BytesIO())
+    pyplot.close(figure)
+
+
+def take_account(connection: socket.socket) -> None:
+    """Be of the account that asks, in its groups and with its ambient capabilities; only root's fork can change it.
+
+    Of the same account, its files are limited as those of who asks: another one's limits cannot be read.
+    """
+    process, account, group = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if account == os.getuid():
+        resource.setrlimit(resource.RLIMIT_FSIZE, resource.prlimit(process, resource.RLIMIT_FSIZE))
+        return
+    capabilities = int(re.search(r"CapAmb:\s*(\w+)", Path(f"/proc/{process}/status").read_text("utf-8"))[1], 16)
+    SO_PEERGROUPS, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 59, 4, 8, 47, 2
+    groups = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 64)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_KEEPCAPS, 1)
+    os.setgroups([each for (each,) in struct.iter_unpack("I", groups)])
+    os.setresgid(group, group, group)
+    os.setresuid(account, account, account)
+    # Version 3 of the call, and this process: effective, permitted and inherited, the lower and the upper 32.
+    sets = [*[capabilities & 0xFFFFFFFF] * 3, *[capabilities >> 32] * 3]
+    libc.capset(struct.pack("Ii", 0x20080522, 0), struct.pack("6I", *sets))
+    for each in range(64):
+        if capabilities >> each & 1:
+            libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, each, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 1)
+
+
 def become(connection: socket.socket, folder: Path) -> None:
     """Be the command that is asked for, and end with it."""
     os.setsid()
+    take_account(connection)
     head, control, *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
     request = b""
     while len(request) < int.from_bytes(head, "big"):

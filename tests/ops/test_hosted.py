@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, Project, program
+from conftest import ROOT, Project, quick_environment
 
 RUN = "41"
 GH = """#!/bin/sh
@@ -47,7 +47,6 @@ class Host:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             "PATH": f"{base / 'bin'}:{os.environ['PATH']}",
-            "MAKEFLAGS": f"-- BIN={Path(program('python')).parent}",
             "HOME": str(base),
             "ARTEFACTS": str(base),
             "ASKED": str(self.asked),
@@ -80,8 +79,7 @@ class Host:
         """Return a new clone, as each job gets one, with the environment that make has made before."""
         folder = self.base / name
         self.git(self.base, "clone", "-q", *options, f"file://{self.origin}", folder)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
-        os.utime(folder / "requirements.txt", (0, 0))
+        quick_environment(folder)
         return folder
 
     def steps(self, job: str) -> list[str]:

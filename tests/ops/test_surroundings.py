@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Project, rides, run
+from conftest import ROOT, Project, quick_environment, rides, run
 from signoff.base.errors import explain
 from signoff.base.surroundings import run_environment, user_name
 
@@ -19,13 +19,13 @@ AS_NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root starts processes of another account")
 
 
-def make(project: Project, *targets: str, home: str | None, nobody: bool = True, **more: str):
-    """Run make on a project, with nothing in the environment but what is given."""
+def make(project: Project, *targets: str, home: str | None, nobody: bool = True, root: Path = ROOT, **more: str):
+    """Run make on a project, with nothing in the environment but what is given; `root` is where the Makefile is."""
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "CORES": "2", **more}
     if home is not None:
         environment["HOME"] = home
     words = ["make", "-s", "-o", ".venv/.made", f"BIN={Path(sys.executable).parent}", f"DIR={project.folder}", *targets]
-    return run([*(AS_NOBODY if nobody else []), *words], cwd=ROOT, env=environment)
+    return run([*(AS_NOBODY if nobody else []), *words], cwd=root, env=environment)
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def unnamed(released) -> Project:
     """A project with releases that belongs to an account without a name."""
     for path in (released.folder, *released.folder.rglob("*")):
         os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    shutil.copy(ROOT / "Makefile", released.workflow)
+    quick_environment(released.workflow)
     return released
 
 
@@ -46,7 +48,8 @@ def test_an_account_without_a_name_or_a_usable_home_does_all_from_new_data_to_pr
         os.chown(unnamed.folder / path, NOBODY, NOBODY)
     os.chown(unnamed.folder / "data/batches", NOBODY, NOBODY)
     decision = ["REVIEWER=Ada", "DECISION=approve", "COMMENT=read it"]
-    # Each command starts in the same way, so each home is tried with one of them.
+    # Each command starts in the same way, so each home is tried with one of them. What make itself starts of Snakemake,
+    # with a report and predictions below it, imports all that it needs in such a home; the rest begins at once.
     for home, *targets in (
         (str(read_only), "weekly"),
         (None, "report"),
@@ -55,7 +58,7 @@ def test_an_account_without_a_name_or_a_usable_home_does_all_from_new_data_to_pr
         ("", "predict", "BATCH=week"),
         (str(read_only), "rollback", "REASON=late"),
     ):
-        done = make(unnamed, *targets, home=home)
+        done = make(unnamed, *targets, home=home, root=unnamed.workflow)
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in done.stdout
     assert (unnamed.folder / "predictions/week.csv").is_file()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from conftest import ROOT, Project, rides, run, script
+from conftest import ROOT, Project, program, rides, run, script
 from schedule import _SCHEDULERS, schedule
 from signoff.base.errors import TaskError
 from signoff.base.files import write_json
@@ -28,11 +28,21 @@ def runs(project: Project) -> list[dict]:
     return [json.loads(line) for line in (project.folder / "logs/runs.jsonl").read_text("utf-8").splitlines()]
 
 
-def start(project: Project) -> subprocess.Popen:
-    command = [sys.executable, str(project.workflow / "scripts/weekly.py"), "--cores", "2"]
+def start(project: Project, python: str = sys.executable) -> subprocess.Popen:
+    command = [python, str(project.workflow / "scripts/weekly.py"), "--cores", "2"]
     return subprocess.Popen(
         command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def kill_all(process: subprocess.Popen, project: Project) -> None:
+    """Kill a run and all that it has started, and wait until nothing of it is left."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    process.stdout.close()
+    # What begins at once ends a moment after the program that it stands for.
+    while any(each.info["cwd"] == str(project.folder) for each in psutil.process_iter(["cwd"])):
+        time.sleep(0.05)
 
 
 def wait_until_it_trains(project: Project) -> None:
@@ -215,11 +225,9 @@ def test_a_second_run_says_who_runs_and_exits_75(slow):
 
 def test_what_a_killed_run_has_left_is_cleared(slow):
     before = slow.contents()
-    killed = start(slow)
+    killed = start(slow, program("python"))
     wait_until_it_trains(slow)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait(60)
-    killed.stdout.close()
+    kill_all(killed, slow)
     assert list((slow.folder / ".snakemake/locks").glob("*"))
     assert slow.contents() == before
     assert "Killed      the run that began at" in slow.script("status").stdout
@@ -252,7 +260,7 @@ def test_a_killed_run_whose_snakemake_goes_on_keeps_its_line_and_its_snakemake(s
 
 
 def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
-    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(slow.workflow / "Snakefile")]
+    words = [program("snakemake"), "--snakefile", str(slow.workflow / "Snakefile")]
     words += ["--directory", str(slow.folder), "--configfile", str(slow.folder / "config.yaml"), "--cores", "2"]
     by_hand = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:

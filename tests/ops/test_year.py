@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from test_weekly import runs, start
+from test_weekly import kill_all, runs, start
 
-from conftest import ROOT, Project, listen
+from conftest import CONFIG, ROOT, Project, listen, program
 
 WEEKS = int(os.environ.get("SIGNOFF_WEEKS", 3))
 # What happens in which week, again and again. It begins with a good one; the last four are for `make year`.
@@ -65,7 +65,7 @@ def source():
 def configure(project: Project, url: str, **changes: object) -> None:
     """Write the config of the flights, with a small model and wide thresholds."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    config |= {"raw_data_source_url": url, "model": {"params": {"max_iter": 20}}, "split": {"test_weeks": 2}}
+    config |= {"raw_data_source_url": url, "model": CONFIG["model"], "split": {"test_weeks": 2}}
     config |= {"validation": {"schema": "schema.yaml"}, "thresholds": {"mae_max": 100}, "evaluation": {}}
     config |= {"notify": {"command": 'echo "$SIGNOFF_EVENTS" >> told.txt'}, **changes}
     (project.folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -74,31 +74,31 @@ def configure(project: Project, url: str, **changes: object) -> None:
 def run_and_kill(project: Project, during: str) -> None:
     """Begin a scheduled run, and kill all of it with SIGKILL when that task has begun."""
     began = time.time()
-    process = start(project)
+    process = start(project, program("python"))
     log = project.folder / f"logs/{during}.log"
     while not (log.is_file() and log.stat().st_mtime > began):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(60)
-    process.stdout.close()
+    kill_all(process, project)
 
 
 def run_beside_another(project: Project) -> tuple[subprocess.CompletedProcess, int, int]:
     """Try a scheduled run while another one goes on; return the second, and process id and exit code of the first."""
-    process = start(project)
     lock = project.folder / "logs/weekly.lock"
-    while not (lock.is_file() and f'"pid": {process.pid},' in lock.read_text()):
+    before = lock.read_text()
+    process = start(project, program("python"))
+    while (held := lock.read_text()) in ("", before):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGSTOP)
+    pid, since = json.loads(held)["pid"], json.loads(held)["since"]
+    os.killpg(pid, signal.SIGSTOP)
     try:
         second = project.script("weekly", check=False)
-        assert f"Running     since {json.loads(lock.read_text())['since']}" in project.script("status").stdout
+        assert f"Running     since {since}" in project.script("status").stdout
     finally:
-        os.killpg(process.pid, signal.SIGCONT)
+        os.killpg(pid, signal.SIGCONT)
     process.communicate(timeout=900)
-    return second, process.pid, process.returncode
+    return second, pid, process.returncode
 
 
 def test_a_year_of_mondays(project, source, flights):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, rides
+from conftest import Project, program, rides
 
 # ssh-keygen runs only for accounts that have a name: two that every machine has. The group is one that no account has.
 DEPLOYER, SCHEDULED, GROUP = 1, 65534, 64003
@@ -41,7 +41,7 @@ def run(project: Project, who: int, *words: object) -> subprocess.CompletedProce
 
 def script(project: Project, who: int, name: str, *words: object, code: int = 0) -> str:
     """Run a command line of the workflow as one of the accounts, as make does; return what it says."""
-    done = run(project, who, sys.executable, project.workflow / f"scripts/{name}.py", *words)
+    done = run(project, who, program("python"), project.workflow / f"scripts/{name}.py", *words)
     assert done.returncode == code, done.stdout
     return done.stdout
 

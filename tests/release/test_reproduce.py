@@ -5,14 +5,13 @@ import hashlib
 import json
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 import reproduce
 import verify
-from conftest import in_process, run
+from conftest import in_process, program, run
 from signoff.base.errors import TaskError
 from signoff.release import kept_data
 from signoff.release.form import is_line
@@ -109,8 +108,10 @@ def test_a_kill_between_the_data_and_the_release_leaves_nothing_wrong(finished, 
     monkeypatch.chdir(finished.folder)
     code = f"import os, sys; sys.path.insert(0, {str(finished.workflow / 'scripts')!r})\nimport deploy\n"
     code += "deploy._copy_release = lambda *_: os.kill(os.getpid(), 9)\ndeploy.main([])"
+    dying = finished.folder.parent / "dying.py"
+    dying.write_text(code, encoding="utf-8")
     for _ in range(2):
-        assert run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+        assert run([program("python"), dying]).returncode == -signal.SIGKILL
         assert len(list(STORE.data.iterdir())) == 2
         assert in_process(verify)[0] == 0
     finished.script("deploy")
