@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.alarms_newest import BEGINS, ENDS, written
+from benchmarks.marks import BEGINS, ENDS, between_marks
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -281,6 +281,20 @@ def test_slices_of_numbers_do_not_hide_what_is_seen_of_a_segment():
     assert many == few and few["share"] < 0.3
 
 
+def test_a_category_of_many_levels_does_not_hide_what_is_seen_of_one_of_few():
+    frame, random = shop(), np.random.default_rng(0)
+    codes, labels = pd.factorize(frame["store"])
+    error, predicted = random.normal(0, 6, len(frame)), random.normal(40, 1, len(frame))
+    seen = []
+    for levels in (2, 60):
+        item = (random.integers(0, levels, len(frame)), [f"i{n}" for n in range(levels)])
+        slices = {"store": (codes, list(labels)), "item": item}
+        with threadpool_limits(1):
+            alarms = newest_errors.error_alarms(frame["time"], error, predicted, slices, "sold", [*slices])
+        seen.append(alarms[1]["segment"])
+    assert seen[0] == seen[1] and seen[0]["feature"] == "store"
+
+
 def hourly(seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     hour = np.clip(random.normal(13, 3, 4000), 0, 23).astype(int)
@@ -398,6 +412,6 @@ def test_numbers_whose_sum_is_the_target_are_named_and_no_others():
 
 def test_the_benchmark_rewrites_what_it_measures_and_keeps_what_people_wrote():
     page = f"# Title\n\nBy hand.\n\n{BEGINS}\nold\n{ENDS}\n\nAlso by hand.\n"
-    assert written(page, ["new"]) == f"# Title\n\nBy hand.\n\n{BEGINS}\nnew\n\n{ENDS}\n\nAlso by hand.\n"
+    assert between_marks(page, ["new"]) == f"# Title\n\nBy hand.\n\n{BEGINS}\nnew\n\n{ENDS}\n\nAlso by hand.\n"
     with pytest.raises(SystemExit, match="to write the results between"):
-        written("# Title\n", ["new"])
+        between_marks("# Title\n", ["new"])

@@ -205,16 +205,16 @@ def _matters(each: Change, kind: str, usual: float) -> bool:
 def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, str], float]:
     """Return how many tests count against one of each feature and kind.
 
-    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs.
+    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs. Within each
+    half, features have equal parts, so that one of many levels does not hide what is seen of one of few.
     """
-    labels = {name: len(names) for name, (_, names) in slices.items()}
-    every, own = _NUMBER_OF_KINDS * sum(labels.values()), sum(labels[name] for name in categories)
-    if not own:
-        return {(name, kind): _SPANS * every for name in slices for kind in _KINDS_OF_SEGMENTS}
+    every = {(name, kind) for name in slices for kind in _KINDS_OF_SEGMENTS}
+    own = {(name, "mean") for name in categories}
+    halves = [half for half in (own, every - own) if half]
     return {
-        (name, kind): 2 * _SPANS * (own if kind == "mean" and name in categories else every - own)
-        for name in slices
-        for kind in _KINDS_OF_SEGMENTS
+        (name, kind): float(_SPANS * len(halves) * len(half) * len(slices[name][1]))
+        for half in halves
+        for name, kind in half
     }
 
 
