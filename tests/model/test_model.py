@@ -1,5 +1,6 @@
 """Training, evaluation and report, through their functions and command lines."""
 
+import copy
 import json
 import re
 import subprocess
@@ -25,6 +26,7 @@ from signoff.model.regressor import make_regressor, use_threads
 from signoff.model.scoring import BUILT_IN, metrics, predict
 from signoff.model.thresholds import _THRESHOLDS, judge
 from signoff.model.training import train_model
+from signoff.model.trees import predictions_of_trees
 from signoff.release.verdict import verdict
 from signoff.review.evaluation import Gate, by_part, evaluate_predictions
 from signoff.tables.arrow_copy import side_path
@@ -149,6 +151,33 @@ def test_codes_that_boosting_would_encode_again_get_its_own_predictions(place, f
     codes[::7] = 9
     for new in (codes, np.where(codes == 9, np.nan, codes)):
         assert predictions_of_codes(boosting, matrix(new)).tolist() == boosting.predict(matrix(new)).tolist()
+
+
+@pytest.mark.parametrize("trees", [1, 2, 7, 100])
+@pytest.mark.parametrize("loss", ["squared_error", "quantile", "poisson"])
+def test_trees_walked_as_one_give_the_predictions_of_scikit_learn(trees, loss):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    generator = np.random.default_rng(trees)
+    matrix = np.column_stack([generator.integers(0, 60, 500) * 1.0, generator.normal(size=(500, 3))])
+    matrix[generator.random(matrix.shape) < 0.1] = np.nan
+    target = np.nan_to_num(matrix[:, 0] % 7 + matrix[:, 1] ** 2) + generator.random(500)
+    boosting = HistGradientBoostingRegressor(
+        loss=loss, quantile=0.9, max_iter=trees, categorical_features=[0], min_samples_leaf=5
+    )
+    for shift in (0, 5):
+        # A second fit makes other trees.
+        boosting.fit(matrix, target + shift)
+        new = np.vstack([matrix, [[77, np.inf, -np.inf, 0], [-1, 0, 0, 1e300], [np.nan] * 4]])
+        # It would encode its categories again.
+        bare = copy.copy(boosting)
+        bare._preprocessor = None
+        for rows in (new[:1], new[-3:], new[:0], new):
+            found = predictions_of_trees(boosting, rows)
+            if found is None:
+                assert len(rows) * trees in (0, 50_300)
+            else:
+                assert found.tobytes() == bare.predict(rows).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from signoff.model.boosters import booster_of
 from signoff.model.group_folds import forget_groups
 from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import Regressor
+from signoff.model.trees import predictions_of_trees
 from signoff.model.weights import fit_weighted
 
 
@@ -62,7 +63,11 @@ def predictions_of_codes(regressor: Any, matrix: np.ndarray) -> np.ndarray:
     changes nothing if the categories that it knows are the codes 0, 1, 2, ….
     """
     encode = getattr(regressor, "_preprocessor", None)
-    if isinstance(encode, ColumnTransformer) and _changes_nothing(encode, matrix):
+    encoded = encode is None or (isinstance(encode, ColumnTransformer) and _changes_nothing(encode, matrix))
+    found = predictions_of_trees(regressor, matrix) if encoded else None
+    if found is not None:
+        return found
+    if encode is not None and encoded:
         regressor = copy.copy(regressor)
         regressor._preprocessor = None
     return cast(np.ndarray, regressor.predict(matrix))
