@@ -175,7 +175,7 @@ def _features_of_part(cleaned: Path, output: Path, like: Description, code: Modu
     if any. If a hash decides the split, the part has it too; a split by time needs all rows.
     """
     frame = read_table(cleaned, read_json(cleaned.with_suffix(".json"))["kinds"]).frame
-    features = features_again(frame, like, code)
+    features = features_again(frame, like, code).frame
     if code:
         refuse_infinite(features, code, "this part")
     time, target = like["time_column"], like["target"]

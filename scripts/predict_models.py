@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -132,8 +131,7 @@ def _with_pool(names: np.ndarray, pooled: np.ndarray) -> np.ndarray:
 def _rejected(text: pa.Table, numbers: np.ndarray, reason: str, columns: Sequence[str]) -> pa.Table:
     """Return rows that were not scored, all for the same reason."""
     carried = text.select(columns or text.column_names)
-    nothing = pd.DataFrame(index=range(len(numbers)))
-    return divide(carried, numbers, [], nothing, pd.Series([reason] * len(numbers), dtype="str"))[1]
+    return divide(carried, numbers, [], {}, np.full(len(numbers), reason, dtype="object"))[1]
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
@@ -184,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
             names = _with_pool(names, pooled_names(batch.text, args.pool))
         found = _score_all(batch, names, config, str(args.input), args.threads)
         empty = batch.text.slice(0, 0)
-        found.bad.append(divide(empty, batch.numbers[:0], batch.uneven, pd.DataFrame(), pd.Series(dtype="str"))[1])
+        found.bad.append(divide(empty, batch.numbers[:0], batch.uneven, {}, np.array([], dtype="object"))[1])
         if not found.good:
             why = found.bad[0]["reason"][0].as_py() if len(found.bad[0]) else "it has no rows"
             raise TaskError(f"{args.input}: no row was scored, such as: {why}. Deploy the models, and predict again.")

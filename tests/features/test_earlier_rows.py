@@ -213,7 +213,7 @@ def test_features_of_batches_are_those_of_the_whole_table():
     assert columns_used({name: description["recipe"][name] for name in names}) == ["key", "when"]
     assert _columns_remembered(description["recipe"]) == ["key", "when", "y", "x"]
     # The rows of a table that is whole need no state.
-    again = features_again(frame, description)
+    again = features_again(frame, description).frame
     pd.testing.assert_frame_equal(again[names], whole[names], check_exact=True)
 
 
@@ -357,11 +357,11 @@ def test_newer_rows_continue_the_history_and_older_ones_are_not_counted_twice(tr
     fresh = with_newer(scorer, Newer(folder / "newer.csv"))
     # The file has all rows; those that the release knows are left out.
     assert len(fresh.model.earlier.rows) == len(scorer.model.earlier.rows) + 20
-    found = features_again(later.drop(columns="y"), fresh.model.metadata, earlier=fresh.model.earlier)
+    found = features_again(later.drop(columns="y"), fresh.model.metadata, earlier=fresh.model.earlier).frame
     expected = pd.DataFrame(history_features(frame, fresh.model.metadata["recipe"]))[100:].reset_index(drop=True)
     pd.testing.assert_frame_equal(found[names], expected[names], check_exact=True)
     # Without them, what lies behind the release's data by more than the window is unknown.
-    stale = features_again(later.drop(columns="y"), scorer.model.metadata, earlier=scorer.model.earlier)
+    stale = features_again(later.drop(columns="y"), scorer.model.metadata, earlier=scorer.model.earlier).frame
     assert stale[["y_mean_6h_by_key", "count_6h_by_key"]][8:].isna().all(axis=None)
     with pytest.raises(TaskError, match=r"scoring\.history: .*none.csv does not exist"):
         with_newer(scorer, Newer(folder / "none.csv"))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.base.errors import TaskError, nearest
+from signoff.features.columns import Features
 from signoff.features.custom_features import custom_features, is_number
 from signoff.features.earlier_rows import Earlier, history_features
 from signoff.features.evidence import is_boolean, numbers_of
@@ -162,7 +163,7 @@ def described_columns(names: list[str], counts: ColumnsRead) -> dict[str, Column
 
 def features_again(
     frame: Rows, metadata: FeatureRecord, code: ModuleType | None = None, earlier: Earlier | None = None
-) -> pd.DataFrame:
+) -> Features:
     """Return the features of n rows that come after the training, as the model takes them: float64 and str.
 
     Parameters
@@ -198,8 +199,7 @@ def features_again(
         name: numbers_in(made[name]) if kind == "number" else text_in(made[name]).array
         for name, kind in metadata["features"].items()
     }
-    # Without an index, pandas would align the columns, which takes longer than all features of a few rows.
-    return pd.DataFrame(columns, index=index_of(made))
+    return Features(columns, index_of(made))
 
 
 def of_a_date(name: str, description: Described) -> bool:

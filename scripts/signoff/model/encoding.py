@@ -11,6 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
+from signoff.features.columns import Features, frame_of
 from signoff.model.boosters import booster_of
 from signoff.model.group_folds import forget_groups
 from signoff.model.pipeline import levels_of, make_pipeline
@@ -49,11 +50,11 @@ def fit(
     return pipeline
 
 
-def predictions(model: Any, features: pd.DataFrame) -> np.ndarray:
+def predictions(model: Any, features: pd.DataFrame | Features) -> np.ndarray:
     """Return the same as `model.predict`."""
     if isinstance(model, Pipeline) and _looked_up(getattr(model[0], "transformers_", [])):
         return predictions_of_codes(model[-1], encoded_matrix(model[0], features))
-    return cast(np.ndarray, model.predict(features))
+    return cast(np.ndarray, model.predict(frame_of(features)))
 
 
 def predictions_of_codes(regressor: Any, matrix: np.ndarray) -> np.ndarray:
@@ -105,7 +106,7 @@ def _encoded(encode: ColumnTransformer, features: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(features)), copy=False)
 
 
-def encoded_matrix(encode: ColumnTransformer, features: pd.DataFrame, *more: np.ndarray) -> np.ndarray:
+def encoded_matrix(encode: ColumnTransformer, features: pd.DataFrame | Features, *more: np.ndarray) -> np.ndarray:
     """Return the values of `_encoded`, and `more` columns after them, as float64."""
     columns = [*_encoded_columns(encode, features), *more]
     # Column by column, as a frame holds them.
@@ -115,7 +116,7 @@ def encoded_matrix(encode: ColumnTransformer, features: pd.DataFrame, *more: np.
     return matrix
 
 
-def _encoded_columns(encode: ColumnTransformer, features: pd.DataFrame) -> list[np.ndarray]:
+def _encoded_columns(encode: ColumnTransformer, features: pd.DataFrame | Features) -> list[np.ndarray]:
     """Return the columns of `_encoded`."""
     columns: list[np.ndarray] = []
     for _, encoder, names in encode.transformers_:
@@ -125,10 +126,10 @@ def _encoded_columns(encode: ColumnTransformer, features: pd.DataFrame) -> list[
     return columns
 
 
-def _coded(values: pd.Series, levels: np.ndarray | None) -> np.ndarray:
+def _coded(values: Any, levels: np.ndarray | None) -> np.ndarray:
     """Return the position of each value among the levels, NaN for other values; without levels, the number."""
     if levels is None:
-        numbers = values.to_numpy()
+        numbers = np.asarray(values)
         return numbers if numbers.dtype.kind in "iuf" else numbers.astype("float64")
     known = pa.array([each for each in levels if isinstance(each, str)], pa.string())
     text = values if isinstance(values.dtype, pd.StringDtype) else values.astype("str")

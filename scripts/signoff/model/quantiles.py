@@ -22,6 +22,7 @@ from sklearn.compose import ColumnTransformer
 from threadpoolctl import threadpool_limits
 
 from signoff.base.errors import TaskError, explain
+from signoff.features.columns import Features
 from signoff.model.encoding import encoded_matrix, predictions, predictions_of_codes
 from signoff.model.pipeline import by_levels, levels_of, ordinal_codes
 from signoff.model.records import Setting
@@ -118,7 +119,9 @@ def fit_intervals(
     return found
 
 
-def ends(intervals: _Intervals, features: pd.DataFrame, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ends(
+    intervals: _Intervals, features: pd.DataFrame | Features, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and the upper end of the interval of n predictions; the prediction is between them."""
     matrix = encoded_matrix(intervals["encode"], features, predicted)
     lower, upper = (predictions_of_codes(intervals[end], matrix) for end in ("lower", "upper"))

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from signoff.base.command_line import json_object
 from signoff.base.errors import TaskError, nearest
+from signoff.features.columns import Features
 from signoff.model.boosters import BOOSTERS, INSTALL, booster_of, fixed_params, forget_fit
 from signoff.model.metric import TO_MINIMISE
 from signoff.model.records import DEFAULT_MINUTES, Candidate
@@ -239,7 +240,7 @@ def estimators(value: Any) -> Iterator[Any]:
                 yield from estimators(each)
 
 
-def threads_for(features: pd.DataFrame, threads: int) -> int:
+def threads_for(features: pd.DataFrame | Features, threads: int) -> int:
     """Return the useful number of threads for n × m features, at most one per core."""
     return 1 if features.size < _FEWEST_VALUES_TO_SHARE else min(threads, int(joblib.cpu_count()))
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from signoff.features.columns import Features
 from signoff.model.records import Scores
 from signoff.tables.spill import PIECE, Spill, as_keys, from_keys, select
 
@@ -27,7 +28,7 @@ def mae(scores: Scores) -> float:
     return cast(float, scores["MAE"])
 
 
-def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
+def predict(model: Any, features: pd.DataFrame | Features, threads: int) -> pd.Series:
     """Return the model's prediction for each row, on at most this many cores."""
     from signoff.model.encoding import predictions
 
@@ -35,7 +36,7 @@ def predict(model: Any, features: pd.DataFrame, threads: int) -> pd.Series:
         return pd.Series(predictions(model, features), features.index)
 
 
-def _limited(features: pd.DataFrame, threads: int) -> contextlib.AbstractContextManager[Any]:
+def _limited(features: pd.DataFrame | Features, threads: int) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which the libraries use at most this many cores."""
     from signoff.model.regressor import threads_for
 
@@ -60,7 +61,7 @@ def has_bounds(model: Any) -> bool:
 
 
 def interval_ends(
-    model: Any, features: pd.DataFrame, predicted: pd.Series, threads: int
+    model: Any, features: pd.DataFrame | Features, predicted: pd.Series, threads: int
 ) -> tuple[pd.Series, pd.Series] | None:
     """Return the lower and the upper end of the interval of each prediction; None if the model has no intervals."""
     if not has_bounds(model):

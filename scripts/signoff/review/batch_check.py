@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import special
 
 from signoff.base.numbers import counted
+from signoff.features.columns import Features, frame_of
 from signoff.features.earlier_rows import Earlier, history_of
 from signoff.features.history_plan import micros
 from signoff.features.recipe import of_a_date
@@ -106,7 +107,7 @@ class BatchCheck:
         self.ends: dict[str, tuple[float, float]] = {}
         self.outdated: dict[str, int] = {}
         # For each block, the features of the drawn rows, their predictions, and their numbers.
-        self._sample: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]] = []
+        self._sample: list[tuple[pd.DataFrame | Features, np.ndarray, np.ndarray]] = []
         self._sampled, self._halvings = 0, 0
 
     def add_column(self, name: str, values: pd.Series, unreadable: np.ndarray) -> None:
@@ -138,7 +139,7 @@ class BatchCheck:
         for what, rows in (("old", old), ("new", new & (reach is not None))):
             self.outdated[what] = self.outdated.get(what, 0) + int(rows.sum())
 
-    def add_scored(self, features: pd.DataFrame, predicted: pd.Series | np.ndarray) -> None:
+    def add_scored(self, features: pd.DataFrame | Features, predicted: pd.Series | np.ndarray) -> None:
         """Add a block of n scored rows: their features, and n predictions."""
         numbers = np.arange(self.scored, self.scored + len(features), dtype="uint64")
         self.scored += len(features)
@@ -150,11 +151,13 @@ class BatchCheck:
             self._sampled = sum(len(features) for features, _, _ in self._sample)
 
     def _part(
-        self, features: pd.DataFrame, predicted: np.ndarray, numbers: np.ndarray
-    ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        self, features: pd.DataFrame | Features, predicted: np.ndarray, numbers: np.ndarray
+    ) -> tuple[pd.DataFrame | Features, np.ndarray, np.ndarray]:
         """Return the drawn rows of a block."""
         drawn = self._drawn(numbers)
-        return (features, predicted, numbers) if drawn.all() else (features[drawn], predicted[drawn], numbers[drawn])
+        if drawn.all():
+            return features, predicted, numbers
+        return frame_of(features)[drawn], predicted[drawn], numbers[drawn]
 
     def _drawn(self, numbers: np.ndarray) -> np.ndarray:
         """Return which rows are in the sample, by a hash of their numbers (splitmix64), whatever the blocks are."""
@@ -252,7 +255,7 @@ class BatchCheck:
 
     def _shifts(self) -> list[_BatchFinding]:
         """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
-        blocks = [features for features, _, _ in self._sample]
+        blocks = [frame_of(features) for features, _, _ in self._sample]
         sample = pd.concat(blocks, ignore_index=True) if len(blocks) > 1 else blocks[0]
         metadata = self.released.metadata
         pairs = [

@@ -2,12 +2,11 @@
 
 import codecs
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -109,13 +108,13 @@ def divide(
     text: pa.Table,
     numbers: np.ndarray,
     uneven: list[tuple[int, str]],
-    predicted: pd.DataFrame,
-    reasons: pd.Series,
+    predicted: Mapping[str, Any],
+    reasons: np.ndarray,
 ) -> tuple[pa.Table, pa.Table]:
     """Return the rows that were scored, with predictions and their intervals, and the others, with the reasons."""
-    good = pa.array(reasons.to_numpy() == "", type=pa.bool_())
+    good = pa.array(reasons == "", type=pa.bool_())
     carried = dict(zip(text.column_names, text.columns, strict=True))
-    made = {name: pa.array(values) for name, values in predicted.items()}
+    made = {name: pa.array(values, from_pandas=True) for name, values in predicted.items()}
     scored = pa.table({"row_number": numbers, **carried, **made}).filter(good)
     bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried}).filter(pc.invert(good))
     if uneven:

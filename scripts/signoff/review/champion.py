@@ -158,7 +158,7 @@ def _champion_features(cleaned: Path, champion: Any, code: ModuleType | None) ->
             raise TaskError(
                 f"its features need the column {name!r} ({how['kind']}), which is {kinds.get(name, 'gone')}."
             )
-    features = features_again(read_table(cleaned, kinds).frame, champion, code)
+    features = features_again(read_table(cleaned, kinds).frame, champion, code).frame
     for name, infinite in infinite_values(features).items():
         if infinite.any():
             raise TaskError(f"its feature {name!r} is infinite in {int(infinite.sum()):,} rows.")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
+from signoff.features.columns import Features
 from signoff.features.custom_features import infinite_values
 from signoff.features.earlier_rows import Earlier, micros_of
 from signoff.features.history_state import STATE, needs_state, read_earlier_rows
@@ -72,7 +73,7 @@ class Beside:
 
 def score(
     text: pa.Table, model: _Model, threads: int = 1, missing: Sequence[str] = (), beside: Beside = Beside()
-) -> tuple[pd.DataFrame, pd.Series]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Return the prediction of each row with its interval, in the target's unit, and why a row has none.
 
     Parameters
@@ -88,10 +89,11 @@ def score(
 
     Returns
     -------
-    scored : pandas.DataFrame
-        n rows, with numbers (float64) that are missing where the row was rejected: prediction and, if the release has
-        intervals, prediction_low and prediction_high; then the columns of `Attribution.reasons`, if they are requested.
-    reasons : pandas.Series
+    scored : dict
+        n values by column, with numbers (float64) that are missing where the row was rejected: prediction and, if the
+        release has intervals, prediction_low and prediction_high; then the columns of `Attribution.reasons`, if they
+        are requested.
+    reasons : numpy.ndarray
         n texts, empty where the row was scored.
 
     Raises
@@ -101,34 +103,39 @@ def score(
     """
     cleaned, reasons = cleaned_rows(text, model.metadata["columns"], missing, beside.check)
     features = _features(cleaned, model, reasons)
-    found: dict[str, Any] = {"prediction": pd.Series(dtype="float64")}
-    if model.half_width is not None or has_bounds(model.pipeline):
-        found |= {name: pd.Series(dtype="float64") for name in LOW_AND_HIGH}
-    for name in beside.attribution.columns() if beside.attribution else ():
-        found[name] = pd.Series(dtype="float64" if name.endswith("_by") else "str")
-    if len(features):
-        if beside.check and model.earlier:
-            beside.check.add_moments(micros_of(cleaned[model.earlier.time].loc[features.index]), model.earlier)
-        predicted = scoring.predict(model.pipeline, features, threads)
-        found["prediction"] = predicted
-        if beside.check:
-            beside.check.add_scored(features, predicted)
-        ends = interval_ends(model.pipeline, features, predicted, threads)
-        if ends is None and model.half_width is not None:
-            ends = predicted - model.half_width, predicted + model.half_width
-        found |= dict(zip(LOW_AND_HIGH, ends or (), strict=False))
-        if beside.attribution:
-            reasons_found = beside.attribution.reasons(features, predicted)
-            found |= {str(name): reasons_found[name] for name in reasons_found}
-    scored = pd.DataFrame(found)
-    return scored if len(scored) == len(reasons) else scored.reindex(range(len(reasons))), pd.Series(reasons)
+    if not len(features):
+        return _nothing(model, beside.attribution, len(reasons)), reasons
+    if beside.check and model.earlier:
+        beside.check.add_moments(micros_of(cleaned[model.earlier.time].loc[features.index]), model.earlier)
+    predicted = scoring.predict(model.pipeline, features, threads)
+    found: dict[str, Any] = {"prediction": predicted}
+    if beside.check:
+        beside.check.add_scored(features, predicted)
+    ends = interval_ends(model.pipeline, features, predicted, threads)
+    if ends is None and model.half_width is not None:
+        ends = predicted - model.half_width, predicted + model.half_width
+    found |= dict(zip(LOW_AND_HIGH, ends or (), strict=False))
+    if beside.attribution:
+        reasons_found = beside.attribution.reasons(features.frame, predicted)
+        found |= {str(name): reasons_found[name] for name in reasons_found}
+    if len(features) < len(reasons):
+        found = {name: values.reindex(range(len(reasons))) for name, values in found.items()}
+    return {name: values.array for name, values in found.items()}, reasons
 
 
-def _features(cleaned: dict[str, pd.Series], model: _Model, reasons: np.ndarray) -> pd.DataFrame:
+def _nothing(model: _Model, attribution: Attribution | None, rows: int) -> dict[str, Any]:
+    """Return the columns of `score` for rows that were all rejected."""
+    bounds = LOW_AND_HIGH if model.half_width is not None or has_bounds(model.pipeline) else ()
+    names = ["prediction", *bounds, *(attribution.columns() if attribution else ())]
+    is_text = {name: name.startswith("reason_") and not name.endswith("_by") for name in names}
+    return {name: pd.array([None] * rows, dtype="str" if is_text[name] else "float64") for name in names}
+
+
+def _features(cleaned: dict[str, pd.Series], model: _Model, reasons: np.ndarray) -> Features:
     """Return the features of the rows without a reason; a row with an infinite one is left out, and gets its reason."""
     kept = np.flatnonzero(reasons == "")
     if not len(kept):
-        return pd.DataFrame()
+        return Features({}, pd.RangeIndex(0))
     metadata: Any = model.metadata
     rows: pd.DataFrame | dict[str, pd.Series] = cleaned
     if model.code or model.earlier or len(kept) < len(reasons):
@@ -136,13 +143,13 @@ def _features(cleaned: dict[str, pd.Series], model: _Model, reasons: np.ndarray)
         rows = pd.DataFrame(cleaned).iloc[kept].reset_index(drop=True)
     features = features_again(rows, metadata, model.code, model.earlier)
     if len(kept) < len(reasons):
-        features = features.set_axis(kept)
+        features = Features(features.columns, pd.Index(kept))
     if not model.code:
         return features
-    for name, infinite in infinite_values(features).items():
+    for name, infinite in infinite_values(features.frame).items():
         reasons[features.index[infinite]] = f"the feature {name} is infinite"
-    finite: pd.DataFrame = features[reasons[kept] == ""]
-    return finite
+    finite = reasons[kept] == ""
+    return Features({name: values[finite] for name, values in features.columns.items()}, features.index[finite])
 
 
 def cleaned_rows(
