@@ -172,12 +172,9 @@ def test_trees_walked_as_one_give_the_predictions_of_scikit_learn(trees, loss):
         # It would encode its categories again.
         bare = copy.copy(boosting)
         bare._preprocessor = None
-        for rows in (new[:1], new[-3:], new[:0], new):
+        for rows in (new[:1], new[-3:], new):
             found = predictions_of_trees(boosting, rows)
-            if found is None:
-                assert len(rows) * trees in (0, 50_300)
-            else:
-                assert found.tobytes() == bare.predict(rows).tobytes()
+            assert found.tobytes() == bare.predict(rows).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Fit a pipeline and predict with it as scikit-learn does, but faster: text is encoded column by column."""
 
-import copy
 from typing import Any, cast
 
 import numpy as np
@@ -66,12 +65,7 @@ def predictions_of_codes(regressor: Any, matrix: np.ndarray) -> np.ndarray:
     encode = getattr(regressor, "_preprocessor", None)
     encoded = encode is None or (isinstance(encode, ColumnTransformer) and _changes_nothing(encode, matrix))
     found = predictions_of_trees(regressor, matrix) if encoded else None
-    if found is not None:
-        return found
-    if encode is not None and encoded:
-        regressor = copy.copy(regressor)
-        regressor._preprocessor = None
-    return cast(np.ndarray, regressor.predict(matrix))
+    return cast(np.ndarray, regressor.predict(matrix)) if found is None else found
 
 
 def _changes_nothing(encode: Any, matrix: np.ndarray) -> bool:

@@ -1,8 +1,8 @@
 """Predict with the trees of histogram gradient boosting: the bytes of scikit-learn's `predict`, sooner for few rows.
 
-scikit-learn checks the rows and then calls each tree by itself, which takes far longer than to walk through a hundred
-trees. Here, all trees of a boosting are one: above them is a search for the number of the tree, which is one more
-column of the rows.
+scikit-learn checks the rows and then calls each tree by itself. For few rows, this takes far longer than to walk
+through a hundred trees. Here, all trees of a boosting are one: above them is a search for the number of the tree, which
+is one more column of the rows.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_raw_data
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 # From this many rows times trees on, the copies of the rows cost more than the calls.
 _MOST_LEAVES = 10_000
@@ -45,7 +46,7 @@ _made: "WeakKeyDictionary[Any, _Trees]" = WeakKeyDictionary()
 
 
 def predictions_of_trees(boosting: Any, matrix: np.ndarray) -> np.ndarray | None:
-    """Return the same as `predict` of a fitted boosting without a preprocessor; None if `predict` is not slower.
+    """Return the same as `predict` of a fitted boosting that does not encode its categories; None for other regressors.
 
     Parameters
     ----------
@@ -57,11 +58,25 @@ def predictions_of_trees(boosting: Any, matrix: np.ndarray) -> np.ndarray | None
     if type(boosting) is not HistGradientBoostingRegressor or matrix.shape[1] != boosting.n_features_in_:
         return None
     rows, count = len(matrix), len(boosting._predictors)
-    if not rows or not count or rows * count > _MOST_LEAVES:
+    if not rows or not count:
         return None
     trees = _made.get(boosting)
     if trees is None or trees.fitted is not boosting._predictors:
         trees = _made[boosting] = _as_one(boosting)
+    return cast(np.ndarray, boosting._loss.link.inverse(_sums(trees, matrix)))
+
+
+def _sums(trees: _Trees, matrix: np.ndarray) -> np.ndarray:
+    """Return the sum of the trees' values for n rows."""
+    rows, count = len(matrix), len(trees.fitted)
+    if rows * count > _MOST_LEAVES:
+        threads = _openmp_effective_n_threads()
+        total, leaf = np.full(rows, trees.start), np.empty(rows)
+        for (tree,) in trees.fitted:
+            bitsets = tree.raw_left_cat_bitsets
+            _predict_from_raw_data(tree.nodes, matrix, bitsets, trees.known, trees.places, threads, leaf)
+            total += leaf
+        return total
     numbered = np.empty((count, rows, matrix.shape[1] + 1))
     numbered[:, :, :-1] = matrix
     numbered[:, :, -1] = np.arange(count)[:, None]
@@ -72,7 +87,8 @@ def predictions_of_trees(boosting: Any, matrix: np.ndarray) -> np.ndarray | None
     _predict_from_raw_data(trees.nodes, wide, trees.bitsets, trees.known, trees.places, 1, leaves)
     # One tree after the other, as scikit-learn adds them.
     np.add.accumulate(sums, axis=0, out=sums)
-    return cast(np.ndarray, boosting._loss.link.inverse(sums[-1]))
+    last: np.ndarray = sums[-1]
+    return last
 
 
 def _as_one(boosting: Any) -> _Trees:
