@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import jsonschema
 import pandas as pd
@@ -29,7 +30,9 @@ from conftest import ROOT, Project, in_process, program, rides, run
 from signoff.base.config import ReleaseConfig
 from signoff.base.errors import TaskError
 from signoff.config.settings import read_config
+from signoff.features.recipe import features_again
 from signoff.release.store import Releases
+from signoff.review.row_scores import cleaned_rows, load_scorer
 from signoff.serving import app, record
 from signoff.serving.options import CellForm, options_of
 from signoff.serving.rows import answer, refusal, rows_of_csv, rows_of_json
@@ -117,6 +120,30 @@ def test_rows_get_what_make_predict_writes_to_the_last_digit(running, monkeypatc
     live = running.project.json("reports/live.json")
     assert sum(each["answered"] for each in live["weeks"] if not each["as_if"]) == len(expected)
     assert live["unreadable"] == []
+
+
+def test_odd_rows_get_the_predictions_of_scikit_learn_alone_or_among_others(running, monkeypatch):
+    monkeypatch.chdir(running.project.folder)
+    scorer = load_scorer(Releases(), None, RULE)
+    random = Random(0)
+    odd = {
+        "started": ["2024-05-01 03:00:00", "2024-02-29T23:59:59", " 2024-01-01 ", "1. May", None],
+        "city": ["Bonn", "Atlantis", " Bonn ", "", "NA", None, True, "ß" * 300],
+        "km": [3.5, 7, 0, -1, "3.5", " 2 ", "1e3", "$1,234.50", "1.2M", 1e300, "1e999", "many", None],
+        "riders": [2, "2", 2.0, "2.5", 9007199254740993, "", "-"],
+    }
+    records = [{name: random.choice(values) for name, values in odd.items()} for _ in range(120)]
+    rows = rows_of_json(json.dumps(records).encode(), CellForm())
+    together = answer(rows, scorer, [], []).content
+    of_row = {each["row_number"]: each for name in ("predictions", "rejected_rows") for each in together[name]}
+    assert 20 < together["scored"] < 100 and len(of_row) == 120
+    for number, record in enumerate(records, 1):
+        alone = answer(rows_of_json(json.dumps([record]).encode(), CellForm()), scorer, [], []).content
+        assert [*alone["predictions"], *alone["rejected_rows"]] == [{**of_row[number], "row_number": 1}]
+    cleaned, reasons = cleaned_rows(rows.text, scorer.model.metadata["columns"], [], None)
+    kept = pd.DataFrame(cleaned)[reasons == ""].reset_index(drop=True)
+    expected = scorer.model.pipeline.predict(features_again(kept, scorer.model.metadata).frame)
+    assert [each["prediction"] for each in together["predictions"]] == expected.tolist()
 
 
 def test_the_openapi_document_describes_rows_answers_and_errors(running):

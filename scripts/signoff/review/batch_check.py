@@ -6,6 +6,7 @@ most `_MOST_ROWS` rows, so memory does not grow with the batch.
 """
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -93,6 +94,15 @@ class Released:
     predictions: Profile | None
     columns: Mapping[str, ColumnProfile]
     rows: int
+
+    @functools.cached_property
+    def compared(self) -> dict[str, Profile]:
+        """The profiles of the features whose distributions are compared: not those of dates."""
+        return {
+            name: self.features[name]
+            for name, kind in self.metadata["features"].items()
+            if name in self.features and self.features[name].get("kind") == kind and not of_a_date(name, self.metadata)
+        }
 
 
 class BatchCheck:
@@ -255,23 +265,16 @@ class BatchCheck:
 
     def _shifts(self) -> list[_BatchFinding]:
         """Return the features whose distribution, unit or levels have changed, and whether the predictions have."""
-        blocks = [frame_of(features) for features, _, _ in self._sample]
-        sample = pd.concat(blocks, ignore_index=True) if len(blocks) > 1 else blocks[0]
-        metadata = self.released.metadata
-        pairs = [
-            (name, self.released.features[name], sample[name])
-            for name, kind in metadata["features"].items()
-            if name in self.released.features
-            and self.released.features[name].get("kind") == kind
-            and not of_a_date(name, metadata)
-        ]
+        blocks = [features for features, _, _ in self._sample]
+        sample = pd.concat(map(frame_of, blocks), ignore_index=True) if len(blocks) > 1 else blocks[0]
+        compared = self.released.compared
         found: list[_BatchFinding] = []
-        for name, before, values in pairs:
-            found += _shift(name, before, values, len(pairs) + 1)
+        for name, before in compared.items():
+            found += _shift(name, before, pd.Series(sample[name], copy=False), len(compared) + 1)
         if self.released.predictions is not None:
             predicted = pd.Series(np.concatenate([predictions for _, predictions, _ in self._sample]), copy=False)
             row = drift.compare("the predictions", self.released.predictions, predicted)
-            if _has_shifted(row, len(pairs) + 1):
+            if _has_shifted(row, len(compared) + 1):
                 found.append(_psi_finding(None, "predictions", row))
         return found
 

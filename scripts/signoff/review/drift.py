@@ -15,7 +15,7 @@ from signoff.features.records import Described
 from signoff.model.records import Profile
 from signoff.release.records import DriftRow
 from signoff.review.periods import step_in_series
-from signoff.tables.arrays import missing_in, numbers_in
+from signoff.tables.arrays import missing_in, numbers_in, text_in
 
 _QUANTILES = 51
 _MOST_LEVELS = 200
@@ -189,9 +189,9 @@ def _category_compared(row: DriftRow, before: Profile, values: pd.Series) -> _Co
     """Compare known levels with a profile; set `new` and `vanished` of the row."""
     known, rows = before["rows"] * (1 - before["missing"]), len(values)
     # The most frequent ones first, as pandas has them, which takes several times as long for a few levels.
-    counted = pc.value_counts(pa.array(values.astype("str"), pa.string())).to_pylist()
-    levels = before["counts"]
-    found = {each["values"]: each["counts"] for each in sorted(counted, key=lambda each: -each["counts"])}
+    counted = pc.value_counts(pa.array(text_in(values).array, pa.string()))
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    levels, found = before["counts"], dict(sorted(pairs, key=lambda each: -each[1]))
     named = [found.get(level, 0) for level in levels]
     then, now = np.array([*levels.values(), before["others"]]), np.array([*named, rows - sum(named)])
     if before["others"] == 0:

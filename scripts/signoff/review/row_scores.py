@@ -158,8 +158,9 @@ def cleaned_rows(
     """Return n rows of text as the columns of the model, cleaned as in training, and why a row cannot be scored."""
     known, spellings = {}, pa.array([*MISSING, *missing])
     for name in columns:
-        is_missing = pc.is_in(text[name], spellings)
-        known[name] = pc.if_else(is_missing, None, text[name])
+        values = text[name]
+        is_missing = pc.is_in(values, spellings)
+        known[name] = pc.if_else(is_missing, None, values) if pc.any(is_missing).as_py() else values
     formats = {name: how["date_format"] for name, how in columns.items() if how["date_format"]}
     parsed = parse_columns(pa.table(known), {name: how["kind"] for name, how in columns.items()}, formats)
     reasons = np.full(text.num_rows, "", dtype="object")

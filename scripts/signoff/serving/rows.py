@@ -85,16 +85,17 @@ def rows_of_json(body: bytes, form: CellForm) -> RequestRows:
         raise TaskError(f"{_BODY} is not JSON: {error}.") from error
     if not isinstance(found, list) or not found:
         raise TaskError(f'{_BODY} must be a list of rows: [{{"column": value, …}}, …].')
-    plain = {*map(type, found)} == {dict} and _NESTS.keys().isdisjoint(_types_within(found))
-    uneven = [] if plain else [(n, reason) for n, record in enumerate(found, 1) if (reason := _unusable(record))]
-    left_out = {number for number, _ in uneven}
-    numbers = [number for number in range(1, len(found) + 1) if number not in left_out]
-    records = [found[number - 1] for number in numbers] if uneven else found
-    names = list(dict.fromkeys(chain.from_iterable(records)))
+    numbers = list(range(1, len(found) + 1))
     try:
-        text = pa.Table.from_arrays([_column(records, name) for name in names], names)
+        text, uneven = _table(found) if {*map(type, found)} == {dict} else None, []
+        if text is None:
+            uneven = [(n, reason) for n, record in enumerate(found, 1) if (reason := _unusable(record))]
+            left_out = {number for number, _ in uneven}
+            numbers = [number for number in numbers if number not in left_out]
+            text = _table([found[number - 1] for number in numbers])
     except UnicodeError as error:
         raise TaskError(f"{_BODY} holds text that is not Unicode, such as half of a surrogate pair.") from error
+    assert text is not None, "rows with a list or an object were left out"
     return RequestRows(named(text, form.decimal), np.array(numbers, dtype="int64"), uneven)
 
 
@@ -103,11 +104,6 @@ class _Repeated(dict[str, Any]):
 
 
 _NESTS: dict[type, str] = {list: "a list", dict: "an object", _Repeated: "an object"}
-
-
-def _types_within(records: Sequence[dict[str, Any]]) -> set[type]:
-    """Return the types of the values of all rows; much faster than to look at one row after the other."""
-    return set(map(type, chain.from_iterable(map(dict.values, records))))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -127,20 +123,31 @@ def _unusable(record: Any) -> str | None:
     return "; ".join(nested) or None
 
 
-def _column(records: Sequence[dict[str, Any]], name: str) -> pa.Array:
-    """Return the values of a column as text."""
+def _table(records: Sequence[dict[str, Any]]) -> pa.Table | None:
+    """Return the values of rows as text; None if there is a list or an object among them."""
+    names = list(dict.fromkeys(chain.from_iterable(records)))
+    columns = [_column(records, name) for name in names]
+    return None if any(column is None for column in columns) else pa.Table.from_arrays(columns, names)
+
+
+def _column(records: Sequence[dict[str, Any]], name: str) -> pa.Array | None:
+    """Return the values of a column as text; None if there is a list or an object among them."""
     try:
         values = [record[name] for record in records]
     except KeyError:
         values = [record.get(name) for record in records]
-    return pa.array(values if {*map(type, values)} <= {str} else map(_text, values), pa.string())
+    try:
+        column = pa.array(values, pa.string())
+    except pa.ArrowTypeError:
+        if not {*map(type, values)} <= {str, bool, type(None)}:
+            return None
+        column = pa.array([_text(value) for value in values], pa.string())
+    return column.fill_null("") if column.null_count else column
 
 
-def _text(value: str | bool | None) -> str:
+def _text(value: str | bool | None) -> str | None:
     """Return a value as a cell of a CSV file."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else str(value).lower()
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def answer(rows: RequestRows, scorer: Scorer, missing: Sequence[str], columns: Sequence[str]) -> _Answer:
