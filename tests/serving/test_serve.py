@@ -137,8 +137,8 @@ def test_odd_rows_get_the_predictions_of_scikit_learn_alone_or_among_others(runn
     together = answer(rows, scorer, [], []).content
     of_row = {each["row_number"]: each for name in ("predictions", "rejected_rows") for each in together[name]}
     assert 20 < together["scored"] < 100 and len(of_row) == 120
-    for number, record in enumerate(records, 1):
-        alone = answer(rows_of_json(json.dumps([record]).encode(), CellForm()), scorer, [], []).content
+    for number, one in enumerate(records, 1):
+        alone = answer(rows_of_json(json.dumps([one]).encode(), CellForm()), scorer, [], []).content
         assert [*alone["predictions"], *alone["rejected_rows"]] == [{**of_row[number], "row_number": 1}]
     cleaned, reasons = cleaned_rows(rows.text, scorer.model.metadata["columns"], [], None)
     kept = pd.DataFrame(cleaned)[reasons == ""].reset_index(drop=True)
