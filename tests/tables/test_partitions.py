@@ -1,7 +1,12 @@
 """The data in parts: the split of the source, one job a part, what is gathered, and the sample of a budget."""
 
 import hashlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +18,7 @@ import tenacity
 from sklearn.linear_model import SGDRegressor
 
 import split_source as split_source_module
-from conftest import in_process, rides, script
+from conftest import ROOT, in_process, rides, script
 from gather import _gather_reports, _gather_tables
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, write_json
@@ -304,6 +309,72 @@ def test_tables_are_gathered_byte_by_byte_and_need_the_same_columns(tmp_path):
     paths[1].write_text("b,a\n", encoding="utf-8")
     with pytest.raises(TaskError, match=r"1\.csv has other columns than"):
         _gather_tables(paths, tmp_path / "all.csv")
+
+
+WAITING = """
+import time
+from pathlib import Path
+
+def features(rows, built_in):
+    while Path("wait").exists():
+        Path("waiting").touch()
+        time.sleep(0.01)
+    return built_in
+"""
+
+
+def job_of_parts(folder, parts: str) -> list[str]:
+    """Write parts of the data, and the plan of a job that cleans them and makes features; return its command line.
+
+    The code for the features of the second part waits while there is a file `wait`.
+    """
+    folder.mkdir()
+    (folder / "waiting.py").write_text(WAITING, encoding="utf-8")
+    plan = {}
+    for number, part in enumerate(parts):
+        rides(60, seed=number).to_csv(folder / f"{part}.csv", index=False)
+        step = {"rule": "of_part", "code": "", "params": []}
+        clean = ["clean_data.py", f"--input={part}.csv", f"--output={part}/clean.csv", f"--log={part}/clean.log"]
+        make = ["feature_engineering.py", f"--input={part}/clean.csv", f"--output={part}/features.csv"]
+        make += ["--target=minutes", f"--log={part}/features.log", *(["--custom=waiting.py"] if number == 1 else [])]
+        cleaned, made = [f"{part}/clean.csv", f"{part}/clean.json"], [f"{part}/features.csv", f"{part}/features.json"]
+        plan[part] = [step | {"command": clean, "inputs": [f"{part}.csv"], "outputs": cleaned}]
+        plan[part] += [step | {"command": make, "inputs": cleaned, "outputs": made}]
+    write_json(folder / "plan.json", plan)
+    return ["--plan=plan.json", "--output=done.json"]
+
+
+def test_after_a_kill_in_the_middle_of_a_job_of_parts_the_next_run_goes_on_with_the_same_bytes(tmp_path):
+    def contents(folder) -> dict[str, bytes]:
+        files = [path for part in "abc" for path in sorted((folder / part).glob("[a-z]*.*")) if path.suffix != ".log"]
+        return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+
+    expected, killed = tmp_path / "expected", tmp_path / "killed"
+    words = job_of_parts(expected, "abc")
+    assert job_of_parts(killed, "abc") == words
+    assert script("tasks_chunk", *words, cwd=expected).returncode == 0
+    (killed / "wait").touch()
+    job = subprocess.Popen(
+        [sys.executable, ROOT / "scripts/tasks_chunk.py", *words], cwd=killed, start_new_session=True
+    )
+    while not (killed / "waiting").exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    (killed / "wait").unlink()
+    assert set(contents(killed)) == {
+        *(name for name in contents(expected) if name[0] == "a"),
+        "b/clean.csv",
+        "b/clean.json",
+    }
+    logs = {path: path.stat().st_mtime_ns for path in killed.glob("a/*.log")}
+    assert len(logs) == 2
+    assert script("tasks_chunk", *words, cwd=killed).returncode == 0
+    assert contents(killed) == contents(expected) and len(contents(expected)) == 12
+    # The first part was complete, and none of its tasks ran again.
+    assert {path: path.stat().st_mtime_ns for path in logs} == logs
+    assert set(read_json(killed / "done.json")["files"]) == set(contents(expected))
 
 
 def test_gathered_reports_number_rows_through_and_keep_five_examples(tmp_path):

@@ -151,8 +151,6 @@ class OneProcess:
 
     def _in_fork(self, models: Mapping[str, list[ModelTask]], writing: int) -> None:
         """Run the tasks, and write a line for each model: which failed."""
-        # Tables and models are freed without it. By default, it takes a tenth of the time.
-        gc.set_threshold(100_000, 50, 100)
         with open(writing, "w", encoding="utf-8") as file:
             for model, steps in models.items():
                 before = set(sys.modules)
