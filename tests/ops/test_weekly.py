@@ -47,7 +47,7 @@ def kill_all(process: subprocess.Popen, project: Project) -> None:
 
 def wait_until_it_trains(project: Project) -> None:
     """Wait until the training has begun; it is made to last."""
-    for _ in range(600):
+    for _ in range(6000):
         log = project.folder / "logs/train_model.log"
         if log.is_file() and "estimator:" in log.read_text(encoding="utf-8"):
             return
@@ -260,7 +260,8 @@ def test_a_killed_run_whose_snakemake_goes_on_keeps_its_line_and_its_snakemake(s
 
 
 def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
-    words = [program("snakemake"), "--snakefile", str(slow.workflow / "Snakefile")]
+    # It is found by its own folder.
+    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(slow.workflow / "Snakefile")]
     words += ["--directory", str(slow.folder), "--configfile", str(slow.folder / "config.yaml"), "--cores", "2"]
     by_hand = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
