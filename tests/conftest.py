@@ -152,7 +152,8 @@ class Project:
 
     def copy(self, base: Path) -> "Project":
         """Return a copy of both folders in `base`; their relative place, which Snakemake notes, stays the same."""
-        shutil.copytree(self.folder.parent, base, symlinks=True)
+        # Half of shutil's time, for hundreds of files and for hundreds of tests.
+        subprocess.run(["cp", "-a", self.folder.parent, base], check=True)
         return Project(base / "project", base / "signoff")
 
     def configure(self, **changes: object) -> None:

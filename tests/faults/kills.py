@@ -155,7 +155,7 @@ def measured(project: Project, name: str) -> tuple[float, float, float]:
     while process.poll() is None:
         if len(times) < 2 and said(project, name, since, (b"start:", b"end after")[len(times)]):
             times.append(time.monotonic())
-        time.sleep(0.002)
+        time.sleep(0.02)
     assert process.returncode == 0, (name, (project.folder / "said.txt").read_text())
     moments = [started, *times, *[time.monotonic()] * (3 - len(times))]
     return tuple(after - before for before, after in itertools.pairwise(moments))
@@ -299,7 +299,7 @@ def strike(step: Step, project: Project, fault: str, victim: str, chosen: random
         time.sleep(0.001)
     if moment == "loading" and victim == "task":
         while process.poll() is None and not tasks(process, step.name):
-            time.sleep(0.01)
+            time.sleep(0.05)
         time.sleep(chosen.uniform(0, 1))
     else:
         long = {"loading": step.startup, "at work": step.work, "ending": step.tail}[moment]

@@ -14,7 +14,7 @@ from pathlib import Path
 import kills
 import pytest
 
-from conftest import Project, program, rides
+from conftest import Project, made_once, program, rides
 
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount, or another user")
@@ -61,10 +61,15 @@ def fails_in_one_line(done: subprocess.CompletedProcess, *words: str) -> None:
     assert any(word in errors[0] for word in words), errors[0]
 
 
+@pytest.fixture(scope="session")
+def signed_run(finished_run, tmp_path_factory) -> Project:
+    """The finished project with a sign-off; shared, so never to be changed."""
+    return made_once(tmp_path_factory, "signed", lambda folder: finished_run.copy(folder).sign_off())
+
+
 @pytest.fixture
-def signed(finished) -> Project:
-    finished.sign_off()
-    return finished
+def signed(signed_run, tmp_path) -> Project:
+    return signed_run.copy(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -90,13 +95,12 @@ def test_file_descriptors_that_are_used_up_are_one_line_and_leave_the_old_files(
 
 
 @pytest.fixture
-def readable(finished_run) -> Iterator[Project]:
+def readable(signed_run) -> Iterator[Project]:
     """A signed project that every user may read: what is pytest's own is root's alone."""
     with tempfile.TemporaryDirectory(prefix="signoff-faults-") as folder:
         Path(folder).chmod(0o755)
-        project = finished_run.copy(Path(folder, "copy"))
+        project = signed_run.copy(Path(folder, "copy"))
         project.folder.parent.chmod(0o755)
-        project.sign_off()
         yield project
 
 

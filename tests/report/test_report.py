@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from browser.chromium import accessible_light_and_dark
-from conftest import ROOT, script
+from conftest import ROOT, Project, script
 from generate_report import _BESIDE
 from history import history
 from signoff.base.errors import TaskError
@@ -165,6 +165,16 @@ def hostile(finished_run, tmp_path_factory) -> Path:
     features = {HOSTILE: "category", **metrics["features"]}
     write(folder, "--owner", HOSTILE, target=f"minutes $x$ | {HOSTILE}", champion=champion, features=features)
     return folder
+
+
+@pytest.fixture(scope="module")
+def compared(finished_run, tmp_path_factory) -> Project:
+    """A finished project whose report compares the model with a champion; never to be changed."""
+    project = finished_run.copy(tmp_path_factory.mktemp("compared") / "copy")
+    metrics = project.json("reports/evaluation_metrics.json")
+    write_diagnostics(project.folder, **with_champion())
+    write(project.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
+    return project
 
 
 @pytest.fixture(autouse=True)
@@ -614,16 +624,13 @@ def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_wit
 # On the terminal
 
 
-def test_the_summary_shows_the_decision_the_scores_and_the_alarms(finished):
+def test_the_summary_shows_the_decision_the_scores_and_the_alarms(finished, compared):
     shown = finished.script("summary").stdout
     low, high = map(number, finished.json("reports/diagnostics.json")["intervals"]["km"]["MAE"])
     for part in ("minutes: deploy? yes", "All thresholds are met", "baseline: km", f"{low} … {high}", BOTH[1]):
         assert part in shown
     assert "Alarms" not in shown
-    metrics = finished.json("reports/evaluation_metrics.json")
-    write_diagnostics(finished.folder, **with_champion())
-    write(finished.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
-    shown = finished.script("summary").stdout
+    shown = compared.script("summary").stdout
     assert "deploy? look closer" in shown and f"champion: {RELEASE}" in shown
     lines = [line.strip("│ ") for line in shown.splitlines()]
     place = lines.index("Alarms")
@@ -701,12 +708,9 @@ SPLIT = """[...document.querySelectorAll('h1, h2, h3, th')].flatMap((heading) =>
 
 
 @pytest.mark.parametrize("width", [390, 320])
-def test_on_a_phone_tables_scroll_within_themselves_and_no_heading_breaks_within_a_word(browser, finished, width):
-    metrics = finished.json("reports/evaluation_metrics.json")
-    write_diagnostics(finished.folder, **with_champion())
-    write(finished.folder, champion={"release": RELEASE, "test": metrics["model"]["test"]})
+def test_on_a_phone_tables_scroll_within_themselves_and_no_heading_breaks_within_a_word(browser, compared, width):
     browser.look(width)
-    browser.open(finished.folder / BOTH[1])
+    browser.open(compared.folder / BOTH[1])
     assert browser("document.documentElement.scrollWidth") <= width
     assert browser(SPLIT) == []
     wide = "[...document.querySelectorAll('.wide')].filter((each) => each.scrollWidth > each.clientWidth)"
