@@ -64,7 +64,7 @@ STEPS = {
 }
 
 
-def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], first: int) -> dict:
+def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], first: int, fit_seconds: float) -> dict:
     """Run everything once; return the runs by part and name, what they told, and the MAE of each."""
     names = ["Signoff", PLAIN, FLOOR, *tools]
     folders = {name: new_folder(parent, name.replace(" ", "-"), source) for name in names}
@@ -88,7 +88,7 @@ def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], fi
     starts.mkdir()
     found["starts"] = {STARTS: [run(starts, snakemake(starts, HERE / "starts.smk"))]}
     print("  the fit alone", file=sys.stderr)
-    found["fit"], found["MAE"][BARE] = fits(ours)
+    found["fit"], found["MAE"][BARE] = fits(ours, fit_seconds)
     if "idle" in parts:
         print("  nothing to do", file=sys.stderr)
         found["idle"] = idle(parent, ours, {tool: (folders[tool], commands[tool]) for tool in tools if tool in IDLE})
@@ -105,10 +105,10 @@ def one_round(parent: Path, source: Path, parts: list[str], tools: list[str], fi
     return found
 
 
-def fits(folder: Path) -> tuple[dict[str, list[Run]], float]:
+def fits(folder: Path, seconds: float) -> tuple[dict[str, list[Run]], float]:
     """Train on the features of a whole run, and by scikit-learn alone; return the runs by name, and the MAE of the
     latter."""
-    told = last_line(run(folder, [sys.executable, HERE / "fit.py", "data/features/features.csv"]))
+    told = last_line(run(folder, [sys.executable, HERE / "fit.py", "data/features/features.csv", seconds]))
     log = (folder / "logs/train_model.log").read_text(encoding="utf-8")
     found = {"Signoff": list(map(Run, told["ours"])), BARE: list(map(Run, told["bare"]))}
     found[ONCE] = [Run(float(re.search(r"Training duration: ([\d.]+) s", log)[1]))]
@@ -202,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=YEAR_ROWS, help="how many flights (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="rounds to measure (default: %(default)s)")
+    parser.add_argument("--fit-seconds", type=float, default=60, help="for the fit alone (default: %(default)s)")
     parser.add_argument(
         "--only", nargs="*", choices=PARTS, default=PARTS, help="beside the whole run, only these parts"
     )
@@ -218,7 +219,7 @@ def main() -> None:
         found = []
         for n in range(max(1, args.runs)):
             print(f"round {n + 1} of {args.runs}", file=sys.stderr)
-            found.append(one_round(parent, source, args.only, tools, n))
+            found.append(one_round(parent, source, args.only, tools, n, args.fit_seconds))
     errors = {name: round(value, 6) for name, value in found[0]["MAE"].items()}
     same = len(set(errors.values())) == 1
     notes = [f"MAE of the held-out rows: {'the same in all' if same else 'NOT the same'}: {errors}", *problem]

@@ -1,6 +1,6 @@
 """Training beside the bare fit: of the same rows, and by scikit-learn alone on one matrix of their codes and numbers.
 
-    python benchmarks/fit.py data/features/features.csv
+    python benchmarks/fit.py data/features/features.csv 60
 
 Both train in turns, in one process: neither pays for imports, for looking up libraries, or for memory that the other
 finds ready. Its last line of output is the seconds of each, and the MAE of the held-out rows, as JSON.
@@ -22,12 +22,13 @@ sys.path.append(str(ROOT / "scripts"))
 from signoff.model.training import train_model
 from signoff.tables.batches import read_rows
 
-# One fit differs from the next by far more than is to be told: so many turns at least, and at most; in between, for so
-# many seconds. The median of 25 turns' ratios differed by 0.01 from one series to the next, that of 8 by 0.03.
-LEAST_TURNS, MOST_TURNS, SECONDS = 5, 40, 60
+# One fit differs from the next by far more than is to be told: so many turns at least, and at most; in between, for as
+# many seconds as are given. The median of 25 turns' ratios differed by 0.01 from one series to the next, that of 8 by
+# 0.03.
+LEAST_TURNS, MOST_TURNS = 5, 40
 
 
-def main(path: Path) -> None:
+def main(path: Path, at_least: float) -> None:
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     target, names = about["target"], [*about["features"], about["target"]]
     rows = read_rows(path, about["kinds"], names, "split", lambda split: split == "train", about["features"])
@@ -52,7 +53,7 @@ def main(path: Path) -> None:
     seconds = {"ours": [], "bare": []}
     # As timeit does: a search for garbage would be one side's by chance.
     gc.disable()
-    turn, end = 0, time.perf_counter() + SECONDS
+    turn, end = 0, time.perf_counter() + at_least
     while turn <= LEAST_TURNS or (turn <= MOST_TURNS and time.perf_counter() < end):
         # Each comes first as often as last, and the first turn, which makes everything ready, does not count.
         for train in (ours, bare) if turn % 2 else (bare, ours):
@@ -66,4 +67,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), float(sys.argv[2]))

@@ -654,8 +654,11 @@ def by_hand(frame: pd.DataFrame, target: str, train: np.ndarray) -> dict[str, fl
     return min(found, key=lambda each: each["MAE"])
 
 
-def measure(name: str, parent: Path) -> dict:
-    """Return what became of a table: rows, columns, outcome, seconds, and the errors of both sides."""
+def measure(name: str, parent: Path, targets: tuple[str, ...] = ("init", "run", "report")) -> dict:
+    """Return what became of a table: rows, columns, outcome, seconds, and the errors of both sides.
+
+    `targets` of make are run one after the other; the errors need the first two.
+    """
     folder = parent / name
     folder.mkdir()
     example, source = make_table(name, folder)
@@ -668,9 +671,9 @@ def measure(name: str, parent: Path) -> dict:
     started = time.perf_counter()
     # benchmarks/presets.py measures the preset good, which compares many models.
     made = {"SOURCE": str(source), "TARGET": example.target, "PRESET": "fast"}
-    for target, variables in (("init", made), ("run", {}), ("report", {})):
+    for target in targets:
         try:
-            run("make", target, f"DIR={project}", **variables)
+            run("make", target, f"DIR={project}", **(made if target == "init" else {}))
         except subprocess.CalledProcessError as error:
             why = [line for line in error.stdout.splitlines() if " failed: " in line or " - ERROR - " in line]
             return {**result, "outcome": f"{target} failed: {why[-1] if why else error.stdout[-300:]}"}
