@@ -181,7 +181,7 @@ def test_names_that_a_shell_would_read_are_names_from_make_init_to_the_predictio
     config["features"] = {"custom": f"{name}.py", "derived": {f"d{EVIL}": "riders * 2", "k": "`k\n m` / 2"}}
     config["evaluation"] = {"metrics": f"m{name}.py"}
     config["report"] = {"owner": name, "limitations": EVIL}
-    config["model"] = {"params": {"max_iter": 5}}
+    config["model"] = {"params": {"max_iter": 5}, "intervals": "constant"}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     said = make("run")
     following = shlex.split(next(line for line in said.splitlines() if line.startswith("Next ")))

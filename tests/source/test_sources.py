@@ -31,11 +31,13 @@ def leaks(folder: Path) -> list[str]:
 
 
 def init(folder: Path, source: str, *arguments: str) -> tuple[Project, str]:
-    """Return a project made of a source, and what was said."""
+    """Return a project made of a source, with a model of few trees, and what was said."""
     project = make_project(folder)
     options = ["--target", "minutes", "--output", "project", "--force", "--preset", "fast"]
     done = script("init_project", "--source", source, *options, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout
+    with open(project.folder / "config.yaml", "a", encoding="utf-8") as file:
+        file.write("model: {params: {max_iter: 20}, intervals: constant}\n")
     return project, done.stdout
 
 
