@@ -80,9 +80,7 @@ def start(pool: ThreadPoolExecutor, environment: dict[str, str], project: Projec
 def slurm(tmp_path_factory):
     """A cluster of one node on this machine."""
     try:
-        with cluster(tmp_path_factory.mktemp("slurm")) as environment, pytest.MonkeyPatch.context() as patch:
-            # A fork of a process outside of it would not be Slurm's to limit and to kill.
-            patch.delenv("SIGNOFF_PROGRAMS", raising=False)
+        with cluster(tmp_path_factory.mktemp("slurm")) as environment:
             # Each of some hundred processes imports all that it needs, and would look for garbage among it.
             site = tmp_path_factory.mktemp("site")
             (site / "sitecustomize.py").write_text("import gc\n\ngc.set_threshold(100_000)\n", encoding="utf-8")
