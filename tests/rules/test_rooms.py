@@ -52,18 +52,29 @@ def test_the_verdict_imports_no_library():
     assert done.returncode == 0, done.stdout
 
 
-def test_scipy_stats_is_imported_only_if_it_is_used():
+def test_a_job_of_many_models_or_parts_imports_no_snakemake():
+    code = "import sys, models_chunk, tasks_chunk; assert 'snakemake' not in sys.modules"
+    done = run([sys.executable, "-c", code], cwd=ROOT / "scripts")
+    assert done.returncode == 0, done.stdout
+
+
+def test_parts_of_scipy_are_imported_only_if_they_are_used():
     code = """
 import sys
-import explain_model, sklearn.ensemble
+import explain_model, sklearn.ensemble, sklearn.compose, sklearn.linear_model
+names = ("integrate._ivp", "interpolate._bsplines", "optimize._optimize", "stats._stats_py")
+assert not {f"scipy.{name}" for name in names} & set(sys.modules)
 from scipy import stats
 from scipy.stats import chi2, rankdata
-assert "scipy.stats._stats_py" not in sys.modules
 assert list(rankdata([3, 1, 2])) == [3, 1, 2]
 assert rankdata is not stats.rankdata is sys.modules["scipy.stats"].rankdata
 assert stats.norm.cdf(0) == 0.5 and chi2(2).mean() == 2 and chi2.name == "chi2"
 assert not hasattr(stats, "no_such_name")
 from scipy.stats.mstats import mquantiles
+rows = [[0.0], [1.0], [2.0], [3.0]]
+assert sklearn.preprocessing.SplineTransformer(n_knots=2, degree=1).fit_transform(rows)[-1].tolist() == [0, 1]
+assert abs(sklearn.linear_model.QuantileRegressor(alpha=0).fit(rows, [1, 3, 5, 7]).coef_[0] - 2) < 1e-6
+assert sklearn.metrics.auc([0, 1], [0, 1]) == 0.5
 """
     done = run([sys.executable, "-c", code], cwd=ROOT / "scripts")
     assert done.returncode == 0, done.stdout

@@ -26,7 +26,10 @@ from signoff.base.surroundings import use_utf8
 gc.set_threshold(100_000, 50, 100)
 # At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
 atexit.register(gc.freeze)
-# scikit-learn imports it, which takes a third of the time of its own import, for functions that few tasks call.
+# scikit-learn imports them, which takes half of the time of its own import, for functions that few tasks call.
+import_late("scipy.integrate", {"trapezoid"})
+import_late("scipy.interpolate", {"BSpline"})
+import_late("scipy.optimize", {"linear_sum_assignment", "linprog", "minimize", "minimize_scalar"})
 import_late("scipy.stats", {"chi2", "gmean", "rankdata"})
 
 _LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import local
-
 from signoff.base.config import ReleaseConfig
 from signoff.release.live_record import state_of_predictions
 from signoff.release.store import Releases
@@ -65,9 +63,8 @@ class Place:
         """Return a file of the current release as an input; an empty list without a release or without this file."""
 
         def path(wildcards: Any) -> str | list[str]:
-            champion = self.champion(wildcards)
-            found = f"{self.of(wildcards)}deployed/releases/{champion}/{name}"
-            return local(found) if champion and Path(found).is_file() else []
+            found = self._released(wildcards, name)
+            return _local(found) if found else []
 
         return path
 
@@ -75,13 +72,13 @@ class Place:
         """Return the live record as an input; an empty list before the first release."""
         path = f"{self.of(wildcards)}reports/live.json"
         # Rules of one of many models get its folder as a prefix, but not for local paths.
-        return (local(path) if self.folder else path) if self.champion(wildcards) else []
+        return (_local(path) if self.folder else path) if self.champion(wildcards) else []
 
     def live_flags(self, wildcards: Any) -> str:
         """Return the flag with the live record: empty before the first release."""
         if self.folder and wildcards.model == MODEL:
             return LIVE
-        return words(live=self.live(wildcards))
+        return words(live=f"{self.of(wildcards)}reports/live.json" if self.champion(wildcards) else None)
 
     def predictions(self, wildcards: Any) -> str:
         """Return a digest of the state of all files of predictions."""
@@ -93,11 +90,26 @@ class Place:
         """Return the flag with the diagnostics of the current release: empty if it has none, as old releases do."""
         if self.folder and wildcards.model == MODEL:
             return DIAGNOSED
-        return words(release=self.released("diagnostics.json")(wildcards))
+        return words(release=self._released(wildcards, "diagnostics.json"))
 
     def pieces(self, wildcards: Any) -> list[str]:
         """Return the files in which `split_source` has put a model's rows: none unless models are of a column."""
         if not self.plan or wildcards.model == MODEL:
             return []
         found = self.plan()["parts"][wildcards.model]["pieces"]
-        return [local(f"data/source/{wildcards.model}/{piece}") for piece in found]
+        return [_local(f"data/source/{wildcards.model}/{piece}") for piece in found]
+
+    def _released(self, wildcards: Any, name: str) -> str | None:
+        """Return the path of a file of the current release; None without a release or without this file."""
+        champion = self.champion(wildcards)
+        path = f"{self.of(wildcards)}deployed/releases/{champion}/{name}"
+        return path if champion and Path(path).is_file() else None
+
+
+def _local(path: str) -> str:
+    """Mark a path that stays on disk even if all other files are in an object store."""
+    # A job of many models uses this module, too, and would import all of Snakemake.
+    from snakemake.io import local
+
+    marked: str = local(path)
+    return marked
