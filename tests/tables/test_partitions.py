@@ -107,7 +107,7 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     project.configure(
         time_column="started",
         data={"partition_by": "month"},
-        model={"params": {"max_iter": 20}, "max_rows": 200},
+        model={"params": {"max_iter": 20}, "max_rows": 200, "intervals": "constant"},
     )
     project.snakemake("all", "reports/final_report.md")
     assert not (project.folder / "data/features/features.csv").exists()
@@ -129,7 +129,7 @@ def test_a_budget_draws_from_the_parts_and_is_signed_off(project):
     assert f"Trained on a sample of {trained} of {split['available']} training rows (model.max" in report
     files = project.sign_off() and project.json("reports/sign_off.json")["files"]
     assert {"data/features/sample.csv", "data/features/sample.json", "data/raw/raw_data.json"} <= set(files)
-    project.snakemake("deploy")
+    project.script("deploy")
 
 
 def split(folder, source: str = "rides.csv", by: str = "week", column: str = "started", **more) -> dict:
@@ -602,6 +602,7 @@ def write_parts(table: pd.DataFrame, folder) -> list:
 
 
 SGD = ["--estimator", "sklearn.linear_model.SGDRegressor", "--passes", 3, "--all-rows", "parts", "--plan", "plan.json"]
+SGD += ["--intervals", "constant"]
 
 
 def test_passes_learn_from_all_parts_in_order_and_from_no_test_row(tmp_path):
