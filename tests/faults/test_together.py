@@ -95,11 +95,13 @@ def check(states, names: list[str]) -> list[int]:
     problems = [each for each in kills.lost(folder, step) if not each.startswith(odd)]
     problems = [each for each in problems if each != "another release is current" or not moved]
     assert problems == [], names
-    now.snakemake("all", "reports/final_report.md")
-    expected, found = kills.contents(step.after), kills.contents(folder)
-    differ = [each for each in expected if not each.startswith(odd) and expected[each] != found.get(each)]
-    assert differ == [], names
-    assert now.jobs("all", "reports/final_report.md") == set()
+    # What no run has disturbed is as it was: `lost` has compared it.
+    if {"run", "report", "predict", "weekly"} & {*names}:
+        now.snakemake("all", "reports/final_report.md")
+        expected, found = kills.contents(step.after), kills.contents(folder)
+        differ = [each for each in expected if not each.startswith(odd) and expected[each] != found.get(each)]
+        assert differ == [], names
+        assert now.jobs("all", "reports/final_report.md") == set()
     return codes
 
 

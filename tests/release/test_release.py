@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, run
+from conftest import CONFIG, Project, program, run
 from signoff.base.config import ReleaseConfig
 from verify import verify
 
@@ -70,9 +70,8 @@ def test_the_sign_off_shows_what_the_decision_needs_and_covers_all_that_was_revi
 
 
 def test_the_sign_off_says_what_changed_since_the_last_release(released):
-    released.configure(features={"drop": ["riders"]}, model={"params": {"max_iter": 21}})
-    released.snakemake(check=False)
-    released.snakemake("reports/final_report.md")
+    released.configure(features={"drop": ["riders"]}, model={**CONFIG["model"], "params": {"max_iter": 21}})
+    released.snakemake("--keep-going", "all", "reports/final_report.md", check=False)
     shown = released.sign_off().stdout
     for part in ("feature riders: number → none", "parameter max_iter: 20 → 21", "501 → 501 training rows", "MAE then"):
         assert part in shown
@@ -165,7 +164,7 @@ def test_a_project_that_was_copied_or_restored_can_be_signed_whatever_the_times_
 
 def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished):
     report = (finished.folder / "reports/final_report.md").read_text(encoding="utf-8")
-    finished.configure(random_state=5, model={"params": {"max_iter": 21}})
+    finished.configure(random_state=5, model={**CONFIG["model"], "params": {"max_iter": 21}})
     finished.snakemake("all", "reports/diagnostics.json")
     (finished.folder / "reports/final_report.md").write_text(report, encoding="utf-8")
     (finished.folder / "reports/final_report.html").touch()
@@ -173,7 +172,7 @@ def test_a_report_of_another_model_cannot_be_signed_though_it_is_newer(finished)
 
 
 def test_a_model_that_was_judged_beside_another_release_cannot_be_signed(released):
-    released.configure(random_state=4, model={"params": {"max_iter": 22}})
+    released.configure(random_state=4, model={**CONFIG["model"], "params": {"max_iter": 22}})
     released.snakemake("all", "reports/final_report.md")
     judged = current(released).name
     released.script("rollback", "--reason", "x")
@@ -193,8 +192,7 @@ def test_a_failed_model_is_approved_only_with_a_reason_that_stays(finished, fail
             "columns: {km: {nullable: true, checks: {less_than: 10}}}", "utf-8"
         )
         finished.configure(validation={"schema": "schema.yaml", "on_failure": "warn"})
-    finished.snakemake(check=False)
-    finished.snakemake("reports/final_report.md")
+    finished.snakemake("--keep-going", "all", "reports/final_report.md", check=False)
     line = error(finished.sign_off(check=False))
     assert {"threshold": "mae_max 0.1: MAE is", "contract": "column km: violates 'less_than(10)'"}[failure] in line
     assert "--override REASON" in line
@@ -216,7 +214,7 @@ def test_snakemake_deploy_refuses_in_one_line_and_releases_nothing(finished):
     assert rejected.returncode == 1
     assert "deploy failed: Bob has rejected this model: bias in May" in rejected.stdout
     finished.sign_off(reviewer="bob")
-    finished.configure(model={"params": {"max_iter": 30}})
+    finished.configure(model={**CONFIG["model"], "params": {"max_iter": 30}})
     finished.snakemake()
     stale = finished.snakemake("deploy", check=False)
     assert stale.returncode == 1
@@ -283,7 +281,7 @@ def test_a_release_is_whole_and_the_same_model_is_one_release(released):
 
 def test_old_releases_are_pruned_but_never_the_current_one_nor_the_one_before(released):
     first, second = (entry["release"] for entry in history(released))
-    released.configure(release={"keep": 1}, random_state=3, model={"params": {"max_iter": 25}})
+    released.configure(release={"keep": 1}, random_state=3, model={**CONFIG["model"], "params": {"max_iter": 25}})
     released.snakemake("all", "reports/final_report.md")
     released.sign_off()
     released.script("deploy")
@@ -389,7 +387,7 @@ def test_before_the_first_release_all_is_well_and_there_is_nothing_to_go_back_to
 
 
 def start(project: Project, name: str, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, str(project.workflow / f"scripts/{name}.py"), *arguments]
+    command = [program("python"), str(project.workflow / f"scripts/{name}.py"), *arguments]
     return subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -424,6 +422,8 @@ def test_kills_of_deploy_and_rollback_leave_a_whole_release_that_verifies(releas
             process.stdout.readline()
             time.sleep(chosen.uniform(0, lasts))
             process.send_signal(signal.SIGKILL)
+            # To its end: then nobody has the stream any more.
+            process.stdout.read()
         felt = process.returncode == -signal.SIGKILL
         killed += felt
         lasts *= 1.1 if felt else 0.9
@@ -467,9 +467,11 @@ def test_a_kill_between_any_two_steps_is_reported_and_repaired(released, steps):
     first = current(released).name
     code = f"import os, sys; sys.path.insert(0, {str(released.workflow / 'scripts')!r})\n"
     code += "import deploy\nfrom signoff.release import store\n"
+    dying = released.folder.parent / "dying.py"
     for number, before in enumerate(steps):
         die = STEPS[before] or f"store.Releases.{before} = lambda *_, **__: os.kill(os.getpid(), 9)"
-        done = run([sys.executable, "-c", f"{code}{die}\ndeploy.main([])"], cwd=released.folder)
+        dying.write_text(f"{code}{die}\ndeploy.main([])", encoding="utf-8")
+        done = run([program("python"), dying], cwd=released.folder)
         assert done.returncode == -signal.SIGKILL, done.stdout
         assert current(released).name == first
         interrupted = {"history.head", "move_to"} & {*steps[: number + 1]}
