@@ -13,8 +13,7 @@ from typing import Any, cast
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import parsed_json, read_bytes, read_json, write_json
-from signoff.model.records import Scores
-from signoff.model.scoring import mae
+from signoff.model.records import Scores, mae
 from signoff.release.records import (
     AlarmRecord,
     Compared,

@@ -17,13 +17,13 @@ from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, replacing, write_json
 from signoff.config.settings import config_argument, read_values
-from signoff.model.scoring import mae
+from signoff.model.records import mae
 from signoff.ops.many import MODELS, failed_models, forget_chunks, models_of_column
 from signoff.release.approval import METRICS, VALIDATION
 from signoff.release.records import Metrics, Validation
 from signoff.release.verdict import verdict
 from signoff.rules.model_folder import write_projects
-from signoff.source.pieces import folder_name
+from signoff.source.names import folder_name
 
 _COLUMNS = ["model", "verdict", "rows", "training_rows", "test_rows", "MAE", "R2", "best_baseline_MAE", "champion_MAE"]
 _COLUMNS += ["why"]

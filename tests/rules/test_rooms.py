@@ -46,8 +46,8 @@ def test_only_commands_that_need_a_model_import_scikit_learn():
     assert done.returncode == 0, done.stdout
 
 
-def test_the_verdict_imports_no_library():
-    code = "import sys, verdict; assert not {'numpy', 'pandas', 'pyarrow'} & set(sys.modules)"
+def test_the_verdict_and_the_table_of_all_models_import_no_library():
+    code = "import sys, models, verdict; assert not {'numpy', 'pandas', 'pyarrow'} & set(sys.modules)"
     done = run([sys.executable, "-c", code], cwd=ROOT / "scripts")
     assert done.returncode == 0, done.stdout
 

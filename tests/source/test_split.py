@@ -23,12 +23,12 @@ from signoff.features.holdout import test_rows as held_out
 from signoff.source import pieces
 from signoff.source import split as splitting
 from signoff.source.last_ingest import parts_with_model
+from signoff.source.names import folder_name
 from signoff.source.pieces import (
     RowsToSplit,
     _blocks,
     _writing,
     copy_rows,
-    folder_name,
     format_of_dates,
     part_names,
     split_table,

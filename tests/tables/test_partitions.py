@@ -26,7 +26,8 @@ from signoff.features import row_keys
 from signoff.features.gathering import _choose, _quotas_of, gather_features
 from signoff.features.row_keys import _kept_keys, _kept_path, keep_keys, read_keys
 from signoff.source import split as splitting
-from signoff.source.pieces import RowsToSplit, folder_name, split_table
+from signoff.source.names import folder_name
+from signoff.source.pieces import RowsToSplit, split_table
 from signoff.source.split import SplitSource, split_source
 from signoff.tables.counting import row_hashes
 from signoff.tables.parts import gather_counts, read_part

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from signoff.rules import models
 from signoff.rules.chunks import Chunks, Group, no_backtest, releases_of
-from signoff.source.pieces import folder_name
+from signoff.source.names import folder_name
 
 try:
     GROUPS = models.groups(config)

@@ -3,7 +3,7 @@
 A report and the verdict need them, and no library: to import one would take longer than the verdict.
 """
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from signoff.features.records import Described
 
@@ -206,3 +206,8 @@ def words_of_text(gain: TextGain, metric: str) -> str:
         f"text of {gain['column']}: cross-validated {metric} with it {gain['with_it']:.4g}, without it "
         f"{gain['without']:.4g}; the difference is {gain['difference']:.3g} ± {gain['standard_error']:.2g}, {verdict}"
     )
+
+
+def mae(scores: Scores) -> float:
+    """Return the MAE, which is never undefined."""
+    return cast(float, scores["MAE"])

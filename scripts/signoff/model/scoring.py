@@ -23,11 +23,6 @@ HIGHER_IS_BETTER = {"R2"}
 LOW_AND_HIGH = ("prediction_low", "prediction_high")
 
 
-def mae(scores: Scores) -> float:
-    """Return the MAE, which is never undefined."""
-    return cast(float, scores["MAE"])
-
-
 def predict(model: Any, features: pd.DataFrame | Features, threads: int) -> pd.Series:
     """Return the model's prediction for each row, on at most this many cores."""
     from signoff.model.encoding import predictions

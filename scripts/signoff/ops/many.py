@@ -10,7 +10,7 @@ from signoff.base.files import read_json
 from signoff.config.settings import config_here, read_config
 from signoff.ops.runs import INGEST_RECORD
 from signoff.source.last_ingest import SplitRecord, parts_with_model
-from signoff.source.pieces import folder_name
+from signoff.source.names import folder_name
 
 MODELS = Path("models")
 _CHUNKS = MODELS / ".chunks"

@@ -11,7 +11,7 @@ from typing import cast
 
 from signoff.base.errors import TaskError, nearest
 from signoff.base.files import parsed_json
-from signoff.model.scoring import mae
+from signoff.model.records import mae
 from signoff.release.approval import METRICS, SIGN_OFF, canonical, read_sign_off, reviewed_bytes
 from signoff.release.decision import without_commit
 from signoff.release.form import Subject

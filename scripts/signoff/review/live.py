@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from signoff.model.scoring import mae
+from signoff.model.records import mae
 from signoff.release.live_record import Broken, LiveAlarm, LiveWeek
 from signoff.release.records import Diagnostics, Metrics, Week
 from signoff.review.live_join import NO_WEEK, Unjoined

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from signoff.base.numbers import agreed, counted
-from signoff.model.scoring import mae
+from signoff.model.records import mae
 from signoff.model.thresholds import DeployedScores, Threshold
 from signoff.release.records import AlarmRecord, Best, Findings, Interval, Metrics, Pair, PredictionIntervals, Reason
 from signoff.review.looked_for import nothing_found

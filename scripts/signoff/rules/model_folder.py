@@ -13,7 +13,7 @@ from signoff.base.files import read_bytes, replacing
 from signoff.config.settings import section
 from signoff.release.approval import custom_code
 from signoff.rules.models import config_of
-from signoff.source.pieces import folder_name
+from signoff.source.names import folder_name
 
 
 def write_projects(config: dict[str, Any], folders: Sequence[Path]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from signoff.base.errors import TaskError
 from signoff.config.settings import SCHEMA, check_config, merge
-from signoff.source.pieces import folder_name
+from signoff.source.names import folder_name
 
 
 def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

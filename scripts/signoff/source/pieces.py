@@ -1,12 +1,10 @@
 """The rows of a source by the part (a week, a month, a value) that each belongs to: files in a folder for each part."""
 
 import hashlib
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -16,6 +14,7 @@ import pyarrow.csv
 from signoff.base.errors import TaskError
 from signoff.base.files import sha256
 from signoff.source.last_ingest import FileRecord, PartRecord, SplitRecord
+from signoff.source.names import folder_name
 from signoff.tables.cells import is_blank
 from signoff.tables.csv_file import header, parse_options, text_options
 from signoff.tables.dates import dates_of
@@ -25,7 +24,6 @@ PERIOD_FORMATS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
 _NO_PART = "missing"
 _BLOCK_BYTES = 16 << 20
-_LONGEST_NAME = 100
 # Before the name of a pooled part. No value has a folder that begins with it.
 _POOLED = "@"
 # The pooled part with all rows.
@@ -158,20 +156,6 @@ def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray
         names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
         missing = is_blank(values).to_numpy(False)
     return np.where(missing, _NO_PART, names)
-
-
-def folder_name(value: str) -> str:
-    """Return a value as the name of a folder: what is neither a letter nor a digit is percent-encoded."""
-    name = re.sub(r"^\.", "%2E", quote(value, safe=" "))
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
-
-
-def piece_name(label: str) -> str:
-    """Return the name of the piece that a file of the source has in each part; it is never a hidden file's."""
-    name = re.sub(r"^[._]", lambda first: f"%{ord(first[0]):02X}", quote(label, safe="")[-_LONGEST_NAME:])
-    return f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}.csv"
 
 
 def format_of_dates(rows: Path, column: str, by: str) -> str:

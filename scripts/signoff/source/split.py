@@ -17,6 +17,7 @@ from signoff.source.arrival import Arrived, arrive, at_most, record_of
 from signoff.source.checks import Goal, check_enough, check_target
 from signoff.source.fetch import label, part_version, parts_of_source, state_of_part
 from signoff.source.last_ingest import FileRecord, SplitRecord, TableRecord, read_record
+from signoff.source.names import piece_name
 from signoff.source.options import READER
 from signoff.source.pieces import (
     PERIOD_FORMATS,
@@ -25,7 +26,6 @@ from signoff.source.pieces import (
     format_of_dates,
     intact,
     is_pooled,
-    piece_name,
     split_table,
     summed,
     whole,
