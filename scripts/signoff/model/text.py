@@ -22,10 +22,8 @@ _BUCKETS = 2**18
 # What is learnt from: this many texts, spread evenly over all, and the most frequent words and pairs of words that
 # occur in at least two of them. This keeps the memory small, and the model's file.
 _MOST_TEXTS, _MOST_TERMS, _FEWEST_TEXTS = 30_000, 5_000, 2
-# The beginning of a longer text says enough.
-_MOST_CHARACTERS = 2_000
-# The number of texts that are counted at once.
-_TEXTS_AT_ONCE = 5_000
+# The beginning of a longer text says enough. So many texts are counted at once.
+_MOST_CHARACTERS, _TEXTS_AT_ONCE = 2_000, 5_000
 _COMPONENTS = 30
 # A smaller component, relative to the first, is rounding error. Scaled, it would be huge for other texts.
 _SMALLEST = 1e-6
@@ -76,8 +74,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
                 self.weigh_ = TfidfTransformer(sublinear_tf=True)
                 weighted = self.weigh_.fit_transform(counts[:, self.terms_])
                 self.reduce_ = TruncatedSVD(self.size_, random_state=self.random_state).fit(weighted)
-            sizes = self.reduce_.singular_values_
-            self.size_ = int((sizes > _SMALLEST * sizes[0]).sum())
+            self.size_ = int((self.reduce_.singular_values_ > _SMALLEST * self.reduce_.singular_values_[0]).sum())
         return self
 
     def transform(self, texts: pd.DataFrame) -> np.ndarray:
@@ -101,8 +98,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
 def _texts(frame: pd.DataFrame) -> np.ndarray:
     """Return n texts in lower case and of limited length; missing ones are empty."""
-    values = frame.iloc[:, 0].astype("str")
-    shortened = values.str.slice(0, _MOST_CHARACTERS).str.lower()
+    shortened = frame.iloc[:, 0].astype("str").str.slice(0, _MOST_CHARACTERS).str.lower()
     texts: np.ndarray = shortened.fillna("").to_numpy(dtype="object")
     return texts
 
