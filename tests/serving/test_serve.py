@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -144,6 +145,16 @@ def test_odd_rows_get_the_predictions_of_scikit_learn_alone_or_among_others(runn
     kept = pd.DataFrame(cleaned)[reasons == ""].reset_index(drop=True)
     expected = scorer.model.pipeline.predict(features_again(kept, scorer.model.metadata).frame)
     assert [each["prediction"] for each in together["predictions"]] == expected.tolist()
+
+
+def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(running):
+    records = json.loads(rides(120).drop(columns="minutes").to_json(orient="records"))
+    bodies = [records[start : start + size] for size in (1, 7, 60) for start in range(0, 60, 12)]
+    alone = [running.post(each).json()["predictions"] for each in bodies]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            together = pool.map(lambda each: running.post(each).json()["predictions"], bodies)
+            assert list(together) == alone
 
 
 def test_the_openapi_document_describes_rows_answers_and_errors(running):
