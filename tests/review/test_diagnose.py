@@ -468,7 +468,12 @@ def test_the_same_rows_again_are_no_drift_however_few_or_many():
 
 @pytest.mark.parametrize(
     ("factor", "shift", "words"),
-    [(1.609344, 0, "miles to kilometres"), (1.8, 32, "Celsius to Fahrenheit"), (0.001, 0, "1,000 times larger")],
+    [
+        (1.609344, 0, "miles to kilometres"),
+        (1.8, 32, "Celsius to Fahrenheit"),
+        (1.0, 273.15, "Celsius to kelvin"),
+        (0.001, 0, "1,000 times larger"),
+    ],
 )
 def test_a_conversion_is_named_and_a_mere_shift_is_not(factor, shift, words):
     random = np.random.default_rng(0)
@@ -478,6 +483,9 @@ def test_a_conversion_is_named_and_a_mere_shift_is_not(factor, shift, words):
     (alarm,) = findings.drift_alarms([row], "the held-out part")
     assert (alarm["name"], alarm["feature"]) == ("unit_change", "x") and words in alarm["sentence"]
     row = drift.compare("x", drift.profile(before, "number"), after * 0.6 + 16)
+    assert row["unit"] is None and row["flagged"]
+    # Prices that have fallen are no kelvins.
+    row = drift.compare("x", drift.profile(before * 50, "number"), after * 50 - 273.15)
     assert row["unit"] is None and row["flagged"]
 
 

@@ -326,9 +326,11 @@ def _converted(edges: np.ndarray, shares: np.ndarray, numbers: np.ndarray, size:
     # Converted values are rounded.
     upper = edges + 0.005 * np.abs(edges)
     best: tuple[float, str] | None = None
+    # A constant alone, within the range of the numbers, cannot be told from another level.
     conversions = [
         (factor, shift, f"{words}, × {factor:.4g}{f' {shift:+.4g}' if shift else ''}")
         for (factor, shift), words in _UNITS.items()
+        if factor != 1 or abs(shift) > then[2] - then[0]
     ]
     # Any other factor is estimated from the middle of the distribution.
     middle = np.interp(0.5, shares, edges)
