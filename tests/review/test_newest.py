@@ -281,12 +281,12 @@ def test_slices_of_numbers_do_not_hide_what_is_seen_of_a_segment():
     assert many == few and few["share"] < 0.3
 
 
-def test_a_category_of_many_levels_does_not_hide_what_is_seen_of_one_of_few():
+def test_many_small_levels_do_not_hide_what_is_seen_of_large_ones():
     frame, random = shop(), np.random.default_rng(0)
     codes, labels = pd.factorize(frame["store"])
     error, predicted = random.normal(0, 6, len(frame)), random.normal(40, 1, len(frame))
     seen = []
-    for levels in (2, 60):
+    for levels in (30, 120):
         item = (random.integers(0, levels, len(frame)), [f"i{n}" for n in range(levels)])
         slices = {"store": (codes, list(labels)), "item": item}
         with threadpool_limits(1):

@@ -1,5 +1,6 @@
 """Recent changes in the model's errors, overall and by segment, compared with earlier spans of equal length."""
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ _RARE = _RARE_OF_ALL / (_NUMBER_OF_KINDS * _SPANS)
 _MOST_NAMED = 3
 # The minimum number of rows of a segment in a span.
 _FEWEST = 6
-# The share of all rows from which a level counts as a segment in what is said about visible changes.
-_SEGMENT = 0.05
+# The share of all rows from which a level counts as a segment in what is said about visible changes; and the share of
+# what may be wrong about the mean errors of levels that is that of such levels.
+_SEGMENT, _OF_LARGE = 0.05, 0.8
 
 
 @dataclass(frozen=True)
@@ -202,40 +204,44 @@ def _matters(each: Change, kind: str, usual: float) -> bool:
     return abs(far) >= _MOVED * usual and abs(each.now) >= abs(each.before)
 
 
-def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, str], float]:
-    """Return how many tests count against one of each feature and kind.
+def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, str], np.ndarray]:
+    """Return how many tests count against each level of each feature and kind.
 
-    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs. Within each
-    half, features have equal parts, so that one of many levels does not hide what is seen of one of few.
+    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs. Most of it
+    belongs to levels with _SEGMENT of the rows, so that many small levels do not hide what is seen of a few large ones.
     """
-    every = {(name, kind) for name in slices for kind in _KINDS_OF_SEGMENTS}
-    own = {(name, "mean") for name in categories}
-    halves = [half for half in (own, every - own) if half]
-    return {
-        (name, kind): float(_SPANS * len(halves) * len(half) * len(slices[name][1]))
-        for half in halves
-        for name, kind in half
-    }
+    rows = {name: np.bincount(codes[codes >= 0], minlength=len(labels)) for name, (codes, labels) in slices.items()}
+    large = {name: rows[name] >= _SEGMENT * len(slices[name][0]) for name in categories}
+    own, count = sum(map(len, large.values())), sum(int(each.sum()) for each in large.values())
+    others = _NUMBER_OF_KINDS * sum(map(len, rows.values())) - own
+    shares = (_OF_LARGE, 1 - _OF_LARGE) if 0 < count < own else (1.0, 1.0)
+    found = {}
+    for name, kind in itertools.product(slices, _KINDS_OF_SEGMENTS):
+        tests = np.full(len(rows[name]), float(others))
+        if kind == "mean" and name in categories:
+            tests = np.where(large[name], count / shares[0], (own - count) / shares[1])
+        found[name, kind] = _SPANS * tests * (2 if own else 1)
+    return found
 
 
 @dataclass(frozen=True)
 class _Tried:
     """The steps of the levels of a feature, of one kind; how many rows each level has in them; and how many tests count
-    against each."""
+    against it."""
 
     feature: str
     kind: str
     labels: list[str]
     steps: list[tuple[int, Change]]
     rows: np.ndarray
-    checks: float
+    checks: np.ndarray
 
 
 def _steps_of(
     feature: str,
     slices: _Slices,
     rows: tuple[np.ndarray, np.ndarray],
-    tests: dict[tuple[str, str], float],
+    tests: dict[tuple[str, str], np.ndarray],
     periods: Periods,
 ) -> Iterator[_Tried]:
     """Yield the steps of the errors of each level of a feature, relative to those of all other rows."""
@@ -269,7 +275,7 @@ def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
     """Yield the rarest step of each level that counts."""
     best: dict[int, Change] = {}
     for k, each in tried.steps:
-        rare = any(each.larger >= larger and each.p < p / tried.checks for larger, p in _NEWS_OF_A_SEGMENT)
+        rare = any(each.larger >= larger and each.p < p / tried.checks[k] for larger, p in _NEWS_OF_A_SEGMENT)
         news = rare and _matters(each, tried.kind, usual)
         if news and tried.rows[k, each.length - 1] >= _FEWEST and (k not in best or each.p < best[k].p):
             best[k] = each
@@ -294,8 +300,8 @@ def _visible(
     for each in segments:
         if each.feature in categories and each.kind in ("mean", "slope"):
             codes, _ = categories[each.feature]
-            limits = tuple((larger, p / each.checks) for larger, p in _NEWS_OF_A_SEGMENT)
             for k, step in each.steps:
+                limits = [(larger, p / float(each.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
                 mean = float(np.abs(actual[codes == k].mean()))
                 share = _least({each.kind: [step]}, mean, usual, limits)
                 found.setdefault((each.feature, k), []).append(share)
