@@ -1,8 +1,10 @@
 """One model for each shop in a plain loop: what many models in one run are measured beside.
 
     python benchmarks/loop.py shops.csv models
+    python benchmarks/loop.py weeks.csv models 45
 
-It cleans, makes features, fits the same regressor, scores it, and writes the model and its metrics.
+It cleans, makes features, fits the same regressor, scores it, and writes the model and its metrics. With a number of
+weeks, it makes a model for each of the last ones instead, of all rows before that week, as a backtest does.
 """
 
 import json
@@ -18,12 +20,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 
-def fit(rows: pd.DataFrame, folder: Path) -> None:
+def fit(rows: pd.DataFrame, folder: Path, test_rows: int | None = None) -> None:
+    """Make a model that is scored on its last rows: a fifth, or as many as `test_rows`."""
     rows = rows.dropna().sort_values("started", kind="stable")
     for part in ("year", "month", "dayofweek", "hour"):
         rows[part] = getattr(rows["started"].dt, part)
-    features, target = rows.drop(columns=["shop", "started", "minutes"]), rows["minutes"]
-    first = len(rows) * 4 // 5
+    features, target = rows.drop(columns=["shop", "started", "minutes"], errors="ignore"), rows["minutes"]
+    first = len(rows) - test_rows if test_rows else len(rows) * 4 // 5
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = make_column_transformer((encoder, ["weather"]), remainder="passthrough")
     model = make_pipeline(columns, HistGradientBoostingRegressor(random_state=0))
@@ -37,8 +40,14 @@ def fit(rows: pd.DataFrame, folder: Path) -> None:
 
 def main() -> None:
     table = pd.read_csv(sys.argv[1], parse_dates=["started"])
+    folder = Path(sys.argv[2])
+    if len(sys.argv) > 3:
+        week = table["started"].dt.strftime("%G-W%V")
+        for each in sorted(week.unique())[-int(sys.argv[3]) :]:
+            fit(table[week <= each], folder / each, int((week == each).sum()))
+        return
     for shop, rows in table.groupby("shop"):
-        fit(rows, Path(sys.argv[2], str(shop)))
+        fit(rows, folder / str(shop))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ Each shop has 300 synthetic rows. The loop fits the same regressor as often. By 
 width for each row takes more fits, and the loop has no intervals at all. The loop fits on one thread, which is faster
 for small models. Then a run has nothing new, and in another one 5 % of the shops have new rows. With --single-jobs,
 each task of each model is a job, too.
+
+With --weeks, one shop has so many weeks of 300 rows: a first run in weekly parts is set beside one without parts, and a
+backtest beside a plain loop that fits as many models.
 """
 
 import argparse
@@ -19,6 +22,9 @@ from measure import HERE, ROOT, Run, about, judged, report, row, run, set_up, sn
 
 ROWS, CHANGED = 300, 0.05
 FIRST, LATER = 3, 0.15
+PARTS, BACKTEST = 2, 1.3
+# A backtest trains on at least so many weeks.
+TRAINED = 8
 
 
 def shops(number: int, rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
@@ -68,20 +74,54 @@ def measured(parent: Path, number: int, intervals: str, single_jobs: bool) -> li
     return lines
 
 
+def in_weeks(parent: Path, weeks: int) -> list[dict]:
+    """Return the rows of the table for one shop with so many weeks: in parts, and in a backtest."""
+    folder = parent / "weeks"
+    folder.mkdir()
+    source, table = folder / "weeks.csv", shops(1, weeks * ROWS).drop(columns="shop")
+    table["started"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        np.arange(len(table)) * (7 * 86_400 // ROWS), unit="s"
+    )
+    table.to_csv(source, index=False)
+    loop = run(folder, [sys.executable, HERE / "loop.py", source, "loop", weeks - TRAINED], OMP_NUM_THREADS="1")
+    config = {"raw_data_source_url": str(source), "target": "minutes", "time_column": "started"}
+    config |= {"model": {"intervals": "constant"}, "backtest": {"weeks": weeks - TRAINED, "min_train_weeks": TRAINED}}
+    found = {}
+    for name, more, target in (
+        ("whole", {}, "all"),
+        ("backtest", {}, "backtest"),
+        ("parts", {"data": {"partition_by": "week"}}, "all"),
+    ):
+        here = folder if name == "backtest" else folder / name
+        here.mkdir(exist_ok=True)
+        write_config(here, config | more)
+        found[name] = run(here, snakemake(here, ROOT / "Snakefile", target, f"--configfile={here / 'config.yaml'}"))
+    part = f"{weeks} weeks of {ROWS} rows"
+    whole, parts, backtest = found["whole"], found["parts"], found["backtest"]
+    fits, scored = f"{part} (ratio: of the loop)", weeks - TRAINED
+    lines = [row(f"{part} (ratio: of a run without parts)", "a run without parts", [whole])]
+    lines.append(row(lines[0]["part"], "the first run in weekly parts", [parts], [parts], [whole], PARTS))
+    lines.append(row(fits, f"a plain loop with {scored} fits", [loop]))
+    lines.append(row(fits, f"a backtest of {scored} weeks", [backtest], [backtest], [loop], BACKTEST))
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, nargs="+", default=[100], help="how many (default: 100)")
+    parser.add_argument("--models", type=int, nargs="*", default=[100], help="how many (default: 100)")
+    parser.add_argument("--weeks", type=int, default=53, help="of one shop, in parts and in a backtest (0: none)")
     parser.add_argument("--intervals", choices=["constant", "quantile"], default="constant")
     parser.add_argument("--single-jobs", action="store_true", help="also run each task of each model as a job")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for CSV and figure")
     args = parser.parse_args()
     set_up()
-    facts = about(max(args.models) * ROWS, [])
+    facts = about(max([*args.models, args.weeks]) * ROWS, [])
     facts = {("rows" if key == "flights" else key): value for key, value in facts.items()}
     with tempfile.TemporaryDirectory() as parent:
         lines = [
             line for number in args.models for line in measured(Path(parent), number, args.intervals, args.single_jobs)
         ]
+        lines += in_weeks(Path(parent), args.weeks) if args.weeks else []
     report("many_models", args.output, lines, facts)
 
 

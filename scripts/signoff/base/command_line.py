@@ -21,8 +21,7 @@ from signoff.base.late_import import import_late
 from signoff.base.redaction import Redacting
 from signoff.base.surroundings import use_utf8
 
-# By default, Python looks for garbage time and again among all that it imports, and among the parts of a figure. That
-# takes a tenth of the time of the imports, and a sixth of that of a report.
+# By default, Python looks for garbage time and again among all that it imports, which takes a tenth of the time.
 gc.set_threshold(100_000, 50, 100)
 # At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
 atexit.register(gc.freeze)
