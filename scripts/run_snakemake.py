@@ -9,7 +9,6 @@ first used.
 
 import atexit
 import gc
-import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +73,7 @@ def _keep_records_without_a_database() -> None:
     own = {name: sys.modules.get(name) for name in ("sqlalchemy", "sqlmodel")}
     sys.modules.update(sqlalchemy=database, sqlmodel=models)
     try:
-        importlib.import_module("snakemake.cli")
+        import snakemake.cli  # noqa: F401, which imports the records
     finally:
         # For all others, they are what they are.
         for name, module in own.items():

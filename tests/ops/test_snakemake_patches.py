@@ -17,6 +17,8 @@ from snakemake.exceptions import LockException
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.types import SharedFSUsage
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from conftest import program, run
 from signoff.ops import snakemake_patches as patches
@@ -31,6 +33,7 @@ PATCHED = {
     FileBackupMixin.restore_output: "929db9930db20c0c",
     PersistenceBase.finished: "3f347851a55e2243",
     DAG.update_needrun: "2cc7fc0714165cf3",
+    RealExecutor.format_job_exec: "309fc84b3aa21142",
     DefaultFormatter.format_job_info: "522664f0e974c58c",
     DefaultFormatter.format_job_error: "099c9c3ccdbb86e5",
 }
@@ -107,6 +110,20 @@ def test_a_scheduler_of_many_models_keeps_going(monkeypatch):
     patches.keep_going()
     assert JobScheduler(1, executor=2).keepgoing is True
     assert given == [((1,), {"executor": 2})]
+
+
+@pytest.mark.parametrize(
+    ("shared", "program"),
+    [(SharedFSUsage.all(), "'/a b/run_snakemake.py'"), (frozenset(), "-m snakemake")],
+    ids=["shared files", "none"],
+)
+def test_a_job_that_sees_the_script_starts_snakemake_with_it(shared, program, monkeypatch):
+    monkeypatch.setattr(patches, "_command_of_snakemake", lambda self, job: "cd / && python -m snakemake --snakefile x")
+    # monkeypatch restores it after the test.
+    monkeypatch.setattr(RealExecutor, "format_job_exec", RealExecutor.format_job_exec)
+    patches.start_jobs_with(Path("/a b/run_snakemake.py"))
+    executor = SimpleNamespace(workflow=SimpleNamespace(storage_settings=SimpleNamespace(shared_fs_usage=shared)))
+    assert RealExecutor.format_job_exec(executor, None) == f"cd / && python {program} --snakefile x"
 
 
 class Backups(FileBackupMixin):

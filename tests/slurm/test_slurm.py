@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -151,8 +152,10 @@ def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_as
     used = list(csv.DictReader(report.open(encoding="utf-8")))
     assert {row["RuleName"] for row in used} == set(jobs)
     assert all(float(row["MaxRSS_MB"]) > 0 for row in used)
-    logs = {path.stem for path in (project.folder / ".snakemake/slurm_logs").rglob("*.log")}
-    assert logs == {job["JobID"] for job in jobs.values()}
+    logs = {path.stem: path.read_text("utf-8") for path in (project.folder / ".snakemake/slurm_logs").rglob("*.log")}
+    assert set(logs) == {job["JobID"] for job in jobs.values()}
+    # Jobs start Snakemake with scripts/run_snakemake.py, which gives it this name.
+    assert all(f"Command: {Path(sys.executable).with_name('snakemake')} " in each for each in logs.values())
     assert project.jobs(*EVERYTHING) == set()
 
 

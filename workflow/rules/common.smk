@@ -60,6 +60,7 @@ if code.in_store:
 # Once in a process.
 if not place.folder:
     snakemake_patches.patch(workflow.is_main_process)
+    snakemake_patches.start_jobs_with(SCRIPTS / "run_snakemake.py")
     if not workflow.output_settings.verbose:
         snakemake_patches.count_modules(SCRIPTS)
     shell.prefix(task_prefix(workflow.output_settings.verbose))

@@ -8,6 +8,7 @@ with `update()`, because Snakemake would look for the old output on the local di
 import fcntl
 import os
 import queue
+import shlex
 import shutil
 import threading
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from snakemake.dag import DAG
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.types import SharedFSUsage
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from signoff.base.files import make_way, open_lock, replacing
 from signoff.ops.damaged import changed_files, damaged
@@ -31,6 +34,7 @@ _begin = JobScheduler.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
 _update_of_snakemake = DAG.update_needrun
+_command_of_snakemake = RealExecutor.format_job_exec
 _info_of_snakemake = DefaultFormatter.format_job_info
 _error_of_snakemake = DefaultFormatter.format_job_error
 # Schedulers that have been sent SIGTERM.
@@ -98,6 +102,22 @@ def count_modules(scripts: Path) -> None:
 
     DefaultFormatter.format_job_info = counted(_info_of_snakemake)
     DefaultFormatter.format_job_error = counted(_error_of_snakemake)
+
+
+def start_jobs_with(script: Path) -> None:
+    """Let a job on a cluster start its Snakemake with this script, if it sees the same files.
+
+    Reason: more than half of the start is imports that a job does not use (scripts/run_snakemake.py), and a job on
+    Slurm starts two, one in the other. No upstream issue was found.
+    """
+
+    def command(self: Any, job: Any) -> str:
+        words: str = _command_of_snakemake(self, job)
+        if SharedFSUsage.SOURCES not in self.workflow.storage_settings.shared_fs_usage:
+            return words
+        return words.replace(" -m snakemake ", f" {shlex.quote(str(script))} ", 1)
+
+    RealExecutor.format_job_exec = command
 
 
 def _clear_dead_lock() -> None:
