@@ -61,6 +61,9 @@ def test_the_weeks_of_a_backtest_share_a_job_until_their_rows_are_worth_another_
     for rows, sizes in ((1000, [46]), (2000, [25, 21]), (20_000, [10] * 4 + [6]), (170_000, [1] * 46)):
         found.update({f"2024-W{week:02d}": rows for week in range(46)})
         assert [len(each) for each in chunks._chunks()] == sizes
+    # A job for each core, and no third one for the rest.
+    found.update({f"2024-W{week:02d}": 300 * (week + 8) for week in range(46)})
+    assert [len(each) for each in chunks._chunks()] == [32, 14]
 
 
 def test_a_step_of_a_model_has_the_words_and_the_params_that_its_rule_would_have():

@@ -21,6 +21,8 @@ _JOBS, _MODELS = 50, 50
 _ROWS = 200_000
 # With fewer rows in a job, starting its process takes longer than its work.
 _FEW_ROWS = 50_000
+# Slightly more rows than _ROWS take less time than another process.
+_SLIGHTLY_MORE = 1.25
 
 
 def chunked(rows: dict[str, int | None], per_job: int | None, most_rows: int = _ROWS) -> list[list[str]]:
@@ -112,9 +114,11 @@ class TaskChunks:
 
     def _chunks(self) -> list[list[str]]:
         rows = self.rows()
+        # One job for each core. Without room for one more, the last rows would need another job.
+        share = math.ceil(sum(rows.values()) / (self.workflow.cores or 1)) + max(rows.values(), default=0)
+        most = share if share <= _SLIGHTLY_MORE * _ROWS else _ROWS
         # With fewer rows, starting another process takes longer than what it saves on another core.
-        most = max(_FEW_ROWS, min(_ROWS, math.ceil(sum(rows.values()) / (self.workflow.cores or 1))))
-        return chunked(dict(rows), None, most)
+        return chunked(dict(rows), None, max(_FEW_ROWS, most))
 
     def _rule(self, name: str) -> Any:
         return getattr(self.rules, name).rule
