@@ -57,7 +57,9 @@ def test_a_job_makes_as_many_models_as_their_rows_allow(rows, per_job, sizes):
 
 def test_the_weeks_of_a_backtest_share_a_job_until_their_rows_are_worth_another_process():
     found = {}
-    chunks = TaskChunks(SimpleNamespace(cores=2), None, "weeks", ("week",), "model", lambda: found, "{chunk}.json")
+    chunks = TaskChunks(
+        SimpleNamespace(cores=2), None, "weeks", ("week",), "model", lambda: found, "{chunk}.json", 50_000
+    )
     for rows, sizes in ((1000, [46]), (2000, [25, 21]), (20_000, [10] * 4 + [6]), (170_000, [1] * 46)):
         found.update({f"2024-W{week:02d}": rows for week in range(46)})
         assert [len(each) for each in chunks._chunks()] == sizes

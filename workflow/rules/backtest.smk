@@ -14,6 +14,7 @@ week_chunks = TaskChunks(
     wildcard="model",
     rows=lambda: {model: each["rows"] for model, each in weeks().items()},
     marker="reports/backtest/.chunks/{chunk}.json",
+    few_rows=50_000,
 )
 # If many models are compared for a week, it takes far longer than starting a process.
 COMPARES = settings.model.candidates or settings.model.preset != "fast"

@@ -49,6 +49,7 @@ part_chunks = TaskChunks(
     wildcard="part",
     rows=parts.rows,
     marker="data/.chunks/{chunk}.json",
+    few_rows=5_000,
 )
 code = CodeInputs(SCRIPTS, workflow.storage_settings.default_storage_provider is not None, bool(place.folder))
 script, helpers, on_disk = code.script, code.helpers, code.on_disk

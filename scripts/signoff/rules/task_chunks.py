@@ -19,8 +19,6 @@ from signoff.rules.steps import THREADS, ModelTask, write_if_changed
 _JOBS, _MODELS = 50, 50
 # With this many rows, reading and fitting take far longer than starting a process.
 _ROWS = 200_000
-# With fewer rows in a job, starting its process takes longer than its work.
-_FEW_ROWS = 50_000
 # Slightly more rows than _ROWS take less time than another process.
 _SLIGHTLY_MORE = 1.25
 
@@ -70,6 +68,8 @@ class TaskChunks:
         Returns the rows of each week or part.
     marker
         The pattern of the output of a chunk.
+    few_rows
+        With fewer rows in a job, starting its process takes longer than its work.
     """
 
     workflow: Any
@@ -79,6 +79,7 @@ class TaskChunks:
     wildcard: str
     rows: Callable[[], dict[str, int]]
     marker: str
+    few_rows: int
 
     def markers(self, _wildcards: Any = None) -> list[str]:
         """Return the outputs of all chunks. Ends the run with one line if a file of a single task is asked for, too."""
@@ -117,8 +118,7 @@ class TaskChunks:
         # One job for each core. Without room for one more, the last rows would need another job.
         share = math.ceil(sum(rows.values()) / (self.workflow.cores or 1)) + max(rows.values(), default=0)
         most = share if share <= _SLIGHTLY_MORE * _ROWS else _ROWS
-        # With fewer rows, starting another process takes longer than what it saves on another core.
-        return chunked(dict(rows), None, max(_FEW_ROWS, most))
+        return chunked(dict(rows), None, max(self.few_rows, most))
 
     def _rule(self, name: str) -> Any:
         return getattr(self.rules, name).rule
