@@ -19,8 +19,6 @@ from signoff.rules.steps import THREADS, ModelTask, write_if_changed
 _JOBS, _MODELS = 50, 50
 # With this many rows, reading and fitting take far longer than starting a process.
 _ROWS = 200_000
-# Slightly more rows than _ROWS take less time than another process.
-_SLIGHTLY_MORE = 1.25
 
 
 def chunked(rows: dict[str, int | None], per_job: int | None, most_rows: int = _ROWS) -> list[list[str]]:
@@ -115,9 +113,9 @@ class TaskChunks:
 
     def _chunks(self) -> list[list[str]]:
         rows = self.rows()
-        # One job for each core. Without room for one more, the last rows would need another job.
+        # One job for each core. Without room for one more, or for a few rows, the last ones would need another job.
         share = math.ceil(sum(rows.values()) / (self.workflow.cores or 1)) + max(rows.values(), default=0)
-        most = share if share <= _SLIGHTLY_MORE * _ROWS else _ROWS
+        most = share if share <= 1.25 * _ROWS else _ROWS
         return chunked(dict(rows), None, max(self.few_rows, most))
 
     def _rule(self, name: str) -> Any:
