@@ -7,14 +7,12 @@ for Slurm, boto3 for its plugin for S3, and SQLAlchemy for a database of records
 first used.
 """
 
-import atexit
-import gc
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from signoff.base.late_import import import_late
+from signoff.base.late_import import collect_less, import_late
 
 # The modules, and what others import from them or ask about them by name.
 _LATE = {
@@ -31,9 +29,7 @@ _LATE = {
 
 
 def run() -> None:
-    # It would look for garbage among all that is imported, which takes a fifth of the time.
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
+    collect_less()
     for name, names in _LATE.items():
         import_late(name, names)
     words = sys.argv[1:]

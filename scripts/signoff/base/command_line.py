@@ -1,9 +1,7 @@
 """What every command line shares: its options, its log and its exit code."""
 
 import argparse
-import atexit
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -17,14 +15,11 @@ from typing import Any
 
 from signoff.base.errors import explain
 from signoff.base.files import WORKFLOW, make_way, no_link
-from signoff.base.late_import import import_late
+from signoff.base.late_import import collect_less, import_late
 from signoff.base.redaction import Redacting
 from signoff.base.surroundings import use_utf8
 
-# By default, Python looks for garbage time and again among all that it imports, which takes a tenth of the time.
-gc.set_threshold(100_000, 50, 100)
-# At exit, Python collects garbage several times among all imported objects, which takes 0.2 s. Freezing skips that.
-atexit.register(gc.freeze)
+collect_less()
 # scikit-learn imports them, which takes half of the time of its own import, for functions that few tasks call.
 import_late("scipy.integrate", {"trapezoid"})
 import_late("scipy.interpolate", {"BSpline"})

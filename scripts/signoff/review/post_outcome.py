@@ -67,9 +67,9 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
         if known.sum() >= max(_FEWEST_ROWS, len(rows) // 4):
             x = normal_scores(rows[name].to_numpy("float64")[known])
             explained = _explained(y[known], x)
-            if _explained(x, y[known]) >= _BOTH_WAYS * explained:
+            if explained >= _LEAST_R2 and _explained(x, y[known]) >= _BOTH_WAYS * explained:
                 alone[name] = explained
-    ordered = sorted((name for name in alone if alone[name] >= _LEAST_R2), key=lambda name: -alone[name])
+    ordered = sorted(alone, key=lambda name: -alone[name])
     if not ordered:
         return []
     matrix, is_category = matrix_of(rows, usable)
