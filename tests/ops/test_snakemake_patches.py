@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from snakemake.dag import DAG
 from snakemake.exceptions import LockException
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
+from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.types import SharedFSUsage
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -27,6 +29,9 @@ from signoff.ops import snakemake_patches as patches
 # whether the patch still fits.
 PATCHED = {
     PersistenceBase.lock: "a0dd9daec26ea14b",
+    FilePersistence._read_locks: "b22956063309135a",
+    FilePersistence._write_locks: "0f786fb184b3b690",
+    FilePersistence._delete_locks: "831014b3c20699d1",
     JobScheduler.__init__: "996627fdef14a803",
     JobScheduler.exit_gracefully: "71dc8bb2df123d88",
     FileBackupMixin.backup_output: "0567435ee10946db",
@@ -51,26 +56,94 @@ def test_each_reason_is_written_down():
     assert [each.__name__ for each in found if "Reason: " not in each.__doc__] == ["patch", "_listen"]
 
 
-class Locked:
-    """A persistence whose folder is locked."""
+class Run(FilePersistence):
+    """What Snakemake knows of the files of a run in this folder."""
 
-    locked = True
-    lock = PersistenceBase.lock
+    def __init__(self, inputs: list[str], outputs: list[str]):
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+
+    def all_inputfiles(self) -> list[str]:
+        return self.inputs
+
+    def all_outputfiles(self) -> list[str]:
+        return self.outputs
 
 
-def test_a_second_run_hears_who_holds_the_lock_which_snakemake_does_not_say(monkeypatch, capsys):
-    with pytest.raises(LockException) as error, Locked().lock():
+def test_a_second_run_hears_who_holds_the_lock_which_snakemake_does_not_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first, second = Run(["a"], ["b"]), Run(["a"], ["b"])
+    with patches._lock(first):
+        with pytest.raises(LockException) as error, second.lock():
+            pass
+        assert "process 4711" not in str(error.value) + capsys.readouterr().err
+    with patches._lock(first):
+        holder = SimpleNamespace(pid=4711, create_time=lambda: 0.0)
+        monkeypatch.setattr(patches, "running_snakemake", lambda: holder)
+        with pytest.raises(LockException), patches._lock(second):
+            pass
+        assert "Snakemake (process 4711) runs since 1970-01-01T00:00:00Z: try again later" in capsys.readouterr().err
+        monkeypatch.setattr(patches, "running_snakemake", lambda: None)
+        with pytest.raises(LockException), patches._lock(second):
+            pass
+        assert "another Snakemake was at work: try again" in capsys.readouterr().err
+    with patches._lock(second):
         pass
-    assert "process 4711" not in str(error.value) + capsys.readouterr().err
-    holder = SimpleNamespace(pid=4711, create_time=lambda: 0.0)
-    monkeypatch.setattr(patches, "running_snakemake", lambda: holder)
-    with pytest.raises(LockException), patches._lock(Locked()):
+
+
+def test_a_run_that_ends_leaves_the_locks_of_others_which_snakemake_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second, third = Run(["a"], ["b"]), Run(["a"], ["c"]), Run(["c"], ["d"])
+    with second.lock():
+        with first.lock():
+            pass
+        assert not third.locked
+    first, second, third = Run(["a"], ["b"]), Run(["a"], ["c"]), Run(["c"], ["d"])
+    with patches._lock(second):
+        with patches._lock(first):
+            pass
+        assert third.locked
+    assert not third.locked
+
+
+def test_a_lock_is_taken_if_its_folder_was_deleted_which_snakemake_cannot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, other = Run(["a"], ["b"]), Run(["b"], ["c"])
+    other.cleanup_locks()
+    with pytest.raises(FileNotFoundError), run.lock():
         pass
-    assert "Snakemake (process 4711) runs since 1970-01-01T00:00:00Z: try again later" in capsys.readouterr().err
-    monkeypatch.setattr(patches, "running_snakemake", lambda: None)
-    with pytest.raises(LockException), patches._lock(Locked()):
-        pass
-    assert "another Snakemake was at work: try again" in capsys.readouterr().err
+    with patches._lock(run):
+        assert other.locked
+
+
+def test_of_two_runs_that_start_together_one_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = [Run(["a"], ["b"]), Run(["a"], ["b"])]
+    together, refused, ended = threading.Barrier(2), [], threading.Barrier(2)
+    looked = Run.locked.fget
+
+    def slow(self: Run) -> bool:
+        found = looked(self)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(Run, "locked", property(slow))
+
+    def start(each: Run) -> None:
+        together.wait()
+        try:
+            with patches._lock(each):
+                ended.wait()
+        except LockException:
+            refused.append(each)
+            ended.wait()
+
+    threads = [threading.Thread(target=start, args=[each]) for each in runs]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert len(refused) == 1
 
 
 @pytest.mark.parametrize("handler", [JobScheduler.exit_gracefully, patches._exit_gracefully])

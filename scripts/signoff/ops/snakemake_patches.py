@@ -11,15 +11,17 @@ import queue
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 from snakemake.dag import DAG
+from snakemake.exceptions import LockException
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
+from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.types import SharedFSUsage
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -29,7 +31,6 @@ from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import orphans, running_snakemake, running_words, say
 
 # As Snakemake defines them.
-_lock_of_snakemake = PersistenceBase.lock
 _begin = JobScheduler.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
@@ -55,7 +56,7 @@ def patch(main_process: bool) -> None:
     """
     if main_process:
         _clear_dead_lock()
-        PersistenceBase.lock = _lock
+        FilePersistence.lock = _lock
         _listen()
         JobScheduler.exit_gracefully = _exit_gracefully
         DAG.update_needrun = _update_needrun
@@ -150,16 +151,41 @@ def _clear_dead_lock() -> None:
     fcntl.flock(held, fcntl.LOCK_SH)
 
 
-def _lock(self: Any) -> AbstractContextManager[None]:
-    """Say which other Snakemake holds the lock of the folder.
+@contextmanager
+def _lock(self: Any) -> Iterator[None]:
+    """Lock the files of a run in one step, delete only its own locks at its end, and say which Snakemake holds one.
 
-    Reason: Snakemake's own message advises to remove the lock, and does not name the process that holds it. No upstream
-    issue was found.
+    Reason: Snakemake looks for locks first and writes its own afterwards, so that two which start together may both
+    run. The one that ends first deletes the folder of all locks: the other then fails to write its own, or runs without
+    any. And the message advises to remove the lock, and does not name the process that holds it. No upstream issue was
+    found.
     """
-    if self.locked:
-        other = running_snakemake()
-        say(f"{running_words(other)}: try again later" if other else "another Snakemake was at work: try again")
-    return _lock_of_snakemake(self)  # type: ignore[no-any-return]
+    try:
+        with _locks_untouched():
+            if self.locked:
+                other = running_snakemake()
+                say(f"{running_words(other)}: try again later" if other else "another Snakemake was at work: try again")
+                raise LockException()
+            # --unlock deletes the folder.
+            Path(self._lockdir).mkdir(exist_ok=True)
+            self._write_locks("input", map(str, self.all_inputfiles()))
+            self._write_locks("output", map(str, self.all_outputfiles()))
+        yield
+    finally:
+        with _locks_untouched():
+            for path in self._lockfile.values():
+                Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locks_untouched() -> Iterator[None]:
+    """Keep other processes from looking at or changing Snakemake's locks. It is part of `_lock`, and has its reason.
+
+    Reason: a lock of the operating system ends with its process, and the locks of Snakemake are files.
+    """
+    with open(open_lock(Path(".snakemake/locks.lock")), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _exit_gracefully(self: Any, *_: object) -> None:
