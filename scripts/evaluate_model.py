@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         found = {**evaluation, "custom_metrics": custom}
         context = ["target", "time_column", "estimator", "features", "left_out", "split", "cleaning", "versions"]
         found |= {name: record[name] for name in [*context, "custom"]}
-        found |= {name: record[name] for name in ["candidates", "weight", "text", "intervals"] if name in record}
+        training = ["candidates", "weight", "target_transform", "text", "intervals"]
+        found |= {name: record[name] for name in training if name in record}
         if "history" in metadata:
             found["history"] = history_facts(metadata)
         found["model_sha256"] = metadata["sha256"]

@@ -31,7 +31,7 @@ from signoff.features.records import Description
 from signoff.model.boosters import named_in
 from signoff.model.model_file import write_model
 from signoff.model.quantiles import fit_intervals
-from signoff.model.records import Comparison, Scores, Setting, Weighting
+from signoff.model.records import Comparison, Scores, Setting, Transformed, Weighting
 from signoff.model.regressor import Learning, TrainingRows, add_model, make_regressor
 from signoff.model.scoring import metrics, predict
 from signoff.model.text import text_features
@@ -56,6 +56,8 @@ class _Trained:
         How the candidates compare; None if there was only one.
     weighting
         How the rows are weighted, and what that gains; None if they are not.
+    transform
+        Which function of the target is learnt, and what that gains; None if it is the target itself.
     rows
         The rows that each pass has learnt from.
     seconds
@@ -66,6 +68,7 @@ class _Trained:
     setting: Setting
     comparison: Comparison | None
     weighting: Weighting | None
+    transform: Transformed | None
     rows: int
     seconds: float
 
@@ -113,9 +116,10 @@ def _train(args: argparse.Namespace, description: Description, rows: pd.DataFram
         model = train_setting(every, setting, seed, threads)
     if weighting:
         # Imported here: only some runs need it.
-        from signoff.model.weight_gain import gain_of
+        from signoff.model.gain import gain_of_weights
 
-        weighting["gain"] = gain_of(every, setting, seed, threads)
+        weighting["gain"] = gain_of_weights(every, setting, seed, threads)
+    transform = _transform(learning, every, setting)
     if args.intervals == "quantile":
         later = moments if description["split"]["by"] == "time" else None
         learnt_from = TrainingRows(rows, kinds, target, later, groups, weights)
@@ -128,7 +132,18 @@ def _train(args: argparse.Namespace, description: Description, rows: pd.DataFram
     if "history" in description:
         # So is one whose predictions start from other earlier rows.
         model.history_sha256 = description["history"]["sha256"]
-    return _Trained(model, setting, comparison, weighting, learnt, time.monotonic() - started)
+    return _Trained(model, setting, comparison, weighting, transform, learnt, time.monotonic() - started)
+
+
+def _transform(learning: Learning, rows: TrainingRows, setting: Setting) -> Transformed | None:
+    """Return which function of the target is learnt, and what that gains; None if it is the target itself."""
+    if not learning.target_transform:
+        return None
+    # Imported here: only some runs need it.
+    from signoff.model.gain import gain_of_transform
+
+    gain = gain_of_transform(rows, setting, learning.random_state, learning.threads)
+    return {"function": learning.target_transform, "gain": gain}
 
 
 def _training_score(
@@ -171,6 +186,7 @@ def _metadata(trained: _Trained, level: float, description: Description, **found
         "cleaning": description["cleaning"],
         **({"candidates": trained.comparison} if trained.comparison else {}),
         **({"weight": trained.weighting} if trained.weighting else {}),
+        **({"target_transform": trained.transform} if trained.transform else {}),
         **({"text": text} if (text := text_features(trained.model, description["features"])) else {}),
         **({"history": description["history"]} if "history" in description else {}),
     }
@@ -209,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
         description = cast(Description, read_json(args.input.with_suffix(".json")))
         kinds, target = description["features"], description["target"]
         weighting = given_weighting(args)
-        compares = args.candidates or args.preset != "fast" or weighting
+        compares = args.candidates or args.preset != "fast" or weighting or args.target_transform
         needs_time = compares or (args.intervals == "quantile" and description["split"]["by"] == "time")
         when = [description["time_column"]] if description["time_column"] and needs_time else []
         group = [each for each in [group_column(description)] if each]

@@ -1,6 +1,7 @@
 """The metric that decides between models."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,15 +10,25 @@ import yaml
 from sklearn import metrics
 from test_model import KINDS, SCHEMA, table
 
+import clean_data
+import feature_engineering as script_features
+import train_model as script_train
+from conftest import in_process
 from signoff.base.errors import TaskError
+from signoff.base.files import read_json
 from signoff.config.settings import check_config
+from signoff.model.gain import gain_of_transform
 from signoff.model.metric import TO_MINIMISE, error_of, refuse_target
 from signoff.model.model_file import _skops_bytes
 from signoff.model.presets import choose_good, settings_of_good
+from signoff.model.records import words_of_gain
 from signoff.model.regressor import Learning, TrainingRows
 from signoff.model.training import choose, train_setting
+from signoff.model.transform import transformed
+from signoff.report.inputs import _transform, model
 
 DUMMY, LOGARITHM = "sklearn.dummy.DummyRegressor", "sklearn.compose.TransformedTargetRegressor"
+LINEAR = "sklearn.linear_model.LinearRegression"
 CONSTANTS = [{"estimator": DUMMY, "params": {"strategy": ["mean", "median"]}}]
 
 
@@ -99,6 +110,51 @@ def test_a_transformed_target_is_learnt_and_predictions_are_in_its_unit(transfor
     for learning in (Learning(DUMMY, target_transform=transform), several):
         model = train_setting(rows, choose(learning, rows)[0])
         assert function(model.predict(features)) == pytest.approx(function(target).mean()) and _skops_bytes(model)
+
+
+def test_what_a_transformed_target_gains_is_measured_recorded_and_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    features, target = table(200)
+    when = pd.Series(pd.date_range("2024-01-01", periods=200))
+    frame = features.assign(when=when, minutes=np.exp(target / 20))
+    frame.to_csv("raw.csv", index=False)
+    training = [f"--estimator={LINEAR}", "--target-transform=log", "--intervals=constant"]
+    for script, source, output, words in (
+        (clean_data, "raw.csv", "cleaned.csv", ["--time-column=when"]),
+        (script_features, "cleaned.csv", "features.csv", ["--time-column=when", "--target=minutes"]),
+        (script_train, "features.csv", "model.pkl", training),
+    ):
+        code, said, _ = in_process(script, f"--input={source}", f"--output={output}", *words)
+        assert code == 0, said
+    found = read_json(Path("model.json"))["target_transform"]
+    gain = found["gain"]
+    # The target is the exponential of what is linear.
+    assert found["function"] == "log" and gain["difference"] > gain["standard_error"] > 0
+    assert "in the order of time" in gain["folds"]
+    assert gain["difference"] == pytest.approx(gain["MAE_without"] - gain["MAE_with"])
+    assert "so the transformation lowers it (5 folds in the order of time" in _transform(found)
+    harm = gain | {"difference": -5.0, "standard_error": 1.0}
+    assert "raises it: remove model.target_transform" in words_of_gain(harm, "model.target_transform")
+    few = TrainingRows(features.head(19), KINDS, frame["minutes"].head(19))
+    assert gain_of_transform(few, transformed({"estimator": LINEAR, "params": {}}, "log"), 0, 1) is None
+    assert "too few rows" in _transform({"function": "log", "gain": None})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "more", "of_median"),
+    [
+        ({"estimator": LINEAR, "params": {}}, {}, False),
+        ({"estimator": LINEAR, "params": {}}, {"target_transform": {"function": "sqrt", "gain": None}}, True),
+        ({"estimator": "a.Boosting", "params": {"loss": "absolute_error"}}, {}, True),
+        (transformed({"estimator": LINEAR, "params": {}}, "log1p"), {}, True),
+    ],
+)
+def test_the_report_says_if_predictions_estimate_the_median(chosen, more, of_median):
+    setting = {**chosen, "MAE": 1.0, "spread": 0.1, "rows": 40, "problem": None}
+    metrics = {"estimator": chosen["estimator"], "target": "y", "features": {}, "left_out": {}, "custom": None, **more}
+    metrics |= {"custom_metrics": None, "split": {"rows": {"train": 40}}}
+    metrics["candidates"] = {"folds": "5 folds by chance", "settings": [setting]}
+    assert ("Predictions estimate the median" in str(model(metrics))) == of_median
 
 
 @pytest.mark.parametrize(

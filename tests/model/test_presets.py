@@ -189,7 +189,8 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
         assert "simpler one is preferred if it is within one standard error" in text
         assert "0 settings were drawn at random, in 0.001 minutes" in text
         assert f"The choice cost {found['cost']['fits']} fits, which learnt from" in text
-        assert f"Training rows are weighted by riders: {words_of_gain(metrics['weight']['gain'])}" in text
+        gain = words_of_gain(metrics["weight"]["gain"], "model.weight")
+        assert f"Training rows are weighted by riders: {gain}" in text
     assert "riders" not in metrics["features"]
     # So does a column of text, which says nothing here.
     (gain,) = found["text"]

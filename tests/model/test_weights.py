@@ -28,12 +28,12 @@ from signoff.base.files import read_json, write_json
 from signoff.config.settings import check_config
 from signoff.features.user_code import load_code
 from signoff.model.encoding import predictions
+from signoff.model.gain import gain_of_weights
 from signoff.model.model_file import _skops_bytes
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import words_of_gain
 from signoff.model.regressor import Learning, TrainingRows, estimators
 from signoff.model.training import train_again, train_model
-from signoff.model.weight_gain import gain_of
 from signoff.model.weights import given_weighting, weight_columns, weights_of
 from split_weeks import split_weeks
 
@@ -142,12 +142,12 @@ def test_the_gain_is_measured_and_its_sentence_says_when_weights_do_harm():
     features, target, when = changed()
     weights = weights_of(when.to_frame("when"), HALF_LIFE, "when")
     rows = TrainingRows(features, KINDS, target, when, weights=weights)
-    gain = gain_of(rows, {"estimator": RIDGE, "params": {}}, 0, 1)
+    gain = gain_of_weights(rows, {"estimator": RIDGE, "params": {}}, 0, 1)
     assert gain["difference"] == pytest.approx(gain["MAE_without"] - gain["MAE_with"])
     assert gain["difference"] > gain["standard_error"] > 0 and "in the order of time" in gain["folds"]
-    assert words_of_gain(gain).endswith("so the weights lower it")
-    assert "remove model.weight" in words_of_gain(gain | {"difference": -5.0, "standard_error": 1.0})
-    assert "no established difference" in words_of_gain(gain | {"difference": -5.0, "standard_error": 6.0})
+    assert words_of_gain(gain, "model.weight").endswith("so the weights lower it")
+    for error, words in ((1.0, "remove model.weight"), (6.0, "no established difference")):
+        assert words in words_of_gain(gain | {"difference": -5.0, "standard_error": error}, "model.weight")
     unweighted = fit_intervals(TrainingRows(features, KINDS, target, when), {"estimator": RIDGE, "params": {}}, 0.9)
     weighted = fit_intervals(rows, {"estimator": RIDGE, "params": {}}, 0.9)
     assert weighted["below"] != unweighted["below"]

@@ -106,9 +106,9 @@ class Comparison(TypedDict):
 
 
 class Gain(TypedDict):
-    """The MAE of the chosen setting without and with the weights, and their difference, by cross-validation.
+    """The cross-validated MAE of the chosen setting without and with weights or a transformation of the target.
 
-    The standard error is that of the difference, paired over the folds. A positive difference says that weights help.
+    The standard error is that of the difference, paired over the folds. A positive difference says that they help.
     """
 
     folds: str
@@ -124,6 +124,13 @@ class Weighting(TypedDict):
     column: NotRequired[str]
     half_life_weeks: NotRequired[float]
     gain: NotRequired[Gain | None]
+
+
+class Transformed(TypedDict):
+    """The function of the target that a model learns, and what that gains."""
+
+    function: str
+    gain: Gain | None
 
 
 class ModelIntervals(TypedDict):
@@ -146,6 +153,7 @@ class Metadata(Described):
     versions: dict[str, str]
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
+    target_transform: NotRequired[Transformed]
     # By column of text, the number of features that the model makes of it; 0 if it ignores the column.
     text: NotRequired[dict[str, int]]
 
@@ -186,15 +194,17 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def words_of_gain(gain: Gain) -> str:
-    """Return a sentence on what weights gain."""
+def words_of_gain(gain: Gain, key: str) -> str:
+    """Return a sentence on what weights or a transformation gain; `key` is that of the config."""
     by, error = gain["difference"], gain["standard_error"]
+    weights = key == "model.weight"
+    what, them, end = ("the weights", "them", "") if weights else ("the transformation", "it", "s")
     if abs(by) <= error:
         verdict = "which is no established difference"
     else:
-        verdict = "so the weights lower it" if by > 0 else "so the weights raise it: remove model.weight"
+        verdict = f"so {what} lower{end} it" if by > 0 else f"so {what} raise{end} it: remove {key}"
     return (
-        f"cross-validated MAE with the weights {gain['MAE_with']:.4g}, without them {gain['MAE_without']:.4g}; "
+        f"cross-validated MAE with {what} {gain['MAE_with']:.4g}, without {them} {gain['MAE_without']:.4g}; "
         f"the difference is {by:.3g} ± {error:.2g}, {verdict}"
     )
 

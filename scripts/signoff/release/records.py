@@ -3,7 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from signoff.features.records import HistoryFacts, Split
-from signoff.model.records import Comparison, ModelIntervals, Profile, Scores, Weighting
+from signoff.model.records import Comparison, ModelIntervals, Profile, Scores, Transformed, Weighting
 from signoff.model.thresholds import DeployedScores, Threshold
 from signoff.tables.records import Violation
 
@@ -70,6 +70,7 @@ class Metrics(TypedDict):
     custom: _OwnFeatures | None
     candidates: NotRequired[Comparison]
     weight: NotRequired[Weighting]
+    target_transform: NotRequired[Transformed]
     text: NotRequired[dict[str, int]]
     history: NotRequired[HistoryFacts]
     intervals: NotRequired[ModelIntervals]

@@ -3,11 +3,24 @@
 from signoff.base.numbers import agreed, counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
-from signoff.model.records import ComparedSetting, Comparison, Metric, Weighting, words_of, words_of_gain, words_of_text
+from signoff.model.records import (
+    ComparedSetting,
+    Comparison,
+    Gain,
+    Metric,
+    Transformed,
+    Weighting,
+    words_of,
+    words_of_gain,
+    words_of_text,
+)
 from signoff.release.records import Metrics, RowBudget, Validation
 from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
 from signoff.report.results import MOST, rest, span
 from signoff.tables.violations import describe
+
+# Parts of a setting in words that learns the median, or the mean of another function of the target.
+_OF_MEDIAN = ("loss='absolute_error'", "func='numpy.")
 
 
 def data(metrics: Metrics) -> list[Block]:
@@ -79,6 +92,11 @@ def model(metrics: Metrics) -> list[Block]:
         items.append(_text(metrics["text"], metrics.get("candidates")))
     if "weight" in metrics:
         items.append(_weight(metrics["weight"]))
+    if "target_transform" in metrics:
+        items.append(_transform(metrics["target_transform"]))
+    chosen = words_of(metrics["candidates"]["settings"][0]) if "candidates" in metrics else ""
+    if "target_transform" in metrics or any(each in chosen for each in _OF_MEDIAN):
+        items.append("Predictions estimate the median, so their mean may be below that of a skewed target.")
     if "candidates" not in metrics:
         return [Items(items)]
     return [Items(items), *_candidates(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"])]
@@ -97,9 +115,19 @@ def _text(numbers: dict[str, int], comparison: Comparison | None) -> str:
 def _weight(weighting: Weighting) -> str:
     """Return how the training rows are weighted, and what that gains."""
     by = weighting.get("column") or f"a half-life of {weighting['half_life_weeks']:g} weeks"
-    gain = weighting.get("gain")
-    found = f"{words_of_gain(gain)} ({gain['folds']})" if gain else "there are too few rows to measure what that gains"
-    return f"Training rows are weighted by {by}: {found}."
+    return f"Training rows are weighted by {by}: {_gain(weighting.get('gain'), 'model.weight')}."
+
+
+def _transform(found: Transformed) -> str:
+    """Return which function of the target is learnt, and what that gains."""
+    return f"The model learns {found['function']} of the target: {_gain(found['gain'], 'model.target_transform')}."
+
+
+def _gain(gain: Gain | None, key: str) -> str:
+    """Return what weights or a transformation gain; `key` is that of the config."""
+    if gain is None:
+        return "there are too few rows to measure what that gains"
+    return f"{words_of_gain(gain, key)} ({gain['folds']})"
 
 
 def _history(found: HistoryFacts) -> Words:
