@@ -21,7 +21,7 @@ from signoff.model.presets import _chosen, _Found, choose_good
 from signoff.model.records import Setting
 from signoff.model.regressor import Learning, TrainingRows, make_regressor
 from signoff.model.training import train_model
-from signoff.report.inputs import _candidates
+from signoff.report.choice import candidates_blocks
 from signoff.rules.trials import trials_of_last_model
 
 
@@ -130,6 +130,6 @@ def test_a_wrong_budget_is_one_clear_error(model, message):
 def test_the_report_says_how_many_settings_were_drawn_in_which_time():
     setting = {"estimator": "a.B", "params": {}, "MAE": 1.0, "spread": 0.1, "rows": 40, "problem": None}
     comparison = {"folds": "5 folds by chance", "settings": [setting], "trials": {"count": 3, "minutes": 0.5}}
-    assert "3 settings were drawn at random, in 0.5 minutes." in _candidates(comparison, "y", 40)[0]
+    assert "3 settings were drawn at random, in 0.5 minutes." in candidates_blocks(comparison, "y", 40)[0]
     comparison["trials"] = {"count": 1}
-    assert "1 setting was drawn at random. " in _candidates(comparison, "y", 40)[0]
+    assert "1 setting was drawn at random. " in candidates_blocks(comparison, "y", 40)[0]

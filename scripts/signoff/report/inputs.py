@@ -1,13 +1,11 @@
-"""The sections of the report on the inputs of the model: data, contract, model, candidates."""
+"""The sections of the report on the inputs of the model: data, contract, model."""
 
-from signoff.base.numbers import agreed, counted
+from signoff.base.numbers import counted
 from signoff.features.history_plan import micros
 from signoff.features.records import HistoryFacts
 from signoff.model.records import (
-    ComparedSetting,
     Comparison,
     Gain,
-    Metric,
     Transformed,
     Weighting,
     words_of,
@@ -15,8 +13,9 @@ from signoff.model.records import (
     words_of_text,
 )
 from signoff.release.records import Metrics, RowBudget, Validation
-from signoff.report.document import Alarm, Block, Code, Items, Link, Strong, Table, Words, number
-from signoff.report.results import MOST, rest, span
+from signoff.report.choice import candidates_blocks
+from signoff.report.document import Alarm, Block, Code, Items, Link, Table, Words, number
+from signoff.report.results import MOST, span
 from signoff.tables.violations import describe
 
 # Parts of a setting in words that learns the median, or the mean of another function of the target.
@@ -99,7 +98,10 @@ def model(metrics: Metrics) -> list[Block]:
         items.append("Predictions estimate the median, so their mean may be below that of a skewed target.")
     if "candidates" not in metrics:
         return [Items(items)]
-    return [Items(items), *_candidates(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"])]
+    return [
+        Items(items),
+        *candidates_blocks(metrics["candidates"], metrics["target"], metrics["split"]["rows"]["train"]),
+    ]
 
 
 def _text(numbers: dict[str, int], comparison: Comparison | None) -> str:
@@ -138,38 +140,3 @@ def _history(found: HistoryFacts) -> Words:
         f"{known} after it: is all of it known by then? A release predicts with "
         f"{counted(found['rows'], 'earlier row')}, the last of {found['end']}."
     )
-
-
-def _candidates(found: Comparison, target: str, trained: int) -> list[Block]:
-    """Return the section on the settings that were compared, and the number of training rows of the chosen one."""
-    settings = found["settings"]
-    words = f"Chosen from {counted(len(settings), 'candidate')} by {found['folds']}, on training rows alone"
-    if len({each["rows"] for each in settings}) > 1:
-        words += "; the best of each round went on to the next, with more rows"
-    if "why" in found:
-        words += f". The first is chosen: {found['why']}"
-        words += ". The simpler one is preferred if it is within one standard error of the best, paired over the folds"
-    if trials := found.get("trials"):
-        count = trials["count"]
-        words += f". {counted(count, 'setting')} {agreed(count, 'was', 'were')} drawn at random"
-        words += f", in {trials['minutes']:g} minutes" if "minutes" in trials else ""
-    if cost := found.get("cost"):
-        words += (
-            f". The choice cost {counted(cost['fits'], 'fit')}, which learnt from {cost['rows'] / trained:.3g} times "
-            "as many rows as the chosen model; logs/train_model.log has the seconds"
-        )
-    metric = found.get("metric", "MAE")
-    if metric in ("MAE", "RMSE"):
-        words += f". {metric} is on the scale of {target}"
-    words += f". {rest(len(settings), 'evaluation_metrics.json')}"
-    names = ["estimator", "parameters", metric, "spread (standard deviation)", "rows", "verdict"]
-    rows = [_candidate(each, metric, n == 0) for n, each in enumerate(settings[:MOST])]
-    return [words.strip(), Table("Candidates", names, rows)]
-
-
-def _candidate(each: ComparedSetting, metric: Metric, chosen: bool) -> list[Words]:
-    """Return the row of a setting."""
-    # Parameters may be estimators themselves.
-    parameters = words_of(each).partition("(")[2].removesuffix(")") or "its defaults"
-    verdict = Alarm(f"cannot be trained: {each['problem']}") if each["problem"] else Strong("chosen") if chosen else ""
-    return [Code(each["estimator"].rpartition(".")[2]), parameters, each[metric], each["spread"], each["rows"], verdict]
