@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from signoff.base.late_import import collect_less, import_late
+from signoff.base.late_import import collect_less, import_late, imported
 
 # The modules, and what others import from them or ask about them by name.
 _LATE = {
@@ -41,6 +41,7 @@ def run() -> None:
     sys.argv[0] = str(Path(sys.executable).with_name("snakemake"))
     from snakemake.cli import main
 
+    imported()
     main()
 
 

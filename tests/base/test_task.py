@@ -293,6 +293,18 @@ def test_a_process_that_ends_has_nothing_left_to_look_for_garbage_in():
     assert left < 100 < frozen
 
 
+def test_a_process_hardly_looks_for_garbage_while_it_imports_and_later_not_among_what_it_has_imported():
+    code = (
+        "import gc; from signoff.base import command_line\n"
+        "def looked():\n return sum(each['collections'] for each in gc.get_stats())\n"
+        "before = looked(); imported = [[] for _ in range(500_000)]; print(looked() - before)\n"
+        "command_line.arguments('A task'); print(gc.get_freeze_count() > 500_000, gc.get_threshold()[0])"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True", "100000"]
+
+
 def test_what_a_process_has_left_that_nobody_has_waited_for_is_deleted(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         left = tmp_path / f".a.csv.{socket.gethostname()}-{process.pid}.part"

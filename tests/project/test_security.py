@@ -39,7 +39,7 @@ def pwned(*folders: Path) -> list[Path]:
 READS = {f"model_file.py: {each}" for each in ("joblib.load", "pickle.loads", "skops.io.loads")}
 RUNS = {"user_code.py: compile", "user_code.py: exec", "regressor.py: importlib.import_module"}
 # Of the workflow's own tasks, from a list.
-RUNS |= {"one_process.py: importlib.import_module"}
+RUNS |= {"one_process.py: importlib.import_module", "forks.py: importlib.import_module"}
 # Of two names, LightGBM and CatBoost.
 RUNS |= {"boosters.py: importlib.import_module"}
 NEVER = ["pickle", "marshal", "shelve", "dill", "cloudpickle", "ctypes", "runpy", "code", "pty"]

@@ -12,6 +12,7 @@ from snakemake.persistence.file import FilePersistence
 from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
 from signoff.rules import one_process
+from signoff.rules.chunks import Chunks
 from signoff.rules.flags import words
 from signoff.rules.members import tasks_of
 from signoff.rules.one_process import OneProcess
@@ -21,13 +22,22 @@ from signoff.rules.task_chunks import TaskChunks, chunked
 
 # A task that copies its input; some models make it fail, or kill it.
 TASK = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
+
+def wait_for_another_one(log):
+    for _ in range(1000):
+        if len(list(Path("models").glob("*/logs/" + Path(log).name))) > 1:
+            return
+        time.sleep(0.01)
+    sys.exit(1)
 
 def main(arguments):
     given = dict(each[2:].split("=") for each in arguments)
     text = Path(given["input"]).read_text()
     Path(given["log"]).write_text("started")
+    if "wait" in text:
+        wait_for_another_one(given["log"])
     if "fail" in text:
         sys.exit(1)
     if "kill" in text:
@@ -149,11 +159,48 @@ def test_a_model_that_fails_or_is_killed_leaves_the_others_alone(steps):
     for model, text in {"a": "good", "b": "kill", "c": "fail", "d": "good"}.items():
         Path("models", model).mkdir(parents=True)
         Path("models", model, "a").write_text(text, encoding="utf-8")
-    said = brought_up_to_date("abcd", steps, threads=3)
+    said = brought_up_to_date("abcd", steps)
     assert said == [("a", None), ("b", "killed by SIGKILL"), ("c", "chunk_first"), ("d", None)]
-    assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good33"
+    assert Path("models/a/c").read_text(encoding="utf-8") == Path("models/d/c").read_text(encoding="utf-8") == "good11"
     # What needs the failed task's output did not begin.
     assert not Path("models/c/logs/chunk_second.log").exists()
+
+
+def test_models_run_side_by_side_on_several_cores_and_each_task_on_one(steps):
+    for model in "abcdefg":
+        Path("models", model).mkdir(parents=True)
+        Path("models", model, "a").write_text("kill" if model == "c" else f"wait {model}", encoding="utf-8")
+    said = dict(brought_up_to_date("abcdefg", steps, threads=3))
+    assert said.pop("c") == "killed by SIGKILL" and set(said.values()) == {None} and len(said) == 6
+    # Each of two waits until the other one has begun.
+    assert all(Path("models", model, "c").read_text(encoding="utf-8") == f"wait {model}11" for model in said)
+    # The only model has all cores.
+    Path("models/a/a").write_text("good", encoding="utf-8")
+    assert brought_up_to_date("a", steps, threads=3) == [("a", None)]
+    assert Path("models/a/c").read_text(encoding="utf-8") == "good33"
+
+
+def test_a_job_has_the_cores_that_jobs_with_new_rows_do_not_need(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pieces = {name: Path("data/source", name, "rows.csv") for name in "abcd"}
+    for path in (*pieces.values(), Path("models/.chunks/0.json"), Path("models/.chunks/1.json")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, ns=(0, 10))
+
+    def threads(chunk: int, per_job: int = 2) -> int:
+        parts = {name: {"rows": 300, "pieces": ["rows.csv"]} for name in pieces}
+        return Chunks(SimpleNamespace(cores=8), None, [], lambda: parts, per_job).threads(SimpleNamespace(chunk=chunk))
+
+    os.utime(pieces["c"], ns=(0, 20))
+    assert threads(1) == 8
+    os.utime(pieces["a"], ns=(0, 20))
+    assert threads(0) == threads(1) == 4
+    os.utime(pieces["a"], ns=(0, 10))
+    Path("models/.chunks/0.json").unlink()
+    assert threads(1) == 4
+    # The only model of a job has them all, one job after the other.
+    assert threads(0, per_job=1) == 8
 
 
 def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):

@@ -25,7 +25,8 @@ from signoff.config.settings import check_config, read_config
 from signoff.release import approval
 from signoff.release import subject as reviewing
 from signoff.release.approval import check_policy_owner
-from signoff.rules.model_folder import _write_project
+from signoff.rules import model_folder
+from signoff.rules.model_folder import _Project, write_projects
 from signoff.rules.models import config_of, groups
 from signoff.rules.settings import checked
 from signoff.source.pieces import pooled_names
@@ -141,7 +142,7 @@ def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_
     assert found.loc[cities[1], "rows"] == (more["city"] == "Köln").sum()
     # Of the others, Bonn has another config, Trier a release, and neither has other rows.
     tasks = ("clean_data", "evaluate_model", "live_record")
-    started = [re.findall(rf"\[{task}\] start: (?:models/)?([^/\n]+)/", done.stdout) for task in tasks]
+    started = [sorted(re.findall(rf"\[{task}\] start: (?:models/)?([^/\n]+)/", done.stdout)) for task in tasks]
     assert started == [["@all", cities[1]], ["@all", *cities], ["@all", *cities[1:]]], done.stdout
     assert "rule each_" not in done.stdout
     assert not (bonn / "reports/live.json").exists()
@@ -214,7 +215,7 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
     signers.write_text("ada ssh-ed25519 AAAA\n", encoding="utf-8")
     outside = {"allow_outside": ["../shared"], "validation": {"schema": "../shared/schema.yaml"}}
     for named in ("signers", str(signers)):
-        _write_project(Path("models/north"), config(release={"allowed_signers": named}, **outside))
+        _Project.of(config(release={"allowed_signers": named}, **outside)).write(Path("models/north"))
         monkeypatch.chdir(root / "models/north")
         found, _ = read_config()
         # It is the original: whoever is taken out of it is taken out everywhere.
@@ -222,9 +223,36 @@ def test_a_models_folder_refers_to_the_one_file_of_those_who_may_sign(tmp_path, 
         assert os.path.samefile(found.validation.schema, tmp_path / "shared/schema.yaml")
         assert [each.name for each in Path().iterdir()] == ["config.yaml"]
         monkeypatch.chdir(root)
-    _write_project(Path("models/south"), config(release={"allowed_signers": "signers"}))
+    _Project.of(config(release={"allowed_signers": "signers"})).write(Path("models/south"))
     monkeypatch.chdir(root / "models/south")
     assert os.path.samefile(read_config()[0].release.allowed_signers, signers)
+
+
+def test_what_models_of_one_config_have_in_common_is_written_once_and_an_unchanged_folder_is_left_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("schema.yaml").write_text("columns: {}\n", encoding="utf-8")
+    own = {"b": {"target": "km"}}
+    found = config(models={"by": "city", "each": own}, validation={"schema": "schema.yaml"})
+    folders = [Path("models", name) for name in "abc"]
+    dumped = []
+    dump = model_folder._yaml
+    monkeypatch.setattr(model_folder, "_yaml", lambda values: dumped.append(len(values)) or dump(values))
+
+    settings = write_projects(found, folders)
+    # The lines before and after the source for each of two configs, and a line for each model.
+    assert len(dumped) == 2 * 2 + 3
+    assert settings[0] is settings[2]
+    for folder, each in zip(folders, settings, strict=True):
+        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        assert list(written.items()) == list(
+            {**each, "raw_data_source_url": f"../../data/source/{folder.name}"}.items()
+        )
+        assert (folder / "schema.yaml").read_text(encoding="utf-8") == "columns: {}\n"
+    times = {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
+    write_projects(found, folders)
+    assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 6
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
@@ -232,7 +260,7 @@ def test_a_deployer_releases_no_model_whose_config_the_scheduled_run_writes(tmp_
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
     settings = config(release={"allowed_signers": None})
-    _write_project(Path("models/north"), settings)
+    _Project.of(settings).write(Path("models/north"))
     monkeypatch.chdir("models/north")
     check_policy_owner(["config.yaml"], ReleaseConfig())
     # As after a run of the scheduled account.

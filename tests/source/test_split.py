@@ -6,6 +6,8 @@ These are fast, so that mutants of the code meet them all: make mutants.
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import split_weeks
-from conftest import in_process, rides
+from conftest import ROOT, in_process, rides
 from signoff.base.errors import TaskError
 from signoff.features.evidence import ColumnFacts, facts_of
 from signoff.features.holdout import described, joint_facts, rule_by_time, split_rule, with_split
@@ -289,6 +291,16 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_a_split_by_value_imports_no_pandas_which_takes_longer_than_a_small_split(tmp_path):
+    rows = write(tmp_path / "rows.csv", "shop,km\n" + "".join(f"s{number % 3},{number}\n" for number in range(30)))
+    words = ["--input", str(rows), "--output", "raw.json", "--pieces", "pieces", "--by", "value", "--column", "shop"]
+    code = f"import sys, split_source; split_source.main({words}); print('pandas' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+    assert [len(list(Path(tmp_path, "pieces", part).iterdir())) for part in ("s0", "s1", "s2")] == [1, 1, 1]
 
 
 def test_the_part_of_a_row_is_the_week_or_month_of_its_date_or_its_value():

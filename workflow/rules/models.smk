@@ -71,8 +71,7 @@ rule models_chunk:
         chunk=r"\d+",
     conda:
         "../../environment.yml"
-    # A model that has the process for itself may use all cores.
-    threads: lambda wildcards: 1 if len(chunks.models(wildcards)) > 1 else workflow.cores
+    threads: chunks.threads
     resources:
         mem_mb=memory(2000, all_rows=True),
         runtime=minutes(60),
@@ -131,7 +130,7 @@ use rule models_chunk as models_reports_chunk with:
         "logs/models_reports_chunk/{chunk}.log",
     benchmark:
         "logs/benchmarks/models_reports_chunk/{chunk}.tsv"
-    threads: lambda wildcards: 1 if len(reports.models(wildcards)) > 1 else workflow.cores
+    threads: reports.threads
     resources:
         mem_mb=memory(2000),
         runtime=minutes(60),

@@ -15,16 +15,18 @@ from typing import Any
 
 from signoff.base.errors import explain
 from signoff.base.files import WORKFLOW, make_way, no_link
-from signoff.base.late_import import collect_less, import_late
+from signoff.base.late_import import collect_less, import_late, imported
 from signoff.base.redaction import Redacting
 from signoff.base.surroundings import use_utf8
 
 collect_less()
 # scikit-learn imports them, which takes half of the time of its own import, for functions that few tasks call.
+import_late("numpy.f2py", ())
 import_late("scipy.integrate", {"trapezoid"})
 import_late("scipy.interpolate", {"BSpline"})
 import_late("scipy.optimize", {"linear_sum_assignment", "linprog", "minimize", "minimize_scalar"})
 import_late("scipy.stats", {"chi2", "gmean", "rankdata"})
+import_late("sklearn.callback._progressbar", {"ProgressBar"})
 
 _LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
 
@@ -34,6 +36,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
     The program reads and prints text in any locale from here on, see `use_utf8`.
     """
+    imported()
     if Path(sys.argv[0]).resolve().parent == WORKFLOW / "scripts":
         use_utf8()
     parser = argparse.ArgumentParser(

@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import functools
 import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -89,12 +90,18 @@ def read_values(paths: list[str] | None = None) -> tuple[dict[str, Any], list[st
 
 def section(kind: type[_Section], values: Mapping[str, Any]) -> _Section:
     """Return a checked config, or a section of it, as a dataclass."""
-    types = get_type_hints(kind)
+    types = _types_of(cast(Any, kind))
     found = {}
     for each in fields(kind):  # type: ignore[arg-type]
         value = values[each.name]
         found[each.name] = section(types[each.name], value) if is_dataclass(types[each.name]) else value
     return kind(**found)
+
+
+@functools.cache
+def _types_of(kind: Any) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass. Finding them takes longer than reading a small file."""
+    return get_type_hints(kind)
 
 
 def refuse_code(paths: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Chunks of models: each is trained by one job, in one process."""
 
+import functools
 import os
 import re
 import sys
@@ -142,6 +143,24 @@ class Chunks:
         for model in self.models(wildcards):
             found.update(self._pieces(model))
         return sorted(found)
+
+    def threads(self, wildcards: Any) -> int:
+        """Return the cores of a job: those of the run, divided among the jobs with new rows."""
+        cores: int = self.workflow.cores
+        return cores if len(self.models(wildcards)) == 1 else max(1, cores // max(1, self._with_new_rows))
+
+    @functools.cached_property
+    def _with_new_rows(self) -> int:
+        """The number of chunks in which a model has new rows, or had none before."""
+        return sum(map(self._has_new_rows, range(self.number())))
+
+    def _has_new_rows(self, chunk: int) -> bool:
+        pieces = [piece for model in self._chunks()[chunk] for piece in self._pieces(model)]
+        try:
+            made = os.stat(self.marker.format(chunk=chunk)).st_mtime_ns
+            return not pieces or max(os.stat(piece).st_mtime_ns for piece in pieces) > made
+        except FileNotFoundError:
+            return True
 
     def releases(self, wildcards: Any) -> list[str]:
         """Return the link to the current release of each model that has one, and where it leads."""

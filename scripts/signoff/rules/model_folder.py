@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from signoff.config.settings import section
 from signoff.release.approval import custom_code
 from signoff.rules.models import config_of
 from signoff.source.names import folder_name
+
+_SOURCE = "raw_data_source_url"
+# From a model's folder, models/NAME, to the project's.
+_UP = Path("..", "..")
 
 
 def write_projects(config: dict[str, Any], folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -32,46 +37,67 @@ def write_projects(config: dict[str, Any], folders: Sequence[Path]) -> list[dict
         The config of a model is not valid.
     """
     named = {folder_name(name): name for name in config["models"]["each"]}
-    # Most models have the same.
-    settings_of = functools.cache(functools.partial(config_of, config))
-    found = [settings_of(named.get(folder.name)) for folder in folders]
-    for folder, settings in zip(folders, found, strict=True):
-        _write_project(folder, settings)
-    return found
+
+    # Most models have the same config, which takes a hundred times as long to write as a file to compare.
+    @functools.cache
+    def project_of(name: str | None) -> _Project:
+        return _Project.of(config_of(config, name))
+
+    projects = [project_of(named.get(folder.name)) for folder in folders]
+    for folder, project in zip(folders, projects, strict=True):
+        project.write(folder)
+    return [project.settings for project in projects]
 
 
-def _write_project(folder: Path, settings: dict[str, Any]) -> None:
-    """Make a model's folder a project: write its config, and copy the data contract and the user's code.
+@dataclass(frozen=True)
+class _Project:
+    """The folders of all models that have the same config, as projects.
 
-    Parameters
+    Attributes
     ----------
-    folder
-        The model's folder, from the project's.
     settings
-        The model's config, as `models.config_of` returns it. It refers to the original file of signers.
+        The config, as `models.config_of` returns it.
+    before, after
+        The lines of config.yaml around the line with the source, in which models differ.
+    copies
+        The data contract and the user's code: each path, and its content.
     """
-    up = Path(*[".."] * len(folder.parts))
-    source = settings["raw_data_source_url"].replace("{model}", folder.name)
-    settings = {**settings, "raw_data_source_url": str(up / source) if _is_path(source) else source}
-    settings["allow_outside"] = [str(up / path) for path in settings["allow_outside"]]
-    if signers := settings["release"]["allowed_signers"]:
-        # The original, so that a signer who is removed from it can sign nowhere. An absolute path stays absolute.
-        settings["release"] = {**settings["release"], "allowed_signers": str(up / signers)}
-        settings["allow_outside"].append(str(up / signers))
-    schema = settings["validation"]["schema"]
-    if schema and os.path.normpath(schema).startswith(("../", "/")):
-        settings["validation"] = {**settings["validation"], "schema": str(up / schema)}
-        schema = None
-    _write(folder / "config.yaml", _yaml(settings))
-    for path in [schema, *custom_code(section(Config, settings))]:
-        if path and Path(path).is_file():
-            _write(folder / path, read_bytes(Path(path)))
+
+    settings: dict[str, Any]
+    before: bytes
+    after: bytes
+    copies: dict[str, bytes]
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "_Project":
+        """Return the project of a config. It refers to the original file of signers."""
+        own = {**settings, "allow_outside": [str(_UP / path) for path in settings["allow_outside"]]}
+        if signers := own["release"]["allowed_signers"]:
+            # The original, so that a signer who is removed from it can sign nowhere. An absolute path stays absolute.
+            own["release"] = {**own["release"], "allowed_signers": str(_UP / signers)}
+            own["allow_outside"].append(str(_UP / signers))
+        schema = own["validation"]["schema"]
+        if schema and os.path.normpath(schema).startswith(("../", "/")):
+            own["validation"] = {**own["validation"], "schema": str(_UP / schema)}
+            schema = None
+        copied = [path for path in [schema, *custom_code(section(Config, own))] if path and Path(path).is_file()]
+        at = list(own).index(_SOURCE)
+        before, after = dict(list(own.items())[:at]), dict(list(own.items())[at + 1 :])
+        return cls(settings, _yaml(before), _yaml(after), {path: read_bytes(Path(path)) for path in copied})
+
+    def write(self, folder: Path) -> None:
+        """Make a model's folder this project, unless it is already."""
+        source = self.settings[_SOURCE].replace("{model}", folder.name)
+        line = _yaml({_SOURCE: str(_UP / source) if _is_path(source) else source})
+        _write(folder / "config.yaml", self.before + line + self.after)
+        for path, content in self.copies.items():
+            _write(folder / path, content)
 
 
 def _yaml(settings: dict[str, Any]) -> bytes:
     """Return a config as YAML. The emitter in C writes the same in a fifth of the time, but is not everywhere."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(settings, Dumper=dumper, allow_unicode=True, sort_keys=False)
+    text: str = yaml.dump(settings, Dumper=dumper, allow_unicode=True, sort_keys=False) if settings else ""
     return text.encode()
 
 

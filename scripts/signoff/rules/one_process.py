@@ -1,33 +1,35 @@
-"""The tasks of many models, or of many weeks, in one process, which has imported once and forks for some at a time.
+"""The tasks of many models, or of many weeks, in one process, which has imported once and forks, once for each core.
 
 A model that fails leaves the others alone. If a fork is killed, its current model has failed, and another fork goes on
 with the next one. A task is skipped if its command, its code and the content of its inputs and outputs are those of its
 last run. The same holds for a week.
 """
 
-import contextlib
+import functools
 import gc
 import hashlib
 import importlib
 import json
 import logging
 import os
-import signal
+import select
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from signoff.base.errors import TaskError
-from signoff.base.files import only_file, read_json, sha256, write_json
+from signoff.base.files import read_json, sha256, write_json
+from signoff.rules.forks import Fork
 from signoff.rules.records import record
 from signoff.rules.steps import THREADS, ModelTask
 
 # A fork costs as much as a third of a small model, and its memory may grow.
 _MODELS_PER_FORK = 20
+# With more at a time, their memory could exceed what the job has asked for.
+_FORKS = 8
 # The command lines that may run here, whatever the plan names.
 _TASKS = {"ingest_data", "validate_data", "clean_data", "feature_engineering", "gather_features"}
 _TASKS |= {"train_model", "evaluate_model", "refit_model", "row_budget"}
@@ -48,7 +50,7 @@ class OneProcess:
     Parameters
     ----------
     threads
-        The cores that a task may use.
+        The cores to use: for the only model, or for as many models at a time.
     force
         Whether all tasks run, whatever has changed.
     done
@@ -82,15 +84,8 @@ class OneProcess:
                 yield model, None
             else:
                 waiting.append(model)
-        for task in {each.task for steps in all_steps.values() for each in steps} if waiting else ():
-            _command_line(task)
-        while waiting:
-            # Code of the user could change what the next model's tasks find.
-            alone = any(_runs_own_code(each) for each in all_steps[waiting[0]])
-            some = waiting[: 1 if alone else _MODELS_PER_FORK]
-            for model, why in self._in_forks({model: all_steps[model] for model in some}):
-                waiting.remove(model)
-                yield model, why
+        _import({each.task for steps in all_steps.values() for each in steps} if waiting else set())
+        yield from self._in_forks({model: all_steps[model] for model in waiting}, alone=len(all_steps) == 1)
 
     def complete(
         self, all_steps: Mapping[str, list[ModelTask]], task: str
@@ -112,49 +107,43 @@ class OneProcess:
         for path in sorted({path for steps in all_steps.values() for step in steps for path in step.outputs}):
             if Path(path).is_file():
                 files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
-        return failed, files
+        return dict(sorted(failed.items())), files
 
-    def _in_forks(self, models: Mapping[str, list[ModelTask]]) -> Iterator[tuple[str, str | None]]:
-        """Run the outdated tasks of models in a fork; yield each model that it has ended with, and what went wrong.
+    def _in_forks(self, models: Mapping[str, list[ModelTask]], alone: bool) -> Iterator[tuple[str, str | None]]:
+        """Run the outdated tasks of models in forks, one for each core; yield each model, and what went wrong with it.
 
-        If the fork dies, its model is the last one, and the models after it are left.
+        A model that is `alone` has all cores.
         """
-        # Garbage collection of imported objects would copy their memory in a fork.
-        gc.freeze()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            os.close(reading)
-            _end(lambda: self._in_fork(models, writing))
-        os.close(writing)
-        status, left = None, list(models)
+        waiting, running = list(models), dict[int, Fork]()
+        cores, forks = (self.threads, 1) if alone else (1, min(self.threads, _FORKS))
         try:
-            with open(reading, encoding="utf-8", opener=only_file) as lines:
-                for line in lines:
-                    found = json.loads(line)
-                    # Late imports of the tasks are then already done for the next fork.
-                    for name in found["imported"]:
-                        with contextlib.suppress(ImportError):
-                            importlib.import_module(name)
-                    yield left.pop(0), ", ".join(found["failed"]) or None
-            status = os.waitpid(child, 0)[1]
+            while waiting or running:
+                while waiting and len(running) < forks:
+                    # Code of the user could change what the next model's tasks find.
+                    by_itself = any(_runs_own_code(each) for each in models[waiting[0]])
+                    most = 1 if by_itself else min(_MODELS_PER_FORK, -(-len(waiting) // forks))
+                    some, waiting = waiting[:most], waiting[most:]
+                    fork = Fork.begin(
+                        some, functools.partial(self._in_fork, {each: models[each] for each in some}, cores), running
+                    )
+                    running[fork.reading] = fork
+                for reading in select.select(list(running), [], [])[0]:
+                    fork = running[reading]
+                    yield from fork.ended_models()
+                    if fork.ended:
+                        del running[reading]
+                        yield from fork.end()
+                        waiting += fork.left
         finally:
-            if status is None:
-                _stop(child)
-        code = os.waitstatus_to_exitcode(status)
-        if left and code < 0:
-            yield left[0], f"killed by {signal.Signals(-code).name}"
-        elif left and code >= 128:
-            raise TaskError(f"{left[0]}: stopped from outside (exit code {code}). Run it again to go on.")
-        elif left:
-            yield left[0], f"ended with exit code {code}"
+            for fork in running.values():
+                fork.stop()
 
-    def _in_fork(self, models: Mapping[str, list[ModelTask]], writing: int) -> None:
-        """Run the tasks, and write a line for each model: which failed."""
+    def _in_fork(self, models: Mapping[str, list[ModelTask]], cores: int, writing: int) -> None:
+        """Run the tasks, each with so many cores, and write a line for each model: which failed."""
         with open(writing, "w", encoding="utf-8") as file:
             for model, steps in models.items():
                 before = set(sys.modules)
-                failed = self._run(model, steps)
+                failed = self._run(model, steps, cores)
                 imported = [
                     name
                     for name, module in list(sys.modules.items())
@@ -167,7 +156,7 @@ class OneProcess:
                     # The parent was killed. The next run finds this model up to date, and goes on with the next one.
                     os._exit(1)
 
-    def _run(self, model: str, steps: list[ModelTask]) -> list[str]:
+    def _run(self, model: str, steps: list[ModelTask], cores: int) -> list[str]:
         """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
         done, failed = self._read_done(model), []
         new: set[str] = set()
@@ -180,7 +169,7 @@ class OneProcess:
             if not self.force and not new.intersection(step.inputs) and self._is_done(step, done):
                 continue
             made_from = self._made_from(step)
-            if code := _code_of(step, self.threads):
+            if code := _code_of(step, cores):
                 if code >= 128:
                     sys.exit(code)
                 failed.append(step.task)
@@ -262,24 +251,12 @@ def _code_of(step: ModelTask, threads: int) -> int:
     return 0
 
 
-def _end(work: Any) -> None:
-    """End this process, a fork, after its work."""
-    code = 1
+def _import(tasks: set[str]) -> None:
+    """Import the command lines of tasks. Raises TaskError if one is not a task that a model needs."""
+    # Looking for garbage among what is imported takes a tenth of the time, and there is none.
+    gc.disable()
     try:
-        work()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
+        for task in sorted(tasks):
+            _command_line(task)
     finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _stop(child: int) -> None:
-    """End a fork whose parent was asked to end, and wait for it."""
-    os.kill(child, signal.SIGTERM)
-    os.waitpid(child, 0)
+        gc.enable()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
@@ -17,8 +16,6 @@ from signoff.source.last_ingest import FileRecord, PartRecord, SplitRecord
 from signoff.source.names import folder_name
 from signoff.tables.cells import is_blank
 from signoff.tables.csv_file import header, parse_options, text_options
-from signoff.tables.dates import dates_of
-from signoff.tables.table import parse_table
 
 PERIOD_FORMATS = {"week": "%G-W%V", "month": "%Y-%m"}
 # Rows that have no time, or no value in the column.
@@ -97,7 +94,7 @@ class RowsToSplit:
     def parts_of(self, batch: pa.RecordBatch) -> list[np.ndarray]:
         """Return the part of each row, and its pooled part if there are any."""
         encoded = batch[self.column].dictionary_encode()
-        own = part_names(encoded.dictionary, self.by, self.date_format)[encoded.indices.to_numpy()]
+        own = part_names(encoded.dictionary, self.by, self.date_format)[np.from_dlpack(encoded.indices)]
         return [own] if self.pool is None else [own, pooled_names(batch, self.pool)]
 
 
@@ -126,9 +123,14 @@ def split_table(
 def _grouped(batch: pa.RecordBatch, rows: RowsToSplit) -> Iterator[tuple[str, pa.Table]]:
     """Yield the parts that the rows of a block belong to, each with its rows in the order that they had."""
     for names in rows.parts_of(batch):
-        codes, labels = pd.factorize(names)
-        sorted_rows = pa.Table.from_batches([batch]).take(np.argsort(codes, kind="stable"))
+        labels = list(dict.fromkeys(names))
+        number = {label: at for at, label in enumerate(labels)}
+        codes = np.fromiter((number[name] for name in names), "int64", len(names))
+        order = np.argsort(codes, kind="stable")
         ends = np.cumsum(np.bincount(codes))
+        sorted_rows = pa.Table.from_batches([batch]).take(
+            pa.Int64Array.from_buffers(pa.int64(), len(order), [None, pa.py_buffer(order)])
+        )
         for part, first, end in zip(labels, [0, *ends[:-1]], ends, strict=True):
             yield part, sorted_rows.slice(first, end - first)
 
@@ -150,11 +152,14 @@ def part_names(values: pa.Array, by: str, date_format: str | None) -> np.ndarray
     """Return the part that each of n texts belongs to: names that a folder can have."""
     if by in PERIOD_FORMATS:
         assert date_format is not None
+        # It imports pandas, which takes longer than splitting a small table by value does.
+        from signoff.tables.dates import dates_of
+
         dates = dates_of(values.to_pandas().astype("object").str.strip(), date_format)
         names, missing = dates.dt.strftime(PERIOD_FORMATS[by]).to_numpy(), dates.isna().to_numpy()
     else:
         names = np.array([folder_name(each.strip()) for each in values.to_pylist()], dtype="object")
-        missing = is_blank(values).to_numpy(False)
+        missing = np.array(is_blank(values).to_pylist(), dtype="bool")
     return np.where(missing, _NO_PART, names)
 
 
@@ -166,6 +171,8 @@ def format_of_dates(rows: Path, column: str, by: str) -> str:
     TaskError
         They are not dates, or their notation cannot be determined.
     """
+    from signoff.tables.table import parse_table
+
     text = pyarrow.csv.read_csv(rows, parse_options=parse_options(rows), convert_options=text_options([column]))
     table = parse_table(text, {column: "date"})
     known = text[column].drop_null()
