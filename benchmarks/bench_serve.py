@@ -37,9 +37,9 @@ CLIENTS = 4
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[tuple[int, int]]:
+def server(folder: Path, workers: int) -> Iterator[tuple[int, int]]:
     """Start the server in a project's folder, and yield its port and its process."""
-    command = [sys.executable, ROOT / "scripts/serve.py", "--port=0"]
+    command = [sys.executable, ROOT / "scripts/serve.py", "--port=0", f"--workers={workers}"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stderr:
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("."), help="a project with a release")
     parser.add_argument("--seconds", type=float, default=10, help="how long each size is measured")
     parser.add_argument("--rounds", type=int, default=3, help="how often the servers take turns")
+    parser.add_argument("--workers", type=int, default=1, help="the processes of each server that answer")
     parser.add_argument("--programs", type=Path, help="the folder of the programs mlflow and mlserver")
     args = parser.parse_args()
     rows = pd.read_csv(args.folder / "data/raw/raw_data.csv", nrows=max(SIZES) * 2).dropna().head(max(SIZES))
@@ -162,7 +163,7 @@ def main() -> None:
     model = args.folder.resolve() / "attestations" / (args.folder / "deployed/current").resolve().name / "mlflow_model"
     others = {"mlflow models serve": ("mlflow", mlflow_server), "MLServer": ("mlserver", mlserver)}
     with contextlib.ExitStack() as stack:
-        servers = {"make serve": (*stack.enter_context(server(args.folder)), "/predict")}
+        servers = {"make serve": (*stack.enter_context(server(args.folder, args.workers)), "/predict")}
         for name, (program, start) in others.items():
             if args.programs and (args.programs / program).exists():
                 servers[name] = (*stack.enter_context(start(args.programs.resolve(), model)), "/invocations")

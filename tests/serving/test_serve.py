@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -12,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 import jsonschema
 import pandas as pd
+import pyarrow as pa
 import pytest
 import requests
 from test_boosters import MEAN, needs_both
@@ -36,7 +38,7 @@ from signoff.release.store import Releases
 from signoff.review.row_scores import cleaned_rows, load_scorer
 from signoff.serving import app, record
 from signoff.serving.options import CellForm, options_of
-from signoff.serving.rows import answer, refusal, rows_of_csv, rows_of_json
+from signoff.serving.rows import _Answer, answer, refusal, rows_of_csv, rows_of_json
 from signoff.serving.served import Served
 
 RULE = ReleaseConfig()
@@ -415,6 +417,7 @@ def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_con
     [row] = found.content["predictions"]
     assert list(row)[-4:] == ["reason_1", "reason_1_by", "reason_2", "reason_2_by"]
     assert row["reason_1"] == "km" and row["reason_1_by"] < 0
+    assert json.loads(found.text) == found.content
     assert refusal(found.report, "stop") is None
     far = [{**ROW, "km": 500}] * 3
     report = answer(rows_of_json(json.dumps(far).encode(), CellForm()), scorer, (), ()).report
@@ -428,7 +431,8 @@ def test_rows_that_were_sent_are_kept_unless_the_log_is_off(released, monkeypatc
     for log in (False, True):
         released.configure(serving={"log": log})
         endpoint = app._Endpoint(options_of(read_config()[0], "127.0.0.1"), served)
-        assert endpoint._answer(lambda body: rows_of_json(body, CellForm()), body, served.state)["predictions"]
+        text = endpoint._answer(lambda body: rows_of_json(body, CellForm()), body, served.state)
+        assert json.loads(text)["predictions"]
         assert Path("predictions").exists() == log
     [kept] = Path("predictions/served").iterdir()
     assert len(pd.read_csv(kept)) == 1
@@ -465,11 +469,32 @@ def test_a_row_that_names_a_column_more_than_once_is_rejected():
     rows = rows_of_json(b'[{"km": 1, "km": 2}, {"km": 3}, {"km": {"a": 1, "a": 2}}]', CellForm())
     assert rows.text.to_pylist() == [{"km": "3"}] and rows.numbers.tolist() == [2]
     assert rows.uneven == [(1, "a column is there more than once"), (3, "km: an object, not a value")]
+    # Whatever white space is around the name, and whatever colons are in the values.
+    for odd in (b'"km" :1, "km"\n\t: 2', b'"km": 1, "k\\u006d": 2', b'"city": "\\":", "km":1,"km" : ":"'):
+        assert rows_of_json(b"[{%s}]" % odd, CellForm()).uneven == [(1, "a column is there more than once")]
+    rows = rows_of_json(b'[{"city": ":", "a\\"":" :", "km" :1}]', CellForm())
+    assert rows.text.to_pylist() == [{"city": ":", 'a"': " :", "km": "1"}] and not rows.uneven
+
+
+def test_an_answer_has_any_text_and_missing_number_but_no_infinite_one():
+    report = {"release": "r", "rows": 3, "findings": []}
+    rejected = pa.table({"row_number": [3], "reason": ['no "km"']})
+    columns = {
+        "row_number": [1, 2],
+        "prediction": [1.5, 2e-7],
+        "prediction_low": [None, 0.1],
+        "prediction_high": [2, 3],
+    }
+    scored = pa.table({**columns, "reason_1": pa.array(['say "ß"', None], pa.large_string())})
+    found = _Answer(report, scored, rejected, ["reason_1"])
+    assert json.loads(found.text) == found.content
+    assert json.loads(replace(found, scored=scored.slice(0, 0)).text)["predictions"] == []
+    infinite = scored.set_column(1, "prediction", pa.array([1.5, -math.inf]))
+    with pytest.raises(TaskError, match="the prediction of a row is infinite"):
+        replace(found, scored=infinite).text  # noqa: B018
 
 
 def test_the_record_never_keeps_half_of_what_could_not_be_written(tmp_path, monkeypatch):
-    import pyarrow as pa
-
     kept = record.Predicted(tmp_path / "served")
     kept.add("r", pa.table({"km": ["1"], "prediction": [1.0]}))
     [path] = (tmp_path / "served").iterdir()

@@ -162,7 +162,8 @@ class _Endpoint:
 
     async def predict(self, request: Request) -> Response:
         started = time.perf_counter()
-        status, content = 500, {"error": "unexpected failure"}
+        status: int = 500
+        content: dict[str, Any] | str = {"error": "unexpected failure"}
         try:
             read = self._reader(request)
             body = await self._body(request)
@@ -212,8 +213,8 @@ class _Endpoint:
             parts.append(part)
         return b"".join(parts)
 
-    def _answer(self, read: Callable[[bytes], RequestRows], body: bytes, state: ServerState) -> dict[str, Any]:
-        """Return the response to a body, from the release that was current when it arrived."""
+    def _answer(self, read: Callable[[bytes], RequestRows], body: bytes, state: ServerState) -> str:
+        """Return the response to a body, as JSON, from the release that was current when it arrived."""
         options = self._options
         rows = read(body)
         with self._custom_code if state.scorer.model.code else contextlib.nullcontext():
@@ -224,6 +225,7 @@ class _Endpoint:
         if reason := refusal(found.report, options.on_drift):
             kept = replace(found, scored=found.scored.slice(0, 0))
             raise _Refused(422, {"error": reason, **kept.content})
+        text = found.text
         for outcome in ("scored", "rejected"):
             _ROWS.labels(release, outcome).inc(found.report[outcome])
         if self._record:
@@ -233,7 +235,7 @@ class _Endpoint:
                 # The answer is valid even if the record cannot be written.
                 _UNRECORDED.inc(len(found.scored))
                 logging.error("[serve] predictions are not in the live record: %s", explain(error))
-        return found.content
+        return text
 
 
 async def _health(served: Served, _: Request) -> Response:
@@ -265,7 +267,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return _json({"error": words.get(error.status_code, error.detail)}, error.status_code, error.headers)
 
 
-def _json(content: dict[str, Any], status: int = 200, headers: Any = None) -> Response:
-    """Return a response. Numbers keep all their digits."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+def _json(content: dict[str, Any] | str, status: int = 200, headers: Any = None) -> Response:
+    """Return a response, from JSON or what is to be JSON. Numbers keep all their digits."""
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, allow_nan=False)
     return Response(text, status, headers, media_type="application/json")
