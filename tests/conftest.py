@@ -61,6 +61,12 @@ gc.set_threshold(100_000, 50, 100)
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_installed", "postgresql", "s3_server", "browser"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
+# The rooms whose tests look at figures, or compare them. In the others, each figure of a report is one that warm.py has
+# drawn before.
+LOOK = {"config", "faults", "project", "report", "review", "rules", "slurm"}
+# The tests in two halves that import little in common, for two processes.
+HALVES = [["features", "model", "report", "review", "tables"]]
+HALVES.append(sorted({path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")} - {*HALVES[0]}))
 # What tells a test that runs the workflow from one of a function or a script: its fixtures, or its file.
 RUNS = {"project", "finished_run", *COSTLY}
 RUN_BY = {*LONG, "test_workflow.py", "test_init_project.py", "test_bench.py", "test_tables.py", "test_kills.py"}
@@ -75,6 +81,20 @@ def pytest_configure(config):
         programs = contextlib.ExitStack()
         os.environ["SIGNOFF_PROGRAMS"] = str(programs.enter_context(warm.programs()))
         config.add_cleanup(programs.close)
+        if (config.getoption("numprocesses", None) or 0) > 2:
+            compile_tests()
+
+
+def compile_tests() -> None:
+    """Compile the tests and what they import, unless that was done before: else each worker would, at the same time."""
+    tests = [path for each in HALVES for name in each for path in (ROOT / "tests" / name).glob("test_*.py")]
+    if all(any(path.parent.glob(f"__pycache__/{path.stem}.*pytest*.pyc")) for path in tests):
+        return
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-n", "0"]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # The workers have the same errors, and tell them.
+    for each in [subprocess.Popen([*command, *(ROOT / "tests" / name for name in half)], **streams) for half in HALVES]:
+        each.wait()
 
 
 def program(name: str) -> str:
@@ -88,6 +108,13 @@ def own_handlers():
     handlers = logging.getLogger().handlers[:]
     yield
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def one_figure(request, monkeypatch):
+    """Spare the drawing of figures that nobody looks at."""
+    if request.path.parent.name not in LOOK and "browser" not in request.fixturenames:
+        monkeypatch.setenv("SIGNOFF_ONE_FIGURE", "1")
 
 
 def quick_environment(folder: Path) -> None:

@@ -115,6 +115,9 @@ if code < 0:
 posix._exit(code)
 """
 
+# A figure, as PNG and as SVG, in the process that imports matplotlib.
+drawn: dict[str, bytes] = {}
+
 
 @contextlib.contextmanager
 def programs() -> Iterator[Path]:
@@ -182,7 +185,7 @@ def serve(folder: Path, kind: str) -> None:
                         sys.modules["snakemake.cli"].get_argument_parser()
                         keep_parsed(Path(__file__).parent.parent)
                     if kind == "figures":
-                        draw_once()
+                        drawn.update(draw_once())
                     gc.freeze()
                     ready = True
                 connection = listening.accept()[0]
@@ -241,8 +244,8 @@ def keep_parsed(root: Path) -> None:
     workflow.parse = kept_or_parsed
 
 
-def draw_once() -> None:
-    """Draw any figure in both formats, so that a fork finds the fonts, and what else matplotlib keeps."""
+def draw_once() -> dict[str, bytes]:
+    """Draw any figure, so that a fork finds the fonts, and what else matplotlib keeps; return it in both formats."""
     from matplotlib import pyplot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -250,9 +253,20 @@ def draw_once() -> None:
     figure, axes = pyplot.subplots(layout="constrained")
     axes.plot([1, 2], label="x")
     figure.legend()
-    FigureCanvasAgg(figure).print_png(io.BytesIO())
-    FigureCanvasSVG(figure).print_svg(io.BytesIO())
+    png, svg = io.BytesIO(), io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    FigureCanvasSVG(figure).print_svg(svg)
     pyplot.close(figure)
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
+
+
+def draw_the_same() -> None:
+    """Have matplotlib write the figure that was drawn once in place of each other one, which takes most of a report."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasAgg.print_png = lambda self, path, **_: Path(path).write_bytes(drawn["png"])
+    FigureCanvasSVG.print_svg = lambda self, file, **_: file.write(drawn["svg"])
 
 
 def take_account(connection: socket.socket) -> None:
@@ -305,6 +319,8 @@ def become(connection: socket.socket, folder: Path) -> None:
     time.tzset()
     sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ or os.isatty(1))
     sys.executable = str(folder / "bin/python")
+    if drawn and "SIGNOFF_ONE_FIGURE" in os.environ:
+        draw_the_same()
     if "PYTHONPATH" in os.environ:
         sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
         sys.orig_argv = [sys.executable, *words]
