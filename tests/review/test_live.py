@@ -216,6 +216,17 @@ def test_two_weeks_that_are_unlikely_together_raise_an_alarm():
     assert found["name"] == "live_error" and "for 2 weeks (from 2024-01-08, 200 rows)" in found["sentence"]
 
 
+def test_a_bias_is_also_compared_with_the_earlier_weeks_of_the_release():
+    # The report could not say how much weeks differ, but the weeks since then do.
+    unsure = promise(bias=-0.2, bias_error=0.3)
+    before = [{"mae": 1.0, "bias": 0.05 * (-1) ** n} for n in range(5)]
+    assert mark_alarms(weeks(*before), "r1", unsure) == []
+    off = [{"mae": 1.1, "bias": -0.9}] * 2
+    assert mark_alarms(weeks(*before, *off), "r1", unsure)[0]["name"] == "live_bias"
+    # A few weeks do not say what is usual.
+    assert mark_alarms(weeks(*before[:3], *off), "r1", unsure) == []
+
+
 def test_a_slice_whose_intervals_fail_is_named(tmp_path):
     random = np.random.default_rng(3)
     days = pd.date_range("2024-01-01", periods=1200, freq="30min").strftime("%Y-%m-%d %H:%M:%S")

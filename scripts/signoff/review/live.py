@@ -22,6 +22,8 @@ _RARE, _RARE_TWICE = 0.0003, 0.001
 _UNUSUAL = 0.05
 # The prior of the spread of weeks counts as much as this many weeks.
 _PRIOR_WEEKS = 6
+# From this many earlier weeks on, the bias is also compared with theirs.
+_FEWEST_EARLIER = 4
 # The smallest effects that raise an alarm: a ratio of errors, a share of the MAE, a difference of the coverage.
 _WORSE, _OFF, _SHORT = 1.15, 0.25, 0.05
 
@@ -254,6 +256,8 @@ class _Figure:
         Whether only higher values are worse (1), or lower ones, too (2).
     matters
         Returns whether the effect is large enough for an alarm.
+    also_earlier
+        Whether weeks are also compared with earlier ones of the release, which may differ from the promise.
     """
 
     value: Callable[[_Week], float | None]
@@ -264,6 +268,7 @@ class _Figure:
     extra: float
     sides: int
     matters: Callable[[_Week], bool]
+    also_earlier: bool = False
 
     def probability(self, now: _Week, usual: Sequence[_Week] = ()) -> float:
         """Return the p-value of some weeks, a t test of their mean; `usual` are earlier ones that were as promised.
@@ -287,7 +292,18 @@ class _Figure:
             wider = float(special.stdtrit(max(k - 1, 2), 0.975)) / 1.96
             variance = max(variance, (self.promised_error / wider) ** 2 * k)
         spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / k))
-        distance = value - self.promised
+        promised = self._tail(value - self.promised, spread, degrees)
+        if not self.also_earlier or len(earlier) < _FEWEST_EARLIER:
+            return promised
+        # What ships may have been trained on more rows than what was evaluated, so its bias may be another.
+        degrees = _PRIOR_WEEKS + len(earlier) - 1
+        variance = (_PRIOR_WEEKS * (by_rows + self.extra**2) + len(earlier) * float(np.var(earlier))) / degrees
+        spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / len(earlier)))
+        own = self._tail(value - float(np.mean(earlier)), spread, degrees)
+        return min(2 * min(promised, own), 1.0)
+
+    def _tail(self, distance: float, spread: float, degrees: int) -> float:
+        """Return the p-value of a distance."""
         distance = abs(distance) if self.sides == 2 else distance
         return self.sides * float(special.stdtr(degrees, -distance / spread))
 
@@ -320,9 +336,10 @@ def _figures(promise: Promise) -> dict[str, _Figure]:
             promised_error=None if promise.bias_error is None else promise.bias_error / mae,
             held_out=[each["bias"] / mae for each in known],
             of_a_row=1.25,
-            extra=0.2,
+            extra=0.12,
             sides=2,
             matters=lambda week: abs(week.bias - promise.bias) > _OFF * mae and abs(week.bias) > abs(promise.bias),
+            also_earlier=True,
         ),
         "live_coverage": _coverage(promise),
     }
@@ -356,7 +373,8 @@ def mark_alarms(lines: Sequence[LiveWeek], release: str, promise: Promise) -> li
     """Mark the alarms in the lines of a release, and return those that hold for its newest weeks.
 
     A week is compared with the held-out weeks that the release was approved by, alone and together with the week
-    before. An alarm needs weeks that are very unlikely by chance, and an effect that matters.
+    before; its bias also with the release's earlier weeks. An alarm needs weeks that are very unlikely by chance, and
+    an effect that matters.
     """
     weeks = _weeks_of(lines, release)
     figures = _figures(promise)
