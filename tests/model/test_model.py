@@ -21,8 +21,9 @@ from signoff.base.files import sha256
 from signoff.config.settings import check_config
 from signoff.model.encoding import fit, predictions, predictions_of_codes
 from signoff.model.model_file import load_model, write_model
+from signoff.model.passes import fit_in_passes
 from signoff.model.pipeline import levels_of, make_pipeline
-from signoff.model.regressor import make_regressor, use_threads
+from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor, use_threads
 from signoff.model.scoring import BUILT_IN, metrics, predict
 from signoff.model.thresholds import _THRESHOLDS, judge
 from signoff.model.training import train_model
@@ -224,17 +225,29 @@ def test_more_levels_than_bins_are_taken():
     assert train_model(features, {"town": "category"}, target, params={"max_iter": 20}).score(features, target) > 0.1
 
 
-@pytest.mark.parametrize(("rows", "levels"), [(12_000, 2000), (300, 50)])
-def test_rare_levels_are_learnt_from(rows, levels):
+@pytest.mark.parametrize(
+    ("rows", "levels", "estimator"),
+    [(12_000, 2000, DEFAULT_ESTIMATOR), (300, 50, DEFAULT_ESTIMATOR), (3000, 500, "sklearn.linear_model.Ridge")],
+)
+def test_rare_levels_are_learnt_from(rows, levels, estimator):
     random = np.random.default_rng(0)
     codes = random.integers(0, levels, rows)
     features = pd.DataFrame({"town": pd.Series([f"t{each}" for each in codes], dtype="str")})
     target = pd.Series(random.normal(0, 10, levels)[codes] + random.normal(0, 1, rows))
     train = np.arange(rows) < 0.8 * rows
-    model = train_model(features[train], {"town": "category"}, target[train])
+    model = train_model(features[train], {"town": "category"}, target[train], estimator)
     assert model.score(features[~train], target[~train]) > 0.5
     features.loc[0, "town"] = "never seen"
     assert np.isfinite(model.predict(features)).all()
+
+
+def test_passes_take_more_levels_than_there_are_columns_for():
+    rows = pd.DataFrame({"town": pd.Series([f"t{n % 90}" for n in range(900)], dtype="str")})
+    rows["minutes"] = np.arange(900) % 90 / 10.0
+    model, seen = fit_in_passes(
+        rows, {"town": "category"}, "minutes", iter([rows, rows]), "sklearn.linear_model.SGDRegressor", {}, 0
+    )
+    assert seen == 1800 and np.isfinite(model.predict(rows[["town"]])).all()
 
 
 def test_a_mark_or_nothing_is_learnt_from():

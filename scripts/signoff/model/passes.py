@@ -13,7 +13,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import read_json
 from signoff.features.records import Description
 from signoff.features.row_keys import is_training, read_blocks
-from signoff.model.pipeline import levels_of, make_pipeline
+from signoff.model.pipeline import make_pipeline
 from signoff.model.regressor import make_regressor
 from signoff.tables.table import parse_table
 
@@ -54,7 +54,8 @@ def fit_in_passes(
             f"model.passes: {estimator} has no partial_fit. Remove model.passes, or name a regressor that has it, "
             "such as sklearn.linear_model.SGDRegressor or sklearn.neural_network.MLPRegressor."
         )
-    pipeline = make_pipeline(regressor, kinds, sample, levels_of(sample, kinds), random_state)
+    # Without the levels, none of them gets the mean of its target, which the blocks could not be given out of fold.
+    pipeline = make_pipeline(regressor, kinds, sample, {}, random_state)
     names, rows = list(kinds), 0
     try:
         with threadpool_limits({"openmp": 1, "blas": 1}):

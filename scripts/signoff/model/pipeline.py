@@ -46,8 +46,8 @@ def make_pipeline(
     level that the training part lacks counts as missing. A category with too many levels becomes two numbers: the
     code, in alphabetical order, and the target's mean, cross-fitted as in scikit-learn's TargetEncoder; with the number
     of each row's group, the mean for a row comes from rows of other groups. LightGBM and CatBoost get two such numbers
-    for each category. Any other regressor gets scaled numbers, the median for missing values, and one column for each
-    of the most frequent levels. Text becomes a few numbers (`TextEncoder`).
+    for each category. Any other regressor gets scaled numbers, the median for missing values, one column for each of
+    the most frequent levels, and the mean if there are more. Text becomes a few numbers (`TextEncoder`).
     A regressor of regressors (`members`) hands on the features as they are, and each of these has its own encoding.
     """
     # Imported here: not every task makes a pipeline.
@@ -77,11 +77,14 @@ def make_pipeline(
             _encode_by_itself(regressor, name, pipeline)
         return Pipeline([("encode", FunctionTransformer(feature_names_out="one-to-one")), ("regress", regressor)])
     boosting = isinstance(regressor, HistGradientBoostingRegressor) or booster_of(regressor)
-    columns = (
-        _codes(regressor, categories, numbers, features, levels, inner_folds(len(features), random_state, groups))
-        if boosting
-        else _dummies(regressor, categories, numbers)
-    )
+    if boosting:
+        folds = inner_folds(len(features), random_state, groups)
+        columns = _codes(regressor, categories, numbers, features, levels, folds)
+    else:
+        columns = _dummies(regressor, categories, numbers)
+        if many := [name for name in categories if _count(levels.get(name)) > _MOST_DUMMIES]:
+            means = TargetEncoder(target_type="continuous", cv=inner_folds(len(features), random_state, groups))
+            columns.append(("means", Pipeline([("encode", means), ("scale", StandardScaler())]), many))
     # They come last: the positions of the categories stay the same.
     encoders = [_numbers_of_text(random_state, scaled=not boosting) for _ in texts]
     columns += [(f"text{n}", encoder, [texts[n]]) for n, encoder in enumerate(encoders)]
@@ -124,11 +127,16 @@ def by_levels(
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the categories that gradient boosting can split on as sets, those with too many levels, and with one."""
     most = min(_MOST_LEVELS, rows / _FEWEST_ROWS_A_LEVEL)
-    count = {name: pd.notna(levels[name]).sum() for name in categories}
+    count = {name: _count(levels[name]) for name in categories}
     many = [name for name in categories if count[name] > most]
     # scikit-learn cannot split on sets of a single level, but it can split its code from missing values.
     single = [name for name in categories if count[name] == 1]
     return [name for name in categories if name not in (*many, *single)], many, single
+
+
+def _count(levels: ExtensionArray | None) -> int:
+    """Return the number of levels of a category, without a missing value; 0 if they are not given."""
+    return 0 if levels is None else int(pd.notna(levels).sum())
 
 
 def _codes(
