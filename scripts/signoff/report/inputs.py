@@ -95,7 +95,8 @@ def model(metrics: Metrics) -> list[Block]:
         items.append(_transform(metrics["target_transform"]))
     chosen = words_of(metrics["candidates"]["settings"][0]) if "candidates" in metrics else ""
     if "target_transform" in metrics or any(each in chosen for each in _OF_MEDIAN):
-        items.append("Predictions estimate the median, so their mean may be below that of a skewed target.")
+        who = "Some models of the weighted mean" if chosen.startswith("VotingRegressor") else "Predictions"
+        items.append(f"{who} estimate the median, so the mean of predictions may be below that of a skewed target.")
     if "candidates" not in metrics:
         return [Items(items)]
     return [
