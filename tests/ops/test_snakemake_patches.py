@@ -15,6 +15,7 @@ import pytest
 import snakemake.api  # noqa: F401, its modules import each other, and only this order works
 from snakemake.dag import DAG
 from snakemake.exceptions import LockException
+from snakemake.io import _IOFile
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.persistence.file import FilePersistence
@@ -23,6 +24,7 @@ from snakemake.settings.types import SharedFSUsage
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from conftest import program, run
+from signoff.base.files import replacing
 from signoff.ops import snakemake_patches as patches
 
 # The digest of the source of all that is patched, of 9.27.0 and 9.27.1: after a change, read the new source, and decide
@@ -37,6 +39,7 @@ PATCHED = {
     FileBackupMixin.backup_output: "0567435ee10946db",
     FileBackupMixin.restore_output: "929db9930db20c0c",
     PersistenceBase.finished: "3f347851a55e2243",
+    _IOFile.checksum: "cc344b5b1a5e355b",
     DAG.update_needrun: "2cc7fc0714165cf3",
     RealExecutor.format_job_exec: "309fc84b3aa21142",
     DefaultFormatter.format_job_info: "522664f0e974c58c",
@@ -326,3 +329,30 @@ def test_a_lock_is_cleared_only_if_no_other_snakemake_is_there(tmp_path, monkeyp
     assert left.exists()
     for each in opened:
         os.close(each)
+
+
+def test_a_file_is_read_again_for_its_checksum_only_after_a_change(tmp_path, monkeypatch):
+    async def read(self, threshold):
+        asked.append(threshold)
+        return Path(self.file).read_text("utf-8") if Path(self.file).exists() else None
+
+    asked, path = [], tmp_path / "a"
+    monkeypatch.setattr(patches, "_checksum_of_snakemake", read)
+    monkeypatch.setattr(patches, "_checksums", {})
+    file = SimpleNamespace(file=str(path), is_storage=False)
+    path.write_text("one", encoding="utf-8")
+    assert [asyncio.run(patches._checksum(file, 10)) for _ in range(3)] == ["one"] * 3 and len(asked) == 1
+    # Of the same size, and as old.
+    with replacing(path) as new:
+        new.write_text("two", encoding="utf-8")
+        os.utime(new, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    assert [asyncio.run(patches._checksum(file, 10)) for _ in range(3)] == ["two"] * 3 and len(asked) == 2
+    path.write_text("three", encoding="utf-8")
+    assert asyncio.run(patches._checksum(file, 10)) == "three"
+    assert asyncio.run(patches._checksum(file, 11)) == "three" and asked == [10, 10, 10, 11]
+    path.unlink()
+    assert asyncio.run(patches._checksum(file, 11)) is None
+    # What a store says is its own.
+    stored = SimpleNamespace(file=str(path), is_storage=True)
+    path.write_text("four", encoding="utf-8")
+    assert [asyncio.run(patches._checksum(stored, 11)) for _ in range(2)] == ["four"] * 2 and asked[4:] == [11] * 3

@@ -12,13 +12,14 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 from snakemake.dag import DAG
 from snakemake.exceptions import LockException
+from snakemake.io import _IOFile
 from snakemake.logging import DefaultFormatter
 from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.persistence.file import FilePersistence
@@ -34,6 +35,7 @@ from signoff.ops.folder import orphans, running_snakemake, running_words, say
 _begin = JobScheduler.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
+_checksum_of_snakemake = _IOFile.checksum
 _update_of_snakemake = DAG.update_needrun
 _command_of_snakemake = RealExecutor.format_job_exec
 _info_of_snakemake = DefaultFormatter.format_job_info
@@ -44,6 +46,8 @@ _ending: queue.SimpleQueue[Any] = queue.SimpleQueue()
 _failed: set[str] = set()
 # Outputs that `_update_needrun` has checked.
 _seen: set[str] = set()
+# What `_checksum` has found, by all that it depends on.
+_checksums: dict[tuple[Any, ...], str | None] = {}
 
 
 def patch(main_process: bool) -> None:
@@ -63,6 +67,7 @@ def patch(main_process: bool) -> None:
     FileBackupMixin.backup_output = _backup_output
     FileBackupMixin.restore_output = _restore_output
     PersistenceBase.finished = _finished
+    _IOFile.checksum = _checksum
 
 
 def keep_going() -> None:
@@ -273,3 +278,20 @@ async def _finished(self: Any, job: Any) -> None:
     _failed.difference_update(outputs)
     for path in job.output:
         self._unmark_incomplete(self._get_key(path))
+
+
+async def _checksum(self: Any, *arguments: Any, **options: Any) -> str | None:
+    """Compute the checksum of a file once, as long as the file is the same.
+
+    Reason: Snakemake reads each input of a job again for each of its outputs, and a rule declares each module that its
+    script imports: a thousand files for the report. No upstream issue was found.
+    """
+    found = None
+    with suppress(OSError):
+        found = None if self.is_storage else os.stat(self.file)
+    if found is None:
+        return await _checksum_of_snakemake(self, *arguments, **options)  # type: ignore[no-any-return]
+    key = (str(self.file), found.st_ino, found.st_size, found.st_mtime_ns, arguments, *options.items())
+    if key not in _checksums:
+        _checksums[key] = await _checksum_of_snakemake(self, *arguments, **options)
+    return _checksums[key]
