@@ -291,7 +291,7 @@ async def _checksum(self: Any, *arguments: Any, **options: Any) -> str | None:
         found = None if self.is_storage else os.stat(self.file)
     if found is None:
         return await _checksum_of_snakemake(self, *arguments, **options)  # type: ignore[no-any-return]
-    key = (str(self.file), found.st_ino, found.st_size, found.st_mtime_ns, arguments, *options.items())
+    key = (str(self.file), found.st_ino, found.st_size, found.st_ctime_ns, arguments, *options.items())
     if key not in _checksums:
         _checksums[key] = await _checksum_of_snakemake(self, *arguments, **options)
     return _checksums[key]
