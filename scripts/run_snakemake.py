@@ -3,8 +3,8 @@
     python scripts/run_snakemake.py --snakefile Snakefile --cores 2
 
 The options are Snakemake's, and so is what a run does. At its start Snakemake imports pandas for a report of its plugin
-for Slurm, boto3 for its plugin for S3, and SQLAlchemy for a database of records. Here they are imported when they are
-first used.
+for Slurm, boto3 for its plugin for S3, SQLAlchemy for a database of records, and others. Here they are imported when
+they are first used.
 """
 
 import sys
@@ -25,6 +25,10 @@ _LATE = {
     "botocore.client": set(),
     "botocore.session": set(),
     "snakemake.persistence.db": {"DbPersistence"},
+    # For files at URLs.
+    "requests": set(),
+    # For messages of the progress bars.
+    "rich.markdown": {"Markdown"},
 }
 
 

@@ -41,6 +41,7 @@ def test_a_start_imports_no_library_for_tables_databases_or_stores(project):
     assert done.returncode == 0 and "rule train_model:" in done.stdout
     needless = {"numpy._core", "pandas.core.frame", "pyarrow", "boto3.session", "botocore.session", "docutils.nodes"}
     needless |= {"sqlalchemy", "sqlmodel", "sqlalchemy.orm", "jinja2", "skops", "joblib", "mlflow"}
+    needless |= {"requests.sessions", "markdown_it"}
     assert imported(done.stdout) & needless == set()
     # Which shows that such names would be there.
     assert {"pydantic", "snakemake.persistence.file", "signoff.rules.settings"} <= imported(done.stdout)
@@ -70,6 +71,8 @@ def test_late_libraries_work_when_they_are_needed():
         "try: raise client.exceptions.NoSuchKey({}, 'x')\n"
         "except botocore.exceptions.ClientError: pass\n"
         "assert isinstance(pandas.DataFrame({'a': [1]})['a'].to_numpy(), numpy.ndarray)\n"
+        "import requests\nassert issubclass(requests.ConnectionError, requests.RequestException)\n"
+        "from rich.markdown import Markdown\nassert Markdown('*a*').markup == '*a*'\n"
         "import snakemake.cli\nfrom snakemake.workflow import DbPersistence\n"
         "assert DbPersistence.mro()[1].__name__ == 'PersistenceBase'\n"
     )

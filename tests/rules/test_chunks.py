@@ -12,7 +12,7 @@ from snakemake.persistence.file import FilePersistence
 from signoff.base.errors import TaskError
 from signoff.ops.damaged import changed_files
 from signoff.rules import one_process
-from signoff.rules.chunks import Chunks
+from signoff.rules.chunks import Chunks, Group
 from signoff.rules.flags import words
 from signoff.rules.members import tasks_of
 from signoff.rules.one_process import OneProcess
@@ -201,6 +201,26 @@ def test_a_job_has_the_cores_that_jobs_with_new_rows_do_not_need(tmp_path, monke
     assert threads(1) == 4
     # The only model of a job has them all, one job after the other.
     assert threads(0, per_job=1) == 8
+
+
+def test_the_jobs_of_thousands_of_models_ask_once_for_the_record_and_share_the_chunks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = {f"m{number:04d}": {"rows": 3, "pieces": ["rows.csv"]} for number in range(1000)}
+    asked = []
+    group = Group("each_", "m.*", {})
+    chunks = Chunks(SimpleNamespace(cores=2), None, [group], lambda: asked.append(1) or parts, None)
+    first = chunks.models(SimpleNamespace(chunk=0))
+    assert chunks.models(SimpleNamespace(chunk=0)) is first and len(first) == 100
+    asked.clear()
+    chunks.plan(SimpleNamespace(chunk=3))
+    # Once for the names and once for the pieces, not for each model.
+    assert len(asked) == 2
+    assert json.loads(Path(chunks.plan(SimpleNamespace(chunk=3))).read_text())["m0300"]["pieces"] == [
+        "data/source/m0300/rows.csv"
+    ]
+    # Another record is another plan.
+    parts = {"m0000": {"rows": 3, "pieces": []}}
+    assert chunks.number() == 1 and chunks.models(SimpleNamespace(chunk=0)) == ["m0000"]
 
 
 def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):

@@ -46,9 +46,10 @@ def model_parts():
     """Return by model what split_source has recorded of its rows; None if the model has a source of its own."""
     if settings.models.by:
         return parts.with_model()
-    return dict.fromkeys(folder_name(name) for name in settings.models.each)
+    return NAMED
 
 
+NAMED = dict.fromkeys(folder_name(name) for name in settings.models.each)
 chunks = Chunks(workflow, rules, ALIKE, model_parts, settings.models.per_job)
 reports = replace(chunks, kind="reports")
 

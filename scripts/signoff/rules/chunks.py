@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ class Chunks:
     groups
         All models.
     parts
-        Returns what `split_source` has recorded of each model, by name; None for a model with a source of its own.
+        Returns what `split_source` has recorded of each model, by name; None for a model with a source of its own. The
+        object is the same as long as the record is.
     per_job
         `models.per_job` of the config.
     kind
@@ -99,6 +100,7 @@ class Chunks:
     parts: Callable[[], dict[str, dict[str, Any] | None]]
     per_job: int | None
     kind: str = "models"
+    _found: dict[str, Any] = field(init=False, default_factory=dict)
 
     @property
     def marker(self) -> str:
@@ -125,8 +127,8 @@ class Chunks:
     def plan(self, wildcards: Any) -> str:
         """Return the file that lists the models of a chunk; it is rewritten only if it has changed."""
         members = {
-            model: Member(steps=str(self._file(self._group(model))), pieces=self._pieces(model))
-            for model in self.models(wildcards)
+            model: Member(steps=str(self._file(self._group(model))), pieces=pieces)
+            for model, pieces in self._pieces(self.models(wildcards)).items()
         }
         path = CHUNKS_FOLDER / f"{self.kind}-{wildcards.chunk}.json"
         write_if_changed(path, members)
@@ -140,8 +142,7 @@ class Chunks:
             steps.write(self._file(group))
             found.add(str(self._file(group)))
             found.update(path for step in steps.steps for path in step.inputs if MODEL not in path)
-        for model in self.models(wildcards):
-            found.update(self._pieces(model))
+        found.update(piece for pieces in self._pieces(self.models(wildcards)).values() for piece in pieces)
         return sorted(found)
 
     def threads(self, wildcards: Any) -> int:
@@ -155,7 +156,7 @@ class Chunks:
         return sum(map(self._has_new_rows, range(self.number())))
 
     def _has_new_rows(self, chunk: int) -> bool:
-        pieces = [piece for model in self._chunks()[chunk] for piece in self._pieces(model)]
+        pieces = [piece for found in self._pieces(self._chunks()[chunk]).values() for piece in found]
         try:
             made = os.stat(self.marker.format(chunk=chunk)).st_mtime_ns
             return not pieces or max(os.stat(piece).st_mtime_ns for piece in pieces) > made
@@ -180,12 +181,21 @@ class Chunks:
         return bool(settings.forceall or any(rule.endswith(f"{self.kind}_chunk") for rule in settings.forcerun))
 
     def _chunks(self) -> list[list[str]]:
-        return chunked({name: part["rows"] if part else None for name, part in self.parts().items()}, self.per_job)
+        """Return the models of each chunk; found once for all jobs, each of which asks several times."""
+        parts = self.parts()
+        if self._found.get("parts") is not parts:
+            rows = {name: part["rows"] if part else None for name, part in parts.items()}
+            self._found.update(parts=parts, chunks=chunked(rows, self.per_job))
+        chunks: list[list[str]] = self._found["chunks"]
+        return chunks
 
-    def _pieces(self, model: str) -> list[str]:
-        """Return the files in which `split_source` has put a model's rows."""
-        part = self.parts()[model]
-        return [f"data/source/{model}/{piece}" for piece in part["pieces"]] if part else []
+    def _pieces(self, models: list[str]) -> dict[str, list[str]]:
+        """Return by model the files in which `split_source` has put its rows."""
+        parts = self.parts()
+        return {
+            model: [f"data/source/{model}/{piece}" for piece in part["pieces"]] if (part := parts[model]) else []
+            for model in models
+        }
 
     def _group(self, model: str) -> Group:
         return next(group for group in self.groups if re.fullmatch(group.names, model))
