@@ -121,7 +121,7 @@ reproduce: $(READY) ## train a release again from the data that it keeps, and co
 predict: $(READY) ## score data/batches/BATCH.csv (or .csv.gz, …) with the current release (BATCH=name)
 	@name="$${BATCH#data/batches/}"; name="$${name%.csv}"; $(SNAKEMAKE) "predictions/$${name%.csv.*}.csv"
 
-serve: .venv/.serving ## answer POST /predict with the current release over HTTP (PORT=8000, HOST=127.0.0.1, WORKERS=1)
+serve: .venv/.serving ## answer POST /predict with the current release over HTTP (PORT=8000, HOST=127.0.0.1, WORKERS=one a core)
 	@$(IN_PROJECT)/serve.py $(if $(findstring command,$(HOST_FROM)),--host="$$HOST") $${PORT+--port="$$PORT"} $${WORKERS+--workers="$$WORKERS"}
 
 weekly: $(READY) ## run the weekly job, as a scheduler does: one run at a time, logged in logs/runs.jsonl

@@ -2,7 +2,10 @@
 
     make bench-serve DIR=folder PROGRAMS=folder
 
-All run with one worker and answer raw rows with the same release: `make attest` has written it as an MLflow model.
+All answer raw rows with the same release: `make attest` has written it as an MLflow model. Each has as many processes
+as by default, except for MLServer: its one worker beside the server does not start with the newest uvloop, so that the
+server answers itself. With `--workers`, `make serve` and MLflow have that many.
+
 PROGRAMS is the bin folder of an environment with mlflow, mlserver and mlserver-mlflow; what is not in it is not
 measured. The rows are those of the project's raw data, as JSON. Four clients, in a process of their own, send one
 request after the other, to the servers in turn, so that other load on the machine concerns all. The CPU time is that of
@@ -37,9 +40,9 @@ CLIENTS = 4
 
 
 @contextlib.contextmanager
-def server(folder: Path, workers: int) -> Iterator[tuple[int, int]]:
+def server(folder: Path, workers: list[str]) -> Iterator[tuple[int, int]]:
     """Start the server in a project's folder, and yield its port and its process."""
-    command = [sys.executable, ROOT / "scripts/serve.py", "--port=0", f"--workers={workers}"]
+    command = [sys.executable, ROOT / "scripts/serve.py", "--port=0", *workers]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stderr:
@@ -64,17 +67,17 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def mlflow_server(programs: Path, model: Path) -> Iterator[tuple[int, int]]:
+def mlflow_server(programs: Path, model: Path, workers: list[str]) -> Iterator[tuple[int, int]]:
     """Have MLflow serve a model in the environment of the programs; yield its port and its process."""
     [port] = free_ports(1)
-    command = [programs / "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
+    command = [programs / "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local", *workers]
     with other_server([*command, "--port", str(port)], programs, f"http://127.0.0.1:{port}/ping") as process:
         yield port, process
 
 
 @contextlib.contextmanager
-def mlserver(programs: Path, model: Path) -> Iterator[tuple[int, int]]:
-    """Have MLServer serve a model, in one process as the others; yield its port and its process."""
+def mlserver(programs: Path, model: Path, _: list[str]) -> Iterator[tuple[int, int]]:
+    """Have MLServer serve a model in one process; yield its port and its process."""
     port, *others = free_ports(3)
     with tempfile.TemporaryDirectory() as folder:
         ports = dict(zip(("http_port", "grpc_port", "metrics_port"), (port, *others), strict=True))
@@ -155,18 +158,19 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("."), help="a project with a release")
     parser.add_argument("--seconds", type=float, default=10, help="how long each size is measured")
     parser.add_argument("--rounds", type=int, default=3, help="how often the servers take turns")
-    parser.add_argument("--workers", type=int, default=1, help="the processes of each server that answer")
+    parser.add_argument("--workers", type=int, help="processes of make serve and MLflow; by default, what each has")
     parser.add_argument("--programs", type=Path, help="the folder of the programs mlflow and mlserver")
     args = parser.parse_args()
     rows = pd.read_csv(args.folder / "data/raw/raw_data.csv", nrows=max(SIZES) * 2).dropna().head(max(SIZES))
     records = json.loads(rows.to_json(orient="records"))
     model = args.folder.resolve() / "attestations" / (args.folder / "deployed/current").resolve().name / "mlflow_model"
+    workers = [f"--workers={args.workers}"] if args.workers else []
     others = {"mlflow models serve": ("mlflow", mlflow_server), "MLServer": ("mlserver", mlserver)}
     with contextlib.ExitStack() as stack:
-        servers = {"make serve": (*stack.enter_context(server(args.folder, args.workers)), "/predict")}
+        servers = {"make serve": (*stack.enter_context(server(args.folder, workers)), "/predict")}
         for name, (program, start) in others.items():
             if args.programs and (args.programs / program).exists():
-                servers[name] = (*stack.enter_context(start(args.programs.resolve(), model)), "/invocations")
+                servers[name] = (*stack.enter_context(start(args.programs.resolve(), model, workers)), "/invocations")
         print(f"load at the start: {os.getloadavg()[0]:.1f}")
         print("| server | rows a request | requests a second | p50 | p99 | CPU a request |\n|---|---|---|---|---|---|")
         for size in SIZES:

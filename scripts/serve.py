@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from signoff.serving.served import Served
 
+# By default: each has the release and the libraries in memory.
+_MOST_WORKERS = 4
 # Seconds within which a worker must report to its parent, even on a busy machine.
 _ALIVE = 30
 
@@ -72,6 +74,13 @@ def _worker(options: ServerOptions, note: Path) -> "Starlette":
     return app_of_worker(options, note)
 
 
+def _workers() -> int:
+    """Return how many processes answer by default: a process scores on little more than one core at a time."""
+    from joblib import cpu_count
+
+    return min(int(cpu_count()), _MOST_WORKERS)
+
+
 def _configured(make_app: Callable[[], "Starlette"], workers: int = 1) -> "Config":
     """Return how Uvicorn runs the application: with our log, and without a line for each request."""
     from uvicorn import Config
@@ -94,7 +103,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = command_line.arguments(__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="its port; 0 for any that is free")
-    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
+    number = f"processes that answer; by default one for each core, at most {_MOST_WORKERS}"
+    parser.add_argument("--workers", type=int, help=number)
     config_argument(parser)
     args = parser.parse_args(argv)
     with command_line.logged("serve", args, f"{args.host}, port {args.port}"):
@@ -112,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
             logging.info("[serve] release: %s", served.state.scorer.release)
             logging.info("[serve] POST rows to %s/predict; %s/openapi.json describes it", address, address)
             with _ending_well():
-                serve(options, served, at, max(args.workers, 1))
+                serve(options, served, at, _workers() if args.workers is None else max(args.workers, 1))
             logging.info("[serve] ended.")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+import joblib
 import jsonschema
 import pandas as pd
 import pyarrow as pa
@@ -78,7 +79,7 @@ def running(released_run, tmp_path_factory) -> Iterator[Running]:
 def started(project: Project, *options: str, python: str | None = None) -> Iterator[Running]:
     """A server in a project's folder, which is stopped by Ctrl-C."""
     log = project.folder / "serve.log"
-    command = [python or program("python"), project.workflow / "scripts/serve.py", "--port=0", *options]
+    command = [python or program("python"), project.workflow / "scripts/serve.py", "--port=0", "--workers=1", *options]
     with log.open("w", encoding="utf-8") as streams:
         process = subprocess.Popen(command, cwd=project.folder, stdout=streams, stderr=streams)
     for _ in range(600):
@@ -444,6 +445,16 @@ def test_the_server_leaves_the_loopback_address_only_if_make_is_told_so(monkeypa
     command = ["make", "-n", "-o", ".venv/.serving", "-o", ".venv/.made", "serve", "PORT=1"]
     assert "serve.py  ${PORT+" in run(command, cwd=ROOT).stdout
     assert 'serve.py --host="$HOST" ${PORT+' in run([*command, "HOST=0.0.0.0"], cwd=ROOT).stdout
+
+
+def test_a_process_for_each_core_answers_unless_the_number_is_given():
+    cores = os.sched_getaffinity(0)
+    assert serve._workers() == min(joblib.cpu_count(), 4)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert serve._workers() == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_numbers_and_cells_are_read_by_the_notation_of_the_config():
