@@ -8,7 +8,6 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from signoff.base.errors import TaskError, nearest
@@ -112,11 +111,16 @@ def divide(
     reasons: np.ndarray,
 ) -> tuple[pa.Table, pa.Table]:
     """Return the rows that were scored, with predictions and their intervals, and the others, with the reasons."""
-    good = pa.array(reasons == "", type=pa.bool_())
+    is_good = reasons == ""
     carried = dict(zip(text.column_names, text.columns, strict=True))
     made = {name: pa.array(values, from_pandas=True) for name, values in predicted.items()}
-    scored = pa.table({"row_number": numbers, **carried, **made}).filter(good)
-    bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried}).filter(pc.invert(good))
+    scored = pa.table({"row_number": numbers, **carried, **made})
+    bad = pa.table({"row_number": numbers, "reason": pa.array(reasons, pa.string()), **carried})
+    if is_good.all():
+        # Filters take longer than all else, if there are few rows.
+        bad = bad.slice(0, 0)
+    else:
+        scored, bad = scored.filter(pa.array(is_good, pa.bool_())), bad.filter(pa.array(~is_good, pa.bool_()))
     if uneven:
         lines = {"row_number": [number for number, _ in uneven], "reason": [reason for _, reason in uneven]}
         lines |= {name: pa.nulls(len(uneven), pa.string()) for name in carried}

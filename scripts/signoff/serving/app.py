@@ -36,9 +36,9 @@ from signoff.serving.record import Predicted
 from signoff.serving.rows import RequestRows, answer, refusal, rows_of_csv, rows_of_json
 from signoff.serving.served import Served, ServerState
 
-# Requests that a process scores at the same time. A busy system shares its cores among threads, and much of the work of
-# a request runs beside the Python code of another one.
-_THREADS = 4
+# Requests that a process scores at the same time. Some of the work of a request runs beside the Python code of another
+# one, but more threads wait for each other.
+_THREADS = 2
 # Seconds between two checks for another release.
 _EVERY = 0.25
 # Seconds before a process tries again to load a release.
