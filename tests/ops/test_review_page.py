@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_decision import CONFIG, DIAGNOSTICS, METRICS, PAGE, digest, project, release, train, write  # noqa: F401
 from test_history import Page
+from test_overview import live
 from test_statement import keys  # noqa: F401
 
 import sign_off as signing
@@ -153,6 +154,16 @@ def test_changes_since_the_release_are_side_by_side(serving, project):  # noqa: 
     # What is damaged is said.
     Path("deployed/releases", name, "model.json").write_text("{}", encoding="utf-8")
     assert "Unknown: deployed/releases" in ask(serving.address)[1]
+
+
+def test_the_live_record_of_the_release_and_its_alarm_are_on_the_page(serving, project):  # noqa: F811
+    name = release(project, 1)
+    train(2, name)
+    write("reports/live.json", live(name, "It errs more."))
+    text = ask(serving.address)[1]
+    page = Page(text)
+    assert "It errs more." in text.partition("<iframe")[0] and text.count("<svg") == 1
+    assert [row[0] for table in page.tables for row in table if row[0].startswith("2026-01-")]
 
 
 def test_what_cannot_be_decided_on_is_said(serving):

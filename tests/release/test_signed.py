@@ -34,7 +34,7 @@ from signoff.release.approval import (
 from signoff.release.detached import _parse_statement
 from signoff.release.envelope import envelope, pae, payload_of
 from signoff.release.form import is_line, strict_json
-from signoff.release.signature import _is_canonical, names_of, person_of, sign
+from signoff.release.signature import _is_canonical, names_of, person_of, sign, verify_signature
 from signoff.release.store import Releases
 
 SIGN_OFF = Path("reports/sign_off.json")
@@ -279,6 +279,40 @@ def test_a_second_writing_of_one_signature_is_not_canonical(signed):
     place = blob.index(b"\0\0\0\x07signoff") + 11
     assert blob[place : place + 4] == b"\0\0\0\0"
     assert not _is_canonical(armored(blob[:place] + b"\0\0\0\x01x" + blob[place + 4 :]))
+
+
+# A public key on a hardware token (in software here), and its signature of "A decision.\n", by kind of key.
+HARDWARE = {
+    "sk-ssh-ed25519@openssh.com": (
+        "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIO1uGgyRYXfAVMe+bMZEpZEEdrI7axygygCg9W5RUluvAAAABHNzaDo=",
+        "U1NIU0lHAAAAAQAAAEoAAAAac2stc3NoLWVkMjU1MTlAb3BlbnNzaC5jb20AAAAg7W4aDJFhd8BUx75sxkSlkQR2sjtrHKDKAKD1"
+        "blFSW68AAAAEc3NoOgAAAAdzaWdub2ZmAAAAAAAAAAZzaGE1MTIAAABnAAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA"
+        "QFdWGqsZXK1gVh2BdmdjtOXVIjZ+orYC0OFP3/YdXqLt3VoCiLb6BqaZEinnTfb1A2PcZ08TlUvoI9tUsXMaEggBEjRWeA==",
+    ),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (
+        "AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBP7L0CISXSROamysZA1PznDM0cg1"
+        "vz62ug+CxKtUxX6hdu77UTG8ox3S0Azy1m7ausBdAhgTxiidapSur/qv0GEAAAAEc3NoOg==",
+        "U1NIU0lHAAAAAQAAAH8AAAAic2stZWNkc2Etc2hhMi1uaXN0cDI1NkBvcGVuc3NoLmNvbQAAAAhuaXN0cDI1NgAAAEEE/svQIhJd"
+        "JE5qbKxkDU/OcMzRyDW/Pra6D4LEq1TFfqF27vtRMbyjHdLQDPLWbtq6wF0CGBPGKJ1qlK6v+q/QYQAAAARzc2g6AAAAB3NpZ25v"
+        "ZmYAAAAAAAAABnNoYTUxMgAAAHgAAAAic2stZWNkc2Etc2hhMi1uaXN0cDI1NkBvcGVuc3NoLmNvbQAAAEkAAAAhAI8hND/sBKDw"
+        "R/+L0Nrjt4AwxE+L3G26ZusaaciKO2bbAAAAIGAF8r6bSh68tjTNhmhypTNf6DntcGSYCrbcxPT4cgHnARI0Vng=",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HARDWARE)
+def test_a_signature_by_a_hardware_key_is_accepted(tmp_path, kind):
+    key, signature = HARDWARE[kind]
+    (tmp_path / "signers").write_text(f'ada namespaces="signoff" {kind} {key}\n', encoding="utf-8")
+    decision = {"reviewer": "ada", "signature": armored(base64.b64decode(signature))}
+    assert verify_signature(b"A decision.\n", decision, tmp_path / "signers", None).startswith("SHA256:")
+    with pytest.raises(TaskError):
+        verify_signature(b"A decision,\n", decision, tmp_path / "signers", None)
+    blob = bytearray(base64.b64decode(signature))
+    # The counter of the token is signed, too.
+    blob[-1] ^= 1
+    with pytest.raises(TaskError):
+        verify_signature(b"A decision.\n", decision | {"signature": armored(bytes(blob))}, tmp_path / "signers", None)
 
 
 def test_a_decision_that_brings_its_own_files_moves_no_signature(signed, keys):
