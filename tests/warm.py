@@ -14,6 +14,8 @@ import array
 import atexit
 import contextlib
 import ctypes
+import dataclasses
+import functools
 import gc
 import importlib
 import io
@@ -68,6 +70,15 @@ PRELOADED = {
     "tracking": ["mlflow", "mlflow.entities", "jsonschema", "yaml"],
     "tables": [*TABLES, "pandera.pandas"],
 }
+# What most programs of each kind import of the workflow.
+OURS = {
+    "snakemake": ["signoff.rules.settings", "signoff.rules.code", "signoff.ops.snakemake_patches"],
+    "models": ["train_model", "refit_model", "evaluate_model", "explain_model", "compare_model", "predict"],
+    "figures": ["generate_report", "history"],
+    "tracking": [],
+    "tables": ["ingest_data", "validate_data", "clean_data", "feature_engineering", "diagnose", "verdict", "sign_off"],
+}
+OURS["tables"] += ["deploy", "verify", "rollback", "status", "weekly", "init_project"]
 # The scripts that need more than tables.
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
@@ -180,6 +191,7 @@ def serve(folder: Path, kind: str) -> None:
                     # Not before: most who test one script need none of it.
                     for name in PRELOADED[kind]:
                         importlib.import_module(name)
+                    import_and_forget(OURS[kind])
                     if kind == "snakemake":
                         # Looks for all plugins, and keeps what it has found.
                         sys.modules["snakemake.cli"].get_argument_parser()
@@ -216,6 +228,28 @@ def serve(folder: Path, kind: str) -> None:
                     poll.unregister(descriptor)
                     connection.sendall(status.to_bytes(4, "big"))
                 connection.close()
+
+
+def import_and_forget(names: list[str]) -> None:
+    """Import modules of the workflow, and forget them, since a fork imports those of its own copy.
+
+    What is remembered are the regular expressions and the methods of dataclasses that they compile.
+    """
+    re._MAXCACHE = 10_000
+    compiled = functools.cache(lambda text: compile(text, "<string>", "exec"))
+    dataclasses.exec = lambda text, *scopes: exec(compiled(text), *scopes)
+    scripts = str(Path(__file__).parent.parent / "scripts")
+    before, finders, path = set(sys.modules), sys.meta_path[:], sys.path[:]
+    sys.path.insert(0, scripts)
+    for name in names:
+        importlib.import_module(name)
+    sys.meta_path[:], sys.path[:] = finders, path
+    for name in sys.modules.keys() - before:
+        module = sys.modules[name]
+        # What waits for its first use is of a class of the workflow.
+        late = type(module).__module__.startswith("signoff.")
+        if late or (getattr(module, "__file__", None) or "").startswith(scripts):
+            del sys.modules[name]
 
 
 def keep_parsed(root: Path) -> None:

@@ -174,6 +174,7 @@ def test_a_column_that_is_empty_in_the_newest_week_is_named_in_the_verdict(start
     assert "Contract    fail" in done.stdout and f"\n            {line}" in done.stdout
 
 
+@pytest.mark.one_figure
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
 def test_decimal_commas_semicolons_and_encodings_are_recognised_and_scored_alike(started, encoding):
     content = german().to_csv(index=False, sep=";").encode(encoding)

@@ -31,6 +31,7 @@ def table(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.one_figure
 def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
     words = ["--rows", 2_000, "--runs", 1, "--fit-seconds", 0, "--only", "--tools", "--output", tmp_path]
     said = bench("bench", *words, python=program("python"))

@@ -251,6 +251,7 @@ def test_each_task_logs_start_and_end_and_what_the_specification_asks(finished_r
         assert (finished_run.folder / f"logs/benchmarks/{task}.tsv").is_file()
 
 
+@pytest.mark.one_figure
 def test_a_failed_threshold_is_a_verdict_and_the_run_exits_1(finished):
     project = finished
     project.configure(thresholds={"mae_max": 0.01, "r2_min": 0.5})
