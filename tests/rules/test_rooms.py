@@ -58,12 +58,15 @@ def test_a_job_of_many_models_or_parts_imports_no_snakemake():
     assert done.returncode == 0, done.stdout
 
 
-def test_parts_of_scipy_are_imported_only_if_they_are_used():
+def test_parts_of_libraries_are_imported_only_if_they_are_used():
     code = """
 import sys
 import explain_model, sklearn.ensemble, sklearn.compose, sklearn.linear_model
 names = ("integrate._ivp", "interpolate._bsplines", "optimize._optimize", "stats._stats_py")
 assert not {f"scipy.{name}" for name in names} & set(sys.modules)
+assert not {"numpy.f2py.f2py2e", "rich.progress"} & set(sys.modules)
+import numpy, sklearn.callback
+assert callable(numpy.f2py.run_main) and type(sklearn.callback.ProgressBar()).__name__ == "ProgressBar"
 from scipy import stats
 from scipy.stats import chi2, rankdata
 assert list(rankdata([3, 1, 2])) == [3, 1, 2]
