@@ -23,7 +23,7 @@ from sklearn.preprocessing import OrdinalEncoder
 def fit(rows: pd.DataFrame, folder: Path, test_rows: int | None = None) -> None:
     """Make a model that is scored on its last rows: a fifth, or as many as `test_rows`."""
     rows = rows.dropna().sort_values("started", kind="stable")
-    for part in ("year", "month", "dayofweek", "hour"):
+    for part in ("year", "month", "day_of_week", "hour"):
         rows[part] = getattr(rows["started"].dt, part)
     features, target = rows.drop(columns=["shop", "started", "minutes"], errors="ignore"), rows["minutes"]
     first = len(rows) - test_rows if test_rows else len(rows) * 4 // 5
