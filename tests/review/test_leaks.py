@@ -58,6 +58,29 @@ def test_bins_of_counts_with_many_zeros_are_named_and_a_closed_shop_is_not():
     assert not are_bins(pd.Series(is_open), np.where(is_open, random.normal(900, 150, ROWS), 0.0))
 
 
+def test_bins_of_equal_size_that_split_the_rows_of_one_value_are_named_and_whether_a_shop_is_open_is_not():
+    random = np.random.default_rng(0)
+    y = (random.poisson(20, ROWS) * (random.random(ROWS) < 0.6)).astype(float)
+    bins = pd.qcut(pd.Series(y).rank(method="first"), 10, labels=False)
+    assert are_bins(bins, y)
+    # Most of the borders are between other values.
+    amounts = np.where(y > 0, y + random.random(ROWS), 0.0)
+    assert are_bins(pd.qcut(pd.Series(amounts).rank(method="first"), 10, labels=False), amounts)
+    # As soon as bins overlap by more than a value, they are categories that differ.
+    assert not are_bins(pd.Series(np.where(random.random(ROWS) < 0.2, random.integers(0, 10, ROWS), bins)), y)
+    assert not are_bins(pd.Series(np.where(y > 0, "open", np.where(random.random(ROWS) < 0.5, "shut", "away"))), y)
+
+
+def test_a_column_that_is_computed_from_the_target_is_named_beside_many_causes_that_explain_it_better():
+    random = np.random.default_rng(0)
+    rows = trips()
+    y = rows.pop("minutes") + random.normal(0, 6, ROWS)
+    odometers = {f"odometer_{n}": rows["distance"] + random.normal(0, 1, ROWS) for n in range(3)}
+    rows = rows.assign(**odometers, bill=y + random.normal(0, 17, ROWS))
+    kinds = {name: "category" if name == "vehicle" else "number" for name in rows}
+    assert [each.name for each in post_outcome(rows.assign(y=y), kinds, "y", 0)] == ["bill"]
+
+
 @pytest.mark.parametrize("others", [[], ["stops"]])
 def test_a_column_that_is_computed_from_the_target_is_named_with_what_else_it_is_made_of(others):
     frame = trips()

@@ -18,7 +18,7 @@ _ROWS = 5_000
 _FEWEST_ROWS = 300
 # The R2 of the target that a candidate must reach alone, the share of it that the target must explain of the candidate
 # (of a cause with ups and downs, like a dose or an hour, it explains far less), and how many candidates are checked.
-_LEAST_R2, _BOTH_WAYS, _MOST_CANDIDATES = 0.4, 0.6, 3
+_LEAST_R2, _BOTH_WAYS, _MOST_CANDIDATES = 0.4, 0.6, 8
 # A share of the effect of a cause that counts as none; smaller if the candidate may also be computed from another
 # feature.
 _NOTHING, _NOTHING_BESIDE = 0.4, 0.2

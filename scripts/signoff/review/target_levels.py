@@ -11,6 +11,8 @@ _MOST_BINS, _FEWEST_ROWS_A_BIN = 100, 20
 _MOST_ASTRAY, _MOST_ASTRAY_OF_TWO = 0.03, 0.005
 # Near a border of bins, rows are nearly as dense as in the levels; between natural groups there are few.
 _NEAR, _DENSE = 0.1, 0.5
+# The minimum number of bins with more than one value of the target, if bins share the value of their border.
+_FEWEST_WIDE = 3
 # Level means of the target must be this much closer to the values than chance allows.
 _TOO_CLOSE, _BY_CHANCE, _FEWEST_LEVELS = 0.2, 1e-6, 5
 _OFF = 0.1
@@ -24,6 +26,8 @@ def are_bins(values: pd.Series, y: np.ndarray) -> bool:
     count = int(codes.max(initial=-1)) + 1
     if len(y) < _FEWEST_ROWS or not 2 <= count <= min(_MOST_BINS, len(y) / _FEWEST_ROWS_A_BIN):
         return False
+    if _are_bins_of_ranks(codes, y, count):
+        return True
     if len(np.unique(y)) < 3 * count:
         return False
     tree = DecisionTreeClassifier(max_leaf_nodes=count, random_state=0).fit(y[:, None], codes)
@@ -34,11 +38,29 @@ def are_bins(values: pd.Series, y: np.ndarray) -> bool:
     inner = tree.tree_.feature >= 0
     borders = np.sort(tree.tree_.threshold[inner])
     # A level that two branches of the tree share has no border between them.
-    return len(borders) >= count - 1 and _density(y, borders) >= _DENSE
+    return len(borders) >= count - 1 and float(np.median(_densities(y, borders))) >= _DENSE
 
 
-def _density(y: np.ndarray, borders: np.ndarray) -> float:
-    """Return the density of n numbers at the borders relative to that between them: the median over the borders."""
+def _are_bins_of_ranks(codes: np.ndarray, y: np.ndarray, count: int) -> bool:
+    """Return whether neighbouring levels share no value of y but that of their border, and touch.
+
+    Bins of equal size split the rows of one value, such as zero. Only levels with several values count: a shop that is
+    closed sells nothing, and one that is open may also sell nothing.
+    """
+    low, high = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(low, codes, y)
+    np.maximum.at(high, codes, y)
+    order = np.lexsort((high, low))
+    before, after = high[order][:-1], low[order][1:]
+    if not _FEWEST_WIDE <= int((high > low).sum()) <= len(np.unique(y)) / 3 or (before > after).any():
+        return False
+    shared = before == after
+    borders = (before + after)[~shared] / 2
+    return shared.any() and float(np.median([*np.ones(shared.sum()), *_densities(y, borders)])) >= _DENSE
+
+
+def _densities(y: np.ndarray, borders: np.ndarray) -> list[float]:
+    """Return the density of n numbers at each border relative to that between the borders."""
     y = np.sort(y)
     places = np.searchsorted(y, [-np.inf, *borders, np.inf], side="right")
     counts = bool((y == np.round(y)).all())
@@ -57,7 +79,7 @@ def _density(y: np.ndarray, borders: np.ndarray) -> float:
         shares = [near / expected for near, expected in sides]
         both = sum(near for near, _ in sides) / max(sum(expected for _, expected in sides), 1e-300)
         found.append(max(shares, default=0.0) if counts else both)
-    return float(np.median(found))
+    return found
 
 
 def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
