@@ -487,7 +487,7 @@ def test_a_row_that_names_a_column_more_than_once_is_rejected():
     assert rows.text.to_pylist() == [{"city": ":", 'a"': " :", "km": "1"}] and not rows.uneven
 
 
-def test_an_answer_has_any_text_and_missing_number_but_no_infinite_one():
+def test_an_answer_has_any_text_and_missing_number_but_none_that_is_not_finite():
     report = {"release": "r", "rows": 3, "findings": []}
     rejected = pa.table({"row_number": [3], "reason": ['no "km"']})
     columns = {
@@ -500,9 +500,10 @@ def test_an_answer_has_any_text_and_missing_number_but_no_infinite_one():
     found = _Answer(report, scored, rejected, ["reason_1"])
     assert json.loads(found.text) == found.content
     assert json.loads(replace(found, scored=scored.slice(0, 0)).text)["predictions"] == []
-    infinite = scored.set_column(1, "prediction", pa.array([1.5, -math.inf]))
-    with pytest.raises(TaskError, match="the prediction of a row is infinite"):
-        replace(found, scored=infinite).text  # noqa: B018
+    for number in (-math.inf, math.nan):
+        odd = scored.set_column(1, "prediction", pa.array([1.5, number]))
+        with pytest.raises(TaskError, match="the prediction of a row is not a finite number"):
+            replace(found, scored=odd).text  # noqa: B018
 
 
 def test_the_record_never_keeps_half_of_what_could_not_be_written(tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ class _Answer:
 
     @property
     def text(self) -> str:
-        """The same as JSON. Raises TaskError if a number is infinite."""
+        """The same as JSON. Raises TaskError if a number is not finite."""
         about, rejected = (json.dumps(each, ensure_ascii=False) for each in (self._about, self._rejected))
         return f'{about[:-1]}, "predictions": {_json_of(self._predictions)}, "rejected_rows": {rejected}}}'
 
@@ -86,8 +86,8 @@ def _json_values(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return values, text or numbers, as they are in JSON."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return pa.chunked_array([[json.dumps(value, ensure_ascii=False) for value in values.to_pylist()]], pa.string())
-    if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py():
-        raise TaskError(f"the {name} of a row is infinite, and JSON has no such number. Look for extreme values in it.")
+    if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values), min_count=0).as_py():
+        raise TaskError(f"the {name} of a row is not a finite number, as JSON needs. Look for extreme values in it.")
     return pc.cast(values, pa.string()).fill_null("null")
 
 
