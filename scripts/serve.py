@@ -40,11 +40,14 @@ def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises TaskError if the address is not of this machine, or is in use."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=2048)
+        at = socket.create_server((str(address[0]), int(address[1])), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         known = isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno
         reason = os.strerror(known) if known else getattr(error, "strerror", None) or error
         raise TaskError(f"the server cannot listen on {host}, port {port}: {reason}. Set HOST= or PORT=.") from error
+    # asyncio sends at once (TCP_NODELAY) only if the protocol is named. Otherwise each answer, which is sent in two
+    # parts, waits 40 ms for the client's delayed acknowledgement of the first one.
+    return socket.socket(at.family, at.type, socket.IPPROTO_TCP, at.detach())
 
 
 def serve(options: ServerOptions, served: "Served", at: socket.socket, workers: int) -> None:

@@ -1,5 +1,6 @@
 """A server that answers with the current release: a real process on the loopback address."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -7,6 +8,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -395,6 +397,23 @@ def wait(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_a_part_of_it():
+    async def sends_at_once() -> bool:
+        found = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            found.set_result(bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            writer.close()
+
+        async with await asyncio.start_server(connected, sock=serve._listening("127.0.0.1", 0)) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+            return await found
+
+    assert asyncio.run(sends_at_once())
 
 
 def test_a_release_without_the_signatures_that_are_requested_is_not_served(released, monkeypatch):
