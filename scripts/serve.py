@@ -11,7 +11,6 @@ import importlib.util
 import logging
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from signoff.base import command_line
 from signoff.base.errors import TaskError
 from signoff.config.settings import config_argument, read_config
+from signoff.serving.listening import ListeningSocket, listening
 from signoff.serving.options import ServerOptions, options_of
 
 # A worker imports this file before it reports to its parent that it is alive. The other imports take seconds.
@@ -36,21 +36,7 @@ _MOST_WORKERS = 4
 _ALIVE = 30
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises TaskError if the address is not of this machine, or is in use."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        at = socket.create_server((str(address[0]), int(address[1])), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        known = isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno
-        reason = os.strerror(known) if known else getattr(error, "strerror", None) or error
-        raise TaskError(f"the server cannot listen on {host}, port {port}: {reason}. Set HOST= or PORT=.") from error
-    # asyncio sends at once (TCP_NODELAY) only if the protocol is named. Otherwise each answer, which is sent in two
-    # parts, waits 40 ms for the client's delayed acknowledgement of the first one.
-    return socket.socket(at.family, at.type, socket.IPPROTO_TCP, at.detach())
-
-
-def serve(options: ServerOptions, served: "Served", at: socket.socket, workers: int) -> None:
+def serve(options: ServerOptions, served: "Served", at: ListeningSocket, workers: int) -> None:
     """Answer requests that arrive at a socket until Ctrl-C or SIGTERM. Those that have arrived are answered first."""
     with contextlib.ExitStack() as stack:
         if workers > 1:
@@ -119,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
 
         options = options_of(read_config(args.config)[0], args.host)
         served = Served(Releases(), options.rule, options.reasons, newer=options.newer)
-        with _listening(args.host, args.port) as at:
+        with listening(args.host, args.port) as at:
             host, port = at.getsockname()[:2]
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             logging.info("[serve] release: %s", served.state.scorer.release)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -40,6 +41,7 @@ from signoff.features.recipe import features_again
 from signoff.release.store import Releases
 from signoff.review.row_scores import cleaned_rows, load_scorer
 from signoff.serving import app, record
+from signoff.serving.listening import ListeningSocket, listening
 from signoff.serving.options import CellForm, options_of
 from signoff.serving.rows import _Answer, answer, refusal, rows_of_csv, rows_of_json
 from signoff.serving.served import Served
@@ -399,6 +401,31 @@ def wait(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_processes_share_the_connections_that_wait_and_one_with_fewer_comes_first():
+    with listening("127.0.0.1", 0) as one, contextlib.ExitStack() as stack:
+        # Another process has a duplicate.
+        other = stack.enter_context(ListeningSocket(one.family, one.type, one.proto, os.dup(one.fileno())))
+        taken = {one: [], other: []}
+
+        def connect(number: int) -> None:
+            for _ in range(number):
+                stack.enter_context(socket.create_connection(one.getsockname()))
+            # As two event loops do.
+            while select.select([one], [], [], 0)[0]:
+                for at in (one, other):
+                    at.setblocking(False)
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            taken[at].append(stack.enter_context(at.accept()[0]))
+
+        connect(4)
+        assert [len(each) for each in taken.values()] == [2, 2]
+        for each in taken[other]:
+            each.close()
+        connect(1)
+        assert [len(each) for each in taken.values()] == [2, 3]
+
+
 def test_an_answer_does_not_wait_for_the_client_to_acknowledge_a_part_of_it():
     async def sends_at_once() -> bool:
         found = asyncio.get_running_loop().create_future()
@@ -408,7 +435,7 @@ def test_an_answer_does_not_wait_for_the_client_to_acknowledge_a_part_of_it():
             found.set_result(bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
             writer.close()
 
-        async with await asyncio.start_server(connected, sock=serve._listening("127.0.0.1", 0)) as server:
+        async with await asyncio.start_server(connected, sock=listening("127.0.0.1", 0)) as server:
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.close()
             return await found
@@ -424,10 +451,10 @@ def test_a_release_without_the_signatures_that_are_requested_is_not_served(relea
     assert code == 1 and "ERROR - [serve] " in said and "sign" in said.rpartition("ERROR")[2]
     released.configure()
     with (
-        serve._listening("127.0.0.1", 0) as taken,
+        listening("127.0.0.1", 0) as taken,
         pytest.raises(TaskError, match=r"Address already in use\. Set HOST="),
     ):
-        serve._listening("127.0.0.1", taken.getsockname()[1])
+        listening("127.0.0.1", taken.getsockname()[1])
 
 
 def test_reasons_follow_and_rows_unlike_the_released_data_are_refused_if_the_config_says_so(released, monkeypatch):
