@@ -117,6 +117,25 @@ def test_many_models_are_a_table_with_the_worst_first(folder):
     assert page.tables[0][4][3:5] == ["1", "4"]
 
 
+def test_the_table_of_many_models_is_searched_and_sorted_in_a_browser(folder, browser):
+    names = [f"city{n}" for n in range(15)]
+    each = json.dumps({name: {} for name in names})
+    write("config.yaml", f"raw_data_source_url: a.csv\ntarget: y\nmodels: {{each: {each}}}\n")
+    for n, name in enumerate(names):
+        evaluated(Path("models", name), 2.0, "failed" if n == 7 else "passed")
+        write(Path("models", name, "config.yaml"), "raw_data_source_url: a.csv\ntarget: y\n")
+    write("index.html", _overview("cities", [a_run(0)], [], AT))
+    browser.open(Path("index.html").resolve())
+    table = "document.querySelector('table')"
+    seen = f"[...{table}.tBodies[0].rows].filter((row) => row.offsetHeight).map((row) => row.cells[0].textContent)"
+    assert browser(seen)[0] == "city7" and len(browser(seen)) == 15
+    browser(f"{table}.querySelector('th button').click()")
+    assert browser(seen) == sorted(names)
+    search = "Object.assign(document.querySelector('input'), {value: 'CITY1'}).dispatchEvent(new Event('input'))"
+    browser(search)
+    assert browser(seen) == ["city1", "city10", "city11", "city12", "city13", "city14"]
+
+
 def test_the_state_is_that_of_its_folder(folder):
     evaluated(Path("models/a"))
     assert read_state().metrics is None
