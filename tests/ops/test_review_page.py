@@ -17,6 +17,7 @@ from test_history import Page
 from test_overview import live
 from test_statement import keys  # noqa: F401
 
+import review
 import sign_off as signing
 from browser.chromium import accessible, accessible_light_and_dark
 from conftest import ROOT, program
@@ -210,6 +211,22 @@ def test_the_command_ends_after_a_time_without_use_and_prints_its_address_once(p
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert re.search(r"^Open http://127\.0\.0\.1:\d+/[\w-]{43}/$", done.stdout, flags=re.M)
     assert "[review] the page is closed" in done.stderr and "http" not in done.stderr
+
+
+def test_the_command_ends_after_an_hour_by_default(project, monkeypatch):  # noqa: F811
+    class AlmostAnHourLater(ReviewServer):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            self.used -= 3599.9
+
+        def serve_until_idle(self) -> None:
+            hours.append(self.idle / 3600)
+            super().serve_until_idle()
+
+    hours: list[float] = []
+    monkeypatch.setattr(review, "ReviewServer", AlmostAnHourLater)
+    code, said, _ = run(review, "--no-browser")
+    assert code == 0 and "[review] the page is closed" in said and hours == [1]
 
 
 def test_ctrl_c_ends_the_command(project):  # noqa: F811
