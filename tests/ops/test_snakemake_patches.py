@@ -107,6 +107,13 @@ def test_a_run_that_ends_leaves_the_locks_of_others_which_snakemake_does_not(tmp
             pass
         assert third.locked
     assert not third.locked
+    # Nor does one that is refused, although its own locks had the same names before.
+    with patches._lock(second):
+        pass
+    with patches._lock(Run(["a"], ["c"])):
+        with pytest.raises(LockException), patches._lock(second):
+            pass
+        assert third.locked
 
 
 def test_a_lock_is_taken_if_its_folder_was_deleted_which_snakemake_cannot(tmp_path, monkeypatch):

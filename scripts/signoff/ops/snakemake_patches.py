@@ -178,8 +178,8 @@ def _lock(self: Any) -> Iterator[None]:
         yield
     finally:
         with _locks_untouched():
-            for path in self._lockfile.values():
-                Path(path).unlink(missing_ok=True)
+            while self._lockfile:
+                Path(self._lockfile.popitem()[1]).unlink(missing_ok=True)
 
 
 @contextmanager
