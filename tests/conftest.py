@@ -61,9 +61,10 @@ gc.set_threshold(100_000, 50, 100)
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_installed", "postgresql", "s3_server", "browser"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
-# The rooms whose tests look at figures, or compare them. In the others, and in tests with the mark `one_figure`, each
+# The files whose tests look at figures, or compare them. In the others, and in tests with the mark `one_figure`, each
 # figure of a report is one that warm.py has drawn before.
-LOOK = {"config", "faults", "project", "report", "review", "rules", "slurm"}
+LOOK = {"test_backtest.py", "test_history.py", "test_kills.py", "test_object_store.py", "test_report.py"}
+LOOK |= {"test_slurm.py", "test_together.py", "test_workflow.py"}
 # The tests in two halves that import little in common, for two processes.
 HALVES = [["features", "model", "report", "review", "tables"]]
 HALVES.append(sorted({path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")} - {*HALVES[0]}))
@@ -113,7 +114,7 @@ def own_handlers():
 @pytest.fixture(autouse=True)
 def one_figure(request, monkeypatch):
     """Spare the drawing of figures that nobody looks at."""
-    nobody_looks = request.path.parent.name not in LOOK or request.node.get_closest_marker("one_figure")
+    nobody_looks = request.path.name not in LOOK or request.node.get_closest_marker("one_figure")
     if nobody_looks and "browser" not in request.fixturenames:
         monkeypatch.setenv("SIGNOFF_ONE_FIGURE", "1")
 

@@ -31,9 +31,8 @@ def table(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.one_figure
 def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
-    words = ["--rows", 2_000, "--runs", 1, "--fit-seconds", 0, "--only", "--tools", "--output", tmp_path]
+    words = ["--rows", 1_000, "--runs", 1, "--fit-seconds", 0, "--only", "--tools", "--output", tmp_path]
     said = bench("bench", *words, python=program("python"))
     rows = table(tmp_path / "bench.csv")
     whole = {row["name"]: row for row in rows if row["part"].startswith("All seven tasks")}
@@ -44,7 +43,7 @@ def test_all_sides_train_the_same_model_and_the_table_comes_out(tmp_path):
     assert all(float(row["seconds"]) > 0 for row in fits.values())
     assert len({f"{float(row['mae']):.6f}" for row in [*whole.values(), fits["the same matrix, bare"]]}) == 1
     for row in rows:
-        assert row["flights"] == "2,000" and "scikit-learn" in row["versions"] and row["machine"]
+        assert row["flights"] == "1,000" and "scikit-learn" in row["versions"] and row["machine"]
         assert row["name"] in said
     # How large they are tells the next test: these begin as forks.
     assert all(float(row["peak_mb"]) > 0 and float(row["cpu_seconds"]) > 0 for row in whole.values())
@@ -123,12 +122,12 @@ def test_a_size_is_left_out_that_memory_or_disk_do_not_allow(tmp_path):
 
 def test_flights_are_repeated_with_later_dates_and_noise(tmp_path):
     bench("data", "--rows", 340_000, "--output", tmp_path / "flights.csv")
-    rows = table(tmp_path / "flights.csv")
-    assert len(rows) == 340_000
-    first, again = rows[0], rows[336_776]
-    assert (first["time_hour"], again["time_hour"]) == ("2013-01-01T10:00:00Z", "2013-12-31T10:00:00Z")
-    assert (first["carrier"], first["flight"]) == (again["carrier"], again["flight"])
-    assert [each["arr_delay"] for each in rows[:100]] != [each["arr_delay"] for each in rows[336_776:336_876]]
+    header, *lines = (tmp_path / "flights.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 340_000
+    first, again = (list(csv.DictReader([header, *lines[n : n + 100]])) for n in (0, 336_776))
+    assert (first[0]["time_hour"], again[0]["time_hour"]) == ("2013-01-01T10:00:00Z", "2013-12-31T10:00:00Z")
+    assert (first[0]["carrier"], first[0]["flight"]) == (again[0]["carrier"], again[0]["flight"])
+    assert [each["arr_delay"] for each in first] != [each["arr_delay"] for each in again]
 
 
 def test_a_new_measurement_keeps_what_was_written_around_it(tmp_path):

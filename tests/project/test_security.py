@@ -155,7 +155,6 @@ def test_no_entry_point_unpickles_a_model_that_is_not_the_one_written_down(relea
 # Names
 
 
-@pytest.mark.one_figure
 @pytest.mark.usefixtures("quick_make")
 def test_names_that_a_shell_would_read_are_names_from_make_init_to_the_predictions(tmp_path):
     name, folder = "-" + EVIL, tmp_path / EVIL

@@ -868,7 +868,6 @@ def test_importances_cost_no_more_predictions_and_calls_with_more_rows_or_featur
 # In the workflow
 
 
-@pytest.mark.one_figure
 def test_a_release_brings_its_profile_and_its_intervals(released: Project):
     # With intervals of a width of their own, which most tests do without, for speed.
     released.configure(model={"params": {"max_iter": 20}})

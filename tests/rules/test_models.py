@@ -42,7 +42,6 @@ def config(**changes) -> dict:
     return found
 
 
-@pytest.mark.one_figure
 def test_each_value_gets_a_model_whose_folder_is_a_project_that_is_reviewed_and_released(project, tmp_path):
     ulm = rides(700, seed=3).iloc[600:612].assign(city="Ulm")
     table = pd.concat([rides(600), ulm])

@@ -362,6 +362,7 @@ def energy(folder):
     }
 
 
+@pytest.mark.one_figure
 @pytest.mark.parametrize("data_set", [diabetes, energy])
 def test_other_tables_run_from_a_config_alone(project, data_set):
     project.configure(**data_set(project.folder))
