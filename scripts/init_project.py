@@ -228,8 +228,11 @@ class _Draft:
             )
         self.features = [name for name in names if name not in (*ids, *self.empty, *loose)]
         if not self.features:
-            only = ", ".join(frame.columns.drop(self.target))
-            raise TaskError(f"there is nothing to predict {self.target} from: {only} only name rows, or are empty.")
+            others = ", ".join(frame.columns.drop(self.target))
+            raise TaskError(
+                f"there is nothing to predict {self.target} from: each other column ({others}) only identifies rows "
+                "or is empty. Add a column that describes the rows."
+            )
 
     def _find_units(self, text: list[str], facts: dict[str, ColumnFacts]) -> None:
         """Find the columns of text whose values are numbers with a unit."""

@@ -467,7 +467,7 @@ def test_a_target_that_most_rows_lack_is_said_and_may_be(started):
 def test_a_table_with_nothing_to_predict_from_is_refused(started):
     done, project = started(pd.DataFrame({"No": range(100), "note": "", "y": np.arange(100) * 2.0}), "y")
     assert done.returncode == 1
-    assert "nothing to predict y from: No, note only name rows, or are empty" in done.stdout
+    assert "nothing to predict y from: each other column (No, note) only identifies rows" in done.stdout
     assert not project.folder.exists()
 
 

@@ -104,7 +104,9 @@ DAYS = pd.Series(pd.date_range("2023-01-01 06:00", periods=300, freq="37h"))
         ("day", DAYS.dt.strftime("%Y%m").astype("int64"), "%Y%m"),
         ("month", DAYS.dt.strftime("%Y-%m"), "%Y-%m"),
         ("month", DAYS.dt.strftime("%b-%y"), "%b-%y"),
+        ("month", DAYS.dt.strftime("%Y %b"), "%Y %b"),
         ("week", DAYS.dt.strftime("%G-W%V"), "week"),
+        ("week", DAYS.dt.strftime("%G W%V"), "week"),
         ("created_at", DAYS.astype("datetime64[s]").astype("int64"), "epoch s"),
         ("time", DAYS.astype("datetime64[ms]").astype("int64"), "epoch ms"),
         ("price", DAYS.astype("datetime64[s]").astype("int64"), None),
@@ -135,6 +137,7 @@ def test_no_notation_is_left_out_that_a_text_is_in_and_most_others_are():
     texts += [
         "2024Q1",
         "2024-W05",
+        "2024 W05",
         "1700000000",
         "1700000000000",
         "20241209.0",
@@ -153,6 +156,15 @@ def test_quarters_are_dates():
     quarters = pd.Series(["2023Q1", "2023 Q2", "Q3 2023", "2023-Q4", "2023Q5", None], dtype="str")
     found = dates_of(quarters, "quarter").dt.strftime("%Y-%m-%d")
     assert found[:4].tolist() == ["2023-01-01", "2023-04-01", "2023-07-01", "2023-10-01"]
+    assert found[4:].isna().all()
+
+
+def test_weeks_are_dates():
+    weeks = pd.Series(
+        ["2023-W01", "2023 W02", "2023W3", "2020-W53", "2021-W53", "2023-W54", "W01 2023", None], dtype="str"
+    )
+    found = dates_of(weeks, "week").dt.strftime("%Y-%m-%d")
+    assert found[:4].tolist() == ["2023-01-02", "2023-01-09", "2023-01-16", "2020-12-28"]
     assert found[4:].isna().all()
 
 

@@ -19,7 +19,8 @@ _DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
 # These are ambiguous, so they are dates only if a column is known to hold dates.
 _DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
 _NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
-_PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "quarter", "week"]
+_PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%Y %b", "quarter"]
+_PERIODS += ["week"]
 _DATE_FORMATS += [each for each in (*_NUMBERS, *_PERIODS) if each not in _DATE_FORMATS]
 # The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
@@ -45,6 +46,7 @@ _MONTH_NAMES = {
 # Seconds since 1970 of the years 2001 to 2033, and milliseconds.
 _EPOCH = {"epoch s": ("s", r"^1\d{9}$"), "epoch ms": ("ms", r"^1\d{12}$")}
 _QUARTER = re.compile(r"^(?:(\d{4})[ -]?Q([1-4])|Q([1-4])[ /-]?(\d{4}))$")
+_WEEK = re.compile(r"^(\d{4})[ -]?W(\d\d?)$")
 # The names of columns whose numbers are seconds since 1970.
 _TIME = re.compile(r"time|date|stamp|epoch|_at$|^ts$", re.IGNORECASE)
 # With fewer distinct values than this, months, quarters and weeks are codes.
@@ -57,8 +59,8 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     """Return n texts as n UTC timestamps; NaT for a text that is not in that notation.
 
     Notations are those of strptime, ISO8601, "epoch s" and "epoch ms" (since 1970), "quarter" (2024Q1, Q1 2024), "week"
-    (2024-W01) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or GMT after
-    it, are not part of a notation.
+    (2024-W01, 2024 W1) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or
+    GMT after it, are not part of a notation.
     """
     if date_format == "ambiguous":
         return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
@@ -77,7 +79,8 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
         months = text.where(text.str.match(_QUARTER, na=False)).str.replace(_QUARTER, _first_month, regex=True)
         return pd.to_datetime(months, format="%Y-%m", errors="coerce", utc=True)
     if date_format == "week":
-        return pd.to_datetime(text + "-1", format="%G-W%V-%u", errors="coerce", utc=True)
+        mondays = text.where(text.str.match(_WEEK, na=False)).str.replace(_WEEK, r"\1-W\2-1", regex=True)
+        return pd.to_datetime(mondays, format="%G-W%V-%u", errors="coerce", utc=True)
     text = _bare(text, date_format)
     dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
     if date_format == "ISO8601":
