@@ -209,3 +209,15 @@ def test_copies_are_named_beside_many_zeros_but_for_one_column_and_within_the_he
     twice = pd.concat([test.iloc[200:], test.tail(200)], ignore_index=True)
     (alarm,) = copies([train], twice, columns, "sold", 0)
     assert "repeat other held-out rows" in alarm["sentence"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_with_equal_features_are_no_copies_if_the_features_nearly_determine_the_target(seed):
+    random = np.random.default_rng(seed)
+    before = (12 + 5 * random.normal(size=6000)).round(1)
+    temps = pd.DataFrame({"before": before, "city": random.choice(["north", "south"], 6000)})
+    temps = temps.assign(gauge=random.gamma(3, 2, 6000).round(4), temp=(before + random.normal(0, 0.7, 6000)).round(1))
+    train, test = temps.head(4800), temps.tail(1200).reset_index(drop=True)
+    columns = ["before", "city", "gauge"]
+    assert copies([train], test, columns, "temp", 0) == []
+    assert copies([train[["before", "city", "temp"]]], test, columns[:2], "temp", 0) == []

@@ -281,31 +281,33 @@ class _Figure:
         value = self.value(now)
         if value is None:
             return 1.0
-        k, by_rows = max(len(self.held_out), 1), self.of_a_row**2 * now.weeks / now.rows
         earlier = [each for each in map(self.value, usual) if each is not None]
-        groups = [np.asarray(each) for each in (self.held_out, earlier) if len(each) > 1]
-        squares = sum(float(((each - each.mean()) ** 2).sum()) for each in groups)
-        degrees = _PRIOR_WEEKS + sum(len(each) - 1 for each in groups)
-        variance = (_PRIOR_WEEKS * (by_rows + self.extra**2) + squares) / degrees
-        if self.promised_error is not None:
-            # The report's interval is wider if it rests on few weeks, as the test here is.
-            wider = float(special.stdtrit(max(k - 1, 2), 0.975)) / 1.96
-            variance = max(variance, (self.promised_error / wider) ** 2 * k)
-        spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / k))
-        promised = self._tail(value - self.promised, spread, degrees)
+        far, count = value - self.promised, max(len(self.held_out), 1)
+        promised = self._tail(far, now, (self.held_out, earlier), count, self.promised_error)
         if not self.also_earlier or len(earlier) < _FEWEST_EARLIER:
             return promised
         # What ships may have been trained on more rows than what was evaluated, so its bias may be another.
-        degrees = _PRIOR_WEEKS + len(earlier) - 1
-        variance = (_PRIOR_WEEKS * (by_rows + self.extra**2) + len(earlier) * float(np.var(earlier))) / degrees
-        spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / len(earlier)))
-        own = self._tail(value - float(np.mean(earlier)), spread, degrees)
+        own = self._tail(value - float(np.mean(earlier)), now, (earlier,), len(earlier))
         return min(2 * min(promised, own), 1.0)
 
-    def _tail(self, distance: float, spread: float, degrees: int) -> float:
-        """Return the p-value of a distance."""
-        distance = abs(distance) if self.sides == 2 else distance
-        return self.sides * float(special.stdtr(degrees, -distance / spread))
+    def _tail(
+        self, far: float, now: _Week, groups: Sequence[Sequence[float]], count: int, error: float | None = None
+    ) -> float:
+        """Return the p-value of a distance from the mean of `count` weeks, whose standard error may be known.
+
+        The groups of weeks show how much weeks differ within each.
+        """
+        by_rows = self.of_a_row**2 * now.weeks / now.rows
+        squares = math.fsum(float(np.var(each)) * len(each) for each in groups if len(each) > 1)
+        degrees = _PRIOR_WEEKS + sum(len(each) - 1 for each in groups if len(each) > 1)
+        variance = (_PRIOR_WEEKS * (by_rows + self.extra**2) + squares) / degrees
+        if error is not None:
+            # The report's interval is wider if it rests on few weeks, as the test here is.
+            wider = float(special.stdtrit(max(count - 1, 2), 0.975)) / 1.96
+            variance = max(variance, (error / wider) ** 2 * count)
+        spread = math.sqrt(max(variance, by_rows) * (1 / now.weeks + 1 / count))
+        far = abs(far) if self.sides == 2 else far
+        return self.sides * float(special.stdtr(degrees, -far / spread))
 
 
 def _standard_error(low: float | None, high: float | None) -> float | None:
