@@ -110,7 +110,7 @@ def _as_one(boosting: Any) -> _Trees:
     known, places = boosting._bin_mapper.make_known_categories_bitsets()
     return _Trees(
         boosting._predictors,
-        np.concatenate(nodes),
+        np.concatenate(nodes, dtype=search.dtype),
         np.concatenate([tree.raw_left_cat_bitsets for tree in trees]),
         known,
         places,

@@ -81,6 +81,8 @@ def parse_number(text: pa.ChunkedArray, dtype: str | None = None) -> pa.ChunkedA
             if numbers is not None:
                 return numbers
     encoded = values.combine_chunks().dictionary_encode()
+    if not pc.any(pc.match_substring_regex(encoded.dictionary, r"\d")).as_py():
+        return pa.chunked_array([pa.nulls(len(text), pa.float64())])
     words = pc.replace_substring_regex(_plain_numbers(encoded.dictionary), r"^\+", "")
     plain = pc.match_substring_regex(words, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
     # A number must not depend on the values beside it, so all have the same parser.

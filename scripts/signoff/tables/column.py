@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from signoff.tables.cells import MOSTLY, is_blank, parse_boolean, parse_number
-from signoff.tables.dates import DATE_LIKE, Notations, iso_dates, likely_notations, most_dates
+from signoff.tables.dates import Notations, any_like_date, iso_dates, likely_notations, most_dates
 from signoff.tables.spill import GOLDEN
 
 _MOST_SAMPLED = 200
@@ -123,6 +123,6 @@ def _likely_kinds(sample: pa.ChunkedArray) -> list[str]:
     known = len(sample) - (pc.sum(is_blank(sample)).as_py() or 0)
     fit = {kind: pc.sum(pc.is_valid(PARSERS[kind](sample))).as_py() or 0 for kind in ("number", "boolean")}
     # Most text is not a date, so that hundreds of notations need not be tried.
-    if pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
+    if any_like_date(sample):
         fit["date"] = most_dates(sample) * len(sample)
     return [kind for kind in fit if known and fit[kind] >= known / 2]

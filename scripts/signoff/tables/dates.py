@@ -24,10 +24,12 @@ _PERIODS += ["week"]
 _DATE_FORMATS += [each for each in (*_NUMBERS, *_PERIODS) if each not in _DATE_FORMATS]
 # The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
-# What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations.
+# What a date that is sure begins with: most text is none, and need not be tried in hundreds of notations. Arrow would
+# compile this each time, which takes longer than to look at a few texts.
 _WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
-DATE_LIKE = rf"^\s*(?:{_WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
-DATE_LIKE += r"|\d{1,2}(?:\. |[ /-])(?:de )?\pL+\.?[ /-](?:de )?\d\d|\pL+\.? \d{1,2},? \d|\d{8}(?:T\d{6}| \d\d:))"
+_DATE_LIKE = rf"\s*(?:{_WEEKDAY[1:]})?" r"(?:\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
+_DATE_LIKE += r"|\d{1,2}(?:\. |[ /-])(?:de )?[^\W\d_]+\.?[ /-](?:de )?\d\d|[^\W\d_]+\.? \d{1,2},? \d"
+_DATE_LIKE += r"|\d{8}(?:T\d{6}| \d\d:))"
 # Months as they are called elsewhere, by what is short for them in English.
 _MONTH_NAMES = {
     "Jan": "januar|jänner|janv(?:ier)?|ene(?:ro)?|gen(?:naio)?|janeiro|januari|jan",
@@ -208,7 +210,7 @@ def undecided(text: pa.ChunkedArray) -> list[str]:
     """Return the notations in which text would be dates, where no value decides between them; else nothing."""
     valid = pc.drop_null(text)
     sample = pc.unique(valid).slice(0, _MOST_LOOKED_AT)
-    if not len(sample) or not pc.any(pc.match_substring_regex(sample, DATE_LIKE)).as_py():
+    if not any_like_date(sample):
         return []
     found = Notations(likely_notations(pa.chunked_array([sample])))
     blanks = found.look(valid)
@@ -231,6 +233,12 @@ def _shares(sample: pa.ChunkedArray) -> dict[str, float]:
     few = distinct.iloc[:: len(distinct) // 20 + 1]
     some = [each for each in ("ISO8601", *_possible(few)) if dates_of(few, each).notna().any()]
     return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
+
+
+def any_like_date(sample: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether any of a few texts begins like a date."""
+    begins = re.compile(_DATE_LIKE).match
+    return any(begins(text) for text in sample.to_pylist())
 
 
 def most_dates(sample: pa.ChunkedArray) -> float:
