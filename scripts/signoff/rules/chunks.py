@@ -14,7 +14,7 @@ from signoff.config.settings import section
 from signoff.release.approval import refit_path
 from signoff.release.live_record import state_of_predictions
 from signoff.rules.steps import CHUNKS_FOLDER, MODEL, Member, Steps, write_if_changed
-from signoff.rules.task_chunks import chunked, step_of
+from signoff.rules.task_chunks import chunked, is_forced, single_targets, step_of
 
 # The rules that a job runs for each model, by the kind of job.
 _RULES = {
@@ -37,12 +37,6 @@ _RULES = {
         "generate_report",
     ],
 }
-
-
-def _single_models(targets: Iterable[str]) -> list[str]:
-    """Return the targets of a run that are files of single models, sorted."""
-    paths = map(os.path.normpath, targets)
-    return sorted(each for each in paths if each.startswith("models/") and not each.startswith("models/.chunks/"))
 
 
 def no_backtest(_wildcards: Any) -> str:
@@ -75,7 +69,7 @@ class Group:
     config: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Chunks:
     """The chunks, as functions of wildcards for the inputs and params of the rule `models_chunk`.
 
@@ -100,7 +94,8 @@ class Chunks:
     parts: Callable[[], dict[str, dict[str, Any] | None]]
     per_job: int | None
     kind: str = "models"
-    _found: dict[str, Any] = field(init=False, default_factory=dict)
+    _parts: dict[str, dict[str, Any] | None] | None = field(init=False, default=None)
+    _found: list[list[str]] = field(init=False, default_factory=list)
 
     @property
     def marker(self) -> str:
@@ -109,7 +104,7 @@ class Chunks:
 
     def markers(self, _wildcards: Any = None) -> list[str]:
         """Return the outputs of all chunks. Ends the run with one line if single models are asked for, too."""
-        if alone := _single_models(self.workflow.dag_settings.targets):
+        if alone := single_targets(self.workflow, "models/"):
             sys.exit(
                 f"ERROR - {alone[0]} is of one model, and two jobs of a run for all models would write its files. Make "
                 "all models (make run) or this file: one after the other."
@@ -177,17 +172,15 @@ class Chunks:
 
     def forced(self) -> bool:
         """Return whether the command line asks for all models to be rebuilt, whatever has changed."""
-        settings = self.workflow.dag_settings
-        return bool(settings.forceall or any(rule.endswith(f"{self.kind}_chunk") for rule in settings.forcerun))
+        return is_forced(self.workflow, f"{self.kind}_chunk")
 
     def _chunks(self) -> list[list[str]]:
         """Return the models of each chunk; found once for all jobs, each of which asks several times."""
         parts = self.parts()
-        if self._found.get("parts") is not parts:
+        if self._parts is not parts:
             rows = {name: part["rows"] if part else None for name, part in parts.items()}
-            self._found.update(parts=parts, chunks=chunked(rows, self.per_job))
-        chunks: list[list[str]] = self._found["chunks"]
-        return chunks
+            self._parts, self._found = parts, chunked(rows, self.per_job)
+        return self._found
 
     def _pieces(self, models: list[str]) -> dict[str, list[str]]:
         """Return by model the files in which `split_source` has put its rows."""

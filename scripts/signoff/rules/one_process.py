@@ -6,7 +6,6 @@ last run. The same holds for a week.
 """
 
 import functools
-import gc
 import hashlib
 import importlib
 import json
@@ -84,7 +83,8 @@ class OneProcess:
                 yield model, None
             else:
                 waiting.append(model)
-        _import({each.task for steps in all_steps.values() for each in steps} if waiting else set())
+        for task in sorted({each.task for model in waiting for each in all_steps[model]}):
+            _command_line(task)
         yield from self._in_forks({model: all_steps[model] for model in waiting}, alone=len(all_steps) == 1)
 
     def complete(
@@ -249,14 +249,3 @@ def _code_of(step: ModelTask, threads: int) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     return 0
-
-
-def _import(tasks: set[str]) -> None:
-    """Import the command lines of tasks. Raises TaskError if one is not a task that a model needs."""
-    # Looking for garbage among what is imported takes a tenth of the time, and there is none.
-    gc.disable()
-    try:
-        for task in sorted(tasks):
-            _command_line(task)
-    finally:
-        gc.enable()

@@ -48,6 +48,18 @@ def chunked(rows: dict[str, int | None], per_job: int | None, most_rows: int = _
     return found
 
 
+def single_targets(workflow: Any, *folders: str) -> list[str]:
+    """Return the targets of a run that are files of single models, weeks or parts, in folders that end with a slash."""
+    paths = map(os.path.normpath, workflow.dag_settings.targets)
+    return sorted(each for each in paths if each.startswith(folders) and "/.chunks/" not in each)
+
+
+def is_forced(workflow: Any, *rules: str) -> bool:
+    """Return whether the command line asks for all tasks of these rules to be run, whatever has changed."""
+    settings = workflow.dag_settings
+    return bool(settings.forceall or any(each.endswith(rules) for each in settings.forcerun))
+
+
 @dataclass(frozen=True)
 class TaskChunks:
     """Chunks of weeks or parts, as functions of wildcards for the inputs and params of the rule of a chunk.
@@ -81,10 +93,8 @@ class TaskChunks:
 
     def markers(self, _wildcards: Any = None) -> list[str]:
         """Return the outputs of all chunks. Ends the run with one line if a file of a single task is asked for, too."""
-        targets = map(os.path.normpath, self.workflow.dag_settings.targets)
         outputs = [str(each) for task in self.tasks for each in self._rule(task).output]
-        folders = tuple({each.partition("{")[0] for each in outputs})
-        if alone := [each for each in targets if each.startswith(folders) and ".chunks" not in each]:
+        if alone := single_targets(self.workflow, *(each.partition("{")[0] for each in outputs)):
             sys.exit(
                 f"ERROR - two jobs of this run would write {alone[0]}: one for it alone, and one for many. Make it and "
                 "the others one after the other."
@@ -108,8 +118,7 @@ class TaskChunks:
 
     def forced(self) -> bool:
         """Return whether the command line asks for all tasks to be run, whatever has changed."""
-        settings = self.workflow.dag_settings
-        return bool(settings.forceall or {self.rule, *self.tasks} & set(settings.forcerun))
+        return is_forced(self.workflow, self.rule, *self.tasks)
 
     def _chunks(self) -> list[list[str]]:
         rows = self.rows()
