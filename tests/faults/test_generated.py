@@ -93,12 +93,13 @@ DATES += [
     "12/31/2024",
 ]
 FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(1)", '=HYPERLINK("http://a","b")', "\t=1"]
-text = st.lists(st.sampled_from(HARD), max_size=5).map("".join) | st.text(max_size=6)
+# Hypothesis' own alphabet takes seconds to begin: it looks up each character's category, and whether UTF-8 has it. Lone
+# surrogates are in no file.
+CHARACTERS = st.integers(0, 127).map(chr) | st.integers(0, 0xD7FF).map(chr) | st.integers(0xE000, 0x10FFFF).map(chr)
+text = st.lists(st.sampled_from(HARD), max_size=5).map("".join) | st.text(CHARACTERS, max_size=6)
 cells = st.one_of(
     text, st.sampled_from(NUMBERS), st.sampled_from(DATES), st.sampled_from(FORMULAS), st.floats().map(str)
 )
-# Lone surrogates are in no file.
-cells = cells.filter(lambda cell: not re.search("[\ud800-\udfff]", cell))
 
 
 @st.composite
@@ -250,12 +251,10 @@ def values_are_those_of_the_source(path: Path, source: list[list[str]]) -> None:
 
 @given(
     st.lists(st.sampled_from([*HARD, "a,b\n", "1,2\n", '"', "<!", "\xff"]), max_size=25).map("".join)
-    | st.text(max_size=40)
+    | st.text(CHARACTERS, max_size=40)
 )
 @example("\t\ufeff,")
 def test_any_text_is_a_table_as_pythons_reader_sees_it_or_is_refused(text):
-    if re.search("[\ud800-\udfff]", text):
-        return
     got = ingested(text.encode())
     if isinstance(got, str):
         return

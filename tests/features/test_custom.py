@@ -244,6 +244,19 @@ def test_metrics_are_numbers_of_any_type_and_a_baseline_may_be_without(tmp_path)
     assert judge(tmp_path, "{'a': float('nan')}", "mean") == {"a": None}
 
 
+def test_metrics_that_change_what_they_are_given_change_only_their_own_copy(tmp_path):
+    text = """
+def metrics(actual, predicted, rows):
+    actual[:], rows["other"] = 0.0, 1
+    predicted.iloc[0], rows.loc[0, "km"] = -5.0, -5.0
+    return {"a": predicted.sum() - actual.sum()}
+"""
+    actual, predicted, rows = pd.Series([1, 2]), pd.Series([1.5, 2.5]), pd.DataFrame({"km": [1.0, 2.0]})
+    assert call_metrics(code(tmp_path, text, "metrics.py"), "model", actual, predicted, rows) == {"a": -2.5}
+    assert (actual.tolist(), predicted.tolist()) == ([1, 2], [1.5, 2.5])
+    assert rows.to_dict("list") == {"km": [1.0, 2.0]}
+
+
 @pytest.mark.parametrize(
     ("limits", "passed"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import KFold
-from test_model import KINDS, SCHEMA, table
+from test_model import KINDS, SCHEMA, few_trees, table
 from test_presets import VOTING
 
 import reproduce
@@ -58,7 +58,8 @@ def test_each_kind_of_model_takes_its_turn_and_accepts_its_parameters():
         make_regressor(**each, random_state=0)
 
 
-def test_the_recorded_number_of_trials_gives_the_same_model():
+def test_the_recorded_number_of_trials_gives_the_same_model(monkeypatch):
+    few_trees(monkeypatch)
     features, target = table(40)
     rows = TrainingRows(features, KINDS, target)
     found, again = (
@@ -86,7 +87,8 @@ def test_a_mean_that_is_better_at_all_is_preferred_as_good_does_beyond_one_stand
     assert setting["estimator"] == VOTING and comparison["why"].endswith("by 0.25 ± 0.31")
 
 
-def test_a_backtest_draws_as_many_as_the_last_model_and_records_them(tmp_path):
+def test_a_backtest_draws_as_many_as_the_last_model_and_records_them(tmp_path, monkeypatch):
+    few_trees(monkeypatch)
     record = tmp_path / "model.json"
     flags = trials_of_last_model(record)
     assert flags(None, None) == ""

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn import metrics
-from test_model import KINDS, SCHEMA, table
+from test_model import KINDS, SCHEMA, few_trees, table
 
 import clean_data
 import feature_engineering as script_features
@@ -61,7 +61,8 @@ def test_candidates_are_ranked_by_the_metric():
         assert set(found["settings"][0]) == {"estimator", "params", metric, "spread", "rows", "problem"}
 
 
-def test_the_preset_compares_by_the_metric_adds_the_loss_of_a_deviance_and_takes_any_number_of_threads():
+def test_the_preset_compares_by_the_metric_adds_the_loss_of_a_deviance_and_takes_any_number_of_threads(monkeypatch):
+    few_trees(monkeypatch, 10)
     features, _ = table(60)
     random = np.random.default_rng(0)
     target = pd.Series(random.poisson(np.exp(features["age"] / 15)).astype("float64"))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import KFold
-from test_model import KINDS, SCHEMA, table
+from test_model import KINDS, SCHEMA, few_trees, table
 
 from backtest_week import backtest_week
 from conftest import CONFIG, Project, rides
@@ -25,8 +25,8 @@ from signoff.model.training import train_model
 BOOSTING, RIDGE = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.linear_model.Ridge"
 RESIDUALS = "signoff.model.residuals.ResidualRegressor"
 VOTING, LOGARITHM = "sklearn.ensemble.VotingRegressor", "sklearn.compose.TransformedTargetRegressor"
-FEW = {"estimator": BOOSTING, "params": {"max_iter": 5}}
-TREES = {"estimator": "sklearn.ensemble.ExtraTreesRegressor", "params": {"n_estimators": 4}}
+FEW = {"estimator": BOOSTING, "params": {"max_iter": 2}}
+TREES = {"estimator": "sklearn.ensemble.ExtraTreesRegressor", "params": {"n_estimators": 2}}
 WITHIN = {"regressor": FEW, "func": "numpy.log1p", "inverse_func": "numpy.expm1", "check_inverse": False}
 KERNEL = [["kernel", "sklearn.kernel_approximation.Nystroem"], ["ridge", "sklearn.linear_model.RidgeCV"]]
 COMPOSED = [
@@ -40,13 +40,14 @@ COMPOSED = [
 ]
 
 
-def heavy_tails(rows: int = 400) -> tuple[pd.DataFrame, pd.Series]:
+def heavy_tails(rows: int = 200) -> tuple[pd.DataFrame, pd.Series]:
     random = np.random.default_rng(1)
     features, _ = table(rows)
     return features, np.sin(features["km"]) * features["age"] + 5 * random.standard_t(1.5, rows)
 
 
-def test_a_linear_table_gets_ridge_also_in_the_backtest_and_heavy_tails_the_absolute_loss():
+def test_a_linear_table_gets_ridge_also_in_the_backtest_and_heavy_tails_the_absolute_loss(monkeypatch):
+    few_trees(monkeypatch)
     features, target = table(100)
     setting, found = choose_good(TrainingRows(features, KINDS, target))
     assert setting["estimator"] == "sklearn.linear_model.RidgeCV"
@@ -104,7 +105,8 @@ def test_a_trend_goes_on_after_the_last_training_row():
     assert np.abs(model.predict(features) - target)[320:].mean() < 0.5 * np.abs(linear - target)[320:].mean()
 
 
-def test_a_smooth_curve_gets_a_kernel():
+def test_a_smooth_curve_gets_a_kernel(monkeypatch):
+    few_trees(monkeypatch)
     random = np.random.default_rng(0)
     features = pd.DataFrame({name: random.uniform(-1, 1, 80) for name in "abc"})
     target = features["a"] * features["b"] + features["c"] ** 2
@@ -114,7 +116,7 @@ def test_a_smooth_curve_gets_a_kernel():
 
 @pytest.mark.parametrize(("estimator", "params"), COMPOSED)
 def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_intervals(estimator, params):
-    features, target = table(300)
+    features, target = table(150)
     features.loc[::10, "km"] = np.nan
     features.loc[::15, "town"] = None
     written = []

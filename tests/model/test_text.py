@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from test_model import few_trees
 from threadpoolctl import threadpool_limits
 
 from feature_engineering import feature_engineering
@@ -167,7 +168,8 @@ def test_text_counts_as_a_gain_only_where_it_lowers_the_error(informative):
     )
 
 
-def test_good_ignores_text_that_does_not_help():
+def test_good_ignores_text_that_does_not_help(monkeypatch):
+    few_trees(monkeypatch)
     features, target = flats(40, informative=False)
     setting, comparison = choose_good(TrainingRows(features, KINDS, target))
     assert comparison and not comparison["text"][0]["used"]

@@ -8,7 +8,7 @@ import pytest
 
 from signoff.base.errors import TaskError
 from signoff.tables.batches import scan, tables
-from signoff.tables.dates import _DATE_FORMATS, _possible, dates_of, hides_dates, undecided
+from signoff.tables.dates import _DATE_FORMATS, _dates_of_each, _possible, dates_of, hides_dates, undecided
 from signoff.tables.table import read_table, write_table
 
 
@@ -145,7 +145,7 @@ def test_no_notation_is_left_out_that_a_text_is_in_and_most_others_are():
         "31.01.2024, 12:00",
     ]
     texts = pd.Series(sorted(set(texts)), dtype="object")
-    fit = pd.DataFrame({each: dates_of(texts, each).notna() for each in _DATE_FORMATS})
+    fit = pd.DataFrame({each: dates.notna() for each, dates in _dates_of_each(texts, _DATE_FORMATS).items()})
     assert fit.any().all()
     tried = pd.DataFrame([dict.fromkeys(_possible(texts[[n]]), True) for n in texts.index], columns=_DATE_FORMATS)
     assert not (fit & tried.isna()).any(axis=None)

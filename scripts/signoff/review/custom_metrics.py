@@ -39,8 +39,10 @@ def call_metrics(code: ModuleType, name: str, actual: pd.Series, predicted: pd.S
         The function fails, or returns anything but names with numbers, or a metric of the model is not finite. For
         another predictor a metric that is not finite is None: a constant baseline has no correlation, for example.
     """
-    numbers = {"actual": actual.astype("float64"), "predicted": predicted.astype("float64")}
-    found = call(code, "metrics", **numbers, rows=rows.copy())
+    # Whatever the function changes is copied then: pandas copies on write.
+    given = [each if each.dtype == "float64" else each.astype("float64") for each in (actual, predicted)]
+    numbers = {name: each.copy(deep=False) for name, each in zip(("actual", "predicted"), given, strict=True)}
+    found = call(code, "metrics", **numbers, rows=rows.copy(deep=False))
     file = code.__file__
     if not isinstance(found, dict) or not all(isinstance(each, str) and each.strip() for each in found):
         raise TaskError(f'{file}: metrics returned {found!r:.80}, but must return names with numbers: {{"name": 0.5}}.')

@@ -1,6 +1,8 @@
 """The notations of dates: finds the notation of a column, and parses text into timestamps."""
 
+import functools
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import pandas as pd
@@ -64,6 +66,17 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     (2024-W01, 2024 W1) and "ambiguous", in which nothing is a date. The day of the week before a date, and UTC or
     GMT after it, are not part of a notation.
     """
+    return _dates_of_each(values, [date_format])[date_format]
+
+
+def _dates_of_each(values: pd.Series, date_formats: Iterable[str]) -> dict[str, pd.Series]:
+    """Return n texts as timestamps in each notation, as `dates_of` does."""
+    bare = functools.cache(lambda like: _bare(values.astype("object"), like))
+    return {each: _dates_of(values, each, bare) for each in date_formats}
+
+
+def _dates_of(values: pd.Series, date_format: str, bare: Callable[[str], pd.Series]) -> pd.Series:
+    """Return n texts as timestamps; `bare` is `_bare` of them."""
     if date_format == "ambiguous":
         return pd.Series(pd.NaT, values.index, dtype="datetime64[us, UTC]")
     text = values.astype("object")
@@ -83,7 +96,10 @@ def dates_of(values: pd.Series, date_format: str) -> pd.Series:
     if date_format == "week":
         mondays = text.where(text.str.match(_WEEK, na=False)).str.replace(_WEEK, r"\1-W\2-1", regex=True)
         return pd.to_datetime(mondays, format="%G-W%V-%u", errors="coerce", utc=True)
-    text = _bare(text, date_format)
+    if date_format in _NUMBERS:
+        text = _bare(text, "")
+    else:
+        text = bare("ISO8601" if date_format == "ISO8601" else "%b" if "%b" in date_format else "")
     dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
     if date_format == "ISO8601":
         # A bare number or a month is not a date, even if a lenient parser reads it as one: 2010-12 may be a code.
@@ -172,7 +188,7 @@ class Notations:
         words, counts = counted.field("values"), counted.field("counts").to_numpy()
         blanks = int(counts[is_blank(words).to_numpy(zero_copy_only=False)].sum())
         words = words.to_pandas().astype("object")
-        found = {each: dates_of(words, each) for each in self.unfit}
+        found = _dates_of_each(words, self.unfit)
         for each, dates in found.items():
             self.unfit[each] += int(counts[dates.isna()].sum())
             # Not the times: a single day has many of them.
@@ -231,8 +247,9 @@ def _shares(sample: pa.ChunkedArray) -> dict[str, float]:
     distinct = pc.unique(pc.utf8_trim_whitespace(sample)).to_pandas().astype("object")
     # Most notations fit none, and a few texts tell.
     few = distinct.iloc[:: len(distinct) // 20 + 1]
-    some = [each for each in ("ISO8601", *_possible(few)) if dates_of(few, each).notna().any()]
-    return {each: float(dates_of(distinct, each).notna().mean()) for each in some} or {"ISO8601": 0.0}
+    found = _dates_of_each(few, ("ISO8601", *_possible(few)))
+    fit = _dates_of_each(distinct, [each for each, dates in found.items() if dates.notna().any()])
+    return {each: float(dates.notna().mean()) for each, dates in fit.items()} or {"ISO8601": 0.0}
 
 
 def any_like_date(sample: pa.Array | pa.ChunkedArray) -> bool:
