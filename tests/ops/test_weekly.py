@@ -202,13 +202,14 @@ def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatc
 
 
 def test_a_second_run_says_who_runs_and_exits_75(slow):
-    first = start(slow)
+    first = start(slow, program("python"))
     try:
         wait_until_it_trains(slow)
+        number = json.loads((slow.folder / "logs/weekly.lock").read_text("utf-8"))["pid"]
         second = slow.script("weekly", check=False)
         assert second.returncode == 75
-        assert re.search(rf"process {first.pid} runs since 20\S+Z in .*Try again later", second.stdout)
-        assert f"process {first.pid}" in slow.script("status").stdout
+        assert re.search(rf"process {number} runs since 20\S+Z in .*Try again later", second.stdout)
+        assert f"process {number}" in slow.script("status").stdout
     finally:
         # It alone, as by a person: what it has started ends with it.
         os.kill(first.pid, signal.SIGTERM)
@@ -248,7 +249,10 @@ def test_a_killed_run_whose_snakemake_goes_on_keeps_its_line_and_its_snakemake(s
     try:
         done = slow.script("weekly", check=False)
         assert done.returncode == 75
-        assert "Snakemake (process" in done.stdout
+        (number,) = re.findall(r"Snakemake \(process (\d+)\) runs since", done.stdout)
+        assert int(number) in [each.pid for each in children]
+        # Its lock is not cleared.
+        assert list((slow.folder / ".snakemake/locks").glob("*"))
         assert "Killed" not in slow.script("status").stdout
         assert slow.script("weekly", check=False).returncode == 75
         (line,) = runs(slow)
@@ -257,22 +261,6 @@ def test_a_killed_run_whose_snakemake_goes_on_keeps_its_line_and_its_snakemake(s
         for each in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-
-
-def test_the_lock_of_a_snakemake_that_runs_is_never_cleared(slow):
-    # It is found by its own folder.
-    words = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(slow.workflow / "Snakefile")]
-    words += ["--directory", str(slow.folder), "--configfile", str(slow.folder / "config.yaml"), "--cores", "2"]
-    by_hand = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        wait_until_it_trains(slow)
-        done = slow.script("weekly", check=False)
-        assert done.returncode == 75
-        assert f"Snakemake (process {by_hand.pid}) runs since" in done.stdout
-        assert list((slow.folder / ".snakemake/locks").glob("*"))
-    finally:
-        os.killpg(by_hand.pid, signal.SIGTERM)
-        by_hand.wait(60)
 
 
 def test_a_folder_without_a_config_is_one_error_line(tmp_path):

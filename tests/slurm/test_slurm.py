@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pytest
 from test_object_store import SHARED, STORE, stored
 
 from cluster import NoCluster, cluster
-from conftest import Project, make_project, several_weeks
+from conftest import Project, make_project, program, several_weeks
 
 FIELDS = ["JobID", "Comment", "Partition", "Account", "AllocCPUS", "ReqMem", "Timelimit", "State", "WorkDir"]
 EVERYTHING = ["all", "reports/final_report.md", "backtest"]
@@ -94,11 +93,11 @@ def slurm(tmp_path_factory):
 def runs(slurm, s3_server, tmp_path_factory):
     """A whole run, a run through an object store, and one for each fault; all at once, since they mostly wait."""
     started = {}
-    # What Slurm measures, limits and kills are the other runs' jobs, whose processes are all its own.
+    # What Slurm limits and kills are the jobs of the runs with a fault, whose processes are all its own.
     quick = {"SIGNOFF_QUICK_JOBS": "1"}
     with ThreadPoolExecutor() as pool:
         project = several_weeks(make_project(tmp_path_factory.mktemp("whole")))
-        started["whole"] = start(pool, slurm.environment, project, "--", *EVERYTHING)
+        started["whole"] = start(pool, slurm.environment | quick, project, "--", *EVERYTHING)
         project = several_weeks(make_project(tmp_path_factory.mktemp("parts")))
         project.configure(time_column="started", data={"partition_by": "month"})
         words = ["--", "data/features/features.csv"]
@@ -157,7 +156,7 @@ def test_the_whole_workflow_and_the_backtest_run_in_slurm_with_what_its_rules_as
     logs = {path.stem: path.read_text("utf-8") for path in (project.folder / ".snakemake/slurm_logs").rglob("*.log")}
     assert set(logs) == {job["JobID"] for job in jobs.values()}
     # Jobs start Snakemake with scripts/run_snakemake.py, which gives it this name.
-    assert all(f"Command: {Path(sys.executable).with_name('snakemake')} " in each for each in logs.values())
+    assert all(f"Command: {program('snakemake')} " in each for each in logs.values())
     assert project.jobs(*EVERYTHING) == set()
 
 
