@@ -82,6 +82,8 @@ def pytest_configure(config):
         programs = contextlib.ExitStack()
         os.environ["SIGNOFF_PROGRAMS"] = str(programs.enter_context(warm.programs()))
         config.add_cleanup(programs.close)
+        shared_workflow().mkdir()
+        copy_all(*(ROOT / part for part in PARTS), shared_workflow())
         if (config.getoption("numprocesses", None) or 0) > 2:
             compile_tests()
 
@@ -101,6 +103,20 @@ def compile_tests() -> None:
 def program(name: str) -> str:
     """Return the path of a program of the environment, one that begins at once where tests/warm.py has it."""
     return str(Path(os.environ.get("SIGNOFF_PROGRAMS", Path(sys.executable).parent), name))
+
+
+def shared_workflow() -> Path:
+    """Return the copy of the workflow to whose files each project has links: copies would take eight times as long."""
+    return Path(program("python")).parent.parent / "workflow"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unchanged_workflow():
+    """Notice a test that writes into a file of the workflow, which all projects share, in place of rewriting it."""
+    before = {path: path.stat() for path in shared_workflow().rglob("*") if path.is_file()}
+    yield
+    for path, stat in before.items():
+        assert path.stat().st_mtime_ns == stat.st_mtime_ns, f"{path} was changed: see Project.rewrite"
 
 
 @pytest.fixture(autouse=True)
@@ -181,8 +197,17 @@ class Project:
 
     def copy(self, base: Path) -> "Project":
         """Return a copy of both folders in `base`; their relative place, which Snakemake notes, stays the same."""
-        copy_all(self.folder.parent, base)
+        base.mkdir(parents=True)
+        copy_all(self.folder, base / "project")
+        link_all(self.workflow, base / "signoff")
         return Project(base / "project", base / "signoff")
+
+    def rewrite(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file of the workflow once; the other projects, which have links to it, keep theirs."""
+        text = (self.workflow / path).read_text(encoding="utf-8")
+        assert old in text
+        (self.workflow / path).unlink()
+        (self.workflow / path).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def configure(self, **changes: object) -> None:
         """Write config.yaml, the CONFIG above with `changes`; a key given as None is left out."""
@@ -277,12 +302,24 @@ def copy_all(*paths: Path) -> None:
     subprocess.run(["cp", "-a", *paths], check=True)
 
 
+def link_all(folder: Path, new: Path) -> None:
+    """Make a folder with links to the files of another one, or with copies on another file system."""
+    command = ["cp", "-al", folder, new]
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
+        shutil.rmtree(new, ignore_errors=True)
+        copy_all(folder, new)
+
+
 def make_project(folder: Path) -> Project:
     """Return a new project in `folder`/project, with the workflow in `folder`/signoff."""
     project = Project(folder / "project", folder / "signoff")
     project.folder.mkdir(parents=True)
-    project.workflow.mkdir()
-    copy_all(*(ROOT / part for part in PARTS), project.workflow)
+    if shared_workflow().is_dir():
+        link_all(shared_workflow(), project.workflow)
+    else:
+        # In a program that is no test.
+        project.workflow.mkdir()
+        copy_all(*(ROOT / part for part in PARTS), project.workflow)
     rides().to_csv(project.folder / "rides.csv", index=False)
     project.configure()
     return project

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, program, rides
+from conftest import Project, copy_all, program, rides
 
 # ssh-keygen runs only for accounts that have a name: two that every machine has. The group is one that no account has.
 DEPLOYER, SCHEDULED, GROUP = 1, 65534, 64003
@@ -75,6 +75,9 @@ def two_accounts(finished_run) -> Iterator[Project]:
     with tempfile.TemporaryDirectory(prefix="signoff-accounts-") as folder:
         Path(folder).chmod(0o755)
         project = finished_run.copy(Path(folder, "copy"))
+        # Its own files, not links to those that all projects share.
+        shutil.rmtree(project.workflow)
+        copy_all(finished_run.workflow, project.workflow)
         for each in (project.folder.parent, project.folder, project.workflow):
             each.chmod(0o755)
         for who in (DEPLOYER, SCHEDULED):

@@ -243,8 +243,7 @@ def test_one_bit_changed_in_anything_that_was_signed_is_noticed_and_named(finish
             (finished.folder / path).write_bytes(good)
             if path != "reports/sign_off.json":
                 break
-    with open(finished.workflow / "scripts/clean_data.py", "a", encoding="utf-8") as file:
-        file.write("# changed\n")
+    finished.rewrite("scripts/clean_data.py", "", "# changed\n")
     assert "the workflow's code has changed" in error(finished.script("deploy", check=False))
     assert not (finished.folder / "deployed/current").exists()
 

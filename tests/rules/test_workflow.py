@@ -133,8 +133,7 @@ def test_deleted_outputs_are_rebuilt_to_the_same_bytes_the_report_by_the_last_li
 # Of each task, test_each_rule_declares_every_module_… says that its script and all that it imports are inputs.
 @pytest.mark.parametrize("task", ["ingest_data", "compare_model"])
 def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task):
-    with open(finished.workflow / f"scripts/{task}.py", "a", encoding="utf-8") as file:
-        file.write("# changed\n")
+    finished.rewrite(f"scripts/{task}.py", "", "# changed\n")
     assert finished.jobs(*EVERYTHING) == affected(task)
 
 
@@ -149,8 +148,7 @@ def test_a_changed_script_reruns_its_task_and_what_depends_on_it(finished, task)
 )
 def test_a_changed_helper_reruns_the_tasks_that_import_it(finished, helper, tasks):
     name = helper if "." in helper else f"{helper}.py"
-    with open(finished.workflow / "scripts/signoff" / name, "a", encoding="utf-8") as file:
-        file.write("# changed\n")
+    finished.rewrite(f"scripts/signoff/{name}", "", "# changed\n")
     assert finished.jobs(*EVERYTHING) == affected(*tasks)
 
 
@@ -300,11 +298,9 @@ def test_a_failure_names_task_cause_and_log_last_and_verbose_shows_the_traceback
 
 def test_a_killed_task_is_named(finished):
     project = finished
-    with open(project.workflow / "scripts/train_model.py", "r+", encoding="utf-8") as file:
-        text = file.read().replace("    started = time.monotonic()\n", "    import os; os.kill(os.getpid(), 9)\n")
-        file.seek(0)
-        file.write(text)
-        file.truncate()
+    project.rewrite(
+        "scripts/train_model.py", "    started = time.monotonic()\n", "    import os; os.kill(os.getpid(), 9)\n"
+    )
     done = project.snakemake(check=False)
     assert done.returncode == 1
     assert "train_model failed: it stopped without a word; was it killed, or out of memory?" in done.stdout

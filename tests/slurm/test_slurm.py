@@ -109,11 +109,8 @@ def runs(slurm, s3_server, tmp_path_factory):
         started["store"] = start(pool, slurm.environment | quick, project, *words)
         for name, fault in FAULTS.items():
             project = make_project(tmp_path_factory.mktemp("faulty"))
-            script = project.workflow / "scripts/ingest_data.py"
-            text = script.read_text(encoding="utf-8")
             begin = '    with command_line.logged("ingest_data", args, shown(args.input)):\n'
-            assert begin in text
-            script.write_text(text.replace(begin, f"{begin}        {fault}\n"), encoding="utf-8")
+            project.rewrite("scripts/ingest_data.py", begin, f"{begin}        {fault}\n")
             # The profile tries three times: what never fits is given up a little sooner here.
             words = ["--retries", "1"] if name == "too large" else []
             started[name] = start(pool, slurm.environment, project, *words, "--", "data/raw/raw_data.csv")
