@@ -151,13 +151,16 @@ def quick_make(monkeypatch):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keep the tests that share a costly fixture on one worker, so that it is made once; begin with the longest."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Keep the tests that share a costly fixture on one worker, so that it is made once; begin with the longest.
+
+    Those that run no workflow come last: the workers end at nearly the same time.
+    """
     for item in items:
         for name in [each for each in COSTLY if each in item.fixturenames][:1]:
             item.add_marker(pytest.mark.xdist_group(name))
         if RUNS & set(item.fixturenames) or item.path.name in RUN_BY:
             item.add_marker("workflow")
+    items.sort(key=lambda item: (item.path.name not in LONG, item.get_closest_marker("workflow") is None))
 
 
 def rides(rows: int = 600, seed: int = 1) -> pd.DataFrame:
