@@ -59,6 +59,7 @@ gc.set_threshold(100_000, 50, 100)
 
 # What takes long to make, and few tests need.
 COSTLY = ["slurm", "own_run", "replayed_run", "mlflow_installed", "postgresql", "s3_server", "browser"]
+COSTLY += ["states", "refitted_run", "running", "hostile", "compared"]
 # Files with tests that take a minute each.
 LONG = ["test_slurm.py", "test_docs.py", "test_year.py"]
 # The files whose tests look at figures, or compare them. In the others, and in tests with the mark `one_figure`, each
@@ -372,7 +373,7 @@ def released_run(finished_run, tmp_path_factory) -> Project:
         project = finished_run.copy(folder)
         for rows in (600, 660):
             rides(rows).to_csv(project.folder / "rides.csv", index=False)
-            project.snakemake("reports/final_report.md", "all")
+            project.snakemake("reports/final_report.md", "all", SIGNOFF_ONE_FIGURE="1")
             project.sign_off()
             project.snakemake("deploy")
 

@@ -315,7 +315,7 @@ def own_run(tmp_path_factory) -> Project:
     (project.folder / "features.py").write_text(FEATURES, encoding="utf-8")
     (project.folder / "metrics.py").write_text(METRICS, encoding="utf-8")
     project.configure(**CONFIG)
-    project.snakemake("all", "reports/final_report.md")
+    project.snakemake("all", "reports/final_report.md", SIGNOFF_ONE_FIGURE="1")
     project.sign_off()
     project.script("deploy")
     return project
@@ -331,7 +331,7 @@ def own(own_run, tmp_path) -> Project:
 def own_run_again(own_run, tmp_path_factory) -> Project:
     """That project, run again beside its release up to the report; shared, so to be left as it is."""
     project = own_run.copy(tmp_path_factory.mktemp("again") / "copy")
-    project.snakemake(*EVERYTHING)
+    project.snakemake(*EVERYTHING, SIGNOFF_ONE_FIGURE="1")
     return project
 
 
