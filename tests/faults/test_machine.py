@@ -16,6 +16,7 @@ import pytest
 
 from conftest import Project, made_once, program, rides
 
+pytestmark = pytest.mark.one_figure
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount, or another user")
 # Whoever is not root: root may write anywhere. It may read all, as root's Python may be where it is.
@@ -41,7 +42,10 @@ TASKS = {
     "feature_engineering": [
         *("--input=data/processed/cleaned_data.csv", "--output=data/features/features.csv", "--target=minutes"),
     ],
-    "train_model": ["--input=data/features/features.csv", "--output=model/model.pkl"],
+    "train_model": [
+        *("--input=data/features/features.csv", "--output=model/model.pkl", '--params={"max_iter": 5}'),
+        "--intervals=constant",
+    ],
     "evaluate_model": [
         *("--model=model/model.pkl", "--features=data/features/features.csv"),
         "--output=reports/evaluation_metrics.json",

@@ -59,7 +59,7 @@ def test_each_kind_of_model_takes_its_turn_and_accepts_its_parameters():
 
 
 def test_the_recorded_number_of_trials_gives_the_same_model(monkeypatch):
-    few_trees(monkeypatch)
+    few_trees(monkeypatch, every=5)
     features, target = table(40)
     rows = TrainingRows(features, KINDS, target)
     found, again = (
@@ -88,7 +88,7 @@ def test_a_mean_that_is_better_at_all_is_preferred_as_good_does_beyond_one_stand
 
 
 def test_a_backtest_draws_as_many_as_the_last_model_and_records_them(tmp_path, monkeypatch):
-    few_trees(monkeypatch)
+    few_trees(monkeypatch, every=5)
     record = tmp_path / "model.json"
     flags = trials_of_last_model(record)
     assert flags(None, None) == ""

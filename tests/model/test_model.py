@@ -50,8 +50,8 @@ def table(rows: int = 500) -> tuple[pd.DataFrame, pd.Series]:
     return features, target + random.normal(0, 0.1, rows)
 
 
-def few_trees(monkeypatch: pytest.MonkeyPatch, trees: int = 20) -> None:
-    """Have the presets compare models of so few trees: which of them are compared, and how, does not depend on that."""
+def few_trees(monkeypatch: pytest.MonkeyPatch, trees: int = 20, every: int = 1) -> None:
+    """Have the presets compare models of so few trees, and not all of them: how they do it does not depend on that."""
 
     def fewer(each: object) -> object:
         if isinstance(each, list | tuple):
@@ -64,7 +64,9 @@ def few_trees(monkeypatch: pytest.MonkeyPatch, trees: int = 20) -> None:
         return each | {"n_estimators": trees} if "n_estimators" in each else each
 
     settings, drawn = presets.settings_of_good, presets.drawn
-    monkeypatch.setattr(presets, "settings_of_good", lambda *given, **options: fewer(settings(*given, **options)))
+    monkeypatch.setattr(
+        presets, "settings_of_good", lambda *given, **options: fewer(settings(*given, **options)[::every])
+    )
     monkeypatch.setattr(presets, "drawn", lambda *given: map(fewer, drawn(*given)))
 
 

@@ -49,18 +49,19 @@ def heavy_tails(rows: int = 200) -> tuple[pd.DataFrame, pd.Series]:
 def test_a_linear_table_gets_ridge_also_in_the_backtest_and_heavy_tails_the_absolute_loss(monkeypatch):
     few_trees(monkeypatch)
     features, target = table(100)
-    setting, found = choose_good(TrainingRows(features, KINDS, target))
-    assert setting["estimator"] == "sklearn.linear_model.RidgeCV"
-    assert len(found["settings"]) >= 5 and found["settings"][0]["params"] == setting["params"]
+    linear, found = choose_good(TrainingRows(features, KINDS, target))
+    assert linear["estimator"] == "sklearn.linear_model.RidgeCV"
+    assert len(found["settings"]) >= 5 and found["settings"][0]["params"] == linear["params"]
     assert all(each["spread"] > 0 for each in found["settings"]) and "standard error" in found["why"]
     # Rows without a time have no trend.
     assert RESIDUALS not in {each["estimator"] for each in found["settings"]}
+    heavy, _ = choose_good(TrainingRows(heavy_tails()[0], KINDS, heavy_tails()[1]))
+    assert "absolute_error" in words_of(heavy)
     # The backtest chooses as the preset does.
+    few_trees(monkeypatch, every=5)
     rows = features.assign(minutes=target)
     replayed = backtest_week(rows, {"2024-W09": rows}, KINDS, "minutes", Learning(preset="good"))
-    assert replayed["chosen"] == setting
-    setting, found = choose_good(TrainingRows(heavy_tails()[0], KINDS, heavy_tails()[1]))
-    assert "absolute_error" in words_of(setting)
+    assert replayed["chosen"] == linear
 
 
 def test_the_simplest_within_one_paired_standard_error_wins():
@@ -115,7 +116,7 @@ def test_a_smooth_curve_gets_a_kernel(monkeypatch):
 
 
 @pytest.mark.parametrize(("estimator", "params"), COMPOSED)
-def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_intervals(estimator, params):
+def test_regressors_made_of_others_by_name_train_and_keep_their_bytes(estimator, params):
     features, target = table(150)
     features.loc[::10, "km"] = np.nan
     features.loc[::15, "town"] = None
@@ -128,8 +129,12 @@ def test_regressors_made_of_others_by_name_train_keep_their_bytes_and_get_interv
     assert written[1] == written[2] and _skops_bytes(model)
     new = pd.DataFrame({"town": pd.Series(["never seen", None], dtype="str"), "km": [5.0, np.nan], "age": [1.0, 2.0]})
     assert np.isfinite(model.predict(new)).all()
-    setting = {"estimator": estimator, "params": params}
-    assert fit_intervals(TrainingRows(features, KINDS, target + 1), setting, 0.9) is not None
+
+
+@pytest.mark.parametrize(("estimator", "params"), [COMPOSED[0], COMPOSED[3]])
+def test_regressors_made_of_others_get_intervals(estimator, params):
+    rows = TrainingRows(table(150)[0], KINDS, table(150)[1])
+    assert fit_intervals(rows, {"estimator": estimator, "params": params}, 0.9) is not None
 
 
 @pytest.mark.parametrize(
@@ -175,6 +180,7 @@ def test_the_preset_goes_through_the_whole_workflow_and_the_report_shows_the_cho
     history = [{"by": "city", "values": ["minutes"], "lags": [1], "windows": ["3d"], "available_after": "1h"}]
     # So short a time draws no settings, as the record says: the model is reproduced by this number.
     model = {"preset": "best", "minutes": 0.001, "metric": "RMSE", "weight": "riders", "refit": "all"}
+    model["intervals"] = "constant"
     cleaning = {"columns": {"note": "leave"}}
     finished.configure(model=model, features={"history": history, "text": ["note"]}, cleaning=cleaning)
     finished.snakemake("reports/final_report.md", "all")

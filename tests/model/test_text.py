@@ -169,7 +169,7 @@ def test_text_counts_as_a_gain_only_where_it_lowers_the_error(informative):
 
 
 def test_good_ignores_text_that_does_not_help(monkeypatch):
-    few_trees(monkeypatch)
+    few_trees(monkeypatch, every=2)
     features, target = flats(40, informative=False)
     setting, comparison = choose_good(TrainingRows(features, KINDS, target))
     assert comparison and not comparison["text"][0]["used"]

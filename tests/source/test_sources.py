@@ -22,6 +22,9 @@ from signoff.source.web import _is_private
 
 # A password that breaks any URL into which it is not put with care.
 CANARY = "ca/na:ry@#%41&=?"
+# The last files of tasks that know the source. What depends on them is run again with them, and what a whole run writes
+# is searched for secrets: test_a_touched_source_… in tests/rules/test_workflow.py, and tests/base/test_secrets.py.
+FEATURES = ["data/features/features.csv", "reports/validation_report.json"]
 
 
 def leaks(folder: Path) -> list[str]:
@@ -105,18 +108,16 @@ def test_a_source_without_files_is_told(parts, tmp_path, monkeypatch, source, sa
 
 def test_a_new_part_runs_the_workflow_again(parts, tmp_path):
     project, _ = init(tmp_path, "parts")
-    # What depends on these is run again with them: test_a_touched_source_… in tests/rules/test_workflow.py.
-    features = "data/features/features.csv"
-    project.snakemake(features)
-    assert project.jobs(features) == set()
+    project.snakemake(*FEATURES)
+    assert project.jobs(*FEATURES) == set()
     (parts / "a.csv").touch()
-    assert project.jobs(features) == set(), "the content is the same"
+    assert project.jobs(*FEATURES) == set(), "the content is the same"
     shutil.copy(parts / "a.csv", parts / "d.csv")
-    assert project.jobs(features) == {"ingest_data", "clean_data", "feature_engineering"}
+    assert project.jobs(*FEATURES) == {"ingest_data", "clean_data", "validate_data", "feature_engineering"}
     project.snakemake("data/raw/raw_data.csv")
     assert project.json("data/raw/raw_data.json")["records"] == 1200
     (parts / "d.csv").unlink()
-    assert "ingest_data" in project.jobs(features)
+    assert "ingest_data" in project.jobs(*FEATURES)
 
 
 # Databases
@@ -191,17 +192,18 @@ def test_a_postgresql_query_runs_the_workflow_and_its_password_stays_secret(post
     url = f"postgresql://signoff:${{DATABASE_PASSWORD}}@/postgres?host={postgresql.pgdata}"
     query = "SELECT started, city, km, riders, good, seen, minutes FROM rides"
     project, made = init(tmp_path, url, "--query", query)
-    first = project.snakemake("--verbose", "--printshellcmds")
+    first = project.snakemake(*FEATURES, "--verbose", "--printshellcmds")
     raw = pd.read_csv(project.folder / "data/raw/raw_data.csv")
     pd.testing.assert_frame_equal(raw[["started", "city", "km", "riders", "minutes"]], rides().drop(columns="ride"))
     assert raw["good"].tolist() == (rides()["riders"] > 2).tolist()
-    assert project.jobs() == set()
+    assert project.jobs(*FEATURES) == set()
     # An update moves the row to the end of the table: the same rows in another order are the same data.
     postgresql.psql("UPDATE rides SET km = km WHERE id = 1;")
-    assert project.jobs() == set()
+    assert project.jobs(*FEATURES) == set()
     postgresql.psql("UPDATE rides SET riders = riders + 1 WHERE id = 3;")
-    assert "ingest_data" in project.jobs()
-    wrong = project.snakemake("--forcerun", "ingest_data", "--verbose", check=False, DATABASE_PASSWORD="x" + CANARY)
+    assert "ingest_data" in project.jobs(*FEATURES)
+    again = [*FEATURES, "--forcerun", "ingest_data", "--verbose"]
+    wrong = project.snakemake(*again, check=False, DATABASE_PASSWORD="x" + CANARY)
     assert wrong.returncode == 1
     assert "password authentication failed" in wrong.stdout
     unset = project.snakemake(check=False, DATABASE_PASSWORD="")
@@ -284,11 +286,10 @@ def s3(s3_server, monkeypatch):
 def test_objects_of_a_store_run_the_workflow_and_its_key_stays_secret(s3, tmp_path):
     s3.pipe("rides/2024/a.csv", rides(600).to_csv(index=False).encode())
     project, made = init(tmp_path, "s3://rides/2024")
-    # Its report is searched in tests/base/test_secrets.py.
-    first = project.snakemake("--verbose", "--printshellcmds")
-    assert project.jobs() == set()
+    first = project.snakemake(*FEATURES, "--verbose", "--printshellcmds")
+    assert project.jobs(*FEATURES) == set()
     s3.pipe("rides/2024/b.csv", rides(300, seed=2).to_csv(index=False).encode())
-    assert "ingest_data" in project.jobs()
+    assert "ingest_data" in project.jobs(*FEATURES)
     project.snakemake("data/raw/raw_data.csv")
     assert project.json("data/raw/raw_data.json")["records"] == 900
     assert list(project.json("data/raw/raw_data.json")["version"]) == ["s3://rides/2024/a.csv", "s3://rides/2024/b.csv"]
@@ -342,9 +343,9 @@ def test_a_token_in_a_url_stays_secret(project, server):
     url = server.url.replace("://", "://me:${RIDES_TOKEN}@") + "/${RIDES_TOKEN}/rides.csv?token=${RIDES_TOKEN}"
     project.configure(raw_data_source_url=url)
     environment = {"RIDES_TOKEN": CANARY, "SIGNOFF_VERBOSE": "1"}
-    outputs = [project.snakemake("--verbose", "--printshellcmds", **environment).stdout]
+    outputs = [project.snakemake(*FEATURES, "--verbose", "--printshellcmds", **environment).stdout]
     server.answers = [(403, {}, b"")]
-    outputs.append(project.snakemake("--forcerun", "ingest_data", check=False, **environment).stdout)
+    outputs.append(project.snakemake(*FEATURES, "--forcerun", "ingest_data", check=False, **environment).stdout)
     assert "answered 403" in outputs[1]
     server.stop()
     outputs.append(project.snakemake("data/raw/raw_data.csv", "--forcerun", "ingest_data", **environment).stdout)

@@ -548,9 +548,9 @@ def test_copies_among_held_out_rows_are_found_in_training_rows_some_at_a_time():
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     """The highest memory of one process that reads a table and then one eight times as long."""
-    monkeypatch.setattr(batches, "_BLOCK", 1 << 18)
+    monkeypatch.setattr(batches, "_BLOCK", 1 << 17)
     random = np.random.default_rng(0)
-    rows = 30_000
+    rows = 15_000
     frame = pd.DataFrame(
         {
             "started": pd.date_range("2020-01-01", periods=rows, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -570,7 +570,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
         clean_data.main([f"--input={tmp_path / name}.csv", f"--output={cleaned}"])
         feature_engineering.main([f"--input={cleaned}", f"--output={tmp_path / name}/f.csv", "--target=minutes"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    assert peaks[1] - peaks[0] < 70, peaks
+    # Read at once, the larger one takes 40 MB more.
+    assert peaks[1] - peaks[0] < 25, peaks
 
 
 def test_a_file_is_scanned_again_in_the_same_process_only_once_it_has_changed(tmp_path, monkeypatch):
