@@ -232,8 +232,8 @@ bench-tables: $(READY) ## compare projects for many tables with pipelines writte
 	@$(BIN)/python benchmarks/tables.py $(or $(NAMES),--output benchmarks/tables.md)
 	@$(BIN)/python benchmarks/presets.py $(or $(NAMES),--output benchmarks/presets.md)
 
-bench-models: $(READY) ## compare many models, and many small weeks, with a plain loop (MODELS="100 1000"; default: 100)
-	@$(BIN)/python benchmarks/many_models.py $(if $(MODELS),--models $(MODELS))
+bench-models: $(READY) ## compare many models, and many small weeks, with a plain loop (MODELS="100 1000"; default: 100; PROGRAMS=their bin)
+	@$(BIN)/python benchmarks/many_models.py $(if $(MODELS),--models $(MODELS)) $${PROGRAMS:+--programs="$$PROGRAMS"}
 
 bench-backtest: $(READY) ## measure the backtest on one core and on two
 	@$(BIN)/python benchmarks/bench_backtest.py

@@ -49,13 +49,15 @@ class Run(NamedTuple):
 def run(folder: Path, command: list[object] | str, expect: str = "", **environment: str) -> Run:
     """Run a command in a folder; text is for the shell. One that fails, or does not print `expect`, ends it all."""
     words = command if isinstance(command, str) else list(map(str, command))
+    # If Python may not keep what it compiles, each process compiles the workflow, but no installed package.
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     # To a file: nobody has to wait for a reader. The peak counts what this process holds, so it imports little.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         started = time.perf_counter()
         process = subprocess.Popen(
             words,
             cwd=folder,
-            env={**os.environ, **ENVIRONMENT, **environment},
+            env={**inherited, **ENVIRONMENT, **environment},
             shell=isinstance(command, str),
             stdin=subprocess.DEVNULL,
             stdout=said,
