@@ -230,7 +230,7 @@ def test_no_other_code_runs_than_the_tasks_of_a_model(steps, monkeypatch):
         brought_up_to_date("a", steps)
 
 
-def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, monkeypatch):
+def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_changed(steps, tmp_path, monkeypatch):
     Path("models/a/logs").mkdir(parents=True)
     Path("models/a/a").write_text("one", encoding="utf-8")
     logs = [Path("models/a/logs", f"chunk_{name}.log") for name in ("first", "second")]
@@ -259,6 +259,12 @@ def test_a_task_runs_again_only_if_its_command_code_inputs_or_outputs_have_chang
     content["steps"][0]["params"] = ["'--new'"]
     Path("steps.json").write_text(json.dumps(content), encoding="utf-8")
     assert run() == [True, True]
+    # Of a project that was moved, only the paths are others.
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    monkeypatch.chdir(moved)
+    content = Path("steps.json").read_text(encoding="utf-8").replace(str(tmp_path), str(moved))
+    Path("steps.json").write_text(content, encoding="utf-8")
+    assert run() == [False, False]
 
 
 def test_snakemake_reads_the_records_of_tasks_as_those_of_its_own_jobs(tmp_path, monkeypatch):

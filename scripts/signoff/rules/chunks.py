@@ -13,8 +13,9 @@ from signoff.base.config import Config
 from signoff.config.settings import section
 from signoff.release.approval import refit_path
 from signoff.release.live_record import state_of_predictions
+from signoff.rules.asked import is_forced, single_targets
 from signoff.rules.steps import CHUNKS_FOLDER, MODEL, Member, Steps, write_if_changed
-from signoff.rules.task_chunks import chunked, is_forced, single_targets, step_of
+from signoff.rules.task_chunks import chunked, step_of
 
 # The rules that a job runs for each model, by the kind of job.
 _RULES = {

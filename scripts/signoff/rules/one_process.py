@@ -195,9 +195,12 @@ class OneProcess:
 
     def _made_from(self, step: ModelTask) -> str:
         """Return the digest of everything that determines the output of a task."""
-        inputs = {path: self._digest(path) for path in step.inputs}
+        # A project that was moved, or is mounted elsewhere, is the same.
+        here = f"{Path.cwd()}/"
+        inputs = {path.removeprefix(here): self._digest(path) for path in step.inputs}
+        command = [word.removeprefix(here) for word in step.command]
         # Not the name of the rule, which changes when another model gets keys of its own.
-        facts = [step.code, step.params, step.command, inputs]
+        facts = [step.code, step.params, command, inputs]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _digest(self, path: str) -> str:

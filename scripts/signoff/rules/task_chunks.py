@@ -1,7 +1,6 @@
 """Chunks of tasks: those of several weeks of the backtest, or of several parts of the data, run in one process."""
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from snakemake.jobs import Job
 from snakemake.utils import format as formatted
 
+from signoff.rules.asked import is_forced, single_targets
 from signoff.rules.flags import unquoted
 from signoff.rules.steps import THREADS, ModelTask, write_if_changed
 
@@ -46,18 +46,6 @@ def chunked(rows: dict[str, int | None], per_job: int | None, most_rows: int = _
         found[-1].append(name)
         held += more
     return found
-
-
-def single_targets(workflow: Any, *folders: str) -> list[str]:
-    """Return the targets of a run that are files of single models, weeks or parts, in folders that end with a slash."""
-    paths = map(os.path.normpath, workflow.dag_settings.targets)
-    return sorted(each for each in paths if each.startswith(folders) and "/.chunks/" not in each)
-
-
-def is_forced(workflow: Any, *rules: str) -> bool:
-    """Return whether the command line asks for all tasks of these rules to be run, whatever has changed."""
-    settings = workflow.dag_settings
-    return bool(settings.forceall or any(each.endswith(rules) for each in settings.forcerun))
 
 
 @dataclass(frozen=True)
