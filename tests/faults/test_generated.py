@@ -32,7 +32,7 @@ LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 # The same tables each time in the short form; others each time, and more, in `make faults`.
 settings.register_profile(
     "faults",
-    max_examples=1500 if LONG else 60,
+    max_examples=1500 if LONG else 40,
     derandomize=not LONG,
     database=None,
     deadline=None,

@@ -16,7 +16,6 @@ import pytest
 
 from conftest import Project, made_once, program, rides
 
-pytestmark = pytest.mark.one_figure
 LONG = os.environ.get("SIGNOFF_FAULTS") == "long"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount, or another user")
 # Whoever is not root: root may write anywhere. It may read all, as root's Python may be where it is.

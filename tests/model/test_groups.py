@@ -26,7 +26,7 @@ from signoff.model.search import folds_of
 from signoff.model.training import train_again, train_model, train_setting
 
 BOOSTING, STACKING = "sklearn.ensemble.HistGradientBoostingRegressor", "sklearn.ensemble.StackingRegressor"
-FEW = {"estimator": BOOSTING, "params": {"max_iter": 5}}
+FEW = {"estimator": BOOSTING, "params": {"max_iter": 2}}
 RIDGE = {"estimator": "sklearn.linear_model.Ridge", "params": {}}
 
 
