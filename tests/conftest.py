@@ -85,8 +85,12 @@ def pytest_configure(config):
         config.add_cleanup(programs.close)
         shared_workflow().mkdir()
         copy_all(*(ROOT / part for part in PARTS), shared_workflow())
-        if (config.getoption("numprocesses", None) or 0) > 2:
+        workers = config.getoption("numprocesses", None) or 0
+        if workers > 2:
             compile_tests()
+        # Half of what a worker does before its first test is to import what all of them do.
+        if workers:
+            config.option.tx = [f"popen//python={program('worker')}"] * workers
 
 
 def compile_tests() -> None:

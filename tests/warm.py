@@ -63,12 +63,16 @@ SNAKEMAKE = [
 ]
 FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2"]
 FIGURES += ["PIL.PngImagePlugin", "PIL.JpegImagePlugin", "xml.etree.ElementTree"]
+# What many tests import, for the processes that run them.
+WORKERS = ["sklearn.inspection", "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "scipy.stats"]
+WORKERS += ["snakemake.api", "matplotlib.pyplot", "openpyxl", "securesystemslib.signer", "pyarrow.parquet"]
 PRELOADED = {
     "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
     "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
     "figures": [*TABLES, *FIGURES],
     "tracking": ["mlflow", "mlflow.entities", "jsonschema", "yaml"],
     "tables": [*TABLES, "pandera.pandas"],
+    "workers": [*TABLES, *WORKERS],
 }
 # What most programs of each kind import of the workflow.
 OURS = {
@@ -76,6 +80,7 @@ OURS = {
     "models": ["train_model", "refit_model", "evaluate_model", "explain_model", "compare_model", "predict"],
     "figures": ["generate_report", "history"],
     "tracking": [],
+    "workers": [],
     "tables": ["ingest_data", "validate_data", "clean_data", "feature_engineering", "diagnose", "verdict", "sign_off"],
 }
 OURS["tables"] += ["deploy", "verify", "rollback", "status", "weekly", "init_project"]
@@ -103,13 +108,15 @@ early = [each for each in posix.environ if each.startswith((b"PYTHON", b"LD_")) 
 early = [each for each in early if posix.environ[each] != same.get(each)]
 # In a job of Slurm: a fork of a process outside of it would not be Slurm's to limit and to kill. Some tests do neither.
 early += [each for each in posix.environ if each == b"SLURM_JOB_ID" and b"SIGNOFF_QUICK_JOBS" not in posix.environ]
-if early or not (words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"]):
+ours = words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"] or name == "worker"
+if early or not ours:
     posix.execv({python!r}, [{python!r}, *words])
 umask = posix.umask(0)
 posix.umask(umask)
 script = words[0].rpartition("/")[2].removesuffix(".py")
 server = _socket.socket(_socket.AF_UNIX)
-server.connect({base!r} + "/" + {needs!r}.get(script, "snakemake" if script in ("snakemake", "-m") else "tables"))
+kind = "workers" if name == "worker" else "snakemake" if script in ("snakemake", "-m") else "tables"
+server.connect({base!r} + "/" + {needs!r}.get(script, kind))
 request = marshal.dumps((words, posix.getcwd(), umask, posix.environ))
 streams = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder) + (2).to_bytes(4, sys.byteorder)
 server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
@@ -142,15 +149,17 @@ def programs() -> Iterator[Path]:
         text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), base=base, needs=NEEDS)
         for each in own.iterdir():
             program = folder / each.name
-            if each.name in ("python", "python3", "snakemake"):
-                program.write_text(text, encoding="utf-8")
-                program.chmod(0o755)
-            else:
+            if each.name not in ("python", "python3", "snakemake"):
                 program.symlink_to(each)
-        # Beside other tests, the threads of a fit of all flights would wait for each other longer than they work.
-        options = {"env": {**os.environ, "OMP_THREAD_LIMIT": "1"}, "stdin": subprocess.PIPE, "start_new_session": True}
+        for name in ("python", "python3", "snakemake", "worker"):
+            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).chmod(0o755)
+        options = {"stdin": subprocess.PIPE, "start_new_session": True}
         with contextlib.ExitStack() as stack:
             for kind in PRELOADED:
+                # Beside other tests, the threads of a fit of all flights would wait for each other longer than they
+                # work. Tests of threads in their own process have them.
+                options["env"] = os.environ | ({} if kind == "workers" else {"OMP_THREAD_LIMIT": "1"})
                 server = stack.enter_context(subprocess.Popen([sys.executable, __file__, base, kind], **options))
                 stack.callback(server.stdin.close)
                 while not Path(base, kind).exists():
@@ -377,7 +386,8 @@ def become(connection: socket.socket, folder: Path) -> None:
     os.umask(umask)
     time.tzset()
     sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ or os.isatty(1))
-    sys.executable = str(folder / "bin/python")
+    if words[0] != "-u":
+        sys.executable = str(folder / "bin/python")
     if drawn and "SIGNOFF_ONE_FIGURE" in os.environ:
         draw_the_same()
     if "PYTHONPATH" in os.environ:
@@ -387,7 +397,12 @@ def become(connection: socket.socket, folder: Path) -> None:
             importlib.import_module("sitecustomize")
     code = 0
     try:
-        if words[0] == "-m":
+        if words[0] == "-u":
+            # A process of pytest-xdist, which reads from its standard input what to do.
+            sys.argv, sys.path[0] = ["-c"], ""
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(words[2], vars(sys.modules["__main__"]))
+        elif words[0] == "-m":
             sys.argv, sys.path[0] = words[1:], cwd
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
