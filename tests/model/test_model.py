@@ -102,10 +102,10 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path, estimator, params)
     # Each tree is grown in the same way: the first ones tell.
     params = {name: min(value, 3) for name, value in params.items()}
     # Once for nothing: the first model that is fitted in a process that has loaded one, as other tests do, may differ.
-    for threads in (1, 1, 2):
+    for threads, some in ((1, slice(0, 60)), (1, slice(None)), (2, slice(None))):
         # As the environment may have it.
         with threadpool_limits(threads, "blas"):
-            model = train_model(features, kinds, target, estimator, params, threads=threads)
+            model = train_model(features[some], kinds, target[some], estimator, params, threads=threads)
         joblib.dump(model, tmp_path / str(threads))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
