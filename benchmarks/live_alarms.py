@@ -174,9 +174,18 @@ class Result:
     moved: float
 
 
+def _random(found: Replay, kind: str) -> np.random.Generator:
+    return np.random.default_rng([found.seed, *kind.encode(), *found.shape.encode()])
+
+
+def begins_of(found: Replay, kind: str) -> int:
+    """Return the week from which on a replay has a fault."""
+    return int(_random(found, kind).choice(_BEGINS))
+
+
 def judged(found: Replay, kind: str) -> Result:
     """Return when a replay raises an alarm."""
-    random = np.random.default_rng([found.seed, *kind.encode(), *found.shape.encode()])
+    random = _random(found, kind)
     begins = 0 if kind in CLEAN else int(random.choice(_BEGINS))
     rows = changed(found, kind, begins, random)
     bad = rows[rows["week"] >= begins]
@@ -228,6 +237,14 @@ def table_of(results: list[Result]) -> list[str]:
     return lines
 
 
+def groups(tables: int) -> Iterator[tuple[str, list[str], int]]:
+    """Yield the title, the shapes and the number of tables of each group of replays."""
+    tuned, apart = ([name for name, shape in EVERY.items() if shape.apart == each] for each in (False, True))
+    yield "Shapes that the alarms were tuned on", tuned, tables
+    yield "Shapes that were kept apart", apart, tables
+    yield "Shapes that were written after the last change", list(_AFTERWARDS), 3 * tables
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=int, default=4, help="how many tables of each shape")
@@ -238,12 +255,7 @@ def main() -> None:
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    tuned, apart = ([name for name, shape in EVERY.items() if shape.apart == each] for each in (False, True))
-    for title, names, tables in (
-        ("Shapes that the alarms were tuned on", tuned, args.tables),
-        ("Shapes that were kept apart", apart, args.tables),
-        ("Shapes that were written after the last change", list(_AFTERWARDS), 3 * args.tables),
-    ):
+    for title, names, tables in groups(args.tables):
         found = list(replays(names, range(tables), args.cores, args.keep))
         shapes = ", ".join(dict.fromkeys(each.shape for each in found))
         results = [judged(each, kind) for kind in (*CLEAN, *FAULTS) for each in found]
