@@ -38,6 +38,10 @@ from compare_model import Before, ComparisonOptions, compare_model
 from diagnose import diagnose
 from feature_engineering import feature_engineering
 from signoff.base.numbers import rounded
+from signoff.model.quantiles import ends, fit_intervals
+from signoff.model.records import Setting
+from signoff.model.regressor import DEFAULT_ESTIMATOR, TrainingRows
+from signoff.model.scoring import LOW_AND_HIGH
 from signoff.model.training import train_model
 from signoff.report.decision_box import decision
 from signoff.review import drift, newest
@@ -457,11 +461,24 @@ def prepared(raw: pd.DataFrame, target: str, seed: int, champion: Any = None) ->
     holdout["baseline_mean"] = predictions["mean"]
     if champion is not None:
         holdout["champion"] = predictions["champion"]
-    holdout = holdout[split == "test"].reset_index(drop=True)
     time = description["time_column"] if description["split"]["by"] == "time" else None
+    for name, values in _interval_ends(table, kinds, target, time, predictions["model"], seed):
+        holdout[name] = values
+    holdout = holdout[split == "test"].reset_index(drop=True)
     unseen = explanations.out_of_sample(model, train.reset_index(drop=True), kinds, target, time, None, seed)
     days = newest.rows_by_day(raw, "time")
     return Prepared(table, description, model, metrics, holdout, unseen, days, len(raw))
+
+
+def _interval_ends(
+    table: pd.DataFrame, kinds: dict[str, str], target: str, time: str | None, predicted: pd.Series, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the ends of the intervals that ship by default (`model.intervals: quantile`), by column."""
+    train = table[table["split"] == "train"].reset_index(drop=True)
+    rows = TrainingRows(train, kinds, train[target], train[time] if time else None)
+    setting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": _PARAMS}
+    if widths := fit_intervals(rows, setting, ComparisonOptions().level, seed):
+        yield from zip(LOW_AND_HIGH, ends(widths, table[list(kinds)], predicted.to_numpy()), strict=True)
 
 
 def judged(now: Prepared, before: Prepared | None, seed: int) -> dict[str, Any]:

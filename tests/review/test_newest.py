@@ -267,6 +267,27 @@ def test_what_is_said_to_be_visible_is_seen_and_half_of_it_is_not():
         assert seen == [2, 0]
 
 
+def test_what_is_said_to_be_visible_allows_for_huge_errors_and_for_a_bias():
+    frame, random = shop(), np.random.default_rng(0)
+    actual = random.lognormal(3, 0.5, len(frame))
+
+    def visible(predicted: np.ndarray, actual: np.ndarray) -> dict:
+        with threadpool_limits(1):
+            return newest_errors.error_alarms(frame["time"], predicted - actual, predicted, {}, "sold")[1]
+
+    usual = visible(22.8 + random.normal(0, 1, len(frame)), actual)
+    # If a quarter of the targets is a hundred times as large, a change of these is that of huge errors.
+    tail = visible(22.8 + random.normal(0, 1, len(frame)), actual * np.where(random.random(len(frame)) < 0.25, 100, 1))
+    assert tail["share"] > 3 * usual["share"]
+    # Larger targets would make the errors of a model smaller that predicts too much.
+    assert visible(32 + random.normal(0, 1, len(frame)), actual)["share"] > 2 * usual["share"]
+
+
+def test_one_in_twenty_clean_runs_at_most_is_to_have_an_alarm_about_its_newest_errors():
+    of_segments = max(rare for _, rare in newest_errors._NEWS_OF_A_SEGMENT)
+    assert newest_errors._RARE_OF_ALL + of_segments <= 0.05
+
+
 def test_slices_of_numbers_do_not_hide_what_is_seen_of_a_segment():
     frame, random = shop(), np.random.default_rng(0)
     codes, labels = pd.factorize(frame["store"])
@@ -369,6 +390,16 @@ def test_two_columns_whose_correlation_wanders_by_itself_raise_no_alarm_though_o
         found = joint.joint_alarms(table, kinds, weeks)
         named["changed"] += any("c and d are correlated differently" in each["sentence"] for each in found)
     assert named["wandering"] <= 1 and named["changed"] >= 18
+
+
+def test_two_columns_that_are_nearly_always_zero_are_not_correlated_by_a_few_rows_of_one_week():
+    random = np.random.default_rng(0)
+    moments = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(2000) * 3, unit="h"))
+    table = pd.DataFrame({"first": random.random(2000) < 0.03, "second": random.random(2000) < 0.03}).astype("float64")
+    table["wide"] = random.normal(size=2000)
+    table.loc[1997:, ["first", "second"]] = 1.0
+    weeks = periods.periods_of(moments)
+    assert joint.joint_alarms(table, {"first": "number", "second": "number", "wide": "number"}, weeks) == []
 
 
 def test_a_level_that_has_been_away_for_as_long_before_is_not_missing_whenever_that_began():

@@ -66,8 +66,11 @@ def _columns(table: pd.DataFrame, kinds: dict[str, str]) -> tuple[list[tuple[str
     names, columns = [], []
     for name, kind in kinds.items():
         if kind == "number":
-            names.append((name, name))
-            columns.append(table[name].to_numpy("float64", na_value=np.nan))
+            values = table[name].to_numpy("float64", na_value=np.nan)
+            # If nearly all values are equal, the few others make the correlation of a span.
+            if np.unique(values, return_counts=True)[1].max(initial=0) <= (1 - _SHARE) * len(values):
+                names.append((name, name))
+                columns.append(values)
             continue
         if kind == "text":
             continue

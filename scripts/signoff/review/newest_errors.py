@@ -24,7 +24,7 @@ _TAIL = 0.02
 _MOVED, _WORSE, _SCALED = 0.2, math.log(1.3), 0.1
 # A step must be this many times the largest earlier step, and this rare among all checks; the larger the ratio, the
 # less rare it must be.
-_NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.07))
+_NEWS_OF_A_SEGMENT = ((1.2, 0.02), (2.0, 0.04))
 _KINDS_OF_SEGMENTS = ("mean", "size", "slope")
 _LARGER, _RARE_OF_ALL, _NUMBER_OF_KINDS = 1.2, 0.01, len(_KINDS_OF_SEGMENTS)
 # Older periods are ignored.
@@ -37,6 +37,8 @@ _RARE = _RARE_OF_ALL / (_NUMBER_OF_KINDS * _SPANS)
 _MOST_NAMED = 3
 # The minimum number of rows of a segment in a span.
 _FEWEST = 6
+# The change of targets by which it is measured how visible one is.
+_CHANGE = 0.2
 # The share of all rows from which a level counts as a segment in what is said about visible changes; and the share of
 # what may be wrong about the mean errors of levels that is that of such levels.
 _SEGMENT, _OF_LARGE = 0.05, 0.8
@@ -79,10 +81,12 @@ def error_alarms(
     periods = periods_of(time)
     if periods is None or not len(error):
         return [], None
-    actual = predicted - error
     usual = float(np.median(np.abs(error)))
     most = _HUGE * usual or math.inf
+    # What changed targets do to each error, as a multiple of the change: nothing to huge errors.
+    changed = np.clip(error - _CHANGE * (predicted - error), -most, most)
     error = np.clip(error, -most, most)
+    felt = (error - changed) / _CHANGE
     # A few outliers would dominate the slopes.
     predicted = np.clip(predicted, *np.quantile(predicted, [_TAIL, 1 - _TAIL]))
     usual = float(np.abs(error).mean())
@@ -96,7 +100,8 @@ def error_alarms(
         alarm("newest_errors", each.feature, _words(each, periods, unit))
         for each in _causes(_moves_of_all(whole, usual), moves, time, (error, predicted), slices, usual, periods)
     ]
-    return alarms, _visible(whole, segments, actual, {name: slices[name] for name in categories}, usual, periods)
+    rows = felt, predicted
+    return alarms, _visible(whole, segments, rows, {name: slices[name] for name in categories}, usual, periods)
 
 
 def _causes(
@@ -286,24 +291,31 @@ def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
 def _visible(
     whole: dict[str, list[Change]],
     segments: list[_Tried],
-    actual: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
     categories: _Slices,
     usual: float,
     periods: Periods,
 ) -> Visible:
     """Return the smallest change of the newest targets that these checks would have seen, of all rows and of segments.
 
-    Only levels of these categories with _SEGMENT of the rows count as segments.
+    Only levels of these categories with _SEGMENT of the rows count as segments. `rows` are the change of each error if
+    its target doubled, and the prediction. The change lasts for the longest span that is compared: shorter spans would
+    be compared with changed rows, too.
     """
-    least = _least(whole, float(np.abs(actual.mean())), usual, ((_LARGER, _RARE),))
+    longest = max((step.length for step in whole["mean"]), default=0)
+    of_all = {kind: [step for step in steps if step.length == longest] for kind, steps in whole.items()}
+    least = _least(of_all, _effects(*rows), usual, ((_LARGER, _RARE),))
+    effects = {
+        (feature, k): _effects(*(each[codes == k] for each in rows))
+        for feature, (codes, labels) in categories.items()
+        for k in range(len(labels))
+    }
     found: dict[tuple[str, int], list[float]] = {}
     for each in segments:
         if each.feature in categories and each.kind in ("mean", "slope"):
-            codes, _ = categories[each.feature]
-            for k, step in each.steps:
+            for k, step in ((k, step) for k, step in each.steps if step.length == longest):
                 limits = [(larger, p / float(each.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
-                mean = float(np.abs(actual[codes == k].mean()))
-                share = _least({each.kind: [step]}, mean, usual, limits)
+                share = _least({each.kind: [step]}, effects[each.feature, k], usual, limits)
                 found.setdefault((each.feature, k), []).append(share)
     shares = [
         (min(found.get((feature, k), [math.inf])), feature, label)
@@ -314,19 +326,32 @@ def _visible(
     worst, feature, value = max(shares, default=(math.nan, "", ""))
     segment: VisibleInSegment = {"feature": feature, "value": value, "share": worst if math.isfinite(worst) else None}
     return {
-        "days": max(SPANS) * periods.days,
+        "days": (longest or max(SPANS)) * periods.days,
         "share": least if math.isfinite(least) else None,
         "segment": segment if shares else None,
     }
 
 
-def _least(steps: dict[str, list[Change]], mean: float, usual: float, limits: Iterable[tuple[float, float]]) -> float:
-    """Return the smallest change that is seen, as a share of a mean: by the mean error, or by the slope."""
+def _effects(felt: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return how far the mean error and the slope move if targets double."""
+    if not len(felt):
+        return {"mean": 0.0, "slope": 0.0}
+    around = predicted - predicted.mean()
+    slope = float(around @ felt) / max(float(around @ around), 1e-300)
+    return {"mean": abs(float(felt.mean())), "slope": abs(slope)}
+
+
+def _least(
+    steps: dict[str, list[Change]], effects: dict[str, float], usual: float, limits: Iterable[tuple[float, float]]
+) -> float:
+    """Return the smallest change that is seen, as a share of the target: by the mean error, or by the slope."""
     found = [math.inf]
-    for kind, unit, least in (("mean", mean, _MOVED * usual), ("slope", 1.0, _SCALED)):
+    for kind, least, right in (("mean", _MOVED * usual, 0.0), ("slope", _SCALED, 1.0)):
         for each in steps.get(kind, []):
+            # A smaller change to the other side makes errors smaller, which is no news.
+            far = max(least, 2 * abs(each.before - right))
             for larger, p in limits:
-                found.append(max(each.least(p, larger), least) / max(unit, 1e-300))
+                found.append(max(each.least(p, larger), far) / max(effects[kind], 1e-300))
     return min(each for each in found if not math.isnan(each))
 
 
