@@ -243,7 +243,8 @@ def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
         script_predict.main(["--input", str(path), "--output", f"predictions/{path.name}"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     assert large.stat().st_size > 20e6
-    assert peaks[1] - peaks[0] < 15, peaks
+    # Less than the batch itself has, let alone its rows in memory.
+    assert (peaks[1] - peaks[0]) * 2**20 < large.stat().st_size, peaks
 
 
 @pytest.mark.parametrize(
