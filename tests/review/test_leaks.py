@@ -87,7 +87,7 @@ def test_a_column_that_is_computed_from_the_target_is_named_with_what_else_it_is
     noise = np.random.default_rng(1).normal(0, 0.5 * frame["minutes"].std(), ROWS)
     frame["bill"] = (frame["minutes"] + noise + sum(4 * frame[name] for name in others)).round(2)
     found = found_in(frame)
-    words = " and ".join(["bill looks computed from the target", *others]) + ": it alone explains "
+    words = " and ".join(["bill may be computed from the target", *others]) + ", or share a cause with it: it alone "
     assert list(found) == ["bill"] and found["bill"].startswith(words)
 
 

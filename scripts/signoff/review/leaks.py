@@ -125,10 +125,10 @@ def _words_together(found: Combination) -> str:
 
 
 def _words_afterwards(found: Descendant) -> str:
-    made = f"{found.name} looks computed from the target" + (f" and {found.also}" if found.also else "")
+    made = f"{found.name} may be computed from the target" + (f" and {found.also}" if found.also else "")
     return (
-        f"{made}: it alone explains {found.alone:.0%} of it, and where the target is known, the other features say "
-        f"nothing about {found.name}, as they would of a cause: {_QUESTION}"
+        f"{made}, or share a cause with it: it alone explains {found.alone:.0%} of it, and where the target is known, "
+        f"the other features say nothing about {found.name}, as they would of a cause: {_QUESTION}"
     )
 
 
