@@ -202,14 +202,13 @@ def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatc
 
 
 def test_a_second_run_says_who_runs_and_exits_75(slow):
-    first = start(slow, program("python"))
+    first = start(slow)
     try:
         wait_until_it_trains(slow)
-        number = json.loads((slow.folder / "logs/weekly.lock").read_text("utf-8"))["pid"]
         second = slow.script("weekly", check=False)
         assert second.returncode == 75
-        assert re.search(rf"process {number} runs since 20\S+Z in .*Try again later", second.stdout)
-        assert f"process {number}" in slow.script("status").stdout
+        assert re.search(rf"process {first.pid} runs since 20\S+Z in .*Try again later", second.stdout)
+        assert f"process {first.pid}" in slow.script("status").stdout
     finally:
         # It alone, as by a person: what it has started ends with it.
         os.kill(first.pid, signal.SIGTERM)
