@@ -37,12 +37,12 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
     kinds
         The kind of each column to look at.
     """
-    names, columns = _columns(table, kinds)
+    names, codes = _columns(table, kinds)
     pairs = [pair for pair in itertools.combinations(range(len(names)), 2) if names[pair[0]][0] != names[pair[1]][0]]
     if not pairs:
         return []
     found: dict[tuple[str, str], tuple[Change, str]] = {}
-    for length, figures, rows in _correlations(columns, pairs, periods):
+    for length, figures, rows in _correlations(codes, pairs, periods):
         for k, each in steps_of(figures, rows, np.ones(len(pairs)), length, own=True):
             news = each.p < _RARE / (len(pairs) * _SPANS) and each.larger >= _LARGER
             first, second = (names[place] for place in pairs[k])
@@ -62,27 +62,42 @@ def joint_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
 
 
 def _columns(table: pd.DataFrame, kinds: dict[str, str]) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Return the name and the description of each column to check, and the values (n × m)."""
-    names, columns = [], []
+    """Return the name and the description of each column to check, and the order of its values (n × m).
+
+    Equal values have the same number from 0, and missing ones have -1.
+    """
+    names, codes = [], []
     for name, kind in kinds.items():
         if kind == "number":
             values = table[name].to_numpy("float64", na_value=np.nan)
+            _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
             # If nearly all values are equal, the few others make the correlation of a span.
-            if np.unique(values, return_counts=True)[1].max(initial=0) <= (1 - _SHARE) * len(values):
+            if counts.max(initial=0) <= (1 - _SHARE) * len(values):
                 names.append((name, name))
-                columns.append(values)
+                codes.append(np.where(np.isnan(values), -1, places))
             continue
         if kind == "text":
             continue
         shares = table[name].value_counts(normalize=True)
         for level in shares[shares >= _SHARE].index[:_LEVELS]:
             names.append((name, f"{name} “{level}”"))
-            columns.append((table[name] == level).to_numpy("float64", na_value=0.0))
-    return names[:_MOST_COLUMNS], np.column_stack(columns[:_MOST_COLUMNS]) if columns else np.empty((len(table), 0))
+            codes.append((table[name] == level).to_numpy("bool", na_value=False).astype("int64"))
+    if not codes:
+        return [], np.empty((len(table), 0), "int64")
+    return names[:_MOST_COLUMNS], np.column_stack(codes[:_MOST_COLUMNS])
+
+
+def _ranks(codes: np.ndarray) -> np.ndarray:
+    """Return the mean ranks of equal values (n × m) in each column; for missing ones, the mean of all ranks."""
+    ranks = np.empty(codes.shape)
+    for k, column in enumerate(codes.T):
+        counts = np.bincount(column[column >= 0], minlength=1)
+        ranks[:, k] = np.where(column >= 0, (np.cumsum(counts) - (counts - 1) / 2)[column], (len(column) + 1) / 2)
+    return ranks
 
 
 def _correlations(
-    columns: np.ndarray, pairs: list[tuple[int, int]], periods: Periods
+    codes: np.ndarray, pairs: list[tuple[int, int]], periods: Periods
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield each span length, the correlations of each pair in each span, and the number of rows behind them."""
     places = tuple(np.array(pairs).T)
@@ -91,11 +106,11 @@ def _correlations(
     for length, count in spans_of(periods):
         figures, rows = np.full((len(pairs), count), np.nan), np.zeros(count)
         for n in range(count):
-            inside = columns[order[ends[n * length] : ends[(n + 1) * length]]]
+            inside = codes[order[ends[n * length] : ends[(n + 1) * length]]]
             rows[n] = max(len(inside) - 3, 0)
             if len(inside) < 2 * FEWEST_ROWS:
                 continue
-            ranks = pd.DataFrame(inside).rank().fillna((len(inside) + 1) / 2).to_numpy(copy=True)
+            ranks = _ranks(inside)
             ranks -= ranks.mean(axis=0)
             spread = np.sqrt((ranks**2).sum(axis=0))
             with np.errstate(divide="ignore", invalid="ignore"):
