@@ -21,8 +21,8 @@ _DATE_FORMATS += ["%Y%m%dT%H%M%S", "%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y"]
 # These are ambiguous, so they are dates only if a column is known to hold dates.
 _DIGITS = {"%Y%m%d%H%M%S": 14, "%Y%m%d%H%M": 12, "%Y%m%d%H": 10, "%Y%m%d": 8, "%Y%m": 6}
 _NUMBERS = [*_DIGITS, "epoch s", "epoch ms"]
-_PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%Y %b", "quarter"]
-_PERIODS += ["week"]
+_PERIODS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%Y %b"]
+_PERIODS += ["quarter", "week"]
 _DATE_FORMATS += [each for each in (*_NUMBERS, *_PERIODS) if each not in _DATE_FORMATS]
 # The characters that remain without these distinguish most notations; some contain a time zone.
 _MARKS, _ZONE = re.compile(r"[\w\s]"), re.compile(r"(?<=:\d\d)\s*[+-]\d\d:?\d\d")
