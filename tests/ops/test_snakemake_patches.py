@@ -36,6 +36,7 @@ PATCHED = {
     FilePersistence._delete_locks: "831014b3c20699d1",
     JobScheduler.__init__: "996627fdef14a803",
     JobScheduler.exit_gracefully: "71dc8bb2df123d88",
+    JobScheduler.update_input_sizes: "3d3d19efdbbe3267",
     FileBackupMixin.backup_output: "0567435ee10946db",
     FileBackupMixin.restore_output: "929db9930db20c0c",
     PersistenceBase.finished: "3f347851a55e2243",
@@ -367,3 +368,26 @@ def test_a_file_is_read_again_for_its_checksum_only_after_a_change(tmp_path, mon
     stored = SimpleNamespace(file=str(path), is_storage=True)
     path.write_text("four", encoding="utf-8")
     assert [asyncio.run(patches._checksum(stored, 11)) for _ in range(2)] == ["four"] * 2 and asked[4:] == [11] * 3
+
+
+def test_the_size_of_an_input_is_looked_up_once_which_snakemake_does_each_time():
+    class Input(str):
+        async def exists(self):
+            return self != "missing"
+
+        async def size(self):
+            asked.append(str(self))
+            return len(self)
+
+    def job(*names):
+        return SimpleNamespace(input=[Input(name) for name in names])
+
+    asked, scheduler = [], SimpleNamespace(_input_sizes={})
+    for jobs in ([job("a", "bb"), job("bb", "missing")], [job("bb", "missing"), job("ccc")]):
+        asyncio.run(patches._update_input_sizes(scheduler, jobs))
+    assert scheduler._input_sizes == {"a": 1, "bb": 2, "missing": None, "ccc": 3}
+    assert sorted(asked) == ["a", "bb", "ccc"]
+    own = SimpleNamespace(_input_sizes={})
+    asyncio.run(JobScheduler.update_input_sizes(own, [job("a", "bb")]))
+    asyncio.run(JobScheduler.update_input_sizes(own, [job("a")]))
+    assert own._input_sizes == {"a": 1, "bb": 2} and sorted(asked) == ["a", "a", "a", "bb", "bb", "ccc"]

@@ -5,13 +5,14 @@ part, or no longer needs a patch. One replacement is elsewhere: with an object s
 with `update()`, because Snakemake would look for the old output on the local disk.
 """
 
+import asyncio
 import fcntl
 import os
 import queue
 import shlex
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def patch(main_process: bool) -> None:
         FilePersistence.lock = _lock
         _listen()
         JobScheduler.exit_gracefully = _exit_gracefully
+        JobScheduler.update_input_sizes = _update_input_sizes
         DAG.update_needrun = _update_needrun
     FileBackupMixin.backup_output = _backup_output
     FileBackupMixin.restore_output = _restore_output
@@ -211,6 +213,20 @@ def _listen() -> None:
             _exit_of_snakemake(_ending.get())
 
     threading.Thread(target=end, daemon=True).start()
+
+
+async def _update_input_sizes(self: Any, jobs: Iterable[Any]) -> None:
+    """Look up the size of each input of the jobs that are ready once, for the order in which they begin.
+
+    Reason: Snakemake looks up all of them again each second, and whenever a job ends. With 10,000 models, whose rows
+    are as many files, this takes a third of a core for as long as the run lasts. No upstream issue was found.
+    """
+
+    async def size(path: Any) -> tuple[Any, int | None]:
+        return path, await path.size() if await path.exists() else None
+
+    new = {path for job in jobs for path in job.input}.difference(self._input_sizes)
+    self._input_sizes.update(await asyncio.gather(*map(size, new)))
 
 
 async def _update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
