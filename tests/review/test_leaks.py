@@ -120,6 +120,16 @@ def test_without_other_features_that_explain_the_target_nothing_follows():
     assert post_outcome(rows, {"bill": "number"}, "minutes", 0) == []
 
 
+def test_a_cause_that_is_named_in_place_of_an_effect_names_the_effect_too():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"before": random.normal(size=ROWS), "gauge": random.normal(size=ROWS)})
+    frame["minutes"] = frame["before"] + random.normal(0, 0.4, ROWS)
+    found = found_in(frame.assign(note=frame["minutes"] + random.normal(0, 0.5, ROWS)))
+    words = "before the target is? If so, note may be computed from the target instead: only the two together show it."
+    assert list(found) == ["before"] and found["before"].endswith(words)
+    assert found_in(frame) == {}
+
+
 @pytest.mark.parametrize("seed", range(1, 3))
 def test_beside_features_that_explain_a_twentieth_an_effect_is_named_and_a_cause_is_not(seed):
     random = np.random.default_rng(seed)

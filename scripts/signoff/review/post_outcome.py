@@ -2,7 +2,8 @@
 
 Causes and effects of the target explain it equally well. They differ in what the other features add. Once the target is
 known, the other causes are informative about a cause ("explaining away": a trip that was short for its distance was not
-in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009, 1.2).
+in rush hour). About an effect of the target, they are not (d-separation: Pearl, Causality, 2009, 1.2). Of two features
+that say nothing about each other once the target is known, at least one is no cause, but it may be either.
 """
 
 import math
@@ -42,6 +43,8 @@ class Descendant(NamedTuple):
     also: str | None
     # R2 of the target on the feature alone, of normal scores.
     alone: float
+    # Another feature without which nothing points to this one: it may be the one that is computed from the target.
+    rival: str | None
 
 
 def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> list[Descendant]:
@@ -86,8 +89,21 @@ def post_outcome(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: i
             x = normal_scores(rows[name].to_numpy("float64")[known])
             also = _computed_from(x, normal_scores(y[known]), table)
             if also is not None:
-                found.append(Descendant(name, None if also < 0 else names[others[also]], alone[name]))
+                candidates = [k for k, each in enumerate(others) if names[each] in alone] if also < 0 else []
+                rival = _rival(x, normal_scores(y[known]), table, candidates)
+                besides, other = (None if k < 0 else names[others[k]] for k in (also, rival))
+                found.append(Descendant(name, besides, alone[name], other))
     return found
+
+
+def _rival(x: np.ndarray, y: np.ndarray, table: NumericTable, candidates: list[int]) -> int:
+    """Return the candidate without which x does not seem to be computed from y (-1: none)."""
+    for k in candidates:
+        rest = [j for j in range(len(table.is_category)) if j != k]
+        fewer = table._replace(matrix=table.matrix[:, rest], is_category=[table.is_category[j] for j in rest])
+        if not rest or _computed_from(x, y, fewer) is None:
+            return k
+    return -1
 
 
 def _explained(wanted: np.ndarray, values: np.ndarray) -> float:
