@@ -126,13 +126,11 @@ def _words_together(found: Combination) -> str:
 
 def _words_afterwards(found: Descendant) -> str:
     made = f"{found.name} may be computed from the target" + (f" and {found.also}" if found.also else "")
-    words = (
+    other = f" If so, {found.rival} may be computed from the target instead: only the two together show it."
+    return (
         f"{made}, or share a cause with it: it alone explains {found.alone:.0%} of it, and where the target is known, "
         f"the other features say nothing about {found.name}, as they would of a cause: {_QUESTION}"
-    )
-    if found.rival is None:
-        return words
-    return f"{words} If so, {found.rival} may be computed from the target instead: only the two together show it."
+    ) + (other if found.rival else "")
 
 
 def known_late(not_before: list[str], description: Description) -> list[AlarmRecord]:
