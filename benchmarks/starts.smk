@@ -35,5 +35,6 @@ for each, (before, more) in TASKS.items():
             touch(f"started/{each}"),
         params:
             code=f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import {each}{more}",
+            script=f"started/{each}.py",
         shell:
-            "{sys.executable:q} -c {params.code:q}"
+            "echo {params.code:q} > {params.script} && {sys.executable:q} {params.script}"

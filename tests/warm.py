@@ -68,8 +68,9 @@ WORKERS = ["sklearn.inspection", "sklearn.compose", "sklearn.ensemble", "sklearn
 WORKERS += ["snakemake.api", "matplotlib.pyplot", "openpyxl", "securesystemslib.signer", "pyarrow.parquet"]
 PRELOADED = {
     "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
-    "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
+    "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "skops.io"],
     "figures": [*TABLES, *FIGURES],
+    "reports of models": [*TABLES, *FIGURES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
     "tracking": ["mlflow", "mlflow.entities", "jsonschema", "yaml"],
     "tables": [*TABLES, "pandera.pandas"],
     "workers": [*TABLES, *WORKERS],
@@ -79,6 +80,7 @@ OURS = {
     "snakemake": ["signoff.rules.settings", "signoff.rules.code", "signoff.ops.snakemake_patches"],
     "models": ["train_model", "refit_model", "evaluate_model", "explain_model", "compare_model", "predict"],
     "figures": ["generate_report", "history"],
+    "reports of models": ["explain_model", "compare_model", "generate_report"],
     "tracking": [],
     "workers": [],
     "tables": ["ingest_data", "validate_data", "clean_data", "feature_engineering", "diagnose", "verdict", "sign_off"],
@@ -89,7 +91,8 @@ NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figure
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
 NEEDS |= {"refit_model": "models"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
-NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "models_chunk", "tasks_chunk"], "models")
+NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "tasks_chunk"], "models")
+NEEDS["models_chunk"] = "reports of models"
 NEEDS["run_snakemake"] = "snakemake"
 # The benchmark's, each with a fit.
 NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
@@ -205,7 +208,7 @@ def serve(folder: Path, kind: str) -> None:
                         # Looks for all plugins, and keeps what it has found.
                         sys.modules["snakemake.cli"].get_argument_parser()
                         keep_parsed(Path(__file__).parent.parent)
-                    if kind == "figures":
+                    if set(FIGURES) <= set(PRELOADED[kind]):
                         drawn.update(draw_once())
                     gc.freeze()
                     ready = True

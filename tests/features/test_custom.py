@@ -527,7 +527,7 @@ def test_a_skops_model_is_released_with_code_in_place_of_built_in_features(proje
     # Not even a folder of data keeps it out of the release.
     (project.folder / "data/features.py").write_text(text, encoding="utf-8")
     features = {"custom": "data/features.py", "custom_mode": "instead", "derived": {"a": "km / 2"}}
-    model = {"params": {"max_iter": 5}, "format": "skops"}
+    model = {"params": {"max_iter": 5}, "format": "skops", "intervals": "constant"}
     project.configure(features=features, model=model, thresholds={})
     project.snakemake()
     assert "features.drop and derived do nothing" in (project.folder / "logs/feature_engineering.log").read_text(

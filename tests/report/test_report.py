@@ -595,10 +595,15 @@ def test_a_page_of_another_model_cannot_be_signed(finished):
     assert "reports/final_report.html does not exist" in shown and "Run make report." in shown
 
 
+# The captions that have another name than their file.
+CAPTIONS = {"final_report": "page", "validation_report": "validation", "evaluation_metrics": "metrics"}
+
+
 def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_with_its_caption(finished, browser):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    finished.snakemake("--report", "all.html", BOTH[0], **nowhere)
-    listed = {"Report": ["final_report.html"], "Model": ["tables/model.html"]}
+    finished.snakemake("--report", "all.html", "all", BOTH[0], **nowhere)
+    listed = {"Report": ["final_report.html"], "Data": ["validation_report.json"]}
+    listed["Model"] = ["evaluation_metrics.json", "tables/model.html"]
     listed["Results"] = ["figures/predicted_against_actual.png", "figures/residuals.png", "figures/error_over_time.png"]
     listed["Results"] += ["tables/scores.html"]
     listed |= {name: [f"figures/{name.lower()}.png", f"tables/{name.lower()}.html"] for name in ("Slices", "Drift")}
@@ -614,7 +619,7 @@ def test_snakemakes_own_report_has_every_figure_and_table_under_its_category_wit
             assert shown, path
             assert browser(f"Object.values(categories['{category}']).flat().includes('reports/{path}')"), path
             name = Path(path).stem + ("_table" if path.startswith("tables/") else "")
-            name = {"final_report": "page"}.get(name, name)
+            name = CAPTIONS.get(name, name)
             caption = (ROOT / "workflow/report" / f"{name}.rst").read_text("utf-8").split(".")[0]
             assert re.sub(r"\W+", " ", caption) in re.sub(r"\W+", " ", shown["caption"]), path
     # A table is shown as the page that it is.
@@ -650,7 +655,7 @@ def test_the_summary_shows_the_decision_the_scores_and_the_alarms(finished, comp
 
 
 def pages(finished_run, hostile, tmp_path) -> list[Path]:
-    """Return the pages that are looked at: the report, one with hostile names, and that of the runs."""
+    """Return the pages that are looked at: a report with all sections and hostile names, the runs, and the index."""
     runs = tmp_path / "history.html"
     line = {"at": "2026-01-05T03:00:00Z", "verdict": "failed", "cause": HOSTILE, "MAE": 2.0, "R2": None, "rows": 5}
     several = [line | {"thresholds": {}}, line | {"at": "2026-01-12T03:00:00Z", "verdict": "passed"}]
@@ -658,7 +663,7 @@ def pages(finished_run, hostile, tmp_path) -> list[Path]:
     index = tmp_path / "index.html"
     with contextlib.chdir(finished_run.folder):
         index.write_text(_overview(HOSTILE, several * 8, [HOSTILE], "2026-01-12T03:00:00Z"), encoding="utf-8")
-    return [finished_run.folder / BOTH[1], hostile / BOTH[1], runs, index]
+    return [hostile / BOTH[1], runs, index]
 
 
 def test_a_long_table_is_searched(browser, tmp_path):

@@ -372,13 +372,6 @@ def test_every_output_lies_in_the_project_and_the_workflow_stays_untouched(finis
     assert {"data", "model", "reports", "logs"} <= {path.name for path in finished_run.folder.iterdir()}
 
 
-def test_snakemake_makes_its_own_report(finished):
-    finished.snakemake("--report", "report.html", *EVERYTHING)
-    page = (finished.folder / "report.html").read_text(encoding="utf-8")
-    for caption in ("Every check of the data contract", "each threshold with its verdict", "away from the line"):
-        assert caption in page
-
-
 def test_list_describes_every_rule(project):
     lines = project.snakemake("--list").stdout.splitlines()
     described = {line.partition(" (")[0] for line in lines if line.endswith(")")}
