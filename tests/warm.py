@@ -63,33 +63,37 @@ SNAKEMAKE = [
 ]
 FIGURES = ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2"]
 FIGURES += ["PIL.PngImagePlugin", "PIL.JpegImagePlugin", "xml.etree.ElementTree"]
+# The last one when scikit-learn meets the first table.
+MODELS = ["sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "narwhals._pandas_like.dataframe"]
 # What many tests import, for the processes that run them.
 WORKERS = ["sklearn.inspection", "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "scipy.stats"]
 WORKERS += ["snakemake.api", "matplotlib.pyplot", "openpyxl", "securesystemslib.signer", "pyarrow.parquet"]
 PRELOADED = {
     "snakemake": [*TABLES, *SNAKEMAKE, "snakemake_logger_plugin_rich", "yte"],
-    "models": [*TABLES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "skops.io"],
+    "models": [*TABLES, *MODELS, "skops.io"],
     "figures": [*TABLES, *FIGURES],
-    "reports of models": [*TABLES, *FIGURES, "sklearn.compose", "sklearn.ensemble", "sklearn.pipeline"],
+    "reports of models": [*TABLES, *FIGURES, *MODELS],
     "tracking": ["mlflow", "mlflow.entities", "jsonschema", "yaml"],
-    "tables": [*TABLES, "pandera.pandas"],
+    "tables": [*TABLES, "pandera.pandas", "pandera.backends.pandas.container", "pandera.strategies.pandas_strategies"],
     "workers": [*TABLES, *WORKERS],
 }
 # What most programs of each kind import of the workflow.
 OURS = {
     "snakemake": ["signoff.rules.settings", "signoff.rules.code", "signoff.ops.snakemake_patches"],
     "models": ["train_model", "refit_model", "evaluate_model", "explain_model", "compare_model", "predict"],
-    "figures": ["generate_report", "history"],
+    "figures": ["generate_report", "history", "sign_off", "deploy", "rollback"],
     "reports of models": ["explain_model", "compare_model", "generate_report"],
     "tracking": [],
     "workers": [],
-    "tables": ["ingest_data", "validate_data", "clean_data", "feature_engineering", "diagnose", "verdict", "sign_off"],
+    "tables": ["ingest_data", "validate_data", "clean_data", "feature_engineering", "diagnose", "verdict"],
 }
-OURS["tables"] += ["deploy", "verify", "rollback", "status", "weekly", "init_project"]
+OURS["tables"] += ["verify", "status", "weekly", "init_project"]
 # The scripts that need more than tables.
 NEEDS = {"generate_report": "figures", "history": "figures", "backtest": "figures"}
 NEEDS |= {"train_model": "models", "evaluate_model": "models", "explain_model": "models", "row_budget": "models"}
 NEEDS |= {"refit_model": "models"}
+# After a scheduled run these write its page again.
+NEEDS |= {"sign_off": "figures", "deploy": "figures", "rollback": "figures"}
 NEEDS |= {"backtest_week": "models", "predict": "models", "compare_model": "models", "track": "tracking"}
 NEEDS |= dict.fromkeys(["serve", "predict_models", "live_record", "tasks_chunk"], "models")
 NEEDS["models_chunk"] = "reports of models"
