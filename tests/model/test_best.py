@@ -77,9 +77,9 @@ def test_the_recorded_number_of_trials_gives_the_same_model(monkeypatch):
 
 
 def test_a_mean_that_is_better_at_all_is_preferred_as_good_does_beyond_one_standard_error():
-    target, signs = pd.Series(np.zeros(10)), np.repeat([-1, -1, 1.5, 1.5, 1.5], 2)
+    target, signs = pd.Series(np.zeros(500)), np.repeat([-1, -1, 1.5, 1.5, 1.5], 100)
     settings = [{"estimator": name, "params": {}} for name in ("a.A", "b.B")]
-    compared = {n: {**each, "MAE": 1.0, "spread": 0.1, "rows": 10, "problem": None} for n, each in enumerate(settings)}
+    compared = {n: {**each, "MAE": 1.0, "spread": 0.1, "rows": 500, "problem": None} for n, each in enumerate(settings)}
     found = _Found(settings, compared, {0: target + 1, 1: target + signs}, {"fits": 10, "rows": 80})
     # Better by 0.25 ± 0.31 than A.
     assert _chosen(found, target, KFold(5), "MAE", best=False)[0] == settings[0]

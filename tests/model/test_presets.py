@@ -15,7 +15,7 @@ from conftest import CONFIG, Project, rides
 from signoff.base.errors import TaskError
 from signoff.config.settings import check_config
 from signoff.model.model_file import _skops_bytes
-from signoff.model.presets import _selected, _simplest, choose_good, rows_to_compare, settings_of_good
+from signoff.model.presets import _chosen, _Found, _selected, _simplest, choose_good, rows_to_compare, settings_of_good
 from signoff.model.quantiles import fit_intervals
 from signoff.model.records import words_of, words_of_gain, words_of_text
 from signoff.model.regressor import Learning, TrainingRows, make_regressor
@@ -71,6 +71,30 @@ def test_the_simplest_within_one_paired_standard_error_wins():
     assert chosen == 0 and "the simplest within one standard error of the best, b()" in why
     # Worse in each fold by the same: no spread hides it, however much the folds differ.
     assert _simplest({0: errors[1] + 0.1, 1: errors[1]}, settings)[0] == 1
+
+
+def chosen_of(rows: int, ridge: float, boosting: float) -> tuple[dict, dict]:
+    """Return what is chosen of ridge regression and gradient boosting that miss n targets by so much, and why."""
+    random = np.random.default_rng(1)
+    target = pd.Series(random.normal(size=rows))
+    settings = [{"estimator": RIDGE, "params": {}}, {"estimator": BOOSTING, "params": {}}]
+    # All are too large, so that no weighted mean is better than the better one.
+    predicted = {n: target + np.abs(random.normal(0, error, rows)) for n, error in enumerate([ridge, boosting])}
+    known = {"rows": rows, "MAE": 1.0, "spread": 1.0, "problem": None}
+    compared = {n: {**each, **known} for n, each in enumerate(settings)}
+    found = _Found(settings, compared, predicted, {"fits": 10, "rows": 10})
+    return _chosen(found, target, KFold(5), "MAE", best=False)
+
+
+def test_with_few_rows_half_of_a_choice_that_may_be_chance_is_boosting():
+    chosen, found = chosen_of(200, 1.0, 1.02)
+    assert [each["estimator"] for _, each in chosen["params"]["estimators"]] == [RIDGE, BOOSTING]
+    assert chosen["params"]["weights"] == [0.5, 0.5] and "may be chance" in found["why"]
+    assert found["settings"][0]["params"] == chosen["params"] and found["settings"][0]["MAE"] > 0
+    # Better beyond doubt, or on more rows.
+    assert chosen_of(200, 0.1, 1.0)[0]["estimator"] == chosen_of(401, 1.0, 1.02)[0]["estimator"] == RIDGE
+    # Gradient boosting itself.
+    assert chosen_of(200, 1.0, 0.1)[0] == {"estimator": BOOSTING, "params": {}}
 
 
 def test_the_weights_of_a_mean_are_those_of_the_errors_that_cancel():

@@ -35,6 +35,10 @@ _BOOSTERS: dict[str, Setting] = {
 _FEWEST_ROWS = 20
 # Up to this many rows, boosting with twenty rows per leaf underfits.
 _FEW_ROWS = 200
+# Up to this many rows, which setting is the best is largely chance.
+_FEW_TO_CHOOSE = 400
+# A setting that is not better than gradient boosting with its defaults by so many standard errors is averaged with it.
+_ESTABLISHED = 2
 # A target with a larger skewness is also learnt as its logarithm.
 _SKEWED = 1.0
 # More rows are not needed to compare on: errors are known well enough, and time is bounded.
@@ -45,6 +49,8 @@ _MANY_VALUES, _FEWER_FEATURES = 100_000, 0.5
 # This keeps the size of a model of many rows small enough for a release.
 _MOST_LEAVES = 2500
 _MOST_MEMBERS, _MOST_MEMBERS_OF_BEST, _STEPS = 3, 8, 20
+# Of the settings, gradient boosting with its defaults; and of the means, whose numbers no setting has.
+_DEFAULT, _MEAN_OF_BEST, _WITH_DEFAULT = 1, -1, -2
 # Batches of different sizes have last rounds that differ by a few rows.
 _NEARLY_ALL = 0.99
 
@@ -95,7 +101,7 @@ def choose_good(
     rows = rows.at(rows_to_compare(rows, random_state))
     order, folds, said = folds_of(rows, random_state)
     rows = rows.at(order)
-    text, cost = gains_of_text(rows, settings[1], folds, said, random_state, threads, metric)
+    text, cost = gains_of_text(rows, settings[_DEFAULT], folds, said, random_state, threads, metric)
     unused = [gain["column"] for gain in text if not gain["used"]]
     found = _Found([], {}, {}, cost)
 
@@ -122,7 +128,12 @@ def choose_good(
 
 
 def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, best: bool) -> tuple[Setting, Comparison]:
-    """Return the simplest of the best settings, or their weighted mean, and the comparison; `best` is the preset."""
+    """Return the simplest of the best settings, or their weighted mean, and the comparison; `best` is the preset.
+
+    With at most 400 rows, what is chosen is averaged with gradient boosting with its defaults if it is not better than
+    that by two standard errors: by chance, it may be much worse on new rows, where the error of a mean is at most the
+    mean of both errors.
+    """
     settings, compared = found.settings, dict(found.compared)
     if not found.predicted:
         raise TaskError(f"model.preset: no model can be trained. {words_of(compared[0])}: {compared[0]['problem']}")
@@ -130,14 +141,31 @@ def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, best: 
     finalists = {n: each for n, each in sorted(found.predicted.items()) if compared[n]["rows"] > _NEARLY_ALL * most}
     errors, places = _errors(target, finalists, folds, metric)
     chosen, why = _simplest(errors, settings)
+    weights = {chosen: 1.0}
+
+    def add_mean(number: int, weights: dict[int, float], predicted: pd.Series) -> None:
+        finalists[number] = predicted
+        errors[number] = _errors(target, {number: predicted}, folds, metric)[0][number]
+        score = float(errors[number].mean()), float(errors[number].std())
+        compared[number] = compared_with(_voting(settings, weights), metric, score, most)
+
     mean = _mean(target, finalists, errors, places, metric, _MOST_MEMBERS_OF_BEST if best else _MOST_MEMBERS)
     if mean is not None:
-        weights, scores = mean
-        compared[-1] = compared_with(_voting(settings, weights), metric, (scores.mean(), scores.std()), most)
-        gain, error = _paired(errors[chosen], scores)
+        add_mean(_MEAN_OF_BEST, *mean)
+        gain, error = _paired(errors[chosen], errors[_MEAN_OF_BEST])
         if gain > (0 if best else error):
             why = f"the weighted mean is better than {words_of(settings[chosen])} by {gain:.4g} ± {error:.2g}"
-            chosen = -1
+            chosen, weights = _MEAN_OF_BEST, mean[0]
+    if len(target) <= _FEW_TO_CHOOSE and chosen != _DEFAULT and _DEFAULT in finalists:
+        gain, error = _paired(errors[_DEFAULT], errors[chosen])
+        if gain <= _ESTABLISHED * error:
+            weights = {n: weight / 2 for n, weight in weights.items()}
+            weights[_DEFAULT] = weights.get(_DEFAULT, 0.0) + 0.5
+            add_mean(_WITH_DEFAULT, weights, (finalists[chosen] + finalists[_DEFAULT]) / 2)
+            chosen, default = _WITH_DEFAULT, words_of(settings[_DEFAULT])
+            why += (
+                f"; half of it is {default}, because with so few rows a gain of {gain:.4g} ± {error:.2g} may be chance"
+            )
     first = compared[chosen]
     logging.info("[train_model] chosen: %s, cross-validated %s %.4f: %s", words_of(first), metric, first[metric], why)
     others = [each for each in ranked(compared.values(), metric) if each is not first]
@@ -248,10 +276,10 @@ def _mean(
     places: list[np.ndarray],
     metric: Metric = "MAE",
     members: int = _MOST_MEMBERS,
-) -> tuple[dict[int, float], np.ndarray] | None:
-    """Return the weights of the best settings, and the error of such a mean on each fold; None if it has one member."""
+) -> tuple[dict[int, float], pd.Series] | None:
+    """Return the weights of the best settings, and what such means predict of other folds; None if there is one."""
     columns = {n: each.reindex(target.index).to_numpy("float64") for n, each in predicted.items()}
-    actual, scores = target.to_numpy("float64"), []
+    actual, unseen = target.to_numpy("float64"), pd.Series(np.nan, target.index)
 
     def weighted(folds: list[int]) -> dict[int, float]:
         best = sorted(columns, key=lambda n: float(errors[n][folds].mean()))[:members]
@@ -261,10 +289,9 @@ def _mean(
 
     for k, rows in enumerate(places):
         others = weighted([number for number in range(len(places)) if number != k])
-        mean = np.sum([weight * columns[n][rows] for n, weight in others.items()], axis=0)
-        scores.append(error_of(metric, actual[rows], mean))
+        unseen.iloc[rows] = np.sum([weight * columns[n][rows] for n, weight in others.items()], axis=0)
     found = weighted(list(range(len(places))))
-    return (found, np.array(scores)) if len(found) > 1 else None
+    return (found, unseen.dropna()) if len(found) > 1 else None
 
 
 def _selected(matrix: np.ndarray, actual: np.ndarray, metric: Metric = "MAE") -> np.ndarray:
