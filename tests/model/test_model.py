@@ -128,8 +128,9 @@ def fit_both(folder: str, estimator: str, of_kind: str) -> None:
     kinds = KINDS | {"one": "category", "late": "category"}
     kinds |= {"gone": "number", "whole": "number"}
     kinds = {name: kind for name, kind in kinds.items() if of_kind in ("any", kind)}
-    ours = fit(make_regressor(estimator, {}, 0), kinds, features, target, 0)
-    theirs = make_pipeline(make_regressor(estimator, {}, 0), kinds, features, levels_of(features, kinds), 0)
+    params = {"max_iter": 20}
+    ours = fit(make_regressor(estimator, params, 0), kinds, features, target, 0)
+    theirs = make_pipeline(make_regressor(estimator, params, 0), kinds, features, levels_of(features, kinds), 0)
     theirs.fit(features[list(kinds)], target)
     for name, model in {"ours": ours, "theirs": theirs}.items():
         use_threads(model[-1], None)
