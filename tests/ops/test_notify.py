@@ -5,6 +5,7 @@ import email
 import email.policy
 import http.server
 import json
+import re
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -77,9 +78,13 @@ def weekly(project: Project, code: int = 0) -> tuple[dict, str]:
     return runs(project)[-1], done.stdout
 
 
-def test_a_new_model_is_told_once_and_a_failed_run_each_time(finished, hook):
+def test_each_run_leaves_a_line_with_its_verdict_a_new_model_is_told_once_and_a_failed_run_each_time(finished, hook):
+    assert "none yet" in finished.script("status").stdout
     finished.configure(notify={"urls": [hook.url]})
     line, _ = weekly(finished)
+    assert (line["exit_code"], line["verdict"], line["rows"], line["cause"]) == (0, "passed", 600, None)
+    assert line["MAE"] > 0 and line["seconds"] > 0 and line["source_version"].startswith("sha256:")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["at"])
     assert line["events"] == ["review"]
     assert line["notified"] == ["notify.urls, number 1 (json)"]
     assert "notify_failed" not in line
@@ -98,8 +103,14 @@ def test_a_new_model_is_told_once_and_a_failed_run_each_time(finished, hook):
 
     finished.configure(notify={"urls": [hook.url]}, thresholds={"mae_max": 0.1})
     for _ in range(2):
-        assert weekly(finished, 1)[0]["events"] == ["failed"]
-    assert len(hook.messages) == 3
+        failed, _ = weekly(finished, 1)
+        assert failed["events"] == ["failed"]
+    assert [each["verdict"] for each in runs(finished)] == ["passed", "passed", "failed", "failed"]
+    assert "mae_max 0.1" in failed["cause"] and len(hook.messages) == 3
+    # Nobody has asked for a report, and the diagnostics are there, after a failed verdict, too.
+    diagnostics = finished.json("reports/diagnostics.json")
+    assert diagnostics["model_sha256"] == line["model_sha256"] == failed["model_sha256"]
+    assert [each["name"] for each in failed["alarms"]] == [each["name"] for each in diagnostics["alarms"]]
     told = hook.messages[2]
     assert told["title"] == "Signoff project: the run failed"
     assert told["type"] == "failure"
@@ -108,20 +119,22 @@ def test_a_new_model_is_told_once_and_a_failed_run_each_time(finished, hook):
     assert "Verdict     failed" in told["message"]
     assert "a model whose verdict is failed waits for review" in told["message"]
 
-
-def test_a_run_that_comes_to_no_verdict_is_told_with_its_cause_and_log(finished, hook):
+    # A run that comes to no verdict is told with its cause and log.
     finished.configure(notify={"urls": [hook.url]}, raw_data_source_url="nowhere.csv")
-    weekly(finished, 1)
-    told = hook.messages[0]["message"]
+    line, _ = weekly(finished, 1)
+    assert line["verdict"] == "error" and "nowhere.csv does not exist" in line["cause"]
+    told = hook.messages[3]["message"]
     assert "nowhere.csv does not exist" in told
     assert "Log         logs/ingest_data.log" in told
     assert "Verdict " not in told
+    shown = finished.script("status").stdout
+    assert shown.index("nowhere.csv does not exist") < shown.index("failed, MAE") < shown.index("passed, MAE")
     # A config that is wrong elsewhere
     finished.configure(notify={"urls": [hook.url]}, thresholds={"mae_mx": 10})
     line, _ = weekly(finished, 1)
     assert "thresholds.mae_mx is unknown" in line["cause"]
-    assert "did you mean mae_max?" in hook.messages[1]["message"]
-    assert "Log         logs/weekly.txt" in hook.messages[1]["message"]
+    assert "did you mean mae_max?" in hook.messages[4]["message"]
+    assert "Log         logs/weekly.txt" in hook.messages[4]["message"]
 
 
 def passed(project: Project, **more: object) -> dict:

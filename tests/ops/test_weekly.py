@@ -63,31 +63,6 @@ def slow(finished) -> Project:
     return finished
 
 
-def test_each_run_leaves_one_line_and_the_verdict_is_the_exit_code(finished):
-    assert "none yet" in finished.script("status").stdout
-    assert finished.script("weekly").returncode == 0
-    finished.configure(thresholds={"mae_max": 0.1})
-    assert finished.script("weekly", check=False).returncode == 1
-    finished.configure(raw_data_source_url="nowhere.csv")
-    assert finished.script("weekly", check=False).returncode == 1
-    first, second, third = runs(finished)
-    # Nobody has asked for a report, and the diagnostics are there, after a failed verdict, too.
-    diagnostics = finished.json("reports/diagnostics.json")
-    assert diagnostics["model_sha256"] == first["model_sha256"] == second["model_sha256"]
-    assert [each["name"] for each in second["alarms"]] == [each["name"] for each in diagnostics["alarms"]]
-    assert (first["exit_code"], first["verdict"], first["rows"], first["cause"]) == (0, "passed", 600, None)
-    assert first["MAE"] > 0
-    assert first["source_version"].startswith("sha256:")
-    assert first["seconds"] > 0
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["at"])
-    assert second["verdict"] == "failed"
-    assert "mae_max 0.1" in second["cause"]
-    assert third["verdict"] == "error"
-    assert "nowhere.csv does not exist" in third["cause"]
-    shown = finished.script("status").stdout
-    assert shown.index("nowhere.csv does not exist") < shown.index("failed, MAE") < shown.index("passed, MAE")
-
-
 def test_new_data_are_run_and_the_status_says_what_waits(released):
     def following() -> str:
         return released.script("status").stdout.splitlines()[-1]
