@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from signoff.base.late_import import collect_less, import_late, imported
+from signoff.base.surroundings import set_waiting_of_threads
+from signoff.ops import warm
 
 # The modules, and what others import from them or ask about them by name.
 _LATE = {
@@ -37,6 +39,10 @@ def run() -> None:
     for name, names in _LATE.items():
         import_late(name, names)
     words = sys.argv[1:]
+    # With a mode, it is started for a job of another Snakemake.
+    if not _any_option(words, "--mode"):
+        set_waiting_of_threads()
+        warm.start(Path(__file__).with_name("warm_parent.py"))
     if not _any_option(words, "--persistence-backend"):
         _keep_records_without_a_database()
     if not _any_option(words, "--report"):

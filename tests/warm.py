@@ -3,15 +3,12 @@
 Else the imports of Snakemake, pandas and scikit-learn, some thousand times over, would be most of what the tests take.
 `programs` makes the folder, and starts a few processes, each of which imports once what some of the programs need: a
 process that had imported it all would take four times as long to fork. The two programs ask one of them for a fork of
-it, which is a process of its own, with the arguments, folder, environment, streams and account that they were given.
-They pass signals on to it and end as it does; it ends, with what it has started, when they are killed. What they cannot
-do so (`python -c`, a variable that Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
+it, as the tasks of a run do (scripts/signoff/ops/warm.py), which here has their account, too. What they cannot do so
+(`python -c`, a variable that Python reads when it begins, such as PYTHONHASHSEED) they do as ever.
 
 Memory and a process's place below its parent are not as ever: a test of these takes the environment's own programs.
 """
 
-import array
-import atexit
 import contextlib
 import ctypes
 import dataclasses
@@ -19,24 +16,24 @@ import functools
 import gc
 import importlib
 import io
-import marshal
 import os
 import re
 import resource
 import runpy
-import select
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
+
+SCRIPTS = str(Path(__file__).resolve().parent.parent / "scripts")
+sys.path.insert(0, SCRIPTS)
+
+from signoff.ops.warm import _ASK, Asked, end_after, fork_for_each, run_script, take_over  # noqa: E402
 
 TABLES = [
     "pandas",
@@ -118,26 +115,9 @@ early += [each for each in posix.environ if each == b"SLURM_JOB_ID" and b"SIGNOF
 ours = words and words[0].endswith((".py", "/snakemake")) or words[:2] == ["-m", "snakemake"] or name == "worker"
 if early or not ours:
     posix.execv({python!r}, [{python!r}, *words])
-umask = posix.umask(0)
-posix.umask(umask)
 script = words[0].rpartition("/")[2].removesuffix(".py")
-server = _socket.socket(_socket.AF_UNIX)
 kind = "workers" if name == "worker" else "snakemake" if script in ("snakemake", "-m") else "tables"
-server.connect({base!r} + "/" + {needs!r}.get(script, kind))
-request = marshal.dumps((words, posix.getcwd(), umask, posix.environ))
-streams = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder) + (2).to_bytes(4, sys.byteorder)
-server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
-while request:
-    request = request[server.send(request):]
-process = int.from_bytes(server.recv(4), "big")
-for each in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2):
-    _signal.signal(each, lambda number, frame: posix.kill(process, number))
-status = server.recv(4)
-code = posix.waitstatus_to_exitcode(int.from_bytes(status, "big")) if status else -9
-if code < 0:
-    _signal.signal(-code, _signal.SIG_DFL) if -code not in (_signal.SIGKILL, _signal.SIGSTOP) else None
-    posix.kill(posix.getpid(), -code)
-posix._exit(code)
+python, address = {python!r}, {base!r} + "/" + {needs!r}.get(script, kind)
 """
 
 # A figure, as PNG and as SVG, in the process that imports matplotlib.
@@ -153,7 +133,7 @@ def programs() -> Iterator[Path]:
         Path(base).chmod(0o711)
         folder = Path(base, "bin")
         folder.mkdir()
-        text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), base=base, needs=NEEDS)
+        text = PROGRAM.format(python=sys.executable, snakemake=str(own / "snakemake"), base=base, needs=NEEDS) + _ASK
         for each in own.iterdir():
             program = folder / each.name
             if each.name not in ("python", "python3", "snakemake"):
@@ -168,82 +148,33 @@ def programs() -> Iterator[Path]:
                 # work. Tests of threads in their own process have them.
                 options["env"] = os.environ | ({} if kind == "workers" else {"OMP_THREAD_LIMIT": "1"})
                 server = stack.enter_context(subprocess.Popen([sys.executable, __file__, base, kind], **options))
-                stack.callback(server.stdin.close)
+                # What it has started ends with it.
+                stack.callback(server.kill)
                 while not Path(base, kind).exists():
                     assert server.poll() is None
                     time.sleep(0.01)
             yield folder
 
 
-def serve(folder: Path, kind: str) -> None:
+def fork_for(folder: Path, kind: str) -> None:
     """Fork for each who asks, until the standard input is closed."""
     # A fork is short-lived, and would look for garbage among what it imports.
     gc.set_threshold(100_000)
-    life, none = os.dup(0), os.open(os.devnull, os.O_RDONLY)
-    os.dup2(none, 0)
-    waking, woken = socket.socketpair()
-    waking.setblocking(False)
-    woken.setblocking(False)
-    signal.set_wakeup_fd(waking.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(folder / "new"))
-    listening.listen(1000)
-    (folder / "new").chmod(0o777)
-    (folder / "new").rename(folder / kind)
-    poll = select.poll()
-    for each in (life, woken, listening):
-        poll.register(each, select.POLLIN)
-    asking: dict[int, tuple[socket.socket, int]] = {}
-    ready = False
-    while True:
-        for descriptor, _ in poll.poll():
-            if descriptor == life:
-                return
-            if descriptor == woken.fileno():
-                woken.recv(1000)
-            elif descriptor == listening.fileno():
-                if not ready:
-                    # Not before: most who test one script need none of it.
-                    for name in PRELOADED[kind]:
-                        importlib.import_module(name)
-                    import_and_forget(OURS[kind])
-                    if kind == "snakemake":
-                        # Looks for all plugins, and keeps what it has found.
-                        sys.modules["snakemake.cli"].get_argument_parser()
-                        keep_parsed(Path(__file__).parent.parent)
-                    if set(FIGURES) <= set(PRELOADED[kind]):
-                        drawn.update(draw_once())
-                    gc.freeze()
-                    ready = True
-                connection = listening.accept()[0]
-                process = os.fork()
-                if not process:
-                    signal.set_wakeup_fd(-1)
-                    for each in (waking, woken, listening, *(one for one, _ in asking.values())):
-                        each.close()
-                    os.close(life)
-                    become(connection, folder)
-                asking[connection.fileno()] = connection, process
-                # Told when it hangs up, which is when it was killed.
-                poll.register(connection, 0)
-                with contextlib.suppress(BrokenPipeError):
-                    connection.sendall(process.to_bytes(4, "big"))
-            elif descriptor in asking:
-                poll.unregister(descriptor)
-                # With its group, as where all of a run are killed: its children of these programs hang up then, too.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(asking[descriptor][1], signal.SIGKILL)
-                os.kill(asking[descriptor][1], signal.SIGKILL)
-        for descriptor, (connection, process) in list(asking.items()):
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                del asking[descriptor]
-                # Unless it was killed.
-                with contextlib.suppress(KeyError, BrokenPipeError):
-                    poll.unregister(descriptor)
-                    connection.sendall(status.to_bytes(4, "big"))
-                connection.close()
+
+    @functools.cache
+    def prepare() -> None:
+        for name in PRELOADED[kind]:
+            importlib.import_module(name)
+        import_and_forget(OURS[kind])
+        if kind == "snakemake":
+            # Looks for all plugins, and keeps what it has found.
+            sys.modules["snakemake.cli"].get_argument_parser()
+            keep_parsed(Path(__file__).parent.parent)
+        if set(FIGURES) <= set(PRELOADED[kind]):
+            drawn.update(draw_once())
+
+    # Not before: most who test one script need none of it.
+    fork_for_each(folder / kind, lambda words: prepare(), lambda asked, connection: become(asked, connection, folder))
 
 
 def import_and_forget(names: list[str]) -> None:
@@ -254,17 +185,15 @@ def import_and_forget(names: list[str]) -> None:
     re._MAXCACHE = 10_000
     compiled = functools.cache(lambda text: compile(text, "<string>", "exec"))
     dataclasses.exec = lambda text, *scopes: exec(compiled(text), *scopes)
-    scripts = str(Path(__file__).parent.parent / "scripts")
-    before, finders, path = set(sys.modules), sys.meta_path[:], sys.path[:]
-    sys.path.insert(0, scripts)
+    finders, path = sys.meta_path[:], [each for each in sys.path if each != SCRIPTS]
+    sys.path.insert(0, SCRIPTS)
     for name in names:
         importlib.import_module(name)
     sys.meta_path[:], sys.path[:] = finders, path
-    for name in sys.modules.keys() - before:
-        module = sys.modules[name]
+    for name, module in list(sys.modules.items()):
         # What waits for its first use is of a class of the workflow.
         late = type(module).__module__.startswith("signoff.")
-        if late or (getattr(module, "__file__", None) or "").startswith(scripts):
+        if late or (getattr(module, "__file__", None) or "").startswith(SCRIPTS):
             del sys.modules[name]
 
 
@@ -370,64 +299,35 @@ def take_account(connection: socket.socket) -> None:
     libc.prctl(PR_SET_DUMPABLE, 1)
 
 
-def become(connection: socket.socket, folder: Path) -> None:
+def become(asked: Asked, connection: socket.socket, folder: Path) -> None:
     """Be the command that is asked for, and end with it."""
-    os.setsid()
     take_account(connection)
-    head, control, *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
-    request = b""
-    while len(request) < int.from_bytes(head, "big"):
-        request += connection.recv(1 << 20)
-    words, cwd, umask, environment = marshal.loads(request)
     connection.close()
-    given = array.array("i", control[0][2])
-    for stream, each in enumerate(given):
-        os.dup2(each, stream)
-        os.close(each)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in os.environb.keys() - environment.keys():
-        del os.environb[name]
-    os.environb.update(environment.items() - os.environb.items())
-    os.chdir(cwd)
-    os.umask(umask)
-    time.tzset()
-    sys.stdout.reconfigure(line_buffering="PYTHONUNBUFFERED" in os.environ or os.isatty(1))
+    words = asked.words
     if words[0] != "-u":
         sys.executable = str(folder / "bin/python")
+    take_over(asked)
     if drawn and "SIGNOFF_ONE_FIGURE" in os.environ:
         draw_the_same()
     if "PYTHONPATH" in os.environ:
         sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
-        sys.orig_argv = [sys.executable, *words]
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
-    code = 0
-    try:
+
+    def work() -> None:
         if words[0] == "-u":
             # A process of pytest-xdist, which reads from its standard input what to do.
             sys.argv, sys.path[0] = ["-c"], ""
             sys.modules["__main__"] = types.ModuleType("__main__")
             exec(words[2], vars(sys.modules["__main__"]))
         elif words[0] == "-m":
-            sys.argv, sys.path[0] = words[1:], cwd
+            sys.argv, sys.path[0] = words[1:], asked.cwd
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
-            sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        if code and not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    # What an interpreter does at its end, and a fork does not.
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    os._exit(code & 0xFF)
+            run_script(words)
+
+    end_after(work)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), sys.argv[2])
+    fork_for(Path(sys.argv[1]), sys.argv[2])

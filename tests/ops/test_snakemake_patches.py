@@ -188,9 +188,9 @@ def test_a_signal_while_the_main_thread_starts_another_one_does_not_block_it():
 
 def test_a_scheduler_of_many_models_keeps_going(monkeypatch):
     given = []
-    monkeypatch.setattr(patches, "_begin", lambda self, *arguments, **options: given.append((arguments, options)))
     # monkeypatch restores it after the test.
-    monkeypatch.setattr(JobScheduler, "__init__", JobScheduler.__init__)
+    begin = lambda self, *arguments, **options: given.append((arguments, options))  # noqa: E731
+    monkeypatch.setattr(JobScheduler, "__init__", begin)
     patches.keep_going()
     assert JobScheduler(1, executor=2).keepgoing is True
     assert given == [((1,), {"executor": 2})]

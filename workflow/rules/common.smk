@@ -15,7 +15,7 @@ if str(SCRIPTS) not in sys.path:
     sys.path.insert(0, str(SCRIPTS))
 
 from signoff.base.errors import TaskError
-from signoff.ops import snakemake_patches
+from signoff.ops import snakemake_patches, warm
 from signoff.release.approval import features_path, model_path, raw_path, refit_path
 from signoff.release.store import Releases
 from signoff.release.tracking import read_tracking
@@ -65,6 +65,7 @@ if not place.folder:
     if not workflow.output_settings.verbose:
         snakemake_patches.count_modules(SCRIPTS)
     shell.prefix(task_prefix(workflow.output_settings.verbose))
+    snakemake_patches.start_tasks_warm(warm.programs())
 
 
 wildcard_constraints:

@@ -45,6 +45,16 @@ def _start_again(environment: dict[str, str]) -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
+def set_waiting_of_threads() -> None:
+    """Let OpenMP's threads, in processes that this one starts, wait a moment before they sleep.
+
+    By default they use a core for long that other jobs could use (twice the time on a busy machine). Asleep at once,
+    each of a model's thousands of waits costs more than the work between them.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def run_environment(folder: Path) -> dict[str, str]:
     """Return the environment variables for a Snakemake that works in `folder`.
 

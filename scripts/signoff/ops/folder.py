@@ -38,7 +38,14 @@ def orphans() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cwd", "cmdline"]):
         words = process.info["cmdline"] or []
-        ours = len(words) > 1 and process.info["cwd"] == os.getcwd() and Path(words[1]).resolve().parent == _SCRIPTS
+        # One that asks a warm parent has its own program, with options, before the script.
+        ours = process.info["cwd"] == os.getcwd() and any(
+            Path(word).resolve().parent == _SCRIPTS for word in words[1:4]
+        )
         if ours and any(word.startswith("--log=") for word in words):
             found.append(process)
     return found
+
+
+def _is_script(word: str) -> bool:
+    return Path(word).resolve().parent == _SCRIPTS

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from snakemake.benchmark import BenchmarkTimer
 from snakemake.dag import DAG
 from snakemake.exceptions import LockException
 from snakemake.io import _IOFile
@@ -26,14 +27,17 @@ from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.types import SharedFSUsage
+from snakemake.shell import shell
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from signoff.base.files import make_way, open_lock, replacing
+from signoff.ops import warm
 from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import orphans, running_snakemake, running_words, say
 
 # As Snakemake defines them.
 _begin = JobScheduler.__init__
+_measure = BenchmarkTimer.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
 _checksum_of_snakemake = _IOFile.checksum
@@ -79,11 +83,48 @@ def keep_going() -> None:
     `--keep-going`. No upstream issue was found.
     """
 
+    begun = JobScheduler.__init__
+
     def begin(self: Any, *arguments: Any, **options: Any) -> None:
-        _begin(self, *arguments, **options)
+        begun(self, *arguments, **options)
         self.keepgoing = True
 
     JobScheduler.__init__ = begin
+
+
+def start_tasks_warm(programs: Path | None) -> None:
+    """Let the tasks of a run on this machine begin with `programs`, whose `python` is one that has imported (warm.py).
+
+    Not if jobs run elsewhere, or under the Python of a container or of an environment of their own.
+
+    Reason: Snakemake cannot say while it reads a Snakefile where its jobs will run. And it measures the processes below
+    the shell of a job, which a fork of another process is not. No upstream issue: no other workflow has such forks.
+    """
+
+    def begin(self: Any, workflow: Any, executor_plugin: Any, *arguments: Any, **options: Any) -> None:
+        _begin(self, workflow, executor_plugin, *arguments, **options)
+        elsewhere = executor_plugin.common_settings.non_local_exec or workflow.deployment_settings.deployment_method
+        if programs and not elsewhere:
+            shell._process_prefix = f"{shell._process_prefix or ''}export PATH={shlex.quote(str(programs))}:$PATH; "
+
+    def measure(self: Any, *arguments: Any, **options: Any) -> None:
+        _measure(self, *arguments, **options)
+        self.main = _WithForks(self.pid)
+
+    JobScheduler.__init__ = begin
+    BenchmarkTimer.__init__ = measure
+
+
+class _WithForks(psutil.Process):
+    """A process whose children are also the forks that work for it or for one of its children, and theirs."""
+
+    def children(self, recursive: bool = False) -> list[psutil.Process]:
+        found = super().children(recursive)
+        for process in [self, *found]:
+            if fork := warm.fork_of(process.pid):
+                with suppress(psutil.NoSuchProcess):
+                    found += [psutil.Process(fork), *psutil.Process(fork).children(recursive)]
+        return found
 
 
 def count_modules(scripts: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 
 from signoff.base.errors import TaskError
+from signoff.base.surroundings import set_waiting_of_threads
 
 
 def check_locale() -> None:
@@ -26,11 +27,7 @@ def task_prefix(verbose: bool) -> str:
     The task runs under the Python that runs Snakemake, whatever else is on the PATH. On a terminal its lines go
     through this process.
     """
-    # OpenMP's threads wait a moment before they sleep. By default they use a core for long that other jobs could use
-    # (twice the time on a busy machine). Asleep at once, each of a model's thousands of waits costs more than the work
-    # between them.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    set_waiting_of_threads()
     found = f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
     if verbose:
         found += "export SIGNOFF_VERBOSE=1; "
