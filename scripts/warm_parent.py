@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from signoff.base.files import WORKFLOW, read_utf8
-from signoff.ops.warm import Asked, become_python, end_after, fork_for_each, run_script, take_over
+from signoff.ops.forking import Asked, become_python, end_after, fork_for_each, run_script, take_over
 
 # What most runs need, in the order in which they need it.
 _FIRST = ["ingest_data", "clean_data", "validate_data", "feature_engineering", "train_model", "evaluate_model"]

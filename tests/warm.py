@@ -33,7 +33,8 @@ from pathlib import Path
 SCRIPTS = str(Path(__file__).resolve().parent.parent / "scripts")
 sys.path.insert(0, SCRIPTS)
 
-from signoff.ops.warm import _ASK, Asked, end_after, fork_for_each, run_script, take_over  # noqa: E402
+from signoff.ops.forking import Asked, end_after, fork_for_each, run_script, take_over  # noqa: E402
+from signoff.ops.warm import _ASK  # noqa: E402
 
 TABLES = [
     "pandas",
