@@ -98,7 +98,7 @@ def _state(path: str) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def main() -> None:
+def _fork_for_tasks() -> None:
     folder = Path(sys.argv[1])
     imports = _Imports()
 
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _fork_for_tasks()

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from signoff.base.files import only_file
 
@@ -101,24 +102,27 @@ def start(script: Path) -> None:
     other = {"SLURM_JOB_ID", "PYTHONPATH", "PYTHONHOME"} & os.environ.keys()
     if not possible or other or _is_script(Path(sys.executable)):
         return
-    # Nothing is lost without it, whatever the reason is.
-    with contextlib.suppress(OSError):
+    folder = None
+    try:
         folder = Path(tempfile.mkdtemp(prefix="signoff-"))
-        (folder / "bin").mkdir()
-        text = _PROGRAM.format(python=sys.executable, address=str(folder / "socket")) + _ASK
-        (folder / "bin/python").write_text(text, encoding="utf-8")
-        (folder / "bin/python").chmod(0o700)
-        # Libraries read these when they are loaded, and their threads would not survive a fork.
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, str(script.absolute()), str(folder)],
-            stdin=subprocess.PIPE,
-            cwd="/",
-            env=os.environ | one_thread,
-            start_new_session=True,
-        )
-        _started.append(_Parent(process, folder))
+        _started.append(_Parent(_start_in(folder, script.absolute()), folder))
         atexit.register(_started[-1].end)
+    except OSError:
+        # Nothing is lost without it, whatever the reason is.
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_in(folder: Path, script: Path) -> subprocess.Popen[bytes]:
+    """Write the program that asks into a folder, and start whom it asks."""
+    (folder / "bin").mkdir()
+    text = _PROGRAM.format(python=sys.executable, address=str(folder / "socket")) + _ASK
+    (folder / "bin/python").write_text(text, encoding="utf-8")
+    (folder / "bin/python").chmod(0o700)
+    # Libraries read these when they are loaded, and their threads would not survive a fork.
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "cwd": "/", "start_new_session": True}
+    return subprocess.Popen([sys.executable, str(script), str(folder)], env=os.environ | one_thread, **options)
 
 
 def programs() -> Path | None:
