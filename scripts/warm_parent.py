@@ -19,9 +19,11 @@ from typing import Any
 from signoff.base.files import WORKFLOW, read_utf8
 from signoff.ops.forking import Asked, become_python, end_after, fork_for_each, run_script, take_over
 
-# What most runs need, in the order in which they need it.
-_FIRST = ["ingest_data", "clean_data", "validate_data", "feature_engineering", "train_model", "evaluate_model"]
-_FIRST += ["compare_model", "explain_model", "models_chunk"]
+# What most runs need, in the order in which they need it. Those that take long are in pieces, between which a task that
+# asks is served.
+_FIRST = ["ingest_data", "pandas", "clean_data", "validate_data", "feature_engineering"]
+_FIRST += ["scipy.sparse", "sklearn.base", "sklearn.ensemble", "train_model", "evaluate_model"]
+_FIRST += ["compare_model", "explain_model", "refit_model", "models_chunk", "generate_report"]
 _SCRIPTS = WORKFLOW / "scripts"
 # How the variables begin that Python or a library reads when it is started or imported.
 _READ_EARLY = (
@@ -44,10 +46,10 @@ class _Imports:
         self._libraries: Any = None
         self._threads = False
 
-    def add(self, script: str) -> None:
-        """Import what a script does. If that fails, the fork says so."""
+    def add(self, name: str) -> None:
+        """Import a module, or what a script imports. If that fails, the fork says so."""
         with contextlib.suppress(BaseException):
-            importlib.import_module(script)
+            importlib.import_module(name)
         for module in list(sys.modules.values()):
             path = getattr(module, "__file__", None) or ""
             if path.startswith(f"{_SCRIPTS}/") and path not in self._files:
