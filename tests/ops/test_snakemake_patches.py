@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import snakemake.api  # noqa: F401, its modules import each other, and only this order works
+from snakemake.benchmark import BenchmarkTimer
 from snakemake.dag import DAG
 from snakemake.exceptions import LockException
 from snakemake.io import _IOFile
@@ -21,6 +22,7 @@ from snakemake.persistence import FileBackupMixin, PersistenceBase
 from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.types import SharedFSUsage
+from snakemake.shell import shell
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from conftest import program, run
@@ -184,6 +186,21 @@ def test_a_signal_while_the_main_thread_starts_another_one_does_not_block_it():
         go.set()
         assert jobs.acquire(timeout=60)
     assert scheduler._user_kill == "graceful"
+
+
+@pytest.mark.parametrize(
+    ("remote", "deployment", "warm"), [(False, set(), True), (True, set(), False), (False, {"conda"}, False)]
+)
+def test_only_tasks_of_this_machine_and_this_python_begin_as_forks(monkeypatch, remote, deployment, warm):
+    monkeypatch.setattr(patches, "_begin", lambda self, *arguments: None)
+    for owner, name in ((JobScheduler, "__init__"), (BenchmarkTimer, "__init__"), (shell, "_process_prefix")):
+        # monkeypatch restores it after the test.
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    shell._process_prefix = "set -e; "
+    patches.start_tasks_warm(Path("a b/bin"))
+    workflow = SimpleNamespace(deployment_settings=SimpleNamespace(deployment_method=deployment))
+    JobScheduler(workflow, SimpleNamespace(common_settings=SimpleNamespace(non_local_exec=remote)))
+    assert shell._process_prefix == "set -e; " + ("export PATH='a b/bin':$PATH; " if warm else "")
 
 
 def test_a_scheduler_of_many_models_keeps_going(monkeypatch):
