@@ -33,6 +33,15 @@ def main():
 if __name__ == "__main__":
     main()
 """
+# A task whose libraries have threads.
+THREADED = """
+import pyarrow
+import sklearn.utils
+from threadpoolctl import threadpool_info
+
+if __name__ == "__main__":
+    print(sorted((each["internal_api"], each["num_threads"]) for each in threadpool_info()), pyarrow.cpu_count())
+"""
 
 
 @contextlib.contextmanager
@@ -58,6 +67,7 @@ def scripts(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__")
     found = shutil.copytree(ROOT / "scripts", tmp_path_factory.mktemp("warm") / "scripts", ignore=ignored)
     (found / "slow.py").write_text(SLOW, encoding="utf-8")
+    (found / "threaded.py").write_text(THREADED, encoding="utf-8")
     return found
 
 
@@ -92,6 +102,13 @@ def test_a_fork_says_what_python_says_and_ends_as_it_does(own_parent, scripts, t
     # Times differ.
     said = [[line[23:] if " - " in line else line for line in each.stdout.splitlines()] for each in (done, expected)]
     assert (done.returncode, said[0]) == (expected.returncode, said[1])
+
+
+def test_libraries_that_are_loaded_already_use_as_many_threads_as_a_task_may(own_parent, scripts):
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    pythons = own_parent.folder / "bin/python", Path(sys.executable)
+    done, expected = (run([each, scripts / "threaded.py"], env=environment).stdout for each in pythons)
+    assert done == expected and "('openmp', 2)" in done and "('openblas', 2)" in done
 
 
 def test_signals_reach_the_fork_and_who_asks_ends_as_it_does(own_parent, scripts, tmp_path):
