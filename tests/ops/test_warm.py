@@ -27,7 +27,8 @@ from signoff.base import command_line
 def main():
     args = command_line.arguments("Wait.").parse_args()
     with command_line.logged("slow", args, "a file"):
-        while not Path("go").exists():
+        until = time.monotonic() + 100
+        while not Path("go").exists() and time.monotonic() < until:
             time.sleep(0.01)
 
 if __name__ == "__main__":
