@@ -45,7 +45,3 @@ def orphans() -> list[psutil.Process]:
         if ours and any(word.startswith("--log=") for word in words):
             found.append(process)
     return found
-
-
-def _is_script(word: str) -> bool:
-    return Path(word).resolve().parent == _SCRIPTS
