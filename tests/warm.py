@@ -102,7 +102,7 @@ NEEDS |= {"fit": "models", "plain": "models", "floor": "models"}
 # {python} is the environment's own, whose start this spares: it imports next to nothing. For os and signal it would
 # need as long again as for all the rest.
 PROGRAM = """#!{python} -IS
-import _signal, _socket, marshal, posix, sys
+import _signal, _socket, posix, sys
 words = sys.argv[1:]
 name = sys.argv[0].rpartition("/")[2]
 if name == "snakemake":

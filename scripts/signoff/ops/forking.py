@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import io
-import marshal
 import os
 import runpy
 import select
@@ -193,13 +192,16 @@ def _received(connection: socket.socket) -> Asked | None:
             request += some
             if not some:
                 raise EOFError
-        words, cwd, umask, environment = marshal.loads(request)
-    except (OSError, EOFError, ValueError, TypeError):
+        umask, cwd, count, *rest = request.split(b"\0")
+        words = [os.fsdecode(each) for each in rest[: int(count)]]
+        environment = {name: value for name, _, value in (each.partition(b"=") for each in rest[int(count) :])}
+        asked = Asked(words, os.fsdecode(cwd), int(umask), environment, list(streams))
+    except (OSError, EOFError, ValueError):
         for each in streams:
             os.close(each)
         return None
     connection.settimeout(None)
-    return Asked(words, cwd, umask, environment, list(streams))
+    return asked
 
 
 def take_over(asked: Asked) -> None:

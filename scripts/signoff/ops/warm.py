@@ -31,7 +31,9 @@ posix.umask(umask)
 server = _socket.socket(_socket.AF_UNIX)
 try:
     server.connect(address)
-    request = marshal.dumps((words, posix.getcwd(), umask, posix.environ))
+    request = [b"%d" % umask, posix.getcwdb(), b"%d" % len(words)]
+    request += [each.encode(sys.getfilesystemencoding(), "surrogateescape") for each in words]
+    request = b"\\0".join([*request, *map(b"=".join, posix.environ.items())])
     streams = b"".join(each.to_bytes(4, sys.byteorder) for each in (0, 1, 2))
     server.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
     while request:
@@ -57,7 +59,7 @@ if code < 0:
 posix._exit(code)
 """
 _PROGRAM = """#!{python} -IS
-import _signal, _socket, marshal, posix, sys
+import _signal, _socket, posix, sys
 words, python, address = sys.argv[1:], {python!r}, {address!r}
 # Only the scripts of this workflow are known to do no harm when they are imported.
 if not words or not words[0].endswith(".py"):
