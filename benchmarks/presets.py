@@ -1,6 +1,9 @@
-"""Compare the held-out MAE of model.preset good with that of fast, on generated tables and those of scikit-learn.
+"""Compare the held-out MAE of model.preset good with those of fast and of other learners, which choose nothing.
 
-python benchmarks/presets.py [NAME …] [--output benchmarks/presets.md]
+    python benchmarks/presets.py [NAME …] [--output benchmarks/presets.md]
+
+The tables are generated ones and those of scikit-learn. The other learners are ridge regression, randomised trees, and
+LightGBM and CatBoost if they are installed (make boosters); `good` itself does without these two.
 """
 
 import argparse
@@ -22,9 +25,10 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 from marks import between_marks  # noqa: E402
 
+from signoff.model.boosters import REGRESSORS, usable, versions_of  # noqa: E402
 from signoff.model.presets import choose_good  # noqa: E402
 from signoff.model.records import words_of  # noqa: E402
-from signoff.model.regressor import TrainingRows  # noqa: E402
+from signoff.model.regressor import RIDGE, TREES, TrainingRows  # noqa: E402
 from signoff.model.training import train_model  # noqa: E402
 from tables import TABLES  # noqa: E402
 
@@ -50,6 +54,12 @@ FROM_SKLEARN = {
     "make_friedman2": lambda: datasets.make_friedman2(400, noise=50, random_state=0),
     "make_friedman3": lambda: datasets.make_friedman3(400, noise=0.1, random_state=0),
 }
+PEERS = {
+    "ridge": {"estimator": RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}},
+    "randomised trees": {"estimator": TREES, "params": {"n_estimators": 100}},
+} | {name: {"estimator": REGRESSORS[name], "params": {}} for name in usable(None)}
+# Of so many tables, the page says why good chose what it chose.
+WORST = 5
 
 
 def columns(name: str) -> tuple[pd.DataFrame, pd.Series, pd.Series | None]:
@@ -72,56 +82,69 @@ def columns(name: str) -> tuple[pd.DataFrame, pd.Series, pd.Series | None]:
 
 
 def measure(name: str) -> dict[str, object]:
-    """Return a table's training rows, MAE and CPU seconds of fast, their ratios good / fast, and what was chosen."""
+    """Return a table's training rows, the MAE of fast and the ratios to it, the CPU time of good, and its choice."""
     x, y, when = columns(name)
     kinds = {each: "number" if pd.api.types.is_numeric_dtype(x[each]) else "category" for each in x}
     x = x.assign(**{each: x[each].astype("str") if kind == "category" else x[each] for each, kind in kinds.items()})
     order = np.random.default_rng(1).permutation(len(y)) if when is None else when.argsort(kind="stable").to_numpy()
     train, test = np.split(order, [int(0.8 * len(y))])
     times = None if when is None else when.iloc[train]
-    errors, seconds, said = [], [], ""
-    for preset in ("fast", "good"):
+    errors, seconds, chosen, why = {}, {}, "", "too few rows"
+    for learner, setting in {"fast": {}, "good": {}, **PEERS}.items():
         # Not wall time, which depends on what else runs here.
         started = time.process_time()
-        setting = None
-        if preset == "good":
-            setting, _ = choose_good(TrainingRows(x.iloc[train], kinds, y.iloc[train], times))
-            said = words_of(setting)
-        model = train_model(x.iloc[train], kinds, y.iloc[train], **(setting or {}))
-        seconds.append(time.process_time() - started)
-        errors.append(float(np.abs(model.predict(x.iloc[test]) - y.iloc[test]).mean()))
+        if learner == "good":
+            setting, comparison = choose_good(TrainingRows(x.iloc[train], kinds, y.iloc[train], times))
+            chosen, why = words_of(setting), comparison["why"] if comparison else why
+        model = train_model(x.iloc[train], kinds, y.iloc[train], **setting)
+        seconds[learner] = time.process_time() - started
+        errors[learner] = float(np.abs(model.predict(x.iloc[test]) - y.iloc[test]).mean())
     return {
         "table": name,
         "rows": len(train),
-        "fast": errors[0],
-        "MAE": errors[1] / errors[0],
-        "seconds": seconds[1],
-        "slower": seconds[1] / seconds[0],
-        "chosen": said,
+        "fast": errors["fast"],
+        "MAE": errors["good"] / errors["fast"],
+        "peers": {peer: errors[peer] / errors["fast"] for peer in PEERS},
+        "seconds": seconds["good"],
+        "slower": seconds["good"] / seconds["fast"],
+        "chosen": chosen,
+        "why": why,
     }
 
 
-def measured(found: list[dict[str, object]]) -> list[str]:
+def mean(ratios: pd.Series) -> float:
+    """Return the geometric mean."""
+    return float(np.exp(np.log(ratios.astype("float64")).mean()))
+
+
+def measured(found: list[dict]) -> list[str]:
     """Return the lines of the page on what was measured, the worst tables first."""
-    ratios = pd.DataFrame(found)
-    mean, over = np.exp(np.log(ratios["MAE"]).mean()), int((ratios["MAE"] > 1.0005).sum())
-    versions = f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}"
+    ratios = pd.DataFrame(found).sort_values("MAE", ascending=False, kind="stable")
+    peers = pd.DataFrame(list(ratios["peers"]), index=ratios.index)
+    ratios = ratios.assign(best=peers.min(axis=1), peer=peers.idxmin(axis=1))
+    over = int((ratios["MAE"] > 1.0005).sum())
+    named = ", ".join(f"{mean(ratios['MAE'] / peers[each]):.3f} of {each}" for each in peers)
+    versions = ", ".join([f"Python {platform.python_version()}", f"scikit-learn {sklearn.__version__}"])
+    versions += "".join(f", {name} {number}" for name, number in versions_of(usable(None)).items())
     lines = [
         "",
-        f"On {len(ratios)} tables, the geometric mean of the ratios is {mean:.3f}, and the worst is "
+        f"On {len(ratios)} tables, the geometric mean of the ratios is {mean(ratios['MAE']):.3f}, and the worst is "
         f"{ratios['MAE'].max():.3f}; `good` was worse on {over}.",
+        f"Its error is {named}, and {mean(ratios['MAE'] / ratios['best']):.3f} of the best of these on each table.",
         f"`good` took {ratios['slower'].median():.0f} times the CPU time of `fast` at the median and "
         f"{ratios['seconds'].max():.0f} s at most.",
         f"Measured with {os.cpu_count()} cores, {platform.machine()}, {versions}.",
         "",
-        "| table | training rows | MAE of fast | ratio | CPU s | times fast | chosen |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        "| table | training rows | MAE of fast | ratio | best peer | its ratio | CPU s | times fast | chosen |",
+        "|---|---:|---:|---:|---|---:|---:|---:|---|",
     ]
-    for each in sorted(found, key=lambda one: -float(str(one["MAE"]))):
+    for each in ratios.itertuples():
         lines.append(
-            f"| {each['table']} | {each['rows']:,} | {each['fast']:.4g} | {each['MAE']:.3f} | {each['seconds']:.1f} | "
-            f"{each['slower']:.0f} | {short(str(each['chosen']))} |"
+            f"| {each.table} | {each.rows:,} | {each.fast:.4g} | {each.MAE:.3f} | {each.peer} | {each.best:.3f} | "
+            f"{each.seconds:.1f} | {each.slower:.0f} | {short(each.chosen)} |"
         )
+    lines += ["", "Why `good` chose what it chose on the worst of them:", ""]
+    lines += [f"- {each.table}: {each.why}." for each in ratios.head(WORST).itertuples()]
     return lines
 
 

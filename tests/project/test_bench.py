@@ -143,3 +143,7 @@ def test_a_new_measurement_keeps_what_was_written_around_it(tmp_path, monkeypatc
     begins, measured, ends = re.split("<!-- /?measured -->", page.read_text("utf-8"))
     assert begins == "# By hand\n" and ends == "\n\n## Also by hand\n"
     assert "| tiny | 72 |" in measured and "old" not in measured
+    # Beside learners that choose nothing, with the reason of the choice.
+    assert re.search(r"Its error is \d\.\d+ of ridge, \d\.\d+ of randomised trees.*, and \d\.\d+ of the best", measured)
+    assert re.search(r"\| (ridge|randomised trees|lightgbm|catboost) \| \d\.\d+ \|", measured)
+    assert "- tiny: it " in measured or "- tiny: the weighted mean is better" in measured
