@@ -54,10 +54,11 @@ FROM_SKLEARN = {
     "make_friedman2": lambda: datasets.make_friedman2(400, noise=50, random_state=0),
     "make_friedman3": lambda: datasets.make_friedman3(400, noise=0.1, random_state=0),
 }
+BOOSTERS = usable(None)
 PEERS = {
     "ridge": {"estimator": RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}},
     "randomised trees": {"estimator": TREES, "params": {"n_estimators": 100}},
-} | {name: {"estimator": REGRESSORS[name], "params": {}} for name in usable(None)}
+} | {name: {"estimator": REGRESSORS[name], "params": {}} for name in BOOSTERS}
 # Of so many tables, the page says why good chose what it chose.
 WORST = 5
 
@@ -124,8 +125,8 @@ def measured(found: list[dict]) -> list[str]:
     ratios = ratios.assign(best=peers.min(axis=1), peer=peers.idxmin(axis=1))
     over = int((ratios["MAE"] > 1.0005).sum())
     named = ", ".join(f"{mean(ratios['MAE'] / peers[each]):.3f} of {each}" for each in peers)
-    versions = ", ".join([f"Python {platform.python_version()}", f"scikit-learn {sklearn.__version__}"])
-    versions += "".join(f", {name} {number}" for name, number in versions_of(usable(None)).items())
+    versions = f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}"
+    versions += "".join(f", {name} {number}" for name, number in versions_of(BOOSTERS).items())
     lines = [
         "",
         f"On {len(ratios)} tables, the geometric mean of the ratios is {mean(ratios['MAE']):.3f}, and the worst is "

@@ -145,7 +145,7 @@ def _chosen(found: _Found, target: pd.Series, folds: Any, metric: Metric, best: 
 
     def add_mean(number: int, weights: dict[int, float], predicted: pd.Series) -> None:
         finalists[number] = predicted
-        errors[number] = _errors(target, {number: predicted}, folds, metric)[0][number]
+        errors[number] = _by_fold(target, predicted, places, metric)
         score = float(errors[number].mean()), float(errors[number].std())
         compared[number] = compared_with(_voting(settings, weights), metric, score, most)
 
@@ -239,13 +239,14 @@ def _errors(
     """Return the error of each setting on each fold, and the rows of each fold that all settings predicted."""
     known = set.intersection(*(set(each.index) for each in predicted.values()))
     places = [np.array(sorted(known.intersection(unseen)), dtype="int64") for _, unseen in folds.split(target)]
-    errors = {
-        n: np.array(
-            [error_of(metric, target[rows].to_numpy("float64"), each[rows].to_numpy("float64")) for rows in places]
-        )
-        for n, each in predicted.items()
-    }
-    return errors, places
+    return {n: _by_fold(target, each, places, metric) for n, each in predicted.items()}, places
+
+
+def _by_fold(target: pd.Series, predicted: pd.Series, places: list[np.ndarray], metric: Metric) -> np.ndarray:
+    """Return the error on the rows of each fold."""
+    return np.array(
+        [error_of(metric, target[rows].to_numpy("float64"), predicted[rows].to_numpy("float64")) for rows in places]
+    )
 
 
 def _paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -291,7 +292,7 @@ def _mean(
         others = weighted([number for number in range(len(places)) if number != k])
         unseen.iloc[rows] = np.sum([weight * columns[n][rows] for n, weight in others.items()], axis=0)
     found = weighted(list(range(len(places))))
-    return (found, unseen.dropna()) if len(found) > 1 else None
+    return (found, unseen) if len(found) > 1 else None
 
 
 def _selected(matrix: np.ndarray, actual: np.ndarray, metric: Metric = "MAE") -> np.ndarray:

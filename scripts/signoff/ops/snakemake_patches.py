@@ -123,7 +123,8 @@ class _WithForks(psutil.Process):
         for process in [self, *found]:
             if fork := warm.fork_of(process.pid):
                 with suppress(psutil.NoSuchProcess):
-                    found += [psutil.Process(fork), *psutil.Process(fork).children(recursive)]
+                    own = psutil.Process(fork)
+                    found += [own, *own.children(recursive)]
         return found
 
 
