@@ -39,6 +39,7 @@ PATCHED = {
     JobScheduler.__init__: "996627fdef14a803",
     JobScheduler.exit_gracefully: "71dc8bb2df123d88",
     JobScheduler.update_input_sizes: "3d3d19efdbbe3267",
+    JobScheduler._schedule_reevalutation: "bb09f100ea5766bb",
     FileBackupMixin.backup_output: "0567435ee10946db",
     FileBackupMixin.restore_output: "929db9930db20c0c",
     PersistenceBase.finished: "3f347851a55e2243",
@@ -408,3 +409,20 @@ def test_the_size_of_an_input_is_looked_up_once_which_snakemake_does_each_time()
     asyncio.run(JobScheduler.update_input_sizes(own, [job("a", "bb")]))
     asyncio.run(JobScheduler.update_input_sizes(own, [job("a")]))
     assert own._input_sizes == {"a": 1, "bb": 2} and sorted(asked) == ["a", "a", "a", "bb", "bb", "ccc"]
+
+
+@pytest.mark.parametrize("schedule", [JobScheduler._schedule_reevalutation, patches._wake_later])
+def test_a_scheduler_wakes_once_after_a_delay_and_is_not_waited_for_which_snakemake_does_each_time(schedule):
+    scheduler, before = SimpleNamespace(_open_jobs=threading.Semaphore(0)), set(threading.enumerate())
+    for delay in (0.2, 0.3, 0.2):
+        schedule(scheduler, delay)
+    timers = set(threading.enumerate()) - before
+    ours = schedule is patches._wake_later
+    assert len(timers) == (1 if ours else 3) and all(timer.daemon == ours for timer in timers)
+    assert scheduler._open_jobs.acquire(timeout=30)
+    # What is asked after it has woken, or for an earlier moment, is not lost.
+    schedule(scheduler, 60)
+    schedule(scheduler, 0.1)
+    assert scheduler._open_jobs.acquire(timeout=30)
+    for timer in set(threading.enumerate()) - before:
+        timer.cancel()

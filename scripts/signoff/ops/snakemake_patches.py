@@ -12,6 +12,7 @@ import queue
 import shlex
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,6 +70,7 @@ def patch(main_process: bool) -> None:
         _listen()
         JobScheduler.exit_gracefully = _exit_gracefully
         JobScheduler.update_input_sizes = _update_input_sizes
+        JobScheduler._schedule_reevalutation = _wake_later
         DAG.update_needrun = _update_needrun
     FileBackupMixin.backup_output = _backup_output
     FileBackupMixin.restore_output = _restore_output
@@ -269,6 +271,21 @@ async def _update_input_sizes(self: Any, jobs: Iterable[Any]) -> None:
 
     new = {path for job in jobs for path in job.input}.difference(self._input_sizes)
     self._input_sizes.update(await asyncio.gather(*map(size, new)))
+
+
+def _wake_later(self: Any, delay: float) -> None:
+    """Let a scheduler look for jobs again after a delay in seconds, once for all that ask for it in the meantime.
+
+    Reason: a scheduler asks for this whenever it has started a job, because of `--max-jobs-per-timespan`. Snakemake
+    waits for each of these timers before it exits, a second after the last job has started. And while jobs wait for a
+    core, each timer leads to the next one, so that there are as many as jobs have ended. No upstream issue was found.
+    """
+    now = time.monotonic()
+    if not now < getattr(self, "_wakes_at", 0) <= now + delay:
+        self._wakes_at = now + delay
+        timer = threading.Timer(delay, self._open_jobs.release)
+        timer.daemon = True
+        timer.start()
 
 
 async def _update_needrun(self: Any, *arguments: Any, **options: Any) -> None:
