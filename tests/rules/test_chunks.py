@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,9 +26,9 @@ TASK = """
 import os, signal, sys, time
 from pathlib import Path
 
-def wait_for_another_one(log):
+def wait_for_another_one(log, name):
     for _ in range(1000):
-        if len(list(Path("models").glob("*/logs/" + Path(log).name))) > 1:
+        if len(list(Path("models").glob(name + "/logs/" + Path(log).name))) > (name == "*"):
             return
         time.sleep(0.01)
     sys.exit(1)
@@ -37,7 +38,7 @@ def main(arguments):
     text = Path(given["input"]).read_text()
     Path(given["log"]).write_text("started")
     if "wait" in text:
-        wait_for_another_one(given["log"])
+        wait_for_another_one(given["log"], text.split()[2][0] if "wait for" in text else "*")
     if "fail" in text:
         sys.exit(1)
     if "kill" in text:
@@ -178,6 +179,27 @@ def test_models_run_side_by_side_on_several_cores_and_each_task_on_one(steps):
     Path("models/a/a").write_text("good", encoding="utf-8")
     assert brought_up_to_date("a", steps, threads=3) == [("a", None)]
     assert Path("models/a/c").read_text(encoding="utf-8") == "good33"
+
+
+def test_models_begin_while_others_are_looked_at_and_a_core_that_is_free_takes_the_next_one(steps, monkeypatch):
+    for model in "abcd":
+        Path("models", model).mkdir(parents=True)
+        # The other core goes on with b, c and d meanwhile.
+        Path("models", model, "a").write_text("wait for d" if model == "a" else "good", encoding="utf-8")
+    begun = []
+
+    def look(self, model, steps):
+        for _ in range(1000 if model == "c" else 0):
+            if Path("models/a/logs/chunk_first.log").exists():
+                begun.append(model)
+                break
+            time.sleep(0.01)
+        return False
+
+    monkeypatch.setattr(OneProcess, "_is_up_to_date", look)
+    said = brought_up_to_date("abcd", steps, threads=2)
+    assert begun and [each for each, _ in said][:2] == ["b", "c"]
+    assert dict(said) == dict.fromkeys("abcd")
 
 
 def test_a_job_has_the_cores_that_jobs_with_new_rows_do_not_need(tmp_path, monkeypatch):

@@ -10,18 +10,18 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from signoff.base.errors import TaskError
 from signoff.base.files import read_json, sha256, write_json
-from signoff.rules.forks import Fork
+from signoff.rules.forks import Ended, Fork
 from signoff.rules.records import record
 from signoff.rules.steps import THREADS, ModelTask
 
@@ -75,17 +75,32 @@ class OneProcess:
         TaskError
             A task was stopped from outside.
         """
-        waiting = []
         self._written = {path for steps in all_steps.values() for step in steps for path in step.outputs}
-        for model, steps in all_steps.items():
-            done = self._read_done(model)
-            if not self.force and all(self._is_done(each, done) for each in steps):
-                yield model, None
-            else:
-                waiting.append(model)
-        for task in sorted({each.task for model in waiting for each in all_steps[model]}):
-            _command_line(task)
-        yield from self._in_forks({model: all_steps[model] for model in waiting}, alone=len(all_steps) == 1)
+        # A model that is alone has all cores.
+        cores, most = (self.threads, 1) if len(all_steps) == 1 else (1, min(self.threads, _FORKS))
+        work = functools.partial(self._work_for, all_steps, cores)
+        unseen, outdated, forks = deque(all_steps), None, list[Fork]()
+        try:
+            while unseen or outdated or forks:
+                if unseen and not outdated:
+                    model = unseen.popleft()
+                    if self._is_up_to_date(model, all_steps[model]):
+                        yield model, None
+                    else:
+                        outdated = model
+                if outdated and _give(outdated, all_steps[outdated], forks, most, work):
+                    outdated = None
+                if not unseen and not outdated:
+                    for fork in forks:
+                        fork.give_no_more()
+                # While forks are at work, the next model is looked at.
+                wait = 0 if unseen and not outdated else None
+                for fork in select.select(forks, [], [], wait)[0] if forks else []:
+                    yield from fork.listen()
+                forks = [fork for fork in forks if fork.fileno() >= 0]
+        finally:
+            for fork in forks:
+                fork.stop()
 
     def complete(
         self, all_steps: Mapping[str, list[ModelTask]], task: str
@@ -109,52 +124,16 @@ class OneProcess:
                 files[path] = [(found := Path(path).stat()).st_size, found.st_mtime_ns]
         return dict(sorted(failed.items())), files
 
-    def _in_forks(self, models: Mapping[str, list[ModelTask]], alone: bool) -> Iterator[tuple[str, str | None]]:
-        """Run the outdated tasks of models in forks, one for each core; yield each model, and what went wrong with it.
+    def _work_for(self, all_steps: Mapping[str, list[ModelTask]], cores: int, model: str) -> Ended:
+        """Run the outdated tasks of a model in a fork, each with so many cores."""
+        before = set(sys.modules)
+        failed = self._run(model, all_steps[model], cores)
+        modules = list(sys.modules.items())
+        return failed, [name for name, module in modules if name not in before and _is_found_by(name, module)]
 
-        A model that is `alone` has all cores.
-        """
-        waiting, running = list(models), dict[int, Fork]()
-        cores, forks = (self.threads, 1) if alone else (1, min(self.threads, _FORKS))
-        try:
-            while waiting or running:
-                while waiting and len(running) < forks:
-                    # Code of the user could change what the next model's tasks find.
-                    by_itself = any(_runs_own_code(each) for each in models[waiting[0]])
-                    most = 1 if by_itself else min(_MODELS_PER_FORK, -(-len(waiting) // forks))
-                    some, waiting = waiting[:most], waiting[most:]
-                    fork = Fork.begin(
-                        some, functools.partial(self._in_fork, {each: models[each] for each in some}, cores), running
-                    )
-                    running[fork.reading] = fork
-                for reading in select.select(list(running), [], [])[0]:
-                    fork = running[reading]
-                    yield from fork.ended_models()
-                    if fork.ended:
-                        del running[reading]
-                        yield from fork.end()
-                        waiting += fork.left
-        finally:
-            for fork in running.values():
-                fork.stop()
-
-    def _in_fork(self, models: Mapping[str, list[ModelTask]], cores: int, writing: int) -> None:
-        """Run the tasks, each with so many cores, and write a line for each model: which failed."""
-        with open(writing, "w", encoding="utf-8") as file:
-            for model, steps in models.items():
-                before = set(sys.modules)
-                failed = self._run(model, steps, cores)
-                imported = [
-                    name
-                    for name, module in list(sys.modules.items())
-                    if name not in before and _is_found_by(name, module)
-                ]
-                file.write(json.dumps({"failed": failed, "imported": imported}) + "\n")
-                try:
-                    file.flush()
-                except BrokenPipeError:
-                    # The parent was killed. The next run finds this model up to date, and goes on with the next one.
-                    os._exit(1)
+    def _is_up_to_date(self, model: str, steps: list[ModelTask]) -> bool:
+        done = self._read_done(model)
+        return not self.force and all(self._is_done(each, done) for each in steps)
 
     def _run(self, model: str, steps: list[ModelTask], cores: int) -> list[str]:
         """Run the outdated tasks, except those that need the output of a failed one; return the failed ones."""
@@ -221,6 +200,32 @@ class OneProcess:
             return dict(read_json(self._record(model)))
         except (FileNotFoundError, TaskError):
             return {}
+
+
+def _give(model: str, steps: list[ModelTask], forks: list[Fork], most: int, work: Callable[[str], Ended]) -> bool:
+    """Give a model to a fork that has ended with its last one, or to a new one; return False if all are at work.
+
+    Raises
+    ------
+    TaskError
+        The plan names something else than the tasks of a model.
+    """
+    # They are imported for all later forks.
+    for step in steps:
+        _command_line(step.task)
+    free = [fork for fork in forks if fork.takes and not fork.model]
+    # Code of the user could change what the next model's tasks find.
+    by_itself = any(map(_runs_own_code, steps))
+    if by_itself:
+        for fork in free:
+            fork.give_no_more()
+    if not free or by_itself:
+        if len(forks) == most:
+            return False
+        free = [Fork.begin(work, 1 if by_itself else _MODELS_PER_FORK, forks)]
+        forks += free
+    free[0].give(model)
+    return True
 
 
 def _runs_own_code(step: ModelTask) -> bool:
