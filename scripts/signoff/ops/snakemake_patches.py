@@ -37,7 +37,6 @@ from signoff.ops.damaged import changed_files, damaged
 from signoff.ops.folder import orphans, running_snakemake, running_words, say
 
 # As Snakemake defines them.
-_begin = JobScheduler.__init__
 _measure = BenchmarkTimer.__init__
 _exit_of_snakemake = JobScheduler.exit_gracefully
 _finished_of_snakemake = PersistenceBase.finished
@@ -103,8 +102,10 @@ def start_tasks_warm(programs: Path | None) -> None:
     the shell of a job, which a fork of another process is not. No upstream issue: no other workflow has such forks.
     """
 
+    begun = JobScheduler.__init__
+
     def begin(self: Any, workflow: Any, executor_plugin: Any, *arguments: Any, **options: Any) -> None:
-        _begin(self, workflow, executor_plugin, *arguments, **options)
+        begun(self, workflow, executor_plugin, *arguments, **options)
         elsewhere = executor_plugin.common_settings.non_local_exec or workflow.deployment_settings.deployment_method
         if programs and not elsewhere:
             shell._process_prefix = f"{shell._process_prefix or ''}export PATH={shlex.quote(str(programs))}:$PATH; "
