@@ -321,6 +321,30 @@ def test_a_change_that_could_go_unseen_is_no_yes_and_what_would_be_seen_is_said(
         assert (said.deploy, said.why) == ("look closer", [f"{why}go unseen.{helps}"])
 
 
+def test_noise_in_a_segment_that_would_probably_go_unseen_is_no_yes(finished_run):
+    found = finished_run.json("reports/evaluation_metrics.json")
+    segment = {"feature": "city", "value": "Ulm", "share": 0.2}
+    visible = {"days": 28, "share": 0.12, "segment": segment, "noise": segment | {"share": 1.0}}
+    said = decision(found, diagnostics() | {"visible": visible})
+    assert said.deploy == "yes"
+    seen = "Noise in 100% of the newest targets where city is Ulm (the least visible segment) would probably have been "
+    assert said.where[-1] == f"{seen}seen."
+    sentence = (
+        "If the newest targets where city is Ulm had nothing to do with the features, that would probably go unseen: "
+        "the new rows are too few, or the model explains too little of them."
+    )
+    for share in (1.01, None):
+        said = decision(found, diagnostics() | {"visible": visible | {"noise": segment | {"share": share}}})
+        assert (said.deploy, said.why) == ("look closer", [sentence])
+        assert not any("Noise in" in each for each in said.where)
+    # A change of the mean that could go unseen is named first.
+    both = visible | {"share": 0.4, "noise": segment | {"share": None}}
+    assert decision(found, diagnostics() | {"visible": both}).why[1] == sentence
+    for noise in ({"noise": None}, {}):
+        kept = {name: each for name, each in visible.items() if name != "noise"}
+        assert decision(found, diagnostics() | {"visible": kept | noise}).deploy == "yes"
+
+
 def test_the_box_says_where_to_look_with_figures(finished_run):
     found = finished_run.json("reports/evaluation_metrics.json")
     slice_, worst, newest, rests = decision(found, diagnostics()).where

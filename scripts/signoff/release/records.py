@@ -299,12 +299,14 @@ class Visible(TypedDict):
     """The smallest change of the newest targets, of up to `days` days, that would have been seen nine times in ten.
 
     `share` is a share of the mean target; None if no change would have been seen. The segment is that in which least is
-    seen; None if there are no categories.
+    seen; None if there are no categories. `noise` is the segment in which it is hardest to see that newest targets are
+    noise, with the share of them that would have to be noise to be seen every second time; above 1 if not even all.
     """
 
     days: int
     share: float | None
     segment: VisibleInSegment | None
+    noise: NotRequired[VisibleInSegment | None]
 
 
 class _Compared(TypedDict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from signoff.base.errors import TaskError
 from signoff.base.numbers import agreed, counted
 from signoff.model.thresholds import Threshold
-from signoff.release.records import Best, Diagnostics, Metrics, Reason, SliceRow, Visible, Week
+from signoff.release.records import Best, Diagnostics, Metrics, Reason, SliceRow, Visible, VisibleInSegment, Week
 from signoff.release.verdict import verdict
 from signoff.report.document import Block, Box, Code, Items, Words, number
 
@@ -16,6 +16,9 @@ _FEWEST_ROWS = 100
 # model's gain over the best baseline is no such limit: a change of a few percent, which is less than what varies from
 # week to week, may equal it.
 _MOST_UNSEEN, _MOST_UNSEEN_OF_SEGMENT = 0.2, 1 / 3
+# The largest share of a segment's newest targets that may be noise and rather go unseen: if all of them were noise, the
+# alarms must rather see it.
+_MOST_NOISE = 1.0
 _MOST_REASONS = 3
 _MOST_ALARMS = 8
 # Reasons about these repeat what the box says above them.
@@ -39,7 +42,8 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
 
     "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, _FEWEST_ROWS held-out
     rows, a best baseline that is beaten by an interval that excludes 0, no baseline that is better by R2, and enough
-    new rows to see a change of _MOST_UNSEEN, and of _MOST_UNSEEN_OF_SEGMENT in each segment. `live` has the warnings
+    new rows to see a change of _MOST_UNSEEN, and of _MOST_UNSEEN_OF_SEGMENT in each segment, and to see rather than not
+    that the targets of a segment are noise. `live` has the warnings
     about the deployed release. They do not speak against the new model; `where` begins with them.
 
     Raises
@@ -129,11 +133,21 @@ def _unseen(diagnostics: Diagnostics) -> list[str]:
     share, worst, where = visible["share"], visible["segment"], f"all targets of {_span(visible['days'])}"
     if share is not None and share <= _MOST_UNSEEN:
         if worst is None or (worst["share"] or 1.0) <= _MOST_UNSEEN_OF_SEGMENT:
-            return []
+            return _unseen_noise(visible)
         share, where = worst["share"], f"the newest targets where {worst['feature']} is {worst['value']}"
     size = "of any size" if share is None else f"of less than ± {share:.0%}"
     words = f"The new rows are too few, or vary too much: a change {size} of {where} could go unseen."
-    return [f"{words} More rows a week, or more weeks, would show smaller changes."]
+    return [f"{words} More rows a week, or more weeks, would show smaller changes.", *_unseen_noise(visible)]
+
+
+def _unseen_noise(visible: Visible) -> list[str]:
+    """Return a sentence if a segment's newest targets could be noise, and no check would be likely to see it."""
+    noise = visible.get("noise")
+    if noise is None or (noise["share"] is not None and noise["share"] <= _MOST_NOISE):
+        return []
+    where = f"where {noise['feature']} is {noise['value']}"
+    words = f"If the newest targets {where} had nothing to do with the features, that would probably go unseen: "
+    return [f"{words}the new rows are too few, or the model explains too little of them."]
 
 
 def _difference(best: Best) -> str:
@@ -208,10 +222,18 @@ def _seen(visible: Visible) -> list[str]:
     words = f"A change of ± {visible['share']:.0%} in all targets of {_span(visible['days'])} would have been seen"
     if (worst := visible["segment"]) is None:
         return [f"{words}."]
+    noise = visible.get("noise")
+    said = [] if noise is None or _unseen_noise(visible) else [_noise_seen(noise)]
     where = f"where {worst['feature']} is {worst['value']} (the least visible segment)"
     if worst["share"] is None:
-        return [f"{words}, but none in the rows {where}."]
-    return [f"{words}, and one of ± {worst['share']:.0%} {where}."]
+        return [f"{words}, but none in the rows {where}.", *said]
+    return [f"{words}, and one of ± {worst['share']:.0%} {where}.", *said]
+
+
+def _noise_seen(noise: VisibleInSegment) -> str:
+    """Return a sentence on how much noise in the newest targets of a segment would probably have been seen."""
+    where = f"{noise['feature']} is {noise['value']} (the least visible segment)"
+    return f"Noise in {noise['share']:.0%} of the newest targets where {where} would probably have been seen."
 
 
 def _span(days: int) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from signoff.release.records import AlarmRecord, Visible, VisibleInSegment
 from signoff.review.periods import SPANS, Change, Periods, periods_of, spans_of
 from signoff.review.reasons import alarm
+from signoff.review.segment_noise import Check, growth, least_share
 from signoff.review.series import newest_steps
 
 _Slices = dict[str, tuple[np.ndarray, list[str]]]
@@ -35,13 +36,17 @@ _LARGER_SIZE = 1.6
 _SPANS = 2
 _RARE = _RARE_OF_ALL / (_NUMBER_OF_KINDS * _SPANS)
 _MOST_NAMED = 3
-# The minimum number of rows of a segment in a span.
+# The minimum number of rows of a segment in a span, and in a period. A slope has the weight of the spread of its
+# predictions, which is small in small periods.
 _FEWEST = 6
+_FEWEST_OF_PERIOD = {"mean": 1, "size": _FEWEST, "slope": 2}
 # The change of targets by which it is measured how visible one is.
 _CHANGE = 0.2
 # The share of all rows from which a level counts as a segment in what is said about visible changes; and the share of
 # what may be wrong about the mean errors of levels that is that of such levels.
 _SEGMENT, _OF_LARGE = 0.05, 0.8
+# The shares of what may be wrong that belong to the mean errors of segments, to their other kinds, and to numbers.
+_OF_MEANS, _OF_OTHER_KINDS, _OF_NUMBERS = 0.5, 0.25, 0.25
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def error_alarms(
         return [], None
     usual = float(np.median(np.abs(error)))
     most = _HUGE * usual or math.inf
+    rows = error, predicted
     # What changed targets do to each error, as a multiple of the change: nothing to huge errors.
     changed = np.clip(error - _CHANGE * (predicted - error), -most, most)
     error = np.clip(error, -most, most)
@@ -100,8 +106,9 @@ def error_alarms(
         alarm("newest_errors", each.feature, _words(each, periods, unit))
         for each in _causes(_moves_of_all(whole, usual), moves, time, (error, predicted), slices, usual, periods)
     ]
-    rows = felt, predicted
-    return alarms, _visible(whole, segments, rows, {name: slices[name] for name in categories}, usual, periods)
+    segments_of = {name: slices[name] for name in categories}
+    visible = _visible(whole, segments, (felt, predicted), segments_of, usual, periods)
+    return alarms, {**visible, "noise": _visible_noise(segments, rows, segments_of, most)}
 
 
 def _causes(
@@ -212,20 +219,22 @@ def _matters(each: Change, kind: str, usual: float) -> bool:
 def _tests_of(slices: _Slices, categories: Collection[str]) -> dict[tuple[str, str], np.ndarray]:
     """Return how many tests count against each level of each feature and kind.
 
-    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs. Most of it
+    The mean errors of segments matter most, and are few of all tests: half of what may be wrong is theirs. A quarter
+    belongs to the other kinds of segments, and the last one to the slices of numbers. Most of the part of segments
     belongs to levels with _SEGMENT of the rows, so that many small levels do not hide what is seen of a few large ones.
     """
     rows = {name: np.bincount(codes[codes >= 0], minlength=len(labels)) for name, (codes, labels) in slices.items()}
     large = {name: rows[name] >= _SEGMENT * len(slices[name][0]) for name in categories}
     own, count = sum(map(len, large.values())), sum(int(each.sum()) for each in large.values())
-    others = _NUMBER_OF_KINDS * sum(map(len, rows.values())) - own
+    others = _NUMBER_OF_KINDS * (sum(map(len, rows.values())) - own)
     shares = (_OF_LARGE, 1 - _OF_LARGE) if 0 < count < own else (1.0, 1.0)
     found = {}
     for name, kind in itertools.product(slices, _KINDS_OF_SEGMENTS):
-        tests = np.full(len(rows[name]), float(others))
-        if kind == "mean" and name in categories:
-            tests = np.where(large[name], count / shares[0], (own - count) / shares[1])
-        found[name, kind] = _SPANS * tests * (2 if own else 1)
+        tests = np.full(len(rows[name]), others / (_OF_NUMBERS if own else 1.0))
+        if name in categories:
+            kinds, part = (1, _OF_MEANS) if kind == "mean" else (_NUMBER_OF_KINDS - 1, _OF_OTHER_KINDS)
+            tests = np.where(large[name], count / shares[0], (own - count) / shares[1]) * kinds / part
+        found[name, kind] = _SPANS * tests
     return found
 
 
@@ -271,7 +280,7 @@ def _steps_of(
         if kind == "slope":
             own, chance = _slopes(cells, cells, error[inside], predicted[inside], n.size)
             figures, noise = own.reshape(shape), chance.reshape(shape)
-        figures[(n < (1 if kind == "mean" else _FEWEST)) | ~np.isfinite(figures)] = np.nan
+        figures[(n < _FEWEST_OF_PERIOD[kind]) | ~np.isfinite(figures)] = np.nan
         steps = [(k, each) for k, _, each in newest_steps(figures[:, ::-1], noise[:, ::-1], lengths)]
         yield _Tried(feature, kind, labels, steps, np.cumsum(n, axis=1), tests[feature, kind])
 
@@ -330,6 +339,37 @@ def _visible(
         "share": least if math.isfinite(least) else None,
         "segment": segment if shares else None,
     }
+
+
+def _visible_noise(
+    segments: list[_Tried], rows: tuple[np.ndarray, np.ndarray], categories: _Slices, most: float
+) -> VisibleInSegment | None:
+    """Return the segment in which noise in place of the newest targets is hardest to see; None without segments.
+
+    `rows` are the errors and the predictions. Errors are clipped at `most`. As in `_visible`, the noise lasts for the
+    longest span, and only levels with _SEGMENT of the rows count.
+    """
+    longest = max((step.length for each in segments for _, step in each.steps), default=0)
+    checks: dict[tuple[str, int], list[Check]] = {}
+    for each in segments:
+        least = {"size": _WORSE, "slope": _SCALED}.get(each.kind)
+        if each.feature in categories and least is not None:
+            for k, step in each.steps:
+                if step.length == longest:
+                    limits = [(larger, p / float(each.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
+                    checks.setdefault((each.feature, k), []).append(Check(each.kind, step, least, limits))
+    error, predicted = rows
+    shares = []
+    for feature, (codes, labels) in categories.items():
+        for k, label in enumerate(labels):
+            inside = codes == k
+            if inside.mean() >= _SEGMENT:
+                grown = growth(error[inside], predicted[inside], most)
+                shares.append((least_share(checks.get((feature, k), []), grown), feature, label))
+    if not shares:
+        return None
+    share, feature, value = max(shares)
+    return {"feature": feature, "value": value, "share": share if math.isfinite(share) else None}
 
 
 def _effects(felt: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

@@ -20,7 +20,6 @@ FEWEST_ROWS = 12
 SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
 BEFORE = 3
-_NINE_IN_TEN = float(special.ndtri(0.9))
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ class Change:
     degrees: float = math.nan
     earlier: float = math.nan
 
-    def least(self, p: float, larger: float) -> float:
-        """Return the smallest step that would be seen nine times in ten, with these limits of p and `larger`."""
+    def least(self, p: float, larger: float, chance: float = 0.9) -> float:
+        """Return the smallest step that would be seen with this chance, with these limits of p and `larger`."""
         t = max(-float(special.stdtrit(self.degrees, p / 2)), larger * self.earlier)
-        return (t + _NINE_IN_TEN) * self.error
+        return (t + float(special.ndtri(chance))) * self.error
 
 
 def periods_of(time: pd.Series, released: pd.Timestamp | None = None) -> Periods | None:
