@@ -258,6 +258,32 @@ def test_many_rows_are_compared_on_a_sample_that_covers_all_of_the_time():
     assert list(rows_to_compare(TrainingRows(features.head(50), wide, target.head(50)), 0)) == list(range(50))
 
 
+def test_details_of_few_rows_are_compared_only_where_rows_are_few():
+    for rows, leaf, smaller in ((5000, 1, [8]), (5001, 1 / 2500, [])):
+        settings = settings_of_good(pd.Series(np.arange(float(rows))))
+        (trees,) = (each["params"] for each in settings if each["estimator"] == TREES["estimator"])
+        assert trees["min_samples_leaf"] == leaf
+        leaves = [each["params"]["max_leaf_nodes"] for each in settings if "max_leaf_nodes" in each["params"]]
+        assert leaves == smaller
+
+
+def test_what_a_few_rows_have_in_common_is_learnt():
+    random = np.random.default_rng(0)
+    # Forty people with eight rows each: leaves of twenty rows mix them.
+    features = pd.DataFrame({"person": np.repeat(np.arange(40.0), 8), "day": np.tile(np.arange(8.0), 40)})
+    target = random.normal(0, 10, 40)[features["person"].astype("int64")] + features["day"]
+    target = pd.Series(target + random.normal(0, 0.5, 320))
+    seen = np.sort(random.permutation(320)[:250])
+    kinds, unseen = dict.fromkeys(features, "number"), np.setdiff1d(np.arange(320), seen)
+    rows = TrainingRows(features, kinds, target).at(seen)
+    chosen, _ = choose_good(rows)
+    errors = [
+        np.abs(train_model(rows.features, kinds, rows.target, **each).predict(features) - target)[unseen].mean()
+        for each in (chosen, {"estimator": BOOSTING, "params": {}})
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
 def test_of_many_values_randomised_trees_try_some_features_only():
     target = pd.Series(np.arange(3000.0))
     trees = [

@@ -33,8 +33,10 @@ _BOOSTERS: dict[str, Setting] = {
 }
 # With fewer rows, folds are too small to compare on.
 _FEWEST_ROWS = 20
-# Up to this many rows, boosting with twenty rows per leaf underfits.
-_FEW_ROWS = 200
+# Up to this many rows, details that have few rows can be learnt, and what that costs is bounded: randomised trees have
+# leaves of a single row, and boosting with small leaves is compared too, with more trees, which are smaller.
+_FEW_ROWS = 5000
+_SMALL_LEAVES = {"max_iter": 150, "max_leaf_nodes": 8, "min_samples_leaf": 5}
 # Up to this many rows, which setting is the best is largely chance.
 _FEW_TO_CHOOSE = 400
 # A setting that is not better than gradient boosting with its defaults by so many standard errors is averaged with it.
@@ -46,7 +48,7 @@ _MOST_COMPARED, _MOST_VALUES = 20_000, 300_000
 # With more values, each split of randomised trees tries some of the features only: with all of them, these trees would
 # take more time than all other settings together.
 _MANY_VALUES, _FEWER_FEATURES = 100_000, 0.5
-# This keeps the size of a model of many rows small enough for a release.
+# Of more rows, this keeps the size of a model small enough for a release.
 _MOST_LEAVES = 2500
 _MOST_MEMBERS, _MOST_MEMBERS_OF_BEST, _STEPS = 3, 8, 20
 # Of the settings, gradient boosting with its defaults; and of the means, whose numbers no setting has.
@@ -202,13 +204,13 @@ def settings_of_good(
     ridge: Setting = {"estimator": RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
     boosting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
     found = [ridge, boosting]
+    if rows <= _FEW_ROWS:
+        found.append({"estimator": DEFAULT_ESTIMATOR, "params": dict(_SMALL_LEAVES)})
     if trend:
         steps = [["linear", ridge], ["boosting", boosting]]
         found.append({"estimator": _RESIDUALS, "params": {"estimators": steps}})
     if loss := loss_of(metric):
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": loss})
-    if rows <= _FEW_ROWS:
-        found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"min_samples_leaf": 5}})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
     if transform := _logarithm(target):
         found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, transform))
@@ -230,7 +232,7 @@ def _logarithm(target: pd.Series) -> Transform | None:
 def _leaves(rows: int) -> list[float]:
     """Return the least sizes of a leaf of randomised trees for n rows, the default first."""
     # A share of many rows, because a fold has fewer.
-    return [2, 1, 4, 8] if rows <= 2 * _MOST_LEAVES else [factor / _MOST_LEAVES for factor in (1, 2, 4)]
+    return [1, 2, 4, 8] if rows <= _FEW_ROWS else [factor / _MOST_LEAVES for factor in (1, 2, 4)]
 
 
 def _errors(
