@@ -33,6 +33,8 @@ from signoff.review.reasons import SURE, WEIGHTS, alarm, reasons
 _TOO_GOOD, _TOO_BAD = 0.6, 1.5
 # As a share of the smallest error in any span of the training rows.
 _TOO_GOOD_OF_BEST = 0.8
+# Chance explains a larger difference less often than this.
+_RARE = 0.01
 
 
 def diagnose(
@@ -112,16 +114,17 @@ def _gap(metrics: Scores, mean: Scores, unseen: OutOfSample | None) -> list[Alar
         MAE and R2 of the model and of the mean on the held-out rows.
     unseen
         MAE of models on training rows that they had not seen, best_MAE of the best span of these, mean_MAE of the mean
-        there, R2.
+        there, R2, the largest `fall` of the error with more rows (a ratio), and `p` of the difference between the MAEs.
     """
-    if not unseen or not unseen["MAE"] or not mean["MAE"]:
+    if not unseen or not unseen["MAE"] or not mean["MAE"] or unseen["p"] >= _RARE:
         return []
     ratio = mae(metrics) / unseen["MAE"]
     easier = (mae(metrics) / mae(mean)) / (unseen["MAE"] / unseen["mean_MAE"]) if unseen["mean_MAE"] else ratio
     words = (
         f"MAE is {metrics['MAE']:.4g} on the held-out rows, and {unseen['MAE']:.4g} on training rows that the model "
     )
-    if max(ratio, easier) < _TOO_GOOD and mae(metrics) < _TOO_GOOD_OF_BEST * unseen["best_MAE"]:
+    # A model that has seen more rows may be as much better again.
+    if max(ratio, easier) < _TOO_GOOD * unseen["fall"] and mae(metrics) < _TOO_GOOD_OF_BEST * unseen["best_MAE"]:
         return [alarm("overfit_gap", None, f"{words}had not seen: too good, as if held-out rows were known to it.")]
     if min(ratio, easier) > _TOO_BAD:
         return [alarm("degraded", None, f"{words}had not seen: {ratio:.1f} times as much.")]

@@ -15,7 +15,6 @@ from signoff.base import command_line
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 
@@ -29,19 +28,18 @@ from signoff.model.model_file import load_model
 from signoff.model.records import Metadata, Weighting
 from signoff.model.regressor import use_threads
 from signoff.model.weights import weights_of
-from signoff.release.records import AlarmRecord, Explained, OutOfSample, Visible
+from signoff.release.records import AlarmRecord, Explained, Visible
 from signoff.review import bias, empty_model, importance, intervals
 from signoff.review.leaks import leaks
 from signoff.review.newest_errors import error_alarms
 from signoff.review.rests_on import rests_on
 from signoff.review.sample import sample
+from signoff.review.unseen import unseen_scores
 from signoff.tables.batches import scan
 
 # Rows of the training part that are enough to know the errors to a percent.
 _CV_ROWS = 30_000
 _FOLDS = 3
-# The number of spans of unseen rows, of which the one with the smallest error is used.
-_SPANS = 4
 # How far back errors are compared with those of the newest rows, at least.
 _RECENT_WEEKS = 24
 
@@ -75,33 +73,32 @@ def explain_model(
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
     importances, made_of = importance.importance(model, test, list(kinds), test[target], seed)
-    groups = group_column(description)
-    order = description["time_column"] if by_time else None
+    order, groups = description["time_column"] if by_time else None, group_column(description)
     weights = weights_of(train, weighting, description["time_column"])
     unseen, folds = out_of_sample(model, train, kinds, target, order, groups, seed, weights)
     then = train.loc[unseen.index, target]
-    # These rows are closest to the held-out part.
-    last = folds == folds.max(initial=0) if by_time else folds >= 0
+    # Without an order of time, no fold is closer to the held-out part than others.
+    folds = folds if by_time else 0 * folds
     actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
-    mae = float(np.abs(predicted - actual).mean())
+    error, error_then = predicted - actual, unseen - then
+    mae = float(np.abs(error).mean())
     # A slice of the calendar is a few whole days, which say little.
     lasting = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
     slices = intervals.make_slices(table, lasting) if len(unseen) else {}
-    of_newest, visible = _newest_errors(table, description, slices, predicted - actual, unseen - then, folds)
+    of_newest, visible = _newest_errors(table, description, slices, error, error_then, folds)
+    blocks, blocks_then, by = _blocks(table, description, unseen.index, seed)
     return {
         "importance": importances,
         "importance_sample": made_of,
         "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
         "rests_on": rests_on(model[-1], train, kinds, target, importances, mae, seed),
         "visible": visible,
-        "out_of_sample": _out_of_sample_scores(then[last], unseen[last]),
+        "out_of_sample": unseen_scores(then.to_numpy(), error_then.to_numpy(), folds, blocks_then, (error, blocks)),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
             *leaks(table, description, seed),
             *empty_model.one_value(actual, predicted),
-            *_slice_bias(
-                table, description, slices, predicted - actual, unseen - then, folds if by_time else 0 * folds, seed
-            ),
+            *_slice_bias(table, slices, (error, blocks), (error_then, blocks_then), folds, by == "days"),
             *of_newest,
         ],
     }
@@ -141,32 +138,43 @@ def _newest_errors(
     return error_alarms(moments, errors, predicted, slices, target, categories)
 
 
-def _slice_bias(
-    table: pd.DataFrame,
-    description: Description,
-    slices: intervals.Sliced,
-    error: np.ndarray,
-    error_then: pd.Series,
-    periods: np.ndarray,
-    seed: int,
-) -> list[AlarmRecord]:
-    """Return the alarms of `bias.slice_bias` for the errors of held-out rows, and of training rows by index."""
-    if error_then.empty:
-        return []
-    is_test, then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy()
-    slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
-    slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
+def _blocks(
+    table: pd.DataFrame, description: Description, unseen: pd.Index, seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the blocks of the held-out rows, those of training rows by index, and what a block of the latter is."""
+    is_test = (table["split"] == "test").to_numpy()
     time = table[description["time_column"]] if description["time_column"] else None
     groups = groups_of(table, group_column(description))
     (blocks, _), (blocks_then, by) = (
         intervals.blocks_of(
             None if time is None else time.iloc[rows], len(rows), seed, None if groups is None else groups[rows]
         )
-        for rows in (np.flatnonzero(is_test), np.flatnonzero(~is_test)[then])
+        if len(rows)
+        else (np.array([], dtype="int64"), "rows")
+        for rows in (np.flatnonzero(is_test), np.flatnonzero(~is_test)[unseen.to_numpy("int64")])
     )
-    return bias.slice_bias(
-        slices, slices_then, error, blocks, error_then.to_numpy(), blocks_then, periods, by == "days"
-    )
+    return blocks, blocks_then, by
+
+
+def _slice_bias(
+    table: pd.DataFrame,
+    slices: intervals.Sliced,
+    held_out: tuple[np.ndarray, np.ndarray],
+    unseen: tuple[pd.Series, np.ndarray],
+    periods: np.ndarray,
+    in_time: bool,
+) -> list[AlarmRecord]:
+    """Return the alarms of `bias.slice_bias` for the errors of held-out rows, and of training rows by index.
+
+    Beside the errors are the blocks of their rows.
+    """
+    (error, blocks), (error_then, blocks_then) = held_out, unseen
+    if error_then.empty:
+        return []
+    is_test, then = (table["split"] == "test").to_numpy(), error_then.index.to_numpy()
+    slices_then = {name: (codes[~is_test][then], labels) for name, (codes, labels) in slices.items()}
+    slices = {name: (codes[is_test], labels) for name, (codes, labels) in slices.items()}
+    return bias.slice_bias(slices, slices_then, error, blocks, error_then.to_numpy(), blocks_then, periods, in_time)
 
 
 def out_of_sample(
@@ -220,21 +228,6 @@ def out_of_sample(
             return nothing
         found.append(pd.Series(predicted, after.index, dtype="float64"))
     return pd.concat(found), np.repeat(range(_FOLDS), [len(each) for each in found])
-
-
-def _out_of_sample_scores(y: pd.Series, predicted: pd.Series) -> OutOfSample | None:
-    """Return the scores on training rows that the model had not seen; None if there are none."""
-    if not len(y):
-        return None
-    error = (predicted - y).to_numpy("float64")
-    return {
-        "rows": len(y),
-        "MAE": float(np.abs(error).mean()),
-        # In the order of time, if the split is by time: the error of one span says little where it wanders.
-        "best_MAE": min(float(np.abs(each).mean()) for each in np.array_split(error, min(_SPANS, len(error)))),
-        "mean_MAE": float((y - y.mean()).abs().mean()),
-        "R2": float(r2_score(y, predicted)) if y.nunique() > 1 else None,
-    }
 
 
 def main(argv: list[str] | None = None) -> None:

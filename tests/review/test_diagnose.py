@@ -27,6 +27,7 @@ from signoff.review import (
     importance,
     intervals,
     reasons,
+    unseen,
 )
 from signoff.review.comparison import compare_predictors, comparison_alarms
 from signoff.review.leaks import leaks
@@ -395,9 +396,34 @@ def test_a_slice_that_the_width_that_ships_covers_far_too_little_is_named():
     assert (alarm["name"], alarm["feature"]) == ("slice_coverage", "shop")
     assert "shop is noisy (200 held-out rows)" in alarm["sentence"]
     # Twice as many rows outside as promised are too many, unless they are few.
-    for coverage, rows, alarms in ((0.78, 2000, 1), (0.82, 2000, 0), (0.78, 99, 0)):
-        found["by_slice"] = [{"feature": "shop", "value": "noisy", "rows": rows, "coverage": coverage}]
+    for coverage, rows, alarms in ((0.78, 2000, 1), (0.82, 2000, 0), (0.78, 200, 0), (0.6, 120, 1), (0.6, 99, 0)):
+        one = {"feature": "shop", "value": "noisy", "rows": rows, "coverage": coverage, "independent": float(rows)}
+        found |= {"by_slice": [one], "slices": 40}
         assert len(comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})) == alarms
+
+
+def test_slices_that_cover_too_little_by_chance_raise_no_alarm_though_there_are_many():
+    slices = {"covered": [0, 0], "short": [0, 0]}
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        for n, outside in enumerate((np.full(40, 0.1), np.where(np.arange(40), 0.1, 0.38))):
+            rows = [
+                {
+                    "feature": "shop",
+                    "value": str(k),
+                    "rows": 110,
+                    "independent": 110.0,
+                    "coverage": 1 - random.binomial(110, each) / 110,
+                }
+                for k, each in enumerate(outside)
+            ]
+            found = intervals.row_intervals(
+                *[np.zeros(110)] * 2, (np.zeros(110),) * 2, None, {}, made_of(np.arange(110), 1), 0.9
+            )
+            found |= {"coverage": 0.9, "by_slice": sorted(rows, key=lambda row: row["coverage"]), "slices": 40}
+            named = comparison_alarms(WITHOUT_CHAMPION | {"prediction_interval": found})
+            slices["short" if n else "covered"][0] += any(each["name"] == "slice_coverage" for each in named)
+    assert slices["covered"][0] <= 2 and slices["short"][0] >= 285
 
 
 def test_weeks_have_their_error_and_bias():
@@ -669,13 +695,52 @@ def test_columns_that_are_known_late_are_named_and_unknown_ones_refused():
 
 
 def test_held_out_scores_too_good_beside_unseen_training_rows_are_named():
-    mean, unseen = {"MAE": 25.0}, {"MAE": 12.0, "best_MAE": 11.0, "mean_MAE": 24.0, "R2": 0.7}
+    mean, seen_not = (
+        {"MAE": 25.0},
+        {"MAE": 12.0, "best_MAE": 11.0, "mean_MAE": 24.0, "R2": 0.7, "fall": 0.9, "p": 0.001},
+    )
     for mae, expected in ((12.5, []), (5.0, ["overfit_gap"]), (30.0, ["degraded"])):
-        assert [each["name"] for each in diagnose._gap({"MAE": mae}, mean, unseen)] == expected
+        assert [each["name"] for each in diagnose._gap({"MAE": mae}, mean, seen_not)] == expected
     # Rows that are easier for the mean, too, are no sign of it.
-    assert diagnose._gap({"MAE": 5.0}, {"MAE": 10.0}, unseen) == []
+    assert diagnose._gap({"MAE": 5.0}, {"MAE": 10.0}, seen_not) == []
     # Nor is an error that some span of the training rows has had, too.
-    assert diagnose._gap({"MAE": 5.0}, mean, unseen | {"best_MAE": 6.0}) == []
+    assert diagnose._gap({"MAE": 5.0}, mean, seen_not | {"best_MAE": 6.0}) == []
+    # Nor is an error that has fallen as much before, when the model had seen more rows.
+    assert diagnose._gap({"MAE": 5.0}, mean, seen_not | {"fall": 0.6}) == []
+    # Chance is neither good nor bad.
+    assert [diagnose._gap({"MAE": mae}, mean, seen_not | {"p": 0.02}) for mae in (5.0, 30.0)] == [[], []]
+
+
+def gap_between(error: np.ndarray, held_out: np.ndarray, folds: np.ndarray) -> list[str]:
+    """Return the names of the alarms on the errors of training rows, and of held-out rows, eight a day."""
+    days, later = np.arange(len(error)) // 8, np.arange(len(held_out)) // 8
+    actual = np.random.default_rng(0).normal(0, 3 * np.abs(error).mean(), len(error))
+    found = unseen.unseen_scores(actual, error, folds, days, (held_out, later))
+    scores = {"MAE": float(np.abs(held_out).mean())}, {"MAE": found["mean_MAE"]}
+    return [each["name"] for each in diagnose._gap(*scores, found)]
+
+
+def test_a_few_huge_errors_by_chance_are_no_degradation_and_errors_twice_as_large_are():
+    larger, alarms = 0, []
+    for seed in range(100):
+        error = np.random.default_rng(seed).pareto(1.2, 480)
+        larger += np.abs(error[240:]).mean() > 1.5 * np.abs(error[:240]).mean()
+        alarms += gap_between(error[:240], error[240:], np.zeros(240, dtype="int64"))
+    # By chance, the mean error is half as large again in many of these tables.
+    assert larger >= 15 and len(alarms) <= 1
+    found = []
+    for seed in range(20):
+        error = np.random.default_rng(seed).standard_t(4, 480)
+        found += gap_between(error[:240], 2 * error[240:], np.zeros(240, dtype="int64"))
+    assert found == ["degraded"] * 20
+
+
+def test_an_error_that_falls_with_more_rows_is_not_too_good_and_one_that_no_fold_explains_is():
+    error, folds = np.random.default_rng(0).normal(0, 1, 960), np.repeat([0, 1, 2], 240)
+    learning = error[:720] * np.repeat([9.0, 5.0, 2.6], 240)
+    assert gap_between(learning, error[720:] * 1.4, folds) == []
+    assert gap_between(learning, error[720:] * 0.5, folds) == ["overfit_gap"]
+    assert gap_between(error[:720], error[720:] * 0.5, folds) == ["overfit_gap"]
 
 
 def test_a_slice_of_few_weeks_is_not_called_worse_since_its_days_follow_each_other():

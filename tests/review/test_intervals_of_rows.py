@@ -55,3 +55,22 @@ def test_too_little_coverage_is_an_alarm_by_its_level_and_its_statistics_not_at_
     away = np.where((np.arange(4000) > 2000) & (np.arange(4000) < 2240), 0.0, 3.3)
     found = found_in(away, quiet)
     assert found["coverage"] < 0.86 and comparison_alarms(nothing | {"prediction_interval": found}) == []
+
+
+def test_a_slice_of_few_rows_a_day_counts_as_nearly_as_many_though_days_are_alike():
+    random, day = np.random.default_rng(0), np.arange(4000) // 24
+    at_noon = np.arange(4000) % 24 == 12
+    error = random.normal(0, 1, 4000) * np.exp(random.normal(0, 0.8, 167))[day] * np.where(at_noon, 3, 1)
+    width = np.full(4000, np.quantile(np.abs(error), 0.9))
+    time = pd.Series(pd.date_range("2024-01-01", periods=4000, freq="h"))
+    slices = {"noon": (at_noon.astype("int64"), ["no", "yes"]), "early": ((day < 12).astype("int64"), ["no", "yes"])}
+    sampled = intervals.resampling(time, 4000, 0)
+    found = intervals.row_intervals(error, np.zeros(4000), (-width, width), time, slices, sampled, 0.9)
+    rows = {(each["feature"], each["value"]): each for each in found["by_slice"]}
+    noon, early = rows["noon", "yes"], rows["early", "yes"]
+    assert noon["rows"] == 167 and noon["independent"] == 167
+    # Whole days are as few independent rows as all rows are.
+    alike = found["coverage_error"] ** 2 / (0.9 * 0.1 / 4000)
+    assert early["rows"] == 288 and early["independent"] == pytest.approx(288 / alike, rel=0.05) and alike > 2
+    (alarm,) = comparison_alarms({"paired": None, "slices": {"rows": []}, "prediction_interval": found})
+    assert (alarm["name"], alarm["feature"]) == ("slice_coverage", "noon")

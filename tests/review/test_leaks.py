@@ -178,6 +178,13 @@ def test_the_target_of_a_later_row_is_named_and_that_of_an_earlier_one_is_not():
     assert "is the target of 2 rows later" in found_in(timed)["moved"]
 
 
+def test_a_column_that_is_nearly_always_zero_is_not_a_target_that_is_so_too_and_its_later_row_is():
+    random, kinds = np.random.default_rng(0), {"member": "number", "moved": "number"}
+    frame = pd.DataFrame({"member": random.random(2000) < 0.1, "claims": random.poisson(0.05, 2000)})
+    assert later_rows(frame.assign(moved=0.0), kinds, "claims") == {}
+    assert later_rows(frame.assign(moved=frame["claims"].shift(-1)), kinds, "claims") == {"moved": "of 1 row later"}
+
+
 def test_the_feature_that_a_model_rests_on_is_left_out_and_so_are_two_that_stand_for_each_other():
     frame = trips().assign(tens=lambda rows: rows["distance"] // 2)
     kinds = {"distance": "number", "stops": "number", "vehicle": "category", "tens": "number"}

@@ -178,6 +178,8 @@ class CoveredSlice(TypedDict):
     value: str
     rows: int
     coverage: float
+    # As how many independent rows they count.
+    independent: float
 
 
 class CoveredWeek(TypedDict):
@@ -204,6 +206,7 @@ class PredictionIntervals(TypedDict):
     mean_width: NotRequired[float | None]
     constant_width: NotRequired[float | None]
     by_slice: list[CoveredSlice]
+    slices: int
     over_time: list[CoveredWeek] | None
 
 
@@ -355,6 +358,8 @@ class OutOfSample(TypedDict):
     best_MAE: float
     mean_MAE: float
     R2: float | None
+    fall: float
+    p: float
 
 
 class Explained(_Explained):

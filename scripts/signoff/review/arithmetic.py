@@ -97,7 +97,19 @@ def later_rows(table: pd.DataFrame, kinds: dict[str, str], target: str) -> dict[
         if looked_at.sum() < MIN_ROWS:
             continue
         for name, values in numbers.items():
-            close = np.isclose(values[looked_at], later[looked_at], rtol=1e-9, atol=0)
-            if name not in found and close.mean() >= _AGREE:
+            if name not in found and _agreement(values[looked_at].to_numpy(), later[looked_at].to_numpy()) >= _AGREE:
                 found[name] = words
     return found
+
+
+def _agreement(values: np.ndarray, others: np.ndarray) -> float:
+    """Return the share of n pairs of numbers that are equal, beyond chance (Cohen's kappa, 1960).
+
+    Two columns that are nearly always zero are equal in nearly all rows, in any order.
+    """
+    close = float(np.isclose(values, others, rtol=1e-9, atol=0).mean())
+    if close < _AGREE:
+        return close
+    order = np.random.default_rng(0).permutation(len(values))
+    chance = float(np.isclose(values[order], others, rtol=1e-9, atol=0).mean())
+    return (close - chance) / (1 - chance) if chance < 1 else 0.0

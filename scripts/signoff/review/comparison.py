@@ -18,8 +18,9 @@ from signoff.review import custom_metrics, intervals, reasons
 LEAST_DIFFERENCE = 0.01
 # A slice is worse than the champion if its MAE is larger by this share, and significantly so among all slices.
 _SLICE_DIFFERENCE, _RARE = 0.05, 0.005
-# A slice is undercovered if the share of its rows outside is this multiple of the promised one, and significantly so.
-_UNCOVERED, _FEWEST_COVERED = 2, 100
+# A slice is undercovered if the share of its rows outside is this multiple of the promised one, and significantly more
+# than the multiple that is usual: intervals are calibrated on all rows together.
+_UNCOVERED, _USUAL_UNCOVERED, _RARE_UNCOVERED, _FEWEST_COVERED = 2, 1.5, 0.05, 100
 
 
 def compare_predictors(
@@ -151,17 +152,23 @@ def _coverage(covered: PredictionIntervals) -> list[AlarmRecord]:
         named.append(reasons.alarm("coverage", None, sentence))
     if covered["coverage"] is None:
         return named
-    promised, slices = 1 - covered["level"], covered["by_slice"]
-    # Rows of one day lie outside together, so the standard error of a slice is scaled like that of all rows.
-    error = covered["coverage_error"] or 0.0
-    independent = math.sqrt(promised * covered["level"] / max(covered["rows"], 1))
-    alike = max(error / max(independent, 1e-12), 1.0)
-    for row in slices:
-        outside, chance = 1 - row["coverage"], alike * math.sqrt(promised * covered["level"] / row["rows"])
-        rare = float(special.ndtr(-(outside - promised) / chance)) * len(slices) < _RARE
-        if row["rows"] >= _FEWEST_COVERED and outside > _UNCOVERED * promised and rare:
+    promised = 1 - covered["level"]
+    for row in covered["by_slice"]:
+        outside = 1 - row["coverage"]
+        p = _at_least(outside, row["independent"], _USUAL_UNCOVERED * promised) * covered["slices"]
+        if row["rows"] >= _FEWEST_COVERED and outside > _UNCOVERED * promised and p < _RARE_UNCOVERED:
             sentence = f"Where {row['feature']} is {row['value']} ({row['rows']:,} held-out rows), the prediction "
             sentence += f"interval that ships covers {row['coverage']:.1%}; {covered['level']:.0%} were promised."
             named.append(reasons.alarm("slice_coverage", row["feature"], sentence))
             break
     return named
+
+
+def _at_least(share: float, rows: float, usual: float) -> float:
+    """Return the binomial probability of this share of n rows or a larger one, if `usual` is the expected one.
+
+    The tail of a normal distribution is several times too small here: few rows are expected outside. n need not be
+    whole.
+    """
+    hits = share * rows
+    return float(special.betainc(hits, rows - hits + 1, min(usual, 1.0))) if hits > 0 else 1.0

@@ -468,7 +468,7 @@ def prediction_interval(
     found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
     # The half width was measured on as many rows, too.
     found |= _coverage(sizes <= trial, level, sampled, rest, first)
-    return found | _in_parts(covered, rest, time, slices)
+    return found | _in_parts(covered, rest, time, slices, sampled, _likeness(found, sampled.blocks[rest]))
 
 
 def row_intervals(
@@ -492,7 +492,8 @@ def row_intervals(
     constant = half_width(np.abs(predicted - actual), level)
     found |= {"mean_width": float((high - low).mean()), "constant_width": constant and 2 * constant}
     found |= _coverage(covered, level, sampled, rows)
-    return found | {"shipped_coverage": found["coverage"]} | _in_parts(covered, rows, time, slices)
+    found["shipped_coverage"] = found["coverage"]
+    return found | _in_parts(covered, rows, time, slices, sampled, _likeness(found, sampled.blocks))
 
 
 def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
@@ -509,6 +510,7 @@ def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
         "fitted_half_width": None,
         "shipped_coverage": None,
         "by_slice": [],
+        "slices": 0,
         "over_time": [],
     }
 
@@ -543,16 +545,57 @@ def _coverage(inside: np.ndarray, level: float, sampled: Resampling, *parts: np.
     }
 
 
-def _in_parts(covered: np.ndarray, rows: np.ndarray, time: pd.Series | None, slices: Sliced) -> dict[str, Any]:
-    """Return the coverage of some rows by slice, the lowest first (50 at most), and by week."""
+def _likeness(found: dict[str, Any], blocks: np.ndarray) -> float:
+    """Return the correlation of two rows of one block in whether they are covered (Kish 1965, Survey Sampling, 5.4).
+
+    `found` has the coverage_error of n rows and their nominal level, `blocks` are those of the rows.
+    """
+    error, size = found["coverage_error"], float(_rows_beside(np.bincount(blocks)[None])[0])
+    if not error or size <= 1:
+        return 0.0
+    alike = error**2 / (found["level"] * (1 - found["level"]) / len(blocks))
+    return min(max(float(alike) - 1, 0.0) / (size - 1), 1.0)
+
+
+def _rows_beside(counts: np.ndarray) -> np.ndarray:
+    """Return for each of k sets of rows how many of them are in a row's block on average, from the counts by block."""
+    found: np.ndarray = (counts.astype("float64") ** 2).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    return found
+
+
+def _in_parts(
+    covered: np.ndarray,
+    rows: np.ndarray,
+    time: pd.Series | None,
+    slices: Sliced,
+    sampled: Resampling,
+    likeness: float,
+) -> dict[str, Any]:
+    """Return the coverage of some rows by slice, the lowest first (50 at most), the number of slices, and by week.
+
+    `likeness` is what `_likeness` returns: rows of a slice count as fewer independent ones, but a slice has few rows
+    in a block.
+    """
     by_slice: list[CoveredSlice] = []
     over_time: list[CoveredWeek] = []
+    blocks = sampled.blocks[rows]
+    width = int(blocks.max(initial=-1)) + 1
     for feature, (codes, labels) in slices.items():
-        hits = sums(codes[rows], len(labels), np.ones(len(rows)), covered.astype("float64"))
+        cells = np.where(codes[rows] >= 0, codes[rows] * width + blocks, -1)
+        n, hit = np.moveaxis(
+            sums(cells, width * len(labels), np.ones(len(rows)), covered.astype("float64")).reshape(-1, width, 2), -1, 0
+        )
+        count, share = n.sum(axis=1), hit.sum(axis=1) / np.maximum(n.sum(axis=1), 1)
+        independent = count / (1 + np.maximum(_rows_beside(n) - 1, 0) * likeness)
         by_slice += [
-            {"feature": feature, "value": label, "rows": int(n), "coverage": hit / n}
-            for label, (n, hit) in zip(labels, hits, strict=True)
-            if n >= MIN_ROWS
+            {
+                "feature": feature,
+                "value": labels[k],
+                "rows": int(count[k]),
+                "coverage": float(share[k]),
+                "independent": float(independent[k]),
+            }
+            for k in np.flatnonzero(count >= MIN_ROWS)
         ]
     if time is not None:
         weeks = time.iloc[rows].dt.tz_localize(None).dt.to_period("W").dt.start_time
@@ -561,4 +604,5 @@ def _in_parts(covered: np.ndarray, rows: np.ndarray, time: pd.Series | None, sli
             {"time": str(week.date()), "rows": int(n), "coverage": float(share)}
             for week, n, share in by_week.itertuples()
         ]
-    return {"by_slice": sorted(by_slice, key=lambda row: row["coverage"])[:50], "over_time": over_time}
+    lowest = sorted(by_slice, key=lambda row: row["coverage"])[:50]
+    return {"by_slice": lowest, "slices": len(by_slice), "over_time": over_time}
