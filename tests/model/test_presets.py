@@ -265,6 +265,12 @@ def test_details_of_few_rows_are_compared_only_where_rows_are_few():
         assert trees["min_samples_leaf"] == leaf
         leaves = [each["params"]["max_leaf_nodes"] for each in settings if "max_leaf_nodes" in each["params"]]
         assert leaves == smaller
+    # If the errors are about the same, a model that continues a trend is preferred to more details.
+    names = [
+        f"{each['estimator']} {each['params']}" for each in settings_of_good(pd.Series(np.arange(99.0)), trend=True)
+    ]
+    (residuals,), (small,) = ([n for n, name in enumerate(names) if part in name] for part in (RESIDUALS, "leaf_nodes"))
+    assert residuals < small
 
 
 def test_what_a_few_rows_have_in_common_is_learnt():

@@ -204,13 +204,13 @@ def settings_of_good(
     ridge: Setting = {"estimator": RIDGE, "params": {"alphas": [0.1, 1.0, 10.0, 100.0, 1000.0]}}
     boosting: Setting = {"estimator": DEFAULT_ESTIMATOR, "params": {}}
     found = [ridge, boosting]
-    if rows <= _FEW_ROWS:
-        found.append({"estimator": DEFAULT_ESTIMATOR, "params": dict(_SMALL_LEAVES)})
     if trend:
         steps = [["linear", ridge], ["boosting", boosting]]
         found.append({"estimator": _RESIDUALS, "params": {"estimators": steps}})
     if loss := loss_of(metric):
         found.append({"estimator": DEFAULT_ESTIMATOR, "params": loss})
+    if rows <= _FEW_ROWS:
+        found.append({"estimator": DEFAULT_ESTIMATOR, "params": dict(_SMALL_LEAVES)})
     found.append({"estimator": DEFAULT_ESTIMATOR, "params": {"loss": "absolute_error"}})
     if transform := _logarithm(target):
         found.append(transformed({"estimator": DEFAULT_ESTIMATOR, "params": {}}, transform))
