@@ -114,7 +114,7 @@ def _gap(metrics: Scores, mean: Scores, unseen: OutOfSample | None) -> list[Alar
         MAE and R2 of the model and of the mean on the held-out rows.
     unseen
         MAE of models on training rows that they had not seen, best_MAE of the best span of these, mean_MAE of the mean
-        there, R2, the largest `fall` of the error with more rows (a ratio), and `p` of the difference between the MAEs.
+        there, R2, the mean `fall` of the error with more rows (a ratio), and `p` of the difference between the MAEs.
     """
     if not unseen or not unseen["MAE"] or not mean["MAE"] or unseen["p"] >= _RARE:
         return []

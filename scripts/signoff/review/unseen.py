@@ -1,7 +1,5 @@
 """The scores on training rows that the models had not seen, and how those on the held-out rows differ from them."""
 
-import itertools
-
 import numpy as np
 from sklearn.metrics import r2_score
 
@@ -45,12 +43,14 @@ def unseen_scores(
 
 
 def _fall(size: np.ndarray, folds: np.ndarray) -> float:
-    """Return the ratio of the mean errors of two consecutive folds, where it is smallest; 1 at most.
+    """Return the mean ratio (geometric) of the mean errors of two consecutive folds; 1 at most.
 
     The judged model has seen more rows than that of the last fold, so its error may fall as much again.
     """
     means = [float(size[folds == n].mean()) for n in np.unique(folds)]
-    return min([1.0, *(after / before for before, after in itertools.pairwise(means) if before)])
+    if len(means) < 2 or not means[0]:
+        return 1.0
+    return float(min((means[-1] / means[0]) ** (1 / (len(means) - 1)), 1.0))
 
 
 def _p_of_gap(*parts: tuple[np.ndarray, np.ndarray]) -> float:
