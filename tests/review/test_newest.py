@@ -77,6 +77,19 @@ def test_weeks_that_repeat_earlier_ones_are_named(weeks):
     assert "repeat rows of an earlier period in their order" in found["stale"][1]
 
 
+def test_rows_that_occur_twice_at_any_time_are_not_stale_and_copies_in_another_order_are():
+    for seed in range(5):
+        frame = shop(seed, 400)
+        # Newer rows have more rows before them, so most of them repeat one, and few of the oldest do.
+        twice = pd.concat([frame, frame]).sample(frac=1, random_state=seed, ignore_index=True)
+        twice["time"] = pd.date_range("2023-01-02", periods=len(twice), freq="3h")
+        assert "stale" not in found_in(twice)
+        copies = frame[late(frame, 10) & ~late(frame, 5)].sample(frac=1, random_state=seed)
+        copies = copies.assign(time=np.sort(copies["time"]) + np.timedelta64(35, "D"))
+        found = found_in(pd.concat([frame[~late(frame, 5)], copies], ignore_index=True))
+        assert "are copies of rows of another period" in found["stale"][1]
+
+
 @pytest.mark.parametrize("factor", [2.54, 1000])
 def test_another_unit_in_the_newest_weeks_is_named(factor):
     frame = shop()

@@ -140,30 +140,38 @@ def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Perio
         following = np.roll(hashes, -n)
         chain = chain * np.uint64(0x100000001B3) + following
         varied |= hashes != following
-    elsewhere = _seen_before(hashes, age).astype("float64")
+    elsewhere, often = _seen_before(hashes, age).astype("float64"), _in_several(hashes, age).astype("float64")
     sequence = (_seen_before(chain, age) & varied).astype("float64")
     found: list[AlarmRecord] = []
-    for values, kind, words in (
-        (twice, "duplicates", "appear twice, time and target included"),
-        (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time"),
-        (elsewhere, "stale", "are copies of rows of another period, target included, but for the time"),
-    ):
-        best = _risen(values, periods)
+    looked_at: list[tuple[np.ndarray, str, str, np.ndarray | None]] = [
+        (twice, "duplicates", "appear twice, time and target included", None),
+        (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time", None),
+        (elsewhere, "stale", "are copies of rows of another period, target included, but for the time", often),
+    ]
+    for values, kind, words, evenly in looked_at:
+        best = _risen(values, periods, evenly)
         if best and kind not in {each["name"] for each in found}:
             sentence = f"{best.now:.0%} of the rows of {periods.words(best.length)} {words}; before it was at most "
             found.append(alarm(kind, None, f"{sentence}{best.before:.1%}."))
     return found
 
 
-def _risen(values: np.ndarray, periods: Periods) -> Change | None:
-    """Return the span whose share of repeated rows is far above that of all spans before the newest _RECENT periods."""
+def _risen(values: np.ndarray, periods: Periods, evenly: np.ndarray | None = None) -> Change | None:
+    """Return the span whose share of repeated rows is far above that of all spans before the newest _RECENT periods.
+
+    A newer row has more rows before it that it can repeat. So `evenly` marks the rows with a copy in any other period,
+    newer or older: their share must be larger than usual, too.
+    """
     best = None
+    marked = {length: shares for length, shares, _ in means(periods, evenly)} if evenly is not None else {}
     for length, shares, _ in means(periods, values):
         before = shares[-(-_RECENT // length) :]
         before = before[np.isfinite(before)]
         if len(before) < _FEWEST_OLDER or not np.isfinite(shares[0]):
             continue
         usual = float(before.max())
+        if length in marked and marked[length][0] < np.nanmedian(marked[length][1:]) + _PART:
+            continue
         if shares[0] >= max(usual + 2 * _PART, 2 * usual) and (
             best is None or shares[0] - usual > best.now - best.before
         ):
@@ -177,6 +185,12 @@ def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
     oldest = np.zeros(len(several), dtype=age.dtype)
     np.maximum.at(oldest, codes, age)
     return oldest[codes] > age
+
+
+def _in_several(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """Return for each row whether rows of several periods have its key."""
+    found: np.ndarray = _seen_before(keys, age) | _seen_before(keys, age.max(initial=0) - age)
+    return found
 
 
 def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Change | None:
