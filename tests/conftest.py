@@ -291,17 +291,19 @@ def in_process(module, *words: str, said: str | None = None) -> tuple[int, str, 
     terminal = io.StringIO(said or "")
     terminal.isatty = lambda: said is not None
     handlers = logging.getLogger().handlers[:]
-    code = 0
+    # The working folder may be that of the other workers, too.
+    path, code = Path("logs", f"{os.getpid()}.log"), 0
+    path.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", terminal)
         streams = io.StringIO()
         with contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams):
             try:
-                module.main([*words, "--log", "logs/x.log"])
+                module.main([*words, "--log", str(path)])
             except SystemExit as stop:
                 code = stop.code
     logging.getLogger().handlers[:] = handlers
-    log = Path("logs/x.log").read_text("utf-8").splitlines() if Path("logs/x.log").exists() else []
+    log = path.read_text("utf-8").splitlines() if path.exists() else []
     return code, streams.getvalue(), [line.partition(" - ")[2] for line in log]
 
 
