@@ -43,6 +43,7 @@ from signoff.source.ingest import ingest_data
 from signoff.source.options import READER
 from signoff.source.sniffing import sniff
 from signoff.source.unpacking import is_json_lines
+from signoff.tables.arrays import with_columns
 from signoff.tables.dates import hides_dates, undecided
 from signoff.tables.delivery import counts_by_day
 from signoff.tables.records import ColumnRules, Contract
@@ -158,7 +159,7 @@ class _Draft:
                 self.kinds[name] = "text"
                 column = self.frame[name].astype("str")
                 mixed = column.mask(column.index.isin(values.index), values.astype("str"))
-                self.frame = self.frame.assign(**{name: mixed})
+                self.frame = with_columns(self.frame, {name: mixed})
                 self.said.append(f"{found}; so it is text. Once they are corrected, say dtype: float64 in schema.yaml")
             else:
                 self._warn()

@@ -21,6 +21,7 @@ from signoff.base.errors import TaskError
 from signoff.base.files import sha256, write_json
 from signoff.features.evidence import other_words
 from signoff.tables import contract as contracts
+from signoff.tables.arrays import with_columns
 from signoff.tables.batches import Columns, judged, tables
 from signoff.tables.counting import Counts
 from signoff.tables.delivery import Delivery
@@ -225,7 +226,7 @@ def _contract_violations(
         str(name): frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in frame.select_dtypes("datetimetz")
     }
     try:
-        schema.validate(frame.assign(**naive), lazy=True)
+        schema.validate(with_columns(frame, naive), lazy=True)
     except SchemaErrors as errors:
         for (column, check), group in errors.failure_cases.groupby(["column", "check"], sort=False, dropna=False):
             column = None if pd.isna(column) else str(column)

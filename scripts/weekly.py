@@ -28,7 +28,7 @@ import psutil
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8
+from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8, time_of_files
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import CONFIG_PATHS, read_config, refuse_code, required_config
 from signoff.ops.all_models import outcome_of_all
@@ -142,7 +142,7 @@ def weekly(cores: str) -> int:
 
 
 def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
-    """Return the outcome of a run that began at `started` (seconds since 1970), from the files that it left."""
+    """Return the outcome of a run that began at `started` (of `time_of_files`), from the files that it left."""
     found: dict[str, Any] = {"exit_code": exit_code, "verdict": "error", "cause": None}
     said = read_utf8(_SAID, errors="replace").splitlines() if _SAID.is_file() else []
     stale = [line for line in said if GOING_ON in line]
@@ -151,7 +151,7 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
     for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime) if exit_code else []:
         lines = read_utf8(log, errors="replace").splitlines()
         errors = [line for line in lines if " - ERROR - " in line]
-        if errors and log.stat().st_mtime >= started - 1:
+        if errors and log.stat().st_mtime >= started:
             found |= {"cause": errors[-1].partition(" - ERROR - ")[2], "log": str(log)}
     if exit_code and not found["cause"]:
         # Snakemake itself has failed, or was stopped.
@@ -166,7 +166,7 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
             found |= {"source_version": record["source_version"], "rows": record["records"]}
         many = many_models_here()
         verdict_log = Path("logs/models_verdict.log" if many else "logs/verdict.log")
-        judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started - 1)
+        judged = exit_code == 0 or (verdict_log.is_file() and verdict_log.stat().st_mtime >= started)
         if judged and many:
             found |= {"verdict": "passed" if exit_code == 0 else "failed", **outcome_of_all()}
         elif judged:
@@ -247,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
             if other is not None:
                 raise BlockingIOError(running_words(other))
             earlier, lines = read_runs()[0], run_lines()
+            began = time_of_files(Path())
             try:
                 exit_code = weekly(args.cores)
             except KeyboardInterrupt:
@@ -256,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
             except Exception as error:
                 logging.error("[weekly] %s", explain(error))
                 exit_code = 1
-            run = {"at": at, "seconds": round(time.time() - started, 1), **_outcome(started, exit_code)}
+            run = {"at": at, "seconds": round(time.time() - started, 1), **_outcome(began, exit_code)}
             # The files that an interrupted run leaves may be of an earlier week.
             run |= _live_outcome() if exit_code in (0, 1) else {}
             write_runs(lines, run)

@@ -17,9 +17,10 @@ import yaml
 from conftest import ROOT, Project, program, rides, run, script
 from schedule import _SCHEDULERS, schedule
 from signoff.base.errors import TaskError
-from signoff.base.files import write_json
+from signoff.base.files import time_of_files, write_json
 from signoff.ops.runs import INGEST_RECORD
 from signoff.ops.status import described_run
+from signoff.rules.ending import Ending
 from status import _lock_holder
 from weekly import LIVE_RECORD, METRICS, _live_outcome, _only_one, _outcome
 
@@ -149,6 +150,22 @@ def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path, monkeypatch):
     with pytest.raises(TaskError, match="is a link, and must be a file"), _only_one("2026-01-05T03:00:00Z"):
         pass
     assert Path("precious").read_text(encoding="utf-8") == "precious"
+
+
+def test_the_error_of_the_run_before_is_not_this_one_s_however_soon_it_follows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_log = Path("logs/clean_data.log").write_text
+    Path("logs").mkdir()
+    write_log("2026-01-05 03:00:00,000 - ERROR - [clean_data] no rows are left\n", encoding="utf-8")
+    # More than the file system's clock may be behind.
+    time.sleep(0.1)
+    began = time_of_files(Path())
+    assert "no rows are left" not in _outcome(began, 1)["cause"]
+    ending = Ending(tmp_path, began, False, "make report")
+    assert ending._of_this_run([Path("logs/clean_data.log")]) == []
+    write_log("2026-01-05 03:00:01,000 - ERROR - [clean_data] no rows are left\n", encoding="utf-8")
+    assert _outcome(began, 1)["cause"] == "[clean_data] no rows are left"
+    assert ending._of_this_run([Path("logs/clean_data.log")]) == [Path("logs/clean_data.log")]
 
 
 def test_a_run_has_its_line_whatever_state_the_files_are_in(tmp_path, monkeypatch):

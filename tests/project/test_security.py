@@ -162,7 +162,8 @@ def test_no_entry_point_unpickles_a_model_that_is_not_the_one_written_down(relea
 @pytest.mark.usefixtures("quick_make")
 def test_names_that_a_shell_would_read_are_names_from_make_init_to_the_predictions(tmp_path):
     name, folder = "-" + EVIL, tmp_path / EVIL
-    columns = {"minutes": EVIL, "city": name, "km": "k\n m"}
+    # pandas has arguments by the last of these names.
+    columns = {"minutes": EVIL, "city": name, "km": "k\n m", "riders": "self"}
     source = tmp_path / f"{name}.csv"
     rides().rename(columns=columns).to_csv(source, index=False)
 
@@ -182,7 +183,7 @@ def test_names_that_a_shell_would_read_are_names_from_make_init_to_the_predictio
         "def metrics(actual, predicted, rows):\n    return {'x': 1}\n", encoding="utf-8"
     )
     config["validation"] = {"schema": f"{name}\n.yaml"}
-    config["features"] = {"custom": f"{name}.py", "derived": {f"d{EVIL}": "riders * 2", "k": "`k\n m` / 2"}}
+    config["features"] = {"custom": f"{name}.py", "derived": {f"d{EVIL}": "self * 2", "k": "`k\n m` / 2"}}
     config["evaluation"] = {"metrics": f"m{name}.py"}
     config["report"] = {"owner": name, "limitations": EVIL}
     config["model"] = {"params": {"max_iter": 5}, "intervals": "constant"}

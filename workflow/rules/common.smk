@@ -2,7 +2,6 @@
 import atexit
 import os
 import sys
-import time
 from pathlib import Path
 
 from snakemake.sourcecache import LocalSourceFile
@@ -15,6 +14,7 @@ if str(SCRIPTS) not in sys.path:
     sys.path.insert(0, str(SCRIPTS))
 
 from signoff.base.errors import TaskError
+from signoff.base.files import time_of_files
 from signoff.ops import snakemake_patches, warm
 from signoff.release.approval import features_path, model_path, raw_path, refit_path
 from signoff.release.store import Releases
@@ -73,7 +73,9 @@ wildcard_constraints:
 
 
 # Called when Snakemake exits: its own last words would push the summary and the causes off the screen.
-say_how_it_ended = Ending(Path.cwd(), time.time(), settings.has_many_models, next_command(workflow, Path.cwd())).say
+say_how_it_ended = Ending(
+    Path.cwd(), time_of_files(Path.cwd()), settings.has_many_models, next_command(workflow, Path.cwd())
+).say
 
 
 onsuccess:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,6 +91,15 @@ def _has_ended(process: str) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state in (b"Z", b"X")
+
+
+def time_of_files(folder: Path) -> float:
+    """Return the time, in seconds since 1970, of a file that is written into a folder now.
+
+    It is some milliseconds behind the clock, and on a network file system it is that of another machine.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 @contextlib.contextmanager

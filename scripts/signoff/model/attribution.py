@@ -4,10 +4,10 @@ The contributions of a row are the Shapley values of the game in which a set of 
 others have those of one reference row (Sundararajan, Najmi 2020, The Many Shapley Values for Model Explanation, ICML:
 "baseline Shapley"). They add up to the difference between the two predictions. They are estimated as by Štrumbelj and
 Kononenko (2014, Explaining prediction models and individual predictions with feature contributions, Knowledge and
-Information Systems 41): features take the row's values one after the other, in one random order and then in the
-opposite one. Both together are exact for a model whose features interact in pairs only (Mitchell, Cooper, Frank, Holmes
-2022, Sampling Permutations for Shapley Value Estimation, JMLR 23). It works for any model, and the same row always gets
-the same reasons. For m features it takes at most 2 m − 1 predictions of each row.
+Information Systems 41): features take the row's values one after the other, in a random order and then in the opposite
+one. Both together are exact if features interact in pairs only (Mitchell, Cooper, Frank, Holmes 2022, Sampling
+Permutations for Shapley Value Estimation, JMLR 23). It works for any model, and the same row always gets the same
+reasons. For m features it takes at most 2 m − 1 predictions of each row.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ import pandas as pd
 
 from signoff.model import scoring
 from signoff.model.records import Profile
+from signoff.tables.arrays import with_columns
 
 # The value of each feature in the reference row: a number, a level, or None if it is missing.
 _Reference = dict[str, float | str | None]
@@ -111,9 +112,8 @@ class Attribution:
 
         The sum of a row is its prediction minus that of the reference row.
         """
-        base = features.assign(**{name: _repeated(features[name], value) for name, value in self.reference.items()})
-        names = list(self.reference)
-        found = pd.DataFrame(0.0, features.index, names)
+        base = with_columns(features, {name: _repeated(features[name], each) for name, each in self.reference.items()})
+        found = pd.DataFrame(0.0, features.index, names := list(self.reference))
         if not len(features):
             return found
         differs = {name: _differs(features[name], base[name]) for name in names}
@@ -124,8 +124,8 @@ class Attribution:
             for name in path:
                 mixed[name] = features[name]
                 # The last step arrives at the rows themselves.
-                last = name == path[-1]
-                after = predicted.to_numpy("float64") if last else self._after(mixed, before, differs[name])
+                is_last = name == path[-1]
+                after = predicted.to_numpy("float64") if is_last else self._after(mixed, before, differs[name])
                 found[name] += (after - before) / 2
                 before = after
         return found

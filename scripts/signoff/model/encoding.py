@@ -17,6 +17,7 @@ from signoff.model.pipeline import levels_of, make_pipeline
 from signoff.model.regressor import Regressor
 from signoff.model.trees import predictions_of_trees
 from signoff.model.weights import fit_weighted
+from signoff.tables.arrays import with_columns
 
 
 def fit(
@@ -42,7 +43,7 @@ def fit(
             forget_groups(pipeline)
         return pipeline
     few = features.head(max(map(len, levels.values()), default=1))[list(kinds)]
-    encode.fit(few.assign(**{name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
+    encode.fit(with_columns(few, {name: each.take(np.arange(len(few)) % len(each)) for name, each in levels.items()}))
     rows = _encoded(encode, features)
     # Boosters would expect the numbers of a frame's columns as names.
     fit_weighted(regressor, rows.to_numpy("float64") if booster_of(regressor) else rows, target, weights)

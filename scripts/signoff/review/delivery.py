@@ -44,7 +44,8 @@ def lacking(path: Path, description: Description, profile: dict[str, ColumnProfi
             logging.info("[compare_model] missing values are not looked at by day: %s is not read as dates", time)
             return
         rows = pd.DataFrame({name: np.where(batch[name].is_null().to_numpy(), np.nan, 0.0) for name in names})
-        yield rows_by_day(rows.assign(**{time: moments}), time)
+        rows[time] = moments
+        yield rows_by_day(rows, time)
 
 
 def history_alarms(now: int, before: int | None) -> list[AlarmRecord]:

@@ -57,7 +57,8 @@ def importance(
         for n, (name, order) in enumerate(several):
             places[name][n] = order
         grid = pd.concat([rows] * len(several), ignore_index=True)
-        grid = grid.assign(**{name: rows[name].take(at.ravel()).array for name, at in places.items()})
+        for name, at in places.items():
+            grid[name] = rows[name].take(at.ravel()).array
         rises.append(np.abs(predictions(model, grid).reshape(len(several), count) - actual) - base)
     rise = np.concatenate(rises).reshape(len(names), repeats, count).mean(axis=1)
     found: list[Importance] = [
@@ -88,7 +89,7 @@ def dependence(
             values = np.unique(known.quantile(np.linspace(0.02, 0.98, 20))).tolist()
         # All values in one call, because each call has a fixed cost.
         grid = pd.concat([rows] * len(values), ignore_index=True)
-        column = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
-        means = predictions(model, grid.assign(**{name: column})).reshape(len(values), -1).mean(axis=1)
+        grid[name] = pd.Series(np.repeat(values, len(rows)), dtype="str" if kinds[name] == "category" else "float64")
+        means = predictions(model, grid).reshape(len(values), -1).mean(axis=1)
         found[name] = {"kind": kinds[name], "values": values, "mean": means.tolist()}
     return found

@@ -21,7 +21,7 @@ class Ending:
     folder
         The project's folder, absolute: Snakemake has left it by the time that it exits.
     started
-        When the run began, in seconds since the epoch.
+        When the run began, as `time_of_files` tells.
     many_models
         Whether the project has many models, each with logs in its folder.
     next_command
@@ -67,7 +67,7 @@ class Ending:
     def _of_this_run(self, logs: list[Path]) -> list[Path]:
         """Return the logs that were written since the run began, the oldest first."""
         times = {path: path.stat().st_mtime for path in logs}
-        return sorted((path for path in logs if times[path] >= self.started - 1), key=times.__getitem__)
+        return sorted((path for path in logs if times[path] >= self.started), key=times.__getitem__)
 
 
 def next_command(workflow: Any, folder: Path) -> str:

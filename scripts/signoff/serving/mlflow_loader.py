@@ -23,6 +23,7 @@ from signoff.release.store import Releases
 from signoff.review.batch_rows import named
 from signoff.review.row_scores import Scorer, scorer_of
 from signoff.serving.rows import RequestRows, answer, refusal
+from signoff.tables.arrays import with_columns
 
 # Integers up to this are exact as floating-point numbers, so a column with gaps has not changed them.
 _EXACT = 2**53
@@ -78,7 +79,7 @@ class _RawRows:
         scored[REJECTED] = reasons.reindex(rows.numbers)
         # MLflow would write a missing number as NaN, which is not JSON.
         gaps = {name: scored[name].astype("object").mask(scored[name].isna(), None) for name in _with_gaps(scored)}
-        answered: pd.DataFrame = scored.assign(**gaps).set_axis(model_input.index)
+        answered: pd.DataFrame = with_columns(scored, gaps).set_axis(model_input.index)
         return answered
 
 

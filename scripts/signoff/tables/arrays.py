@@ -1,5 +1,6 @@
 """Columns as pandas has them and their values as arrays, without the parts of pandas that take long for few rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,14 @@ def numbers_in(values: pd.Series) -> np.ndarray:
 def text_in(values: pd.Series) -> pd.Series:
     """Return values as text of the dtype str; the same object if they are."""
     return values if isinstance(values.dtype, pd.StringDtype) and values.dtype == _STR else values.astype("str")
+
+
+def with_columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a copy with some columns replaced or added, as `assign` does, which cannot set one that is named self."""
+    found = frame.copy(deep=False)
+    for name, values in columns.items():
+        found[name] = values
+    return found
 
 
 def as_series(parsed: pa.ChunkedArray) -> pd.Series:
