@@ -247,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
             if other is not None:
                 raise BlockingIOError(running_words(other))
             earlier, lines = read_runs()[0], run_lines()
-            began = time_of_files(Path())
+            began = time_of_files(Path("logs"))
             try:
                 exit_code = weekly(args.cores)
             except KeyboardInterrupt:

@@ -74,7 +74,7 @@ wildcard_constraints:
 
 # Called when Snakemake exits: its own last words would push the summary and the causes off the screen.
 say_how_it_ended = Ending(
-    Path.cwd(), time_of_files(Path.cwd()), settings.has_many_models, next_command(workflow, Path.cwd())
+    Path.cwd(), time_of_files(Path(".snakemake")), settings.has_many_models, next_command(workflow, Path.cwd())
 ).say
 
 

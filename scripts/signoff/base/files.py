@@ -12,6 +12,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -96,10 +97,14 @@ def _has_ended(process: str) -> bool:
 def time_of_files(folder: Path) -> float:
     """Return the time, in seconds since 1970, of a file that is written into a folder now.
 
-    It is some milliseconds behind the clock, and on a network file system it is that of another machine.
+    It is some milliseconds behind the clock, and on a network file system it is that of another machine. Who may not
+    write there gets the clock's.
     """
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return os.fstat(file.fileno()).st_mtime
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 @contextlib.contextmanager
