@@ -28,7 +28,16 @@ import psutil
 
 from signoff.base import command_line
 from signoff.base.errors import TaskError, explain
-from signoff.base.files import WORKFLOW, discard, only_file, open_lock, read_json, read_utf8, time_of_files
+from signoff.base.files import (
+    WORKFLOW,
+    discard,
+    only_file,
+    open_lock,
+    read_json,
+    read_utf8,
+    time_of_files,
+    written_since,
+)
 from signoff.base.surroundings import run_environment
 from signoff.config.settings import CONFIG_PATHS, read_config, refuse_code, required_config
 from signoff.ops.all_models import outcome_of_all
@@ -148,10 +157,9 @@ def _outcome(started: float, exit_code: int | None) -> dict[str, Any]:
     stale = [line for line in said if GOING_ON in line]
     if stale:
         found["stale"] = stale[-1].rpartition(" - WARNING - ")[2]
-    for log in sorted(Path("logs").glob("*.log"), key=lambda path: path.stat().st_mtime) if exit_code else []:
+    for log in written_since(Path("logs").glob("*.log"), started) if exit_code else []:
         lines = read_utf8(log, errors="replace").splitlines()
-        errors = [line for line in lines if " - ERROR - " in line]
-        if errors and log.stat().st_mtime >= started:
+        if errors := [line for line in lines if " - ERROR - " in line]:
             found |= {"cause": errors[-1].partition(" - ERROR - ")[2], "log": str(log)}
     if exit_code and not found["cause"]:
         # Snakemake itself has failed, or was stopped.

@@ -13,7 +13,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,6 +105,12 @@ def time_of_files(folder: Path) -> float:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return time.time()
+
+
+def written_since(paths: Iterable[Path], moment: float) -> list[Path]:
+    """Return the files that were written since a moment of `time_of_files`, the oldest first."""
+    times = {path: path.stat().st_mtime for path in paths}
+    return sorted((path for path in times if times[path] >= moment), key=times.__getitem__)
 
 
 @contextlib.contextmanager

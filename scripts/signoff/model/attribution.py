@@ -113,19 +113,19 @@ class Attribution:
         The sum of a row is its prediction minus that of the reference row.
         """
         base = with_columns(features, {name: _repeated(features[name], each) for name, each in self.reference.items()})
-        found = pd.DataFrame(0.0, features.index, names := list(self.reference))
+        found = pd.DataFrame(0.0, features.index, list(self.reference))
         if not len(features):
             return found
-        differs = {name: _differs(features[name], base[name]) for name in names}
+        differs = {name: _differs(features[name], base[name]) for name in found}
         start = np.repeat(scoring.predict(self.model, base.iloc[:1], self.threads).to_numpy("float64"), len(features))
-        order = [names[at] for at in np.random.default_rng(0).permutation(len(names))]
+        order = [found.columns[at] for at in np.random.default_rng(0).permutation(found.shape[1])]
         for path in (order, order[::-1]):
             mixed, before = base.copy(), start
             for name in path:
                 mixed[name] = features[name]
                 # The last step arrives at the rows themselves.
-                is_last = name == path[-1]
-                after = predicted.to_numpy("float64") if is_last else self._after(mixed, before, differs[name])
+                last = name == path[-1]
+                after = predicted.to_numpy("float64") if last else self._after(mixed, before, differs[name])
                 found[name] += (after - before) / 2
                 before = after
         return found

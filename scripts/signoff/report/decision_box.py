@@ -43,8 +43,8 @@ def decision(metrics: Metrics, diagnostics: Diagnostics, live: Sequence[str] = (
     "Yes" needs thresholds that are set and met, a data contract without violations, no alarm, _FEWEST_ROWS held-out
     rows, a best baseline that is beaten by an interval that excludes 0, no baseline that is better by R2, and enough
     new rows to see a change of _MOST_UNSEEN, and of _MOST_UNSEEN_OF_SEGMENT in each segment, and to see rather than not
-    that the targets of a segment are noise. `live` has the warnings
-    about the deployed release. They do not speak against the new model; `where` begins with them.
+    that the targets of a segment are noise. `live` has the warnings about the deployed release. They do not speak
+    against the new model; `where` begins with them.
 
     Raises
     ------

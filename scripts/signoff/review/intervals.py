@@ -468,7 +468,7 @@ def prediction_interval(
     found["fitted_half_width"], found["shipped_coverage"] = trial, float(covered.mean())
     # The half width was measured on as many rows, too.
     found |= _coverage(sizes <= trial, level, sampled, rest, first)
-    return found | _in_parts(covered, rest, time, slices, sampled, _likeness(found, sampled.blocks[rest]))
+    return found | _in_parts(covered, rest, time, slices, sampled.blocks[rest], found)
 
 
 def row_intervals(
@@ -493,7 +493,7 @@ def row_intervals(
     found |= {"mean_width": float((high - low).mean()), "constant_width": constant and 2 * constant}
     found |= _coverage(covered, level, sampled, rows)
     found["shipped_coverage"] = found["coverage"]
-    return found | _in_parts(covered, rows, time, slices, sampled, _likeness(found, sampled.blocks))
+    return found | _in_parts(covered, rows, time, slices, sampled.blocks, found)
 
 
 def _nothing_known(level: float, method: str, rows: int) -> dict[str, Any]:
@@ -568,17 +568,17 @@ def _in_parts(
     rows: np.ndarray,
     time: pd.Series | None,
     slices: Sliced,
-    sampled: Resampling,
-    likeness: float,
+    blocks: np.ndarray,
+    found: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the coverage of some rows by slice, the lowest first (50 at most), the number of slices, and by week.
 
-    `likeness` is what `_likeness` returns: rows of a slice count as fewer independent ones, but a slice has few rows
-    in a block.
+    `blocks` are those of the rows, and `found` has their coverage_error and its level: the rows of a slice count as
+    fewer independent ones, but a slice has few rows in a block.
     """
     by_slice: list[CoveredSlice] = []
     over_time: list[CoveredWeek] = []
-    blocks = sampled.blocks[rows]
+    likeness = _likeness(found, blocks)
     width = int(blocks.max(initial=-1)) + 1
     for feature, (codes, labels) in slices.items():
         cells = np.where(codes[rows] >= 0, codes[rows] * width + blocks, -1)

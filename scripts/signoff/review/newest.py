@@ -140,7 +140,10 @@ def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Perio
         following = np.roll(hashes, -n)
         chain = chain * np.uint64(0x100000001B3) + following
         varied |= hashes != following
-    elsewhere, often = _seen_before(hashes, age).astype("float64"), _in_several(hashes, age).astype("float64")
+    earlier = _seen_before(hashes, age)
+    elsewhere = earlier.astype("float64")
+    # Of an earlier or of a later period.
+    often = (earlier | _seen_before(hashes, age.max(initial=0) - age)).astype("float64")
     sequence = (_seen_before(chain, age) & varied).astype("float64")
     found: list[AlarmRecord] = []
     looked_at: list[tuple[np.ndarray, str, str, np.ndarray | None]] = [
@@ -185,12 +188,6 @@ def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
     oldest = np.zeros(len(several), dtype=age.dtype)
     np.maximum.at(oldest, codes, age)
     return oldest[codes] > age
-
-
-def _in_several(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Return for each row whether rows of several periods have its key."""
-    found: np.ndarray = _seen_before(keys, age) | _seen_before(keys, age.max(initial=0) - age)
-    return found
 
 
 def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Change | None:

@@ -250,6 +250,10 @@ class _Tried:
     rows: np.ndarray
     checks: np.ndarray
 
+    def limits(self, k: int) -> list[tuple[float, float]]:
+        """Return the limits of a level's steps: of the ratio to the largest earlier one, and of p."""
+        return [(larger, p / float(self.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
+
 
 def _steps_of(
     feature: str,
@@ -289,7 +293,7 @@ def _moves_of(tried: _Tried, usual: float) -> Iterator[_Move]:
     """Yield the rarest step of each level that counts."""
     best: dict[int, Change] = {}
     for k, each in tried.steps:
-        rare = any(each.larger >= larger and each.p < p / tried.checks[k] for larger, p in _NEWS_OF_A_SEGMENT)
+        rare = any(each.larger >= larger and each.p < p for larger, p in tried.limits(k))
         news = rare and _matters(each, tried.kind, usual)
         if news and tried.rows[k, each.length - 1] >= _FEWEST and (k not in best or each.p < best[k].p):
             best[k] = each
@@ -323,21 +327,15 @@ def _visible(
     for each in segments:
         if each.feature in categories and each.kind in ("mean", "slope"):
             for k, step in ((k, step) for k, step in each.steps if step.length == longest):
-                limits = [(larger, p / float(each.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
-                share = _least({each.kind: [step]}, effects[each.feature, k], usual, limits)
+                share = _least({each.kind: [step]}, effects[each.feature, k], usual, each.limits(k))
                 found.setdefault((each.feature, k), []).append(share)
     shares = [
-        (min(found.get((feature, k), [math.inf])), feature, label)
-        for feature, (codes, labels) in categories.items()
-        for k, label in enumerate(labels)
-        if (codes == k).mean() >= _SEGMENT
+        (min(found.get((feature, k), [math.inf])), feature, label) for feature, k, label, _ in _large_levels(categories)
     ]
-    worst, feature, value = max(shares, default=(math.nan, "", ""))
-    segment: VisibleInSegment = {"feature": feature, "value": value, "share": worst if math.isfinite(worst) else None}
     return {
         "days": (longest or max(SPANS)) * periods.days,
         "share": least if math.isfinite(least) else None,
-        "segment": segment if shares else None,
+        "segment": _least_visible(shares),
     }
 
 
@@ -356,16 +354,27 @@ def _visible_noise(
         if each.feature in categories and least is not None:
             for k, step in each.steps:
                 if step.length == longest:
-                    limits = [(larger, p / float(each.checks[k])) for larger, p in _NEWS_OF_A_SEGMENT]
-                    checks.setdefault((each.feature, k), []).append(Check(each.kind, step, least, limits))
+                    checks.setdefault((each.feature, k), []).append(Check(each.kind, step, least, each.limits(k)))
     error, predicted = rows
-    shares = []
+    return _least_visible(
+        [
+            (least_share(checks.get((feature, k), []), growth(error[inside], predicted[inside], most)), feature, label)
+            for feature, k, label, inside in _large_levels(categories)
+        ]
+    )
+
+
+def _large_levels(categories: _Slices) -> Iterator[tuple[str, int, str, np.ndarray]]:
+    """Yield feature, code and label of each level with _SEGMENT of the rows, and which rows have it."""
     for feature, (codes, labels) in categories.items():
         for k, label in enumerate(labels):
             inside = codes == k
             if inside.mean() >= _SEGMENT:
-                grown = growth(error[inside], predicted[inside], most)
-                shares.append((least_share(checks.get((feature, k), []), grown), feature, label))
+                yield feature, k, label, inside
+
+
+def _least_visible(shares: list[tuple[float, str, str]]) -> VisibleInSegment | None:
+    """Return the segment with the largest of these shares, feature and label beside each; None if there are none."""
     if not shares:
         return None
     share, feature, value = max(shares)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signoff.base.files import read_utf8
+from signoff.base.files import read_utf8, written_since
 from signoff.release.verdict import show_summary
 
 
@@ -66,8 +66,7 @@ class Ending:
 
     def _of_this_run(self, logs: list[Path]) -> list[Path]:
         """Return the logs that were written since the run began, the oldest first."""
-        times = {path: path.stat().st_mtime for path in logs}
-        return sorted((path for path in logs if times[path] >= self.started), key=times.__getitem__)
+        return written_since(logs, self.started)
 
 
 def next_command(workflow: Any, folder: Path) -> str:
