@@ -68,6 +68,19 @@ def test_rows_that_are_loaded_twice_are_named(weeks):
     assert "100% of the rows of the last" in found["duplicates"][1]
 
 
+@pytest.mark.parametrize("column", ["price", "temperature"])
+def test_rows_that_are_loaded_twice_except_for_one_column_are_named_with_it(column):
+    frame = shop()
+    again = frame[late(frame, 2)].assign(**{column: lambda rows: rows[column] + 0.1})
+    found = found_in(pd.concat([frame, again], ignore_index=True))
+    feature, sentence = found["duplicates"]
+    assert feature == column
+    assert sentence.startswith("100% of the rows of the last 2 weeks") and f"but for {column}; before" in sentence
+    # Another target is another row.
+    again = frame[late(frame, 2)].assign(sold=lambda rows: rows["sold"] + 0.1)
+    assert "duplicates" not in found_in(pd.concat([frame, again], ignore_index=True))
+
+
 @pytest.mark.parametrize("weeks", [2, 6])
 def test_weeks_that_repeat_earlier_ones_are_named(weeks):
     frame = shop()
@@ -344,6 +357,17 @@ def test_a_clock_that_was_set_to_another_hour_is_named(seed):
     assert found_in(frame) == {}
     frame["time"] += pd.to_timedelta(np.where(late(frame), 1, 0), unit="h")
     assert "look 1 hour later than before" in found_in(frame)["times"][1]
+
+
+def test_a_clock_near_a_change_to_summer_time_is_named_only_if_an_earlier_change_did_not_move_the_times():
+    frame = hourly()
+    # The newest three weeks begin at the end of March.
+    frame["time"] += pd.Timestamp("2024-04-14") - frame["time"].max().floor("D")
+    moved = frame["time"] + pd.to_timedelta(np.where(late(frame), 1, 0), unit="h")
+    for since, alarms in (("2023-10-01", 1), ("2023-12-01", 0)):
+        use = moved >= since
+        found = times.clock_alarms(moved[use], frame["sold"][use].to_numpy(), periods.periods_of(moved[use]))
+        assert len(found) == alarms
 
 
 def test_days_and_months_that_are_swapped_in_the_newest_weeks_are_named_without_a_release_too():

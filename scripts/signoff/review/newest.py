@@ -7,7 +7,6 @@ from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from signoff.features.recipe import of_a_date
 from signoff.features.records import Description
@@ -30,24 +29,22 @@ from signoff.review.periods import (
     spans_of,
     step,
 )
+from signoff.review.placeholders import placeholder_alarms
 from signoff.review.precision import precision_alarms
-from signoff.review.reasons import alarm, vanished
+from signoff.review.reasons import alarm
+from signoff.review.repeated_rows import repeated_alarms
 from signoff.review.series import newest_steps
 from signoff.review.times import clock_alarms, swap_alarms
+from signoff.review.volume import level_alarms, volume_alarms
 
 # A step counts if it is this many times the largest earlier step, and this rare over all checks.
 _LARGER = 1.5
 _RARE, _RARE_IF_ALIKE = 0.006, 0.001
-# The smallest effects that are reported: in mean ranks, their spread, logarithms of counts, and shares.
-_LEVEL, _SPREAD, _VOLUME, _PART = 0.12, 0.07, math.log(1.35), 0.15
+# The smallest effects that are reported: in mean ranks, their spread, and shares.
+_LEVEL, _SPREAD, _PART = 0.12, 0.07, 0.15
 _MOST_ROWS = 60_000
 _FEWEST_STUCK = 20
-# Repeated rows count if they are rare in periods older than this, of which there must be some spans.
-_RECENT, _FEWEST_OLDER = 8, 2
 _MOST_NAMED = 3
-_MOST_SEGMENTS = 60
-# Consecutive rows that are repeated in the same order are not a coincidence.
-_IN_A_ROW = 3
 
 
 def newest_alarms(
@@ -74,18 +71,20 @@ def newest_alarms(
     kinds = {name: kind for name, kind in drift.columns(description) if not of_a_date(name, description)}
     checks = len(SPANS) * (2 * len(kinds) + 4)
     stuck = _stuck_columns(table, table[time], kinds, periods)
-    repeats = _repeated(table, [*kinds], time, periods)
-    volumes = _volume(table, kinds, periods, checks)
+    repeats = repeated_alarms(table, [*kinds], description, periods)
+    volumes = [*volume_alarms(table[time], periods), *level_alarms(table, kinds, periods)]
     skip = {each["feature"] for each in stuck}
     moved = _shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
     # A step is stronger evidence than decimals.
     skip |= {each["feature"] for each in moved}
+    filled = placeholder_alarms(table, {name: kind for name, kind in kinds.items() if name not in skip}, time, periods)
+    skip |= {each["feature"] for each in filled}
     precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
     skip |= {each["feature"] for each in precise}
     gaps = [each for each in gap_alarms(table, kinds, periods) if each["feature"] not in skip]
     target = table[description["target"]].to_numpy("float64", na_value=np.nan)
     clocks = clock_alarms(table[time], target, periods)
-    found = [*repeats, *stuck, *precise, *gaps, *volumes, *moved, *clocks, *swap_alarms(table[time])]
+    found = [*repeats, *stuck, *filled, *precise, *gaps, *volumes, *moved, *clocks, *swap_alarms(table[time])]
     # A change in one column also changes its correlations.
     return found or joint_alarms(table, kinds, periods)
 
@@ -128,68 +127,6 @@ def _stuck_columns(
     return found
 
 
-def _repeated(table: pd.DataFrame, columns: list[str], time: str, periods: Periods) -> list[AlarmRecord]:
-    """Return the alarms about newest rows that are duplicates, or that repeat earlier rows except for the time."""
-    hashes = pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
-    moments = table[time].astype("int64").to_numpy().view("uint64")
-    twice = pd.Series(hashes ^ (moments * np.uint64(0x9E3779B97F4A7C15))).duplicated(keep=False).to_numpy("float64")
-    # Rows before the first whole period count as the oldest.
-    age = np.where(periods.codes < 0, periods.count, periods.codes)
-    chain, varied = hashes.copy(), np.zeros(len(hashes), dtype=bool)
-    for n in range(1, _IN_A_ROW):
-        following = np.roll(hashes, -n)
-        chain = chain * np.uint64(0x100000001B3) + following
-        varied |= hashes != following
-    earlier = _seen_before(hashes, age)
-    elsewhere = earlier.astype("float64")
-    # Of an earlier or of a later period.
-    often = (earlier | _seen_before(hashes, age.max(initial=0) - age)).astype("float64")
-    sequence = (_seen_before(chain, age) & varied).astype("float64")
-    found: list[AlarmRecord] = []
-    looked_at: list[tuple[np.ndarray, str, str, np.ndarray | None]] = [
-        (twice, "duplicates", "appear twice, time and target included", None),
-        (sequence, "stale", "repeat rows of an earlier period in their order, target included, but for the time", None),
-        (elsewhere, "stale", "are copies of rows of another period, target included, but for the time", often),
-    ]
-    for values, kind, words, evenly in looked_at:
-        best = _risen(values, periods, evenly)
-        if best and kind not in {each["name"] for each in found}:
-            sentence = f"{best.now:.0%} of the rows of {periods.words(best.length)} {words}; before it was at most "
-            found.append(alarm(kind, None, f"{sentence}{best.before:.1%}."))
-    return found
-
-
-def _risen(values: np.ndarray, periods: Periods, evenly: np.ndarray | None = None) -> Change | None:
-    """Return the span whose share of repeated rows is far above that of all spans before the newest _RECENT periods.
-
-    A newer row has more rows before it that it can repeat. So `evenly` marks the rows with a copy in any other period,
-    newer or older: their share must be larger than usual, too.
-    """
-    best = None
-    marked = {length: shares for length, shares, _ in means(periods, evenly)} if evenly is not None else {}
-    for length, shares, _ in means(periods, values):
-        before = shares[-(-_RECENT // length) :]
-        before = before[np.isfinite(before)]
-        if len(before) < _FEWEST_OLDER or not np.isfinite(shares[0]):
-            continue
-        usual = float(before.max())
-        if length in marked and marked[length][0] < np.nanmedian(marked[length][1:]) + _PART:
-            continue
-        if shares[0] >= max(usual + 2 * _PART, 2 * usual) and (
-            best is None or shares[0] - usual > best.now - best.before
-        ):
-            best = Change(length, float(shares[0]), usual, 0.0, math.inf)
-    return best
-
-
-def _seen_before(keys: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Return for each row whether an older period has a row with the same key."""
-    codes, several = pd.factorize(keys)
-    oldest = np.zeros(len(several), dtype=age.dtype)
-    np.maximum.at(oldest, codes, age)
-    return oldest[codes] > age
-
-
 def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Change | None:
     """Return the rarest step of the mean of values that counts, over all spans; None if none counts."""
     best = None
@@ -219,51 +156,6 @@ def _is_news(found: Change | None, least: float, checks: int) -> TypeGuard[Chang
         and found.larger >= _LARGER
         and found.p < _RARE / checks
     )
-
-
-def _volume(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[AlarmRecord]:
-    """Return the alarms about the number of rows in the newest spans, in total and by segment."""
-    found = []
-    best = None
-    counts = np.bincount(periods.codes[periods.codes >= 0], minlength=periods.count)
-    for length, count in spans_of(periods):
-        rows = span_sums(counts, length, count)
-        each = step(np.log(rows + 0.5), length, math.sqrt(2 / max(float(np.median(rows)), 1.0)))
-        if _is_news(each, _VOLUME, checks) and (best is None or each.p < best.p):
-            best = each
-    if best:
-        now, before = (round(math.exp(each) - 0.5) for each in (best.now, best.before))
-        sentence = f"{periods.words(best.length)[0].upper()}{periods.words(best.length)[1:]}: {now:,} rows; spans "
-        found.append(alarm("volume", None, f"{sentence}of that length before had about {before:,}."))
-    return found + _segments(table, kinds, periods)
-
-
-def _segments(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
-    """Return an alarm for each column that has lost a level in the newest span, or nearly so, for the first time."""
-    found = []
-    for name, kind in kinds.items():
-        codes, levels = pd.factorize(table[name])
-        if kind != "category" or not 2 <= len(levels) <= _MOST_SEGMENTS:
-            continue
-        gone: dict[str, tuple[int, int, int]] = {}
-        use = (periods.codes >= 0) & (codes >= 0)
-        width = periods.count
-        each = np.bincount(codes[use] * width + periods.codes[use], minlength=len(levels) * width).reshape(-1, width)
-        for length, count in spans_of(periods):
-            cells = span_sums(each, length, count)
-            total = np.maximum(cells.sum(axis=0), 1)
-            # Spans may begin with any period, so that a level that comes and goes has been absent from one of them.
-            sliding = np.lib.stride_tricks.sliding_window_view(each, length, axis=1).sum(axis=-1)[:, length:]
-            least = (sliding / np.maximum(sliding.sum(axis=0), 1)).min(axis=1)
-            expected = least * total[0]
-            # Poisson: the probability of this few rows, given the number that the lowest earlier share predicts.
-            p = special.pdtr(cells[:, 0], np.maximum(expected, 1e-9))
-            for k in np.flatnonzero((cells[:, 0] <= 0.3 * expected) & (p < 1e-4 / len(levels))):
-                gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
-        for level, (length, now, usual) in list(gone.items())[:_MOST_NAMED]:
-            sentence = f"{name} is “{level}” in {now:,} rows of {periods.words(length)}; spans of that length before "
-            found.append(vanished(name, [level], f"{sentence}had about {usual:,}."))
-    return found
 
 
 def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, checks: int) -> list[AlarmRecord]:

@@ -35,6 +35,7 @@ _FEWEST_HOURS, _FEWEST_ROWS = 6, 30
 _MONTHS, _SPAN_OF_SWAPS, _FEW_OF_SWAPS, _FEWEST_OF_SWAPS = 12, 28, 0.5, 30
 # Around these days many clocks change to or from summer time.
 _SUMMER_TIME = ((3, 8, 31), (10, 25, 31), (11, 1, 7))
+_AROUND = pd.Timedelta(days=10)
 
 
 def rows_by_week(time: pd.Series | None) -> RowsByWeek | None:
@@ -93,6 +94,10 @@ def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[
     if len(np.unique(hour)) < _FEWEST_HOURS:
         return []
     counted, valued = _profiles(hour, target, periods)
+    # With an earlier change to or from summer time, the spans since show whether the times follow it.
+    first = periods.last - pd.Timedelta(days=periods.count * periods.days)
+    earlier = pd.date_range(first + _AROUND, periods.last - 8 * _AROUND, freq="10D")
+    followed = any(_clocks_change(each) for each in earlier)
     for length, count in spans_of(periods):
         gains = np.array(list(_gains(counted, valued, length, count)))
         if not len(gains) or not np.isfinite(gains[0]).all():
@@ -100,7 +105,7 @@ def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[
         best = int(np.argmax(gains[0]))
         largest = float(np.nanmax(np.maximum(gains[1:], 0.0), initial=0.0))
         start = periods.last - pd.Timedelta(days=length * periods.days - 1)
-        if gains[0, best] < max(_BETTER, _LARGER * largest) or _clocks_change(start):
+        if gains[0, best] < max(_BETTER, _LARGER * largest) or (_clocks_change(start) and not followed):
             continue
         shift = _SHIFTS[best]
         words = f"{abs(shift)} hour{'s' if abs(shift) > 1 else ''} {'later' if shift > 0 else 'earlier'}"
@@ -183,7 +188,7 @@ def _gains(rows: np.ndarray, sums: np.ndarray, length: int, count: int) -> Itera
 
 def _clocks_change(day: pd.Timestamp) -> bool:
     """Return whether clocks change to or from summer time within about ten days of a day."""
-    near = [day + pd.Timedelta(days=n) for n in range(-10, 11)]
+    near = pd.date_range(day - _AROUND, day + _AROUND)
     return any(
         (each.month, first <= each.day <= last) == (month, True) for each in near for month, first, last in _SUMMER_TIME
     )

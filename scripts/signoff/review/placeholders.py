@@ -1,0 +1,94 @@
+"""A value that recently became frequent in a column of numbers: 0, -999 or a default in place of what is not known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from signoff.release.records import AlarmRecord
+from signoff.review.periods import FEWEST_ROWS, SPANS, Change, Periods, spans_of, step
+from signoff.review.reasons import alarm
+from signoff.review.series import newest_steps
+
+# The share of the newest rows that must have the value, beyond its share before; how many times the largest earlier
+# step this must be; and how rare, over all checks, and if consecutive periods are autocorrelated.
+_LEAST, _LARGER, _RARE, _RARE_IF_ALIKE = 0.1, 1.5, 0.006, 0.001
+# A value that was frequent before is no placeholder: its share must be this many times as large.
+_TIMES = 2.0
+# The standard error of a share of one row, for shares of about a tenth.
+_CHANCE = 0.3
+# The share of the newest days on which the value must come, and the number.
+_DAYS, _FEWEST = 0.5, 4
+_MOST_NAMED = 3
+
+
+def placeholder_alarms(table: pd.DataFrame, kinds: dict[str, str], time: str, periods: Periods) -> list[AlarmRecord]:
+    """Return an alarm for each numeric column in which one value has never been as frequent as in the newest rows.
+
+    In each period, some value is the most frequent one, beyond its share of all other periods. This excess is compared
+    over the periods. A value that a whole day shares does not count as often as its rows, so it must have come on half
+    of the days.
+
+    Parameters
+    ----------
+    table
+        n rows, with the columns of `kinds` and `time`.
+    kinds
+        The kind of each column to look at.
+    periods
+        The periods of these rows.
+    """
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    days = table[time].dt.floor("D").to_numpy()
+    checks = len(SPANS) * len(numbers)
+    moved = [(each, name) for name in numbers if (each := _most_frequent(table[name], days, periods, checks))]
+    found = []
+    for (change, value), name in sorted(moved, key=lambda row: row[0][0].p)[:_MOST_NAMED]:
+        sentence = f"{name} is {value:.6g} in {change.now:.0%} of the rows of {periods.words(change.length)}, and in "
+        sentence += f"{change.before:.1%} before: it may stand for a missing value."
+        found.append(alarm("drift", name, sentence))
+    return found
+
+
+def _most_frequent(column: pd.Series, days: np.ndarray, periods: Periods, checks: int) -> tuple[Change, float] | None:
+    """Return the rarest step of the largest excess of a value that counts, with its shares, and the value."""
+    values = column.to_numpy("float64", na_value=np.nan)
+    use = (periods.codes >= 0) & np.isfinite(values)
+    recent, days = periods.codes[use], days[use]
+    codes, levels = pd.factorize(values[use])
+    if len(levels) < 2:
+        return None
+    by_period, _ = _excess(codes, recent, periods.count)
+    best: tuple[Change, float] | None = None
+    for length, count in spans_of(periods):
+        inside, late = recent < count * length, recent < length
+        excess, top = _excess(codes[inside], recent[inside] // length, count)
+        rows = np.bincount(recent[inside] // length, minlength=count)
+        # Most columns end here. A value may have been as frequent for a part of an earlier span.
+        if late.sum() < FEWEST_ROWS or not excess[0] >= max(_LEAST, _LARGER * np.nanmax(by_period[length:])):
+            continue
+        found = step(excess, length, _CHANCE / math.sqrt(float(np.median(rows))))
+        held = np.unique(days[late & (codes == top)])
+        if found is None or found.p >= _RARE / checks or len(held) < max(_DAYS * len(np.unique(days[late])), _FEWEST):
+            continue
+        tried = newest_steps(by_period[None, ::-1], np.ones((1, len(by_period))), [length])
+        if all(each.p < _RARE_IF_ALIKE for *_, each in tried) and (best is None or found.p < best[0].p):
+            now, before = (float((codes[rows] == top).mean()) for rows in (late, ~late))
+            if now >= _TIMES * before:
+                best = replace(found, now=now, before=before), float(levels[top])
+    return best
+
+
+def _excess(codes: np.ndarray, spans: np.ndarray, count: int) -> tuple[np.ndarray, int]:
+    """Return of each span the largest excess of a value's share over its share in all other spans, and the value of the
+    newest span's; NaN for spans without rows."""
+    cells, rows = np.unique(codes.astype("int64") * count + spans, return_counts=True)
+    value, span = cells // count, cells % count
+    total, size = np.bincount(codes), np.bincount(spans, minlength=count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = rows / size[span] - (total[value] - rows) / (len(codes) - size[span])
+    largest = np.full(count, np.nan)
+    np.fmax.at(largest, span, excess)
+    newest = span == 0
+    return largest, int(value[newest][np.argmax(excess[newest])]) if newest.any() else 0
