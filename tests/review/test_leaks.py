@@ -36,6 +36,24 @@ def test_a_strong_cause_is_no_leak(seed):
     assert found_in(trips(seed)) == {}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_number_that_another_feature_determines_may_nearly_determine_the_target(seed):
+    random = np.random.default_rng(seed)
+    miles = random.gamma(4, 300, 60).round()
+    place, wind = random.integers(0, 60, ROWS), random.normal(0, 1, ROWS).round(1)
+    minutes = (miles[place] / 8 + 20 + 2 * wind + random.normal(0, 6, ROWS)).round()
+    frame = pd.DataFrame(
+        {"wind": wind, "place": [f"P{n}" for n in place], "distance": miles[place], "minutes": minutes}
+    )
+    assert found_in(frame) == {}
+    # Without the place, nothing tells the distance from a copy with noise.
+    assert "distance alone explains 9" in found_in(frame.drop(columns="place"))["distance"]
+    copy = (minutes + random.normal(0, 2, ROWS)).round(1)
+    assert "copy alone explains 99" in found_in(frame.assign(copy=copy))["copy"]
+    hours = (minutes / 60).round()
+    assert {"hours", "class"} <= set(found_in(frame.assign(hours=hours, **{"class": [f"C{n:.0f}" for n in hours]})))
+
+
 @pytest.mark.parametrize("count", [2, 5, 15])
 def test_bins_of_the_target_are_named_and_groups_that_differ_by_themselves_are_not(count):
     frame = trips()

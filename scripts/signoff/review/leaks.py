@@ -15,7 +15,7 @@ from signoff.review.arithmetic import Combination, combination, later_rows
 from signoff.review.intervals import MIN_ROWS
 from signoff.review.post_outcome import Descendant, post_outcome
 from signoff.review.reasons import alarm
-from signoff.review.target_levels import are_bins, is_group_mean
+from signoff.review.target_levels import are_bins, is_group_mean, is_looked_up
 
 _ROWS = 10_000
 # A feature that explains this much, and leaves this much less unexplained than all others together, likely is the
@@ -87,7 +87,8 @@ def _alone(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) ->
         model = fit(make_regressor(DEFAULT_ESTIMATOR, {}, seed), others, rows[half], y[half], seed)
         r2 = max(0.0, float(r2_score(y[~half], predictions(model, rows[~half][list(others)]))))
     ordered = sorted(suspects, key=lambda name: -alone[name])
-    return {name: (alone[name], r2) for name in ordered if 1 - r2 >= _RATIO * (1 - alone[name])}
+    close = [name for name in ordered if 1 - r2 >= _RATIO * (1 - alone[name])]
+    return {name: (alone[name], r2) for name in close if not is_looked_up(rows, name, kinds, y)}
 
 
 def _explained(values: pd.Series, kind: str, y: pd.Series, half: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Columns whose levels are made from the target: its bins, and its means by group."""
+"""Columns whose levels are made from the target (its bins, its means by group), or determine another column."""
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ _FEWEST_WIDE = 3
 # Level means of the target must be this much closer to the values than chance allows.
 _TOO_CLOSE, _BY_CHANCE, _FEWEST_LEVELS = 0.2, 1e-6, 5
 _OFF = 0.1
+# Levels determine a column, and not the target, if they leave this many times less of its variance.
+_SURER = 5
 
 
 def are_bins(values: pd.Series, y: np.ndarray) -> bool:
@@ -113,3 +115,36 @@ def is_group_mean(values: np.ndarray, y: np.ndarray) -> bool:
     distance = float((counts * (means - levels) ** 2).sum()) / within
     free = len(levels)
     return distance / free < _TOO_CLOSE and float(special.chdtr(free, distance)) < _BY_CHANCE
+
+
+def is_looked_up(rows: pd.DataFrame, name: str, kinds: dict[str, str], y: pd.Series) -> bool:
+    """Return whether the levels of another feature determine this one, but not the target.
+
+    What is computed from the target is no better known than the target. A distance that follows from two places, or a
+    list price from the article, is.
+
+    Parameters
+    ----------
+    name, kinds
+        The feature, and the kinds of all features.
+    rows, y
+        n rows and their targets.
+    """
+    values = rows[name].astype("float64") if kinds[name] == "number" else rows[name].map(y.groupby(rows[name]).mean())
+    known = values.notna()
+    for other in [each for each in kinds if each != name]:
+        levels = rows[other][known]
+        several = levels.map(levels.value_counts()) > 1
+        if several.mean() < 0.5:
+            continue
+        of_it, of_target = (_within(each[known][several], levels[several]) for each in (values, y))
+        if of_target >= _SURER * of_it and of_target > 0:
+            return True
+    return False
+
+
+def _within(values: pd.Series, levels: pd.Series) -> float:
+    """Return the share of the variance of values that is within levels (an unbiased estimate)."""
+    groups, count = values.groupby(levels), len(values) - levels.nunique()
+    rest = float(((values - groups.transform("mean")) ** 2).sum())
+    return rest / count / max(float(values.var()), 1e-300)
