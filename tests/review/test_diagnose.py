@@ -852,6 +852,22 @@ def test_a_slice_whose_bias_wanders_for_weeks_by_itself_has_no_new_bias_and_a_st
     assert named["wandering"] <= 1 and named["stepped"] == 20
 
 
+def test_a_step_of_a_slice_among_many_is_named_though_its_few_spans_alone_are_not_rare_enough_for_all_slices():
+    named = {"calm": 0, "stepped": 0}
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        # Four held-out spans and sixteen earlier ones, with about eight rows of each of 50 towns.
+        day, codes = np.repeat(np.arange(160), 48), random.integers(0, 50, 160 * 48)
+        error, now = random.normal(0, 10, len(day)), day >= 128
+        labels = [f"T{n}" for n in range(50)]
+        parts = {"town": (codes[now], labels)}, {"town": (codes[~now], labels)}
+        before = error[~now], day[~now], day[~now] // 43, True
+        named["calm"] += bool(bias.slice_bias(*parts, error[now], day[now] - 128, *before))
+        found = bias.slice_bias(*parts, error[now] - 12 * (codes[now] == 5), day[now] - 128, *before)
+        named["stepped"] += any("Where town is T5 " in each["sentence"] for each in found)
+    assert named["calm"] <= 1 and named["stepped"] >= 18
+
+
 def said_of(metrics: dict, found: dict) -> dict[str, list[str]]:
     """Return the sentences of the reasons of each side."""
     return {side: [each["sentence"] for each in given] for side, given in reasons.reasons(metrics, found).items()}

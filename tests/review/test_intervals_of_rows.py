@@ -68,9 +68,24 @@ def test_a_slice_of_few_rows_a_day_counts_as_nearly_as_many_though_days_are_alik
     found = intervals.row_intervals(error, np.zeros(4000), (-width, width), time, slices, sampled, 0.9)
     rows = {(each["feature"], each["value"]): each for each in found["by_slice"]}
     noon, early = rows["noon", "yes"], rows["early", "yes"]
-    assert noon["rows"] == 167 and noon["independent"] == 167
+    assert noon["rows"] == 167 and noon["independent"] == pytest.approx(167, rel=0.01)
     # Whole days are as few independent rows as all rows are.
     alike = found["coverage_error"] ** 2 / (0.9 * 0.1 / 4000)
     assert early["rows"] == 288 and early["independent"] == pytest.approx(288 / alike, rel=0.05) and alike > 2
     (alarm,) = comparison_alarms({"paired": None, "slices": {"rows": []}, "prediction_interval": found})
     assert (alarm["name"], alarm["feature"]) == ("slice_coverage", "noon")
+
+
+@pytest.mark.parametrize("stays", [0.0, 0.9])
+def test_rows_of_a_slice_whose_bad_days_follow_bad_days_count_as_fewer(stays):
+    random, days = np.random.default_rng(1), 200
+    shops = random.normal(size=(days, 10))
+    for day in range(1, days):
+        shops[day] = stays * shops[day - 1] + np.sqrt(1 - stays**2) * shops[day]
+    error, width = shops.ravel(), np.full(10 * days, 1.645)
+    time = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.repeat(np.arange(days), 10), unit="D"))
+    slices = {"shop": (np.tile(np.arange(10), days), [f"S{n}" for n in range(10)])}
+    sampled = intervals.resampling(time, 10 * days, 0)
+    found = intervals.row_intervals(error, np.zeros(10 * days), (-width, width), time, slices, sampled, 0.9)
+    independent = {row["independent"] / row["rows"] for row in found["by_slice"]}
+    assert max(independent) < 0.5 if stays else min(independent) > 0.7

@@ -24,6 +24,9 @@ _MODELS = 2.4
 # The held-out part is cut into this many spans. They are compared with earlier ones of equal length, if there are
 # enough of these, and if a slice has enough rows in a span.
 _SPANS, _FEWEST_SPANS, _FEWEST_IN_SPAN = 4, 6, 3
+# A step of a slice that is rare by its rows must be this rare by its spans, which may be autocorrelated but are too few
+# for the limit of all slices together.
+_RARE_BY_SPAN = 0.001
 # A slice with less is not checked for its own bias.
 _FEWEST = 10
 
@@ -78,7 +81,7 @@ def slice_bias(
         for k in np.flatnonzero(~np.isnan(moved)):
             looked.append((feature, k, abs(moved[k]) if harm[k] else 0.0, z[k]))
             by_rows = float(2 * special.stdtr(max(degrees[k], 1), -z[k]))
-            p.append(max(by_rows, by_span.get(int(k), 0.0)))
+            p.append(by_rows if by_span.get(int(k), 0.0) < _RARE_BY_SPAN else 1.0)
     found = [row for row, corrected in zip(looked, holm(p), strict=True) if corrected < 0.01]
     found = sorted((row for row in found if row[2] >= _BIAS_SHARE * usual), key=lambda row: -row[3])
     # The strongest of each feature: if one level moves up, the others move down beside it.

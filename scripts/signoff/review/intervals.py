@@ -563,6 +563,20 @@ def _rows_beside(counts: np.ndarray) -> np.ndarray:
     return found
 
 
+def _persistence(rows: np.ndarray, hits: np.ndarray) -> float:
+    """Return the variance of shares of hits, as a multiple of that if the hits of different blocks were independent.
+
+    `rows` and `hits` are the counts of k slices by block (k × m), in the order of time. Where bad days follow bad days,
+    the slowest cosines have more than their part of the variance (see `serial_error`). All slices are pooled.
+    """
+    enough = rows.sum(axis=1) >= MIN_ROWS
+    share = hits.sum(axis=1, keepdims=True) / np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    off = (hits - share * rows)[enough] / np.sqrt(np.maximum(rows.sum(axis=1, keepdims=True)[enough], 1))
+    cosines, _ = _cosines(rows.shape[1])
+    usual = float((off**2).sum()) / rows.shape[1]
+    return max(float(((off @ cosines.T) ** 2).mean(axis=1).sum()) / usual, 1.0) if usual else 1.0
+
+
 def _in_parts(
     covered: np.ndarray,
     rows: np.ndarray,
@@ -586,7 +600,8 @@ def _in_parts(
             sums(cells, width * len(labels), np.ones(len(rows)), covered.astype("float64")).reshape(-1, width, 2), -1, 0
         )
         count, share = n.sum(axis=1), hit.sum(axis=1) / np.maximum(n.sum(axis=1), 1)
-        independent = count / (1 + np.maximum(_rows_beside(n) - 1, 0) * likeness)
+        alike = 1 + np.maximum(_rows_beside(n) - 1, 0) * likeness
+        independent = count / np.maximum(alike, _persistence(n, hit) if time is not None else 1.0)
         by_slice += [
             {
                 "feature": feature,
