@@ -351,6 +351,10 @@ NAMED_BY: dict[str, tuple[set[str], str | None]] = {
     ),
     "day and month swapped": ({"times", "volume", "history"}, None),
     "clock + 1 h": ({"times"}, None),
+    "loaded twice but for a column": ({"duplicates"}, "minor"),
+    "half a week missing": ({"volume"}, None),
+    "zeros for missing values": ({"drift", "unit_change"}, "minor"),
+    "decimal point": ({"newest_errors", "drift", "unit_change"}, "target"),
 }
 CLEAN = ("clean first run", "clean release", "clean next week")
 
@@ -403,7 +407,30 @@ def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: n
         frame = frame[frame["time"] < end].sort_values("time", kind="stable")
     elif fault == "clock + 1 h":
         frame.loc[late, "time"] += pd.Timedelta(hours=1)
+    else:
+        frame = _planted_in_rows(frame, shape, fault, late, random)
     return frame.reset_index(drop=True)
+
+
+def _planted_in_rows(
+    frame: pd.DataFrame, shape: Shape, fault: str, late: np.ndarray, random: np.random.Generator
+) -> pd.DataFrame:
+    """Return a table with a fault in a part of the newest rows."""
+    some = random.random(len(frame))
+    if fault == "loaded twice but for a column":
+        values = frame[shape.minor].dropna()
+        decimals = next(n for n in range(6) if np.allclose(values, values.round(n)))
+        again = frame[late].assign(**{shape.minor: (frame.loc[late, shape.minor] + 10.0**-decimals).round(decimals)})
+        return pd.concat([frame, again]).sort_values("time", kind="stable")
+    if fault == "half a week missing":
+        # The week before the last three days.
+        age = (frame["time"].max().floor("D") - frame["time"].dt.floor("D")).dt.days
+        return frame[~(age.between(3, 9) & (some < 0.5))]
+    if fault == "zeros for missing values":
+        frame[shape.minor] = frame[shape.minor].mask(late & (some < 0.3), 0)
+    elif fault == "decimal point":
+        frame[shape.target] = frame[shape.target].mask(late & (some < 0.05), frame[shape.target] * 10)
+    return frame
 
 
 @dataclass

@@ -40,7 +40,8 @@ def placeholder_alarms(table: pd.DataFrame, kinds: dict[str, str], time: str, pe
         The periods of these rows.
     """
     numbers = [name for name, kind in kinds.items() if kind == "number"]
-    days = table[time].dt.floor("D").to_numpy()
+    moments = table[time].dt.tz_localize(None) if table[time].dt.tz is not None else table[time]
+    days = moments.dt.floor("D").to_numpy()
     checks = len(SPANS) * len(numbers)
     moved = [(each, name) for name in numbers if (each := _most_frequent(table[name], days, periods, checks))]
     found = []
@@ -57,7 +58,8 @@ def _most_frequent(column: pd.Series, days: np.ndarray, periods: Periods, checks
     use = (periods.codes >= 0) & np.isfinite(values)
     recent, days = periods.codes[use], days[use]
     codes, levels = pd.factorize(values[use])
-    if len(levels) < 2:
+    # Most columns end here.
+    if len(levels) < 2 or not any(_newest_excess(codes, recent < each) >= _LEAST for each, _ in spans_of(periods)):
         return None
     by_period, _ = _excess(codes, recent, periods.count)
     best: tuple[Change, float] | None = None
@@ -65,7 +67,7 @@ def _most_frequent(column: pd.Series, days: np.ndarray, periods: Periods, checks
         inside, late = recent < count * length, recent < length
         excess, top = _excess(codes[inside], recent[inside] // length, count)
         rows = np.bincount(recent[inside] // length, minlength=count)
-        # Most columns end here. A value may have been as frequent for a part of an earlier span.
+        # A value may have been as frequent for a part of an earlier span.
         if late.sum() < FEWEST_ROWS or not excess[0] >= max(_LEAST, _LARGER * np.nanmax(by_period[length:])):
             continue
         found = step(excess, length, _CHANCE / math.sqrt(float(np.median(rows))))
@@ -78,6 +80,13 @@ def _most_frequent(column: pd.Series, days: np.ndarray, periods: Periods, checks
             if now >= _TIMES * before:
                 best = replace(found, now=now, before=before), float(levels[top])
     return best
+
+
+def _newest_excess(codes: np.ndarray, late: np.ndarray) -> float:
+    """Return the largest excess of a value's share of the newest rows over its share of all others."""
+    total, now = np.bincount(codes), np.bincount(codes[late], minlength=int(codes.max()) + 1)
+    rows = int(late.sum())
+    return float((now / max(rows, 1) - (total - now) / max(len(codes) - rows, 1)).max())
 
 
 def _excess(codes: np.ndarray, spans: np.ndarray, count: int) -> tuple[np.ndarray, int]:
