@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from signoff.review.periods import periods_of
-from signoff.review.volume import volume_alarms
+from signoff.review.volume import level_alarms, volume_alarms
 
 DAYS = 7 * 60
 FIRST = pd.Timestamp("2023-01-02")
@@ -76,3 +76,27 @@ def test_twice_as_many_rows_are_named():
     again = pd.concat([time, time[ago(time) < 14]]).sort_values(ignore_index=True)
     (sentence,) = said(again)
     assert sentence.startswith("The last 2 weeks (from 2024-02-12): ")
+
+
+def test_a_level_of_a_few_rows_a_week_that_is_not_delivered_is_named_and_one_that_was_away_before_is_not():
+    named = {"delivered": 0, "lost": 0, "away before": 0}
+    for seed in range(10):
+        time = times(seed, a_day=4)
+        periods = periods_of(time)
+        assert periods is not None
+        kind = np.random.default_rng(seed).choice(list("ABCD"), len(time), p=[0.4, 0.3, 0.2, 0.1])
+        for what, gone in (("delivered", []), ("lost", [0, 1, 2]), ("away before", [0, 1, 2, 20, 21, 22])):
+            kept = np.where(np.isin(periods.codes, gone) & (kind == "C"), "A", kind)
+            alarms = level_alarms(pd.DataFrame({"kind": kept}), {"kind": "category"}, periods)
+            named[what] += any("kind is “C” in 0 rows of the last " in each["sentence"] for each in alarms)
+    assert named == {"delivered": 0, "lost": 10, "away before": 0}
+
+
+def test_a_level_that_has_lost_half_of_many_rows_is_not_gone():
+    time = times(0, a_day=60)
+    periods = periods_of(time)
+    assert periods is not None
+    random = np.random.default_rng(0)
+    kind = random.choice(list("ABCD"), len(time), p=[0.4, 0.3, 0.2, 0.1])
+    fewer = np.where((periods.codes < 3) & (kind == "C") & (random.random(len(time)) < 0.5), "A", kind)
+    assert level_alarms(pd.DataFrame({"kind": fewer}), {"kind": "category"}, periods) == []

@@ -119,7 +119,7 @@ def level_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
             usual, least = shares.mean(axis=1) * total[0], shares.min(axis=1) * total[0]
             # Poisson: the probability of this few rows, given the usual earlier share, or the lowest one.
             p, of_least = (special.pdtr(cells[:, 0], np.maximum(rows, 1e-9)) for rows in (usual, least))
-            lost = (cells[:, 0] <= _LEFT * least) & (p < _RARE_OF_LEVELS / len(levels)) & (of_least < _RARE_OF_LEAST)
+            lost = (cells[:, 0] <= _LEFT * usual) & (p < _RARE_OF_LEVELS / len(levels)) & (of_least < _RARE_OF_LEAST)
             for k in np.flatnonzero(lost):
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
         for level, (length, now, before) in list(gone.items())[:_MOST_NAMED]:
