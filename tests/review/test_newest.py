@@ -460,6 +460,28 @@ def test_a_level_that_has_been_away_for_as_long_before_is_not_missing_whenever_t
     assert "vanished_category" in found_in(frame.assign(regime=np.where(day < 180, frame["store"], "A")))
 
 
+def test_levels_that_come_regularly_are_no_news_but_frequent_ones_and_rare_events_are():
+    frame, random = shop(), np.random.default_rng(0)
+    rows = len(frame)
+    place, some = np.arange(rows), random.random(rows)
+    # A new seller comes every other week, and each is there for half a year.
+    seller = "s" + pd.Series(place // 200 - random.integers(0, 8, rows)).astype("str")
+    opened = frame["store"].mask((place > 0.5 * rows) & (some < 0.1), "E")
+    for column, new in (
+        (seller, []),
+        (seller.mask((place > 0.9 * rows) & (some < 0.8), "unknown"), ["unknown"]),
+        (opened, []),
+        (opened.mask((place > 0.9 * rows) & (some > 0.9), "F"), ["F"]),
+    ):
+        table, description = feature_engineering(
+            frame.assign(seller=column), "sold", time_column="time", test_share=0.2
+        )
+        before, after = table[table["split"] == "train"], table[table["split"] == "test"]
+        profiles = {"seller": drift.profile(before["seller"], description["features"]["seller"])}
+        (row,) = drift.compared(profiles, after, description, before)
+        assert (row["kind"], row["new"]) == ("category", new)
+
+
 def test_distances_and_indices_are_those_of_references_with_ties():
     for seed in range(10):
         random = np.random.default_rng(seed)

@@ -240,7 +240,11 @@ def _news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
     """
     before, after = _measured(before, row["kind"]), _measured(after, row["kind"])
     vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
-    row = {**row, "vanished": vanished}
+    new = row["new"]
+    if new:
+        usual = NEWS * _newcomer(before.astype("str"), len(after))
+        new = [each for each in new if (after.astype("str") == each).sum() > usual]
+    row = {**row, "vanished": vanished, "new": new}
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
     if not row["flagged"] or gap or row["size"] is None:
         return row
@@ -297,6 +301,19 @@ def _between(first: np.ndarray, second: np.ndarray) -> float:
 def longest_absence(present: pd.Series) -> int:
     """Return the length of the longest run of rows that are false."""
     return int(np.diff(np.flatnonzero(present), prepend=-1, append=len(present)).max()) - 1
+
+
+def _newcomer(before: pd.Series, rows: int) -> int:
+    """Return how often a level occurs in the first `rows` rows that have it, if new levels are usual: the second most.
+
+    Levels of the first `rows` rows, or half of all if these are fewer, are not new.
+    """
+    codes, levels = pd.factorize(before.dropna())
+    span = min(rows, len(codes) // 2)
+    firsts = np.unique(codes, return_index=True)[1]
+    age = np.arange(len(codes)) - firsts[codes]
+    counts = np.bincount(codes[(firsts[codes] >= span) & (age < span)], minlength=max(len(levels), 2))
+    return int(np.sort(counts)[-2])
 
 
 def never_by_chance(share: float, rows: int, levels: int) -> bool:
