@@ -8,7 +8,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from feature_engineering import feature_engineering
-from signoff.review import delivery, drift, gaps, joint, leaks, newest, newest_errors, periods, series, times
+from signoff.review import clocks, delivery, drift, gaps, joint, leaks, newest, newest_errors, periods, series, times
 
 WEEKS = 30
 
@@ -379,8 +379,28 @@ def test_a_clock_near_a_change_to_summer_time_is_named_only_if_an_earlier_change
     moved = frame["time"] + pd.to_timedelta(np.where(late(frame), 1, 0), unit="h")
     for since, alarms in (("2023-10-01", 1), ("2023-12-01", 0)):
         use = moved >= since
-        found = times.clock_alarms(moved[use], frame["sold"][use].to_numpy(), periods.periods_of(moved[use]))
-        assert len(found) == alarms
+        # With times without hours, too.
+        for each in (moved[use], moved[use].dt.floor("D") + pd.to_timedelta(1 * late(frame)[use], unit="h")):
+            found = clocks.clock_alarms(each, frame["sold"][use].to_numpy(), periods.periods_of(each))
+            assert len(found) == alarms
+
+
+def test_times_of_the_day_that_were_never_used_before_are_named():
+    frame = shop()
+    days = frame["time"].dt.floor("D")
+    moved = days + pd.to_timedelta(1 * late(frame), unit="h")
+    assert found_in(frame.assign(time=days)) == {}
+    feature, sentence = found_in(frame.assign(time=moved))["times"]
+    count = int(late(frame).sum())
+    first = f"{moved[late(frame)].min():%Y-%m-%d} 01:00"
+    assert feature is None and f"{count} of {count} rows of the last 3 weeks" in sentence and first in sentence
+    hours = frame["time"].dt.floor("h")
+    halves = hours + pd.to_timedelta(30 * late(frame), unit="min")
+    assert found_in(frame.assign(time=hours)) == {}
+    assert "at minutes of the hour at which there were hardly any" in found_in(frame.assign(time=halves))["times"][1]
+    # A few rows at new hours: the shop is open for longer.
+    longer = days.mask(late(frame) & (frame.index % 10 == 0), moved)
+    assert found_in(frame.assign(time=longer)) == {}
 
 
 def test_days_and_months_that_are_swapped_in_the_newest_weeks_are_named_without_a_release_too():
@@ -458,6 +478,15 @@ def test_a_level_that_has_been_away_for_as_long_before_is_not_missing_whenever_t
     frame["regime"] = np.where((day - WEEKS * 7) // 30 % 2 == 0, "low", "high")
     assert "vanished_category" not in found_in(frame)
     assert "vanished_category" in found_in(frame.assign(regime=np.where(day < 180, frame["store"], "A")))
+
+
+def test_a_unit_is_named_in_a_column_of_many_zeros():
+    frame, random = shop(), np.random.default_rng(3)
+    frame["rain"] = np.where(random.random(len(frame)) < 0.6, 0.0, random.gamma(2, 3, len(frame))).round(1)
+    assert found_in(frame) == {}
+    changed = frame["rain"].mask(late(frame, 2), (frame["rain"] * 2.54).round(1))
+    feature, sentence = found_in(frame.assign(rain=changed))["unit_change"]
+    assert feature == "rain" and "its median, without the most frequent value, is 1" in sentence
 
 
 def test_levels_that_come_regularly_are_no_news_but_frequent_ones_and_rare_events_are():

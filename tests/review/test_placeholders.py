@@ -60,3 +60,28 @@ def test_a_constant_column_and_one_without_newest_values_are_left_out():
     frame["grade"] = 1.0
     frame.loc[periods.codes == 0, "fine"] = np.nan
     assert placeholder_alarms(frame, KINDS, "time", periods) == []
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("weeks", "share"), [(2, 0.2), (3, 0.1), (4, 0.3)])
+def test_newest_values_that_are_cut_off_are_named_with_their_limit(sign, weeks, share):
+    frame, periods = table(10)
+    frame["fine"] *= sign
+    limit = round((sign * frame["fine"]).quantile(1 - share), 1)
+    late = periods.codes < weeks
+    frame["fine"] = frame["fine"].mask(late & (sign * frame["fine"] > limit), sign * limit)
+    (alarm,) = placeholder_alarms(frame, KINDS, "time", periods)
+    assert alarm["sentence"].startswith(f"fine is {'at most' if sign > 0 else 'at least'} {sign * limit:.6g} in ")
+    assert alarm["sentence"].endswith("of the earlier rows are beyond it: the values may be cut off.")
+    assert (alarm["name"], alarm["feature"]) == ("drift", "fine")
+
+
+def test_a_level_that_falls_is_not_cut_off():
+    frame, periods = table(11)
+    week = frame.index.to_numpy() // 70
+    # Rounded, and lower each week, so that the newest values are below nearly all before.
+    frame["fine"] = (90 - 2 * week + np.random.default_rng(2).integers(0, 4, len(frame))).astype("float64")
+    # And one that was cut off for as long before.
+    at_times = np.isin(periods.codes, [0, 1, 20, 21])
+    frame["often_zero"] = frame["often_zero"].mask(at_times & (frame["often_zero"] > 5), 5.0)
+    assert placeholder_alarms(frame, KINDS, "time", periods) == []

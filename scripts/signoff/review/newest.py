@@ -12,6 +12,7 @@ from signoff.features.recipe import of_a_date
 from signoff.features.records import Description
 from signoff.release.records import AlarmRecord
 from signoff.review import drift
+from signoff.review.clocks import clock_alarms
 from signoff.review.gaps import gap_alarms
 from signoff.review.joint import joint_alarms
 from signoff.review.periods import (
@@ -34,7 +35,7 @@ from signoff.review.precision import precision_alarms
 from signoff.review.reasons import alarm
 from signoff.review.repeated_rows import repeated_alarms
 from signoff.review.series import newest_steps
-from signoff.review.times import clock_alarms, swap_alarms
+from signoff.review.times import swap_alarms
 from signoff.review.volume import level_alarms, volume_alarms
 
 # A step counts if it is this many times the largest earlier step, and this rare over all checks.
@@ -42,6 +43,8 @@ _LARGER = 1.5
 _RARE, _RARE_IF_ALIKE = 0.006, 0.001
 # The smallest effects that are reported: in mean ranks, their spread, and shares.
 _LEVEL, _SPREAD, _PART = 0.12, 0.07, 0.15
+# The share of one value from which the ranks of all others are compared, too.
+_HIDES = 0.3
 _MOST_ROWS = 60_000
 _FEWEST_STUCK = 20
 _MOST_NAMED = 3
@@ -164,23 +167,26 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
     every = len(table) // _MOST_ROWS + 1
     table = table.iloc[::every]
     periods = replace(periods, codes=periods.codes[::every])
-    moved: list[tuple[float, str, Change]] = []
+    moved: list[tuple[Change, str, pd.Series, str]] = []
     for name in [each for each, kind in kinds.items() if kind == "number"]:
         values = table[name].to_numpy("float64", na_value=np.nan)
-        ranks = pd.Series(values).rank(pct=True).to_numpy()
+        others = _without_most_frequent(values)
+        ranks = _ranks(values)
         each = _most_moved(ranks, periods, _LEVEL, checks, 0.3)
         each = each or _most_moved(np.abs(ranks - 0.5), periods, _SPREAD, checks, 0.15)
         each = each or _beyond(values, periods)
         if each:
-            moved.append((each.p, name, each))
+            moved.append((each, name, table[name], ""))
+        elif others is not None and (each := _most_moved(_ranks(others), periods, _LEVEL, checks, 0.3)):
+            moved.append((each, name, pd.Series(others), ", without the most frequent value,"))
     found = []
-    for _, name, each in sorted(moved, key=lambda row: row[0])[:_MOST_NAMED]:
+    for each, name, column, without in sorted(moved, key=lambda row: row[0].p)[:_MOST_NAMED]:
         inside = (periods.codes >= 0) & (periods.codes < each.length)
-        now, before = table[name][inside].dropna(), table[name][~inside].dropna()
+        now, before = column[inside].dropna(), column[~inside].dropna()
         # A season can look like another unit, so the unit is taken from the rows just before.
         recent = (periods.codes >= each.length) & (periods.codes < each.length * (1 + BEFORE))
-        unit = _unit_of(table[name][recent].dropna(), now)
-        figures = f"its median is {now.median():.4g} there and {before.median():.4g} before"
+        unit = _unit_of(column[recent].dropna(), now)
+        figures = f"its median{without} is {now.median():.4g} there and {before.median():.4g} before"
         if math.isclose(now.median(), before.median(), rel_tol=0.05):
             spreads = [float(np.subtract(*rows.quantile([0.9, 0.1]))) for rows in (now, before)]
             figures = f"the middle 80% of its values span {spreads[0]:.4g} there and {spreads[1]:.4g} before"
@@ -191,6 +197,19 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
             words = "moved by more than between any earlier spans of that length"
             found.append(alarm("drift", name, f"{name} has {words} in {periods.words(each.length)}: {figures}."))
     return found
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values, from 0 to 1; NaN for missing ones."""
+    return pd.Series(values).rank(pct=True).to_numpy()
+
+
+def _without_most_frequent(values: np.ndarray) -> np.ndarray | None:
+    """Return values without the most frequent one, like days without rain; None if it hides little of the others."""
+    levels, counts = np.unique(values[np.isfinite(values)], return_counts=True)
+    if not len(levels) or counts.max() < _HIDES * counts.sum():
+        return None
+    return np.where(values == levels[np.argmax(counts)], np.nan, values)
 
 
 def _beyond(values: np.ndarray, periods: Periods) -> Change | None:

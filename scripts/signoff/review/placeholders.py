@@ -1,4 +1,4 @@
-"""A value that recently became frequent in a column of numbers: 0, -999 or a default in place of what is not known."""
+"""A value that recently became frequent in a column of numbers: 0, -999, a default, or the limit of a cut-off."""
 
 import math
 from dataclasses import replace
@@ -20,11 +20,16 @@ _TIMES = 2.0
 _CHANCE = 0.3
 # The share of the newest days on which the value must come, and the number.
 _DAYS, _FEWEST = 0.5, 4
+# The share of the newest rows that must have the largest or smallest value for it to be a limit, at least and of the
+# earlier share of values at or beyond it; on how many days; and how rare it must be that no day has values beyond it.
+_AT_LIMIT, _OF_BEYOND, _FEWEST_DAYS, _RARE_BELOW = 0.05, 0.4, 4, 1e-5
 _MOST_NAMED = 3
 
 
 def placeholder_alarms(table: pd.DataFrame, kinds: dict[str, str], time: str, periods: Periods) -> list[AlarmRecord]:
     """Return an alarm for each numeric column in which one value has never been as frequent as in the newest rows.
+
+    There is also one for each column whose newest values are cut off at a limit.
 
     In each period, some value is the most frequent one, beyond its share of all other periods. This excess is compared
     over the periods. A value that a whole day shares does not count as often as its rows, so it must have come on half
@@ -43,8 +48,12 @@ def placeholder_alarms(table: pd.DataFrame, kinds: dict[str, str], time: str, pe
     moments = table[time].dt.tz_localize(None) if table[time].dt.tz is not None else table[time]
     days = moments.dt.floor("D").to_numpy()
     checks = len(SPANS) * len(numbers)
-    moved = [(each, name) for name in numbers if (each := _most_frequent(table[name], days, periods, checks))]
-    found = []
+    found, moved = [], []
+    for name in numbers:
+        if words := _limit_words(name, table[name], days, periods):
+            found.append(alarm("drift", name, words))
+        elif each := _most_frequent(table[name], days, periods, checks):
+            moved.append((each, name))
     for (change, value), name in sorted(moved, key=lambda row: row[0][0].p)[:_MOST_NAMED]:
         sentence = f"{name} is {value:.6g} in {change.now:.0%} of the rows of {periods.words(change.length)}, and in "
         sentence += f"{change.before:.1%} before: it may stand for a missing value."
@@ -80,6 +89,37 @@ def _most_frequent(column: pd.Series, days: np.ndarray, periods: Periods, checks
             if now >= _TIMES * before:
                 best = replace(found, now=now, before=before), float(levels[top])
     return best
+
+
+def _limit_words(name: str, column: pd.Series, days: np.ndarray, periods: Periods) -> str:
+    """Return a sentence if many of the newest values equal the largest, or smallest, of them, and earlier ones went
+    beyond it in every span."""
+    values = column.to_numpy("float64", na_value=np.nan)
+    use = (periods.codes >= 0) & np.isfinite(values)
+    values, recent, day = values[use], periods.codes[use], days[use]
+    for sign, words in ((1, "at most"), (-1, "at least")):
+        for length, count in spans_of(periods):
+            late = recent < length
+            if late.sum() < FEWEST_ROWS:
+                continue
+            limit = float((sign * values[late]).max())
+            at, beyond = values == sign * limit, sign * values > limit
+            now, before, over = (float(each.mean()) for each in (at[late], at[~late], beyond[~late]))
+            if len(np.unique(day[at & late])) < _FEWEST_DAYS:
+                continue
+            if now < max(_AT_LIMIT, _TIMES * before, _OF_BEYOND * (before + over)):
+                continue
+            by_span = np.bincount(recent[beyond] // length, minlength=count)[1:count]
+            with_any = (len(np.unique(day[beyond])) + 0.5) / (len(np.unique(day[~late])) + 1)
+            if by_span.all() and (1 - with_any) ** len(np.unique(day[late])) < _RARE_BELOW:
+                sentence = (
+                    f"{name} is {words} {sign * limit:.6g} in {periods.words(length)}, and equals it in {now:.0%} "
+                )
+                sentence += (
+                    f"of the rows; {beyond[~late].mean():.0%} of the earlier rows are beyond it: the values may "
+                )
+                return f"{sentence}be cut off."
+    return ""
 
 
 def _newest_excess(codes: np.ndarray, late: np.ndarray) -> float:
