@@ -8,7 +8,20 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from feature_engineering import feature_engineering
-from signoff.review import clocks, delivery, drift, gaps, joint, leaks, newest, newest_errors, periods, series, times
+from signoff.review import (
+    clocks,
+    delivery,
+    drift,
+    findings,
+    gaps,
+    joint,
+    leaks,
+    newest,
+    newest_errors,
+    periods,
+    series,
+    times,
+)
 
 WEEKS = 30
 
@@ -489,26 +502,41 @@ def test_a_unit_is_named_in_a_column_of_many_zeros():
     assert feature == "rain" and "its median, without the most frequent value, is 1" in sentence
 
 
-def test_levels_that_come_regularly_are_no_news_but_frequent_ones_and_rare_events_are():
+def test_levels_that_come_or_go_regularly_are_no_news_but_frequent_ones_and_rare_events_are():
     frame, random = shop(), np.random.default_rng(0)
     rows = len(frame)
     place, some = np.arange(rows), random.random(rows)
-    # A new seller comes every other week, and each is there for half a year.
+    # Each seller is there for half a year, and every other week one comes and one leaves.
     seller = "s" + pd.Series(place // 200 - random.integers(0, 8, rows)).astype("str")
     opened = frame["store"].mask((place > 0.5 * rows) & (some < 0.1), "E")
-    for column, new in (
-        (seller, []),
-        (seller.mask((place > 0.9 * rows) & (some < 0.8), "unknown"), ["unknown"]),
-        (opened, []),
-        (opened.mask((place > 0.9 * rows) & (some > 0.9), "F"), ["F"]),
+    closed = frame["store"].mask((place < 0.5 * rows) & (some < 0.1), "E")
+    # Of twenty who were there from the beginning, one leaves at a time.
+    left = place // 230
+    fewer = "s" + pd.Series(left + random.integers(0, 20 - left)).astype("str")
+    # The last one leaves within the held-out part, or three weeks before the end.
+    busy, long = ((place < share * rows) & (some < 0.2) for share in (0.85, 0.9))
+    for column, new, gone in (
+        (seller, [], []),
+        (seller.mask((place > 0.9 * rows) & (some < 0.8), "unknown"), ["unknown"], []),
+        (seller.mask((place < 0.8 * rows) & (some < 0.2), "busy"), [], ["busy"]),
+        (seller.mask(busy, "busy"), [], ["busy"]),
+        (fewer, [], []),
+        (fewer.mask(long, "long"), [], ["long"]),
+        (opened, [], []),
+        (opened.mask((place > 0.9 * rows) & (some > 0.9), "F"), ["F"], []),
+        (closed.mask((place < 0.8 * rows) & (some > 0.9), "F"), [], ["F"]),
     ):
         table, description = feature_engineering(
             frame.assign(seller=column), "sold", time_column="time", test_share=0.2
         )
         before, after = table[table["split"] == "train"], table[table["split"] == "test"]
-        profiles = {"seller": drift.profile(before["seller"], description["features"]["seller"])}
+        kinds = {"seller": description["features"]["seller"]}
+        profiles = {"seller": drift.profile(before["seller"], kinds["seller"])}
         (row,) = drift.compared(profiles, after, description, before)
+        last = findings.last_seen(before, after, kinds, "time")
         assert (row["kind"], row["new"]) == ("category", new)
+        assert row["vanished"] + [level for each in last for level in each["levels"]] == gone
+        assert ("vanished_category" in found_in(frame.assign(seller=column))) == ("long" in gone)
 
 
 def test_distances_and_indices_are_those_of_references_with_ties():

@@ -239,12 +239,9 @@ def _news(row: DriftRow, before: pd.Series, after: pd.Series) -> DriftRow:
         The values, n and m, in the order of time.
     """
     before, after = _measured(before, row["kind"]), _measured(after, row["kind"])
-    vanished = [each for each in row["vanished"] if len(after) > NEWS * longest_absence(before.astype("str") == each)]
-    new = row["new"]
-    if new:
-        usual = NEWS * _newcomer(before.astype("str"), len(after))
-        new = [each for each in new if (after.astype("str") == each).sum() > usual]
-    row = {**row, "vanished": vanished, "new": new}
+    if row["vanished"] or row["new"]:
+        new, vanished = _unusual_levels(row, before.astype("str"), after.astype("str"))
+        row = {**row, "new": new, "vanished": vanished}
     gap = abs(row["missing"][1] - row["missing"][0]) > SUBSTANTIAL
     if not row["flagged"] or gap or row["size"] is None:
         return row
@@ -303,16 +300,26 @@ def longest_absence(present: pd.Series) -> int:
     return int(np.diff(np.flatnonzero(present), prepend=-1, append=len(present)).max()) - 1
 
 
-def _newcomer(before: pd.Series, rows: int) -> int:
-    """Return how often a level occurs in the first `rows` rows that have it, if new levels are usual: the second most.
+def _unusual_levels(row: DriftRow, before: pd.Series, after: pd.Series) -> tuple[list[str], list[str]]:
+    """Return the new and the vanished levels of a row that are no more of the changes that the column usually has."""
+    rows, shares = len(after), before.value_counts(normalize=True)
+    came, went = (NEWS * usual_turnover(each, rows) for each in (before, before[::-1]))
+    gone = [each for each in row["vanished"] if rows > NEWS * longest_absence(before == each)]
+    new = [each for each in row["new"] if (after == each).sum() > came]
+    return new, [each for each in gone if shares.get(each, 1.0) * rows > went]
 
-    Levels of the first `rows` rows, or half of all if these are fewer, are not new.
+
+def usual_turnover(levels: pd.Series, rows: int) -> int:
+    """Return how many of the first `rows` rows since it came a level has, if levels come regularly: the second most.
+
+    Levels of the first `rows` rows, or half of all if these are fewer, are not new. Of the rows in reverse order, it is
+    how many of the last rows a level has that goes for good.
     """
-    codes, levels = pd.factorize(before.dropna())
+    codes, known = pd.factorize(levels.dropna())
     span = min(rows, len(codes) // 2)
     firsts = np.unique(codes, return_index=True)[1]
     age = np.arange(len(codes)) - firsts[codes]
-    counts = np.bincount(codes[(firsts[codes] >= span) & (age < span)], minlength=max(len(levels), 2))
+    counts = np.bincount(codes[(firsts[codes] >= span) & (age < span)], minlength=max(len(known), 2))
     return int(np.sort(counts)[-2])
 
 

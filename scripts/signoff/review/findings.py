@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord, DriftRow
-from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance
+from signoff.review.drift import NEWS, SHARE, longest_absence, never_by_chance, usual_turnover
 from signoff.review.reasons import alarm, vanished
 
 # At most this many shifted columns get their own sentence.
@@ -14,7 +14,8 @@ _MOST_SHIFTED = 3
 def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], time: str) -> list[AlarmRecord]:
     """Return an alarm for each level that vanishes within the held-out part; both parts are in the order of time.
 
-    A level that comes and goes, like weekends, has been absent for as long in the training part.
+    A level that comes and goes, like weekends, has been absent for as long in the training part. In a column of people
+    who come and leave, others have gone for good.
     """
     found = []
     for name in [each for each, kind in kinds.items() if kind == "category"]:
@@ -28,7 +29,8 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
             silent = len(after) - 1 - last[k]
             if not never_by_chance(counts[k] / len(before), silent, len(levels)):
                 continue
-            if silent > NEWS * longest_absence(codes == k):
+            usual = usual_turnover(before[name][::-1], silent)
+            if silent > NEWS * longest_absence(codes == k) and counts[k] / len(before) * silent > NEWS * usual:
                 moment = after[time].iloc[last[k]]
                 level = str(levels[int(k)])
                 sentence = (

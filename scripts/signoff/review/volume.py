@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import special
 
 from signoff.release.records import AlarmRecord
+from signoff.review.drift import NEWS, usual_turnover
 from signoff.review.periods import BEFORE, Change, Periods, span_sums, spans_of, step
 from signoff.review.reasons import alarm, vanished
 
@@ -100,7 +101,10 @@ def _empty_words(counts: np.ndarray, periods: Periods) -> str:
 
 
 def level_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -> list[AlarmRecord]:
-    """Return an alarm for each column that has lost a level in the newest span, or nearly so, for the first time."""
+    """Return an alarm for each column that has lost a level in the newest span, or nearly so, for the first time.
+
+    The rows are in the order of time.
+    """
     found = []
     for name, kind in kinds.items():
         codes, levels = pd.factorize(table[name])
@@ -120,7 +124,9 @@ def level_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
             # Poisson: the probability of this few rows, given the usual earlier share, or the lowest one.
             p, of_least = (special.pdtr(cells[:, 0], np.maximum(rows, 1e-9)) for rows in (usual, least))
             lost = (cells[:, 0] <= _LEFT * usual) & (p < _RARE_OF_LEVELS / len(levels)) & (of_least < _RARE_OF_LEAST)
-            for k in np.flatnonzero(lost):
+            # Where levels go for good regularly, like people who leave, one more is no news.
+            usually = NEWS * usual_turnover(table[name][::-1], int(total[0])) if lost.any() else 0
+            for k in np.flatnonzero(lost & (usual > usually)):
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
         for level, (length, now, before) in list(gone.items())[:_MOST_NAMED]:
             sentence = f"{name} is “{level}” in {now:,} rows of {periods.words(length)}; spans of that length before "
