@@ -125,7 +125,8 @@ def level_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
             p, of_least = (special.pdtr(cells[:, 0], np.maximum(rows, 1e-9)) for rows in (usual, least))
             lost = (cells[:, 0] <= _LEFT * usual) & (p < _RARE_OF_LEVELS / len(levels)) & (of_least < _RARE_OF_LEAST)
             # Where levels go for good regularly, like people who leave, one more is no news.
-            usually = NEWS * usual_turnover(table[name][::-1], int(total[0])) if lost.any() else 0
+            older = table[name][periods.codes >= length]
+            usually = NEWS * usual_turnover(older[::-1], int(total[0])) if lost.any() else 0
             for k in np.flatnonzero(lost & (usual > usually)):
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
         for level, (length, now, before) in list(gone.items())[:_MOST_NAMED]:
