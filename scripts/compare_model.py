@@ -29,10 +29,11 @@ from signoff.model.records import Profile
 from signoff.model.scoring import LOW_AND_HIGH
 from signoff.release.records import AlarmRecord, Compared, Metrics, Validation
 from signoff.release.store import Releases
-from signoff.review import drift, findings, intervals, leaks
+from signoff.review import drift, findings, intervals
 from signoff.review.comparison import LEAST_DIFFERENCE, compare_predictors, comparison_alarms
 from signoff.review.copied_rows import copies
 from signoff.review.delivery import history_alarms, lacking
+from signoff.review.known import known_late
 from signoff.review.newest import missing_alarms, newest_alarms
 from signoff.review.periods import compared_periods
 from signoff.review.sample import held_out, sample
@@ -197,7 +198,7 @@ def _compare_rows(
     profile = {name: drift.profile(alike[name], kind) for name, kind in columns}
     names = [name for name in kinds if not of_a_date(name, description)]
     alarms = [
-        *leaks.known_late(description.get("not_before", []), description),
+        *known_late(description.get("not_before", []), description),
         *copies(sampled.training_rows if sampled else [train], test, names, target, seed),
         *findings.drift_alarms(training, "the held-out part"),
         *(findings.last_seen(in_time[0], in_time[1], kinds, time) if time and by_time else []),

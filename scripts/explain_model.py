@@ -5,6 +5,7 @@
 """
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from signoff.model.regressor import use_threads
 from signoff.model.weights import weights_of
 from signoff.release.records import AlarmRecord, Explained, Visible
 from signoff.review import bias, empty_model, importance, intervals
+from signoff.review.known import known_early
 from signoff.review.leaks import leaks
 from signoff.review.newest_errors import error_alarms
 from signoff.review.rests_on import rests_on
@@ -45,7 +47,12 @@ _RECENT_WEEKS = 24
 
 
 def explain_model(
-    model: Any, table: pd.DataFrame, description: Description, seed: int = 0, weighting: Weighting | None = None
+    model: Any,
+    table: pd.DataFrame,
+    description: Description,
+    seed: int = 0,
+    weighting: Weighting | None = None,
+    known: Collection[str] = (),
 ) -> Explained:
     """Return the diagnostics of the model and its rows alone.
 
@@ -53,22 +60,18 @@ def explain_model(
     ----------
     model
         The fitted pipeline.
-    table
-        The features of n rows, with the target and the split.
-    description
-        The JSON beside them.
-    seed
-        The seed of every draw and shuffle.
-    weighting
-        How the training rows were weighted.
+    table, description
+        The features of n rows, with the target and the split; and the JSON beside them.
+    seed, weighting
+        The seed of every draw and shuffle, and how the training rows were weighted.
+    known
+        The features that are known before the target is, and so are no leaks.
 
     Returns
     -------
     dict
         importance, importance_sample, partial_dependence, rests_on, visible and out_of_sample, as diagnostics.json
-        has them;
-        order (see `empty_model.order`); alarms: of leaks, of a model that predicts one value, of slices whose bias has
-        moved.
+        has them; order (see `empty_model.order`); and the alarms of all of these.
     """
     kinds, target, by_time = description["features"], description["target"], description["split"]["by"] == "time"
     train, test = (table[table["split"] == part].reset_index(drop=True) for part in ("train", "test"))
@@ -81,22 +84,22 @@ def explain_model(
     folds = folds if by_time else 0 * folds
     actual, predicted = test[target].to_numpy("float64"), predictions(model, test[list(kinds)])
     error, error_then = predicted - actual, unseen - then
-    mae = float(np.abs(error).mean())
     # A slice of the calendar is a few whole days, which say little.
     lasting = {name: kind for name, kind in kinds.items() if not of_a_date(name, description)}
     slices = intervals.make_slices(table, lasting) if len(unseen) else {}
     of_newest, visible = _newest_errors(table, description, slices, error, error_then, folds)
+    rests = rests_on(model[-1], train, kinds, target, importances, float(np.abs(error).mean()), seed)
     blocks, blocks_then, by = _blocks(table, description, unseen.index, seed)
     return {
         "importance": importances,
         "importance_sample": made_of,
         "partial_dependence": importance.dependence(model, test, kinds, importances, seed),
-        "rests_on": rests_on(model[-1], train, kinds, target, importances, mae, seed),
+        "rests_on": {**rests, "known_before": set(rests["features"]) <= set(known)} if rests else None,
         "visible": visible,
         "out_of_sample": unseen_scores(then.to_numpy(), error_then.to_numpy(), folds, blocks_then, (error, blocks)),
         "order": empty_model.order((actual, predicted), (then.to_numpy("float64"), unseen.to_numpy("float64"))),
         "alarms": [
-            *leaks(table, description, seed),
+            *leaks(table, description, seed, known),
             *empty_model.one_value(actual, predicted),
             *_slice_bias(table, slices, (error, blocks), (error_then, blocks_then), folds, by == "days"),
             *of_newest,
@@ -236,6 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--features", required=True, type=Path, help="the features; their .json beside them")
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--random-state", type=int, default=0, help="the seed")
+    parser.add_argument("--known-before", action="append", default=[], help="columns that are no leaks")
     args = parser.parse_args(argv)
     with command_line.logged("explain_model", args, args.model):
         metadata = cast(Metadata, read_json(args.model.with_suffix(".json")))
@@ -245,7 +249,8 @@ def main(argv: list[str] | None = None) -> None:
         table, _, _ = sample(args.features, scan(args.features, description["kinds"]), sizes)
         # Everything here is small: a second thread would mostly wait for the first.
         with threadpool_limits(1):
-            found = explain_model(model, table, description, args.random_state, metadata.get("weight"))
+            known = known_early(args.known_before, description)
+            found = explain_model(model, table, description, args.random_state, metadata.get("weight"), known)
         write_json(args.output, {"model_sha256": metadata["sha256"], **rounded(found)})
         most = [each["feature"] for each in found["importance"][:3] if each["mean"] > 0]
         logging.info("[explain_model] completed. Rests most on: %s", ", ".join(most) or "nothing")

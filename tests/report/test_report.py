@@ -355,6 +355,8 @@ def test_the_box_says_where_to_look_with_figures(finished_run):
         "bias -1.9."
     )
     assert rests == "It rests on km: without it the error is 3.1 times as large. Is km known when predictions are made?"
+    known = {"rests_on": {"features": ["km"], "MAE": 2.0, "MAE_without": 6.2, "rows": 80, "known_before": True}}
+    assert decision(found, diagnostics() | known).where[-1] == rests.partition(" Is km")[0]
     pair = diagnostics() | {"rests_on": {"features": ["km", "riders"], "MAE": 2.0, "MAE_without": 6.2, "rows": 80}}
     assert "It rests on km and riders: without them the error " in decision(found, pair).where[-1]
     assert len(decision(found, diagnostics() | {"rests_on": None}).where) == 3

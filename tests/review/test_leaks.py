@@ -1,13 +1,17 @@
 """Columns that know the target are named, each kind with its words; strong features that cause it are not."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
 from feature_engineering import feature_engineering
+from signoff.base.errors import TaskError
 from signoff.review.arithmetic import combination, later_rows
 from signoff.review.copied_rows import copies
+from signoff.review.known import known_early
 from signoff.review.leaks import leaks
 from signoff.review.post_outcome import post_outcome
 from signoff.review.rests_on import rests_on
@@ -26,9 +30,9 @@ def trips(seed: int = 0) -> pd.DataFrame:
     return frame.assign(minutes=(frame["distance"] * pace + 3 * frame["stops"] + noise).round(2))
 
 
-def found_in(frame: pd.DataFrame) -> dict[str, str]:
+def found_in(frame: pd.DataFrame, known_before: Sequence[str] = ()) -> dict[str, str]:
     table, description = feature_engineering(frame, "minutes", split_by="hash")
-    return {each["feature"]: each["sentence"] for each in leaks(table, description, 0)}
+    return {each["feature"]: each["sentence"] for each in leaks(table, description, 0, known_before)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -144,8 +148,35 @@ def test_a_cause_that_is_named_in_place_of_an_effect_names_the_effect_too():
     frame["minutes"] = frame["before"] + random.normal(0, 0.4, ROWS)
     found = found_in(frame.assign(note=frame["minutes"] + random.normal(0, 0.5, ROWS)))
     words = "before the target is? If so, note may be computed from the target instead: only the two together show it."
-    assert list(found) == ["before"] and found["before"].endswith(words)
+    assert list(found) == ["before"]
+    assert found["before"].endswith(f"{words} Add the one that is known to features.known_before.")
     assert found_in(frame) == {}
+
+
+def test_columns_that_are_known_before_the_target_are_no_leaks_and_stay_evidence():
+    random = np.random.default_rng(1)
+    frame = trips()
+    noise = random.normal(0, 0.5 * frame["minutes"].std(), ROWS)
+    frame = frame.assign(
+        booked=(frame["minutes"] + noise).round(2), copy=frame["minutes"] + random.normal(0, 0.1, ROWS)
+    )
+    assert {"booked", "copy"} == set(found_in(frame))
+    assert all(each.endswith("If so, add it to features.known_before.") for each in found_in(frame).values())
+    assert list(found_in(frame, ["booked"])) == ["copy"]
+    assert list(found_in(frame, ["copy"])) == ["booked"]
+    part = (frame["minutes"] * random.uniform(0.2, 0.8, ROWS)).round(2)
+    parts = trips().assign(one=part, two=frame["minutes"] - part)
+    assert list(found_in(parts)) == ["one"] and list(found_in(parts, ["one"])) == ["two"]
+    assert found_in(parts, ["one", "two"]) == {}
+
+
+def test_a_feature_is_known_before_the_target_if_all_columns_that_it_is_made_of_are():
+    derived = {"per_stop": "distance / (stops + 1)"}
+    _, description = feature_engineering(trips(), "minutes", split_by="hash", derived=derived)
+    assert known_early(["distance"], description) == ["distance"]
+    assert set(known_early(["distance", "stops"], description)) == {"distance", "stops", "per_stop"}
+    with pytest.raises(TaskError, match="no feature is made of 'distanse': did you mean distance"):
+        known_early(["distanse"], description)
 
 
 @pytest.mark.parametrize("seed", range(1, 3))

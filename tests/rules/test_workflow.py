@@ -168,6 +168,21 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         assert imported <= declared[task]
 
 
+def test_a_column_is_known_either_before_the_target_or_after_it_and_is_one_of_the_table(finished):
+    for features, words in (
+        ({"not_before": ["km", "city"], "known_before": ["city"]}, "and features.known_before both name city. Remove"),
+        ({"known_before": ["kms"]}, "features.known_before: no feature is made of 'kms': did you mean km"),
+    ):
+        finished.configure(features=features)
+        done = finished.snakemake("reports/final_report.md", check=False)
+        assert done.returncode == 1 and words in done.stdout
+        assert "Traceback" not in done.stdout
+    finished.configure(features={"known_before": ["km"]})
+    finished.snakemake("reports/final_report.md")
+    rests = finished.json("reports/diagnostics.json")["rests_on"]
+    assert rests["features"] == ["km"] and rests["known_before"]
+
+
 @pytest.mark.parametrize(
     ("change", "tasks"),
     [
@@ -184,6 +199,7 @@ def test_each_rule_declares_every_module_of_ours_that_its_script_imports(project
         ({"evaluation": {}}, ["evaluate_model"]),
         ({"evaluation": {"baseline": "km", "interval_level": 0.8}}, ["train_model"]),
         ({"features": {"not_before": ["km"]}}, ["feature_engineering"]),
+        ({"features": {"known_before": ["km"]}}, ["explain_model"]),
         ({"thresholds": {"mae_max": 11}}, ["evaluate_model"]),
         ({"thresholds": {"mae_max": 10, "r2_min": 0.5, "max_regression": 1}}, ["evaluate_model"]),
         ({"model": {"params": {"max_iter": 20}, "format": "skops"}}, ["train_model"]),

@@ -28,7 +28,7 @@ rule explain_model:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        options=flags(random_state=settings.random_state),
+        options=flags(random_state=settings.random_state, known_before=settings.features.known_before),
     shell:
         "python {input.script:q} --model={input.model:q} --features={input.features:q} --output={output:q}"
         " {params.options} --log={log:q}"

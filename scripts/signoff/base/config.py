@@ -54,6 +54,7 @@ class FeaturesConfig:
     keep: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     not_before: list[str] = field(default_factory=list)
+    known_before: list[str] = field(default_factory=list)
     date_parts: list[str] = field(default_factory=lambda: ["year", "month", "day_of_week", "hour"])
     derived: dict[str, str] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

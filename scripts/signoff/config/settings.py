@@ -171,6 +171,9 @@ def check_config(values: dict[str, Any], schema_path: Path) -> Config:
         raise TaskError(f"config: data.partition_by: {config.data.partition_by} needs time_column. Name it.")
     _check_groups(config)
     _check_history(config)
+    if both := set(config.features.not_before) & set(config.features.known_before):
+        listed = " and ".join(sorted(both))
+        raise TaskError(f"config: features.not_before and features.known_before both name {listed}. Remove one.")
     if model.passes and model.preset != "fast":
         raise TaskError("config: model.passes needs a model.estimator with partial_fit, and model.preset: fast.")
     if model.passes and (not model.max_rows or model.candidates):

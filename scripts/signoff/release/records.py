@@ -226,12 +226,16 @@ class ImportanceSample(TypedDict):
 
 
 class RestsOn(TypedDict):
-    """One or two features, and the MAE of models with and without them on the same rows, which they had not seen."""
+    """One or two features, and the MAE of models with and without them on the same rows, which they had not seen.
+
+    `known_before` says whether the config declares that the features are known before the target is.
+    """
 
     features: list[str]
     MAE: float
     MAE_without: float
     rows: int
+    known_before: NotRequired[bool]
 
 
 class Effect(TypedDict):

@@ -206,10 +206,8 @@ def _where(metrics: Metrics, diagnostics: Diagnostics) -> list[str]:
         names = " and ".join(rests["features"])
         it, are = ("it", "Is") if len(rests["features"]) == 1 else ("them", "Are")
         times = rests["MAE_without"] / rests["MAE"] if rests["MAE"] else float("inf")
-        found.append(
-            f"It rests on {names}: without {it} the error is {times:.1f} times as large. "
-            f"{are} {names} known when predictions are made?"
-        )
+        question = "" if rests.get("known_before") else f" {are} {names} known when predictions are made?"
+        found.append(f"It rests on {names}: without {it} the error is {times:.1f} times as large.{question}")
     if visible := diagnostics.get("visible"):
         found += _seen(visible)
     return found

@@ -1,12 +1,14 @@
 """Target leakage: features that make a model look better than it is."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
 from signoff.features.earlier_rows import history_of
-from signoff.features.recipe import columns_used, of_a_date
+from signoff.features.recipe import of_a_date
 from signoff.features.records import Description
 from signoff.model.encoding import fit, predictions
 from signoff.model.regressor import DEFAULT_ESTIMATOR, make_regressor
@@ -23,9 +25,12 @@ _ROWS = 10_000
 _R2 = 0.97
 _RATIO = 5
 _QUESTION = "is it known before the target is?"
+_IF_SO = f"{_QUESTION} If so, add it to features.known_before."
 
 
-def leaks(table: pd.DataFrame, description: Description, seed: int) -> list[AlarmRecord]:
+def leaks(
+    table: pd.DataFrame, description: Description, seed: int, known_before: Collection[str] = ()
+) -> list[AlarmRecord]:
     """Return an alarm for each feature that reveals the target in a way that no cause of it does.
 
     Parameters
@@ -36,6 +41,8 @@ def leaks(table: pd.DataFrame, description: Description, seed: int) -> list[Alar
         The description that `feature_engineering` writes.
     seed
         The seed of the choice of rows, and of the models.
+    known_before
+        Features that are known before the target is; see `known.known_early`. They are evidence, but raise no alarm.
     """
     kinds, target = description["features"], description["target"]
     train = table[table["split"] == "train"]
@@ -61,11 +68,12 @@ def leaks(table: pd.DataFrame, description: Description, seed: int) -> list[Alar
         found.setdefault(name, f"{name} is the target {which}: {_QUESTION}")
     others = {name: kind for name, kind in kinds.items() if name not in found}
     if together := combination(rows, others, target):
-        found[together.names[0]] = _words_together(together)
+        accused = [name for name in together.names if name not in known_before]
+        found[accused[0] if accused else together.names[0]] = _words_together(together)
         others = {name: kind for name, kind in others.items() if name not in together.names}
     for each in post_outcome(rows, others, target, seed):
         found[each.name] = _words_afterwards(each)
-    return [alarm("leak", name, sentence) for name, sentence in found.items()]
+    return [alarm("leak", name, sentence) for name, sentence in found.items() if name not in known_before]
 
 
 def _alone(rows: pd.DataFrame, kinds: dict[str, str], target: str, seed: int) -> dict[str, tuple[float, float]]:
@@ -116,7 +124,7 @@ def _group_means(table: pd.DataFrame, train: pd.DataFrame, kinds: dict[str, str]
 
 def _words_alone(name: str, alone: float, others: float) -> str:
     words = f"{name} alone explains {alone:.1%} of the target's variance, all other features together {others:.1%}: "
-    return words + _QUESTION
+    return words + _IF_SO
 
 
 def _words_together(found: Combination) -> str:
@@ -127,24 +135,11 @@ def _words_together(found: Combination) -> str:
 
 def _words_afterwards(found: Descendant) -> str:
     made = f"{found.name} may be computed from the target" + (f" and {found.also}" if found.also else "")
-    other = f" If so, {found.rival} may be computed from the target instead: only the two together show it."
-    return (
+    words = (
         f"{made}, or share a cause with it: it alone explains {found.alone:.0%} of it, and where the target is known, "
-        f"the other features say nothing about {found.name}, as they would of a cause: {_QUESTION}"
-    ) + (other if found.rival else "")
-
-
-def known_late(not_before: list[str], description: Description) -> list[AlarmRecord]:
-    """Return an alarm for each feature computed from a column that is known only after the target."""
-    found = []
-    for name in description["features"]:
-        how = description["recipe"].get(name)
-        made_of = columns_used({name: how}) if how else [name]
-        for column in set(not_before) & {name, *made_of}:
-            which = f"The feature {name}" + ("" if column == name else f" is made of {column}, which")
-            found.append(alarm("not_before", name, f"{which} is known only after the target (features.not_before)."))
-    custom = description.get("custom")
-    for column in set(not_before) & set(custom["columns"] if custom else ()):
-        sentence = f"Your own code gets {column}, which is known only after the target (features.not_before)."
-        found.append(alarm("not_before", column, sentence))
-    return sorted(found, key=lambda each: str(each["feature"]))
+        f"the other features say nothing about {found.name}, as they would of a cause: "
+    )
+    if not found.rival:
+        return words + _IF_SO
+    instead = f"If so, {found.rival} may be computed from the target instead: only the two together show it."
+    return f"{words}{_QUESTION} {instead} Add the one that is known to features.known_before."
