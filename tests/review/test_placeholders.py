@@ -81,6 +81,9 @@ def test_a_level_that_falls_is_not_cut_off():
     week = frame.index.to_numpy() // 70
     # Rounded, and lower each week, so that the newest values are below nearly all before.
     frame["fine"] = (90 - 2 * week + np.random.default_rng(2).integers(0, 4, len(frame))).astype("float64")
+    # Two that have no values but the limit in the newest weeks, or one more: holidays of these weeks.
+    frame["of_a_day"] = np.where(week % 9 < 4, 1.0, 0.0)
+    frame["of_a_day"] = frame["of_a_day"].mask((frame["of_a_day"] == 1) & (frame.index % 2 == 0), 2.0)
     # And one that was cut off for as long before.
     at_times = np.isin(periods.codes, [0, 1, 20, 21])
     frame["often_zero"] = frame["often_zero"].mask(at_times & (frame["often_zero"] > 5), 5.0)

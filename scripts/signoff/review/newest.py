@@ -1,7 +1,7 @@
 """Recent changes in the rows: the newest spans of time compared with earlier spans of equal length; see `periods`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
@@ -138,17 +138,21 @@ def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int,
         found = step(figures, length, floor)
         if _is_news(found, least, checks) and (best is None or found.p < best.p):
             best = found
-    return best if best and _outlasts(values, periods, best.length) else None
+    if best and all(each.p < _RARE_IF_ALIKE for each in _if_alike(values, periods, [best.length])):
+        return best
+    # A few long spans are too few to show what is usual; the periods that they are made of are more.
+    lengths = [length for length, _ in spans_of(periods)]
+    tried = [each for each in _if_alike(values, periods, lengths) if _is_news(each, least, checks)]
+    return min(tried, key=lambda each: each.p, default=None)
 
 
-def _outlasts(values: np.ndarray, periods: Periods, length: int) -> bool:
-    """Return whether a step is still rare if consecutive periods are autocorrelated."""
+def _if_alike(values: np.ndarray, periods: Periods, lengths: Sequence[int]) -> list[Change]:
+    """Return the steps of the newest spans by period, judged as if consecutive periods were autocorrelated."""
     use = (periods.codes >= 0) & np.isfinite(values)
     n = np.bincount(periods.codes[use], minlength=periods.count)[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         means_by_period = np.bincount(periods.codes[use], values[use], periods.count)[::-1] / n
-        tried = newest_steps(means_by_period[None], (1 / n)[None], [length])
-    return all(each.p < _RARE_IF_ALIKE for *_, each in tried)
+        return [each for *_, each in newest_steps(means_by_period[None], (1 / n)[None], lengths)]
 
 
 def _is_news(found: Change | None, least: float, checks: int) -> TypeGuard[Change]:

@@ -22,7 +22,9 @@ _CHANCE = 0.3
 _DAYS, _FEWEST = 0.5, 4
 # The share of the newest rows that must have the largest or smallest value for it to be a limit, at least and of the
 # earlier share of values at or beyond it; on how many days; and how rare it must be that no day has values beyond it.
+# There must be other values, too: flags of holidays are 1 for weeks.
 _AT_LIMIT, _OF_BEYOND, _FEWEST_DAYS, _RARE_BELOW = 0.05, 0.4, 4, 1e-5
+_MOST_AT_LIMIT, _FEWEST_VALUES = 0.6, 4
 _MOST_NAMED = 3
 
 
@@ -107,7 +109,9 @@ def _limit_words(name: str, column: pd.Series, days: np.ndarray, periods: Period
             now, before, over = (float(each.mean()) for each in (at[late], at[~late], beyond[~late]))
             if len(np.unique(day[at & late])) < _FEWEST_DAYS:
                 continue
-            if now < max(_AT_LIMIT, _TIMES * before, _OF_BEYOND * (before + over)):
+            if not max(_AT_LIMIT, _TIMES * before, _OF_BEYOND * (before + over)) <= now <= _MOST_AT_LIMIT:
+                continue
+            if len(np.unique(values[late])) < _FEWEST_VALUES:
                 continue
             by_span = np.bincount(recent[beyond] // length, minlength=count)[1:count]
             with_any = (len(np.unique(day[beyond])) + 0.5) / (len(np.unique(day[~late])) + 1)
