@@ -493,6 +493,21 @@ def test_a_level_that_has_been_away_for_as_long_before_is_not_missing_whenever_t
     assert "vanished_category" in found_in(frame.assign(regime=np.where(day < 180, frame["store"], "A")))
 
 
+def test_faults_of_two_weeks_are_named_in_a_table_with_one_row_a_day():
+    random, days = np.random.default_rng(4), 500
+    warmth = 10 - 9 * np.cos(2 * np.pi * np.arange(days) / 365) + 2 * random.normal(size=days)
+    frame = pd.DataFrame({"time": pd.date_range("2022-01-03", periods=days), "warmth": warmth.round(1)})
+    frame["price"] = np.exp(random.normal(2, 0.5, days)).round(2)
+    frame["sold"] = (40 + frame["warmth"] + random.normal(0, 3, days)).round(2)
+    newest_days = late(frame, 2)
+    assert newest_days.sum() == 14 and found_in(frame) == {}
+    fahrenheit = frame["warmth"].mask(newest_days, (frame["warmth"] * 1.8 + 32).round(1))
+    (said,) = found_in(frame.assign(warmth=fahrenheit)).values()
+    assert said[0] == "warmth" and "of the last 2 weeks" in said[1] or "in the last 2 weeks" in said[1]
+    feature, sentence = found_in(frame.assign(price=frame["price"].mask(newest_days, 7.5)))["stuck"]
+    assert feature == "price" and "in 14 consecutive rows" in sentence
+
+
 def test_a_unit_is_named_in_a_column_of_many_zeros():
     frame, random = shop(), np.random.default_rng(3)
     frame["rain"] = np.where(random.random(len(frame)) < 0.6, 0.0, random.gamma(2, 3, len(frame))).round(1)
@@ -551,6 +566,21 @@ def test_distances_and_indices_are_those_of_references_with_ties():
         p, q = (np.maximum(pd.cut(each, edges).value_counts(sort=False), 0.5) for each in (before, after))
         p, q = p / p.sum(), q / q.sum()
         assert row["psi"] == pytest.approx(float(((q - p) * np.log(q / p)).sum()), abs=0.01)
+
+
+def test_a_step_that_is_plain_by_week_is_named_where_its_span_has_few_of_its_length_before():
+    """A season moves the level of four weeks a lot, but never as fast."""
+    frame = shop()
+    random, day = np.random.default_rng(5), (frame["time"] - frame["time"].min()).dt.days
+    sea = 8 - 7 * np.cos(2 * np.pi * (day - WEEKS * 7) / 365 + 0.5) + random.normal(0, 0.6, len(frame))
+    frame["sea"] = sea.round(1)
+    # Two wrong values of long ago are further out than the new unit.
+    frame.loc[[100, 200], "sea"] = [-200.0, 200.0]
+    assert found_in(frame) == {}
+    changed = frame["sea"].mask(late(frame, 4), (frame["sea"] * 1.8 + 32).round(1))
+    table, description = feature_engineering(frame.assign(sea=changed), "sold", time_column="time", test_share=0.2)
+    (said,) = [each for each in newest.newest_alarms(table, description) if each["feature"] == "sea"]
+    assert said["name"] in ("unit_change", "drift") and "the last 4 weeks" in said["sentence"]
 
 
 def test_numbers_that_move_with_the_season_are_in_no_other_unit():

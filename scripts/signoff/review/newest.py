@@ -46,7 +46,7 @@ _LEVEL, _SPREAD, _PART = 0.12, 0.07, 0.15
 # The share of one value from which the ranks of all others are compared, too.
 _HIDES = 0.3
 _MOST_ROWS = 60_000
-_FEWEST_STUCK = 20
+_FEWEST_STUCK = 12
 _MOST_NAMED = 3
 
 

@@ -16,6 +16,8 @@ from scipy import special
 LENGTHS = (7, 1, 28)
 _FEWEST_PERIODS = 10
 FEWEST_ROWS = 12
+# Weeks may have fewer.
+_FEWEST_IN_WEEK = 6
 # The lengths of a span, in periods.
 SPANS = (1, 2, 3, 4)
 FEWEST_STEPS = 4
@@ -109,7 +111,8 @@ def enough_rows(age: np.ndarray, rows: np.ndarray, length: int) -> bool:
     inside = age < count * length
     if count < _FEWEST_PERIODS:
         return False
-    return bool(np.median(np.bincount(age[inside] // length, rows[inside], count)) >= FEWEST_ROWS)
+    fewest = _FEWEST_IN_WEEK if length == LENGTHS[0] else FEWEST_ROWS
+    return bool(np.median(np.bincount(age[inside] // length, rows[inside], count)) >= fewest)
 
 
 def step(figures: np.ndarray, length: int, floor: float = 0.0) -> Change | None:
