@@ -43,6 +43,8 @@ _LARGER = 1.5
 _RARE, _RARE_IF_ALIKE = 0.006, 0.001
 # The smallest effects that are reported: in mean ranks, their spread, and shares.
 _LEVEL, _SPREAD, _PART = 0.12, 0.07, 0.15
+# The share of the earlier values, at each end, that does not count for their range.
+_OUTERMOST = 0.001
 # The share of one value from which the ranks of all others are compared, too.
 _HIDES = 0.3
 _MOST_ROWS = 60_000
@@ -73,13 +75,12 @@ def newest_alarms(
         return []
     kinds = {name: kind for name, kind in drift.columns(description) if not of_a_date(name, description)}
     checks = len(SPANS) * (2 * len(kinds) + 4)
-    stuck = _stuck_columns(table, table[time], kinds, periods)
+    stuck, still = _stuck_columns(table, table[time], kinds, periods)
     repeats = repeated_alarms(table, [*kinds], description, periods)
     volumes = [*volume_alarms(table[time], periods), *level_alarms(table, kinds, periods)]
-    skip = {each["feature"] for each in stuck}
-    moved = _shifted(table, {name: kind for name, kind in kinds.items() if name not in skip}, periods, checks)
+    moved = _shifted(table, {name: kind for name, kind in kinds.items() if name not in still}, periods, checks)
     # A step is stronger evidence than decimals.
-    skip |= {each["feature"] for each in moved}
+    skip = {each["feature"] for each in (*stuck, *moved)}
     filled = placeholder_alarms(table, {name: kind for name, kind in kinds.items() if name not in skip}, time, periods)
     skip |= {each["feature"] for each in filled}
     precise = [each for each in precision_alarms(table, kinds, periods) if each["feature"] not in skip]
@@ -100,9 +101,12 @@ def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _stuck_columns(
     table: pd.DataFrame, moments: pd.Series, kinds: dict[str, str], periods: Periods
-) -> list[AlarmRecord]:
-    """Return an alarm for each column that is stuck at one value for longer than ever before, up to the newest rows."""
-    found = []
+) -> tuple[list[AlarmRecord], set[str]]:
+    """Return an alarm for each column that is, or was, stuck at a value in the newest rows for longer than ever before.
+
+    The columns that still are stuck are returned, too.
+    """
+    found, still = [], set()
     for name in kinds:
         column = table[name]
         known = column.notna().to_numpy()
@@ -127,7 +131,9 @@ def _stuck_columns(
             f"{name} is {shown} in {run:,} consecutive rows, from {moment}; before, at most {longest:,} in a row were "
         )
         found.append(alarm("stuck", name, f"{sentence}equal."))
-    return found
+        if starts[k] + run == len(values):
+            still.add(name)
+    return found, still
 
 
 def _most_moved(values: np.ndarray, periods: Periods, least: float, checks: int, chance: float = 0.0) -> Change | None:
@@ -224,7 +230,8 @@ def _beyond(values: np.ndarray, periods: Periods) -> Change | None:
         now, before = values[inside & known], values[~inside & known]
         if len(now) < FEWEST_ROWS or not len(before):
             continue
-        low, high = before.min(), before.max()
+        # A few wrong values of long ago do not hide a new unit.
+        low, high = np.quantile(before, [_OUTERMOST, 1 - _OUTERMOST])
         margin = 0.3 * (high - low)
         far = float(((now < low - margin) | (now > high + margin)).mean())
         if far >= _PART and high > low:
