@@ -226,19 +226,6 @@ def test_a_target_of_another_scale_is_named_though_days_are_alike():
     assert "predictions of sold within one day differ by 1, targets differ by 1." in alarm["sentence"]
 
 
-def test_a_step_of_a_series_without_autocorrelation_is_found_about_as_often_as_if_that_were_known():
-    found = {0.0: 0, 2.4: 0}
-    t_test = 0
-    for seed in range(40):
-        noise = np.random.default_rng(seed).normal(size=40)
-        for size in found:
-            stepped = noise + size * (np.arange(40) >= 37)
-            (step,) = [each for *_, each in series.newest_steps(stepped[None], np.ones((1, 40)), [3])]
-            found[size] += step.p < 0.002
-        t_test += stats.ttest_ind(stepped[:37], stepped[37:]).pvalue < 0.002
-    assert found[0.0] <= 1 and found[2.4] >= 0.75 * t_test
-
-
 def wandering(random: np.random.Generator, count: int, stays: float) -> np.ndarray:
     """Return numbers of which each keeps so much of the one before."""
     found = random.normal(size=count)

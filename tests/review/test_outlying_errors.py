@@ -49,6 +49,23 @@ def test_one_stormy_day_and_weeks_that_are_stormy_at_times_are_no_news():
     assert said(age, np.where(age < 14, actual + noise, actual), predicted, periods)
 
 
+def test_days_whose_level_has_moved_have_no_outlying_errors():
+    age, actual, predicted, periods = rows(6)
+    assert said(age, np.where(age < 14, actual + 40, actual), predicted, periods) == []
+    days = 30 * np.random.default_rng(4).normal(size=WEEKS * 7)[age]
+    assert said(age, actual + np.where(age < 21, days, 0), predicted, periods) == []
+
+
+def test_days_with_one_row_are_compared_with_their_week():
+    age, actual, predicted, _ = rows(6)
+    one = np.arange(len(age)) % A_DAY == 0
+    wrong = np.where(np.isin(age, [2, 7, 11, 16]), 10 * actual, actual)
+    weeks = periods_of(pd.Series(pd.Timestamp("2023-01-02") + pd.to_timedelta(age.max() - age[one], unit="D")))
+    assert weeks is not None
+    assert said(age[one], actual[one], predicted[one], weeks) == []
+    assert "4 are in the last 3 weeks" in said(age[one], wrong[one], predicted[one], weeks)[0]
+
+
 @pytest.mark.parametrize(("rows_of_shop", "feature"), [(0.3, "shop"), (0.0, None)])
 def test_the_level_that_most_of_these_rows_have_is_named(rows_of_shop, feature):
     age, actual, predicted, periods = rows(5)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from signoff.release.records import AlarmRecord
@@ -15,6 +16,8 @@ _LARGEST, _SHARE = (4, 8, 16, 32, 64), 0.02
 _RARE = 5e-5
 # An earlier span of equal length may have a share of this many of them: errors come in clusters.
 _LARGER = 2.0
+# With fewer rows in a day on average, its median says little.
+_FEWEST_IN_DAY = 5
 # How rare it must be, over all levels, that so many of these errors have one level.
 _RARE_OF_LEVELS = 0.01
 # The sentence gives the ratio of such targets to their predictions if it is this large, or as small.
@@ -53,10 +56,10 @@ def outlying_alarms(
     segments
         The code of each row and the labels, by category. The alarm names the level that most of the errors have.
     """
-    found = _outlying(days, error, periods)
+    found = _outlying(days, _within_days(days, error, periods), periods)
     if found is None:
         return []
-    newest, under = found.newest, bool(error[found.newest[0]] < 0)
+    newest, under = found.newest, bool(np.median(error[found.newest]) < 0)
     late = np.flatnonzero((periods.codes >= 0) & (periods.codes < found.length))
     expected = len(found.largest) * len(late) / np.count_nonzero(periods.codes >= 0)
     sentence = f"Of the {len(found.largest)} predictions of {unit} that are furthest {'below' if under else 'above'} "
@@ -69,6 +72,13 @@ def outlying_alarms(
     if feature:
         sentence += f". Of these rows, {rows} have {feature} {level}"
     return [alarm("newest_errors", feature, f"{sentence}. A few targets may be wrong, or in another unit.")]
+
+
+def _within_days(days: np.ndarray, error: np.ndarray, periods: Periods) -> np.ndarray:
+    """Return errors less the median of their day, or period if days have few rows, since levels move by themselves."""
+    few = len(days) < _FEWEST_IN_DAY * len(np.unique(days))
+    errors = pd.Series(error)
+    return (errors - errors.groupby(periods.codes if few else days).transform("median")).to_numpy()
 
 
 def _outlying(days: np.ndarray, error: np.ndarray, periods: Periods) -> _Outlying | None:

@@ -15,8 +15,6 @@ from signoff.review.periods import FEWEST_STEPS, Change
 
 # The AR(1) process: its variance as a multiple of the noise's, and its persistence; the first pair is for none.
 _GRID = [(0.0, 0.0), *((size, stays) for size in (0.1, 0.3, 1.0, 3.0, 10.0) for stays in (0.5, 0.8, 0.95))]
-# As likely as all processes together is that there is none.
-_PRIOR = np.array([1 / 2, *[1 / 2 / (len(_GRID) - 1)] * (len(_GRID) - 1)])
 # The noise of an unknown value, as a multiple of the usual noise.
 _UNKNOWN = 1e6
 # Series of one kind add as much information on the noise of each as this many values of its own (Smyth 2004,
@@ -62,7 +60,7 @@ def newest_steps(
     centred = np.where(known, values - middle[:, None], 0.0)
     fits = [_Whitened(centred, scale, known, *each) for each in _GRID]
     likelihood = np.array([each.likelihood(size - longest) for each in fits])
-    weights = np.exp(likelihood - likelihood.max()) * _PRIOR
+    weights = np.exp(likelihood - likelihood.max())
     weights /= weights.sum()
     best = fits[int(np.argmax(weights))]
     for length in lengths:
