@@ -368,7 +368,7 @@ def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: n
     level = random.choice(sorted(shares[shares >= min(0.08, shares.max())].index))
     inside = late & (frame[shape.segment] == level).to_numpy()
     # As if the source had rounded it as always.
-    decimals = next(n for n in range(6) if np.allclose(frame[shape.target], frame[shape.target].round(n)))
+    decimals = _decimals(frame[shape.target])
     if fault == "stuck sensor":
         frame.loc[late, shape.minor] = float(frame.loc[late, shape.minor].dropna().iloc[0])
     elif fault == "rows loaded twice":
@@ -412,14 +412,18 @@ def planted(frame: pd.DataFrame, shape: Shape, fault: str, weeks: int, random: n
     return frame.reset_index(drop=True)
 
 
+def _decimals(values: pd.Series) -> int:
+    """Return to how many decimals a source has rounded."""
+    return next(n for n in range(6) if np.allclose(values, values.round(n)))
+
+
 def _planted_in_rows(
     frame: pd.DataFrame, shape: Shape, fault: str, late: np.ndarray, random: np.random.Generator
 ) -> pd.DataFrame:
     """Return a table with a fault in a part of the newest rows."""
     some = random.random(len(frame))
     if fault == "loaded twice but for a column":
-        values = frame[shape.minor].dropna()
-        decimals = next(n for n in range(6) if np.allclose(values, values.round(n)))
+        decimals = _decimals(frame[shape.minor].dropna())
         again = frame[late].assign(**{shape.minor: (frame.loc[late, shape.minor] + 10.0**-decimals).round(decimals)})
         return pd.concat([frame, again]).sort_values("time", kind="stable")
     if fault == "half a week missing":

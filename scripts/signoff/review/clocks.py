@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord
-from signoff.review.periods import Periods, spans_of
+from signoff.review.periods import Periods, local, spans_of
 from signoff.review.reasons import alarm
-from signoff.review.times import local
 
 _HOURS = 24
 _SHIFTS = (-2, -1, 1, 2)
@@ -43,16 +42,17 @@ def clock_alarms(time: pd.Series, target: np.ndarray, periods: Periods) -> list[
     first = periods.last - pd.Timedelta(days=periods.count * periods.days)
     earlier = pd.date_range(first + _AROUND, periods.last - 8 * _AROUND, freq="10D")
     followed = any(_clocks_change(each) for each in earlier)
-    words = _unused_words(moments, periods, followed) or _shifted_words(moments.dt.hour, target, periods, followed)
+    hour = moments.dt.hour.to_numpy()
+    words = _unused_words(moments, hour, periods, followed) or _shifted_words(hour, target, periods, followed)
     return [alarm("times", None, words)] if words else []
 
 
-def _unused_words(moments: pd.Series, periods: Periods, followed: bool) -> str:
+def _unused_words(moments: pd.Series, hour: np.ndarray, periods: Periods, followed: bool) -> str:
     """Return a sentence if many of the newest rows are at hours, or minutes, that hardly any earlier row had."""
+    units = {"hours of the day": hour, "minutes of the hour": moments.dt.minute.to_numpy()}
     for length, _ in spans_of(periods):
         late = (periods.codes >= 0) & (periods.codes < length)
-        for unit, each in (("hours of the day", moments.dt.hour), ("minutes of the hour", moments.dt.minute)):
-            values = each.to_numpy()
+        for unit, values in units.items():
             used = np.bincount(values[~late], minlength=60)
             new = late & (used <= _UNUSED * used.sum())[values]
             if used.sum() < _FEWEST_EARLIER or new.sum() < max(_FEWEST_ROWS, _NEW * late.sum()):
@@ -66,9 +66,8 @@ def _unused_words(moments: pd.Series, periods: Periods, followed: bool) -> str:
     return ""
 
 
-def _shifted_words(hours: pd.Series, target: np.ndarray, periods: Periods, followed: bool) -> str:
+def _shifted_words(hour: np.ndarray, target: np.ndarray, periods: Periods, followed: bool) -> str:
     """Return a sentence if the newest rows fit those before better with their times moved by an hour or two."""
-    hour = hours.to_numpy()
     if len(np.unique(hour)) < _FEWEST_HOURS:
         return ""
     counted, valued = _profiles(hour, target, periods)

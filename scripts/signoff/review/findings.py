@@ -29,8 +29,8 @@ def last_seen(before: pd.DataFrame, after: pd.DataFrame, kinds: dict[str, str], 
             silent = len(after) - 1 - last[k]
             if not never_by_chance(counts[k] / len(before), silent, len(levels)):
                 continue
-            usual = usual_turnover(before[name][::-1], silent)
-            if silent > NEWS * longest_absence(codes == k) and counts[k] / len(before) * silent > NEWS * usual:
+            absent = silent > NEWS * longest_absence(codes == k)
+            if absent and counts[k] / len(before) * silent > NEWS * usual_turnover(before[name][::-1], silent):
                 moment = after[time].iloc[last[k]]
                 level = str(levels[int(k)])
                 sentence = (

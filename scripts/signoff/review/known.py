@@ -17,8 +17,7 @@ def known_early(known_before: Collection[str], description: Description) -> list
     TaskError
         No feature is made of one of the columns.
     """
-    features, recipe = description["features"], description["recipe"]
-    made_of = {name: columns_used({name: recipe[name]}) if recipe.get(name) else [name] for name in features}
+    made_of = _made_of(description)
     columns = {column for each in made_of.values() for column in each}
     for column in known_before:
         if column not in columns:
@@ -29,9 +28,7 @@ def known_early(known_before: Collection[str], description: Description) -> list
 def known_late(not_before: list[str], description: Description) -> list[AlarmRecord]:
     """Return an alarm for each feature computed from a column that is known only after the target."""
     found = []
-    for name in description["features"]:
-        how = description["recipe"].get(name)
-        made_of = columns_used({name: how}) if how else [name]
+    for name, made_of in _made_of(description).items():
         for column in set(not_before) & {name, *made_of}:
             which = f"The feature {name}" + ("" if column == name else f" is made of {column}, which")
             found.append(alarm("not_before", name, f"{which} is known only after the target (features.not_before)."))
@@ -40,3 +37,11 @@ def known_late(not_before: list[str], description: Description) -> list[AlarmRec
         sentence = f"Your own code gets {column}, which is known only after the target (features.not_before)."
         found.append(alarm("not_before", column, sentence))
     return sorted(found, key=lambda each: str(each["feature"]))
+
+
+def _made_of(description: Description) -> dict[str, list[str]]:
+    """Return the columns that each feature is made of."""
+    recipe = description["recipe"]
+    return {
+        name: columns_used({name: recipe[name]}) if recipe.get(name) else [name] for name in description["features"]
+    }

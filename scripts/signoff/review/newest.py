@@ -23,6 +23,7 @@ from signoff.review.periods import (
     Change,
     Periods,
     enough_rows,
+    local,
     means,
     periods_of,
     since,
@@ -180,15 +181,16 @@ def _shifted(table: pd.DataFrame, kinds: dict[str, str], periods: Periods, check
     moved: list[tuple[Change, str, pd.Series, str]] = []
     for name in [each for each, kind in kinds.items() if kind == "number"]:
         values = table[name].to_numpy("float64", na_value=np.nan)
-        others = _without_most_frequent(values)
         ranks = _ranks(values)
         each = _most_moved(ranks, periods, _LEVEL, checks, 0.3)
         each = each or _most_moved(np.abs(ranks - 0.5), periods, _SPREAD, checks, 0.15)
         each = each or _beyond(values, periods)
+        column, without = table[name], ""
+        if each is None and (others := _without_most_frequent(values)) is not None:
+            each = _most_moved(_ranks(others), periods, _LEVEL, checks, 0.3)
+            column, without = pd.Series(others), ", without the most frequent value,"
         if each:
-            moved.append((each, name, table[name], ""))
-        elif others is not None and (each := _most_moved(_ranks(others), periods, _LEVEL, checks, 0.3)):
-            moved.append((each, name, pd.Series(others), ", without the most frequent value,"))
+            moved.append((each, name, column, without))
     found = []
     for each, name, column, without in sorted(moved, key=lambda row: row[0].p)[:_MOST_NAMED]:
         inside = (periods.codes >= 0) & (periods.codes < each.length)
@@ -248,10 +250,9 @@ def _unit_of(before: pd.Series, now: pd.Series) -> str | None:
 
 def rows_by_day(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     """Return the number of rows by day (column ""), and in how many of them each other column is missing."""
-    days = rows[time].dt.tz_localize(None) if rows[time].dt.tz is not None else rows[time]
     lacking = rows.drop(columns=time).isna().astype("int64")
     lacking[""] = 1
-    return lacking.groupby(days.dt.floor("D").to_numpy()).sum()
+    return lacking.groupby(local(rows[time]).dt.floor("D").to_numpy()).sum()
 
 
 def missing_alarms(parts: Iterable[pd.DataFrame], released: pd.Timestamp | None = None) -> list[AlarmRecord]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from signoff.release.records import AlarmRecord, Visible, VisibleInSegment
 from signoff.review.outlying_errors import outlying_alarms
-from signoff.review.periods import SPANS, Change, Periods, periods_of, spans_of
+from signoff.review.periods import SPANS, Change, Periods, local, periods_of, spans_of
 from signoff.review.reasons import alarm
 from signoff.review.segment_noise import Check, growth, least_share
 from signoff.review.series import newest_steps
@@ -109,8 +109,7 @@ def error_alarms(
     ]
     segments_of = {name: slices[name] for name in categories}
     if not alarms:
-        days = time.dt.tz_localize(None) if time.dt.tz is not None else time
-        age = (periods.last - days.dt.floor("D")).dt.days.to_numpy()
+        age = (periods.last - local(time).dt.floor("D")).dt.days.to_numpy()
         alarms = outlying_alarms(age, *rows, periods, unit, segments_of)
     visible = _visible(whole, segments, (felt, predicted), segments_of, usual, periods)
     return alarms, {**visible, "noise": _visible_noise(segments, rows, segments_of, most)}

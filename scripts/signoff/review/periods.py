@@ -69,6 +69,11 @@ class Change:
         return (t + float(special.ndtri(chance))) * self.error
 
 
+def local(time: pd.Series) -> pd.Series:
+    """Return times as their own clocks show them."""
+    return time.dt.tz_localize(None) if time.dt.tz is not None else time
+
+
 def periods_of(time: pd.Series, released: pd.Timestamp | None = None) -> Periods | None:
     """Return the periods of rows by their time; None if there are too few rows or too short a time.
 
@@ -77,8 +82,7 @@ def periods_of(time: pd.Series, released: pd.Timestamp | None = None) -> Periods
     known = time.dropna()
     if len(known) < _FEWEST_PERIODS * FEWEST_ROWS:
         return None
-    days = time.dt.tz_localize(None) if time.dt.tz is not None else time
-    days = days.dt.floor("D")
+    days = local(time).dt.floor("D")
     last = days.max()
     age = (last - days).dt.days.to_numpy("float64", na_value=-1).astype("int64")
     length = next((each for each in LENGTHS if enough_rows(age[age >= 0], np.ones(len(known)), each)), None)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord
-from signoff.review.periods import FEWEST_ROWS, SPANS, Change, Periods, spans_of, step
+from signoff.review.periods import FEWEST_ROWS, SPANS, Change, Periods, local, spans_of, step
 from signoff.review.reasons import alarm
 from signoff.review.series import newest_steps
 
@@ -47,8 +47,7 @@ def placeholder_alarms(table: pd.DataFrame, kinds: dict[str, str], time: str, pe
         The periods of these rows.
     """
     numbers = [name for name, kind in kinds.items() if kind == "number"]
-    moments = table[time].dt.tz_localize(None) if table[time].dt.tz is not None else table[time]
-    days = moments.dt.floor("D").to_numpy()
+    days = local(table[time]).dt.floor("D").to_numpy()
     checks = len(SPANS) * len(numbers)
     found, moved = [], []
     for name in numbers:
@@ -116,13 +115,9 @@ def _limit_words(name: str, column: pd.Series, days: np.ndarray, periods: Period
             by_span = np.bincount(recent[beyond] // length, minlength=count)[1:count]
             with_any = (len(np.unique(day[beyond])) + 0.5) / (len(np.unique(day[~late])) + 1)
             if by_span.all() and (1 - with_any) ** len(np.unique(day[late])) < _RARE_BELOW:
-                sentence = (
-                    f"{name} is {words} {sign * limit:.6g} in {periods.words(length)}, and equals it in {now:.0%} "
-                )
-                sentence += (
-                    f"of the rows; {beyond[~late].mean():.0%} of the earlier rows are beyond it: the values may "
-                )
-                return f"{sentence}be cut off."
+                sentence = f"{name} is {words} {sign * limit:.6g} in {periods.words(length)}, and equals it in "
+                sentence += f"{now:.0%} of the rows; {over:.0%} of the earlier rows are beyond it: the values may be "
+                return f"{sentence}cut off."
     return ""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from signoff.release.records import AlarmRecord
-from signoff.review.periods import FEWEST_STEPS
+from signoff.review.periods import FEWEST_STEPS, local
 from signoff.review.reasons import alarm
 
 
@@ -107,8 +107,3 @@ def swap_alarms(time: pd.Series) -> list[AlarmRecord]:
             sentence += f"{usual * expected:,.0f} were expected: their day and month may be swapped."
             return [alarm("times", None, sentence)]
     return []
-
-
-def local(time: pd.Series) -> pd.Series:
-    """Return times as their own clocks show them."""
-    return time.dt.tz_localize(None) if time.dt.tz is not None else time

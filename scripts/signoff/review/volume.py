@@ -8,7 +8,7 @@ from scipy import special
 
 from signoff.release.records import AlarmRecord
 from signoff.review.drift import NEWS, usual_turnover
-from signoff.review.periods import BEFORE, Change, Periods, span_sums, spans_of, step
+from signoff.review.periods import BEFORE, Change, Periods, local, span_sums, spans_of, step
 from signoff.review.reasons import alarm, vanished
 
 # A change of the number of rows counts if it is this large (in logarithms), this many times the largest earlier step,
@@ -34,8 +34,7 @@ _MOST_SEGMENTS = 60
 
 def volume_alarms(time: pd.Series, periods: Periods) -> list[AlarmRecord]:
     """Return an alarm if the newest spans, or weeks, have far more or fewer rows than before, or days without any."""
-    days = time.dt.tz_localize(None) if time.dt.tz is not None else time
-    age = (periods.last - days.dropna().dt.floor("D")).dt.days.to_numpy()
+    age = (periods.last - local(time).dropna().dt.floor("D")).dt.days.to_numpy()
     counts = np.bincount(age)
     if words := _empty_words(counts, periods) or _counts_words(counts, periods):
         return [alarm("volume", None, words)]
@@ -124,9 +123,11 @@ def level_alarms(table: pd.DataFrame, kinds: dict[str, str], periods: Periods) -
             # Poisson: the probability of this few rows, given the usual earlier share, or the lowest one.
             p, of_least = (special.pdtr(cells[:, 0], np.maximum(rows, 1e-9)) for rows in (usual, least))
             lost = (cells[:, 0] <= _LEFT * usual) & (p < _RARE_OF_LEVELS / len(levels)) & (of_least < _RARE_OF_LEAST)
+            if not lost.any():
+                continue
             # Where levels go for good regularly, like people who leave, one more is no news.
             older = table[name][periods.codes >= length]
-            usually = NEWS * usual_turnover(older[::-1], int(total[0])) if lost.any() else 0
+            usually = NEWS * usual_turnover(older[::-1], int(total[0]))
             for k in np.flatnonzero(lost & (usual > usually)):
                 gone.setdefault(str(levels[int(k)]), (length, int(cells[k, 0]), int(np.median(cells[k, 1:]))))
         for level, (length, now, before) in list(gone.items())[:_MOST_NAMED]:
